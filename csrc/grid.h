@@ -1,0 +1,27 @@
+// Candidates by size and place, so that a kept box looks only at those it could suppress.
+#pragma once
+
+#include <vector>
+
+#include "kernels.h"
+#include "order.h"
+
+namespace fastdet {
+
+// The grid of boxes[first .. n), by falling score; those that overlap nothing (degenerate, infinite) are left out.
+// O(n) memory. Coordinates are finite and ordinary, or infinite. Throws std::bad_alloc.
+template <class T>
+class GridStore {
+  public:
+    GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bound<T>& bound);
+    const Grid<T>& grid() const { return grid_; }
+
+  private:
+    Buffer<Block<T>> blocks_;
+    Buffer<int32_t> rank_;
+    std::unique_ptr<int32_t[]> start_;
+    std::vector<Level> levels_;
+    Grid<T> grid_;
+};
+
+}  // namespace fastdet

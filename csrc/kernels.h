@@ -1,0 +1,149 @@
+// The loops that are compiled once per instruction set, as a table of functions chosen at run time.
+// Everything here is plain pointers: no STL reaches the files behind the table, so that the linker cannot
+// hand an AVX-512 copy of a shared inline function to a processor without it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "box.h"
+
+namespace fastdet {
+
+// Members of what is shared by code of several instruction sets are inlined, so that no copy is left to mix up.
+#define FASTDET_MEMBER __attribute__((always_inline)) inline
+
+// Columns of boxes, padded to whole vectors by boxes that overlap nothing.
+template <class T>
+struct Columns {
+    const T *x1, *y1, *x2, *y2;
+    const T* area;
+    const T* angle;  // atan2(w, h); complete IoU only
+    const T* crowd;  // 1 or 0; null without crowds
+};
+
+template <class T>
+struct IouJob {
+    const Box<T>* a;     // (n,)
+    const T* area_a;     // (n,)
+    const T* angle_a;    // (n,); complete IoU only
+    Columns<T> b;        // m columns
+    int64_t m;
+    T* out;              // (n, m)
+    Measure kind;
+    T eps;
+    bool stream;         // past the caches: the output does not pass through them
+};
+
+// Candidates of one segment by cell of a grid, in blocks of whole vectors.
+template <class T>
+struct Block {
+    static constexpr int lanes = 64 / int(sizeof(T));
+    T x1[lanes], y1[lanes], x2[lanes], y2[lanes];
+    T share[lanes];  // of the area, as `Bound` makes it
+};
+
+// Boxes of like size: IoU > t needs like sizes.
+struct Level {
+    double least, most;            // of max(width, height)
+    double most_width, most_height;
+    double per_cell;               // 1 / side of a cell
+    int64_t base, mask;            // buckets [base, base + mask]
+    int64_t first, last;           // its candidates
+};
+
+// The cell of a coordinate; `per_cell` keeps it well inside int64.
+static inline int64_t grid_cell(double x, double per_cell) {
+    const double v = x * per_cell;
+    const int64_t whole = int64_t(v);
+    return whole - (double(whole) > v);
+}
+
+// Where a row of cells begins in its level's ring of buckets: cells side by side stay side by side. Rows that
+// fall together cost a few tests more, nothing else.
+static inline int64_t row_hash(int64_t row) {
+    const uint64_t h = uint64_t(row) * 0x9e3779b97f4a7c15u;
+    return int64_t(h >> 24);
+}
+
+template <class T>
+struct Grid {
+    const Block<T>* blocks;
+    const int32_t* rank;   // position by score of each candidate in the blocks
+    const int32_t* start;  // first candidate of each bucket
+    const Level* levels;
+    int level_count;
+    double threshold, pad;
+};
+
+// t as the vector loops use it: inter >= share(a) + share(b) is needed for IoU > t (or IoS > t). It holds a
+// little too often, never too seldom; only then is the one division done that decides.
+template <class T>
+struct Bound {
+    T threshold;
+    T factor;  // t / (1 + t) less some ulps; share = factor * area
+    T floor;   // added once: with t = 0, inter must still be above 0
+
+    FASTDET_MEMBER T share(T area) const { return is_finite(area) ? factor * area : area; }  // not 0 * inf
+};
+
+template <class T>
+struct NmsJob {
+    const Box<T>* boxes;  // (n,) by falling score
+    int64_t n;
+    Bound<T> bound;
+    Measure kind;         // iou or ios
+    int64_t limit;        // most kept; < 0 for all
+    int64_t dense_limit;  // kept boxes after which the caller wants to change over to a grid
+    T* scratch;           // dense: (5, stride)
+    int64_t stride;       // most kept by the dense way, rounded up to a multiple of 64
+    uint8_t* keep;        // (n,) 1 where kept, 0 at first
+    uint8_t* dead;        // (n,) grid only, 0 at first
+    const Grid<T>* grid;
+    int64_t kept;         // in and out
+};
+
+template <class T>
+struct SoftJob {
+    int64_t n;
+    T *x1, *y1, *x2, *y2, *score;  // (n rounded up to whole 64-byte vectors), consumed
+    int32_t* index;                // (n,) 0 .. n-1, consumed
+    bool gaussian;
+    T threshold, sigma, min_score;
+    int64_t limit;        // most selected; < 0 for all
+    int32_t* selected;    // (n,) out
+    T* selected_score;    // (n,) out
+};
+
+template <class T>
+struct Kernels {
+    void (*box_iou)(const IouJob<T>&, int64_t first_row, int64_t last_row);
+    void (*box_iou_aligned)(const Box<T>* a, const Box<T>* b, const T* crowd, int64_t n, Measure, T eps, T* out);
+    int64_t (*nms_dense)(NmsJob<T>&);  // boxes decided so far
+    void (*nms_grid)(NmsJob<T>&, int64_t first);
+    int64_t (*soft_nms)(SoftJob<T>&);  // boxes selected
+};
+
+struct KernelTable {
+    const char* name;
+    Kernels<float> f;
+    Kernels<double> d;
+};
+
+template <class T>
+const Kernels<T>& of(const KernelTable& table);
+template <>
+inline const Kernels<float>& of<float>(const KernelTable& table) {
+    return table.f;
+}
+template <>
+inline const Kernels<double>& of<double>(const KernelTable& table) {
+    return table.d;
+}
+
+// isa.cpp
+const KernelTable& kernels();            // the table in use
+const char* const* isa_names(int* count);  // what this build and this machine have, slowest first
+bool choose_isa(const char* name);       // false: not to be had
+
+}  // namespace fastdet

@@ -1,0 +1,22 @@
+// The loops of one instruction set, each defined in the file of its op. setup.py compiles those files once per
+// instruction set with -DFASTDET_ISA=name; table.cpp gathers them for isa.cpp to choose from.
+#pragma once
+
+#include "kernels.h"
+
+namespace fastdet {
+namespace FASTDET_ISA {
+
+template <class T>
+void box_iou(const IouJob<T>& job, int64_t first_row, int64_t last_row);
+template <class T>
+void box_iou_aligned(const Box<T>* a, const Box<T>* b, const T* crowd, int64_t n, Measure kind, T eps, T* out);
+template <class T>
+int64_t nms_dense(NmsJob<T>& job);
+template <class T>
+void nms_grid(NmsJob<T>& job, int64_t first);
+template <class T>
+int64_t soft_nms(SoftJob<T>& job);
+
+}  // namespace FASTDET_ISA
+}  // namespace fastdet

@@ -1,0 +1,314 @@
+// A whole call of nms or soft_nms: look at the input, sort, group, run each group, gather.
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <new>
+
+#include "exp.h"
+#include "grid.h"
+#include "kernels.h"
+#include "nms.h"
+#include "order.h"
+#include "threads.h"
+
+namespace fastdet {
+namespace {
+
+// Kept boxes after which the dense way gives over to a grid, if at least kGridLeft candidates are left: a kept
+// box costs a dense test of every later candidate, but a grid only its neighbours. Found by measurement.
+constexpr int64_t kDenseKept = 256, kGridLeft = 1024;
+// Boxes below which a group is not worth a thread of its own. Found by measurement.
+constexpr int64_t kThreadBoxes = 4096;
+
+template <class T>
+int64_t first_nan(const T* x, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+        if (x[i] != x[i]) return i;
+    }
+    return -1;
+}
+
+enum class Input { ordinary, large, nan };
+
+// Ordinary: every coordinate within Limits::large, or infinite.
+template <class T>
+Input look(const T* x, int64_t n) {
+    bool odd = false;
+    for (int64_t i = 0; i < n; ++i) odd |= !(std::fabs(x[i]) <= Limits<T>::large);
+    if (!odd) return Input::ordinary;
+    Input found = Input::ordinary;
+    for (int64_t i = 0; i < n; ++i) {
+        if (x[i] != x[i]) return Input::nan;
+        if (std::fabs(x[i]) > Limits<T>::large && is_finite(x[i])) found = Input::large;
+    }
+    return found;
+}
+
+// See Bound: rounding of areas, sum and product is off by a few ulps, and the factor errs to the safe side.
+template <class T>
+Bound<T> make_bound(double threshold, Measure kind) {
+    const T t = T(threshold);
+    const double exact = kind == Measure::ios ? double(t) : double(t) / (1 + double(t));
+    return {t, T(exact * (1 - 32 * double(std::numeric_limits<T>::epsilon()))), std::numeric_limits<T>::denorm_min()};
+}
+
+template <class T>
+bool any_tiny(const Box<T>* boxes, int64_t n) {
+    bool tiny = false;
+    for (int64_t i = 0; i < n; ++i) {
+        const T w = boxes[i].x2 - boxes[i].x1, h = boxes[i].y2 - boxes[i].y1;
+        tiny |= (w > 0 && w < Limits<T>::tiny) || (h > 0 && h < Limits<T>::tiny);
+    }
+    return tiny;
+}
+
+// The plain rule, pair by pair, for coordinates whose areas overflow.
+template <class T>
+void nms_careful(NmsJob<T>& job) {
+    Buffer<int32_t> kept(job.n);
+    for (int64_t i = 0; i < job.n && job.kept != job.limit; ++i) {
+        bool gone = false;
+        for (int64_t k = 0; k < job.kept && !gone; ++k)
+            gone = suppresses(job.boxes[kept[k]], job.boxes[i], job.bound.threshold, job.kind);
+        if (gone) continue;
+        job.keep[i] = 1;
+        kept[job.kept++] = int32_t(i);
+    }
+}
+
+// One group: boxes (n,) by falling score, keep (n,) zeros on entry.
+template <class T>
+void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure kind, int64_t limit, bool large, uint8_t* keep) {
+    NmsJob<T> job = {};
+    job.boxes = boxes;
+    job.n = n;
+    job.bound = bound;
+    job.kind = kind;
+    job.limit = limit;
+    job.keep = keep;
+    if (large) return nms_careful(job);
+    const bool may_grid = kind == Measure::iou && n > kDenseKept + kGridLeft && !any_tiny(boxes, n);
+    job.dense_limit = may_grid ? kDenseKept : -1;
+    job.stride = ((may_grid ? kDenseKept : n) + 63) / 64 * 64;
+    Buffer<T> scratch(5 * job.stride);
+    job.scratch = scratch.get();
+    const Kernels<T>& loops = of<T>(kernels());
+    const int64_t done = loops.nms_dense(job);
+    if (done == n) return;
+    const GridStore<T> store(boxes, done, n, bound);
+    Buffer<uint8_t> dead(n);
+    std::memset(dead.get(), 0, size_t(n));
+    job.dead = dead.get();
+    job.grid = &store.grid();
+    loops.nms_grid(job, done);
+}
+
+// Run f(group) for each group, several groups at a time where there is enough to do. f may run out of memory.
+template <class F>
+void run_groups(const std::vector<int32_t>& segments, F&& f) {
+    const int64_t groups = int64_t(segments.size()) - 1;
+    if (segments.back() < kThreadBoxes || groups < 2) {
+        for (int64_t g = 0; g < groups; ++g) f(g);
+        return;
+    }
+    std::vector<int64_t> first{0};  // groups in tasks of about equal numbers of boxes
+    for (int64_t g = 0; g < groups; ++g) {
+        if (segments[size_t(g) + 1] - segments[size_t(first.back())] >= kThreadBoxes / 4) first.push_back(g + 1);
+    }
+    if (first.back() != groups) first.push_back(groups);
+    std::atomic<bool> out_of_memory{false};
+    parallel_for(int64_t(first.size()) - 1, [&](int64_t task) {
+        try {
+            for (int64_t g = first[size_t(task)]; g < first[size_t(task) + 1]; ++g) f(g);
+        } catch (const std::bad_alloc&) {
+            out_of_memory = true;
+        }
+    });
+    if (out_of_memory) throw std::bad_alloc();
+}
+
+// Soft-NMS pair by pair, for coordinates whose areas overflow.
+template <class T>
+int64_t soft_careful(const Box<T>* boxes, SoftJob<T>& job) {
+    int64_t selected = 0;
+    for (; selected != job.limit; ++selected) {
+        int64_t best = -1;
+        for (int64_t i = 0; i < job.n; ++i) {
+            if (job.score[i] >= job.min_score && (best < 0 || job.score[i] > job.score[best])) best = i;
+        }
+        if (best < 0) break;
+        job.selected[selected] = int32_t(best);
+        job.selected_score[selected] = job.score[best];
+        job.score[best] = -1;
+        for (int64_t i = 0; i < job.n; ++i) {
+            if (!(job.score[i] >= job.min_score)) continue;
+            const T iou = measure(boxes[best], boxes[i], Measure::iou, false, 0.0);
+            job.score[i] *= job.gaussian ? exp_negative(-(iou * iou) / job.sigma) : iou >= job.threshold ? T(1) - iou : T(1);
+        }
+    }
+    return selected;
+}
+
+// One group: the boxes among[0 .. n), rising. Selected positions in `among` and scores out.
+template <class T>
+int64_t soft_group(const Box<T>* boxes, const T* scores, const int32_t* among, int64_t n, const SoftOptions& options, bool large,
+                   int32_t* selected, T* selected_score) {
+    const int64_t stride = (n + 15) / 16 * 16;
+    Buffer<T> columns(5 * stride);
+    Buffer<int32_t> index(n);
+    T* c = columns.get();
+    SoftJob<T> job = {n, c, c + stride, c + 2 * stride, c + 3 * stride, c + 4 * stride, index.get(), options.gaussian,
+                      T(options.threshold), T(options.sigma), T(options.min_score), options.max_output, selected, selected_score};
+    for (int64_t i = 0; i < n; ++i) {
+        job.score[i] = scores[among[i]];
+        index[i] = int32_t(i);
+    }
+    if (large) {
+        Buffer<Box<T>> mine(n);
+        for (int64_t i = 0; i < n; ++i) mine[i] = boxes[among[i]];
+        return soft_careful(mine.get(), job);
+    }
+    for (int64_t i = 0; i < n; ++i) {
+        const Box<T> b = boxes[among[i]];
+        job.x1[i] = b.x1, job.y1[i] = b.y1, job.x2[i] = b.x2, job.y2[i] = b.y2;
+    }
+    return of<T>(kernels()).soft_nms(job);
+}
+
+}  // namespace
+
+template <class T, class S>
+int64_t nms(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n, const NmsOptions& options, int64_t* keep) {
+    const Input input = look(&boxes->x1, 4 * n);
+    if (input == Input::nan) return -1 - 2 * (first_nan(&boxes->x1, 4 * n) / 4);
+    const int64_t bad = first_nan(scores, n);
+    if (bad >= 0) return -2 - 2 * bad;
+
+    Buffer<int32_t> order(n);
+    int64_t count = n;
+    if (options.score_threshold) {
+        const S least = S(*options.score_threshold);
+        Buffer<int32_t> among(n);
+        count = 0;
+        for (int64_t i = 0; i < n; ++i) {
+            among[count] = int32_t(i);
+            count += scores[i] > least;
+        }
+        order_by_score(scores, among.get(), count, order.get());
+    } else {
+        order_by_score(scores, nullptr, n, order.get());
+    }
+
+    const Bound<T> bound = make_bound<T>(options.threshold, options.kind);
+    const bool large = input == Input::large;
+    Buffer<uint8_t> flags(count);
+    std::memset(flags.get(), 0, size_t(count));
+    if (!keys) {
+        Buffer<Box<T>> sorted(count);
+        for (int64_t i = 0; i < count; ++i) sorted[i] = boxes[order[i]];
+        nms_group(sorted.get(), count, bound, options.kind, options.max_output, large, flags.get());
+    } else {
+        Buffer<int32_t> members(count);
+        std::vector<int32_t> segments;
+        group_by_key(keys, order.get(), count, members.get(), segments);
+        int64_t limit = options.max_per_key;
+        if (options.max_output >= 0 && (limit < 0 || options.max_output < limit)) limit = options.max_output;
+        const auto run = [&](int64_t g) {
+            const int32_t* mine = members.get() + segments[size_t(g)];
+            const int64_t size = segments[size_t(g) + 1] - segments[size_t(g)];
+            if (size == 1) {
+                flags[mine[0]] = limit != 0;
+                return;
+            }
+            Buffer<Box<T>> sorted(size);
+            Buffer<uint8_t> kept(size);
+            for (int64_t i = 0; i < size; ++i) sorted[i] = boxes[order[mine[i]]];
+            std::memset(kept.get(), 0, size_t(size));
+            nms_group(sorted.get(), size, bound, options.kind, limit, large, kept.get());
+            for (int64_t i = 0; i < size; ++i) flags[mine[i]] = kept[i];
+        };
+        run_groups(segments, run);
+    }
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count && kept != options.max_output; ++i) {
+        if (flags[i]) keep[kept++] = order[i];
+    }
+    return kept;
+}
+
+template <class T>
+int64_t soft_nms(const Box<T>* boxes, const T* scores, const int64_t* keys, int64_t n, const SoftOptions& options, int64_t* keep,
+                 T* new_scores) {
+    const Input input = look(&boxes->x1, 4 * n);
+    if (input == Input::nan) return -1 - 2 * (first_nan(&boxes->x1, 4 * n) / 4);
+    const int64_t bad = first_nan(scores, n);
+    if (bad >= 0) return -2 - 2 * bad;
+
+    Buffer<int32_t> among(n), members(n), selected(n);
+    Buffer<T> score(n);
+    const T least = T(options.min_score);
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        among[count] = int32_t(i);
+        count += scores[i] >= least;
+    }
+    const bool large = input == Input::large;
+    if (!keys) {
+        const int64_t found = soft_group(boxes, scores, among.get(), count, options, large, selected.get(), score.get());
+        for (int64_t i = 0; i < found; ++i) {
+            keep[i] = among[selected[i]];
+            new_scores[i] = score[i];
+        }
+        return found;
+    }
+    std::vector<int32_t> segments;
+    group_by_key(keys, among.get(), count, members.get(), segments);
+    for (int64_t i = 0; i < count; ++i) members[i] = among[members[i]];  // indices now
+    std::vector<int32_t> found(segments.size());
+    run_groups(segments, [&](int64_t g) {
+        const int32_t first = segments[size_t(g)];
+        found[size_t(g)] = int32_t(soft_group(boxes, scores, members.get() + first, segments[size_t(g) + 1] - first, options, large,
+                                              selected.get() + first, score.get() + first));
+    });
+    // The order of selection over all groups: always the best of what each group would take next.
+    struct Head {
+        T score;
+        int64_t index;
+        size_t group;
+        int32_t at;
+        bool operator<(const Head& other) const {
+            return score != other.score ? score < other.score : index > other.index;
+        }
+    };
+    std::vector<Head> heads;
+    const auto head = [&](size_t g, int32_t at) {
+        const int32_t i = segments[g] + at;
+        heads.push_back({score[i], members[segments[g] + selected[i]], g, at});
+    };
+    for (size_t g = 0; g + 1 < segments.size(); ++g) {
+        if (found[g]) head(g, 0);
+    }
+    std::make_heap(heads.begin(), heads.end());
+    int64_t kept = 0;
+    while (!heads.empty() && kept != options.max_output) {
+        std::pop_heap(heads.begin(), heads.end());
+        const Head best = heads.back();
+        heads.pop_back();
+        keep[kept] = best.index;
+        new_scores[kept++] = best.score;
+        if (best.at + 1 < found[best.group]) {
+            head(best.group, best.at + 1);
+            std::push_heap(heads.begin(), heads.end());
+        }
+    }
+    return kept;
+}
+
+template int64_t nms(const Box<float>*, const float*, const int64_t*, int64_t, const NmsOptions&, int64_t*);
+template int64_t nms(const Box<float>*, const double*, const int64_t*, int64_t, const NmsOptions&, int64_t*);
+template int64_t nms(const Box<double>*, const float*, const int64_t*, int64_t, const NmsOptions&, int64_t*);
+template int64_t nms(const Box<double>*, const double*, const int64_t*, int64_t, const NmsOptions&, int64_t*);
+template int64_t soft_nms(const Box<float>*, const float*, const int64_t*, int64_t, const SoftOptions&, int64_t*, float*);
+template int64_t soft_nms(const Box<double>*, const double*, const int64_t*, int64_t, const SoftOptions&, int64_t*, double*);
+
+}  // namespace fastdet

@@ -1,0 +1,138 @@
+// Sorting by score and grouping by key: everything stable, so that equal scores keep the lower index first.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+namespace fastdet {
+
+// A buffer whose memory nobody has written yet.
+template <class T>
+class Buffer {
+  public:
+    explicit Buffer(int64_t n) : data_(new T[size_t(n > 0 ? n : 1)]) {}
+    T* get() const { return data_.get(); }
+    T& operator[](int64_t i) const { return data_[size_t(i)]; }
+
+  private:
+    std::unique_ptr<T[]> data_;  // new T[n] leaves plain numbers uninitialised
+};
+
+// Unsigned keys that rise as scores fall; equal for 0.0 and -0.0.
+inline uint32_t falling_key(float x) {
+    x += 0.0f;
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits & 0x80000000u ? bits : ~bits & 0x7fffffffu;
+}
+inline uint64_t falling_key(double x) {
+    x += 0.0;
+    uint64_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits >> 63 ? bits : ~bits & 0x7fffffffffffffffu;
+}
+
+// Sort items (key in the high half, index in the low) by their high half; stable. Returns where the result is:
+// a or b. Eleven bits at a time; digits in which all agree are passed over.
+inline uint64_t* sort_high(uint64_t* a, uint64_t* b, int64_t n) {
+    if (n < 96) {
+        for (int64_t i = 1; i < n; ++i) {  // indices rise in the input: whole items compare as stable keys
+            const uint64_t item = a[i];
+            int64_t j = i;
+            for (; j > 0 && a[j - 1] > item; --j) a[j] = a[j - 1];
+            a[j] = item;
+        }
+        return a;
+    }
+    constexpr int kBits = 11, kPasses = 3;
+    constexpr uint32_t kSize = 1u << kBits;
+    uint32_t count[kPasses][kSize] = {};
+    for (int64_t i = 0; i < n; ++i) {
+        const uint32_t key = uint32_t(a[i] >> 32);
+        ++count[0][key & (kSize - 1)];
+        ++count[1][key >> kBits & (kSize - 1)];
+        ++count[2][key >> 2 * kBits];
+    }
+    for (int pass = 0; pass < kPasses; ++pass) {
+        const int shift = 32 + pass * kBits;
+        uint32_t* c = count[pass];
+        if (c[a[0] >> shift & (kSize - 1)] == n) continue;
+        uint32_t sum = 0;
+        for (uint32_t d = 0; d < kSize; ++d) {
+            const uint32_t here = c[d];
+            c[d] = sum;
+            sum += here;
+        }
+        for (int64_t i = 0; i < n; ++i) b[c[a[i] >> shift & (kSize - 1)]++] = a[i];
+        std::swap(a, b);
+    }
+    return a;
+}
+
+// order[0 .. n) <- indices (of `among`, or 0 .. n-1) by falling score.
+inline void order_by_score(const float* scores, const int32_t* among, int64_t n, int32_t* order) {
+    Buffer<uint64_t> items(2 * n);
+    for (int64_t i = 0; i < n; ++i) {
+        const uint32_t index = uint32_t(among ? among[i] : int32_t(i));
+        items[i] = uint64_t(falling_key(scores[index])) << 32 | index;
+    }
+    const uint64_t* sorted = sort_high(items.get(), items.get() + n, n);
+    for (int64_t i = 0; i < n; ++i) order[i] = int32_t(uint32_t(sorted[i]));
+}
+inline void order_by_score(const double* scores, const int32_t* among, int64_t n, int32_t* order) {
+    Buffer<uint64_t> items(2 * n);
+    for (int64_t i = 0; i < n; ++i) {
+        const uint32_t index = uint32_t(among ? among[i] : int32_t(i));
+        items[i] = (falling_key(scores[index]) >> 32) << 32 | index;
+    }
+    const uint64_t* sorted = sort_high(items.get(), items.get() + n, n);
+    for (int64_t i = 0; i < n; ++i) order[i] = int32_t(uint32_t(sorted[i]));
+    // the lower halves of the keys decide within runs of equal upper halves
+    for (int64_t first = 0; first < n;) {
+        int64_t last = first + 1;
+        while (last < n && sorted[last] >> 32 == sorted[first] >> 32) ++last;
+        if (last - first > 1) {
+            std::sort(order + first, order + last, [&](int32_t a, int32_t b) {
+                const uint64_t ka = falling_key(scores[a]), kb = falling_key(scores[b]);
+                return ka != kb ? ka < kb : a < b;
+            });
+        }
+        first = last;
+    }
+}
+
+// Positions 0 .. n-1 of `order` by group: members[segments[g] .. segments[g + 1]) are those of one key, rising.
+inline void group_by_key(const int64_t* keys, const int32_t* order, int64_t n, int32_t* members, std::vector<int32_t>& segments) {
+    segments.assign(1, 0);
+    if (!n) return;
+    int64_t low = keys[order[0]], high = low;
+    for (int64_t i = 1; i < n; ++i) {
+        const int64_t key = keys[order[i]];
+        low = key < low ? key : low;
+        high = key > high ? key : high;
+    }
+    const uint64_t spread = uint64_t(high) - uint64_t(low);
+    if (spread < uint64_t(4 * n + 1024)) {
+        std::vector<int32_t> start(size_t(spread) + 2, 0);
+        for (int64_t i = 0; i < n; ++i) ++start[size_t(keys[order[i]] - low) + 1];
+        for (size_t k = 1; k < start.size(); ++k) {
+            if (start[k]) segments.push_back(start[k] + segments.back());
+            start[k] += start[k - 1];
+        }
+        for (int64_t i = 0; i < n; ++i) members[start[size_t(keys[order[i]] - low)]++] = int32_t(i);
+        return;
+    }
+    for (int64_t i = 0; i < n; ++i) members[i] = int32_t(i);
+    std::sort(members, members + n, [&](int32_t a, int32_t b) {
+        const int64_t ka = keys[order[a]], kb = keys[order[b]];
+        return ka != kb ? ka < kb : a < b;
+    });
+    for (int64_t i = 1; i <= n; ++i) {
+        if (i == n || keys[order[members[i]]] != keys[order[members[i - 1]]]) segments.push_back(int32_t(i));
+    }
+}
+
+}  // namespace fastdet

@@ -1,0 +1,92 @@
+"""The only file that knows NumPy from torch from any other array library.
+
+Kernels on the CPU work on NumPy arrays. `to_numpy` gives one over the caller's own memory where it can,
+`like` gives a result back as the type that came in. A framework is looked for in ``sys.modules``, never
+imported: who holds a tensor has imported torch already.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastdet._check import Array
+
+_DLPACK_CPU = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that the CPU reads
+
+
+def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False) -> Array:
+    """``x`` as a NumPy array, without a copy where its memory allows.
+
+    Takes NumPy arrays, torch CPU tensors, anything with ``__dlpack__`` on the CPU, anything with
+    ``__array__`` and (nested) sequences of numbers. ``differentiable`` says that the op has a gradient
+    which this call would lose: a tensor that requires grad is then refused rather than cut off from its
+    graph.
+    """
+    if type(x) is np.ndarray:
+        return x
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return _from_torch(op, name, x, torch, differentiable)
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{op}: {name} must be a plain array, got a masked array")
+    if isinstance(x, np.ndarray):
+        return np.asarray(x)
+    if hasattr(x, "__dlpack_device__"):
+        device = x.__dlpack_device__()
+        if int(device[0]) not in _DLPACK_CPU:
+            raise TypeError(f"{op}: {name} must be on the CPU, got a {type(x).__name__} on device {tuple(map(int, device))}")
+        try:
+            return np.from_dlpack(x)
+        except (BufferError, TypeError, RuntimeError, ValueError) as error:
+            raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {type(x).__name__}: {error}") from None
+    if isinstance(x, (list, tuple)) or hasattr(x, "__array__"):
+        try:
+            array = np.asarray(x)
+        except ValueError as error:
+            raise ValueError(f"{op}: {name} must be an array, got a ragged {type(x).__name__}: {error}") from None
+        # an empty list of boxes is no boxes
+        return array.reshape(0, 4) if array.shape == (0,) and name.startswith("boxes") else array
+    raise TypeError(f"{op}: {name} must be an array, got {type(x).__name__}")
+
+
+def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool) -> Array:
+    if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
+        raise TypeError(f"{op}: {name} must be a plain torch.Tensor, got {type(x).__name__}")
+    if x.device.type != "cpu":
+        raise TypeError(f"{op}: {name} must be on the CPU, got a tensor on {x.device}")
+    if x.layout is not torch.strided:
+        raise TypeError(f"{op}: {name} must be a dense tensor, got {x.layout}")
+    if x.requires_grad:
+        if differentiable and torch.is_grad_enabled():
+            raise TypeError(
+                f"{op}: {name} requires grad and {op} keeps no graph; "
+                f"pass {name}.detach() or call it under torch.no_grad()"
+            )
+        x = x.detach()
+    if x.dtype is torch.bfloat16:
+        x = x.float()
+    return np.asarray(x.resolve_conj().resolve_neg().numpy())
+
+
+def like(x: Any) -> Callable[[Array], Any]:
+    """How a result goes back to the caller who gave ``x``."""
+    if type(x) is np.ndarray:
+        return _same
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        from_numpy: Callable[[Array], Any] = torch.from_numpy
+        return from_numpy
+    if hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray):
+        space = x.__array_namespace__() if hasattr(x, "__array_namespace__") else sys.modules.get(type(x).__module__.split(".")[0])
+        from_dlpack = getattr(space, "from_dlpack", None)
+        if callable(from_dlpack):
+            return from_dlpack
+    return _same
+
+
+def _same(x: Array) -> Array:
+    return x

@@ -1,0 +1,270 @@
+"""Pictures of boxes. Every function takes ``ax=`` and returns ``(fig, ax)``.
+
+matplotlib is imported when a picture is made, and never its global state: a figure made here is no `pyplot` figure,
+needs no display, and is freed as any object. Pass an ``ax`` of your own to draw into a `pyplot` figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastdet import _check
+from fastdet._arrays import to_numpy
+from fastdet._check import Array
+
+__all__ = ["compare", "draw_boxes", "draw_street"]
+
+# Told apart also by those who see red and green alike; repeats after ten classes.
+PALETTE = (
+    "#d1495b", "#2176ae", "#2a9d6f", "#7b4fb5", "#e08e1b",
+    "#00a6b4", "#c2569f", "#6b7f1e", "#8c5a3c", "#5a6472",
+)  # fmt: skip
+
+
+def new_axes(columns: int = 1, width: float = 7.0, height: float = 6.0) -> tuple[Any, Any]:
+    """A figure without pyplot and its axes, one or an array of them side by side. Sizes in inches."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError('plots need matplotlib: pip install "fastdet[cli]"') from None
+    figure = Figure(figsize=(width * columns, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(1, columns)
+
+
+def draw_boxes(
+    boxes: Any,
+    labels: Any = None,
+    scores: Any = None,
+    *,
+    image: Any = None,
+    names: Sequence[str] | None = None,
+    ax: Any = None,
+) -> tuple[Any, Any]:
+    """Boxes coloured by class, more opaque the higher their score.
+
+    Parameters
+    ----------
+    boxes : (N, 4) float, pixels, x1 y1 x2 y2
+    labels : (N,) integer, the class of each box; None for one class
+    scores : (N,) float; opacity goes with it from 0 to 1; the best are drawn last. None: all opaque
+    image : (H, W), (H, W, 3) or (H, W, 4) array below the boxes, as `Axes.imshow` takes it
+    names : the name of each class, for the legend; None for no legend
+    ax : matplotlib axes to draw into; None for a new figure
+
+    Returns
+    -------
+    fig, ax : matplotlib Figure and Axes; y points down, one unit is one pixel
+
+    Raises
+    ------
+    TypeError    dtype
+    ValueError   shape
+    ImportError  matplotlib is not installed
+    """
+    op = "draw_boxes"
+    corners = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes))
+    n = len(corners)
+    kind = np.zeros(n, np.int64) if labels is None else _check.keys(op, "labels", to_numpy(op, "labels", labels), n)
+    score = np.ones(n) if scores is None else _check.scores(op, to_numpy(op, "scores", scores), n)
+    if ax is None:
+        _, ax = new_axes()
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import to_rgba
+
+    if image is not None:
+        ax.imshow(image)
+    order = np.argsort(score, kind="stable")
+    x1, y1, x2, y2 = corners[order].T
+    outlines = np.stack([np.stack(c, -1) for c in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))], 1)
+    colours = np.array([to_rgba(_colour(k)) for k in kind[order]]).reshape(n, 4)
+    fills = colours.copy()
+    opacity = np.clip(score[order], 0, 1)
+    crowd = 1 / (1 + n / 100)  # many boxes: finer lines, paler fills, so that the picture below still shows
+    colours[:, 3], fills[:, 3] = 0.1 + 0.9 * opacity**0.7, 0.12 * crowd**2 * opacity
+    widths = (0.5 + 2.2 * opacity) * np.sqrt(crowd)
+    shapes: Any = outlines
+    ax.add_collection(PolyCollection(shapes, edgecolors=colours, facecolors=fills, linewidths=widths, zorder=5))
+    ax.set_aspect("equal")
+    if image is None and not ax.yaxis_inverted():
+        ax.autoscale_view()
+        ax.invert_yaxis()
+    if names is not None:
+        legend(ax, names, kind)
+    return ax.figure, ax
+
+
+def legend(ax: Any, names: Sequence[str], labels: Array) -> None:
+    """A legend of the classes that occur, with how often."""
+    from matplotlib.patches import Patch
+
+    present, counts = np.unique(labels, return_counts=True)
+    known = [(k, c) for k, c in zip(present.tolist(), counts.tolist(), strict=True) if 0 <= k < len(names)]
+    handles = [Patch(color=_colour(k), label=f"{names[k]} ({c})") for k, c in known]
+    if handles:
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01), "ncols": min(len(handles), 5)}
+        ax.legend(handles=handles, fontsize=10, frameon=False, handlelength=1.0, handleheight=1.0, **place)
+
+
+def compare(
+    panels: Sequence[tuple[str, Array, Array, Array]],
+    *,
+    names: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    backdrop: Any = None,
+    missed: Sequence[Array | None] | None = None,
+    note: str = "",
+    ax: Any = None,
+) -> tuple[Any, Any]:
+    """The same scene with several sets of boxes, side by side.
+
+    Parameters
+    ----------
+    panels : (title, boxes (N, 4), labels (N,), scores (N,)) each
+    size : height and width of the scene, pixels; None: as the boxes lie
+    backdrop : ``f(ax)`` that draws the scene
+    missed : for each panel (M, 4) boxes to point out as not found, dashed; or None
+    note : small text below
+    ax : one axes a panel; None for a new figure
+
+    Returns
+    -------
+    fig, ax : the figure and the array of axes
+    """
+    figure, axes = new_axes(len(panels), 6.4, 4.9) if ax is None else (np.ravel(ax)[0].figure, ax)
+    for i, (panel, (title, boxes, labels, scores)) in enumerate(zip(np.ravel(axes), panels, strict=True)):
+        if size is not None:
+            panel.set(xlim=(0, size[1]), ylim=(size[0], 0))
+        if backdrop is not None:
+            backdrop(panel)
+        draw_boxes(boxes, labels, scores, names=names, ax=panel)
+        absent = None if missed is None else missed[i]
+        if absent is not None:
+            _mark(panel, absent)
+        panel.set_title(title, fontsize=13.5, loc="left", pad=8)
+        panel.set(xticks=[], yticks=[])
+        for spine in panel.spines.values():
+            spine.set_color("#c8ccd2")
+    if note:
+        figure.supxlabel(note, fontsize=9.5, color="#666c75")
+    return figure, axes
+
+
+def draw_street(objects: Array, labels: Array, size: tuple[int, int], *, ax: Any = None) -> tuple[Any, Any]:
+    """The scene of ``fastdet demo``, drawn from simple shapes.
+
+    Parameters
+    ----------
+    objects : (M, 4) float, pixels, x1 y1 x2 y2, from the back to the front
+    labels : (M,) integer: 0 person, 1 car, 2 bicycle, 3 dog
+    size : height and width, pixels
+    """
+    from matplotlib.patches import Circle, Polygon, Rectangle
+
+    if ax is None:
+        _, ax = new_axes()
+    height, width = size
+    ax.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+
+    def rect(x: float, y: float, w: float, h: float, colour: str) -> None:
+        ax.add_patch(Rectangle((x, y), w, h, color=colour, linewidth=0))
+
+    rect(0, 0, width, 320, "#dcebf5")
+    ax.add_patch(Circle((108, 52), 26, color="#fbe7a8", linewidth=0))
+    rng = np.random.default_rng(3)
+    x = -20.0
+    while x < width:  # houses, and their windows
+        w, top = float(rng.integers(70, 130)), float(rng.integers(30, 135))
+        rect(x, top, w, 282 - top, str(rng.choice(["#cfd3dc", "#d9d2cb", "#c9d3d2", "#d6cdd4"])))
+        for row in np.arange(top + 14, 255, 30).tolist():
+            for column in np.arange(x + 12, x + w - 18, 24).tolist():
+                rect(column, row, 11, 15, "#eef3f7" if rng.random() < 0.75 else "#fdf0c4")
+        x += w
+    rect(0, 276, width, 44, "#d5d2cc")
+    rect(0, 316, width, 5, "#aeaba5")
+    rect(0, 321, width, height - 321, "#a3a8ae")
+    for x in range(-30, width, 110):
+        ax.add_patch(Polygon([(x, 409), (x + 60, 409), (x + 56, 415), (x - 4, 415)], color="#eceff1", linewidth=0))
+    drawers = (_person, _car, _bicycle, _dog)
+    for i, (box, label) in enumerate(zip(objects.tolist(), labels.tolist(), strict=True)):
+        x1, y1, x2, y2 = box
+        drawers[label](ax, x1, y1, x2, y2, i)
+    return ax.figure, ax
+
+
+def _person(ax: Any, x1: float, y1: float, x2: float, y2: float, i: int) -> None:
+    from matplotlib.patches import Circle, FancyBboxPatch
+
+    coat = ("#8f6f78", "#76808f", "#a08a6b", "#6f8a80", "#94788f")[i % 5]
+    w, h, x = x2 - x1, y2 - y1, (x1 + x2) / 2
+    for side in (-0.24, 0.02):
+        ax.add_patch(_rounded(FancyBboxPatch, x + side * w, y1 + 0.55 * h, 0.22 * w, 0.45 * h, 0.06 * w, "#565d69"))
+    ax.add_patch(_rounded(FancyBboxPatch, x1, y1 + 0.2 * h, w, 0.42 * h, 0.25 * w, coat))
+    ax.add_patch(Circle((x, y1 + 0.095 * h), 0.095 * h, facecolor="#e6c3a5", edgecolor="white", linewidth=0.6))
+
+
+def _car(ax: Any, x1: float, y1: float, x2: float, y2: float, i: int) -> None:
+    from matplotlib.patches import Circle, FancyBboxPatch, Polygon
+
+    body = ("#8fa3b8", "#b3a08f", "#9aa892", "#a796ad")[i % 4]
+    w, h = x2 - x1, y2 - y1
+    roof = [(0.14, 0.45), (0.27, 0.0), (0.70, 0.0), (0.86, 0.45)]
+    glass = [(0.22, 0.43), (0.31, 0.10), (0.66, 0.10), (0.77, 0.43)]
+    for shape, colour in ((roof, body), (glass, "#e3edf3")):
+        points = [(x1 + u * w, y1 + v * h) for u, v in shape]
+        ax.add_patch(Polygon(points, facecolor=colour, edgecolor="white", linewidth=0.6))
+    ax.add_patch(_rounded(FancyBboxPatch, x1, y1 + 0.4 * h, w, 0.42 * h, 0.13 * h, body))
+    for u in (0.22, 0.78):
+        ax.add_patch(Circle((x1 + u * w, y2 - 0.2 * h), 0.2 * h, facecolor="#41464e", edgecolor="white", linewidth=0.6))
+        ax.add_patch(Circle((x1 + u * w, y2 - 0.2 * h), 0.08 * h, color="#c9ced4", linewidth=0))
+
+
+def _bicycle(ax: Any, x1: float, y1: float, x2: float, y2: float, i: int) -> None:
+    from matplotlib.patches import Circle
+
+    w, h = x2 - x1, y2 - y1
+    r = 0.5 * min(0.62 * h, 0.46 * w)
+    colour = ("#4d5560", "#5f6d58")[i % 2]
+    left, right, y = x1 + r, x2 - r, y2 - r
+    for x in (left, right):
+        ax.add_patch(Circle((x, y), r - 1.5, fill=False, edgecolor=colour, linewidth=1.8))
+    seat, crank, bar = (x1 + 0.36 * w, y1 + 0.14 * h), (x1 + 0.46 * w, y), (x1 + 0.70 * w, y1 + 0.06 * h)
+    for a, b in (((left, y), seat), ((left, y), crank), (seat, crank), (seat, bar), (crank, bar), (bar, (right, y))):
+        ax.plot([a[0], b[0]], [a[1], b[1]], color=colour, linewidth=1.8, solid_capstyle="round")
+    ax.plot([seat[0] - 6, seat[0] + 7], [seat[1]] * 2, color="#333940", linewidth=2.6, solid_capstyle="round")
+
+
+def _dog(ax: Any, x1: float, y1: float, x2: float, y2: float, i: int) -> None:
+    from matplotlib.patches import Circle, FancyBboxPatch
+
+    w, h, coat = x2 - x1, y2 - y1, ("#9c7b5b", "#7d6a5a", "#b59b7d")[i % 3]
+    for u in (0.16, 0.30, 0.58, 0.70):
+        ax.add_patch(_rounded(FancyBboxPatch, x1 + u * w, y1 + 0.6 * h, 0.08 * w, 0.4 * h, 0.03 * w, coat))
+    ax.add_patch(_rounded(FancyBboxPatch, x1 + 0.12 * w, y1 + 0.36 * h, 0.68 * w, 0.36 * h, 0.15 * h, coat))
+    ax.plot([x1 + 0.14 * w, x1 + 0.02 * w], [y1 + 0.44 * h, y1 + 0.16 * h], color=coat, linewidth=2.4)
+    ax.add_patch(Circle((x2 - 0.2 * w, y1 + 0.26 * h), 0.25 * h, facecolor=coat, edgecolor="white", linewidth=0.5))
+
+
+def _rounded(patch: Any, x: float, y: float, w: float, h: float, r: float, colour: str) -> Any:
+    """A rectangle with round corners that fills exactly x, y, w, h."""
+    style = f"round,pad=0,rounding_size={r}"
+    return patch((x, y), w, h, boxstyle=style, facecolor=colour, edgecolor="white", linewidth=0.6)
+
+
+def _mark(ax: Any, boxes: Array) -> None:
+    from matplotlib.patches import Rectangle
+
+    for x1, y1, x2, y2 in boxes:
+        for colour, width in (("white", 3.0), ("#111111", 1.6)):
+            dashes = "solid" if colour == "white" else (0, (3, 2))
+            ax.add_patch(
+                Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=width, linestyle=dashes, zorder=7)
+            )
+
+
+def _colour(label: Any) -> str:
+    return PALETTE[int(label) % len(PALETTE)]
