@@ -1,0 +1,83 @@
+"""Made-up boxes for the benchmarks: the same seed gives the same numbers on every machine.
+
+`boxes_uniform` is the easy case (boxes anywhere, few overlaps for their number); `boxes_clustered` looks like
+the raw output of a detector: piles of near-duplicates around each object, and low-score clutter between them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Image = tuple[int, int]  # width, height in pixels
+
+COCO: Image = (1333, 800)  # what a detector sees of one photograph
+WIDE: Image = (20_000, 20_000)  # one tile of a satellite or a slide scanner
+
+
+def boxes_uniform(n: int, seed: int, image: Image = COCO) -> Array:
+    """Boxes with log-normal sides (4 to 600 pixels), their centres anywhere in the image.
+
+    Returns
+    -------
+    boxes : (n, 4) float32, x1 y1 x2 y2; they may stick out of the image
+    """
+    rng = np.random.default_rng(seed)
+    log_scale = rng.normal(4.0, 0.9, (n, 1))
+    log_side = log_scale + rng.normal(0, 0.35, (n, 2))
+    half = np.clip(np.exp(log_side), 4, 600) / 2
+    middle = rng.random((n, 2)) * np.asarray(image)
+    return np.hstack([middle - half, middle + half]).astype(np.float32)
+
+
+def boxes_clustered(
+    n: int,
+    seed: int = 0,
+    image: Image = COCO,
+    *,
+    per_object: int = 12,
+    clutter: float = 0.25,
+    classes: int = 1,
+) -> tuple[Array, Array, Array]:
+    """What a detector gives before NMS: about `per_object` jittered copies of each object, and clutter.
+
+    The further a copy is from its object, the lower its score; clutter scores low. A copy has its object's
+    class. All scores differ.
+
+    Returns
+    -------
+    boxes : (n, 4) float32, x1 y1 x2 y2, inside the image, sides of at least one pixel (but for rounding)
+    scores : (n,) float32 in (0, 1)
+    labels : (n,) int64 in [0, classes)
+    """
+    rng = np.random.default_rng(seed)
+    background = int(n * clutter)
+    objects = max(1, (n - background) // per_object)
+    copies = n - background
+
+    truth = boxes_uniform(objects, seed + 1, image).astype(np.float64)
+    owner = np.concatenate([np.arange(objects), rng.integers(0, objects, copies - objects)])
+    low, high = truth[owner, :2], truth[owner, 2:]
+    side = high - low
+    spread = rng.gamma(2.0, 0.045, (copies, 1))
+    middle = (high + low) / 2 + rng.normal(0, 1, side.shape) * side * spread
+    side = side * np.exp(rng.normal(0, 1, side.shape) * spread)
+    confidence = (0.3 + 0.7 * rng.random(objects))[owner]
+    score = confidence * np.exp(-6 * spread[:, 0]) + rng.normal(0, 0.04, copies)
+
+    around = np.hstack([middle - side / 2, middle + side / 2])
+    boxes = np.vstack([around, boxes_uniform(background, seed + 2, image)])
+    score = np.concatenate([score, rng.exponential(0.06, background)])
+    of_object = rng.integers(0, classes, objects)
+    labels = np.concatenate([of_object[owner], rng.integers(0, classes, background)])
+
+    order = rng.permutation(n)
+    boxes = np.clip(boxes, 0, np.asarray(image * 2))
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+    rank = np.empty(n)
+    rank[np.argsort(score[order])] = np.arange(n)
+    distinct = ((rank + 0.5) / n).astype(np.float32)  # ranks, so that no two scores are equal
+    return boxes[order].astype(np.float32), distinct, labels[order].astype(np.int64)
