@@ -103,16 +103,28 @@ struct NmsJob {
     int64_t kept;         // in and out
 };
 
+// Boxes of one 64-byte vector, near ones together; those that are none overlap nothing and have score -1.
+template <class T>
+struct Cluster {
+    static constexpr int lanes = 64 / int(sizeof(T));
+    T x1[lanes], y1[lanes], x2[lanes], y2[lanes];
+    T share[lanes];  // of the area, as `Bound` makes it
+    T score[lanes];
+    int32_t index[lanes];
+};
+
 template <class T>
 struct SoftJob {
-    int64_t n;
-    T *x1, *y1, *x2, *y2, *score;  // (n rounded up to whole 64-byte vectors), consumed
-    int32_t* index;                // (n,) 0 .. n-1, consumed
+    Cluster<T>* cluster;  // (clusters,) consumed
+    int64_t clusters;
+    T* hull;              // scratch: (5, clusters rounded up to whole 64-byte vectors)
+    int32_t* near;        // scratch: (clusters,)
+    Bound<T> bound;       // an overlap under it leaves a score as it is
     bool gaussian;
     T threshold, sigma, min_score;
     int64_t limit;        // most selected; < 0 for all
-    int32_t* selected;    // (n,) out
-    T* selected_score;    // (n,) out
+    int32_t* selected;    // (boxes,) out, the index of each selected box
+    T* selected_score;    // (boxes,) out
 };
 
 template <class T>

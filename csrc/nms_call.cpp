@@ -129,49 +129,104 @@ void run_groups(const std::vector<int32_t>& segments, F&& f) {
 
 // Soft-NMS pair by pair, for coordinates whose areas overflow.
 template <class T>
-int64_t soft_careful(const Box<T>* boxes, SoftJob<T>& job) {
+int64_t soft_careful(const Box<T>* boxes, T* score, int64_t n, const SoftOptions& options, int32_t* chosen, T* chosen_score) {
+    const T least = T(options.min_score), threshold = T(options.threshold), sigma = T(options.sigma);
     int64_t selected = 0;
-    for (; selected != job.limit; ++selected) {
+    for (; selected != options.max_output; ++selected) {
         int64_t best = -1;
-        for (int64_t i = 0; i < job.n; ++i) {
-            if (job.score[i] >= job.min_score && (best < 0 || job.score[i] > job.score[best])) best = i;
+        for (int64_t i = 0; i < n; ++i) {
+            if (score[i] >= least && (best < 0 || score[i] > score[best])) best = i;
         }
         if (best < 0) break;
-        job.selected[selected] = int32_t(best);
-        job.selected_score[selected] = job.score[best];
-        job.score[best] = -1;
-        for (int64_t i = 0; i < job.n; ++i) {
-            if (!(job.score[i] >= job.min_score)) continue;
+        chosen[selected] = int32_t(best);
+        chosen_score[selected] = score[best];
+        score[best] = -1;
+        for (int64_t i = 0; i < n; ++i) {
+            if (!(score[i] >= least)) continue;
             const T iou = measure(boxes[best], boxes[i], Measure::iou, false, 0.0);
-            job.score[i] *= job.gaussian ? exp_negative(-(iou * iou) / job.sigma) : iou >= job.threshold ? T(1) - iou : T(1);
+            score[i] *= options.gaussian ? exp_negative(-(iou * iou) / sigma) : iou >= threshold ? T(1) - iou : T(1);
         }
     }
     return selected;
+}
+
+uint32_t spread_bits(uint32_t x) {  // of 10 bits, one apart
+    x = (x | x << 8) & 0x00ff00ffu;
+    x = (x | x << 4) & 0x0f0f0f0fu;
+    x = (x | x << 2) & 0x33333333u;
+    return (x | x << 1) & 0x55555555u;
+}
+
+// Positions of boxes by size and place, so that neighbours in the order are near each other: octave of the larger
+// side, then Morton order of the centre. Only speed depends on it.
+template <class T>
+void order_by_place(const Box<T>* boxes, int64_t n, int32_t* order) {
+    Buffer<uint64_t> items(2 * n);
+    double low_x = 0, low_y = 0, high_x = 0, high_y = 0, largest = 0;
+    const auto usable = [](const Box<T>& b) { return is_finite(b.x1) && is_finite(b.y1) && is_finite(b.x2) && is_finite(b.y2); };
+    bool first = true;
+    for (int64_t i = 0; i < n; ++i) {
+        const Box<T>& b = boxes[i];
+        if (!usable(b)) continue;
+        low_x = first || b.x1 < low_x ? b.x1 : low_x;
+        low_y = first || b.y1 < low_y ? b.y1 : low_y;
+        high_x = first || b.x1 > high_x ? b.x1 : high_x;
+        high_y = first || b.y1 > high_y ? b.y1 : high_y;
+        const double size = double(greater(b.x2 - b.x1, b.y2 - b.y1));
+        largest = size > largest ? size : largest;
+        first = false;
+    }
+    const double sx = high_x > low_x ? 1023 / (high_x - low_x) : 0, sy = high_y > low_y ? 1023 / (high_y - low_y) : 0;
+    for (int64_t i = 0; i < n; ++i) {
+        const Box<T>& b = boxes[i];
+        uint32_t key = 0xffffffffu;
+        if (usable(b)) {
+            uint32_t octave = 0;
+            for (double size = double(greater(b.x2 - b.x1, b.y2 - b.y1)); octave < 12 && size * 2 < largest; size *= 2) ++octave;
+            key = octave << 20 | spread_bits(uint32_t((b.x1 - low_x) * sx)) | spread_bits(uint32_t((b.y1 - low_y) * sy)) << 1;
+        }
+        items[i] = uint64_t(key) << 32 | uint32_t(i);
+    }
+    const uint64_t* sorted = sort_high(items.get(), items.get() + n, n);
+    for (int64_t i = 0; i < n; ++i) order[i] = int32_t(uint32_t(sorted[i]));
 }
 
 // One group: the boxes among[0 .. n), rising. Selected positions in `among` and scores out.
 template <class T>
 int64_t soft_group(const Box<T>* boxes, const T* scores, const int32_t* among, int64_t n, const SoftOptions& options, bool large,
                    int32_t* selected, T* selected_score) {
-    const int64_t stride = (n + 15) / 16 * 16;
-    Buffer<T> columns(5 * stride);
-    Buffer<int32_t> index(n);
-    T* c = columns.get();
-    SoftJob<T> job = {n, c, c + stride, c + 2 * stride, c + 3 * stride, c + 4 * stride, index.get(), options.gaussian,
-                      T(options.threshold), T(options.sigma), T(options.min_score), options.max_output, selected, selected_score};
-    for (int64_t i = 0; i < n; ++i) {
-        job.score[i] = scores[among[i]];
-        index[i] = int32_t(i);
-    }
+    Buffer<Box<T>> mine(n);
+    for (int64_t i = 0; i < n; ++i) mine[i] = boxes[among[i]];
     if (large) {
-        Buffer<Box<T>> mine(n);
-        for (int64_t i = 0; i < n; ++i) mine[i] = boxes[among[i]];
-        return soft_careful(mine.get(), job);
+        Buffer<T> score(n);
+        for (int64_t i = 0; i < n; ++i) score[i] = scores[among[i]];
+        return soft_careful(mine.get(), score.get(), n, options, selected, selected_score);
     }
-    for (int64_t i = 0; i < n; ++i) {
-        const Box<T> b = boxes[among[i]];
-        job.x1[i] = b.x1, job.y1[i] = b.y1, job.x2[i] = b.x2, job.y2[i] = b.y2;
+    constexpr int B = Cluster<T>::lanes;
+    const int64_t clusters = (n + B - 1) / B;
+    Buffer<int32_t> order(n), near(clusters);
+    Buffer<Cluster<T>> cluster(clusters);
+    Buffer<T> hull(5 * ((clusters + B - 1) / B * B));
+    order_by_place(mine.get(), n, order.get());
+    const Bound<T> bound = make_bound<T>(options.gaussian ? 0 : options.threshold, Measure::iou);
+    for (int64_t k = 0; k < clusters * B; ++k) {
+        Cluster<T>& c = cluster[k / B];
+        const int at = int(k % B);
+        const bool real = k < n;
+        const Box<T> b = real ? mine[order[k]] : Box<T>{1, 1, -1, -1};
+        c.x1[at] = b.x1, c.y1[at] = b.y1, c.x2[at] = b.x2, c.y2[at] = b.y2;
+        c.share[at] = real ? bound.share(area(b)) : Limits<T>::large;
+        c.score[at] = real ? scores[among[order[k]]] : T(-1);
+        c.index[at] = real ? order[k] : 0;
     }
+    SoftJob<T> job = {};
+    job.cluster = cluster.get(), job.clusters = clusters;
+    job.hull = hull.get(), job.near = near.get();
+    job.bound = bound;
+    job.gaussian = options.gaussian;
+    job.threshold = T(options.threshold), job.sigma = T(options.sigma), job.min_score = T(options.min_score);
+    job.limit = options.max_output;
+    job.selected = selected, job.selected_score = selected_score;
     return of<T>(kernels()).soft_nms(job);
 }
 
