@@ -20,6 +20,7 @@ REST = [
     "csrc/fusion.cpp",
     "csrc/grid.cpp",
     "csrc/isa.cpp",
+    "csrc/memory.cpp",
     "csrc/module_cpp.cpp",
     "csrc/multiclass_nms.cpp",
     "csrc/nms_call.cpp",

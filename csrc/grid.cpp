@@ -5,71 +5,66 @@
 namespace fastdet {
 namespace {
 
-int exponent(double x) {
-    uint64_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return int(bits >> 52 & 0x7ff);
-}
+constexpr int kExponents = 2048;  // of double; 2047 is infinite
+constexpr int64_t kLeastRing = 16;  // buckets of a level; otherwise fewer than two per candidate
 
 }  // namespace
 
-// Levels are octaves of max(width, height); with a small threshold boxes of many octaves can meet, and a level
-// spans more of them. A cell is about as wide as the reach of a box of its level.
+// Levels are two octaves of max(width, height), so that the sizes a box can suppress lie in one or two of them, or
+// four where the threshold is small. A cell is a good part of the reach of the largest box of its level.
 template <class T>
 GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bound<T>& bound)
-    : blocks_((n - first) / Block<T>::lanes + 1), rank_((n - first) / Block<T>::lanes * Block<T>::lanes + Block<T>::lanes) {
+    : blocks_((n - first) / Block<T>::lanes + 1), rank_((n - first) / Block<T>::lanes * Block<T>::lanes + Block<T>::lanes),
+      start_(2 * (n - first) + kLeastRing * (n - first < kExponents ? n - first : kExponents) + 1) {
     const double t = double(bound.threshold) * (1 - 1e-5);  // computed IoUs are off by a few ulps
-    const int shift = t >= 0.4 ? 0 : t >= 0.2 ? 1 : 2;
-    constexpr int kExponents = 2048;
+    const int shift = t >= 0.25 ? 1 : 2;
 
-    struct Sum {
-        double least, most, width, height;
-        int64_t count = 0;
-        int level = -1;
-    };
-    std::vector<Sum> sums(size_t(kExponents >> shift));
-    Buffer<uint16_t> level_of(n - first);
-    constexpr uint16_t kNone = 0xffff;
-    double span = 0;
+    std::vector<int32_t> count_of(kExponents, 0);
+    Buffer<uint16_t> exponent_of(n - first);
+    T span = 0;
     for (int64_t i = first; i < n; ++i) {
         const Box<T>& b = boxes[i];
-        const double w = double(side(b.x1, b.x2)), h = double(side(b.y1, b.y2));
-        uint16_t& level = level_of[i - first];
-        level = kNone;
-        if (!(w > 0 && h > 0) || !is_finite(w * h)) continue;
-        const double size = w > h ? w : h;
-        level = uint16_t(exponent(size) >> shift);
-        Sum& s = sums[level];
-        if (!s.count++) s.least = s.most = size, s.width = w, s.height = h;
-        s.least = size < s.least ? size : s.least;
-        s.most = size > s.most ? size : s.most;
-        s.width = w > s.width ? w : s.width;
-        s.height = h > s.height ? h : s.height;
-        const double far_x = std::fabs(double(b.x1)) + w, far_y = std::fabs(double(b.y1)) + h;
-        const double far = far_x > far_y ? far_x : far_y;
-        span = far > span ? far : span;
+        const T w = side(b.x1, b.x2), h = side(b.y1, b.y2);
+        const bool meets = w > 0 && h > 0 && is_finite(w) && is_finite(h);
+        const int exponent = meets ? size_exponent(double(greater(w, h))) : kExponents - 1;
+        exponent_of[i - first] = uint16_t(exponent);
+        ++count_of[size_t(exponent)];
+        const T far = greater(greater(std::fabs(b.x1), std::fabs(b.x2)), greater(std::fabs(b.y1), std::fabs(b.y2)));
+        span = meets && far > span ? far : span;
     }
 
     int64_t buckets = 0;
-    for (Sum& s : sums) {
-        if (!s.count) continue;
-        s.level = int(levels_.size());
-        int64_t ring = 16;
-        while (ring < s.count) ring *= 2;
-        const double reach = t >= 0.5 ? 1 - t : 0.5;
-        const double cell = s.most * reach * 1.5;
-        const double least = span * 0x1p-30;  // cells are counted in int64
-        levels_.push_back({s.least, s.most, s.width, s.height, 1 / (cell > least ? cell : least), buckets, ring - 1, 0, 0});
-        buckets += ring;
+    std::vector<int16_t> level_of(kExponents, -1);
+    first_level_.resize(kExponents);
+    end_level_.resize(kExponents);
+    for (int e = 0; e < kExponents - 1;) {
+        const int next = ((e >> shift) + 1) << shift, end = next < kExponents - 1 ? next : kExponents - 1;
+        int64_t count = 0;
+        for (int k = e; k < end; ++k) {
+            count += count_of[size_t(k)];
+            first_level_[size_t(k)] = int16_t(levels_.size());
+            level_of[size_t(k)] = int16_t(levels_.size());
+        }
+        if (count) {
+            int64_t ring = kLeastRing;
+            while (ring < count) ring *= 2;
+            const double most = std::ldexp(1.0, end - 1023);
+            const double cell = most * 0.75 * (t < 0.95 ? 1 - t : 0.05);  // found by measurement
+            const double least = double(span) * 0x1p-30;  // cells are counted in int64
+            levels_.push_back({most, 1 / (cell > least ? cell : least), buckets, ring - 1, 0, 0});
+            buckets += ring;
+        }
+        for (; e < end; ++e) end_level_[size_t(e)] = int16_t(levels_.size());
     }
+    first_level_[kExponents - 1] = end_level_[kExponents - 1] = int16_t(levels_.size());
 
-    start_.reset(new int32_t[size_t(buckets) + 1]());
-    Buffer<int32_t> bucket(n - first);
     int32_t* start = start_.get();
+    std::memset(start, 0, size_t(buckets + 1) * sizeof *start);
+    Buffer<int32_t> bucket(n - first);
     for (int64_t i = first; i < n; ++i) {
-        const uint16_t found = level_of[i - first];
-        if (found == kNone) continue;
-        const Level& level = levels_[size_t(sums[found].level)];
+        const int exponent = exponent_of[i - first];
+        if (exponent == kExponents - 1) continue;
+        const Level& level = levels_[size_t(level_of[size_t(exponent)])];
         const Box<T>& b = boxes[i];
         const int64_t column = grid_cell(0.5 * b.x1 + 0.5 * double(b.x2), level.per_cell);
         const int64_t row = grid_cell(0.5 * b.y1 + 0.5 * double(b.y2), level.per_cell);
@@ -83,7 +78,7 @@ GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bou
         start[k] = sum;
     }
     for (int64_t i = n; i-- > first;) {
-        if (level_of[i - first] != kNone) rank_[--start[bucket[i - first]]] = int32_t(i);
+        if (exponent_of[i - first] != kExponents - 1) rank_[--start[bucket[i - first]]] = int32_t(i);
     }
     for (Level& level : levels_) {
         level.first = start[level.base];
@@ -102,7 +97,7 @@ GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bou
             block.share[at] = Limits<T>::large;
         }
     }
-    grid_ = {blocks_.get(), rank_.get(), start, levels_.data(), int(levels_.size()), t, span * 0x1p-45};
+    grid_ = {blocks_.get(), rank_.get(), start, levels_.data(), first_level_.data(), end_level_.data(), t, double(span) * 0x1p-45};
 }
 
 template class GridStore<float>;

@@ -18,9 +18,9 @@ class GridStore {
 
   private:
     Buffer<Block<T>> blocks_;
-    Buffer<int32_t> rank_;
-    std::unique_ptr<int32_t[]> start_;
+    Buffer<int32_t> rank_, start_;
     std::vector<Level> levels_;
+    std::vector<int16_t> first_level_, end_level_;
     Grid<T> grid_;
 };
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "box.h"
 
@@ -45,11 +46,10 @@ struct Block {
 
 // Boxes of like size: IoU > t needs like sizes.
 struct Level {
-    double least, most;            // of max(width, height)
-    double most_width, most_height;
-    double per_cell;               // 1 / side of a cell
-    int64_t base, mask;            // buckets [base, base + mask]
-    int64_t first, last;           // its candidates
+    double most;        // max(width, height) is below it
+    double per_cell;    // 1 / side of a cell
+    int64_t base, mask; // buckets [base, base + mask]
+    int64_t first, last;  // its candidates
 };
 
 // The cell of a coordinate; `per_cell` keeps it well inside int64.
@@ -66,13 +66,21 @@ static inline int64_t row_hash(int64_t row) {
     return int64_t(h >> 24);
 }
 
+// The exponent of a size picks its level.
+static inline int size_exponent(double x) {
+    uint64_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return int(bits >> 52);
+}
+
 template <class T>
 struct Grid {
-    const Block<T>* blocks;
-    const int32_t* rank;   // position by score of each candidate in the blocks
-    const int32_t* start;  // first candidate of each bucket
-    const Level* levels;
-    int level_count;
+    Block<T>* blocks;            // a candidate that is struck out gets a share that nothing reaches
+    const int32_t* rank;         // position by score of each candidate in the blocks
+    const int32_t* start;        // first candidate of each bucket
+    const Level* levels;         // by rising size
+    const int16_t* first_level;  // (exponents,) the first level of sizes of that exponent or a higher one
+    const int16_t* end_level;    // (exponents,) past the last level of sizes of that exponent or a lower one
     double threshold, pad;
 };
 

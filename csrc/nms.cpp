@@ -4,6 +4,8 @@
 // at a time, until one suppresses it; no set-up, all in the first cache while few are kept. Grid: each kept box
 // strikes out the candidates of the cells around it that are of like size; a few vectors per kept box whatever n.
 // Floor: a read of boxes and scores and a sort. A pair costs 9 operations a lane; a division only near a hit.
+#include <limits>
+
 #include "loops.h"
 #include "nms.h"
 #include "simd.h"
@@ -85,6 +87,27 @@ int64_t dense(NmsJob<T>& job) {
     return kept == job.limit ? job.n : i;
 }
 
+// What a kept box has to look at: first the blocks are found, then they are tested, so that neither loop waits for
+// the other's branches, and so that the blocks of the next boxes can be on their way from memory.
+struct BlockList {
+    static constexpr int capacity = 256;
+    int32_t block[capacity + 2];
+    int count;
+    bool full;  // more than fit: look again while testing
+
+    inline void add(int64_t first, int64_t last, int lanes) {
+        const int64_t k = first / lanes;
+        const int64_t n = first < last ? (last - 1) / lanes - k + 1 : 0;
+        if (count + n > capacity) {
+            full = true;
+            return;
+        }
+        block[count] = int32_t(k), block[count + 1] = int32_t(k + 1);  // most ranges are in one or two
+        for (int64_t more = 2; more < n; ++more) block[count + more] = int32_t(k + more);
+        count += int(n);
+    }
+};
+
 template <class T>
 struct Push {
     using V = Vec<T>;
@@ -92,56 +115,81 @@ struct Push {
     const Bound<T>& bound;
     uint8_t* dead;
 
-    // Strike out candidates [first, last) in the order of the blocks. A block's other lanes are candidates as
-    // well: the test is exact, so they may be struck out too.
-    void range(const Test<T, false>& test, int64_t first, int64_t last) const {
-        constexpr int B = Block<T>::lanes, L = V::lanes;
-        for (int64_t k = first / B; k <= (last - 1) / B; ++k) {
-            const Block<T>& block = grid.blocks[k];
-            for (int at = 0; at < B; at += L) {
-                const V x1 = V::load(block.x1 + at), y1 = V::load(block.y1 + at), x2 = V::load(block.x2 + at), y2 = V::load(block.y2 + at);
-                if (!test.maybe(x1, y1, x2, y2, V::load(block.share + at))) continue;
-                for (uint32_t hits = test.hit(x1, y1, x2, y2); hits; hits &= hits - 1)
-                    dead[grid.rank[k * B + at + __builtin_ctz(hits)]] = 1;
-            }
-        }
-    }
-
-    void operator()(const Box<T>& box) const {
+    // Each range of candidates, in the order of the blocks, that may hold one that the box suppresses.
+    template <class F>
+    inline void each_range(const Box<T>& box, F&& range) const {
         const double w = double(side(box.x1, box.x2)), h = double(side(box.y1, box.y2)), t = grid.threshold;
         if (!(w > 0 && h > 0) || !is_finite(w * h)) return;  // overlaps nothing by more than t
         const double cx = 0.5 * box.x1 + 0.5 * double(box.x2), cy = 0.5 * box.y1 + 0.5 * double(box.y2);
         const double size = w > h ? w : h;
-        const Test<T, false> test(box, bound);
-        for (int l = 0; l < grid.level_count; ++l) {
-            const Level& level = grid.levels[l];
-            if (level.most < t * size || t * level.least > size) continue;
-            const double rx = reach(w, level.most_width, t), ry = reach(h, level.most_height, t);
-            const int64_t column0 = cell(cx - rx, level), columns = cell(cx + rx, level) - column0;
-            const int64_t row0 = cell(cy - ry, level), rows = cell(cy + ry, level) - row0;
-            if (columns >= level.mask || (rows + 1) * 32 > level.last - level.first) {  // as well all of it
-                range(test, level.first, level.last);
+        const Level* const end = grid.levels + grid.end_level[size_exponent(t > 0 ? size / t : INFINITY)];
+        for (const Level* level = grid.levels + grid.first_level[size_exponent(size * t)]; level < end; ++level) {
+            const double rx = reach(w, level->most, t), ry = reach(h, level->most, t), per_cell = level->per_cell;
+            const int64_t column = grid_cell(cx - rx, per_cell), columns = grid_cell(cx + rx, per_cell) - column;
+            const int64_t row = grid_cell(cy - ry, per_cell), rows = grid_cell(cy + ry, per_cell) - row + 1;
+            const int64_t mask = level->mask;
+            if (columns >= mask || rows * 32 > level->last - level->first) {  // as well all of it
+                range(level->first, level->last);
                 continue;
             }
-            for (int64_t row = row0; row <= row0 + rows; ++row) {
-                const int64_t a = (row_hash(row) + column0) & level.mask, b = a + columns;
-                const int32_t* start = grid.start + level.base;
-                const int64_t wrapped = b - level.mask;  // > 0: the row goes on at the first bucket
-                const int32_t first = start[a], last = start[wrapped > 0 ? level.mask + 1 : b + 1];
-                if (first < last) range(test, first, last);
-                if (wrapped > 0 && start[0] < start[wrapped]) range(test, start[0], start[wrapped]);
+            const int32_t* start = grid.start + level->base;
+            for (int64_t r = row; r < row + rows; ++r) {
+                const int64_t a = (row_hash(r) + column) & mask, b = a + columns;
+                if (b <= mask) {
+                    range(start[a], start[b + 1]);
+                } else {  // the row goes on at the first bucket
+                    range(start[a], start[mask + 1]);
+                    range(start[0], start[b - mask]);
+                }
             }
         }
     }
 
-    static int64_t cell(double x, const Level& level) { return grid_cell(x, level.per_cell); }
-
     // How far centres may be apart, along one axis, from a box of side w to one of side 0 .. most: IoU > t needs
     // an overlap of t * max(sides) at least, and centres |d| apart overlap by (w + other) / 2 - |d| at most.
-    double reach(double w, double most, double t) const {
+    inline double reach(double w, double most, double t) const {
         const double free = t >= 0.5 ? w : w < most * t ? w / t : most;  // the other side that allows most
         const double other = free < most ? free : most;
         return (0.5 * (w + other) - t * (w > other ? w : other)) * (1 + 1e-6) + grid.pad;
+    }
+
+    inline void find(const Box<T>& box, BlockList& list) const {
+        list.count = 0;
+        list.full = false;
+        each_range(box, [&](int64_t first, int64_t last) { list.add(first, last, Block<T>::lanes); });
+    }
+
+    // Strike out what the box suppresses in a block: all its candidates may be tested, since the test is exact.
+    inline void strike(const Test<T, false>& test, int64_t k) const {
+        constexpr int L = V::lanes;
+        Block<T>& block = grid.blocks[k];
+        for (int at = 0; at < Block<T>::lanes; at += L) {
+            const V x1 = V::load(block.x1 + at), y1 = V::load(block.y1 + at), x2 = V::load(block.x2 + at), y2 = V::load(block.y2 + at);
+            if (!test.maybe(x1, y1, x2, y2, V::load(block.share + at))) continue;
+            for (uint32_t hits = test.hit(x1, y1, x2, y2); hits; hits &= hits - 1) {
+                const int lane = at + __builtin_ctz(hits);
+                dead[grid.rank[k * Block<T>::lanes + lane]] = 1;
+                block.share[lane] = std::numeric_limits<T>::infinity();  // once is enough
+            }
+        }
+    }
+
+    inline void strike(const Box<T>& box, const BlockList& list) const {
+        const Test<T, false> test(box, bound);
+        if (list.full) {
+            each_range(box, [&](int64_t first, int64_t last) {
+                for (int64_t k = first / Block<T>::lanes; k * Block<T>::lanes < last; ++k) strike(test, k);
+            });
+            return;
+        }
+        for (int n = 0; n < list.count; ++n) strike(test, list.block[n]);
+    }
+
+    inline void prefetch(const BlockList& list) const {
+        for (int n = 0; n < list.count; ++n) {
+            const char* p = reinterpret_cast<const char*>(grid.blocks + list.block[n]);
+            for (size_t at = 0; at < sizeof(Block<T>); at += 64) __builtin_prefetch(p + at);
+        }
     }
 };
 
@@ -155,15 +203,33 @@ int64_t nms_dense(NmsJob<T>& job) {
 template <class T>
 void nms_grid(NmsJob<T>& job, int64_t first) {
     const Push<T> push{*job.grid, job.bound, job.dead};
+    constexpr int kAhead = 4;
+    BlockList lists[kAhead];
+    int64_t waiting[kAhead];
+    int head = 0, size = 0;
     for (int64_t i = 0; i < first; ++i) {
-        if (job.keep[i]) push(job.boxes[i]);
+        if (!job.keep[i]) continue;
+        push.find(job.boxes[i], lists[0]);
+        push.strike(job.boxes[i], lists[0]);
     }
     int64_t kept = job.kept;
-    for (int64_t i = first; i < job.n && kept != job.limit; ++i) {
-        if (job.dead[i]) continue;
-        job.keep[i] = 1;
-        ++kept;
-        push(job.boxes[i]);
+    for (int64_t next = first; kept != job.limit;) {
+        for (; size < kAhead && next < job.n; ++next) {
+            if (job.dead[next]) continue;
+            const int slot = (head + size++) % kAhead;
+            waiting[slot] = next;
+            push.find(job.boxes[next], lists[slot]);
+            push.prefetch(lists[slot]);
+        }
+        if (!size) break;
+        const int64_t i = waiting[head];
+        if (!job.dead[i]) {  // not struck out while it waited
+            job.keep[i] = 1;
+            ++kept;
+            push.strike(job.boxes[i], lists[head]);
+        }
+        head = (head + 1) % kAhead;
+        --size;
     }
     job.kept = kept;
 }

@@ -22,10 +22,12 @@ constexpr int64_t kThreadBoxes = 4096;
 
 template <class T>
 int64_t first_nan(const T* x, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) {
-        if (x[i] != x[i]) return i;
-    }
-    return -1;
+    bool any = false;
+    for (int64_t i = 0; i < n; ++i) any |= x[i] != x[i];
+    if (!any) return -1;
+    int64_t i = 0;
+    while (x[i] == x[i]) ++i;
+    return i;
 }
 
 enum class Input { ordinary, large, nan };
@@ -285,10 +287,11 @@ int64_t nms(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n
         run_groups(segments, run);
     }
     int64_t kept = 0;
-    for (int64_t i = 0; i < count && kept != options.max_output; ++i) {
-        if (flags[i]) keep[kept++] = order[i];
+    for (int64_t i = 0; i < count; ++i) {  // without a branch: which are kept cannot be foreseen
+        keep[kept] = order[i];
+        kept += flags[i];
     }
-    return kept;
+    return options.max_output >= 0 && kept > options.max_output ? options.max_output : kept;
 }
 
 template <class T>

@@ -4,22 +4,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <vector>
 
+#include "memory.h"
+
 namespace fastdet {
-
-// A buffer whose memory nobody has written yet.
-template <class T>
-class Buffer {
-  public:
-    explicit Buffer(int64_t n) : data_(new T[size_t(n > 0 ? n : 1)]) {}
-    T* get() const { return data_.get(); }
-    T& operator[](int64_t i) const { return data_[size_t(i)]; }
-
-  private:
-    std::unique_ptr<T[]> data_;  // new T[n] leaves plain numbers uninitialised
-};
 
 // Unsigned keys that rise as scores fall; equal for 0.0 and -0.0.
 inline uint32_t falling_key(float x) {
@@ -35,26 +24,15 @@ inline uint64_t falling_key(double x) {
     return bits >> 63 ? bits : ~bits & 0x7fffffffffffffffu;
 }
 
-// Sort items (key in the high half, index in the low) by their high half; stable. Returns where the result is:
-// a or b. Eleven bits at a time; digits in which all agree are passed over.
-inline uint64_t* sort_high(uint64_t* a, uint64_t* b, int64_t n) {
-    if (n < 96) {
-        for (int64_t i = 1; i < n; ++i) {  // indices rise in the input: whole items compare as stable keys
-            const uint64_t item = a[i];
-            int64_t j = i;
-            for (; j > 0 && a[j - 1] > item; --j) a[j] = a[j - 1];
-            a[j] = item;
-        }
-        return a;
-    }
-    constexpr int kBits = 11, kPasses = 3;
+// A stable radix sort by the upper 32 bits, kBits at a time; digits in which all agree are passed over.
+template <int kBits>
+inline uint64_t* radix_sort_high(uint64_t* a, uint64_t* b, int64_t n) {
+    constexpr int kPasses = (32 + kBits - 1) / kBits;
     constexpr uint32_t kSize = 1u << kBits;
     uint32_t count[kPasses][kSize] = {};
     for (int64_t i = 0; i < n; ++i) {
         const uint32_t key = uint32_t(a[i] >> 32);
-        ++count[0][key & (kSize - 1)];
-        ++count[1][key >> kBits & (kSize - 1)];
-        ++count[2][key >> 2 * kBits];
+        for (int pass = 0; pass < kPasses; ++pass) ++count[pass][key >> pass * kBits & (kSize - 1)];
     }
     for (int pass = 0; pass < kPasses; ++pass) {
         const int shift = 32 + pass * kBits;
@@ -68,6 +46,19 @@ inline uint64_t* sort_high(uint64_t* a, uint64_t* b, int64_t n) {
         }
         for (int64_t i = 0; i < n; ++i) b[c[a[i] >> shift & (kSize - 1)]++] = a[i];
         std::swap(a, b);
+    }
+    return a;
+}
+
+// Sort items, key in the upper half and a rising index in the lower, stable. Returns where the result is: a or b.
+inline uint64_t* sort_high(uint64_t* a, uint64_t* b, int64_t n) {
+    if (n >= 2500) return radix_sort_high<11>(a, b, n);
+    if (n >= 40) return radix_sort_high<8>(a, b, n);
+    for (int64_t i = 1; i < n; ++i) {  // whole items compare as stable keys do
+        const uint64_t item = a[i];
+        int64_t j = i;
+        for (; j > 0 && a[j - 1] > item; --j) a[j] = a[j - 1];
+        a[j] = item;
     }
     return a;
 }
