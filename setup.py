@@ -34,7 +34,14 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 ISAS: dict[str, list[str]] = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     ISAS["avx2"] = ["-mavx2"]
-    ISAS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mprefer-vector-width=512", "-Wno-maybe-uninitialized"]
+    ISAS["avx512"] = [
+        "-mavx512f",
+        "-mavx512dq",
+        "-mavx512vl",
+        "-mavx512bw",
+        "-mprefer-vector-width=512",
+        "-Wno-maybe-uninitialized",
+    ]
 
 
 class BuildExt(build_ext):

@@ -58,12 +58,13 @@ void rows(const IouJob<T>& job, int64_t first, int64_t last) {
         const int64_t end = tile + kTile < job.m ? tile + kTile : job.m;
         for (int64_t i = first; i < last; ++i) {
             const Box<T> box = job.a[i];
-            const Pair<K, Crowd, V> a{V::set(box.x1), V::set(box.y1), V::set(box.x2), V::set(box.y2),
-                                      V::set(job.area_a[i]), kAngle ? V::set(job.angle_a[i]) : none};
+            const Pair<K, Crowd, V> a{V::set(box.x1), V::set(box.y1),        V::set(box.x2),
+                                      V::set(box.y2), V::set(job.area_a[i]), kAngle ? V::set(job.angle_a[i]) : none};
             T* out = job.out + i * job.m;
             const auto at = [&](int64_t j) {
-                return a.with(V::load(b.x1 + j), V::load(b.y1 + j), V::load(b.x2 + j), V::load(b.y2 + j), V::load(b.area + j),
-                              kAngle ? V::load(b.angle + j) : none, Crowd ? V::load(b.crowd + j) : none, eps);
+                return a.with(V::load(b.x1 + j), V::load(b.y1 + j), V::load(b.x2 + j), V::load(b.y2 + j),
+                              V::load(b.area + j), kAngle ? V::load(b.angle + j) : none,
+                              Crowd ? V::load(b.crowd + j) : none, eps);
             };
             const auto part = [&](int64_t j, int64_t n) {  // fewer than a vector; the columns are padded
                 T tail[L];
@@ -120,15 +121,18 @@ void pairs(const Box<T>* a, const Box<T>* b, const T* crowd, int64_t n, T eps, T
     }
 }
 
-#define FASTDET_EACH_KIND(CALL, CROWD, ...)                                                     \
-    switch (kind) {                                                                             \
-        case Measure::iou: return CROWD ? CALL<T, Measure::iou, true>(__VA_ARGS__)              \
-                                        : CALL<T, Measure::iou, false>(__VA_ARGS__);            \
-        case Measure::ios: return CROWD ? CALL<T, Measure::ios, true>(__VA_ARGS__)              \
-                                        : CALL<T, Measure::ios, false>(__VA_ARGS__);            \
-        case Measure::giou: return CALL<T, Measure::giou, false>(__VA_ARGS__);                  \
-        case Measure::diou: return CALL<T, Measure::diou, false>(__VA_ARGS__);                  \
-        case Measure::ciou: return CALL<T, Measure::ciou, false>(__VA_ARGS__);                  \
+#define FASTDET_EACH_KIND(CALL, CROWD, ...)                                                                      \
+    switch (kind) {                                                                                              \
+        case Measure::iou:                                                                                       \
+            return CROWD ? CALL<T, Measure::iou, true>(__VA_ARGS__) : CALL<T, Measure::iou, false>(__VA_ARGS__); \
+        case Measure::ios:                                                                                       \
+            return CROWD ? CALL<T, Measure::ios, true>(__VA_ARGS__) : CALL<T, Measure::ios, false>(__VA_ARGS__); \
+        case Measure::giou:                                                                                      \
+            return CALL<T, Measure::giou, false>(__VA_ARGS__);                                                   \
+        case Measure::diou:                                                                                      \
+            return CALL<T, Measure::diou, false>(__VA_ARGS__);                                                   \
+        case Measure::ciou:                                                                                      \
+            return CALL<T, Measure::ciou, false>(__VA_ARGS__);                                                   \
     }
 
 }  // namespace

@@ -56,7 +56,7 @@ void box_convert(const Box<T>* boxes, int64_t n, Format from, Format to, Box<T>*
 
 template <class T>
 void clip_boxes_to_image(const Box<T>* boxes, int64_t n, T height, T width, Box<T>* out) {
-    const auto clip = [](T x, T most) { return x < 0 ? T(0) : x > most ? most : x; };  // NaN stays
+    const auto clip = [](T x, T most) { return x <= 0 ? T(0) : x > most ? most : x; };  // NaN stays
     for (int64_t i = 0; i < n; ++i) {
         const Box<T> b = boxes[i];
         out[i] = {clip(b.x1, width), clip(b.y1, height), clip(b.x2, width), clip(b.y2, height)};
@@ -75,8 +75,8 @@ int64_t remove_small_boxes(const Box<T>* boxes, int64_t n, T least, int64_t* kee
 }
 
 template <class T>
-void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kind, bool aligned, const bool* crowd, double eps,
-             T* out) {
+void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kind, bool aligned, const bool* crowd,
+             double eps, T* out) {
     if (!n || !m) return;
     const bool plain = ordinary(a, n) && ordinary(b, m);
     const Kernels<T>& loops = of<T>(kernels());
@@ -112,9 +112,15 @@ void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kin
             areas[i] = area(a[i]);
             if (angles) areas[n + i] = T(std::atan2(a[i].x2 - a[i].x1, a[i].y2 - a[i].y1));
         }
-        job = {a, areas.get(), angles ? areas.get() + n : nullptr,
+        job = {a,
+               areas.get(),
+               angles ? areas.get() + n : nullptr,
                {x1, y1, x2, y2, its_area, angles ? angle : nullptr, crowd ? flags : nullptr},
-               m, out, kind, T(eps), n * m * int64_t(sizeof(T)) >= kStreamBytes};
+               m,
+               out,
+               kind,
+               T(eps),
+               n * m * int64_t(sizeof(T)) >= kStreamBytes};
     }
     const auto rows = [&](int64_t first, int64_t last) {
         if (plain) return loops.box_iou(job, first, last);
@@ -124,14 +130,15 @@ void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kin
     };
     if (n * m < kThreadPairs || get_num_threads() == 1) return rows(0, n);
     const int64_t step = kThreadPairs / 4 / m + 1;
-    parallel_for((n + step - 1) / step, [&](int64_t task) { rows(task * step, task * step + step < n ? task * step + step : n); });
+    parallel_for((n + step - 1) / step,
+                 [&](int64_t task) { rows(task * step, task * step + step < n ? task * step + step : n); });
 }
 
-#define FASTDET_INSTANTIATE(T)                                                                      \
-    template void box_area(const Box<T>*, int64_t, T*);                                             \
-    template void box_convert(const Box<T>*, int64_t, Format, Format, Box<T>*);                     \
-    template void clip_boxes_to_image(const Box<T>*, int64_t, T, T, Box<T>*);                       \
-    template int64_t remove_small_boxes(const Box<T>*, int64_t, T, int64_t*);                       \
+#define FASTDET_INSTANTIATE(T)                                                  \
+    template void box_area(const Box<T>*, int64_t, T*);                         \
+    template void box_convert(const Box<T>*, int64_t, Format, Format, Box<T>*); \
+    template void clip_boxes_to_image(const Box<T>*, int64_t, T, T, Box<T>*);   \
+    template int64_t remove_small_boxes(const Box<T>*, int64_t, T, int64_t*);   \
     template void box_iou(const Box<T>*, int64_t, const Box<T>*, int64_t, Measure, bool, const bool*, double, T*);
 FASTDET_INSTANTIATE(float)
 FASTDET_INSTANTIATE(double)

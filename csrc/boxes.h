@@ -20,7 +20,7 @@ int64_t remove_small_boxes(const Box<T>* boxes, int64_t n, T least, int64_t* kee
 
 // out (n, m), or (n,) if aligned (n == m); crowd (m,) may be null. Throws std::bad_alloc.
 template <class T>
-void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kind, bool aligned, const bool* crowd, double eps,
-             T* out);
+void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kind, bool aligned, const bool* crowd,
+             double eps, T* out);
 
 }  // namespace fastdet

@@ -10,7 +10,8 @@ double overlap(const Box<double>& a, const Box<double>& b, Measure kind) { retur
 }  // namespace
 
 void merge_boxes(Box<double>* boxes, int64_t n, double threshold, Measure kind, int64_t* owner) {
-    std::vector<int64_t> slots(static_cast<size_t>(n)), partner(static_cast<size_t>(n), -1);  // slots: those still alive, rising
+    std::vector<int64_t> slots(static_cast<size_t>(n)),
+        partner(static_cast<size_t>(n), -1);  // slots: those still alive, rising
     std::vector<double> best(static_cast<size_t>(n), -1.0);
     for (int64_t i = 0; i < n; ++i) slots[size_t(i)] = owner[i] = i;
     // each slot knows its best partner among the later ones: the first of equals
@@ -54,8 +55,8 @@ void merge_boxes(Box<double>* boxes, int64_t n, double threshold, Measure kind, 
     }
 }
 
-int64_t weighted_boxes_fusion(const Box<double>* boxes, const double* scores, const int64_t* labels, int64_t n, double threshold,
-                              Box<double>* fused, int64_t* group) {
+int64_t weighted_boxes_fusion(const Box<double>* boxes, const double* scores, const int64_t* labels, int64_t n,
+                              double threshold, Box<double>* fused, int64_t* group) {
     struct Sum {
         double score, x1, y1, x2, y2;
     };

@@ -12,7 +12,7 @@ namespace fastdet {
 void merge_boxes(Box<double>* boxes, int64_t n, double threshold, Measure kind, int64_t* owner);
 
 // Boxes (n,) sorted by label, then by falling score: fused (n,) and group (n,) out, returns how many are fused.
-int64_t weighted_boxes_fusion(const Box<double>* boxes, const double* scores, const int64_t* labels, int64_t n, double threshold,
-                              Box<double>* fused, int64_t* group);
+int64_t weighted_boxes_fusion(const Box<double>* boxes, const double* scores, const int64_t* labels, int64_t n,
+                              double threshold, Box<double>* fused, int64_t* group);
 
 }  // namespace fastdet

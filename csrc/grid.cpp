@@ -5,7 +5,7 @@
 namespace fastdet {
 namespace {
 
-constexpr int kExponents = 2048;  // of double; 2047 is infinite
+constexpr int kExponents = 2048;    // of double; 2047 is infinite
 constexpr int64_t kLeastRing = 16;  // buckets of a level; otherwise fewer than two per candidate
 
 }  // namespace
@@ -14,7 +14,8 @@ constexpr int64_t kLeastRing = 16;  // buckets of a level; otherwise fewer than 
 // four where the threshold is small. A cell is a good part of the reach of the largest box of its level.
 template <class T>
 GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bound<T>& bound)
-    : blocks_((n - first) / Block<T>::lanes + 1), rank_((n - first) / Block<T>::lanes * Block<T>::lanes + Block<T>::lanes),
+    : blocks_((n - first) / Block<T>::lanes + 1),
+      rank_((n - first) / Block<T>::lanes * Block<T>::lanes + Block<T>::lanes),
       start_(2 * (n - first) + kLeastRing * (n - first < kExponents ? n - first : kExponents) + 1) {
     const double t = double(bound.threshold) * (1 - 1e-5);  // computed IoUs are off by a few ulps
     const int shift = t >= 0.25 ? 1 : 2;
@@ -50,7 +51,7 @@ GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bou
             while (ring < count) ring *= 2;
             const double most = std::ldexp(1.0, end - 1023);
             const double cell = most * 0.75 * (t < 0.95 ? 1 - t : 0.05);  // found by measurement
-            const double least = double(span) * 0x1p-30;  // cells are counted in int64
+            const double least = double(span) * 0x1p-30;                  // cells are counted in int64
             levels_.push_back({most, 1 / (cell > least ? cell : least), buckets, ring - 1, 0, 0});
             buckets += ring;
         }
@@ -97,7 +98,8 @@ GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bou
             block.share[at] = Limits<T>::large;
         }
     }
-    grid_ = {blocks_.get(), rank_.get(), start, levels_.data(), first_level_.data(), end_level_.data(), t, double(span) * 0x1p-45};
+    grid_ = {blocks_.get(),       rank_.get(),       start, levels_.data(),
+             first_level_.data(), end_level_.data(), t,     double(span) * 0x1p-45};
 }
 
 template class GridStore<float>;

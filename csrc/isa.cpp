@@ -7,9 +7,9 @@
 namespace fastdet {
 
 // setup.py passes -DFASTDET_ISA_LIST="X(baseline) X(avx2) X(avx512)", slowest first.
-#define FASTDET_DECLARE(isa)          \
-    namespace isa {                   \
-    extern const KernelTable table;   \
+#define FASTDET_DECLARE(isa)        \
+    namespace isa {                 \
+    extern const KernelTable table; \
     }
 #define X FASTDET_DECLARE
 FASTDET_ISA_LIST

@@ -25,15 +25,15 @@ struct Columns {
 
 template <class T>
 struct IouJob {
-    const Box<T>* a;     // (n,)
-    const T* area_a;     // (n,)
-    const T* angle_a;    // (n,); complete IoU only
-    Columns<T> b;        // m columns
+    const Box<T>* a;   // (n,)
+    const T* area_a;   // (n,)
+    const T* angle_a;  // (n,); complete IoU only
+    Columns<T> b;      // m columns
     int64_t m;
-    T* out;              // (n, m)
+    T* out;  // (n, m)
     Measure kind;
     T eps;
-    bool stream;         // past the caches: the output does not pass through them
+    bool stream;  // past the caches: the output does not pass through them
 };
 
 // Candidates of one segment by cell of a grid, in blocks of whole vectors.
@@ -46,9 +46,9 @@ struct Block {
 
 // Boxes of like size: IoU > t needs like sizes.
 struct Level {
-    double most;        // max(width, height) is below it
-    double per_cell;    // 1 / side of a cell
-    int64_t base, mask; // buckets [base, base + mask]
+    double most;          // max(width, height) is below it
+    double per_cell;      // 1 / side of a cell
+    int64_t base, mask;   // buckets [base, base + mask]
     int64_t first, last;  // its candidates
 };
 
@@ -89,10 +89,15 @@ struct Grid {
 template <class T>
 struct Bound {
     T threshold;
-    T factor;  // t / (1 + t) less some ulps; share = factor * area
-    T floor;   // added once: with t = 0, inter must still be above 0
+    T factor;  // t / (1 + t) less some ulps
+    T floor;   // the least number above 0, added once: with t = 0, inter must still be above 0
 
-    FASTDET_MEMBER T share(T area) const { return is_finite(area) ? factor * area : area; }  // not 0 * inf
+    // One `floor` less than factor * area, for the products that are so small that they round by that much.
+    FASTDET_MEMBER T share(T area) const {
+        if (!is_finite(area)) return area;  // not 0 * inf
+        const T product = factor * area;
+        return product > floor ? product - floor : T(0);
+    }
 };
 
 template <class T>
@@ -108,7 +113,7 @@ struct NmsJob {
     uint8_t* keep;        // (n,) 1 where kept, 0 at first
     uint8_t* dead;        // (n,) grid only, 0 at first
     const Grid<T>* grid;
-    int64_t kept;         // in and out
+    int64_t kept;  // in and out
 };
 
 // Boxes of one 64-byte vector, near ones together; those that are none overlap nothing and have score -1.
@@ -125,14 +130,14 @@ template <class T>
 struct SoftJob {
     Cluster<T>* cluster;  // (clusters,) consumed
     int64_t clusters;
-    T* hull;              // scratch: (5, clusters rounded up to whole 64-byte vectors)
-    int32_t* near;        // scratch: (clusters,)
-    Bound<T> bound;       // an overlap under it leaves a score as it is
+    T* hull;         // scratch: (5, clusters rounded up to whole 64-byte vectors)
+    int32_t* near;   // scratch: (clusters,)
+    Bound<T> bound;  // an overlap under it leaves a score as it is
     bool gaussian;
     T threshold, sigma, min_score;
-    int64_t limit;        // most selected; < 0 for all
-    int32_t* selected;    // (boxes,) out, the index of each selected box
-    T* selected_score;    // (boxes,) out
+    int64_t limit;      // most selected; < 0 for all
+    int32_t* selected;  // (boxes,) out, the index of each selected box
+    T* selected_score;  // (boxes,) out
 };
 
 template <class T>
@@ -162,8 +167,8 @@ inline const Kernels<double>& of<double>(const KernelTable& table) {
 }
 
 // isa.cpp
-const KernelTable& kernels();            // the table in use
+const KernelTable& kernels();              // the table in use
 const char* const* isa_names(int* count);  // what this build and this machine have, slowest first
-bool choose_isa(const char* name);       // false: not to be had
+bool choose_isa(const char* name);         // false: not to be had
 
 }  // namespace fastdet

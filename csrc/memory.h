@@ -16,7 +16,8 @@ void give_memory(void* p, size_t bytes);
 template <class T>
 class Buffer {
   public:
-    explicit Buffer(int64_t n) : bytes_(sizeof(T) * size_t(n > 0 ? n : 1)), data_(static_cast<T*>(take_memory(bytes_))) {}
+    explicit Buffer(int64_t n)
+        : bytes_(sizeof(T) * size_t(n > 0 ? n : 1)), data_(static_cast<T*>(take_memory(bytes_))) {}
     ~Buffer() { give_memory(data_, bytes_); }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;

@@ -29,7 +29,8 @@ constexpr int kNumber = std::is_same<T, float>::value    ? py::detail::npy_api::
 // The data of a C-contiguous array of T (boxes: Box<T>).
 template <class T>
 const T* data(const py::array& x) {
-    const bool fits = std::is_same<T, int64_t>::value ? x.dtype().kind() == 'i' && x.itemsize() == 8 : x.dtype().num() == kNumber<T>;
+    const bool fits =
+        std::is_same<T, int64_t>::value ? x.dtype().kind() == 'i' && x.itemsize() == 8 : x.dtype().num() == kNumber<T>;
     if (!fits || !(x.flags() & py::array::c_style)) throw py::type_error("fastdet._cpp: unfit array");
     return static_cast<const T*>(x.data());
 }
@@ -94,7 +95,8 @@ py::array same_shape(const py::array& boxes, F&& f) {
 }
 
 py::array convert(const py::array& boxes, const std::string& from, const std::string& to) {
-    return same_shape(boxes, [&](auto* in, int64_t n, auto* out) { box_convert(in, n, format_of(from), format_of(to), out); });
+    return same_shape(boxes,
+                      [&](auto* in, int64_t n, auto* out) { box_convert(in, n, format_of(from), format_of(to), out); });
 }
 
 template <class T>
@@ -121,8 +123,8 @@ py::array remove_small(const py::array& boxes, double least) {
     });
 }
 
-py::array iou(const py::array& a, const py::array& b, const std::string& kind, bool aligned, const py::object& crowd, double eps,
-              const py::object& given) {
+py::array iou(const py::array& a, const py::array& b, const std::string& kind, bool aligned, const py::object& crowd,
+              double eps, const py::object& given) {
     const Measure measure = measure_of(kind);
     return by_dtype(a, [&](auto t) -> py::array {
         using T = decltype(t);
@@ -148,10 +150,11 @@ py::array iou(const py::array& a, const py::array& b, const std::string& kind, b
 }
 
 // Kept indices, or the code of a NaN as _check.find_nan gives it.
-py::object nms_any(const py::array& boxes, const py::array& scores, const py::object& idxs, double threshold, const py::object& least,
-                   int64_t max_output, const std::string& metric) {
+py::object nms_any(const py::array& boxes, const py::array& scores, const py::object& idxs, double threshold,
+                   const py::object& least, int64_t max_output, const std::string& metric) {
     const double score_threshold = least.is_none() ? 0 : least.cast<double>();
-    const NmsOptions options{threshold, least.is_none() ? nullptr : &score_threshold, max_output, -1, measure_of(metric)};
+    const NmsOptions options{threshold, least.is_none() ? nullptr : &score_threshold, max_output, -1,
+                             measure_of(metric)};
     const int64_t n = boxes.shape(0);
     const int64_t* keys = nullptr;
     py::array key_array;
@@ -179,8 +182,9 @@ py::object nms_any(const py::array& boxes, const py::array& scores, const py::ob
     });
 }
 
-py::object soft_nms_any(const py::array& boxes, const py::array& scores, const py::object& idxs, const std::string& method,
-                        double threshold, double sigma, double min_score, int64_t max_output) {
+py::object soft_nms_any(const py::array& boxes, const py::array& scores, const py::object& idxs,
+                        const std::string& method, double threshold, double sigma, double min_score,
+                        int64_t max_output) {
     const SoftOptions options{method == "gaussian", threshold, sigma, min_score, max_output};
     const int64_t n = boxes.shape(0);
     const int64_t* keys = nullptr;
@@ -209,10 +213,11 @@ py::object soft_nms_any(const py::array& boxes, const py::array& scores, const p
     });
 }
 
-py::object multiclass(const py::array& boxes, const py::array& scores, double threshold, double least, int64_t max_output,
-                      int64_t max_per_class, const std::string& metric) {
+py::object multiclass(const py::array& boxes, const py::array& scores, double threshold, double least,
+                      int64_t max_output, int64_t max_per_class, const std::string& metric) {
     const NmsOptions options{threshold, &least, max_output, max_per_class, measure_of(metric)};
-    if (boxes.ndim() != 3 || scores.ndim() != 3 || boxes.shape(0) != scores.shape(0) || boxes.shape(1) != scores.shape(1))
+    if (boxes.ndim() != 3 || scores.ndim() != 3 || boxes.shape(0) != scores.shape(0) ||
+        boxes.shape(1) != scores.shape(1))
         throw py::value_error("fastdet._cpp: unfit boxes or scores");
     const int64_t batch = scores.shape(0), n = scores.shape(1), classes = scores.shape(2);
     return by_dtype(boxes, [&](auto t) {

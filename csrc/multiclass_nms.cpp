@@ -22,8 +22,9 @@ int64_t first_nan(const T* x, int64_t n) {
 }  // namespace
 
 template <class T, class S>
-int64_t multiclass_nms(const Box<T>* boxes, const S* scores, int64_t batch, int64_t n, int64_t classes, const NmsOptions& options,
-                       Box<T>* out_boxes, S* out_scores, int64_t* out_labels, int64_t* count) {
+int64_t multiclass_nms(const Box<T>* boxes, const S* scores, int64_t batch, int64_t n, int64_t classes,
+                       const NmsOptions& options, Box<T>* out_boxes, S* out_scores, int64_t* out_labels,
+                       int64_t* count) {
     int64_t bad = first_nan(&boxes->x1, batch * n * 4);
     if (bad >= 0) return 2 * bad;
     bad = first_nan(scores, batch * n * classes);
@@ -76,9 +77,13 @@ int64_t multiclass_nms(const Box<T>* boxes, const S* scores, int64_t batch, int6
     return -1;
 }
 
-template int64_t multiclass_nms(const Box<float>*, const float*, int64_t, int64_t, int64_t, const NmsOptions&, Box<float>*, float*, int64_t*, int64_t*);
-template int64_t multiclass_nms(const Box<float>*, const double*, int64_t, int64_t, int64_t, const NmsOptions&, Box<float>*, double*, int64_t*, int64_t*);
-template int64_t multiclass_nms(const Box<double>*, const float*, int64_t, int64_t, int64_t, const NmsOptions&, Box<double>*, float*, int64_t*, int64_t*);
-template int64_t multiclass_nms(const Box<double>*, const double*, int64_t, int64_t, int64_t, const NmsOptions&, Box<double>*, double*, int64_t*, int64_t*);
+template int64_t multiclass_nms(const Box<float>*, const float*, int64_t, int64_t, int64_t, const NmsOptions&,
+                                Box<float>*, float*, int64_t*, int64_t*);
+template int64_t multiclass_nms(const Box<float>*, const double*, int64_t, int64_t, int64_t, const NmsOptions&,
+                                Box<float>*, double*, int64_t*, int64_t*);
+template int64_t multiclass_nms(const Box<double>*, const float*, int64_t, int64_t, int64_t, const NmsOptions&,
+                                Box<double>*, float*, int64_t*, int64_t*);
+template int64_t multiclass_nms(const Box<double>*, const double*, int64_t, int64_t, int64_t, const NmsOptions&,
+                                Box<double>*, double*, int64_t*, int64_t*);
 
 }  // namespace fastdet

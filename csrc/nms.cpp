@@ -61,13 +61,15 @@ int64_t dense(NmsJob<T>& job) {
             uint32_t maybe[U], any = 0;
             for (int u = 0; u < U; ++u) {
                 const int64_t at = k + u * L;
-                maybe[u] = test.maybe(V::load(x1 + at), V::load(y1 + at), V::load(x2 + at), V::load(y2 + at), V::load(share + at));
+                maybe[u] = test.maybe(V::load(x1 + at), V::load(y1 + at), V::load(x2 + at), V::load(y2 + at),
+                                      V::load(share + at));
                 any |= maybe[u];
             }
             if (!any) continue;
             for (int u = 0; u < U; ++u) {
                 const int64_t at = k + u * L;
-                if (maybe[u]) gone |= test.hit(V::load(x1 + at), V::load(y1 + at), V::load(x2 + at), V::load(y2 + at)) != 0;
+                if (maybe[u])
+                    gone |= test.hit(V::load(x1 + at), V::load(y1 + at), V::load(x2 + at), V::load(y2 + at)) != 0;
             }
             if (gone) break;
         }
@@ -128,6 +130,7 @@ struct Push {
             const int64_t column = grid_cell(cx - rx, per_cell), columns = grid_cell(cx + rx, per_cell) - column;
             const int64_t row = grid_cell(cy - ry, per_cell), rows = grid_cell(cy + ry, per_cell) - row + 1;
             const int64_t mask = level->mask;
+            if (columns < 0 || rows <= 0) continue;                           // no box of the level reaches so far
             if (columns >= mask || rows * 32 > level->last - level->first) {  // as well all of it
                 range(level->first, level->last);
                 continue;
@@ -164,7 +167,8 @@ struct Push {
         constexpr int L = V::lanes;
         Block<T>& block = grid.blocks[k];
         for (int at = 0; at < Block<T>::lanes; at += L) {
-            const V x1 = V::load(block.x1 + at), y1 = V::load(block.y1 + at), x2 = V::load(block.x2 + at), y2 = V::load(block.y2 + at);
+            const V x1 = V::load(block.x1 + at), y1 = V::load(block.y1 + at), x2 = V::load(block.x2 + at),
+                    y2 = V::load(block.y2 + at);
             if (!test.maybe(x1, y1, x2, y2, V::load(block.share + at))) continue;
             for (uint32_t hits = test.hit(x1, y1, x2, y2); hits; hits &= hits - 1) {
                 const int lane = at + __builtin_ctz(hits);

@@ -24,7 +24,8 @@ struct NmsOptions {
 // Kept indices by falling score into keep (n,); returns how many, or for a NaN -1 - (2 * row + which), which = 0
 // for boxes and 1 for scores. keys (n,) may be null. T, S: float or double. Throws std::bad_alloc.
 template <class T, class S>
-int64_t nms(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n, const NmsOptions& options, int64_t* keep);
+int64_t nms(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n, const NmsOptions& options,
+            int64_t* keep);
 
 struct SoftOptions {
     bool gaussian;
@@ -34,7 +35,7 @@ struct SoftOptions {
 
 // Selected indices in order of selection and their scores, (n,) each; returns as nms does.
 template <class T>
-int64_t soft_nms(const Box<T>* boxes, const T* scores, const int64_t* keys, int64_t n, const SoftOptions& options, int64_t* keep,
-                 T* new_scores);
+int64_t soft_nms(const Box<T>* boxes, const T* scores, const int64_t* keys, int64_t n, const SoftOptions& options,
+                 int64_t* keep, T* new_scores);
 
 }  // namespace fastdet

@@ -80,7 +80,8 @@ void nms_careful(NmsJob<T>& job) {
 
 // One group: boxes (n,) by falling score, keep (n,) zeros on entry.
 template <class T>
-void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure kind, int64_t limit, bool large, uint8_t* keep) {
+void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure kind, int64_t limit, bool large,
+               uint8_t* keep) {
     NmsJob<T> job = {};
     job.boxes = boxes;
     job.n = n;
@@ -131,7 +132,8 @@ void run_groups(const std::vector<int32_t>& segments, F&& f) {
 
 // Soft-NMS pair by pair, for coordinates whose areas overflow.
 template <class T>
-int64_t soft_careful(const Box<T>* boxes, T* score, int64_t n, const SoftOptions& options, int32_t* chosen, T* chosen_score) {
+int64_t soft_careful(const Box<T>* boxes, T* score, int64_t n, const SoftOptions& options, int32_t* chosen,
+                     T* chosen_score) {
     const T least = T(options.min_score), threshold = T(options.threshold), sigma = T(options.sigma);
     int64_t selected = 0;
     for (; selected != options.max_output; ++selected) {
@@ -165,7 +167,9 @@ template <class T>
 void order_by_place(const Box<T>* boxes, int64_t n, int32_t* order) {
     Buffer<uint64_t> items(2 * n);
     double low_x = 0, low_y = 0, high_x = 0, high_y = 0, largest = 0;
-    const auto usable = [](const Box<T>& b) { return is_finite(b.x1) && is_finite(b.y1) && is_finite(b.x2) && is_finite(b.y2); };
+    const auto usable = [](const Box<T>& b) {
+        return is_finite(b.x1) && is_finite(b.y1) && is_finite(b.x2) && is_finite(b.y2);
+    };
     bool first = true;
     for (int64_t i = 0; i < n; ++i) {
         const Box<T>& b = boxes[i];
@@ -184,8 +188,10 @@ void order_by_place(const Box<T>* boxes, int64_t n, int32_t* order) {
         uint32_t key = 0xffffffffu;
         if (usable(b)) {
             uint32_t octave = 0;
-            for (double size = double(greater(b.x2 - b.x1, b.y2 - b.y1)); octave < 12 && size * 2 < largest; size *= 2) ++octave;
-            key = octave << 20 | spread_bits(uint32_t((b.x1 - low_x) * sx)) | spread_bits(uint32_t((b.y1 - low_y) * sy)) << 1;
+            for (double size = double(greater(b.x2 - b.x1, b.y2 - b.y1)); octave < 12 && size * 2 < largest; size *= 2)
+                ++octave;
+            key = octave << 20 | spread_bits(uint32_t((b.x1 - low_x) * sx)) |
+                  spread_bits(uint32_t((b.y1 - low_y) * sy)) << 1;
         }
         items[i] = uint64_t(key) << 32 | uint32_t(i);
     }
@@ -195,8 +201,8 @@ void order_by_place(const Box<T>* boxes, int64_t n, int32_t* order) {
 
 // One group: the boxes among[0 .. n), rising. Selected positions in `among` and scores out.
 template <class T>
-int64_t soft_group(const Box<T>* boxes, const T* scores, const int32_t* among, int64_t n, const SoftOptions& options, bool large,
-                   int32_t* selected, T* selected_score) {
+int64_t soft_group(const Box<T>* boxes, const T* scores, const int32_t* among, int64_t n, const SoftOptions& options,
+                   bool large, int32_t* selected, T* selected_score) {
     Buffer<Box<T>> mine(n);
     for (int64_t i = 0; i < n; ++i) mine[i] = boxes[among[i]];
     if (large) {
@@ -235,7 +241,8 @@ int64_t soft_group(const Box<T>* boxes, const T* scores, const int32_t* among, i
 }  // namespace
 
 template <class T, class S>
-int64_t nms(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n, const NmsOptions& options, int64_t* keep) {
+int64_t nms(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n, const NmsOptions& options,
+            int64_t* keep) {
     const Input input = look(&boxes->x1, 4 * n);
     if (input == Input::nan) return -1 - 2 * (first_nan(&boxes->x1, 4 * n) / 4);
     const int64_t bad = first_nan(scores, n);
@@ -295,8 +302,8 @@ int64_t nms(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n
 }
 
 template <class T>
-int64_t soft_nms(const Box<T>* boxes, const T* scores, const int64_t* keys, int64_t n, const SoftOptions& options, int64_t* keep,
-                 T* new_scores) {
+int64_t soft_nms(const Box<T>* boxes, const T* scores, const int64_t* keys, int64_t n, const SoftOptions& options,
+                 int64_t* keep, T* new_scores) {
     const Input input = look(&boxes->x1, 4 * n);
     if (input == Input::nan) return -1 - 2 * (first_nan(&boxes->x1, 4 * n) / 4);
     const int64_t bad = first_nan(scores, n);
@@ -312,7 +319,8 @@ int64_t soft_nms(const Box<T>* boxes, const T* scores, const int64_t* keys, int6
     }
     const bool large = input == Input::large;
     if (!keys) {
-        const int64_t found = soft_group(boxes, scores, among.get(), count, options, large, selected.get(), score.get());
+        const int64_t found =
+            soft_group(boxes, scores, among.get(), count, options, large, selected.get(), score.get());
         for (int64_t i = 0; i < found; ++i) {
             keep[i] = among[selected[i]];
             new_scores[i] = score[i];
@@ -325,8 +333,8 @@ int64_t soft_nms(const Box<T>* boxes, const T* scores, const int64_t* keys, int6
     std::vector<int32_t> found(segments.size());
     run_groups(segments, [&](int64_t g) {
         const int32_t first = segments[size_t(g)];
-        found[size_t(g)] = int32_t(soft_group(boxes, scores, members.get() + first, segments[size_t(g) + 1] - first, options, large,
-                                              selected.get() + first, score.get() + first));
+        found[size_t(g)] = int32_t(soft_group(boxes, scores, members.get() + first, segments[size_t(g) + 1] - first,
+                                              options, large, selected.get() + first, score.get() + first));
     });
     // The order of selection over all groups: always the best of what each group would take next.
     struct Head {
@@ -366,7 +374,9 @@ template int64_t nms(const Box<float>*, const float*, const int64_t*, int64_t, c
 template int64_t nms(const Box<float>*, const double*, const int64_t*, int64_t, const NmsOptions&, int64_t*);
 template int64_t nms(const Box<double>*, const float*, const int64_t*, int64_t, const NmsOptions&, int64_t*);
 template int64_t nms(const Box<double>*, const double*, const int64_t*, int64_t, const NmsOptions&, int64_t*);
-template int64_t soft_nms(const Box<float>*, const float*, const int64_t*, int64_t, const SoftOptions&, int64_t*, float*);
-template int64_t soft_nms(const Box<double>*, const double*, const int64_t*, int64_t, const SoftOptions&, int64_t*, double*);
+template int64_t soft_nms(const Box<float>*, const float*, const int64_t*, int64_t, const SoftOptions&, int64_t*,
+                          float*);
+template int64_t soft_nms(const Box<double>*, const double*, const int64_t*, int64_t, const SoftOptions&, int64_t*,
+                          double*);
 
 }  // namespace fastdet

@@ -96,7 +96,8 @@ inline void order_by_score(const double* scores, const int32_t* among, int64_t n
 }
 
 // Positions 0 .. n-1 of `order` by group: members[segments[g] .. segments[g + 1]) are those of one key, rising.
-inline void group_by_key(const int64_t* keys, const int32_t* order, int64_t n, int32_t* members, std::vector<int32_t>& segments) {
+inline void group_by_key(const int64_t* keys, const int32_t* order, int64_t n, int32_t* members,
+                         std::vector<int32_t>& segments) {
     segments.assign(1, 0);
     if (!n) return;
     int64_t low = keys[order[0]], high = low;

@@ -25,12 +25,12 @@ namespace FASTDET_ISA {
 template <class T>
 struct Vec;
 
-#define FASTDET_VEC_COMMON(T, R, LANES)                                                           \
-    using Scalar = T;                                                                             \
-    static constexpr int lanes = LANES;                                                           \
-    static constexpr uint32_t all = uint32_t((uint64_t(1) << LANES) - 1);                         \
-    R v;                                                                                          \
-    Vec() = default;                                                                              \
+#define FASTDET_VEC_COMMON(T, R, LANES)                                   \
+    using Scalar = T;                                                     \
+    static constexpr int lanes = LANES;                                   \
+    static constexpr uint32_t all = uint32_t((uint64_t(1) << LANES) - 1); \
+    R v;                                                                  \
+    Vec() = default;                                                      \
     Vec(R r) : v(r) {}
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
@@ -60,7 +60,8 @@ struct Vec<float> {
     }
     // p * 2^n, n held in the low bits of t = n + magic
     friend Vec scale2(Vec p, Vec t) {
-        const __m512i two_n = _mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t.v), 23), _mm512_set1_epi32(0x3f800000));
+        const __m512i two_n =
+            _mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t.v), 23), _mm512_set1_epi32(0x3f800000));
         return _mm512_mul_ps(p.v, _mm512_castsi512_ps(two_n));
     }
 };
@@ -87,7 +88,8 @@ struct Vec<double> {
         return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(x.v, y.v, _CMP_GE_OQ), b.v, a.v);
     }
     friend Vec scale2(Vec p, Vec t) {
-        const __m512i two_n = _mm512_add_epi64(_mm512_slli_epi64(_mm512_castpd_si512(t.v), 52), _mm512_set1_epi64(0x3ff0000000000000));
+        const __m512i two_n =
+            _mm512_add_epi64(_mm512_slli_epi64(_mm512_castpd_si512(t.v), 52), _mm512_set1_epi64(0x3ff0000000000000));
         return _mm512_mul_pd(p.v, _mm512_castsi512_pd(two_n));
     }
 };
@@ -118,7 +120,8 @@ struct Vec<float> {
         return _mm256_blendv_ps(b.v, a.v, _mm256_cmp_ps(x.v, y.v, _CMP_GE_OQ));
     }
     friend Vec scale2(Vec p, Vec t) {
-        const __m256i two_n = _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t.v), 23), _mm256_set1_epi32(0x3f800000));
+        const __m256i two_n =
+            _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t.v), 23), _mm256_set1_epi32(0x3f800000));
         return _mm256_mul_ps(p.v, _mm256_castsi256_ps(two_n));
     }
 };
@@ -145,7 +148,8 @@ struct Vec<double> {
         return _mm256_blendv_pd(b.v, a.v, _mm256_cmp_pd(x.v, y.v, _CMP_GE_OQ));
     }
     friend Vec scale2(Vec p, Vec t) {
-        const __m256i two_n = _mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(t.v), 52), _mm256_set1_epi64x(0x3ff0000000000000));
+        const __m256i two_n =
+            _mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(t.v), 52), _mm256_set1_epi64x(0x3ff0000000000000));
         return _mm256_mul_pd(p.v, _mm256_castsi256_pd(two_n));
     }
 };
@@ -201,7 +205,8 @@ struct Vec<double> {
     }
     friend Vec where_ge(Vec x, Vec y, Vec a, Vec b) { return blend(_mm_cmpge_pd(x.v, y.v), a.v, b.v); }
     friend Vec scale2(Vec p, Vec t) {
-        const __m128i two_n = _mm_add_epi64(_mm_slli_epi64(_mm_castpd_si128(t.v), 52), _mm_set1_epi64x(0x3ff0000000000000));
+        const __m128i two_n =
+            _mm_add_epi64(_mm_slli_epi64(_mm_castpd_si128(t.v), 52), _mm_set1_epi64x(0x3ff0000000000000));
         return _mm_mul_pd(p.v, _mm_castsi128_pd(two_n));
     }
 };

@@ -34,7 +34,8 @@ int64_t run(SoftJob<T>& job) {
     const V zero = V::set(0), one = V::set(1), none = V::set(-1);
     const V threshold = V::set(job.threshold), sigma = V::set(job.sigma);
     const int64_t clusters = job.clusters, padded = (clusters + B - 1) / B * B;
-    T *left = job.hull, *top = left + padded, *right = top + padded, *bottom = right + padded, *best_of = bottom + padded;
+    T *left = job.hull, *top = left + padded, *right = top + padded, *bottom = right + padded,
+      *best_of = bottom + padded;
     int32_t* near = job.near;
 
     const auto best_in = [&](const Cluster<T>& c) {
@@ -77,7 +78,8 @@ int64_t run(SoftJob<T>& job) {
                 const int64_t at = k + __builtin_ctz(found);
                 const Cluster<T>& c = job.cluster[at];
                 for (int l = 0; l < B; ++l) {
-                    if (c.score[l] == best && (home < 0 || c.index[l] < job.cluster[home].index[slot])) home = at, slot = l;
+                    if (c.score[l] == best && (home < 0 || c.index[l] < job.cluster[home].index[slot]))
+                        home = at, slot = l;
                 }
             }
         }
@@ -96,19 +98,22 @@ int64_t run(SoftJob<T>& job) {
         for (int64_t k = 0; k < padded; k += L) {
             const V w = min(x2, V::load(right + k)) - max(x1, V::load(left + k));
             const V h = min(y2, V::load(bottom + k)) - max(y1, V::load(top + k));
-            for (uint32_t meet = gt(min(w, h), zero); meet; meet &= meet - 1) near[count++] = int32_t(k + __builtin_ctz(meet));
+            for (uint32_t meet = gt(min(w, h), zero); meet; meet &= meet - 1)
+                near[count++] = int32_t(k + __builtin_ctz(meet));
         }
         for (int64_t n = 0; n < count; ++n) {
             Cluster<T>& c = job.cluster[near[n]];
             bool changed = false;
             for (int at = 0; at < B; at += L) {
-                const V cx1 = V::load(c.x1 + at), cy1 = V::load(c.y1 + at), cx2 = V::load(c.x2 + at), cy2 = V::load(c.y2 + at);
+                const V cx1 = V::load(c.x1 + at), cy1 = V::load(c.y1 + at), cx2 = V::load(c.x2 + at),
+                        cy2 = V::load(c.y2 + at);
                 const V w = max(min(x2, cx2) - max(x1, cx1), zero), h = max(min(y2, cy2) - max(y1, cy1), zero);
                 const V meet = w * h;
                 if (!ge(meet, bshare + V::load(c.share + at))) continue;
                 const V both = (barea + max(cx2 - cx1, zero) * max(cy2 - cy1, zero)) - meet;
                 const V iou = where_positive(both, meet / both, zero);
-                const V weight = Gaussian ? exp_negative((zero - iou * iou) / sigma) : where_ge(iou, threshold, one - iou, one);
+                const V weight =
+                    Gaussian ? exp_negative((zero - iou * iou) / sigma) : where_ge(iou, threshold, one - iou, one);
                 (V::load(c.score + at) * weight).store(c.score + at);
                 changed = true;
             }

@@ -3,7 +3,6 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdio>
-#include <cstdlib>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -23,7 +22,7 @@ constexpr int kMost = 1024;
 // CPUs that the cgroup's quota allows, rounded up; 0 without a quota.
 int quota_cpus() {
     double quota = 0, period = 0;
-    if (std::FILE* f = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {  // version 2
+    if (std::FILE* f = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {      // version 2
         if (std::fscanf(f, "%lf %lf", &quota, &period) != 2) quota = 0;  // "max 100000"
         std::fclose(f);
     } else {  // version 1
@@ -40,11 +39,6 @@ int quota_cpus() {
 }
 
 int default_threads() {
-    if (const char* text = std::getenv("FASTDET_NUM_THREADS")) {
-        char* end = nullptr;
-        const long n = std::strtol(text, &end, 10);
-        if (end != text && !*end && n >= 1 && n <= kMost) return int(n);
-    }
     int n = int(std::thread::hardware_concurrency());
 #if defined(__linux__)
     cpu_set_t mine;
