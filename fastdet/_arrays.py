@@ -38,11 +38,13 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False) -> Arr
     if hasattr(x, "__dlpack_device__"):
         device = x.__dlpack_device__()
         if int(device[0]) not in _DLPACK_CPU:
-            raise TypeError(f"{op}: {name} must be on the CPU, got a {type(x).__name__} on device {tuple(map(int, device))}")
+            where = tuple(map(int, device))
+            raise TypeError(f"{op}: {name} must be on the CPU, got a {type(x).__name__} on device {where}")
         try:
             return np.from_dlpack(x)
         except (BufferError, TypeError, RuntimeError, ValueError) as error:
-            raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {type(x).__name__}: {error}") from None
+            kind = type(x).__name__
+            raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {kind}: {error}") from None
     if isinstance(x, (list, tuple)) or hasattr(x, "__array__"):
         try:
             array = np.asarray(x)
@@ -69,7 +71,24 @@ def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool) ->
         x = x.detach()
     if x.dtype is torch.bfloat16:
         x = x.float()
-    return np.asarray(x.resolve_conj().resolve_neg().numpy())
+    try:
+        array: Array = x.resolve_conj().resolve_neg().numpy()
+    except TypeError as error:  # a dtype that NumPy lacks
+        raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {x.dtype}: {error}") from None
+    return array
+
+
+def writable(op: str, name: str, x: Any) -> Array:
+    """The NumPy view of ``x`` whose memory is ``x``'s own: what is written there is not lost in a copy."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        if x.dtype is torch.bfloat16 or x.is_neg() or x.is_conj():
+            raise TypeError(
+                f"{op}: {name} must be a plain float32 or float64 tensor, got {x.dtype} with a lazy sign or no NumPy dtype"
+            )
+    elif not isinstance(x, np.ndarray) and not hasattr(x, "__dlpack_device__"):
+        raise TypeError(f"{op}: {name} must be an array, got {type(x).__name__}")
+    return to_numpy(op, name, x, differentiable=True)
 
 
 def like(x: Any) -> Callable[[Array], Any]:
@@ -81,7 +100,9 @@ def like(x: Any) -> Callable[[Array], Any]:
         from_numpy: Callable[[Array], Any] = torch.from_numpy
         return from_numpy
     if hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray):
-        space = x.__array_namespace__() if hasattr(x, "__array_namespace__") else sys.modules.get(type(x).__module__.split(".")[0])
+        space = sys.modules.get(type(x).__module__.split(".")[0])
+        if hasattr(x, "__array_namespace__"):
+            space = x.__array_namespace__()
         from_dlpack = getattr(space, "from_dlpack", None)
         if callable(from_dlpack):
             return from_dlpack

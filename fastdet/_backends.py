@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,28 +15,42 @@ from fastdet import _check
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+native: Any
 NAMES = ("cpp", "numba", "reference")
 _MODULES = {"cpp": "fastdet._cpp", "numba": "fastdet._numba"}
 _missing: dict[str, str] = {}  # backend -> why it cannot be had; an import is tried once
 
-try:  # the extension is small and always wanted: found or missed once, at import
-    import fastdet._cpp as _native
-except ImportError as error:
-    _native = None  # type: ignore[assignment]
-    _missing["cpp"] = str(error)
-else:
-    if os.environ.get("FASTDET_ISA"):  # a wrong name is an error here, not a slower answer later
+
+def _environment(native: Any) -> None:
+    """Apply FASTDET_ISA and FASTDET_NUM_THREADS: a wrong value is an error here, not a surprise later."""
+    isa, threads = os.environ.get("FASTDET_ISA"), os.environ.get("FASTDET_NUM_THREADS")
+    if isa:
         try:
-            _native.set_isa(os.environ["FASTDET_ISA"])
+            native.set_isa(isa)
         except ValueError as error:
             raise ValueError(str(error).replace("set_isa: name", "FASTDET_ISA")) from None
+    if threads:
+        if not (threads.isascii() and threads.isdigit() and 1 <= int(threads) <= MOST_THREADS):
+            raise ValueError(f"FASTDET_NUM_THREADS must be an integer in [1, {MOST_THREADS}], got {threads!r}")
+        native.set_num_threads(int(threads))
+
+
+MOST_THREADS = 1024
+
+try:  # the extension is small and always wanted: found or missed once, at import
+    import fastdet._cpp as native
+except ImportError as error:
+    native = None
+    _missing["cpp"] = str(error)
+else:
+    _environment(native)
 
 
 def choose(op: str, backend: str | None, reference: F) -> F:
     """The function that computes ``op``: of the named backend, or of the fastest there is."""
     if backend is None:
-        if _native is not None:
-            return getattr(_native, op)  # type: ignore[no-any-return]
+        if native is not None:
+            return getattr(native, op)  # type: ignore[no-any-return]
         module = _load("numba")
         return reference if module is None else getattr(module, op)
     _check.choice(op, "backend", backend, NAMES)
@@ -53,13 +66,10 @@ def choose(op: str, backend: str | None, reference: F) -> F:
 
 
 def _load(name: str) -> Any:
-    module_name = _MODULES[name]
-    if module_name in sys.modules:
-        return sys.modules[module_name]
     if name in _missing:
         return None
-    try:
-        return importlib.import_module(module_name)
+    try:  # not sys.modules: another thread may be half-way through the import, which this waits for
+        return importlib.import_module(_MODULES[name])
     except ImportError as error:
         _missing[name] = str(error)
         return None

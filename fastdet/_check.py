@@ -23,6 +23,7 @@ COMPUTE: dict[str, np.dtype[Any]] = {
     **dict.fromkeys(("e", "f", "b", "B", "h", "H"), np.dtype(np.float32)),
     **dict.fromkeys(("d", "i", "I", "l", "L", "q", "Q"), np.dtype(np.float64)),
 }
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 MAX_COUNT = 2**31 - 1  # boxes of one call: positions are 32-bit inside the kernels
 FORMATS = ("xyxy", "xywh", "cxcywh")
 
@@ -35,33 +36,35 @@ def describe(x: object) -> str:
 
 def real(op: str, name: str, x: Array) -> Array:
     """``x`` as a C-contiguous, native-endian float32 or float64 array; ``x`` itself where it is one."""
-    dtype = COMPUTE.get(x.dtype.char)
-    if dtype is None:
-        raise TypeError(f"{op}: {name} must be float16, float32, float64 or integer, got {x.dtype}")
-    if x.dtype == dtype and x.flags.c_contiguous:
+    dtype = x.dtype
+    if (dtype is _SINGLE or dtype is _DOUBLE) and x.flags.c_contiguous and x.flags.aligned:
         return x
-    return np.ascontiguousarray(x, dtype)
+    compute = COMPUTE.get(dtype.char)
+    if compute is None:
+        raise TypeError(f"{op}: {name} must be float16, float32, float64 or integer, got {dtype}")
+    return np.require(x, compute, ["C", "A"])
 
 
 def boxes(op: str, name: str, x: Array) -> Array:
     """(N, 4) boxes in a dtype that the kernels compute in."""
-    if x.ndim != 2 or x.shape[1] != 4:
-        raise ValueError(f"{op}: {name} must have shape (N, 4), got {x.shape}")
-    if len(x) > MAX_COUNT:
-        raise ValueError(f"{op}: {name} must have at most {MAX_COUNT} rows, got {len(x)}")
+    shape = x.shape
+    if len(shape) != 2 or shape[1] != 4:
+        raise ValueError(f"{op}: {name} must have shape (N, 4), got {shape}")
+    if shape[0] > MAX_COUNT:
+        raise ValueError(f"{op}: {name} must have at most {MAX_COUNT} rows, got {shape[0]}")
     return real(op, name, x)
 
 
 def scores(op: str, x: Array, count: int) -> Array:
     """(N,) scores that go with ``count`` boxes."""
-    if x.ndim != 1 or len(x) != count:
+    if x.shape != (count,):
         raise ValueError(f"{op}: scores must have shape ({count},), one per box, got {x.shape}")
     return real(op, "scores", x)
 
 
 def keys(op: str, name: str, x: Array, count: int) -> NDArray[np.int64]:
     """(N,) integer class or group of each box, as int64."""
-    if x.dtype.kind not in "iu":
+    if x.dtype.kind not in "iu" and x.size:  # an empty list has no integers to show
         raise TypeError(f"{op}: {name} must be an integer array, got {x.dtype}")
     if x.ndim != 1 or len(x) != count:
         raise ValueError(f"{op}: {name} must have shape ({count},), one per box, got {x.shape}")
@@ -72,7 +75,7 @@ def keys(op: str, name: str, x: Array, count: int) -> NDArray[np.int64]:
 
 def flags(op: str, name: str, x: Array, count: int) -> NDArray[np.bool_]:
     """(N,) booleans, or integers that are 0 or 1."""
-    if x.dtype.kind not in "biu":
+    if x.dtype.kind not in "biu" and x.size:
         raise TypeError(f"{op}: {name} must be a boolean or 0/1 integer array, got {x.dtype}")
     if x.ndim != 1 or len(x) != count:
         raise ValueError(f"{op}: {name} must have shape ({count},), got {x.shape}")
@@ -84,9 +87,14 @@ def flags(op: str, name: str, x: Array, count: int) -> NDArray[np.bool_]:
 def number(op: str, name: str, x: object) -> float:
     """A finite real number."""
     if type(x) is not float:
-        if isinstance(x, bool) or not isinstance(x, (numbers.Real, np.ndarray)) or getattr(x, "ndim", 0):
+        if isinstance(x, np.ndarray) and x.ndim == 0:
+            x = x[()]
+        if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Real):
             raise TypeError(f"{op}: {name} must be a number, got {describe(x)}")
-        x = float(x)  # NumPy scalars and 0-d arrays
+        try:
+            x = float(x)
+        except OverflowError:
+            raise ValueError(f"{op}: {name} must be a finite number, got {describe(x)}") from None
     if not math.isfinite(x):
         raise ValueError(f"{op}: {name} must be a finite number, got {x}")
     return x
@@ -94,18 +102,28 @@ def number(op: str, name: str, x: object) -> float:
 
 def unit(op: str, name: str, x: object) -> float:
     """A number in [0, 1]."""
+    if type(x) is float and 0.0 <= x <= 1.0:
+        return x
     value = number(op, name, x)
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{op}: {name} must be in [0, 1], got {value}")
     return value
 
 
-def positive(op: str, name: str, x: object) -> float:
-    """A number above 0."""
+def positive(op: str, name: str, x: object, most: float = math.inf) -> float:
+    """A number above 0, and at most ``most``."""
     value = number(op, name, x)
     if value <= 0:
         raise ValueError(f"{op}: {name} must be above 0, got {value}")
+    if value > most:
+        raise ValueError(f"{op}: {name} must be at most {most}, got {value}")
     return value
+
+
+def cast(dtype: np.dtype[Any], x: float) -> Any:
+    """A number in the dtype that it is compared in; one that the dtype cannot hold is infinite."""
+    with np.errstate(over="ignore"):
+        return dtype.type(x)
 
 
 def limit(op: str, name: str, x: object) -> int:
@@ -147,6 +165,14 @@ def out(op: str, x: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs
         raise ValueError(f"{op}: out must be writable, aligned and C-contiguous")
     if any(np.may_share_memory(x, other) for other in inputs):
         raise ValueError(f"{op}: out must not share memory with an input")
+    return x
+
+
+def finite(op: str, name: str, x: Array) -> Array:
+    """``x`` without infinities; NaN is told apart before."""
+    bad = np.isinf(x)
+    if bad.any():
+        raise ValueError(f"{op}: {name} must be finite, got {x[bad][0]} at index {int(np.argwhere(bad)[0][0])}")
     return x
 
 

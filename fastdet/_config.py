@@ -12,10 +12,10 @@ from fastdet._version import __version__
 def set_num_threads(n: int) -> None:
     """Use at most ``n`` threads (1 or more) in compiled kernels of this process. Results do not depend on it."""
     value = _check.count("set_num_threads", "n", n)
-    if not 1 <= value <= 1024:
-        raise ValueError(f"set_num_threads: n must be in [1, 1024], got {value}")
-    if _backends._native is not None:
-        _backends._native.set_num_threads(value)
+    if not 1 <= value <= _backends.MOST_THREADS:
+        raise ValueError(f"set_num_threads: n must be in [1, {_backends.MOST_THREADS}], got {value}")
+    if _backends.native is not None:
+        _backends.native.set_num_threads(value)
 
 
 def get_num_threads() -> int:
@@ -24,12 +24,12 @@ def get_num_threads() -> int:
     By default FASTDET_NUM_THREADS, else the CPUs this process may use (its affinity, its cgroup's quota); 1 in a
     process that was forked from one that had used threads already, such as a data loader's worker.
     """
-    return 1 if _backends._native is None else int(_backends._native.get_num_threads())
+    return 1 if _backends.native is None else int(_backends.native.get_num_threads())
 
 
 def config() -> dict[str, Any]:
     """Version, backends (with the reason for each absent one), instruction sets, threads."""
-    native = _backends._native
+    native = _backends.native
     return {
         "version": __version__,
         "python": platform.python_version(),
@@ -48,5 +48,7 @@ def show_config() -> None:
     for name, state in values["backends"].items():
         print(f"  backend {name:<10} {state}")
     usable = ", ".join(values["isa_available"])
-    print(f"  instruction set    {values['isa'] or 'none'}" + (f" (of {usable}; FASTDET_ISA chooses)" if usable else ""))
+    print(
+        f"  instruction set    {values['isa'] or 'none'}" + (f" (of {usable}; FASTDET_ISA chooses)" if usable else "")
+    )
     print(f"  threads            {values['threads']} (FASTDET_NUM_THREADS or fastdet.set_num_threads)")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, to_numpy
+from fastdet._arrays import like, to_numpy, writable
 from fastdet._check import Array
 
 __all__ = [
@@ -136,8 +136,10 @@ def clip_boxes_to_image(boxes: Any, size: tuple[int, int], *, backend: str | Non
 
 
 def clip_boxes_to_image_reference(boxes: Array, height: float, width: float) -> Array:
-    edges = np.array([width, height, width, height], boxes.dtype)
-    return np.minimum(np.maximum(boxes, boxes.dtype.type(0)), edges)
+    with np.errstate(over="ignore"):
+        edges = np.array([width, height, width, height]).astype(boxes.dtype)
+    low = np.where(boxes <= 0, boxes.dtype.type(0), boxes)  # NaN stays
+    return np.where(low > edges, edges, low)
 
 
 def remove_small_boxes(boxes: Any, min_size: float, *, backend: str | None = None) -> Any:
@@ -164,7 +166,7 @@ def remove_small_boxes(boxes: Any, min_size: float, *, backend: str | None = Non
 
 
 def remove_small_boxes_reference(boxes: Array, min_size: float) -> Array:
-    least = boxes.dtype.type(min_size)
+    least = _check.cast(boxes.dtype, min_size)
     with np.errstate(all="ignore"):
         width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
         return np.flatnonzero((width >= least) & (height >= least)).astype(np.int64)
@@ -228,10 +230,10 @@ def distance_box_iou(
 ) -> Any:
     """Distance IoU: IoU - d^2 / (c^2 + eps), d between the centres, c the diagonal of the hull.
 
-    Parameters and errors as in `box_iou`; eps : float above 0, square pixels.
+    Parameters and errors as in `box_iou`; eps : float in (0, 1], square pixels.
     Source: Zheng et al., "Distance-IoU Loss", 2019.
     """
-    eps = _check.positive("distance_box_iou", "eps", eps)
+    eps = _check.positive("distance_box_iou", "eps", eps, 1.0)
     return _overlap_op("distance_box_iou", "diou", boxes1, boxes2, aligned, None, eps, out, backend)
 
 
@@ -240,11 +242,11 @@ def complete_box_iou(
 ) -> Any:
     """Complete IoU: distance IoU - v^2 / (1 - IoU + v + eps), v = 4 / pi^2 (atan(w2/h2) - atan(w1/h1))^2.
 
-    Parameters and errors as in `box_iou`; eps : float above 0. Equal on every backend but for the last digits
+    Parameters and errors as in `box_iou`; eps : float in (0, 1]. Equal on every backend but for the last digits
     of the arc tangent.
     Source: Zheng et al., "Distance-IoU Loss", 2019.
     """
-    eps = _check.positive("complete_box_iou", "eps", eps)
+    eps = _check.positive("complete_box_iou", "eps", eps, 1.0)
     return _overlap_op("complete_box_iou", "ciou", boxes1, boxes2, aligned, None, eps, out, backend)
 
 
@@ -262,7 +264,7 @@ def _overlap_op(
     if out is None:
         return like(boxes1)(kernel(a, b, kind, bool(aligned), crowd, eps, None))
     shape = (len(a),) if aligned else (len(a), len(b))
-    kernel(a, b, kind, bool(aligned), crowd, eps, _check.out(op, to_numpy(op, "out", out, differentiable=True), shape, a.dtype, (a, b)))
+    kernel(a, b, kind, bool(aligned), crowd, eps, _check.out(op, writable(op, "out", out), shape, a.dtype, (a, b)))
     return out
 
 
@@ -315,10 +317,7 @@ def _measure(a: Array, b: Array, kind: str, crowd: Array | None, eps: float) -> 
     one = a.dtype.type
     with np.errstate(all="ignore"):
         area_a, area_b, inter = _area(a), _area(b), intersection(a, b)
-        if kind == "ios":
-            denominator = np.minimum(area_a, area_b)
-        else:
-            denominator = area_a + area_b - inter
+        denominator = np.minimum(area_a, area_b) if kind == "ios" else area_a + area_b - inter
         if crowd is not None:
             denominator = np.where(crowd, area_a, denominator)
         iou = _ratio(inter, denominator)

@@ -55,7 +55,7 @@ def merge_boxes(
     Raises
     ------
     TypeError   dtype, or mixed devices
-    ValueError  shape, range, NaN
+    ValueError  shape, range, NaN, infinity
 
     Notes
     -----
@@ -68,9 +68,7 @@ def merge_boxes(
     s = _check.scores(op, to_numpy(op, "scores", scores), len(b))
     threshold = _check.unit(op, "iou_threshold", iou_threshold)
     _check.choice(op, "metric", metric, METRICS)
-    nan = _check.find_nan(b, s)
-    if nan is not None:
-        _check.nan_found(op, nan)
+    _real_and_finite(op, b, s)
     kernel = _backends.choose(op, backend, merge_boxes_reference)
     merged, groups = kernel(b.astype(np.float64), threshold, metric)
     total = np.bincount(groups, s, minlength=len(merged)).astype(np.float64)
@@ -79,6 +77,15 @@ def merge_boxes(
     place[order] = np.arange(len(order))
     wrap = like(boxes)
     return Merged(wrap(merged[order].astype(b.dtype)), wrap(total[order].astype(s.dtype)), wrap(place[groups]))
+
+
+def _real_and_finite(op: str, boxes: Array, scores: Array) -> None:
+    """An average with an infinity or a NaN says nothing: refuse them."""
+    nan = _check.find_nan(boxes, scores)
+    if nan is not None:
+        _check.nan_found(op, nan)
+    _check.finite(op, "boxes", boxes)
+    _check.finite(op, "scores", scores)
 
 
 def merge_boxes_reference(boxes: Array, iou_threshold: float, metric: str) -> tuple[Array, NDArray[np.int64]]:
@@ -155,16 +162,16 @@ def weighted_boxes_fusion(
     Raises
     ------
     TypeError   dtype, or mixed devices
-    ValueError  shape, range, NaN, lists of different length
+    ValueError  shape, range, NaN, infinity, lists of different length
 
     Notes
     -----
-    Equal weights times scores are taken in order of model, then index. Degenerate boxes fuse with nothing. Float64 inside; results in
-    the dtype of the first model's arrays.
+    Equal weights times scores are taken in order of model, then index. Degenerate boxes fuse with nothing. Float64
+    inside; results in the dtype of the first model's arrays.
     Source: Solovyev et al., "Weighted boxes fusion", 2019.
     """
     op = "weighted_boxes_fusion"
-    models = len(boxes_list)
+    models = len(boxes_list) if isinstance(boxes_list, (list, tuple)) else -1
     for name, value in (("boxes_list", boxes_list), ("scores_list", scores_list), ("labels_list", labels_list)):
         if not isinstance(value, (list, tuple)):
             raise TypeError(f"{op}: {name} must be a list with one array per model, got {type(value).__name__}")
@@ -172,6 +179,8 @@ def weighted_boxes_fusion(
             raise ValueError(f"{op}: {name} must have {models} entries as boxes_list, got {len(value)}")
     if models == 0:
         raise ValueError(f"{op}: boxes_list must hold at least one model's boxes, got none")
+    if weights is not None and not isinstance(weights, (list, tuple, np.ndarray)):
+        raise TypeError(f"{op}: weights must be a list with one number per model, got {_check.describe(weights)}")
     share = [1.0] * models if weights is None else [_check.positive(op, "weights", w) for w in weights]
     if len(share) != models:
         raise ValueError(f"{op}: weights must have {models} entries, one per model, got {len(share)}")
@@ -183,9 +192,7 @@ def weighted_boxes_fusion(
     for m in range(models):
         b = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes_list[m]))
         s = _check.scores(op, to_numpy(op, "scores", scores_list[m]), len(b))
-        nan = _check.find_nan(b, s)
-        if nan is not None:
-            _check.nan_found(op, nan)
+        _real_and_finite(op, b, s)
         if s.size and s.min() < 0:
             raise ValueError(f"{op}: scores must be 0 or more, got {s.min()}")
         boxes.append(b)
@@ -193,7 +200,11 @@ def weighted_boxes_fusion(
         labels.append(_check.keys(op, "labels", to_numpy(op, "labels", labels_list[m]), len(b)))
     dtypes = boxes[0].dtype, scores[0].dtype
     model = np.repeat(np.arange(models), [len(b) for b in boxes])
-    b, s, k = np.concatenate(boxes).astype(np.float64), np.concatenate(scores).astype(np.float64), np.concatenate(labels)
+    b, s, k = (
+        np.concatenate(boxes).astype(np.float64),
+        np.concatenate(scores).astype(np.float64),
+        np.concatenate(labels),
+    )
     use = np.flatnonzero(s >= least)
     value = s[use] * np.array(share)[model[use]]
     # by label, then by falling weighted score: fused boxes are then created in that order

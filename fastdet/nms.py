@@ -145,7 +145,7 @@ def nms_reference(
     threshold = boxes.dtype.type(iou_threshold)
     left = np.argsort(-scores, kind="stable")
     if score_threshold is not None:
-        left = left[scores[left] > scores.dtype.type(score_threshold)]
+        left = left[scores[left] > _check.cast(scores.dtype, score_threshold)]
     keep: list[int] = []
     while left.size and len(keep) != max_output:
         best, left = left[0], left[1:]
@@ -205,7 +205,9 @@ def soft_nms(
     everywhere. New scores carry no graph where scores requires grad.
     Source: lecture, "Soft-NMS"; Bodla et al., "Soft-NMS: Improving Object Detection With One Line of Code", 2017.
     """
-    return _soft_nms("soft_nms", boxes, scores, None, method, iou_threshold, sigma, min_score, max_output, offset, backend)
+    return _soft_nms(
+        "soft_nms", boxes, scores, None, method, iou_threshold, sigma, min_score, max_output, offset, backend
+    )
 
 
 def batched_soft_nms(
@@ -250,20 +252,25 @@ def _soft_nms(
     k = None if op == "soft_nms" else _check.keys(op, "idxs", to_numpy(op, "idxs", idxs), len(b))
     threshold = _check.unit(op, "iou_threshold", iou_threshold)
     sigma = _check.positive(op, "sigma", sigma)
+    if not 0 < _check.cast(b.dtype, sigma) < np.inf:
+        raise ValueError(f"{op}: sigma must be above 0 and finite in {b.dtype}, got {sigma}")
     least = _check.number(op, "min_score", min_score)
     if least < 0:  # a negative score would grow when it is weighted
         raise ValueError(f"{op}: min_score must be 0 or more, got {least}")
     most = _check.limit(op, "max_output", max_output)
     shift = _check.number(op, "offset", offset)
     if shift:
-        b = b + np.array([0, 0, shift, shift], b.dtype)
+        with np.errstate(over="ignore"):
+            b = b + np.array([0, 0, shift, shift]).astype(b.dtype)
     if callable(method):
         if backend is None:  # native speed where the function is compiled, else plain Python
             backend = "numba" if _is_numba(method) else "reference"
         elif backend == "cpp":
             raise NotImplementedError(f"{op}: backend 'cpp' takes method 'linear' or 'gaussian', not a callable")
         elif backend == "numba" and not _is_numba(method):
-            raise TypeError(f"{op}: method must be compiled by numba.njit on backend 'numba', got {_check.describe(method)}")
+            raise TypeError(
+                f"{op}: method must be compiled by numba.njit on backend 'numba', got {_check.describe(method)}"
+            )
     else:
         _check.choice(op, "method", method, METHODS)
     kernel = _backends.choose("soft_nms", backend, soft_nms_reference)
@@ -296,7 +303,7 @@ def soft_nms_reference(
     left, current = np.arange(len(boxes)), scores.copy()
     keep: list[int] = []
     new_scores: list[Any] = []
-    least = scores.dtype.type(min_score)
+    least = _check.cast(scores.dtype, min_score)
     while len(keep) != max_output:
         alive = current >= least
         left, current = left[alive], current[alive]
@@ -307,11 +314,10 @@ def soft_nms_reference(
         keep.append(best)
         new_scores.append(current[at])
         left, current = np.delete(left, at), np.delete(current, at)
-        overlap = box_iou_reference(boxes[best : best + 1], boxes[left], "iou", False, None, 0.0, None)[0]
-        weight = _weight(overlap, method, iou_threshold, sigma)
-        if idxs is not None:
-            weight = np.where(idxs[left] == idxs[best], weight, scores.dtype.type(1))
-        current = current * weight
+        meets = np.ones(len(left), bool) if idxs is None else idxs[left] == idxs[best]
+        overlap = box_iou_reference(boxes[best : best + 1], boxes[left[meets]], "iou", False, None, 0.0, None)[0]
+        with np.errstate(invalid="ignore"):  # an infinite score times 0 is gone
+            current[meets] *= _weight(overlap, method, iou_threshold, sigma)
     return np.array(keep, np.int64), np.array(new_scores, scores.dtype)
 
 
@@ -325,7 +331,8 @@ def _weight(iou: Array, method: str | Callable[[float], float], iou_threshold: f
         return weight
     if method == "linear":
         return np.where(iou >= one(iou_threshold), one(1) - iou, one(1))
-    return exp_negative(-(iou * iou) / one(sigma))
+    with np.errstate(over="ignore"):
+        return exp_negative(-(iou * iou) / _check.cast(iou.dtype, sigma))
 
 
 def exp_negative(x: Array) -> Array:
@@ -440,7 +447,7 @@ def multiclass_nms_reference(
         np.zeros(batch, np.int64),
     )
     for image in range(batch):
-        row, label = np.nonzero(scores[image] > scores.dtype.type(score_threshold))
+        row, label = np.nonzero(scores[image] > _check.cast(scores.dtype, score_threshold))
         value = scores[image][row, label]
         keep = [np.zeros(0, np.int64)]
         for c in range(classes):

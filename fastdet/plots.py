@@ -150,6 +150,7 @@ def compare(
         for spine in panel.spines.values():
             spine.set_color("#c8ccd2")
     if note:
+        figure.get_layout_engine().set(h_pad=0.1)
         figure.supxlabel(note, fontsize=9.5, color="#666c75")
     return figure, axes
 
