@@ -83,9 +83,8 @@ def writable(op: str, name: str, x: Any) -> Array:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         if x.dtype is torch.bfloat16 or x.is_neg() or x.is_conj():
-            raise TypeError(
-                f"{op}: {name} must be a plain float32 or float64 tensor, got {x.dtype} with a lazy sign or no NumPy dtype"
-            )
+            what = "bfloat16" if x.dtype is torch.bfloat16 else "a tensor whose sign is not yet applied"
+            raise TypeError(f"{op}: {name} must be a plain float32 or float64 tensor, got {what}")
     elif not isinstance(x, np.ndarray) and not hasattr(x, "__dlpack_device__"):
         raise TypeError(f"{op}: {name} must be an array, got {type(x).__name__}")
     return to_numpy(op, name, x, differentiable=True)

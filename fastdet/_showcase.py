@@ -92,7 +92,7 @@ def picture(result: Demo) -> Any:
         size=size,
         backdrop=lambda ax: plots.draw_street(objects, labels, size, ax=ax),
         missed=[None, hard.missed, soft.missed],
-        note="Synthetic scene and boxes (fixed seed): no photograph, no detector. "
+        note="Synthetic scene and boxes, arranged so that the methods differ: no photograph, no detector. "
         f"NMS at IoU 0.5, linear Soft-NMS at 0.3, both per class, scores from {CUT}. Opacity is the score.",
     )
     return figure

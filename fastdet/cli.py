@@ -228,8 +228,7 @@ def _kernel(
         nms.nms(np.zeros((0, 4)), np.zeros(0), 0.5, score_threshold=score_threshold)  # soft methods do not look at it
     except (TypeError, ValueError, NotImplementedError) as error:
         raise Failure(str(error)) from None
-    # not `available`, which would import numba to tell whether it can be had
-    return run, backend or next(n for n in _backends.NAMES if n == "reference" or _backends._load(n) is not None)
+    return run, backend or _backends.default()
 
 
 def _suppress(
@@ -318,7 +317,8 @@ def demo(
         raise Failure(f"demo: output must end in .png, in an existing folder, got {output}")
     console = Console()
     result = _showcase.demo()
-    console.print("A synthetic street scene (embedded, fixed seed): no photograph, no detector. Times in milliseconds.")
+    console.print("A synthetic street scene, arranged so that the methods differ: no photograph, no detector.")
+    console.print("Times in milliseconds.")
     grid = Grid()
     for title in ("method", "candidates", "kept", "found", *result.backends):
         grid.add_column(title, justify="left" if title == "method" else "right", no_wrap=True)

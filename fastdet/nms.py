@@ -124,7 +124,7 @@ def _nms(
         _check.choice(op, "metric", metric, METRICS)
     kernel = _backends.choose("nms", backend, nms_reference)
     keep = kernel(b, s, k, threshold, least, most, metric)
-    if type(keep) is int:
+    if isinstance(keep, int):
         _check.nan_found(op, keep)
     return like(boxes)(keep)
 
@@ -275,7 +275,7 @@ def _soft_nms(
         _check.choice(op, "method", method, METHODS)
     kernel = _backends.choose("soft_nms", backend, soft_nms_reference)
     result = kernel(b, s, k, method, threshold, sigma, least, most)
-    if type(result) is int:
+    if isinstance(result, int):
         _check.nan_found(op, result)
     keep, new_scores = result
     wrap = like(boxes)
@@ -419,7 +419,7 @@ def multiclass_nms(
     _check.choice(op, "metric", metric, METRICS)
     kernel = _backends.choose(op, backend, multiclass_nms_reference)
     result = kernel(b, s, threshold, least, most, per_class, metric)
-    if type(result) is int:
+    if isinstance(result, int):
         array, flat = ("scores", s) if result & 1 else ("boxes", b)
         _check.nan_error(op, array, tuple(int(i) for i in np.unravel_index(result >> 1, flat.shape)))
     wrap = like(boxes)
