@@ -28,13 +28,13 @@ struct Limits;
 template <>
 struct Limits<float> {
     static constexpr float large = 0x1p60f;     // |coordinate| up to it: no area overflows
-    static constexpr float tiny = 0x1p-40f;     // side from it on: no area of interest underflows
+    static constexpr float tiny = 0x1p-100f;    // area from it on: an overlap that matters does not underflow
     static constexpr float rescale = 0x1p-66f;  // makes any finite box's area finite
 };
 template <>
 struct Limits<double> {
     static constexpr double large = 0x1p500;
-    static constexpr double tiny = 0x1p-300;
+    static constexpr double tiny = 0x1p-900;
     static constexpr double rescale = 0x1p-514;
 };
 

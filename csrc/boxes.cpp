@@ -92,7 +92,7 @@ void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kin
     }
 
     // columns, padded by boxes that overlap nothing
-    const int64_t stride = (m + 15) / 16 * 16;
+    const int64_t stride = (m + 15) / 16 * 16 + 16;  // a row that is streamed may begin within a vector
     const bool angles = kind == Measure::ciou;
     Buffer<T> columns(plain ? stride * (5 + angles + (crowd != nullptr)) : 0);
     Buffer<T> areas(plain ? n * (1 + angles) : 0);

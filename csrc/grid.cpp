@@ -13,25 +13,23 @@ constexpr int64_t kLeastRing = 16;  // buckets of a level; otherwise fewer than 
 // Levels are two octaves of max(width, height), so that the sizes a box can suppress lie in one or two of them, or
 // four where the threshold is small. A cell is a good part of the reach of the largest box of its level.
 template <class T>
-GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bound<T>& bound)
+GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bound<T>& bound, const uint8_t* out)
     : blocks_((n - first) / Block<T>::lanes + 1),
       rank_((n - first) / Block<T>::lanes * Block<T>::lanes + Block<T>::lanes),
       start_(2 * (n - first) + kLeastRing * (n - first < kExponents ? n - first : kExponents) + 1) {
-    const double t = double(bound.threshold) * (1 - 1e-5);  // computed IoUs are off by a few ulps
+    // computed IoUs are off by a few ulps, and tiny ones by more
+    const double t = bound.threshold < T(1e-6) ? 0 : double(bound.threshold) * (1 - 1e-5);
     const int shift = t >= 0.25 ? 1 : 2;
 
     std::vector<int32_t> count_of(kExponents, 0);
     Buffer<uint16_t> exponent_of(n - first);
-    T span = 0;
     for (int64_t i = first; i < n; ++i) {
         const Box<T>& b = boxes[i];
         const T w = side(b.x1, b.x2), h = side(b.y1, b.y2);
-        const bool meets = w > 0 && h > 0 && is_finite(w) && is_finite(h);
+        const bool meets = !out[i] && w > 0 && h > 0 && is_finite(w) && is_finite(h);
         const int exponent = meets ? size_exponent(double(greater(w, h))) : kExponents - 1;
         exponent_of[i - first] = uint16_t(exponent);
         ++count_of[size_t(exponent)];
-        const T far = greater(greater(std::fabs(b.x1), std::fabs(b.x2)), greater(std::fabs(b.y1), std::fabs(b.y2)));
-        span = meets && far > span ? far : span;
     }
 
     int64_t buckets = 0;
@@ -51,8 +49,7 @@ GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bou
             while (ring < count) ring *= 2;
             const double most = std::ldexp(1.0, end - 1023);
             const double cell = most * 0.75 * (t < 0.95 ? 1 - t : 0.05);  // found by measurement
-            const double least = double(span) * 0x1p-30;                  // cells are counted in int64
-            levels_.push_back({most, 1 / (cell > least ? cell : least), buckets, ring - 1, 0, 0});
+            levels_.push_back({most, 1 / cell, buckets, ring - 1, 0, 0});
             buckets += ring;
         }
         for (; e < end; ++e) end_level_[size_t(e)] = int16_t(levels_.size());
@@ -98,8 +95,7 @@ GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bou
             block.share[at] = Limits<T>::large;
         }
     }
-    grid_ = {blocks_.get(),       rank_.get(),       start, levels_.data(),
-             first_level_.data(), end_level_.data(), t,     double(span) * 0x1p-45};
+    grid_ = {blocks_.get(), rank_.get(), start, levels_.data(), first_level_.data(), end_level_.data(), t, sum};
 }
 
 template class GridStore<float>;

@@ -8,12 +8,12 @@
 
 namespace fastdet {
 
-// The grid of boxes[first .. n), by falling score; those that overlap nothing (degenerate, infinite) are left out.
-// O(n) memory. Coordinates are finite and ordinary, or infinite. Throws std::bad_alloc.
+// The grid of boxes[first .. n), by falling score. Left out are those that overlap nothing (degenerate, infinite) and
+// those that `out` (n,) marks: decided, or odd. O(n) memory. Throws std::bad_alloc.
 template <class T>
 class GridStore {
   public:
-    GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bound<T>& bound);
+    GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bound<T>& bound, const uint8_t* out);
     const Grid<T>& grid() const { return grid_; }
 
   private:

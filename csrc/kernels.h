@@ -52,9 +52,11 @@ struct Level {
     int64_t first, last;  // its candidates
 };
 
-// The cell of a coordinate; `per_cell` keeps it well inside int64.
+// The cell of a coordinate: monotone, so that candidates and queries that are sorted alike stay sorted alike, however
+// far away they are.
 static inline int64_t grid_cell(double x, double per_cell) {
-    const double v = x * per_cell;
+    double v = x * per_cell;
+    v = v > -0x1p61 ? (v < 0x1p61 ? v : 0x1p61) : -0x1p61;
     const int64_t whole = int64_t(v);
     return whole - (double(whole) > v);
 }
@@ -81,7 +83,8 @@ struct Grid {
     const Level* levels;         // by rising size
     const int16_t* first_level;  // (exponents,) the first level of sizes of that exponent or a higher one
     const int16_t* end_level;    // (exponents,) past the last level of sizes of that exponent or a lower one
-    double threshold, pad;
+    double threshold;
+    int64_t candidates;
 };
 
 // t as the vector loops use it: inter >= share(a) + share(b) is needed for IoU > t (or IoS > t). It holds a
@@ -112,6 +115,8 @@ struct NmsJob {
     int64_t stride;       // most kept by the dense way, rounded up to a multiple of 64
     uint8_t* keep;        // (n,) 1 where kept, 0 at first
     uint8_t* dead;        // (n,) grid only, 0 at first
+    const int32_t* odd;   // (odds,) grid only: boxes that are not in it, compared one by one
+    int64_t odds;
     const Grid<T>* grid;
     int64_t kept;  // in and out
 };
@@ -128,11 +133,11 @@ struct Cluster {
 
 template <class T>
 struct SoftJob {
-    Cluster<T>* cluster;  // (clusters,) consumed
-    int64_t clusters;
-    T* hull;         // scratch: (5, clusters rounded up to whole 64-byte vectors)
-    int32_t* near;   // scratch: (clusters,)
-    Bound<T> bound;  // an overlap under it leaves a score as it is
+    Cluster<T>* cluster;         // (clusters,) consumed
+    int64_t clusters, ordinary;  // those from `ordinary` on hold odd boxes, compared one by one
+    T* hull;                     // scratch: (5, clusters rounded up to whole 64-byte vectors)
+    int32_t* near;               // scratch: (clusters,)
+    Bound<T> bound;              // an overlap under it leaves a score as it is
     bool gaussian;
     T threshold, sigma, min_score;
     int64_t limit;      // most selected; < 0 for all
@@ -144,9 +149,9 @@ template <class T>
 struct Kernels {
     void (*box_iou)(const IouJob<T>&, int64_t first_row, int64_t last_row);
     void (*box_iou_aligned)(const Box<T>* a, const Box<T>* b, const T* crowd, int64_t n, Measure, T eps, T* out);
-    int64_t (*nms_dense)(NmsJob<T>&);  // boxes decided so far
-    void (*nms_grid)(NmsJob<T>&, int64_t first);
-    int64_t (*soft_nms)(SoftJob<T>&);  // boxes selected
+    int64_t (*nms_dense)(NmsJob<T>&);                            // boxes decided so far
+    int64_t (*nms_grid)(NmsJob<T>&, int64_t first, bool fresh);  // boxes decided so far
+    int64_t (*soft_nms)(SoftJob<T>&);                            // boxes selected
 };
 
 struct KernelTable {

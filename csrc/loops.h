@@ -14,7 +14,7 @@ void box_iou_aligned(const Box<T>* a, const Box<T>* b, const T* crowd, int64_t n
 template <class T>
 int64_t nms_dense(NmsJob<T>& job);
 template <class T>
-void nms_grid(NmsJob<T>& job, int64_t first);
+int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh);
 template <class T>
 int64_t soft_nms(SoftJob<T>& job);
 

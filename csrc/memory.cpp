@@ -11,7 +11,11 @@ namespace fastdet {
 namespace {
 
 constexpr size_t kLine = 64, kHuge = size_t(2) << 20;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr size_t kKeep = 0;  // so that every buffer's ends are watched
+#else
 constexpr size_t kKeep = size_t(16) << 20;  // the most a thread keeps: enough for some 200,000 boxes
+#endif
 
 size_t rounded(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
@@ -70,7 +74,10 @@ void give_memory(void* p, size_t bytes) {
     } else {
         std::free(p);
     }
-    if (!s.taken) s.used = 0;
+    if (!s.taken) {
+        s.used = 0;
+        if (s.most > kKeep) s.most = 0;  // what large calls need says nothing of small ones
+    }
 }
 
 }  // namespace fastdet

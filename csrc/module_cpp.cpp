@@ -26,12 +26,19 @@ constexpr int kNumber = std::is_same<T, float>::value    ? py::detail::npy_api::
                         : std::is_same<T, double>::value ? py::detail::npy_api::NPY_DOUBLE_
                                                          : py::detail::npy_api::NPY_BOOL_;
 
+py::array as_array(const py::object& x) {
+    if (!py::isinstance<py::array>(x)) throw py::type_error("fastdet._cpp: unfit array");
+    return py::reinterpret_borrow<py::array>(x);
+}
+
 // The data of a C-contiguous array of T (boxes: Box<T>).
 template <class T>
 const T* data(const py::array& x) {
     const bool fits =
         std::is_same<T, int64_t>::value ? x.dtype().kind() == 'i' && x.itemsize() == 8 : x.dtype().num() == kNumber<T>;
-    if (!fits || !(x.flags() & py::array::c_style)) throw py::type_error("fastdet._cpp: unfit array");
+    constexpr int kPlain = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    if (!fits || (x.flags() & kPlain) != kPlain || x.dtype().byteorder() == '>')
+        throw py::type_error("fastdet._cpp: unfit array");
     return static_cast<const T*>(x.data());
 }
 template <class T>
@@ -49,7 +56,10 @@ Measure measure_of(const std::string& name) {
 }
 
 Format format_of(const std::string& name) {
-    return name == "xyxy" ? Format::xyxy : name == "xywh" ? Format::xywh : Format::cxcywh;
+    if (name == "xyxy") return Format::xyxy;
+    if (name == "xywh") return Format::xywh;
+    if (name == "cxcywh") return Format::cxcywh;
+    throw py::value_error("fastdet._cpp: unknown format " + name);
 }
 
 template <class F>
@@ -132,12 +142,12 @@ py::array iou(const py::array& a, const py::array& b, const std::string& kind, b
         const int64_t n = a.shape(0), m = b.shape(0), size = aligned ? n : n * m;
         const bool* flags = nullptr;
         if (!crowd.is_none()) {
-            const py::array array = py::reinterpret_borrow<py::array>(crowd);
+            const py::array array = as_array(crowd);
             flags = data<bool>(array);
             if (array.size() != m) throw py::value_error("fastdet._cpp: unfit crowd");
         }
         py::array out = given.is_none() ? aligned ? py::array(py::array_t<T>(n)) : py::array(py::array_t<T>({n, m}))
-                                        : py::reinterpret_borrow<py::array>(given);
+                                        : as_array(given);
         data<T>(out);
         if (out.size() != size || (aligned && n != m)) throw py::value_error("fastdet._cpp: unfit out");
         T* to = static_cast<T*>(out.mutable_data());
@@ -159,7 +169,7 @@ py::object nms_any(const py::array& boxes, const py::array& scores, const py::ob
     const int64_t* keys = nullptr;
     py::array key_array;
     if (!idxs.is_none()) {
-        key_array = py::reinterpret_borrow<py::array>(idxs);
+        key_array = as_array(idxs);
         keys = data<int64_t>(key_array);
         if (key_array.size() != n) throw py::value_error("fastdet._cpp: unfit idxs");
     }
@@ -190,11 +200,13 @@ py::object soft_nms_any(const py::array& boxes, const py::array& scores, const p
     const int64_t* keys = nullptr;
     py::array key_array;
     if (!idxs.is_none()) {
-        key_array = py::reinterpret_borrow<py::array>(idxs);
+        key_array = as_array(idxs);
         keys = data<int64_t>(key_array);
         if (key_array.size() != n) throw py::value_error("fastdet._cpp: unfit idxs");
     }
     if (scores.size() != n) throw py::value_error("fastdet._cpp: unfit scores");
+    if (!(min_score >= 0)) throw py::value_error("fastdet._cpp: unfit min_score");
+    if (method != "gaussian" && method != "linear") throw py::value_error("fastdet._cpp: unknown method " + method);
     return by_dtype(boxes, [&](auto t) -> py::object {
         using T = decltype(t);
         const Box<T>* b = boxes_of<T>(boxes);

@@ -116,6 +116,7 @@ struct Push {
     const Grid<T>& grid;
     const Bound<T>& bound;
     uint8_t* dead;
+    int64_t struck = 0;
 
     // Each range of candidates, in the order of the blocks, that may hold one that the box suppresses.
     template <class F>
@@ -126,12 +127,13 @@ struct Push {
         const double size = w > h ? w : h;
         const Level* const end = grid.levels + grid.end_level[size_exponent(t > 0 ? size / t : INFINITY)];
         for (const Level* level = grid.levels + grid.first_level[size_exponent(size * t)]; level < end; ++level) {
-            const double rx = reach(w, level->most, t), ry = reach(h, level->most, t), per_cell = level->per_cell;
+            const double rx = reach(w, level->most, t, cx), ry = reach(h, level->most, t, cy);
+            const double per_cell = level->per_cell;
             const int64_t column = grid_cell(cx - rx, per_cell), columns = grid_cell(cx + rx, per_cell) - column;
             const int64_t row = grid_cell(cy - ry, per_cell), rows = grid_cell(cy + ry, per_cell) - row + 1;
             const int64_t mask = level->mask;
-            if (columns < 0 || rows <= 0) continue;                           // no box of the level reaches so far
-            if (columns >= mask || rows * 32 > level->last - level->first) {  // as well all of it
+            if (columns < 0 || rows <= 0) continue;                             // no box of the level reaches so far
+            if (columns >= mask || rows > (level->last - level->first) / 32) {  // as well all of it
                 range(level->first, level->last);
                 continue;
             }
@@ -150,10 +152,11 @@ struct Push {
 
     // How far centres may be apart, along one axis, from a box of side w to one of side 0 .. most: IoU > t needs
     // an overlap of t * max(sides) at least, and centres |d| apart overlap by (w + other) / 2 - |d| at most.
-    inline double reach(double w, double most, double t) const {
+    inline double reach(double w, double most, double t, double centre) const {
         const double free = t >= 0.5 ? w : w < most * t ? w / t : most;  // the other side that allows most
         const double other = free < most ? free : most;
-        return (0.5 * (w + other) - t * (w > other ? w : other)) * (1 + 1e-6) + grid.pad;
+        const double slack = ((centre < 0 ? -centre : centre) + w + most) * 0x1p-48;  // the centres are rounded
+        return (0.5 * (w + other) - t * (w > other ? w : other)) * (1 + 1e-6) + slack;
     }
 
     inline void find(const Box<T>& box, BlockList& list) const {
@@ -163,7 +166,7 @@ struct Push {
     }
 
     // Strike out what the box suppresses in a block: all its candidates may be tested, since the test is exact.
-    inline void strike(const Test<T, false>& test, int64_t k) const {
+    inline void strike(const Test<T, false>& test, int64_t k) {
         constexpr int L = V::lanes;
         Block<T>& block = grid.blocks[k];
         for (int at = 0; at < Block<T>::lanes; at += L) {
@@ -174,11 +177,12 @@ struct Push {
                 const int lane = at + __builtin_ctz(hits);
                 dead[grid.rank[k * Block<T>::lanes + lane]] = 1;
                 block.share[lane] = std::numeric_limits<T>::infinity();  // once is enough
+                ++struck;
             }
         }
     }
 
-    inline void strike(const Box<T>& box, const BlockList& list) const {
+    inline void strike(const Box<T>& box, const BlockList& list) {
         const Test<T, false> test(box, bound);
         if (list.full) {
             each_range(box, [&](int64_t first, int64_t last) {
@@ -204,20 +208,34 @@ int64_t nms_dense(NmsJob<T>& job) {
     return job.kind == Measure::ios ? dense<T, true>(job) : dense<T, false>(job);
 }
 
+// Odd boxes are in no grid: an odd one that is kept meets all the rest, any other one the odd ones.
 template <class T>
-void nms_grid(NmsJob<T>& job, int64_t first) {
-    const Push<T> push{*job.grid, job.bound, job.dead};
+void meet_odd(const NmsJob<T>& job, int64_t i) {
+    bool odd = false;
+    for (int64_t k = 0; k < job.odds; ++k) {
+        const int64_t j = job.odd[k];
+        odd |= i == j;
+        if (j > i && !job.dead[j]) job.dead[j] = suppresses(job.boxes[i], job.boxes[j], job.bound.threshold, job.kind);
+    }
+    for (int64_t j = i + 1; odd && j < job.n; ++j) {
+        if (!job.dead[j]) job.dead[j] = suppresses(job.boxes[i], job.boxes[j], job.bound.threshold, job.kind);
+    }
+}
+
+template <class T>
+int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh) {
+    Push<T> push{*job.grid, job.bound, job.dead};
     constexpr int kAhead = 4;
     BlockList lists[kAhead];
     int64_t waiting[kAhead];
     int head = 0, size = 0;
-    for (int64_t i = 0; i < first; ++i) {
+    for (int64_t i = 0; fresh && i < first; ++i) {
         if (!job.keep[i]) continue;
         push.find(job.boxes[i], lists[0]);
         push.strike(job.boxes[i], lists[0]);
     }
-    int64_t kept = job.kept;
-    for (int64_t next = first; kept != job.limit;) {
+    int64_t next = first, before = job.kept, tested = 0;
+    while (job.kept != job.limit) {
         for (; size < kAhead && next < job.n; ++next) {
             if (job.dead[next]) continue;
             const int slot = (head + size++) % kAhead;
@@ -225,23 +243,28 @@ void nms_grid(NmsJob<T>& job, int64_t first) {
             push.find(job.boxes[next], lists[slot]);
             push.prefetch(lists[slot]);
         }
-        if (!size) break;
+        if (!size) return job.n;
         const int64_t i = waiting[head];
         if (!job.dead[i]) {  // not struck out while it waited
             job.keep[i] = 1;
-            ++kept;
+            ++job.kept;
             push.strike(job.boxes[i], lists[head]);
+            tested += lists[head].full ? job.grid->candidates / Block<T>::lanes : lists[head].count;
+            if (job.odds) meet_odd(job, i);
         }
         head = (head + 1) % kAhead;
         --size;
+        // Much testing, and half of what is tested is decided: a new grid of the rest is worth its price.
+        if (tested > 8 * job.grid->candidates && 2 * (push.struck + job.kept - before) > job.grid->candidates)
+            return i + 1;
     }
-    job.kept = kept;
+    return job.n;
 }
 
 template int64_t nms_dense(NmsJob<float>&);
 template int64_t nms_dense(NmsJob<double>&);
-template void nms_grid(NmsJob<float>&, int64_t);
-template void nms_grid(NmsJob<double>&, int64_t);
+template int64_t nms_grid(NmsJob<float>&, int64_t, bool);
+template int64_t nms_grid(NmsJob<double>&, int64_t, bool);
 
 }  // namespace FASTDET_ISA
 }  // namespace fastdet

@@ -17,6 +17,9 @@ namespace {
 // Kept boxes after which the dense way gives over to a grid, if at least kGridLeft candidates are left: a kept
 // box costs a dense test of every later candidate, but a grid only its neighbours. Found by measurement.
 constexpr int64_t kDenseKept = 256, kGridLeft = 1024;
+// Odd boxes (areas that overflow or underflow) that are compared one by one beside a grid; with more of them there is
+// none.
+constexpr int64_t kMostOdd = 1024;
 // Boxes below which a group is not worth a thread of its own. Found by measurement.
 constexpr int64_t kThreadBoxes = 4096;
 
@@ -54,17 +57,18 @@ Bound<T> make_bound(double threshold, Measure kind) {
     return {t, T(exact * (1 - 32 * double(std::numeric_limits<T>::epsilon()))), std::numeric_limits<T>::denorm_min()};
 }
 
+// A box whose pairs the vector loops cannot be trusted with, in the one way or the other.
 template <class T>
-bool any_tiny(const Box<T>* boxes, int64_t n) {
-    bool tiny = false;
-    for (int64_t i = 0; i < n; ++i) {
-        const T w = boxes[i].x2 - boxes[i].x1, h = boxes[i].y2 - boxes[i].y1;
-        tiny |= (w > 0 && w < Limits<T>::tiny) || (h > 0 && h < Limits<T>::tiny);
-    }
-    return tiny;
+bool is_large(const Box<T>& b) {
+    const auto beyond = [](T x) { return std::fabs(x) > Limits<T>::large && is_finite(x); };
+    return beyond(b.x1) || beyond(b.y1) || beyond(b.x2) || beyond(b.y2);
+}
+template <class T>
+bool is_tiny(const Box<T>& b) {
+    return b.x2 > b.x1 && b.y2 > b.y1 && (b.x2 - b.x1) * (b.y2 - b.y1) < Limits<T>::tiny;
 }
 
-// The plain rule, pair by pair, for coordinates whose areas overflow.
+// The plain rule, pair by pair.
 template <class T>
 void nms_careful(NmsJob<T>& job) {
     Buffer<int32_t> kept(job.n);
@@ -78,10 +82,11 @@ void nms_careful(NmsJob<T>& job) {
     }
 }
 
-// One group: boxes (n,) by falling score, keep (n,) zeros on entry.
+// One group: boxes (n,) by falling score, keep (n,) zeros on entry; `large`: some coordinate is.
 template <class T>
 void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure kind, int64_t limit, bool large,
                uint8_t* keep) {
+    const Kernels<T>& loops = of<T>(kernels());
     NmsJob<T> job = {};
     job.boxes = boxes;
     job.n = n;
@@ -89,21 +94,38 @@ void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure ki
     job.kind = kind;
     job.limit = limit;
     job.keep = keep;
-    if (large) return nms_careful(job);
-    const bool may_grid = kind == Measure::iou && n > kDenseKept + kGridLeft && !any_tiny(boxes, n);
-    job.dense_limit = may_grid ? kDenseKept : -1;
-    job.stride = ((may_grid ? kDenseKept : n) + 63) / 64 * 64;
-    Buffer<T> scratch(5 * job.stride);
-    job.scratch = scratch.get();
-    const Kernels<T>& loops = of<T>(kernels());
-    const int64_t done = loops.nms_dense(job);
+    Buffer<int32_t> odd(kMostOdd + 1);
+    job.odd = odd.get();
+    bool grid = kind == Measure::iou && n > kDenseKept + kGridLeft;
+    for (int64_t i = 0; grid && i < n; ++i) {
+        odd[job.odds] = int32_t(i);
+        job.odds += is_tiny(boxes[i]) || (large && is_large(boxes[i]));
+        grid = job.odds <= kMostOdd;
+    }
+    if (!grid && large) return nms_careful(job);
+    int64_t done = 0;
+    if (!grid || !job.odds) {
+        job.dense_limit = grid ? kDenseKept : -1;
+        job.stride = ((grid ? kDenseKept : n) + 63) / 64 * 64;
+        Buffer<T> scratch(5 * job.stride);
+        job.scratch = scratch.get();
+        done = loops.nms_dense(job);
+    }
     if (done == n) return;
-    const GridStore<T> store(boxes, done, n, bound);
-    Buffer<uint8_t> dead(n);
+    Buffer<uint8_t> dead(n), out(job.odds ? n : 0);
     std::memset(dead.get(), 0, size_t(n));
     job.dead = dead.get();
-    job.grid = &store.grid();
-    loops.nms_grid(job, done);
+    for (bool fresh = true; done < n; fresh = false) {
+        const uint8_t* left_out = dead.get();
+        if (job.odds) {
+            std::memcpy(out.get(), dead.get(), size_t(n));
+            for (int64_t k = 0; k < job.odds; ++k) out[odd[k]] = 1;
+            left_out = out.get();
+        }
+        const GridStore<T> store(boxes, done, n, bound, left_out);
+        job.grid = &store.grid();
+        done = loops.nms_grid(job, done, fresh);
+    }
 }
 
 // Run f(group) for each group, several groups at a time where there is enough to do. f may run out of memory.
@@ -130,30 +152,6 @@ void run_groups(const std::vector<int32_t>& segments, F&& f) {
     if (out_of_memory) throw std::bad_alloc();
 }
 
-// Soft-NMS pair by pair, for coordinates whose areas overflow.
-template <class T>
-int64_t soft_careful(const Box<T>* boxes, T* score, int64_t n, const SoftOptions& options, int32_t* chosen,
-                     T* chosen_score) {
-    const T least = T(options.min_score), threshold = T(options.threshold), sigma = T(options.sigma);
-    int64_t selected = 0;
-    for (; selected != options.max_output; ++selected) {
-        int64_t best = -1;
-        for (int64_t i = 0; i < n; ++i) {
-            if (score[i] >= least && (best < 0 || score[i] > score[best])) best = i;
-        }
-        if (best < 0) break;
-        chosen[selected] = int32_t(best);
-        chosen_score[selected] = score[best];
-        score[best] = -1;
-        for (int64_t i = 0; i < n; ++i) {
-            if (!(score[i] >= least)) continue;
-            const T iou = measure(boxes[best], boxes[i], Measure::iou, false, 0.0);
-            score[i] *= options.gaussian ? exp_negative(-(iou * iou) / sigma) : iou >= threshold ? T(1) - iou : T(1);
-        }
-    }
-    return selected;
-}
-
 uint32_t spread_bits(uint32_t x) {  // of 10 bits, one apart
     x = (x | x << 8) & 0x00ff00ffu;
     x = (x | x << 4) & 0x0f0f0f0fu;
@@ -168,7 +166,7 @@ void order_by_place(const Box<T>* boxes, int64_t n, int32_t* order) {
     Buffer<uint64_t> items(2 * n);
     double low_x = 0, low_y = 0, high_x = 0, high_y = 0, largest = 0;
     const auto usable = [](const Box<T>& b) {
-        return is_finite(b.x1) && is_finite(b.y1) && is_finite(b.x2) && is_finite(b.y2);
+        return is_finite(b.x1) && is_finite(b.y1) && is_finite(b.x2) && is_finite(b.y2) && !is_large(b);
     };
     bool first = true;
     for (int64_t i = 0; i < n; ++i) {
@@ -182,7 +180,8 @@ void order_by_place(const Box<T>* boxes, int64_t n, int32_t* order) {
         largest = size > largest ? size : largest;
         first = false;
     }
-    const double sx = high_x > low_x ? 1023 / (high_x - low_x) : 0, sy = high_y > low_y ? 1023 / (high_y - low_y) : 0;
+    const auto scale = [](double span) { return span > 1e-300 ? 1023 / span : 0; };
+    const double sx = scale(high_x - low_x), sy = scale(high_y - low_y);
     for (int64_t i = 0; i < n; ++i) {
         const Box<T>& b = boxes[i];
         uint32_t key = 0xffffffffu;
@@ -203,32 +202,36 @@ void order_by_place(const Box<T>* boxes, int64_t n, int32_t* order) {
 template <class T>
 int64_t soft_group(const Box<T>* boxes, const T* scores, const int32_t* among, int64_t n, const SoftOptions& options,
                    bool large, int32_t* selected, T* selected_score) {
-    Buffer<Box<T>> mine(n);
-    for (int64_t i = 0; i < n; ++i) mine[i] = boxes[among[i]];
-    if (large) {
-        Buffer<T> score(n);
-        for (int64_t i = 0; i < n; ++i) score[i] = scores[among[i]];
-        return soft_careful(mine.get(), score.get(), n, options, selected, selected_score);
-    }
     constexpr int B = Cluster<T>::lanes;
-    const int64_t clusters = (n + B - 1) / B;
-    Buffer<int32_t> order(n), near(clusters);
+    // ordinary boxes by place, then, in clusters of their own, those whose areas overflow
+    Buffer<Box<T>> mine(n);
+    Buffer<int32_t> from(n), order(n);
+    int64_t ordinary = 0, odds = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        const Box<T>& b = boxes[among[i]];
+        const int64_t at = large && is_large(b) ? n - ++odds : ordinary++;
+        mine[at] = b;
+        from[at] = int32_t(i);
+    }
+    order_by_place(mine.get(), ordinary, order.get());
+    const int64_t first_odd = (ordinary + B - 1) / B, clusters = first_odd + (odds + B - 1) / B;
+    Buffer<int32_t> near(clusters);
     Buffer<Cluster<T>> cluster(clusters);
     Buffer<T> hull(5 * ((clusters + B - 1) / B * B));
-    order_by_place(mine.get(), n, order.get());
     const Bound<T> bound = make_bound<T>(options.gaussian ? 0 : options.threshold, Measure::iou);
     for (int64_t k = 0; k < clusters * B; ++k) {
         Cluster<T>& c = cluster[k / B];
         const int at = int(k % B);
-        const bool real = k < n;
-        const Box<T> b = real ? mine[order[k]] : Box<T>{1, 1, -1, -1};
+        const int64_t odd = k - first_odd * B;
+        const int64_t i = odd < 0 ? (k < ordinary ? order[k] : -1) : odd < odds ? ordinary + odd : -1;
+        const Box<T> b = i >= 0 ? mine[i] : Box<T>{1, 1, -1, -1};
         c.x1[at] = b.x1, c.y1[at] = b.y1, c.x2[at] = b.x2, c.y2[at] = b.y2;
-        c.share[at] = real ? bound.share(area(b)) : Limits<T>::large;
-        c.score[at] = real ? scores[among[order[k]]] : T(-1);
-        c.index[at] = real ? order[k] : 0;
+        c.share[at] = i >= 0 ? bound.share(area(b)) : Limits<T>::large;
+        c.score[at] = i >= 0 ? scores[among[from[i]]] : T(-1);
+        c.index[at] = i >= 0 ? from[i] : 0;
     }
     SoftJob<T> job = {};
-    job.cluster = cluster.get(), job.clusters = clusters;
+    job.cluster = cluster.get(), job.clusters = clusters, job.ordinary = first_odd;
     job.hull = hull.get(), job.near = near.get();
     job.bound = bound;
     job.gaussian = options.gaussian;

@@ -27,6 +27,22 @@ inline V exp_negative(V x) {
     return scale2(p, shifted);
 }
 
+// Re-score the boxes of a cluster one by one, by the rule for whatever they hold.
+template <class T, bool Gaussian>
+void meet_odd(const SoftJob<T>& job, const Box<T>& box, int64_t cluster) {
+    Cluster<T>& c = job.cluster[cluster];
+    for (int l = 0; l < Cluster<T>::lanes; ++l) {
+        if (!(c.score[l] >= job.min_score)) continue;
+        const Box<T> other{c.x1[l], c.y1[l], c.x2[l], c.y2[l]};
+        const T iou = measure(box, other, Measure::iou, false, 0.0);
+        if (Gaussian) {
+            c.score[l] *= fastdet::exp_negative(-(iou * iou) / job.sigma);
+        } else if (iou >= job.threshold) {
+            c.score[l] *= T(1) - iou;
+        }
+    }
+}
+
 template <class T, bool Gaussian>
 int64_t run(SoftJob<T>& job) {
     using V = Vec<T>;
@@ -50,6 +66,8 @@ int64_t run(SoftJob<T>& job) {
         left[k] = top[k] = 1, right[k] = bottom[k] = -1, best_of[k] = -1;
         if (k >= clusters) continue;
         const Cluster<T>& c = job.cluster[k];
+        best_of[k] = best_in(c);
+        if (k >= job.ordinary) continue;
         bool first = true;
         for (int at = 0; at < B; ++at) {
             if (!(c.x2[at] > c.x1[at] && c.y2[at] > c.y1[at])) continue;  // overlaps nothing
@@ -59,7 +77,6 @@ int64_t run(SoftJob<T>& job) {
             bottom[k] = first || c.y2[at] > bottom[k] ? c.y2[at] : bottom[k];
             first = false;
         }
-        best_of[k] = best_in(c);
     }
 
     int64_t selected = 0;
@@ -85,11 +102,19 @@ int64_t run(SoftJob<T>& job) {
         }
         Cluster<T>& its = job.cluster[home];
         job.selected[selected] = its.index[slot];
-        job.selected_score[selected] = best;
+        job.selected_score[selected] = its.score[slot];  // its sign where it is 0
         const Box<T> box{its.x1[slot], its.y1[slot], its.x2[slot], its.y2[slot]};
         its.x1[slot] = its.y1[slot] = 1, its.x2[slot] = its.y2[slot] = -1;  // overlaps nothing from now on
         its.share[slot] = Limits<T>::large, its.score[slot] = -1;
         best_of[home] = best_in(its);
+
+        if (job.ordinary < clusters) {
+            // box by box: an odd one with all, any other one with the odd ones
+            for (int64_t k = home >= job.ordinary ? 0 : job.ordinary; k < clusters; ++k)
+                meet_odd<T, Gaussian>(job, box, k);
+            for (int64_t k = 0; k < clusters; ++k) best_of[k] = best_in(job.cluster[k]);
+            if (home >= job.ordinary) continue;
+        }
 
         const T its_area = area(box);
         const V x1 = V::set(box.x1), y1 = V::set(box.y1), x2 = V::set(box.x2), y2 = V::set(box.y2);

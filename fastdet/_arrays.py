@@ -47,11 +47,9 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False) -> Arr
             raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {kind}: {error}") from None
     if isinstance(x, (list, tuple)) or hasattr(x, "__array__"):
         try:
-            array = np.asarray(x)
+            return np.asarray(x)
         except ValueError as error:
             raise ValueError(f"{op}: {name} must be an array, got a ragged {type(x).__name__}: {error}") from None
-        # an empty list of boxes is no boxes
-        return array.reshape(0, 4) if array.shape == (0,) and name.startswith("boxes") else array
     raise TypeError(f"{op}: {name} must be an array, got {type(x).__name__}")
 
 

@@ -24,7 +24,7 @@ COMPUTE: dict[str, np.dtype[Any]] = {
     **dict.fromkeys(("d", "i", "I", "l", "L", "q", "Q"), np.dtype(np.float64)),
 }
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
-MAX_COUNT = 2**31 - 1  # boxes of one call: positions are 32-bit inside the kernels
+MAX_COUNT = 2**30  # boxes of one call: positions are 32-bit inside the kernels
 FORMATS = ("xyxy", "xywh", "cxcywh")
 
 
@@ -48,6 +48,8 @@ def real(op: str, name: str, x: Array) -> Array:
 def boxes(op: str, name: str, x: Array) -> Array:
     """(N, 4) boxes in a dtype that the kernels compute in."""
     shape = x.shape
+    if shape == (0,):  # an empty list of boxes
+        return real(op, name, x.reshape(0, 4))
     if len(shape) != 2 or shape[1] != 4:
         raise ValueError(f"{op}: {name} must have shape (N, 4), got {shape}")
     if shape[0] > MAX_COUNT:
