@@ -72,7 +72,7 @@ def keys(op: str, name: str, x: Array, count: int) -> NDArray[np.int64]:
         raise ValueError(f"{op}: {name} must have shape ({count},), one per box, got {x.shape}")
     if x.dtype == np.uint64 and x.size and int(x.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"{op}: {name} must fit in int64, got {int(x.max())}")
-    return np.ascontiguousarray(x, np.int64)
+    return np.require(x, np.int64, ["C", "A"])
 
 
 def flags(op: str, name: str, x: Array, count: int) -> NDArray[np.bool_]:

@@ -70,13 +70,19 @@ class Op:
     backends: tuple[str, ...] = ("numba", "cpp")
     same: Compare = equal
     nan: bool = False  # carries NaN instead of refusing it
+    finite: bool = False  # refuses infinities
     largest: int = 1025  # boxes: beyond it the reference takes seconds
 
     def call(self, sample: Sample, backend: str | None, prepare: Callable[[Array], Any] = lambda x: x) -> Any:
         """The answer of a backend, with every array of the arguments as ``prepare`` gives it."""
         args, options = self.inputs(sample)
         args, options = mapped(args, prepare), mapped(options, prepare)
-        return self.public(*args, **options, backend=backend)
+        try:
+            return self.public(*args, **options, backend=backend)
+        except ValueError as error:  # fusion refuses infinities: a refusal is an answer too
+            if self.finite and "must be finite" in str(error):
+                return np.array([str(error)])
+            raise
 
     def reference(self, sample: Sample, prepare: Callable[[Array], Any] = lambda x: x) -> Any:
         return self.call(sample, "reference", prepare)
@@ -182,17 +188,25 @@ OPS: dict[str, Op] = {
     "multiclass_nms limited": Op(
         nms.multiclass_nms, _batch(max_output=9, max_per_class=2, score_threshold=0.25, metric="ios"), largest=513
     ),
-    "merge_boxes": Op(nms.merge_boxes, _scored(), largest=129),
-    "merge_boxes ios": Op(nms.merge_boxes, _scored(metric="ios"), largest=129),
-    "weighted_boxes_fusion": Op(nms.weighted_boxes_fusion, _models(), largest=257),
+    "merge_boxes": Op(nms.merge_boxes, _scored(), largest=129, finite=True),
+    "merge_boxes ios": Op(nms.merge_boxes, _scored(metric="ios"), largest=129, finite=True),
+    "weighted_boxes_fusion": Op(nms.weighted_boxes_fusion, _models(), largest=257, finite=True),
     "weighted_boxes_fusion max": Op(
-        nms.weighted_boxes_fusion, _models(conf_type="max", weights=[1, 2, 0.5], skip_box_thr=0.1), largest=257
+        nms.weighted_boxes_fusion,
+        _models(conf_type="max", weights=[1, 2, 0.5], skip_box_thr=0.1),
+        largest=257,
+        finite=True,
     ),
     "weighted_boxes_fusion model": Op(
-        nms.weighted_boxes_fusion, _models(conf_type="box_and_model_avg", weights=[1, 2, 0.5], iou_thr=0.3), largest=257
+        nms.weighted_boxes_fusion,
+        _models(conf_type="box_and_model_avg", weights=[1, 2, 0.5], iou_thr=0.3),
+        largest=257,
+        finite=True,
     ),
     "weighted_boxes_fusion absent": Op(
-        nms.weighted_boxes_fusion, _models(conf_type="absent_model_aware_avg", iou_thr=0.0), largest=257
+        nms.weighted_boxes_fusion, _models(conf_type="absent_model_aware_avg", iou_thr=0.0), largest=257, finite=True
     ),
-    "weighted_boxes_fusion overflow": Op(nms.weighted_boxes_fusion, _models(allows_overflow=True), largest=257),
+    "weighted_boxes_fusion overflow": Op(
+        nms.weighted_boxes_fusion, _models(allows_overflow=True), largest=257, finite=True
+    ),
 }

@@ -1,0 +1,60 @@
+"""What is installed: version, types, the stub of the native module, metadata, the console script."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import fastdet
+from fastdet import _cpp
+
+EXTRAS = {"cli", "numba", "torch", "cuda12", "cuda13", "test", "bench", "dev", "all"}
+HERE = Path(fastdet.__file__).parent
+
+
+@pytest.fixture
+def installed() -> importlib.metadata.Distribution:
+    try:
+        return importlib.metadata.distribution("fastdet")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("missing metadata: fastdet is on the path, but not installed")
+
+
+def test_version(installed: importlib.metadata.Distribution) -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.?(a|b|rc|dev)\d+)?", fastdet.__version__)
+    assert installed.version == fastdet.__version__
+
+
+def test_types_are_shipped() -> None:
+    assert (HERE / "py.typed").is_file()
+
+
+def test_stub_of_the_native_module() -> None:
+    """Exactly the functions that there are, each with as many arguments as its signature shows."""
+    stub = ast.parse((HERE / "_cpp.pyi").read_text())
+    declared = {node.name: node.args for node in stub.body if isinstance(node, ast.FunctionDef)}
+    native = {name: getattr(_cpp, name) for name in dir(_cpp) if not name.startswith("_")}
+    assert declared.keys() == native.keys()
+    for name, arguments in declared.items():
+        signature = native[name].__doc__.split("\n")[0]
+        assert signature.startswith(f"{name}(")
+        shown = len(re.findall(r"\w+: ", signature))
+        assert len(arguments.posonlyargs) + len(arguments.args) == shown, signature
+
+
+def test_metadata(installed: importlib.metadata.Distribution) -> None:
+    assert set(installed.metadata.get_all("Provides-Extra", [])) == EXTRAS
+    assert installed.metadata["License-Expression"] == "Apache-2.0"
+    required = [r for r in installed.requires or [] if "extra ==" not in r]
+    assert [re.split(r"[><=~! ]", r)[0] for r in required] == ["numpy"]
+
+
+def test_console_script(installed: importlib.metadata.Distribution) -> None:
+    (script,) = (f.locate() for f in installed.files or [] if f.stem == "fastdet" and f.suffix in ("", ".exe"))
+    done = subprocess.run([str(script), "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert fastdet.__version__ in done.stdout
