@@ -67,7 +67,7 @@ def make() -> dict[str, Array]:
     boxes = np.hstack([middle - side / 2, middle + side / 2])
     boxes = np.clip(boxes, 0, (SIZE[1], SIZE[0]) * 2)
     boxes = np.round(boxes * 4) / 4  # rounded, so that no machine's last digit matters
-    scores = np.round(np.clip(scores, 0.02, 0.99), 3)
+    scores = np.round(scores.clip(0.02, 0.99), 3)
     order = np.argsort(-scores, kind="stable")
     return {
         "boxes": boxes[order].astype(np.float32),

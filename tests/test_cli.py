@@ -352,13 +352,24 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     assert most - base < n * 150 + (16 << 20)
 
 
+def heeding_ctrl_c(command: list[str]) -> subprocess.Popen[str]:
+    """The command, which takes SIGINT also where pytest itself is a shell's background job and ignores it."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.4])
 def test_ctrl_c(tmp_path: Path, delay: float) -> None:
     """Whatever it is at when Ctrl-C comes: exit code 130, one line, no output and no temporary file."""
     long_json(tmp_path / "long.json", 300_000)
     output = tmp_path / "out.json"
     command = [*COMMAND, "nms", str(tmp_path / "long.json"), "-o", str(output), "--backend", "reference"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with heeding_ctrl_c(command) as process:
         wait_for_open(process.pid, tmp_path / "long.json")
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
@@ -384,7 +395,7 @@ def test_ctrl_c_inside_a_kernel_and_a_write(tmp_path: Path) -> None:
         )
         command = [sys.executable, "-c", code, "nms", str(tmp_path / "raw.json"), "-o", str(tmp_path / "out.json")]
         began = time.monotonic()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with heeding_ctrl_c(command) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "now\n"
             process.send_signal(signal.SIGINT)
