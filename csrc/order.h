@@ -50,17 +50,62 @@ inline uint64_t* radix_sort_high(uint64_t* a, uint64_t* b, int64_t n) {
     return a;
 }
 
-// Sort items, key in the upper half and a rising index in the lower, stable. Returns where the result is: a or b.
-inline uint64_t* sort_high(uint64_t* a, uint64_t* b, int64_t n) {
-    if (n >= 2500) return radix_sort_high<11>(a, b, n);
-    if (n >= 40) return radix_sort_high<8>(a, b, n);
-    for (int64_t i = 1; i < n; ++i) {  // whole items compare as stable keys do
+// Whole items by insertion: they compare as stable keys do, since indices rise. Gives up, false, after `most` moves.
+inline bool insertion_sort(uint64_t* a, int64_t n, int64_t most) {
+    for (int64_t i = 1; i < n; ++i) {
         const uint64_t item = a[i];
         int64_t j = i;
         for (; j > 0 && a[j - 1] > item; --j) a[j] = a[j - 1];
         a[j] = item;
+        most -= i - j;
+        if (most < 0) return false;
     }
+    return true;
+}
+
+// For small n a full radix sort is mostly counters: sort by the leading kBits * kPasses bits in which the keys differ
+// at all, and put right what is left by insertion.
+template <int kBits, int kPasses>
+inline uint64_t* sort_leading_bits(uint64_t* a, uint64_t* b, int64_t n) {
+    uint32_t low = uint32_t(a[0] >> 32), high = low;
+    for (int64_t i = 1; i < n; ++i) {
+        const uint32_t key = uint32_t(a[i] >> 32);
+        low = key < low ? key : low;
+        high = key > high ? key : high;
+    }
+    int shift = 0;
+    while ((high - low) >> shift >= 1u << (kBits * kPasses)) ++shift;
+    constexpr uint32_t kSize = 1u << kBits;
+    uint32_t count[kPasses][kSize] = {};
+    const auto digits = [&](uint64_t item) { return (uint32_t(item >> 32) - low) >> shift; };
+    for (int64_t i = 0; i < n; ++i) {
+        const uint32_t key = digits(a[i]);
+        for (int pass = 0; pass < kPasses; ++pass) ++count[pass][key >> pass * kBits & (kSize - 1)];
+    }
+    for (int pass = 0; pass < kPasses; ++pass) {
+        uint32_t* c = count[pass];
+        uint32_t sum = 0;
+        for (uint32_t d = 0; d < kSize; ++d) {
+            const uint32_t here = c[d];
+            c[d] = sum;
+            sum += here;
+        }
+        for (int64_t i = 0; i < n; ++i) b[c[digits(a[i]) >> pass * kBits & (kSize - 1)]++] = a[i];
+        std::swap(a, b);
+    }
+    if (shift && !insertion_sort(a, n, 8 * n)) std::sort(a, a + n);  // keys that are too alike
     return a;
+}
+
+// Sort items, key in the upper half and a rising index in the lower, stable. Returns where the result is: a or b.
+inline uint64_t* sort_high(uint64_t* a, uint64_t* b, int64_t n) {
+    if (n < 32) {
+        insertion_sort(a, n, n * n);
+        return a;
+    }
+    if (n < 300) return sort_leading_bits<6, 3>(a, b, n);
+    if (n < 2500) return sort_leading_bits<9, 2>(a, b, n);
+    return radix_sort_high<11>(a, b, n);
 }
 
 // order[0 .. n) <- indices (of `among`, or 0 .. n-1) by falling score.

@@ -27,6 +27,7 @@ def nms(
     metric: str,
     /,
 ) -> NDArray[np.int64] | int: ...
+def nms_quick(boxes: Array, scores: Array, iou_threshold: float, /) -> NDArray[np.int64] | None: ...
 def soft_nms(
     boxes: Array,
     scores: Array,

@@ -74,6 +74,19 @@ def nms(
     Empty input gives an empty result. Equal on every backend. O(N) memory.
     Source: lecture, "Non-maximum suppression".
     """
+    if (
+        backend is None
+        and type(boxes) is np.ndarray
+        and type(scores) is np.ndarray
+        and type(iou_threshold) is float
+        and score_threshold is None
+        and max_output is None
+        and metric == "iou"
+        and _backends.native is not None
+    ):  # small inputs: a call costs as much as the work
+        keep = _backends.native.nms_quick(boxes, scores, iou_threshold)
+        if keep is not None:
+            return keep
     return _nms("nms", boxes, scores, None, iou_threshold, score_threshold, max_output, metric, backend)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import os
 import re
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,7 @@ def test_metadata(installed: importlib.metadata.Distribution) -> None:
 
 
 def test_console_script(installed: importlib.metadata.Distribution) -> None:
-    (script,) = (f.locate() for f in installed.files or [] if f.stem == "fastdet" and f.suffix in ("", ".exe"))
-    done = subprocess.run([str(script), "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert any(entry.name == "fastdet" for entry in installed.entry_points)
+    script = Path(sysconfig.get_path("scripts")) / ("fastdet.exe" if os.name == "nt" else "fastdet")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, timeout=60)
     assert fastdet.__version__ in done.stdout

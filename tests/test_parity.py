@@ -231,6 +231,27 @@ def test_mixed_dtypes(variant: str, one: str, other: str) -> None:
         OPS[name].same(OPS[name].call(mixed, variant), OPS[name].reference(mixed))
 
 
+@pytest.mark.parametrize("family", ["clustered", "grid", "exact", "infinite", "huge"])
+@pytest.mark.parametrize(("one", "other"), [("float32", "float32"), ("float64", "float64"), ("float32", "float64")])
+def test_nms_without_options(cpp: str, one: str, other: str, family: str) -> None:
+    """The usual call, which looks at its arguments in C++: every other argument takes the long way to one answer."""
+    for n in (0, 1, 2, 31, 32, 33, 299, 300, 301, 1025):
+        given, scores = sample(family, n, one), sample(family, n, other).scores
+        want = nms.nms(given.boxes, scores, given.t, backend="reference")
+        equal(nms.nms(given.boxes, scores, given.t), want)
+        equal(nms.nms(np.asfortranarray(given.boxes), scores[::-1][::-1], given.t), want)
+        equal(nms.nms(given.boxes.astype(given.boxes.dtype.newbyteorder(">")), scores, given.t), want)
+
+
+def test_the_short_way_knows_what_is_not_for_it() -> None:
+    quick, b, s = fastdet._backends.native.nms_quick, np.eye(3, 4, dtype=np.float32), np.ones(3, np.float32)
+    assert quick(b, s, 0.5) is not None
+    odd = [(b[:, :3], s), (b[:2], s), (b[0], s), (b.astype(np.int32), s), (b.astype(np.float16), s), (b[:, ::-1], s),
+           (b, s[:, None]), (b.astype(">f4"), s), (b, s.astype(">f8")), (b * np.nan, s), (b, s * np.nan)]  # fmt: skip
+    assert [quick(*arguments, 0.5) for arguments in odd] == [None] * len(odd)
+    assert [quick(b, s, t) for t in (-0.1, 1.1, np.nan)] == [None] * 3
+
+
 # A number that float32 may round to 0 or to infinity, wherever an op takes one.
 SCALARS: dict[str, Callable[[Sample, float, str], Any]] = {
     "threshold": lambda s, v, b: nms.nms(s.boxes, s.scores, min(v, 1.0), backend=b),
