@@ -49,6 +49,14 @@ const Box<T>* boxes_of(const py::array& x) {
     return reinterpret_cast<const Box<T>*>(data<T>(x));
 }
 
+// The keys of n boxes; null for None. The caller holds idxs.
+const int64_t* keys_of(const py::object& idxs, int64_t n) {
+    if (idxs.is_none()) return nullptr;
+    const py::array array = as_array(idxs);
+    if (array.size() != n) throw py::value_error("fastdet._cpp: unfit idxs");
+    return data<int64_t>(array);
+}
+
 Measure measure_of(const std::string& name) {
     static const char* const names[] = {"iou", "ios", "giou", "diou", "ciou"};
     for (int i = 0; i < 5; ++i) {
@@ -168,13 +176,7 @@ py::object nms_any(const py::array& boxes, const py::array& scores, const py::ob
     const NmsOptions options{threshold, least.is_none() ? nullptr : &score_threshold, max_output, -1,
                              measure_of(metric)};
     const int64_t n = boxes.shape(0);
-    const int64_t* keys = nullptr;
-    py::array key_array;
-    if (!idxs.is_none()) {
-        key_array = as_array(idxs);
-        keys = data<int64_t>(key_array);
-        if (key_array.size() != n) throw py::value_error("fastdet._cpp: unfit idxs");
-    }
+    const int64_t* keys = keys_of(idxs, n);
     if (scores.size() != n) throw py::value_error("fastdet._cpp: unfit scores");
     return by_dtype(boxes, [&](auto t) {
         return by_dtype(scores, [&](auto s) -> py::object {
@@ -230,13 +232,7 @@ py::object soft_nms_any(const py::array& boxes, const py::array& scores, const p
                         int64_t max_output) {
     const SoftOptions options{method == "gaussian", threshold, sigma, min_score, max_output};
     const int64_t n = boxes.shape(0);
-    const int64_t* keys = nullptr;
-    py::array key_array;
-    if (!idxs.is_none()) {
-        key_array = as_array(idxs);
-        keys = data<int64_t>(key_array);
-        if (key_array.size() != n) throw py::value_error("fastdet._cpp: unfit idxs");
-    }
+    const int64_t* keys = keys_of(idxs, n);
     if (scores.size() != n) throw py::value_error("fastdet._cpp: unfit scores");
     if (!(min_score >= 0)) throw py::value_error("fastdet._cpp: unfit min_score");
     if (method != "gaussian" && method != "linear") throw py::value_error("fastdet._cpp: unknown method " + method);

@@ -7,19 +7,6 @@
 #include "threads.h"
 
 namespace fastdet {
-namespace {
-
-template <class T>
-int64_t first_nan(const T* x, int64_t n) {
-    bool any = false;
-    for (int64_t i = 0; i < n; ++i) any |= x[i] != x[i];
-    for (int64_t i = 0; any && i < n; ++i) {
-        if (x[i] != x[i]) return i;
-    }
-    return -1;
-}
-
-}  // namespace
 
 template <class T, class S>
 int64_t multiclass_nms(const Box<T>* boxes, const S* scores, int64_t batch, int64_t n, int64_t classes,

@@ -23,16 +23,6 @@ constexpr int64_t kMostOdd = 1024;
 // Boxes below which a group is not worth a thread of its own. Found by measurement.
 constexpr int64_t kThreadBoxes = 4096;
 
-template <class T>
-int64_t first_nan(const T* x, int64_t n) {
-    bool any = false;
-    for (int64_t i = 0; i < n; ++i) any |= x[i] != x[i];
-    if (!any) return -1;
-    int64_t i = 0;
-    while (x[i] == x[i]) ++i;
-    return i;
-}
-
 enum class Input { ordinary, large, nan };
 
 // Ordinary: every coordinate within Limits::large, or infinite.

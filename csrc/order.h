@@ -10,6 +10,17 @@
 
 namespace fastdet {
 
+// -1 without one. Looks at all of x first: that is a vector loop, and there is none as a rule.
+template <class T>
+int64_t first_nan(const T* x, int64_t n) {
+    bool any = false;
+    for (int64_t i = 0; i < n; ++i) any |= x[i] != x[i];
+    if (!any) return -1;
+    int64_t i = 0;
+    while (x[i] == x[i]) ++i;
+    return i;
+}
+
 // Unsigned keys that rise as scores fall; equal for 0.0 and -0.0.
 inline uint32_t falling_key(float x) {
     x += 0.0f;
