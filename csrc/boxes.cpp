@@ -12,7 +12,7 @@ namespace fastdet {
 namespace {
 
 // Pairs below which a second thread costs more than it gives. Found by measurement.
-constexpr int64_t kThreadPairs = 1 << 18;
+constexpr int64_t kThreadPairs = 1 << 19;
 // Bytes from which the output goes past the caches: more would not stay in them.
 constexpr int64_t kStreamBytes = 8 << 20;
 

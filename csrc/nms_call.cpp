@@ -21,7 +21,7 @@ constexpr int64_t kDenseKept = 256, kGridLeft = 1024;
 // none.
 constexpr int64_t kMostOdd = 1024;
 // Boxes below which a group is not worth a thread of its own. Found by measurement.
-constexpr int64_t kThreadBoxes = 4096;
+constexpr int64_t kThreadBoxes = 16384;
 
 enum class Input { ordinary, large, nan };
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 from optional import need
 from samples import sample
@@ -48,6 +49,24 @@ def test_the_number_of_threads_changes_nothing(threads: Callable[[int], None], c
     assert fastdet.get_num_threads() == count
     for _ in range(5):
         assert work() == want
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_groups_side_by_side(threads: Callable[[int], None], count: int) -> None:
+    """So many boxes that their groups are shared out: the same as each group alone."""
+    given, key = sample("clustered", 20_000), np.arange(20_000) % 37
+    hard, soft = [], []
+    for k in range(37):
+        mine = np.flatnonzero(key == k)
+        hard.append(mine[nms.nms(given.boxes[mine], given.scores[mine], 0.5, backend="cpp")])
+        kept, new = nms.soft_nms(given.boxes[mine], given.scores[mine], min_score=0.1, backend="cpp")
+        soft += zip(-new, mine[kept], strict=True)
+    want = np.sort(np.concatenate(hard))
+    threads(count)
+    got = nms.batched_nms(given.boxes, given.scores, key, 0.5, backend="cpp")
+    assert got.tolist() == want[np.argsort(-given.scores[want], kind="stable")].tolist()
+    kept, new = nms.batched_soft_nms(given.boxes, given.scores, key, min_score=0.1, backend="cpp")
+    assert list(zip(-new, kept, strict=True)) == sorted(soft)
 
 
 def test_many_python_threads(threads: Callable[[int], None]) -> None:
