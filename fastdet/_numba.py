@@ -385,7 +385,7 @@ def _soft_groups(
 
 
 # not cached: compiled for each callable
-@numba.njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
 def _soft_called(
     boxes: Array,
     current: Array,

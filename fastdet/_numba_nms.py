@@ -28,7 +28,7 @@ BLOCK = 256  # boxes that are compared with one at a time, so that their overlap
 
 def jit(function: F) -> F:
     """Compile at the first call; from the cache on disk, unless there is no directory to keep one in."""
-    options = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         compiled: F = numba.njit(cache=True, **options)(function)
     except RuntimeError:
