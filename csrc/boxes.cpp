@@ -1,8 +1,6 @@
 #include "boxes.h"
 
-#include <atomic>
 #include <cmath>
-#include <new>
 
 #include "kernels.h"
 #include "order.h"

@@ -33,14 +33,19 @@ py::array as_array(const py::object& x) {
     return py::reinterpret_borrow<py::array>(x);
 }
 
+// C-contiguous, aligned, of native byte order.
+bool is_plain(const py::array& x) {
+    constexpr int kPlain = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    const auto* dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(x.ptr())->descr);
+    return (x.flags() & kPlain) == kPlain && dtype->byteorder != '>';
+}
+
 // The data of a C-contiguous array of T (boxes: Box<T>).
 template <class T>
 const T* data(const py::array& x) {
     const bool fits =
         std::is_same<T, int64_t>::value ? x.dtype().kind() == 'i' && x.itemsize() == 8 : x.dtype().num() == kNumber<T>;
-    constexpr int kPlain = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    if (!fits || (x.flags() & kPlain) != kPlain || x.dtype().byteorder() == '>')
-        throw py::type_error("fastdet._cpp: unfit array");
+    if (!fits || !is_plain(x)) throw py::type_error("fastdet._cpp: unfit array");
     return static_cast<const T*>(x.data());
 }
 template <class T>
@@ -196,13 +201,12 @@ py::object nms_any(const py::array& boxes, const py::array& scores, const py::ob
     });
 }
 
-// nms for the usual arguments, which are told from all others here rather than in Python: a tenth of the time of a call
-// on 100 boxes. None where an argument is not the usual one; fastdet/nms.py then looks again and says what is wrong.
+// nms for the usual arguments, which are told from all others here: the checks in Python take longer than 10 boxes.
+// None where an argument is not the usual one; fastdet/nms.py then looks again and says what is wrong.
 py::object nms_quick(const py::array& boxes, const py::array& scores, double threshold) {
-    constexpr int kPlain = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
     const auto usual = [](const py::array& x) {
         const auto* dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(x.ptr())->descr);
-        return (x.flags() & kPlain) == kPlain && dtype->byteorder != '>' && (dtype->type == 'f' || dtype->type == 'd');
+        return is_plain(x) && (dtype->type == 'f' || dtype->type == 'd');
     };
     if (boxes.ndim() != 2 || boxes.shape(1) != 4 || scores.ndim() != 1 || scores.shape(0) != boxes.shape(0) ||
         boxes.shape(0) > kMostBoxes || !usual(boxes) || !usual(scores) || !(threshold >= 0 && threshold <= 1))

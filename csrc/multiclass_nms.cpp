@@ -1,8 +1,5 @@
 #include "multiclass_nms.h"
 
-#include <atomic>
-#include <new>
-
 #include "order.h"
 #include "threads.h"
 
@@ -19,7 +16,6 @@ int64_t multiclass_nms(const Box<T>* boxes, const S* scores, int64_t batch, int6
 
     const S least = S(*options.score_threshold);
     const int64_t most = options.max_output;
-    std::atomic<bool> out_of_memory{false};
     const auto image = [&](int64_t b) {
         const S* mine = scores + b * n * classes;
         int64_t found = 0;
@@ -48,19 +44,11 @@ int64_t multiclass_nms(const Box<T>* boxes, const S* scores, int64_t batch, int6
             out_labels[b * most + k] = real ? label[keep[k]] : -1;
         }
     };
-    const auto guarded = [&](int64_t b) {
-        try {
-            image(b);
-        } catch (const std::bad_alloc&) {
-            out_of_memory = true;
-        }
-    };
     if (batch * n * classes < 1 << 14) {
-        for (int64_t b = 0; b < batch; ++b) guarded(b);
+        for (int64_t b = 0; b < batch; ++b) image(b);
     } else {
-        parallel_for(batch, guarded);
+        parallel_for(batch, image);
     }
-    if (out_of_memory) throw std::bad_alloc();
     return -1;
 }
 

@@ -1,8 +1,6 @@
 // A whole call of nms or soft_nms: look at the input, sort, group, run each group, gather.
-#include <atomic>
 #include <cmath>
 #include <limits>
-#include <new>
 
 #include "exp.h"
 #include "grid.h"
@@ -131,15 +129,9 @@ void run_groups(const std::vector<int32_t>& segments, F&& f) {
         if (segments[size_t(g) + 1] - segments[size_t(first.back())] >= kThreadBoxes / 4) first.push_back(g + 1);
     }
     if (first.back() != groups) first.push_back(groups);
-    std::atomic<bool> out_of_memory{false};
     parallel_for(int64_t(first.size()) - 1, [&](int64_t task) {
-        try {
-            for (int64_t g = first[size_t(task)]; g < first[size_t(task) + 1]; ++g) f(g);
-        } catch (const std::bad_alloc&) {
-            out_of_memory = true;
-        }
+        for (int64_t g = first[size_t(task)]; g < first[size_t(task) + 1]; ++g) f(g);
     });
-    if (out_of_memory) throw std::bad_alloc();
 }
 
 uint32_t spread_bits(uint32_t x) {  // of 10 bits, one apart

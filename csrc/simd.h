@@ -25,12 +25,11 @@ namespace FASTDET_ISA {
 template <class T>
 struct Vec;
 
-#define FASTDET_VEC_COMMON(T, R, LANES)                                   \
-    using Scalar = T;                                                     \
-    static constexpr int lanes = LANES;                                   \
-    static constexpr uint32_t all = uint32_t((uint64_t(1) << LANES) - 1); \
-    R v;                                                                  \
-    Vec() = default;                                                      \
+#define FASTDET_VEC_COMMON(T, R, LANES) \
+    using Scalar = T;                   \
+    static constexpr int lanes = LANES; \
+    R v;                                \
+    Vec() = default;                    \
     Vec(R r) : v(r) {}
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)

@@ -1,7 +1,9 @@
 // One small pool of threads for the whole process: started when first needed, safe after fork, idle otherwise.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <new>
 
 namespace fastdet {
 
@@ -13,9 +15,23 @@ void set_num_threads(int n);  // n >= 1
 // must not throw.
 void parallel(int64_t tasks, void (*run)(void*, int64_t), void* context);
 
+// f(task) for each task, as above; f may run out of memory, which is then thrown here, after the last task.
 template <class F>
 void parallel_for(int64_t tasks, const F& f) {
-    parallel(tasks, [](void* c, int64_t task) { (*static_cast<const F*>(c))(task); }, const_cast<F*>(&f));
+    struct Guarded {
+        const F& f;
+        std::atomic<bool> out_of_memory{false};
+    } guarded{f};
+    const auto run = [](void* context, int64_t task) {
+        Guarded& mine = *static_cast<Guarded*>(context);
+        try {
+            mine.f(task);
+        } catch (const std::bad_alloc&) {
+            mine.out_of_memory = true;
+        }
+    };
+    parallel(tasks, run, &guarded);
+    if (guarded.out_of_memory) throw std::bad_alloc();
 }
 
 }  // namespace fastdet

@@ -170,12 +170,11 @@ def out(op: str, x: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs
     return x
 
 
-def finite(op: str, name: str, x: Array) -> Array:
-    """``x`` without infinities; NaN is told apart before."""
+def finite(op: str, name: str, x: Array) -> None:
+    """Raise ValueError for the first infinity; NaN is told apart before."""
     bad = np.isinf(x)
     if bad.any():
         raise ValueError(f"{op}: {name} must be finite, got {x[bad][0]} at index {int(np.argwhere(bad)[0][0])}")
-    return x
 
 
 def find_nan(boxes: Array, scores: Array) -> int | None:
