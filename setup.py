@@ -14,17 +14,34 @@ from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-LOOPS = ["csrc/box_iou.cpp", "csrc/nms.cpp", "csrc/soft_nms.cpp", "csrc/table.cpp"]
+LOOPS = [
+    "csrc/box_iou.cpp",
+    "csrc/confusion.cpp",
+    "csrc/losses.cpp",
+    "csrc/nms.cpp",
+    "csrc/pool.cpp",
+    "csrc/soft_nms.cpp",
+    "csrc/table.cpp",
+    "csrc/upsample.cpp",
+]
 REST = [
     "csrc/boxes.cpp",
+    "csrc/confusion_call.cpp",
     "csrc/fusion.cpp",
     "csrc/grid.cpp",
     "csrc/isa.cpp",
+    "csrc/losses_call.cpp",
     "csrc/memory.cpp",
     "csrc/module_cpp.cpp",
+    "csrc/module_losses.cpp",
+    "csrc/module_pool.cpp",
+    "csrc/module_segmentation.cpp",
+    "csrc/module_upsample.cpp",
     "csrc/multiclass_nms.cpp",
     "csrc/nms_call.cpp",
+    "csrc/pool_call.cpp",
     "csrc/threads.cpp",
+    "csrc/upsample_call.cpp",
 ]
 
 # One rounding everywhere: no contraction of a * b + c, no fast-math.
@@ -33,12 +50,13 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # Slowest first. The names are FASTDET_ISA's.
 ISAS: dict[str, list[str]] = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
-    ISAS["avx2"] = ["-mavx2"]
+    ISAS["avx2"] = ["-mavx2", "-mf16c"]
     ISAS["avx512"] = [
         "-mavx512f",
         "-mavx512dq",
         "-mavx512vl",
         "-mavx512bw",
+        "-mf16c",
         "-mprefer-vector-width=512",
         "-Wno-maybe-uninitialized",
     ]

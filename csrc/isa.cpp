@@ -25,7 +25,7 @@ bool runs(const char* name) {
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
     }
-    if (!std::strcmp(name, "avx2")) return __builtin_cpu_supports("avx2");
+    if (!std::strcmp(name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
 #endif
     return !std::strcmp(name, "baseline");
 }

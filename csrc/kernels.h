@@ -8,6 +8,10 @@
 #include <cstring>
 
 #include "box.h"
+#include "confusion.h"
+#include "losses.h"
+#include "pool.h"
+#include "upsample.h"
 
 namespace fastdet {
 
@@ -158,6 +162,10 @@ struct KernelTable {
     const char* name;
     Kernels<float> f;
     Kernels<double> d;
+    const ConfusionKernels* confusion;
+    const UpsampleKernels* upsample;
+    const PoolKernels* pool;
+    const LossKernels* losses;
 };
 
 template <class T>

@@ -18,5 +18,10 @@ int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh);
 template <class T>
 int64_t soft_nms(SoftJob<T>& job);
 
+extern const ConfusionKernels confusion_kernels;
+extern const UpsampleKernels upsample_kernels;
+extern const PoolKernels pool_kernels;
+extern const LossKernels losses_kernels;
+
 }  // namespace FASTDET_ISA
 }  // namespace fastdet

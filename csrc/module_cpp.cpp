@@ -1,9 +1,6 @@
-// fastdet._cpp: the only file of the C++ backend that knows Python. Arguments have passed fastdet/_check.py; what
-// is looked at here is only what memory safety rests on.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
+// fastdet._cpp: boxes, NMS and fusion, and the module itself. See module_cpp.h.
+#include "module_cpp.h"
 
-#include <cstring>
 #include <string>
 
 #include "boxes.h"
@@ -14,40 +11,11 @@
 #include "order.h"
 #include "threads.h"
 
-namespace py = pybind11;
-
 namespace fastdet {
 namespace {
 
-bool is_double(const py::array& x) { return x.dtype().num() == py::detail::npy_api::NPY_DOUBLE_; }
-
 constexpr int64_t kMostBoxes = int64_t(1) << 30;  // _check.MAX_COUNT
 
-template <class T>
-constexpr int kNumber = std::is_same<T, float>::value    ? py::detail::npy_api::NPY_FLOAT_
-                        : std::is_same<T, double>::value ? py::detail::npy_api::NPY_DOUBLE_
-                                                         : py::detail::npy_api::NPY_BOOL_;
-
-py::array as_array(const py::object& x) {
-    if (!py::isinstance<py::array>(x)) throw py::type_error("fastdet._cpp: unfit array");
-    return py::reinterpret_borrow<py::array>(x);
-}
-
-// C-contiguous, aligned, of native byte order.
-bool is_plain(const py::array& x) {
-    constexpr int kPlain = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    const auto* dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(x.ptr())->descr);
-    return (x.flags() & kPlain) == kPlain && dtype->byteorder != '>';
-}
-
-// The data of a C-contiguous array of T (boxes: Box<T>).
-template <class T>
-const T* data(const py::array& x) {
-    const bool fits =
-        std::is_same<T, int64_t>::value ? x.dtype().kind() == 'i' && x.itemsize() == 8 : x.dtype().num() == kNumber<T>;
-    if (!fits || !is_plain(x)) throw py::type_error("fastdet._cpp: unfit array");
-    return static_cast<const T*>(x.data());
-}
 template <class T>
 const Box<T>* boxes_of(const py::array& x) {
     if (x.ndim() < 2 || x.shape(x.ndim() - 1) != 4) throw py::value_error("fastdet._cpp: boxes must end in 4 columns");
@@ -75,17 +43,6 @@ Format format_of(const std::string& name) {
     if (name == "xywh") return Format::xywh;
     if (name == "cxcywh") return Format::cxcywh;
     throw py::value_error("fastdet._cpp: unknown format " + name);
-}
-
-template <class F>
-auto by_dtype(const py::array& x, F&& f) {
-    return is_double(x) ? f(double()) : f(float());
-}
-
-py::array_t<int64_t> copy(const int64_t* from, int64_t n) {
-    py::array_t<int64_t> out(n);
-    std::memcpy(out.mutable_data(), from, size_t(n) * sizeof(int64_t));
-    return out;
 }
 
 py::array area_of(const py::array& boxes) {
@@ -368,6 +325,10 @@ PYBIND11_MODULE(_cpp, m, py::mod_gil_not_used(), py::multiple_interpreters::per_
     m.def("multiclass_nms", multiclass);
     m.def("merge_boxes", merge);
     m.def("weighted_boxes_fusion", fuse);
+    bind_segmentation(m);
+    bind_upsample(m);
+    bind_pool(m);
+    bind_losses(m);
     m.def("isa", [] { return kernels().name; });
     m.def("isa_available", isa_available);
     m.def("set_isa", set_isa);

@@ -14,23 +14,24 @@ from typing import Any
 import numpy as np
 
 from fastdet._check import Array
+from fastdet._half import BFLOAT16
 
 _DLPACK_CPU = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that the CPU reads
 
 
-def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False) -> Array:
+def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: bool = False) -> Array:
     """``x`` as a NumPy array, without a copy where its memory allows.
 
     Takes NumPy arrays, torch CPU tensors, anything with ``__dlpack__`` on the CPU, anything with
     ``__array__`` and (nested) sequences of numbers. ``differentiable`` says that the op has a gradient
     which this call would lose: a tensor that requires grad is then refused rather than cut off from its
-    graph.
+    graph. ``half``: bfloat16 stays as it is, an array of `BFLOAT16`, instead of becoming float32.
     """
     if type(x) is np.ndarray:
-        return x
+        return x.view(BFLOAT16) if half and x.dtype.name == "bfloat16" else x  # ml_dtypes' dtype
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
-        return _from_torch(op, name, x, torch, differentiable)
+        return _from_torch(op, name, x, torch, differentiable, half)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{op}: {name} must be a plain array, got a masked array")
     if isinstance(x, np.ndarray):
@@ -53,7 +54,7 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False) -> Arr
     raise TypeError(f"{op}: {name} must be an array, got {type(x).__name__}")
 
 
-def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool) -> Array:
+def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool, half: bool) -> Array:
     if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
         raise TypeError(f"{op}: {name} must be a plain torch.Tensor, got {type(x).__name__}")
     if x.device.type != "cpu":
@@ -68,6 +69,8 @@ def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool) ->
             )
         x = x.detach()
     if x.dtype is torch.bfloat16:
+        if half:
+            return x.resolve_neg().view(torch.int16).numpy().view(BFLOAT16)
         x = x.float()
     try:
         array: Array = x.resolve_conj().resolve_neg().numpy()
@@ -91,11 +94,10 @@ def writable(op: str, name: str, x: Any) -> Array:
 def like(x: Any) -> Callable[[Array], Any]:
     """How a result goes back to the caller who gave ``x``."""
     if type(x) is np.ndarray:
-        return _same
+        return _as_ml_dtype(x.dtype) if x.dtype.name == "bfloat16" else _same
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
-        from_numpy: Callable[[Array], Any] = torch.from_numpy
-        return from_numpy
+        return _to_torch
     if hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray):
         space = sys.modules.get(type(x).__module__.split(".")[0])
         if hasattr(x, "__array_namespace__"):
@@ -108,3 +110,34 @@ def like(x: Any) -> Callable[[Array], Any]:
 
 def _same(x: Array) -> Array:
     return x
+
+
+def _as_ml_dtype(dtype: np.dtype[Any]) -> Callable[[Array], Any]:
+    return lambda x: x.view(dtype) if x.dtype == BFLOAT16 else x
+
+
+def _to_torch(x: Array) -> Any:
+    torch = sys.modules["torch"]
+    if x.dtype == BFLOAT16:
+        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(x)
+
+
+def registered(*xs: Any) -> Any:
+    """`fastdet._torch`, where one of ``xs`` is a tensor whose call has to go through torch's dispatcher, else None.
+
+    That is: gradients are wanted, the call is being compiled or exported, or the tensor is a subclass or a
+    functorch wrapper. A plain tensor takes the direct path, which costs a third.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    for x in xs:
+        if isinstance(x, torch.Tensor) and (
+            (x.requires_grad and torch.is_grad_enabled())
+            or (type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter))
+        ):
+            from fastdet import _torch
+
+            return _torch
+    return None

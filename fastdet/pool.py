@@ -1,0 +1,5 @@
+"""Max-pooling with indices, and unpooling."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

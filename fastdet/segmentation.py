@@ -1,0 +1,5 @@
+"""Confusion matrices of label maps, and the figures that are read off them."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,80 @@
+"""Every array op, backend and instruction set gives the reference's answer, in any layout and on any threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import ops_losses
+import ops_pool
+import ops_segmentation
+import ops_upsample
+import pytest
+from array_op import ArrayOp
+from ops import equal
+from test_parity import LAYOUTS
+
+OPS: dict[str, ArrayOp] = {**ops_segmentation.OPS, **ops_upsample.OPS, **ops_pool.OPS, **ops_losses.OPS}
+ROWS = [(name, dtype) for name, op in OPS.items() for dtype in op.dtypes]
+CASES = [(name, dtype, case) for name, dtype in ROWS for case in OPS[name].cases]
+
+each_case = pytest.mark.parametrize(("name", "dtype", "case"), CASES)
+
+
+def comparable(x: Any) -> Any:
+    """torch's bfloat16 as float32, so that NumPy compares it."""
+    if isinstance(x, tuple):
+        return tuple(map(comparable, x))
+    if type(x).__module__.startswith("torch") and str(x.dtype) == "torch.bfloat16":
+        return x.float()
+    return x
+
+
+@lru_cache(maxsize=1)
+def wanted(name: str, dtype: str, case: str) -> Any:
+    return comparable(OPS[name].call(case, dtype, "reference"))
+
+
+@each_case
+def test_values(name: str, dtype: str, case: str, variant: str) -> None:
+    op = OPS[name]
+    op.same(comparable(op.call(case, dtype, variant)), wanted(name, dtype, case))
+
+
+@each_case
+def test_threads(name: str, dtype: str, case: str, threads: Callable[[int], None]) -> None:
+    """The same bits whatever the number of threads."""
+    op, answers = OPS[name], []
+    for count in (1, 2, 3):
+        threads(count)
+        answers.append(comparable(op.call(case, dtype, "cpp")))
+    for answer in answers[1:]:
+        equal(answer, answers[0])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("backend", ["numba", "cpp", "reference"])
+@pytest.mark.parametrize("name", OPS)
+def test_layouts(name: str, backend: str, layout: Callable[[Any], Any]) -> None:
+    op = OPS[name]
+    case = next(iter(op.cases))
+    as_copy = op.call(case, op.dtypes[0], "reference", lambda x: np.array(layout(x), x.dtype, order="C"))
+    op.same(op.call(case, op.dtypes[0], backend, layout), as_copy)
+
+
+@pytest.mark.parametrize("backend", ["numba", "cpp", "reference"])
+@pytest.mark.parametrize("name", OPS)
+def test_inputs_are_not_written_to(name: str, backend: str) -> None:
+    op = OPS[name]
+    for case in op.cases:
+        copies: list[tuple[Any, Any]] = []
+
+        def keep(x: Any, copies: list[tuple[Any, Any]] = copies) -> Any:
+            copies.append((x, x.copy()))
+            return copies[-1][1]
+
+        op.call(case, op.dtypes[0], backend, keep)
+        for before, after in copies:
+            equal(after, before)
