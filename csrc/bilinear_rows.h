@@ -8,6 +8,7 @@
 #pragma once
 
 #include "bilinear.h"
+#include "kernels.h"
 #include "simd.h"
 
 namespace fastdet {
@@ -141,25 +142,26 @@ static inline RowTaps<T> row_taps(int64_t in, int64_t out, bool align_corners, T
     return taps;
 }
 
-// to[j] = w0[j] * x[i0[j]] + w1[j] * x[i1[j]]; `to` has room for `padded` values, x is read in [0, in) only.
+// to[j - first] = w0[j] * x[i0[j]] + w1[j] * x[i1[j]] for j in [first, end), two multiples of 16 (`padded` is one).
+// x is read in [0, in) only.
 template <class T>
-static inline void expand_row(const RowTaps<T>& taps, const T* x, T* to) {
+static inline void expand_part(const RowTaps<T>& taps, const T* x, int64_t first, int64_t end, T* to) {
     using W = Window<T>;
     using V = Vec<T>;
     const int64_t in = taps.in, last = in - 1;
     const int64_t unit = in == taps.out ? 0 : 1;
-    const auto one_by_one = [&](int64_t j, int64_t end) {
-        for (; j < end; ++j) {
+    const auto one_by_one = [&](int64_t j, int64_t past) {
+        for (; j < past; ++j) {
             const int64_t i0 = taps.i0[j], i1 = i0 < last ? i0 + unit : i0;
             const T w1 = taps.w1[j];
-            to[j] = (T(1) - w1) * x[i0] + w1 * x[i1];
+            to[j - first] = (T(1) - w1) * x[i0] + w1 * x[i1];
         }
     };
     if constexpr (W::span == 0) {
-        one_by_one(0, taps.padded);
+        one_by_one(first, end);
     } else {
         const V one = V::set(1);
-        for (int64_t j = 0; j < taps.padded; j += W::lanes) {
+        for (int64_t j = first; j < end; j += W::lanes) {
             const int64_t base = taps.base[j / W::lanes];
             if (base < 0) {
                 one_by_one(j, j + W::lanes);
@@ -167,9 +169,25 @@ static inline void expand_row(const RowTaps<T>& taps, const T* x, T* to) {
             }
             const W window(x + base, in);
             const V w1 = V::load(taps.w1 + j);
-            ((one - w1) * window.at(taps.first + j) + w1 * window.at(taps.second + j)).store(to + j);
+            ((one - w1) * window.at(taps.first + j) + w1 * window.at(taps.second + j)).store(to + (j - first));
         }
     }
+}
+
+// A whole row: `to` has room for `padded` values.
+template <class T>
+static inline void expand_row(const RowTaps<T>& taps, const T* x, T* to) {
+    expand_part(taps, x, 0, taps.padded, to);
+}
+
+// The values of x that `expand_part` may take: [from, to).
+template <class T>
+static inline void part_inputs(const RowTaps<T>& taps, int64_t first, int64_t end, int64_t* from, int64_t* to) {
+    constexpr int64_t span = Window<T>::span;
+    const int64_t low = taps.i0[first] < taps.in - span ? taps.i0[first] : taps.in - span;
+    const int64_t high = taps.i0[end - 1] + 2 + span;
+    *from = low > 0 ? low : 0;
+    *to = high < taps.in ? high : taps.in;
 }
 
 }  // namespace FASTDET_ISA
