@@ -3,7 +3,8 @@
 //
 // As outputs rise so do the inputs they take, so the inputs of a vector of outputs lie in one short window: it is
 // loaded once and its lanes are permuted, twice, in registers (AVX-512: two registers of window, AVX2: one). Where they
-// do not (reduction by more than 2, or 1.1), and on other processors, values are loaded one by one.
+// do not (reduction by more than 2, or 1.1) they are gathered, within 256 values; farther apart, and on other
+// processors, they are loaded one by one.
 // Cost: two permutations, two products and a sum a vector; 6 bytes of table an output (float).
 #pragma once
 
@@ -15,7 +16,8 @@
 namespace fastdet {
 namespace FASTDET_ISA {
 
-// `span` neighbouring values in registers; those at and past `in` are 0 and not read.
+// `span` neighbouring values in registers; those at and past `in` are 0 and not read. `gather`: a vector of values up to
+// 255 apart, from memory.
 template <class T>
 struct Window {
     static constexpr int lanes = 1, span = 0;
@@ -38,6 +40,10 @@ struct Window<float> {
         const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(index));
         return _mm512_permutex2var_ps(low, _mm512_cvtepu8_epi32(bytes), high);
     }
+    FASTDET_MEMBER static Vec<float> gather(const float* p, const uint8_t* index) {
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(index));
+        return _mm512_i32gather_ps(_mm512_cvtepu8_epi32(bytes), p, 4);
+    }
 };
 template <>
 struct Window<double> {
@@ -51,6 +57,10 @@ struct Window<double> {
     FASTDET_MEMBER Vec<double> at(const uint8_t* index) const {
         const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(index));
         return _mm512_permutex2var_pd(low, _mm512_cvtepu8_epi64(bytes), high);
+    }
+    FASTDET_MEMBER static Vec<double> gather(const double* p, const uint8_t* index) {
+        const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(index));
+        return _mm512_i32gather_pd(_mm256_cvtepu8_epi32(bytes), p, 8);
     }
 };
 
@@ -69,6 +79,11 @@ struct Window<float> {
         const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(index));
         return _mm256_permutevar8x32_ps(values, _mm256_cvtepu8_epi32(bytes));
     }
+    FASTDET_MEMBER static Vec<float> gather(const float* p, const uint8_t* index) {
+        const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(index));
+        const __m256 all = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
+        return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), p, _mm256_cvtepu8_epi32(bytes), all, 4);
+    }
 };
 template <>
 struct Window<double> {
@@ -86,6 +101,12 @@ struct Window<double> {
         const __m256i halves = _mm256_or_si256(even, _mm256_slli_epi64(odd, 32));
         return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(values), halves));
     }
+    FASTDET_MEMBER static Vec<double> gather(const double* p, const uint8_t* index) {
+        int32_t four;
+        std::memcpy(&four, index, sizeof four);
+        const __m256d all = _mm256_castsi256_pd(_mm256_set1_epi32(-1));
+        return _mm256_mask_i32gather_pd(_mm256_setzero_pd(), p, _mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)), all, 8);
+    }
 };
 
 #endif
@@ -101,7 +122,8 @@ struct RowTaps {
     int64_t last;             // from here on the second input is the first
     int64_t* i0;              // (padded,)
     T* w1;                    // (padded,)
-    int64_t* base;  // (padded / lanes,) first value of a vector's window; -1 where its inputs lie too far apart
+    int64_t* base;            // (padded / lanes,) first value of a vector's window; -2 less it where inputs lie beyond the
+                              // window, -1 where they lie too far apart for `first` and `second`
     uint8_t *first, *second;  // (padded,) each output's two inputs, from the base on
 };
 
@@ -137,17 +159,16 @@ static inline RowTaps<T> row_taps(int64_t in, int64_t out, bool align_corners, T
     for (int64_t j = count; j < padded; ++j) taps.i0[j] = taps.i0[count - 1], taps.w1[j] = taps.w1[count - 1];
     if (W::span == 0) return taps;
     for (int64_t j = 0; j < padded; j += W::lanes) {
-        int64_t base = taps.in - W::span;
+        int64_t base = taps.in - W::span, most = 0;
         for (int64_t k = j; k < j + W::lanes; ++k) base = taps.i0[k] < base ? taps.i0[k] : base;
         base = base > 0 ? base : 0;
-        bool near = true;
         for (int64_t k = j; k < j + W::lanes; ++k) {
             const int64_t i0 = taps.i0[k], i1 = i0 < taps.last ? i0 + taps.unit : i0;
-            near = near && i1 - base < W::span;
+            most = i1 - base > most ? i1 - base : most;
             taps.first[k] = uint8_t(i0 - base);
             taps.second[k] = uint8_t(i1 - base);
         }
-        taps.base[j / W::lanes] = near ? base : -1;
+        taps.base[j / W::lanes] = most < W::span ? base : most < 256 ? -2 - base : -1;
     }
     return taps;
 }
@@ -179,12 +200,18 @@ static inline void expand_row(const RowTaps<T>& taps, const T* x, T* to) {
         const V one = V::set(1);
         for (int64_t j = 0; j < taps.padded; j += W::lanes) {
             const int64_t base = taps.base[j / W::lanes];
-            if (base < 0) {
+            if (base == -1) {
                 expand_each(taps, x, to, j, j + W::lanes);
                 continue;
             }
-            const W window(x + base, taps.in);
             const V w1 = V::load(taps.w1 + j);
+            if (base < -1) {
+                const T* p = x + (-2 - base);
+                const V a = W::gather(p, taps.first + j), b = W::gather(p, taps.second + j);
+                ((one - w1) * a + w1 * b).store(to + j);
+                continue;
+            }
+            const W window(x + base, taps.in);
             ((one - w1) * window.at(taps.first + j) + w1 * window.at(taps.second + j)).store(to + j);
         }
     }

@@ -214,7 +214,7 @@ template <class S>
 struct Backward {
     using T = typename ComputeOf<S>::T;
     Columns16<T> columns;
-    T *tall[2], *wide, *second, *sums;
+    T *tall[2], *wide, *taken, *second, *sums;
     int64_t reach;  // most outputs that a tile looks at
     int64_t used;
 
@@ -249,6 +249,7 @@ struct Backward {
         tall[0] = scratch.template take<T>(row + 1);
         tall[1] = scratch.template take<T>(row + 1);
         wide = scratch.template take<T>(kSame<S, T> ? 0 : row);
+        taken = scratch.template take<T>(table);
         second = scratch.template take<T>(columns.tables ? job.channels + blocks * kLanes : 0);
         sums = scratch.template take<T>(values + kLanes);
         used = scratch.used;
@@ -386,22 +387,31 @@ void add_columns(const Columns16<T>& columns, const T* v, int64_t r, bool equal,
 // The sums over columns of the row `v`, by tables: 16 values abreast. What a region gives to the next input is summed
 // first, and lies in `second` where that input's own sum goes on from it.
 template <class T>
-void add_blocks(const Columns16<T>& columns, const T* v, T* second, T* to) {
+void add_blocks(const Columns16<T>& columns, const T* __restrict v, T* __restrict taken, T* __restrict second,
+                T* __restrict to) {
     const int64_t channels = columns.channels, values = (columns.whole - columns.left) * channels;
     for (int64_t c = 0; c < channels; ++c) second[c] = columns.left ? add_second(columns, v, 0, c) : T(0);
     const int32_t* index = columns.index;
     const T *weight0 = columns.weight0, *weight1 = columns.weight1;
+    T* kept = taken;
     for (int64_t e = 0; e < values; e += kLanes) {
-        const int64_t terms = columns.terms[e / kLanes];
-        T taken[kMostTerms][kLanes], sum[kLanes] = {};
-        for (int64_t i = 0; i < terms; ++i, index += kLanes, weight1 += kLanes) {
-            for (int64_t lane = 0; lane < kLanes; ++lane) taken[i][lane] = v[index[lane]];
-            for (int64_t lane = 0; lane < kLanes; ++lane) sum[lane] = sum[lane] + weight1[lane] * taken[i][lane];
+        T sum[kLanes] = {};
+        for (int64_t i = columns.terms[e / kLanes]; i > 0; --i) {
+            for (int64_t lane = 0; lane < kLanes; ++lane) {
+                const T x = v[index[lane]];
+                kept[lane] = x;
+                sum[lane] = sum[lane] + weight1[lane] * x;
+            }
+            index += kLanes, weight1 += kLanes, kept += kLanes;
         }
         for (int64_t lane = 0; lane < kLanes; ++lane) second[channels + e + lane] = sum[lane];
+    }
+    for (int64_t e = 0; e < values; e += kLanes) {
+        T sum[kLanes];
         for (int64_t lane = 0; lane < kLanes; ++lane) sum[lane] = second[e + lane];
-        for (int64_t i = 0; i < terms; ++i, weight0 += kLanes) {
-            for (int64_t lane = 0; lane < kLanes; ++lane) sum[lane] = sum[lane] + weight0[lane] * taken[i][lane];
+        for (int64_t i = columns.terms[e / kLanes]; i > 0; --i) {
+            for (int64_t lane = 0; lane < kLanes; ++lane) sum[lane] = sum[lane] + weight0[lane] * taken[lane];
+            weight0 += kLanes, taken += kLanes;
         }
         for (int64_t lane = 0; lane < kLanes; ++lane) to[e + lane] = sum[lane];
     }
@@ -472,7 +482,7 @@ void backward(const UpsampleJob& job, int64_t first_unit, int64_t last_unit, voi
                 } else {
                     sums = memory.sums;
                 }
-                if (columns.tables) add_blocks(columns, cur, memory.second, sums);
+                if (columns.tables) add_blocks(columns, cur, memory.taken, memory.second, sums);
                 for (int64_t i = columns.tables ? columns.whole : columns.left; i < columns.right; ++i) {
                     add_columns(columns, cur, i, equal_w, sums + (i - columns.left) * channels);
                 }
