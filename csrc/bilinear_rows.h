@@ -178,43 +178,59 @@ static inline RowTaps<T> row_taps(int64_t in, int64_t out, bool align_corners, T
     return taps;
 }
 
-// The same one by one, from x as it is stored (S: half precision too).
+// One by one, from x as it is stored (S: half precision too).
 template <class T, class S>
-static inline void expand_each(const RowTaps<T>& taps, const S* x, T* to, int64_t begin, int64_t end) {
-    for (int64_t j = begin; j < end; ++j) {
+static inline void expand_each(const RowTaps<T>& taps, const S* x, int64_t first, int64_t end, T* to) {
+    for (int64_t j = first; j < end; ++j) {
         const int64_t i0 = taps.i0[j], i1 = i0 < taps.last ? i0 + taps.unit : i0;
         const T w1 = taps.w1[j];
-        to[j] = (T(1) - w1) * T(widen(x[i0])) + w1 * T(widen(x[i1]));
+        to[j - first] = (T(1) - w1) * T(widen(x[i0])) + w1 * T(widen(x[i1]));
     }
 }
 
-// to[j] = w0[j] * x[i0[j]] + w1[j] * x[i1[j]]; `to` has room for `padded` values. x is the row from `start` on, read in
-// [0, in) only.
+// to[j - first] = w0[j] * x[i0[j]] + w1[j] * x[i1[j]] for j in [first, end), two multiples of 16 (`padded` is one).
+// x is the row from `start` on, read in [0, in) only.
 template <class T>
-static inline void expand_row(const RowTaps<T>& taps, const T* x, T* to) {
+static inline void expand_part(const RowTaps<T>& taps, const T* x, int64_t first, int64_t end, T* to) {
     using W = Window<T>;
     using V = Vec<T>;
     if constexpr (W::span == 0) {
-        expand_each(taps, x, to, 0, taps.padded);
+        expand_each(taps, x, first, end, to);
     } else {
         const V one = V::set(1);
-        for (int64_t j = 0; j < taps.padded; j += W::lanes) {
+        for (int64_t j = first; j < end; j += W::lanes, to += W::lanes) {
             const int64_t base = taps.base[j / W::lanes];
             if (base == -1) {
-                expand_each(taps, x, to, j, j + W::lanes);
+                expand_each(taps, x, j, j + W::lanes, to);
                 continue;
             }
             const V w1 = V::load(taps.w1 + j);
             if (base < -1) {
                 const T* p = x + (-2 - base);
                 const V a = W::gather(p, taps.first + j), b = W::gather(p, taps.second + j);
-                ((one - w1) * a + w1 * b).store(to + j);
+                ((one - w1) * a + w1 * b).store(to);
                 continue;
             }
             const W window(x + base, taps.in);
-            ((one - w1) * window.at(taps.first + j) + w1 * window.at(taps.second + j)).store(to + j);
+            ((one - w1) * window.at(taps.first + j) + w1 * window.at(taps.second + j)).store(to);
         }
     }
+}
+
+// A whole row: `to` has room for `padded` values.
+template <class T>
+static inline void expand_row(const RowTaps<T>& taps, const T* x, T* to) {
+    expand_part(taps, x, 0, taps.padded, to);
+}
+
+// The values of x that `expand_part` may take, of pixels of one channel: [from, to).
+template <class T>
+static inline void part_inputs(const RowTaps<T>& taps, int64_t first, int64_t end, int64_t* from, int64_t* to) {
+    constexpr int64_t span = Window<T>::span;
+    const int64_t low = taps.i0[first] < taps.in - span ? taps.i0[first] : taps.in - span;
+    const int64_t high = taps.i0[end - 1] + 2 + span;
+    *from = low > 0 ? low : 0;
+    *to = high < taps.in ? high : taps.in;
 }
 
 // `expand_row` of pixels that are each a vector or more: taps of the pixels alone (channels = 1), and no table.

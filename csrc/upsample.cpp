@@ -142,7 +142,7 @@ void forward(const UpsampleJob& job, int64_t first_unit, int64_t last_unit, void
                 }
                 return to;
             } else {
-                expand_each(taps, x, to, 0, taps.padded);
+                expand_each(taps, x, 0, taps.padded, to);
                 return to;
             }
             if (pixels) {
