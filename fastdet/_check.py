@@ -200,14 +200,18 @@ def nan_error(op: str, name: str, index: tuple[int, ...]) -> NoReturn:
     raise ValueError(f"{op}: {name} must not hold NaN, got NaN at index {at}")
 
 
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """float32, ...; bfloat16 for `fastdet._half.BFLOAT16`."""
+    return dtype.names[0] if dtype.names else str(dtype)
+
+
 def image(op: str, name: str, x: Array, dtypes: Sequence[np.dtype[Any]], channels_last: bool, axes: str) -> Array:
     """An image of 2 to 4 axes (3 or 4 if channels_last), native-endian, of one of ``dtypes``, H and W not 0."""
     if not x.dtype.isnative:
         x = x.astype(x.dtype.newbyteorder("="))
     if x.dtype not in dtypes:
-        *others, last = (dtype.names[0] if dtype.names else dtype.name for dtype in dtypes)
-        got = x.dtype.names[0] if x.dtype.names else x.dtype
-        raise TypeError(f"{op}: {name} must be {', '.join(others)} or {last}, got {got}")
+        *others, last = map(dtype_name, dtypes)
+        raise TypeError(f"{op}: {name} must be {', '.join(others)} or {last}, got {dtype_name(x.dtype)}")
     if not 2 + channels_last <= x.ndim <= 4 or 0 in (x.shape[-3:-1] if channels_last else x.shape[-2:]):
         raise ValueError(f"{op}: {name} must have shape {axes} with H and W of 1 or more, got {x.shape}")
     return x
@@ -215,7 +219,9 @@ def image(op: str, name: str, x: Array, dtypes: Sequence[np.dtype[Any]], channel
 
 def pair_of_sizes(op: str, name: str, x: Any) -> tuple[int, int]:
     """(H, W), each 1 or more, or one number for both."""
-    if isinstance(x, Sequence) or (isinstance(x, np.ndarray) and x.ndim):
+    if type(x) is tuple and len(x) == 2 and type(x[0]) is int and type(x[1]) is int and 0 < min(x) and max(x) < 2**62:
+        return x
+    if (isinstance(x, Sequence) and not isinstance(x, str)) or (isinstance(x, np.ndarray) and x.ndim):
         if len(x) != 2:
             raise ValueError(f"{op}: {name} must be (height, width) or one integer, got {describe(x)}")
         values = tuple(x)
@@ -238,7 +244,7 @@ def pair_of_sizes(op: str, name: str, x: Any) -> tuple[int, int]:
 
 def pair_of_factors(op: str, name: str, x: Any) -> tuple[float, float]:
     """(vertical, horizontal) factors above 0, or one number for both."""
-    if isinstance(x, Sequence) or (isinstance(x, np.ndarray) and x.ndim):
+    if (isinstance(x, Sequence) and not isinstance(x, str)) or (isinstance(x, np.ndarray) and x.ndim):
         if len(x) != 2:
             raise ValueError(f"{op}: {name} must be (vertical, horizontal) or one number, got {describe(x)}")
         return positive(op, name, x[0]), positive(op, name, x[1])
@@ -249,7 +255,7 @@ def pair_of_factors(op: str, name: str, x: Any) -> tuple[float, float]:
 def image_out(op: str, x: Array, like: Array, shape: tuple[int, ...], fits: bool, inputs: Sequence[Array]) -> None:
     """A caller's buffer for an image: of that shape and ``like``'s dtype and memory order (``fits``), writable."""
     if x.dtype != like.dtype:
-        raise TypeError(f"{op}: out must be {like.dtype}, got {x.dtype}")
+        raise TypeError(f"{op}: out must be {dtype_name(like.dtype)}, got {dtype_name(x.dtype)}")
     if x.shape != shape:
         raise ValueError(f"{op}: out must have shape {shape}, got {x.shape}")
     if not (fits and x.flags.writeable and x.flags.aligned):

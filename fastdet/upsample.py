@@ -82,7 +82,8 @@ def upsample_bilinear(
     if out is None:
         result = _check.empty(op, shape, planes.dtype)
     else:
-        given = writable(op, "out", out)
+        half = planes.dtype == BFLOAT16  # whose bits are the tensor's own memory
+        given = to_numpy(op, "out", out, differentiable=True, half=True) if half else writable(op, "out", out)
         wanted = (*array.shape[:-3], *new, array.shape[-1]) if channels_last else (*array.shape[:-2], *new)
         result, kind = (given, last) if given.ndim != array.ndim else _layout(given, bool(channels_last))
         fits = kind == last and np.may_share_memory(result, given)
