@@ -219,7 +219,7 @@ def image(op: str, name: str, x: Array, dtypes: Sequence[np.dtype[Any]], channel
 
 def pair_of_sizes(op: str, name: str, x: Any) -> tuple[int, int]:
     """(H, W), each 1 or more, or one number for both."""
-    if type(x) is tuple and len(x) == 2 and type(x[0]) is int and type(x[1]) is int and 0 < min(x) and max(x) < 2**62:
+    if type(x) is tuple and len(x) == 2 and type(x[0]) is int and type(x[1]) is int and min(x) > 0 and max(x) < 2**62:
         return x
     if (isinstance(x, Sequence) and not isinstance(x, str)) or (isinstance(x, np.ndarray) and x.ndim):
         if len(x) != 2:

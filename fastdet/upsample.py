@@ -188,9 +188,7 @@ def _layout(x: Array, channels_last: bool) -> tuple[Array, bool]:
     return to_nhwc(x) if channels_last else to_nchw(x)
 
 
-def _sizes(
-    op: str, size: Any, scale_factor: Any, old: tuple[int, int]
-) -> tuple[tuple[int, int], tuple[float, float]]:
+def _sizes(op: str, size: Any, scale_factor: Any, old: tuple[int, int]) -> tuple[tuple[int, int], tuple[float, float]]:
     """The new size, and the factors that set the steps: 0 where the sizes do."""
     if (size is None) == (scale_factor is None):
         got = "none" if size is None else "both"
