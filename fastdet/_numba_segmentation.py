@@ -47,15 +47,15 @@ def _count(target: Array, prediction: Array, limits: Array, classes: int, matrix
         last = first + 1
         while last < n and target[last] == t and prediction[last] == p:
             last += 1
-        row, column = np.int64(t), np.int64(p)
-        if limits[0, 2] and t == limits[0, 1]:
-            row = classes
-        elif t > limits[0, 0]:
-            return False
-        if limits[1, 2] and p == limits[1, 1]:
-            column = classes
-        elif p > limits[1, 0]:
-            return False
+        row = column = np.int64(classes)
+        if not (limits[0, 2] and t == limits[0, 1]):
+            row = np.int64(t)
+            if t > limits[0, 0]:
+                return False
+        if not (limits[1, 2] and p == limits[1, 1]):
+            column = np.int64(p)
+            if p > limits[1, 0]:
+                return False
         matrix[row, column] += last - first
         first = last
     return True
@@ -80,19 +80,13 @@ def confusion_matrix_from_logits(
     prediction = np.zeros(target.shape, np.uint16)
     if fit and target.size:
         strides = np.array(image.strides)[[0, 3, 1, 2] if channels_last else [0, 1, 2, 3]] // image.itemsize
-        ways: Any = [
+        rows, columns = (
             taps(n, out, align_corners, 0.0, image.dtype)
             for n, out in zip((height, width), target.shape[1:], strict=True)
-        ]
-        _predict(
-            image.ravel(),
-            strides,
-            classes,
-            same,
-            *(np.stack(w[:2]) for w in ways),
-            *(np.stack(w[2:]) for w in ways),
-            prediction,
         )
+        inputs, weights = np.stack(rows[:2]), np.stack(rows[2:])
+        across, across_weights = np.stack(columns[:2]), np.stack(columns[2:])
+        _predict(image.ravel(), strides, classes, same, inputs, across, weights, across_weights, prediction)
     answer = confusion_matrix(target, prediction, classes, ignore_index)
     if not fit and not (isinstance(answer, int) and not answer & 1):
         scores = image.transpose(0, 3, 1, 2) if channels_last else image
