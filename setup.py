@@ -23,6 +23,7 @@ LOOPS = [
     "csrc/soft_nms.cpp",
     "csrc/table.cpp",
     "csrc/upsample.cpp",
+    "csrc/upsample_backward.cpp",
 ]
 REST = [
     "csrc/boxes.cpp",

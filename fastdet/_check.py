@@ -200,6 +200,81 @@ def nan_error(op: str, name: str, index: tuple[int, ...]) -> NoReturn:
     raise ValueError(f"{op}: {name} must not hold NaN, got NaN at index {at}")
 
 
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """float32, ...; bfloat16 for `fastdet._half.BFLOAT16`."""
+    return dtype.names[0] if dtype.names else str(dtype)
+
+
+def image(op: str, name: str, x: Array, dtypes: Sequence[np.dtype[Any]], channels_last: bool, axes: str) -> Array:
+    """An image of 2 to 4 axes (3 or 4 if channels_last), native-endian, of one of ``dtypes``, H and W not 0."""
+    if not x.dtype.isnative:
+        x = x.astype(x.dtype.newbyteorder("="))
+    if x.dtype not in dtypes:
+        *others, last = map(dtype_name, dtypes)
+        raise TypeError(f"{op}: {name} must be {', '.join(others)} or {last}, got {dtype_name(x.dtype)}")
+    if not 2 + channels_last <= x.ndim <= 4 or 0 in (x.shape[-3:-1] if channels_last else x.shape[-2:]):
+        raise ValueError(f"{op}: {name} must have shape {axes} with H and W of 1 or more, got {x.shape}")
+    return x
+
+
+def pair_of_sizes(op: str, name: str, x: Any) -> tuple[int, int]:
+    """(H, W), each 1 or more, or one number for both."""
+    if type(x) is tuple and len(x) == 2 and type(x[0]) is int and type(x[1]) is int and min(x) > 0 and max(x) < 2**62:
+        return x
+    if (isinstance(x, Sequence) and not isinstance(x, str)) or (isinstance(x, np.ndarray) and x.ndim):
+        if len(x) != 2:
+            raise ValueError(f"{op}: {name} must be (height, width) or one integer, got {describe(x)}")
+        values = tuple(x)
+    else:
+        values = (x, x)
+    sizes = []
+    for value in values:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{op}: {name} must be integers, got {describe(x)}")
+        try:
+            sizes.append(operator.index(value))
+        except TypeError:
+            raise TypeError(f"{op}: {name} must be integers, got {describe(x)}") from None
+    if min(sizes) < 1:
+        raise ValueError(f"{op}: {name} must be 1 or more, got {describe(x)}")
+    if max(sizes) >= 2**62:
+        raise ValueError(f"{op}: {name} must be below 2^62, got {describe(x)}")
+    return sizes[0], sizes[1]
+
+
+def pair_of_factors(op: str, name: str, x: Any) -> tuple[float, float]:
+    """(vertical, horizontal) factors above 0, or one number for both."""
+    if (isinstance(x, Sequence) and not isinstance(x, str)) or (isinstance(x, np.ndarray) and x.ndim):
+        if len(x) != 2:
+            raise ValueError(f"{op}: {name} must be (vertical, horizontal) or one number, got {describe(x)}")
+        return positive(op, name, x[0]), positive(op, name, x[1])
+    value = positive(op, name, x)
+    return value, value
+
+
+def image_out(op: str, x: Array, like: Array, shape: tuple[int, ...], fits: bool, inputs: Sequence[Array]) -> None:
+    """A caller's buffer for an image: of that shape and ``like``'s dtype and memory order (``fits``), writable."""
+    if x.dtype != like.dtype:
+        raise TypeError(f"{op}: out must be {dtype_name(like.dtype)}, got {dtype_name(x.dtype)}")
+    if x.shape != shape:
+        raise ValueError(f"{op}: out must have shape {shape}, got {x.shape}")
+    if not (fits and x.flags.writeable and x.flags.aligned):
+        raise ValueError(f"{op}: out must be writable, aligned and contiguous in the memory order of the input")
+    if any(np.may_share_memory(x, other) for other in inputs):
+        raise ValueError(f"{op}: out must not share memory with an input")
+
+
+def empty(op: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """A fresh result; the error says how large it would be."""
+    size = math.prod(shape) * dtype.itemsize
+    if size >= 2**63:
+        raise ValueError(f"{op}: the result must be below 2^63 bytes, got shape {shape}, {size} bytes")
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError:
+        raise MemoryError(f"{op}: no memory for a result of {size} bytes, shape {shape}") from None
+
+
 def class_count(op: str, x: Any) -> int:
     """num_classes: an integer in [1, 65535]."""
     value = count(op, "num_classes", x)

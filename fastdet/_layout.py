@@ -14,6 +14,8 @@ def to_nchw(x: Array) -> tuple[Array, bool]:
     such an image is taken as it is, not copied into planes.
     """
     x = x.reshape((1,) * (4 - x.ndim) + x.shape)
+    if x.flags.c_contiguous and x.flags.aligned:
+        return x, False
     if not x.flags.c_contiguous:
         last = x.transpose(0, 2, 3, 1)
         if last.flags.c_contiguous and x.shape[1] > 1:
@@ -25,4 +27,21 @@ def from_nchw(y: Array, channels_last: bool, ndim: int) -> Array:
     """A 4-d result of that layout as an (N, C, H, W)-shaped array of ``ndim`` axes."""
     if channels_last:
         y = y.transpose(0, 3, 1, 2)
+    return y[(0,) * (4 - ndim)]
+
+
+def to_nhwc(x: Array) -> tuple[Array, bool]:
+    """`to_nchw` for an ``x`` of shape HWC or NHWC: planes (False) only where its memory is that."""
+    x = x.reshape((1,) * (4 - x.ndim) + x.shape)
+    if not x.flags.c_contiguous:
+        planes = x.transpose(0, 3, 1, 2)
+        if planes.flags.c_contiguous and x.shape[3] > 1:
+            return (planes if planes.flags.aligned else planes.copy()), False
+    return np.require(x, None, ["C", "A"]), True
+
+
+def from_nhwc(y: Array, channels_last: bool, ndim: int) -> Array:
+    """A 4-d result of that layout as an (N, H, W, C)-shaped array of ``ndim`` axes."""
+    if not channels_last:
+        y = y.transpose(0, 2, 3, 1)
     return y[(0,) * (4 - ndim)]

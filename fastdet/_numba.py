@@ -33,6 +33,7 @@ from fastdet._numba_nms import (
     typed,
 )
 from fastdet._numba_segmentation import confusion_matrix, confusion_matrix_from_logits
+from fastdet._numba_upsample import upsample_bilinear, upsample_bilinear_backward
 from fastdet.boxes import _angle
 from fastdet.boxes import rescale as rescale_of
 from fastdet.nms import INVERSE_FACTORIAL
@@ -49,6 +50,8 @@ __all__ = [
     "nms",
     "remove_small_boxes",
     "soft_nms",
+    "upsample_bilinear",
+    "upsample_bilinear_backward",
     "weighted_boxes_fusion",
 ]
 
