@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+__all__ = ["SegmentationMetrics"]
+
+from fastdet._segmentation_metrics import SegmentationMetrics
