@@ -29,8 +29,11 @@ from fastdet._formats import FormatError
 from fastdet._palettes import Palette
 
 MOST_PIXELS = 1 << 28  # of one map: a small file can claim any size
+_npy: Any = np.lib.format
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+# what zipfile and NumPy raise at files that are not what they should be
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, KeyError)
 _GREY, _RGB, _INDEXED, _RGBA = 0, 2, 3, 6  # PNG's colour types
 
 
@@ -107,15 +110,7 @@ class Stack:
             zipped = file.read(2) == b"PK"
         try:
             self.maps, names = self._unpack() if zipped else (self._map_npy(), None)
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-            ValueError,
-            NotImplementedError,
-            RuntimeError,
-            KeyError,
-        ) as error:
+        except _DAMAGE as error:
             raise FormatError(f"{path}: expected an NPZ or NPY file, got a damaged one: {error}") from None
         self.keys = None
         if names is not None:
@@ -192,7 +187,7 @@ class Stack:
         if shape != (count,) or dtype.kind not in "US":
             raise FormatError(f"{self.path}: {title}: expected {count} strings, one a map, got {dtype} {shape}")
         with archive.open(f"{title}.npy") as file:
-            values = np.lib.format.read_array(io.BytesIO(file.read()), allow_pickle=False)
+            values = _npy.read_array(io.BytesIO(file.read()), allow_pickle=False)
         return [v.decode("utf-8", "backslashreplace") if isinstance(v, bytes) else str(v) for v in values.tolist()]
 
 
@@ -247,12 +242,12 @@ def shown(name: str) -> str:
 
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"NPY version {version[0]}.{version[1]}")
+    version = _npy.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"NPY version {version}")
+    read = _npy.read_array_header_1_0 if version == (1, 0) else _npy.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    return shape, fortran, dtype
 
 
 def _header(data: bytes) -> tuple[int, int, int, int]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import fastdet
 from fastdet import _formats, _label_maps
+from fastdet._check import Array
 from fastdet._formats import Advance, FormatError
 from fastdet._label_maps import Folder, Maps
 from fastdet._palettes import Palette
@@ -82,10 +85,8 @@ def pair(target: Maps, prediction: Maps, bar: Bar) -> list[tuple[int, int]]:
     for i, j in pairs:
         shapes = []
         for maps, at in ((target, i), (prediction, j)):
-            try:
+            with _noting(wrong, maps, at):
                 shapes.append(maps.shape(at))
-            except (FormatError, OSError) as error:
-                wrong.append(f"{_where(maps, at)}: {_reason(error)}")
         if len(shapes) == 2 and shapes[0] != shapes[1]:
             wrong.append(_sizes(_where(prediction, j), shapes[0], shapes[1]))
         advance(1)
@@ -97,24 +98,21 @@ def pair(target: Maps, prediction: Maps, bar: Bar) -> list[tuple[int, int]]:
 def count(
     target: Maps, prediction: Maps, pairs: Sequence[tuple[int, int]], metrics: SegmentationMetrics, advance: Advance
 ) -> None:
-    """Count all pairs into ``metrics``, in their order; a few maps of each are in memory. FormatError names bad maps."""
+    """Count all pairs into ``metrics``, in their order, a few maps at a time. FormatError names bad maps."""
     threads = min(fastdet.get_num_threads(), len(pairs))
-    waiting: deque[Future[SegmentationMetrics | list[str]]] = deque()
     wrong: list[str] = []
+    todo = iter(pairs)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="fastdet-miou")
     try:
-        done = 0
-        for i, j in [*pairs, *[(-1, -1)] * (2 * threads)]:  # the last rounds only collect
-            if i >= 0:
-                waiting.append(pool.submit(_one, target, prediction, i, j, metrics))
-            if not waiting or (i >= 0 and len(waiting) < 2 * threads):
-                continue
+        ahead = itertools.islice(todo, 2 * threads)
+        waiting = deque(pool.submit(_one, target, prediction, i, j, metrics) for i, j in ahead)
+        for done in range(1, len(pairs) + 1):
             result = waiting.popleft().result()
+            waiting.extend(pool.submit(_one, target, prediction, i, j, metrics) for i, j in itertools.islice(todo, 1))
             if isinstance(result, SegmentationMetrics):
                 metrics.merge_state(result)
             else:
                 wrong += result
-            done += 1
             advance(1)
             if len(wrong) >= _MOST_WRONG and done < len(pairs):
                 raise FormatError(f"{_unusable(wrong, metrics)}; stopped after {done:,} of {len(pairs):,} pairs")
@@ -128,12 +126,11 @@ def _one(
     target: Maps, prediction: Maps, i: int, j: int, metrics: SegmentationMetrics
 ) -> SegmentationMetrics | list[str]:
     """The counts of one pair, or what is wrong with it."""
-    maps, wrong = [], []
+    maps: list[Array] = []
+    wrong: list[str] = []
     for source, at in ((target, i), (prediction, j)):
-        try:
+        with _noting(wrong, source, at):
             maps.append(source.read(at))
-        except (FormatError, OSError) as error:
-            wrong.append(f"{_where(source, at)}: {_reason(error)}")
     if wrong:
         return wrong
     truth, guess = maps
@@ -161,8 +158,15 @@ def _where(maps: Maps, i: int) -> str:
     return os.path.join(folder, maps.names[i]) if isinstance(maps, Folder) else f"{folder}: {maps.names[i]}"
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+@contextlib.contextmanager
+def _noting(wrong: list[str], maps: Maps, i: int) -> Iterator[None]:
+    """What is wrong with a map goes onto the list."""
+    try:
+        yield
+    except FormatError as error:
+        wrong.append(f"{_where(maps, i)}: {error}")
+    except OSError as error:
+        wrong.append(f"{_where(maps, i)}: {error.strerror or error}")
 
 
 def _sizes(where: str, want: tuple[int, ...], got: tuple[int, ...]) -> str:
@@ -258,17 +262,12 @@ def _table(rows: Sequence[dict[str, Any]], ci: dict[str, Any]) -> None:
     for row in rows:
         ends = [" to ".join(_number(end) for end in row["ci"]["iou"])] if ci else []
         figures = [_number(row["iou"]), *ends, _number(row["accuracy"]), _number(row["dice"])]
-        lines.append(
-            [row["name"], *figures, *(f"{row[k]:,}" for k in ("target_pixels", "predicted_pixels", "intersection"))]
-        )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        pixels = [f"{row[key]:,}" for key in ("target_pixels", "predicted_pixels", "intersection")]
+        lines.append([row["name"], *figures, *pixels])
+    first, *widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     _say("")
-    for line in lines:
-        cells = [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-        ]
-        _say("  ".join(cells))
+    for name, *cells in lines:
+        _say("  ".join([name.ljust(first), *(c.rjust(width) for c, width in zip(cells, widths, strict=True))]))
 
 
 def _number(x: float | None) -> str:

@@ -26,9 +26,7 @@ class Palette:
         """
         wide = rgb.astype(np.uint32)
         pixels = (wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]).reshape(-1)
-        starts = (
-            np.flatnonzero(np.concatenate([[True], pixels[1:] != pixels[:-1]])) if len(pixels) else np.zeros(0, int)
-        )
+        starts = np.flatnonzero(np.concatenate([[True], pixels[1:] != pixels[:-1]]))
         order = np.argsort(self.colours, kind="stable")
         rank = np.minimum(np.searchsorted(self.colours[order], pixels[starts]), len(order) - 1)
         label = order[rank].astype(np.int64)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import operator
-import struct
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastdet import _check, segmentation
+from fastdet import _check, _segmentation_state, segmentation
 from fastdet._arrays import to_numpy
 from fastdet._check import Array
 from fastdet._half import BFLOAT16
@@ -20,9 +16,6 @@ from fastdet._half import BFLOAT16
 VOIDS = ("miss", "drop", "count")
 MOST_CLASSES = 65535
 
-_MAGIC, _VERSION = b"fastdet segments", 1
-_HEADER = struct.Struct("<16sII")  # magic, version, length of the parameters
-_DIGEST = hashlib.sha256().digest_size
 _QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 _CHUNK = 1 << 21  # counts of resampled images that exist at a time
 
@@ -319,10 +312,9 @@ class SegmentationMetrics:
         for name, pieces in drawn.items():
             values = np.concatenate(pieces)
             ends = np.full((2, *values.shape[1:]), np.nan)
-            some_are = ~np.isnan(values).all(0)  # a class that no resample has: NaN
-            ends[:, some_are] = np.nanquantile(values[:, some_are], levels, axis=0).reshape(
-                2, *ends[:, some_are].shape[1:]
-            )
+            known_to_some = ~np.isnan(values).all(0)  # a class that no resample has stays NaN
+            if known_to_some.any():
+                ends[:, known_to_some] = np.nanquantile(values[:, known_to_some], levels, axis=0)
             result[name] = (float(ends[0]), float(ends[1])) if ends.ndim == 1 else ends
         return result
 
@@ -335,22 +327,16 @@ class SegmentationMetrics:
         ValueError  unlike parameters, which it names; nothing is added then
         """
         op = "merge_state"
-        others = (
-            [other]
-            if isinstance(other, SegmentationMetrics)
-            else list(other)
-            if isinstance(other, Iterable)
-            else [other]
-        )
+        several = isinstance(other, Iterable)
+        others: list[Any] = list(other) if several else [other]  # type: ignore[arg-type]
         for one in others:
             if not isinstance(one, SegmentationMetrics):
                 raise TypeError(f"{op}: other must be SegmentationMetrics, one or several, got {type(one).__name__}")
-            mine, theirs = self._parameters(), one._parameters()
-            for name, value in mine.items():
+            theirs = one._parameters()
+            for name, value in self._parameters().items():
                 if value != theirs[name]:
-                    raise ValueError(
-                        f"{op}: other must have {name} {_check.describe(value)}, got {_check.describe(theirs[name])}"
-                    )
+                    got = _check.describe(theirs[name])
+                    raise ValueError(f"{op}: other must have {name} {_check.describe(value)}, got {got}")
         added = [(one._matrix.copy(), list(one._records), one._images) for one in others]  # one may be self
         for matrix, records, images in added:
             self._matrix += matrix
@@ -369,45 +355,25 @@ class SegmentationMetrics:
 
     def to_bytes(self) -> bytes:
         """The parameters and the counts, for `from_bytes`: versioned, little-endian, with a SHA-256 of all of it."""
-        about = json.dumps({**self._parameters(), "images": self._images}).encode()
-        arrays = [self._matrix, *([self._all_records()] if self.per_image else [])]
-        body = b"".join([about, *(x.astype("<i8").tobytes() for x in arrays)])
-        whole = _HEADER.pack(_MAGIC, _VERSION, len(about)) + body
-        return whole + hashlib.sha256(whole).digest()
+        records = [self._all_records()] if self.per_image else []
+        return _segmentation_state.pack({**self._parameters(), "images": self._images}, [self._matrix, *records])
 
     @classmethod
     def from_bytes(cls, data: bytes, *, backend: str | None = None) -> SegmentationMetrics:
         """What `to_bytes` wrote. TypeError for no bytes; ValueError for damaged, truncated or other data."""
         op = "from_bytes"
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"{op}: data must be bytes, got {type(data).__name__}")
-        data = bytes(data)
-        if len(data) < _HEADER.size + _DIGEST or not data.startswith(_MAGIC):
-            raise ValueError(f"{op}: data must be the bytes of a SegmentationMetrics, got {len(data)} other ones")
-        _, version, length = _HEADER.unpack_from(data)
-        if version != _VERSION:
-            raise ValueError(f"{op}: data must be of version {_VERSION}, got {version}: of another fastdet, or damaged")
-        if hashlib.sha256(data[:-_DIGEST]).digest() != data[-_DIGEST:]:
-            raise ValueError(
-                f"{op}: data must be whole, got {len(data)} bytes with a wrong SHA-256: damaged or cut off"
-            )
-        body = memoryview(data)[_HEADER.size : -_DIGEST]
+        about, counts = _segmentation_state.unpack(op, data)
         try:
-            about = json.loads(bytes(body[:length]))
             images = _check.count(op, "images", about.pop("images"))
-            classes, width = about["num_classes"], about["num_classes"] + (about["ignore_index"] is not None)
-            record = 3 * classes if width == classes else 5 * classes + 1
-            sizes = width * width, images * record if about["per_image"] else 0
-            if len(body) - length != 8 * sum(sizes):
-                raise ValueError(f"{8 * sum(sizes)} bytes of counts expected, got {len(body) - length}")
             result = cls(**about, backend=backend)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{op}: data must be a state of SegmentationMetrics, got another: {error}") from None
-        counts = np.frombuffer(body, "<i8", offset=length).astype(np.int64)
-        result._matrix[...] = counts[: sizes[0]].reshape(width, width)
-        records = counts[sizes[0] :].reshape(-1, record)
-        sane = counts.min(initial=0) >= 0 and counts.sum(dtype=np.float64) < 2**62
-        if not sane or (result.per_image and not np.array_equal(records.sum(0), result._record(result._matrix))):
+        cells, width = result._matrix.size, result._record(result._matrix).size
+        if len(counts) != cells + (images * width if result.per_image else 0):
+            raise ValueError(f"{op}: data must hold the counts of {images} images, got {len(counts)} numbers")
+        result._matrix[...] = counts[:cells].reshape(result._matrix.shape)
+        records = counts[cells:].reshape(-1, width)
+        if result.per_image and not np.array_equal(records.sum(0), result._record(result._matrix)):
             raise ValueError(f"{op}: data must hold counts that agree with each other, got others")
         result._records, result._images = [records] if len(records) else [], images
         return result
@@ -422,44 +388,12 @@ class SegmentationMetrics:
         Raises
         ------
         RuntimeError  torch.distributed is not initialised, this process is not in the group, or a rank has synced
-        ValueError    ranks with unlike parameters: the same error on every rank, and every state is as before
+        ValueError    ranks with unlike parameters. Like the last one above it is raised on every rank, and every
+                      state is as before
         """
-        op = "sync"
-        torch = sys.modules.get("torch")
-        distributed = None if torch is None else torch.distributed
-        if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-            raise RuntimeError(f"{op}: torch.distributed must be initialised first (init_process_group), it is not")
-        if distributed.get_rank(group) < 0:
-            raise RuntimeError(f"{op}: this process must be in the group, it is not")
-        mine = self._all_records()
-        ranks: list[Any] = [None] * distributed.get_world_size(group)
-        about = {**self._parameters(), "images": self._images, "records": len(mine), "synced": self._synced}
-        distributed.all_gather_object(ranks, about, group=group)
-        for name in self._parameters():
-            for rank, theirs in enumerate(ranks):
-                first = ranks[0][name]
-                if theirs[name] != first:
-                    got = f"{_check.describe(first)} on rank 0 and {_check.describe(theirs[name])} on rank {rank}"
-                    raise ValueError(f"{op}: all ranks must have the same {name}, got {got}")
-        for rank, theirs in enumerate(ranks):
-            if theirs["synced"]:
-                raise RuntimeError(f"{op}: rank {rank} is the sum of all ranks already; reset it before it counts anew")
-        device = (
-            torch.device("cuda", torch.cuda.current_device()) if "nccl" in distributed.get_backend(group) else "cpu"
-        )
-        total = torch.from_numpy(self._matrix.copy()).to(device)
-        distributed.all_reduce(total, group=group)
-        records: list[Array] = []
-        most = max(theirs["records"] for theirs in ranks)
-        if most:  # all ranks send as many rows: the longest list's
-            padded = torch.zeros((most, mine.shape[1]), dtype=torch.int64)
-            padded[: len(mine)] = torch.from_numpy(mine)
-            parts = [torch.empty_like(padded, device=device) for _ in ranks]
-            distributed.all_gather(parts, padded.to(device), group=group)
-            records = [part[: theirs["records"]].cpu().numpy() for part, theirs in zip(parts, ranks, strict=True)]
-        self._matrix = total.cpu().numpy()
-        self._records = records
-        self._images = sum(theirs["images"] for theirs in ranks)
+        records = self._all_records()
+        state = self._parameters(), self._matrix, records, self._images, self._synced
+        self._matrix, self._records, self._images = _segmentation_state.gather("sync", *state, group)
         self._synced = True
 
     def plot(self, kind: str = "confusion", *, void: str | None = None, ax: Any = None) -> tuple[Any, Any]:

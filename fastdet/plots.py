@@ -187,11 +187,10 @@ def draw_confusion(
     totals = counts.sum(1, keepdims=True)
     with np.errstate(invalid="ignore"):
         shares = counts / totals
-    shown = ax.imshow(np.ma.masked_invalid(shares), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    shown = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     for row in np.flatnonzero(totals[:, 0] == 0):
-        box = Rectangle(
-            (-0.5, row - 0.5), columns, 1, facecolor="#f2f2f2", edgecolor="#c8ccd2", hatch="////", linewidth=0
-        )
+        style: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#c8ccd2", "hatch": "////", "linewidth": 0}
+        box = Rectangle((-0.5, row - 0.5), columns, 1, **style)
         ax.add_patch(box)
     if many <= 25:
         for row, column in np.argwhere(shares >= 0.005):
