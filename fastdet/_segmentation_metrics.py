@@ -365,6 +365,8 @@ class SegmentationMetrics:
         about, counts = _segmentation_state.unpack(op, data)
         try:
             images = _check.count(op, "images", about.pop("images"))
+            if _check.count(op, "num_classes", about["num_classes"]) ** 2 > len(counts):
+                raise ValueError(f"{about['num_classes']} classes, but {len(counts)} numbers")
             result = cls(**about, backend=backend)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{op}: data must be a state of SegmentationMetrics, got another: {error}") from None
