@@ -55,7 +55,8 @@ class Folder:
                 raise FormatError(f"{path}: expected one file a name, got {files[key].name} and {file.name}")
             files[key] = file
         if not files:
-            others = f"{len(self.ignored)} other entries" if self.ignored else "an empty folder"
+            count = len(self.ignored)
+            others = f"{count} other {'entry' if count == 1 else 'entries'}" if count else "an empty folder"
             raise FormatError(f"{path}: expected a folder of PNG label maps, got {others}")
         self.keys: list[str] | None = list(files)
         self.files = list(files.values())
