@@ -13,9 +13,18 @@ from fastdet._arrays import to_numpy
 from fastdet._check import Array
 from fastdet._half import BFLOAT16
 
-VOIDS = ("miss", "drop", "count")
 MOST_CLASSES = 65535
 
+_FIGURES = (
+    "mean_iou",
+    "pixel_accuracy",
+    "mean_class_accuracy",
+    "mean_dice",
+    "frequency_weighted_iou",
+    "iou",
+    "class_accuracy",
+    "dice",
+)
 _QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 _CHUNK = 1 << 21  # counts of resampled images that exist at a time
 
@@ -74,8 +83,8 @@ class SegmentationMetrics:
         self.num_classes = _check.count(op, "num_classes", num_classes)
         if not 1 <= self.num_classes <= MOST_CLASSES:
             raise ValueError(f"{op}: num_classes must be in [1, {MOST_CLASSES}], got {num_classes}")
-        self.ignore_index = None if ignore_index is None else _integer(op, "ignore_index", ignore_index)
-        self.void = _check.choice(op, "void", void, VOIDS)
+        self.ignore_index = _check.ignored(op, ignore_index)
+        self.void = _check.choice(op, "void", void, segmentation.VOID)
         self.class_names = None if class_names is None else _names(op, class_names, self.num_classes)
         if not isinstance(per_image, (bool, np.bool_)):
             raise TypeError(f"{op}: per_image must be True or False, got {_check.describe(per_image)}")
@@ -180,7 +189,7 @@ class SegmentationMetrics:
         "drop" (C, C); "miss" (C, C + 1), the last column is predictions of void; "count" (C + 1, C + 1). Always (C, C)
         without ignore_index.
         """
-        how = self.void if void is None else _check.choice("matrix", "void", void, VOIDS)
+        how = self.void if void is None else _check.choice("matrix", "void", void, segmentation.VOID)
         c = self.num_classes
         rows, columns = {"drop": (c, c), "miss": (c, c + 1), "count": (c + 1, c + 1)}[how]
         return self._matrix[:rows, :columns].copy()
@@ -219,7 +228,7 @@ class SegmentationMetrics:
         TypeError, ValueError  as said by the text
         """
         op = "compute"
-        how = self.void if void is None else _check.choice(op, "void", void, VOIDS)
+        how = self.void if void is None else _check.choice(op, "void", void, segmentation.VOID)
         if ci is not None:
             ci = _check.number(op, "ci", ci)
             if not 0 < ci < 1:
@@ -230,13 +239,10 @@ class SegmentationMetrics:
             for name, value, least in (("n_boot", n_boot, 1), ("seed", seed, 0)):
                 if value < least:
                     raise ValueError(f"{op}: {name} must be {least} or more, got {value}")
-        total = self._record(self._matrix)
-        intersection, target, predicted = self._sums(total, how)
         c = self.num_classes
-        result: dict[str, Any] = {
-            name: float(value) if value.ndim == 0 else value
-            for name, value in _figures(intersection, target, predicted).items()
-        }
+        matrix = self.matrix(how)
+        intersection, target, predicted = self._sums(self._record(self._matrix), how)
+        result = {name: getattr(segmentation, name)(matrix, num_classes=c) for name in _FIGURES}
         result |= {
             "target_pixels": target,
             "predicted_pixels": predicted,
@@ -246,7 +252,7 @@ class SegmentationMetrics:
             "void_pixels": int(self._matrix[c:].sum()),
             "void_predictions": int(self._matrix[:c, c:].sum()),
             "void": how,
-            "confusion_matrix": self.matrix(how),
+            "confusion_matrix": matrix,
         }
         if self.per_image:
             records = self._all_records()
@@ -304,7 +310,7 @@ class SegmentationMetrics:
                 times = np.zeros((n, 0), np.int64)
             some = _figures(*self._sums(times.astype(counts.dtype) @ counts, void))
             # not @: the order of its sums, and so the last bits, would be the BLAS's
-            some["per_image_mean"] = _ratio((times * known).sum(1), (times * has).sum(1))
+            some["per_image_mean"] = segmentation._ratio((times * known).sum(1), (times * has).sum(1))
             for name, values in some.items():
                 drawn.setdefault(name, []).append(values)
         levels = (0.5 - ci / 2, 0.5 + ci / 2)
@@ -419,31 +425,29 @@ class SegmentationMetrics:
 
 
 def _figures(intersection: Array, target: Array, predicted: Array) -> dict[str, Array]:
-    """Every figure from the pixels of each class, (..., C): over the last axis, NaN where nothing was counted."""
-    iou = _ratio(intersection, target + predicted - intersection)
-    accuracy = _ratio(intersection, target)
-    dice = _ratio(2 * intersection, target + predicted)
+    """Each of `_FIGURES` of many images or resamples at once, from the pixels of each class (..., C).
+
+    As the functions of `fastdet.segmentation` make them of one matrix, up to the order of a mean's sum.
+    """
+    iou = segmentation._ratio(intersection, target + predicted - intersection)
+    accuracy = segmentation._ratio(intersection, target)
+    dice = segmentation._ratio(2 * intersection, target + predicted)
     pixels = target.sum(-1)
     return {
         "mean_iou": _mean(iou),
-        "pixel_accuracy": _ratio(intersection.sum(-1), pixels),
+        "pixel_accuracy": segmentation._ratio(intersection.sum(-1), pixels),
         "mean_class_accuracy": _mean(accuracy),
         "mean_dice": _mean(dice),
-        "frequency_weighted_iou": _ratio((target * np.nan_to_num(iou)).sum(-1), pixels),
+        "frequency_weighted_iou": segmentation._ratio((target * np.nan_to_num(iou)).sum(-1), pixels),
         "iou": iou,
         "class_accuracy": accuracy,
         "dice": dice,
     }
 
 
-def _ratio(a: Array, b: Array) -> Array:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(a / b)
-
-
 def _mean(x: Array) -> Array:
     """Over the last axis, NaN left out."""
-    return _ratio(np.nansum(x, -1), (~np.isnan(x)).sum(-1))
+    return segmentation._ratio(np.nansum(x, -1), (~np.isnan(x)).sum(-1))
 
 
 def _integer(op: str, name: str, x: Any) -> int:

@@ -18,10 +18,9 @@ from typing import Annotated, Any
 import numpy as np
 
 import fastdet
-from fastdet import _backends, _check, nms
+from fastdet import _backends, _check, nms, segmentation
 from fastdet import plots as drawing
 from fastdet._check import Array
-from fastdet._segmentation_metrics import VOIDS, SegmentationMetrics
 
 try:
     import typer
@@ -363,8 +362,8 @@ def miou_command(
     count, names = _miou.class_names(classes, colours)
     try:
         if void is not None:
-            _check.choice("miou", "void", void, VOIDS)
-        metrics = SegmentationMetrics(
+            _check.choice("miou", "void", void, segmentation.VOID)
+        metrics = segmentation.SegmentationMetrics(
             count, ignore_index=ignore, void=void or "miss", class_names=names, per_image=per_image or ci
         )
         if plots is not None:
