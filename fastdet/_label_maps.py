@@ -34,6 +34,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 # what zipfile and NumPy raise at files that are not what they should be
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, KeyError)
+_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 _GREY, _RGB, _INDEXED, _RGBA = 0, 2, 3, 6  # PNG's colour types
 
 
@@ -88,8 +89,8 @@ class Folder:
         _, _, depth, kind = _check_chunks(data)
         pixels = _decode(data)
         if kind in (_GREY, _INDEXED):
-            if pixels.dtype == np.bool_:
-                return pixels.view(np.uint8)
+            if pixels.dtype == np.bool_:  # its bytes are 0 and 255
+                return (pixels.view(np.uint8) != 0).view(np.uint8)
             scale = {2: 85, 4: 17}.get(depth, 1) if kind == _GREY else 1  # Pillow spreads few bits over 0..255
             return pixels // np.uint8(scale) if scale > 1 else pixels
         if kind == _RGBA and (pixels[..., 3] != 255).any():
@@ -173,14 +174,14 @@ class Stack:
                     f"{self.path}: unpacking takes {size:,} bytes in {tempfile.gettempdir()}, {free:,} are free: "
                     "set TMPDIR, or save as NPY"
                 )
-            unpacked = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the maps
-            with archive.open(f"{name}.npy") as file:
+            with tempfile.TemporaryFile() as unpacked, archive.open(f"{name}.npy") as file:
                 _npy_header(file)
                 shutil.copyfileobj(file, unpacked, 1 << 20)  # to the end, where zipfile looks at the CRC
-            if unpacked.tell() != size:
-                raise FormatError(f"{self.path}: {name}: expected {size:,} bytes of labels, got {unpacked.tell():,}")
-        unpacked.flush()
-        return np.memmap(unpacked, dtype, "r", shape=shape, order="F" if fortran else "C"), names
+                if unpacked.tell() != size:
+                    raise FormatError(f"{self.path}: {name}: expected {size:,} bytes, got {unpacked.tell():,}")
+                unpacked.flush()
+                stack = np.memmap(unpacked, dtype, "r", shape=shape, order="F" if fortran else "C")
+        return stack, names  # the memory map keeps the file
 
     def _names(self, archive: zipfile.ZipFile, title: str, count: int) -> list[str]:
         with archive.open(f"{title}.npy") as file:
@@ -269,11 +270,16 @@ def _kind(depth: int, kind: int) -> str:
 
 
 def _check_chunks(data: bytes) -> tuple[int, int, int, int]:
-    """The header of a PNG whose every chunk is whole; decoders do not look at the CRC of the pixels."""
-    header = _header(data[:33])
-    if header[0] * header[1] > MOST_PIXELS:
-        raise FormatError(f"expected at most {MOST_PIXELS:,} pixels, got {header[1]} x {header[0]}")
+    """The header of a PNG that is whole: decoders pass over wrong CRCs of pixels, and over rows that are missing."""
+    header = width, height, depth, kind = _header(data[:33])
+    if width * height > MOST_PIXELS:
+        raise FormatError(f"expected at most {MOST_PIXELS:,} pixels, got {height} x {width}")
+    bits = depth * {_RGB: 3, _RGBA: 4, 4: 2}.get(kind, 1)
+    passes = _ADAM7 if data[28] else ((0, 0, 1, 1),)
+    sizes = [(-((y - height) // dy), -((x - width) // dx)) for y, x, dy, dx in passes]
+    left = sum(rows * (1 + -(-columns * bits // 8)) for rows, columns in sizes if columns > 0)
     view, at = memoryview(data), 8
+    pixels = zlib.decompressobj()
     while at + 12 <= len(data):
         length = int.from_bytes(view[at : at + 4], "big")
         name, end = bytes(view[at + 4 : at + 8]), at + 8 + length
@@ -281,10 +287,26 @@ def _check_chunks(data: bytes) -> tuple[int, int, int, int]:
             break
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise FormatError(f"damaged: chunk {name.decode('latin-1')!r} at byte {at} has a wrong CRC")
+        if name == b"IDAT":
+            left -= _inflated(pixels, view[at + 8 : end], left)
         if name == b"IEND":
+            if left or not pixels.eof:
+                raise FormatError("damaged: its pixels are " + ("too few" if left > 0 else "too many or not at an end"))
             return header
         at = end + 4
     raise FormatError(f"truncated: {len(data)} bytes, and its end is not among them")
+
+
+def _inflated(stream: Any, data: Any, most: int) -> int:
+    """How many bytes the next piece of a zlib stream holds; stops above ``most``."""
+    count = 0
+    try:
+        while data and count <= most:
+            count += len(stream.decompress(data, 1 << 16))
+            data = stream.unconsumed_tail
+    except zlib.error as error:
+        raise FormatError(f"damaged: {error}") from None
+    return count
 
 
 def _decode(data: bytes) -> Array:
