@@ -230,7 +230,7 @@ def show(given: dict[str, Any], per_class: bool, per_image: bool) -> None:
     """The summary for people, on stdout."""
     ends = given.get("ci", {})
     count = given["images"]
-    _say(f"{given['classes']} classes, {count:,} image{'' if count == 1 else 's'}, {given['pixels']:,} pixels")
+    say(f"{given['classes']} classes, {count:,} image{'' if count == 1 else 's'}, {given['pixels']:,} pixels")
     if given["ignore"] is not None:
         how = {
             "miss": "true ones are left out, predicted ones are misses",
@@ -238,21 +238,21 @@ def show(given: dict[str, Any], per_class: bool, per_image: bool) -> None:
             "count": "true ones count against the prediction, predicted ones are misses",
         }[given["void"]]
         predicted = f"{given['void_predictions']:,} predicted"
-        _say(f"void is {given['ignore']}: {given['void_pixels']:,} true, {predicted}; {given['void']}: {how}")
+        say(f"void is {given['ignore']}: {given['void_pixels']:,} true, {predicted}; {given['void']}: {how}")
     for name, title in FIGURES.items():
-        _say(f"{title:<22}  {_number(given[name])}{_interval(ends, name)}")
+        say(f"{title:<22}  {_number(given[name])}{_interval(ends, name)}")
     if per_class:
         _table(given["per_class"], ends)
     if per_image:
         single = given["per_image"]
-        _say("\nmIoU of each image by itself (their mean is not the mIoU above, which is of all pixels together):")
-        _say(f"{'mean':<22}  {_number(single['mean'])}{_interval(ends, 'per_image_mean')}")
+        say("\nmIoU of each image by itself (their mean is not the mIoU above, which is of all pixels together):")
+        say(f"{'mean':<22}  {_number(single['mean'])}{_interval(ends, 'per_image_mean')}")
         for name, value in single["quantiles"].items():
-            _say(f"{name:<22}  {_number(value)}")
+            say(f"{name:<22}  {_number(value)}")
         known = [image for image in single["images"] if image["mean_iou"] is not None]
-        _say("lowest")
+        say("lowest")
         for image in sorted(known, key=lambda image: image["mean_iou"])[:5]:
-            _say(f"  {image['mean_iou']:.4f}  {image['name']}")
+            say(f"  {image['mean_iou']:.4f}  {image['name']}")
 
 
 def _table(rows: Sequence[dict[str, Any]], ci: dict[str, Any]) -> None:
@@ -265,9 +265,9 @@ def _table(rows: Sequence[dict[str, Any]], ci: dict[str, Any]) -> None:
         pixels = [f"{row[key]:,}" for key in ("target_pixels", "predicted_pixels", "intersection")]
         lines.append([row["name"], *figures, *pixels])
     first, *widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    _say("")
+    say("")
     for name, *cells in lines:
-        _say("  ".join([name.ljust(first), *(c.rjust(width) for c, width in zip(cells, widths, strict=True))]))
+        say("  ".join([name.ljust(first), *(c.rjust(width) for c, width in zip(cells, widths, strict=True))]))
 
 
 def _number(x: float | None) -> str:
@@ -285,7 +285,7 @@ def _plain(x: Any) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """Print; what the terminal's encoding lacks is escaped."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding))

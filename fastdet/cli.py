@@ -395,7 +395,7 @@ def miou_command(
         print(f"fastdet: not read: {_label_maps.few(ignored)}", file=sys.stderr)
     _miou.show(given, per_class, per_image)
     for path in pictures:
-        print(f"picture: {path}")
+        _miou.say(f"picture: {path}")
 
 
 @app.command()
