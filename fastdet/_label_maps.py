@@ -10,6 +10,7 @@ former. An NPZ is unpacked to a temporary file, which checks it and lets the map
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import shutil
@@ -32,8 +33,6 @@ MOST_PIXELS = 1 << 28  # of one map: a small file can claim any size
 _npy: Any = np.lib.format
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
-# what zipfile and NumPy raise at files that are not what they should be
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, KeyError)
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 _GREY, _RGB, _INDEXED, _RGBA = 0, 2, 3, 6  # PNG's colour types
 
@@ -42,6 +41,8 @@ class Folder:
     """The PNG files of a folder, by name."""
 
     def __init__(self, path: Path, palette: Palette | None, ignore: int | None) -> None:
+        if importlib.util.find_spec("PIL") is None:
+            raise FormatError('miou: PNG files need Pillow: pip install "fastdet[cli]"')
         self.path, self.palette, self.ignore = path, palette, ignore
         files: dict[str, Path] = {}
         self.ignored: list[str] = []
@@ -112,7 +113,9 @@ class Stack:
             zipped = file.read(2) == b"PK"
         try:
             self.maps, names = self._unpack() if zipped else (self._map_npy(), None)
-        except _DAMAGE as error:
+        except (FormatError, OSError, MemoryError):
+            raise
+        except Exception as error:  # zipfile and NumPy raise anything at damaged data
             raise FormatError(f"{path}: expected an NPZ or NPY file, got a damaged one: {error}") from None
         self.keys = None
         if names is not None:
@@ -186,7 +189,7 @@ class Stack:
     def _names(self, archive: zipfile.ZipFile, title: str, count: int) -> list[str]:
         with archive.open(f"{title}.npy") as file:
             shape, _, dtype = _npy_header(file)
-        if shape != (count,) or dtype.kind not in "US":
+        if shape != (count,) or dtype.kind not in "US" or dtype.itemsize > 1 << 16:
             raise FormatError(f"{self.path}: {title}: expected {count} strings, one a map, got {dtype} {shape}")
         with archive.open(f"{title}.npy") as file:
             values = _npy.read_array(io.BytesIO(file.read()), allow_pickle=False)
@@ -310,10 +313,8 @@ def _inflated(stream: Any, data: Any, most: int) -> int:
 
 
 def _decode(data: bytes) -> Array:
-    try:
-        from PIL import PngImagePlugin
-    except ImportError:
-        raise FormatError('miou: PNG files need Pillow: pip install "fastdet[cli]"') from None
+    from PIL import PngImagePlugin  # an extra
+
     try:
         # not Image.open: it warns of large images, whose size is limited above
         with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:

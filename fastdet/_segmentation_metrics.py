@@ -133,7 +133,9 @@ class SegmentationMetrics:
             batch = () if truth.ndim == 2 else truth.shape[:1]
             if guess.ndim != truth.ndim + 1 or guess.shape[:-2] != (*batch, self.num_classes):
                 want = f"({', '.join(map(str, (*batch, self.num_classes)))}, H, W)"
-                raise ValueError(f"{op}: prediction must be labels, or logits of shape {want}, got {guess.shape}")
+                raise ValueError(
+                    f"{op}: prediction must be integer labels, or logits of shape {want}, got {guess.shape}"
+                )
             options: dict[str, Any] = {"size": size, "align_corners": align_corners}
         elif size is not None or align_corners:
             raise ValueError(f"{op}: size and align_corners go with logits, got a prediction of {guess.dtype}")

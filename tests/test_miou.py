@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -93,10 +94,10 @@ def figures(truth: Labels, guess: Labels, classes: int = 4, **options: Any) -> d
 def score(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
     """The JSON object of a run that goes well and says nothing else."""
 
-    def run(*arguments: object, said: str = "") -> dict[str, Any]:
+    def run(*arguments: object) -> dict[str, Any]:
         code = cli.main(["miou", *map(str, arguments), "--json"])
         out, err = capsys.readouterr()
-        assert (code, err) == (0, said)
+        assert (code, err) == (0, "")
         return json.loads(out)
 
     return run
@@ -300,6 +301,10 @@ def test_arrays(tmp_path: Path, score: Callable[..., dict[str, Any]], capsys: py
     wrong(r"x.npz: expected one .* \(N, H, W\), got scores float64 \(4, 12, 17\)", "x.npz")
     np.savez(tmp_path / "x.npz", b, names=names[:3])
     wrong(r"x.npz: names: expected 4 strings, one a map, got <U3 \(3,\)", "x.npz")
+    np.savez(tmp_path / "x.npz", b, names=["u" * 20_000] * 4)
+    wrong(r"x.npz: names: expected 4 strings, one a map, got <U20000 \(4,\)", "x.npz")
+    (tmp_path / "x.npy").write_bytes((tmp_path / "b.npy").read_bytes().replace(b"{", b"(", 1))
+    wrong(r"x.npy: expected an NPZ or NPY file, got a damaged one: .*", "x.npy")
     np.savez(tmp_path / "x.npz", b, names=["u", "v.png", "v", "w"])
     wrong(r"x.npz: names: expected one map a name, got v twice", "x.npz")
     np.savez(tmp_path / "x.npz", b[:, :3], names=names)
@@ -460,6 +465,13 @@ def test_folders(
     assert fails(capsys, "miou", single, pred, "--classes", 4) == f"{single}: {what} a single PNG file"
     assert fails(capsys, "miou", pred / "notes.txt", pred, "--classes", 4).endswith(f"{what} an empty file")
     assert fails(capsys, "miou", gt / "im1.png", pred, "--classes", 4).endswith(f"{what} a device")
+
+
+def test_without_pillow(
+    pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert fails(capsys, "miou", *pair, "--classes", 4) == 'miou: PNG files need Pillow: pip install "fastdet[cli]"'
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="missing permissions to lack: this is root")
