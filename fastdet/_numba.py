@@ -32,6 +32,7 @@ from fastdet._numba_nms import (
     row_overlap,
     typed,
 )
+from fastdet._numba_segmentation import confusion_matrix, confusion_matrix_from_logits
 from fastdet.boxes import _angle
 from fastdet.boxes import rescale as rescale_of
 from fastdet.nms import INVERSE_FACTORIAL
@@ -41,6 +42,8 @@ __all__ = [
     "box_convert",
     "box_iou",
     "clip_boxes_to_image",
+    "confusion_matrix",
+    "confusion_matrix_from_logits",
     "merge_boxes",
     "multiclass_nms",
     "nms",
