@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdet import _check, _segmentation_state, segmentation
+from fastdet import _backends, _check, _segmentation_state, segmentation
 from fastdet._arrays import to_numpy
 from fastdet._check import Array
 from fastdet._half import BFLOAT16
@@ -90,8 +90,8 @@ class SegmentationMetrics:
             raise TypeError(f"{op}: per_image must be True or False, got {_check.describe(per_image)}")
         self.per_image = bool(per_image)
         self.backend = backend
-        empty = np.zeros((0, 0), np.int64)
-        segmentation.confusion_matrix(empty, empty, 1, backend=backend)  # a wrong backend is known now
+        # a wrong backend is told now
+        _backends.choose("confusion_matrix", backend, segmentation.confusion_matrix_reference)
         self.reset()
 
     def reset(self) -> None:
@@ -145,9 +145,8 @@ class SegmentationMetrics:
             counted = self._count(truth, guess, options)
             records = []
         else:
-            maps = [(truth, guess)] if truth.ndim == 2 else list(zip(truth, guess, strict=False))
-            if truth.ndim == 3 and len(truth) != len(guess):
-                maps = [(truth, guess)]  # raises
+            several = truth.ndim == 3 and guess.shape[:1] == truth.shape[:1]  # another shape raises
+            maps = list(zip(truth, guess, strict=True)) if several else [(truth, guess)]
             counted = np.zeros_like(self._matrix)
             block = np.zeros((len(maps), self._record(counted).size), np.int64)
             try:

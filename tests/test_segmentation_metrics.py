@@ -297,6 +297,7 @@ ROUND = np.zeros((2, 3, 3), np.int64)
         (ROUND, np.zeros((2, 2, 2, 2)), {"size": (4, 4)}, ValueError, "4, 4|3, 3"),
         (ROUND, ROUND, {"size": (3, 3)}, ValueError, "go with logits, got a prediction of int64"),
         (ROUND, ROUND, {"align_corners": True}, ValueError, "size and align_corners go with logits"),
+        (ROUND, np.int64(1), {}, (TypeError, ValueError), "prediction"),
         (ROUND, "labels", {}, TypeError, "prediction must be an array, got str"),
         (ROUND, ROUND * 1j, {}, TypeError, "prediction"),
     ],
