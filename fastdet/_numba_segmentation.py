@@ -47,13 +47,13 @@ def _count(target: Array, prediction: Array, limits: Array, classes: int, matrix
         last = first + 1
         while last < n and target[last] == t and prediction[last] == p:
             last += 1
-        row = column = classes
+        row = column = np.int64(classes)
         if not (limits[0, 2] and t == limits[0, 1]):
-            row = int(t)
+            row = np.int64(t)
             if t > limits[0, 0]:
                 return False
         if not (limits[1, 2] and p == limits[1, 1]):
-            column = int(p)
+            column = np.int64(p)
             if p > limits[1, 0]:
                 return False
         matrix[row, column] += last - first
@@ -84,8 +84,9 @@ def confusion_matrix_from_logits(
             taps(n, out, align_corners, 0.0, image.dtype)
             for n, out in zip((height, width), target.shape[1:], strict=True)
         )
-        inputs, weights = [np.stack(way[:2]) for way in (rows, columns)], [np.stack(way[2:]) for way in (rows, columns)]
-        _predict(image.ravel(), strides, classes, same, *inputs, *weights, prediction)
+        inputs, weights = np.stack(rows[:2]), np.stack(rows[2:])
+        across, across_weights = np.stack(columns[:2]), np.stack(columns[2:])
+        _predict(image.ravel(), strides, classes, same, inputs, across, weights, across_weights, prediction)
     answer = confusion_matrix(target, prediction, classes, ignore_index)
     if not fit and not (isinstance(answer, int) and not answer & 1):
         scores = image.transpose(0, 3, 1, 2) if channels_last else image
