@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdet import _backends, _check, _segmentation_state, segmentation
+from fastdet import _backends, _check, segmentation
 from fastdet._arrays import to_numpy
 from fastdet._check import Array
 from fastdet._half import BFLOAT16
@@ -362,12 +362,16 @@ class SegmentationMetrics:
 
     def to_bytes(self) -> bytes:
         """The parameters and the counts, for `from_bytes`: versioned, little-endian, with a SHA-256 of all of it."""
+        from fastdet import _segmentation_state  # json and hashlib: few need them
+
         records = [self._all_records()] if self.per_image else []
         return _segmentation_state.pack({**self._parameters(), "images": self._images}, [self._matrix, *records])
 
     @classmethod
     def from_bytes(cls, data: bytes, *, backend: str | None = None) -> SegmentationMetrics:
         """What `to_bytes` wrote. TypeError for no bytes; ValueError for damaged, truncated or other data."""
+        from fastdet import _segmentation_state
+
         op = "from_bytes"
         about, counts = _segmentation_state.unpack(op, data)
         try:
@@ -400,6 +404,8 @@ class SegmentationMetrics:
         ValueError    ranks with unlike parameters. Like the last one above it is raised on every rank, and every
                       state is as before
         """
+        from fastdet import _segmentation_state
+
         records = self._all_records()
         state = self._parameters(), self._matrix, records, self._images, self._synced
         self._matrix, self._records, self._images = _segmentation_state.gather("sync", *state, group)

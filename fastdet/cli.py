@@ -340,7 +340,7 @@ def miou_command(
     16-bit) and palette images hold the labels themselves, RGB images need
     --palette. Or an NPZ with one integer array (N, H, W) and an array names
     (N,); or an NPY of the maps alone, in the same order. A few maps at a time
-    are in memory.
+    are in memory; an NPZ is unpacked to a temporary file first (TMPDIR).
 
     --void miss: pixels of void truth are left out, a prediction of void is a
     miss. drop: both are left out. count: as miss, but pixels of void truth
