@@ -1,4 +1,4 @@
-"""The command ``fastdet``: final detections from raw ones, a demo, a quick benchmark, and what this build has.
+"""The command ``fastdet``: final detections from raw ones, scores of label maps, a demo, a benchmark, what there is.
 
 Errors are one line on stderr and exit code 2; Ctrl-C is exit code 130; progress goes to stderr.
 """
@@ -18,7 +18,8 @@ from typing import Annotated, Any
 import numpy as np
 
 import fastdet
-from fastdet import _backends, nms
+from fastdet import _backends, _check, nms, segmentation
+from fastdet import plots as drawing
 from fastdet._check import Array
 
 try:
@@ -27,7 +28,7 @@ try:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table as Grid
 
-    from fastdet import _formats, _showcase
+    from fastdet import _formats, _label_maps, _miou, _palettes, _showcase
 except ImportError as error:  # this module is the command and nothing else: its import may end the process
     print(f'fastdet: the command needs {error.name}: pip install "fastdet[cli]"', file=sys.stderr)
     raise SystemExit(2) from None
@@ -82,7 +83,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Post-processing of detections: NMS and Soft-NMS, equal on every backend."""
+    """Final detections from raw ones, and scores of segmentations: equal on every backend."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -304,6 +305,97 @@ def _progress(unit: int = 1) -> Iterator[Callable[[str, int | None], _formats.Ad
             return advance
 
         yield bar
+
+
+@app.command("miou")
+def miou_command(
+    target: Annotated[Path, typer.Argument(metavar="GT", help="The true label maps: a folder, NPZ or NPY.")],
+    prediction: Annotated[Path, typer.Argument(metavar="PREDICTION", help="The predicted ones, likewise.")],
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="N|FILE", help="How many classes, or a file with a name a line; a palette knows itself."),
+    ] = None,
+    ignore: Annotated[int | None, typer.Option(metavar="LABEL", help="The label of void pixels, often 255.")] = None,
+    void: Annotated[
+        str | None,
+        typer.Option(metavar="miss|drop|count", help="What void pixels count for (miss)."),
+    ] = None,
+    palette: Annotated[
+        str | None,
+        typer.Option(metavar="cityscapes|voc|camvid|FILE", help="What the colours of RGB files mean."),
+    ] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="A table of the classes as well.")] = False,
+    per_image: Annotated[
+        bool, typer.Option("--per-image", help="Also each image's own mIoU: spread, lowest; with --json all.")
+    ] = False,
+    ci: Annotated[bool, typer.Option("--ci", help="95 % intervals: 1,000 bootstrap resamples of the images.")] = False,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Put confusion.png and iou.png into this folder.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False,
+) -> None:
+    """Score predicted label maps: mean IoU of the whole data set, accuracies, Dice.
+
+    GT and PREDICTION: a folder of PNG files, matched by name. Grey (8 or
+    16-bit) and palette images hold the labels themselves, RGB images need
+    --palette. Or an NPZ with one integer array (N, H, W) and an array names
+    (N,); or an NPY of the maps alone, in the same order. A few maps at a time
+    are in memory; an NPZ is unpacked to a temporary file first (TMPDIR).
+
+    --void miss: pixels of void truth are left out, a prediction of void is a
+    miss. drop: both are left out. count: as miss, but pixels of void truth
+    count against the class predicted there.
+
+    --palette FILE: lines "R G B name", the classes in order; a line named void
+    is a colour of the void label.
+
+    If any map is missing, damaged, of another size or holds a wrong label,
+    these are named and no figure is printed. Classes absent from both are left
+    out of the means (null in JSON).
+    """
+    began = time.perf_counter()
+    if void is not None and ignore is None:
+        raise Failure("miou: --void does not go without --ignore, the label that is void")
+    if plots is not None and not (plots.is_dir() or (not plots.exists() and plots.parent.is_dir())):
+        raise Failure(f"miou: plots must be a folder, or a new one in an existing folder, got {plots}")
+    colours = None if palette is None else _palettes.load(palette)
+    count, names = _miou.class_names(classes, colours)
+    try:
+        if void is not None:
+            _check.choice("miou", "void", void, segmentation.VOID)
+        metrics = segmentation.SegmentationMetrics(
+            count, ignore_index=ignore, void=void or "miss", class_names=names, per_image=per_image or ci
+        )
+        if plots is not None:
+            drawing.new_axes()  # a missing matplotlib is known before the work
+    except (TypeError, ValueError, ImportError) as error:
+        raise Failure(str(error).replace("SegmentationMetrics: num_classes", "miou: --classes")) from None
+    true, guessed = (_label_maps.load(path, colours, ignore) for path in (target, prediction))
+    with _progress() as bar:
+        pairs = _miou.pair(true, guessed, bar)
+        _miou.count(true, guessed, pairs, metrics, bar("counting", len(pairs)))
+    result = metrics.compute(ci=0.95 if ci else None)
+    pictures = [] if plots is None else _miou.draw(result, metrics, plots)
+    ignored = [f"{maps.path}: {name}" for maps in (true, guessed) for name in maps.ignored]
+    given = {
+        "target": str(target),
+        "prediction": str(prediction),
+        **_miou.summary(result, metrics, [true.names[i] for i, _ in pairs]),
+        "plots": [str(path) for path in pictures],
+        "ignored": ignored,
+        "backend": _backends.default(),
+        "seconds": round(time.perf_counter() - began, 6),
+    }
+    if as_json:
+        if not per_image:
+            given.pop("per_image", None)
+        print(json.dumps(given))
+        return
+    if ignored:
+        print(f"fastdet: not read: {_label_maps.few(ignored)}", file=sys.stderr)
+    _miou.show(given, per_class, per_image)
+    for path in pictures:
+        _miou.say(f"picture: {path}")
 
 
 @app.command()

@@ -12,9 +12,11 @@ from fastdet._arrays import like, registered, to_numpy
 from fastdet._check import Array
 from fastdet._half import widen
 from fastdet._layout import to_nchw
+from fastdet._segmentation_metrics import SegmentationMetrics
 from fastdet.upsample import taps
 
 __all__ = [
+    "SegmentationMetrics",
     "class_accuracy",
     "confusion_matrix",
     "confusion_matrix_from_logits",
