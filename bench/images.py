@@ -305,7 +305,7 @@ OPS: dict[str, Row] = {
     "max_pool2d_backward": Row(POOLS, make_pool, our_pool_backward, **UNPOOLED),
     "max_unpool2d": Row(TWO, make_pool, our_unpool(False), **UNPOOLED),
     "max_unpool2d_out": Row(TWO, make_pool, our_unpool(True), **UNPOOLED),
-    "max_unpool2d_backward": Row(TWO, make_pool, our_unpool_backward, _sum("wide", "indices", "values"), _sum("values")),
+    "max_unpool2d_backward": Row(TWO, make_pool, our_unpool_backward, _sum("wide", "indices", "grad"), _sum("grad")),
     "cross_entropy": Row(BATCHES, make_loss, our_cross_entropy, _twice, _sum("logits"), close=1e-6),
     "focal_loss": Row(BATCHES, make_loss, our_focal, _twice, _sum("logits"), close=1e-6),
     "sigmoid_focal_loss": Row(
