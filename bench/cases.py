@@ -1,7 +1,7 @@
 """The cases that are timed: inputs, fastdet's own call, the right answer, and how to compare two answers.
 
-One table, `SIZES`, says what is timed; tests and `compare.py` both read it. Ops are named as in fastdet; an op
-ending in `_out` is the same op writing into a buffer that the caller keeps.
+One table, `SIZES`, says what is timed; tests and `compare.py` both read it. Here are boxes; images are in `images.py`.
+Ops are named as in fastdet; an op ending in `_out` is the same op writing into a buffer that the caller keeps.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
+import images
 import numpy as np
+from images import Picture
 from inputs import COCO, WIDE, Array, Image, boxes_clustered, boxes_uniform
 
 Call = Callable[[], Any]
@@ -42,6 +44,7 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
     "soft_nms": [(f"soft_nms_{method}", size) for method in ("linear", "gaussian") for size in ("1k", "10k")],
     # the reused buffers come last: they change how malloc behaves for the rest of the process
     "box_iou": [(op, size) for op in ("box_iou", "box_iou_out") for size in ("1000x1000", "5000x5000")],
+    **images.SECTIONS,
 }
 
 CLASSES = 80
@@ -101,9 +104,11 @@ class Case:
         return self.kept("unit64", lambda: self.boxes64() / np.asarray(self.image * 2))
 
 
-@lru_cache(maxsize=4)
-def build(op: str, size: str) -> Case:
+@lru_cache(maxsize=2)
+def build(op: str, size: str) -> Case | Picture:
     """The case `size` of `op`; the last few are remembered."""
+    if op in images.OPS:
+        return images.build(op, size)
     n, image = SIZES[op][size]
     nothing = np.empty(0, np.float32)
     if op.startswith("box_iou"):
@@ -114,8 +119,10 @@ def build(op: str, size: str) -> Case:
     return Case(op, size, n, image, boxes, boxes[:0], scores, labels)
 
 
-def ours(case: Case, backend: str | None = None) -> Call:
+def ours(case: Case | Picture, backend: str | None = None) -> Call:
     """fastdet's call for `case`; `backend` None is what a user gets who names none."""
+    if isinstance(case, Picture):
+        return case.ours(backend)
     module = import_module("fastdet.boxes" if case.op.startswith("box_iou") else "fastdet.nms")
     a, b, scores, labels, t = case.boxes, case.boxes2, case.scores, case.labels, case.iou_threshold
     if case.op == "nms":
@@ -138,8 +145,10 @@ def touched(case: Case) -> Array:
     return out
 
 
-def truth(case: Case) -> tuple[str, Any]:
+def truth(case: Case | Picture) -> tuple[str, Any]:
     """The right answer and where it comes from: the O(N^2) reference as far as that takes seconds at most."""
+    if isinstance(case, Picture):
+        return case.truth()
     if case.n <= 10_000:
         return "fastdet reference", ours(case, "reference")()
     exact = {"torchvision": torchvision_kept, "fastdet numba": lambda c: ours(c, "numba")(), "lsnms": lsnms_kept}
@@ -178,8 +187,12 @@ class Agreement:
     wrong: bool
 
 
-def agreement(case: Case, want: Any, got: Any) -> Agreement:
+def agreement(case: Case | Picture, want: Any, got: Any) -> Agreement:
     """Compare an answer to the right one: kept boxes are counted, numbers subtracted."""
+    if isinstance(case, Picture):
+        worst = images.difference(want, got)
+        text = "same" if worst == 0 else f"within {worst:.0e} of the largest value"
+        return Agreement(text, worst <= images.OPS[case.op].close, not worst < GROSS)
     if case.op.startswith("box_iou"):
         if np.shape(want) != np.shape(got):
             return Agreement(f"shape {np.shape(got)}, not {np.shape(want)}", False, True)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from cases import SIZES, agreement, build, ours, truth
-from peers import PEERS, Absent, ready
+from harness import PEERS
+from images import OPS
+from peers import Absent, ready
 
 FASTDET = {"fastdet": None, "fastdet numba": "numba"}  # name: backend
 
@@ -19,7 +21,7 @@ def contenders(ops: Iterable[str]) -> list[Any]:
     return [
         pytest.param(op, size, who, id=f"{op}-{size}-{who}")
         for op in ops
-        for size in SIZES[op]
+        for size in (OPS[op].sizes if op in OPS else SIZES[op])
         for who in [*FASTDET, *PEERS[op]]
     ]
 

@@ -59,13 +59,24 @@ def measure(op: str, size: str, *, seconds: float, least: int, workers: int) -> 
         "op": op,
         "size": size,
         "n": case.n,
-        "image": case.image,
+        "image": getattr(case, "image", None),
         "answer": f"equal to {source}",
         "kept": 0 if case.nbytes else len(want[0] if isinstance(want, tuple) else want),
+        "bytes": case.nbytes,
         "peak_mb": peak,
         "rows": [entry.row() for entry in entries],
         "absent": {**absent, **missing},
     }
+
+
+def too_large(op: str, size: str) -> bool:
+    """Left out of a quick run: many boxes, or a large image (every size of an op but its first)."""
+    import cases
+    import images
+
+    if op in images.OPS:
+        return size != next(iter(images.OPS[op].sizes))
+    return cases.SIZES[op][size][0] > QUICK_N
 
 
 def child(args: argparse.Namespace, workers: int, result: Path) -> None:
@@ -87,7 +98,7 @@ def child(args: argparse.Namespace, workers: int, result: Path) -> None:
     done = []
     for section in args.sections:
         for op, size in cases.SECTIONS[section]:
-            if args.quick and cases.SIZES[op][size][0] > QUICK_N:
+            if args.quick and too_large(op, size):
                 continue
             with harness.warm_malloc() if op.endswith("_out") else nullcontext():
                 found = measure(op, size, seconds=seconds, least=least, workers=workers)
@@ -131,7 +142,8 @@ def line(cells: list[str]) -> str:
 
 def title(found: dict[str, Any]) -> str:
     name = found["op"].removesuffix("_out")
-    memory = {"box_iou": ", fresh output", "box_iou_out": ", reused `out=`"}.get(found["op"], "")
+    fresh = ("box_iou", "upsample_bilinear", "max_pool2d", "max_unpool2d")
+    memory = ", fresh output" if found["op"] in fresh else ", reused `out=`" if found["op"].endswith("_out") else ""
     return f"{name} {found['size']}{memory if found['n'] > 10 else ''}"
 
 
@@ -204,7 +216,7 @@ def again(workers: int, result: Path) -> int:
 
 
 def parse() -> argparse.Namespace:
-    names = ["overhead", "nms", "batched_nms", "soft_nms", "box_iou"]
+    names = ["overhead", "nms", "batched_nms", "soft_nms", "confusion", "upsample", "pool", "losses", "box_iou"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", default=",".join(names), help="any of " + ",".join(names))
     parser.add_argument("--threads", default="1", help="thread counts, such as 1 or 1,2")

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from cases import Call, Case, touched
+from images import Picture
 from inputs import Array
 
 Fill = Callable[[int, int], Any]  # address, bytes
@@ -82,8 +83,30 @@ def filling(fill: Fill, buffer: Array, workers: int) -> Call:
     return split
 
 
-def floors(case: Case, workers: int) -> tuple[dict[str, Call], dict[str, str]]:
+def moving(case: Picture, workers: int) -> dict[str, Call]:
+    """Reading what an image op reads, then writing what it writes: a sum, and streaming stores (or memset)."""
+    left, streaming = case.nbytes - case.written, stream()
+    source = np.ones(left // 8 + 1)
+    fill = memset if isinstance(streaming, str) else streaming
+    target = np.ones(case.written, np.uint8)
+    pool, parts = ThreadPoolExecutor(workers), np.array_split(source, workers)
+    write = filling(fill, target, workers)
+
+    def run() -> None:
+        if workers == 1:
+            source.sum()
+        else:
+            list(pool.map(np.sum, parts))
+        if len(target):
+            write()
+
+    return {"its bytes moved once": run}
+
+
+def floors(case: Case | Picture, workers: int) -> tuple[dict[str, Call], dict[str, str]]:
     """The floors of a case by name; and those that cannot be measured here, with the reason."""
+    if isinstance(case, Picture):
+        return moving(case, workers), {}
     if case.op in ("nms", "batched_nms"):
         return {"numpy.argsort(scores)": lambda: np.argsort(case.scores)}, {}
     if not case.nbytes:

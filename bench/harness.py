@@ -21,11 +21,16 @@ from typing import Any
 
 from cases import Call, Case, agreement
 from floors import floors
-from peers import PEERS, Absent, ready
+from image_peers import PEERS as IMAGE_PEERS
+from images import Picture
+from peers import PEERS as BOX_PEERS
+from peers import Absent, ready
+
+PEERS = {**BOX_PEERS, **IMAGE_PEERS}
 
 OURS = "fastdet"
 PACKAGES = ["fastdet", "numpy", "numba", "torch", "torchvision", "mmcv", "mmcv-lite-ops", "powerboxes", "lsnms"]
-PACKAGES += ["opencv-python-headless", "opencv-python", "ensemble-boxes", "supervision"]
+PACKAGES += ["opencv-python-headless", "opencv-python", "ensemble-boxes", "supervision", "torchmetrics", "hotcoco"]
 
 
 @dataclass
@@ -65,14 +70,14 @@ class Entry:
         }
 
 
-def check(case: Case, name: str, want: Any, got: Any) -> None:
+def check(case: Case | Picture, name: str, want: Any, got: Any) -> None:
     """Stop the run if fastdet's answer is not the right one: a fast wrong answer has no time."""
     found = agreement(case, want, got)
     if not found.equal:
         raise AssertionError(f"{case.name}: {name} is not equal to the right answer: {found.text}")
 
 
-def opponents(case: Case, want: Any, workers: int) -> tuple[list[Entry], dict[str, str]]:
+def opponents(case: Case | Picture, want: Any, workers: int) -> tuple[list[Entry], dict[str, str]]:
     """Peers and floors of a case, each peer with how its answer compares; and what does not run, with the reason."""
     lower, absent = floors(case, workers)
     entries = []

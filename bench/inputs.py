@@ -81,3 +81,53 @@ def boxes_clustered(
     rank[np.argsort(score[order])] = np.arange(n)
     distinct = ((rank + 0.5) / n).astype(np.float32)  # ranks, so that no two scores are equal
     return boxes[order].astype(np.float32), distinct, labels[order].astype(np.int64)
+
+
+def label_maps(
+    shape: tuple[int, ...], classes: int, kind: str, seed: int = 0, void: float = 0.07
+) -> tuple[Array, Array]:
+    """A true and a predicted label map. "coherent": regions, the prediction right on nine pixels of ten or so; "noise":
+    every pixel by chance. A share `void` of the truth is 255.
+
+    Coherent maps are the largest of smooth random fields, one for each class, rare classes handicapped; those of the
+    prediction are shaken a little.
+
+    Returns
+    -------
+    target, prediction : shape uint8
+    """
+    rng = np.random.default_rng(seed)
+    count, height, width = shape
+    if kind == "noise":
+        target = rng.integers(0, classes, shape, np.uint8)
+        prediction = rng.integers(0, classes, shape, np.uint8)
+        target[rng.random(shape) < void] = 255
+        return target, prediction
+    target, prediction = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+    low = (max(4, height // 64), max(4, width // 64))
+    half = (height // 2, width // 2)
+    for k in range(count):
+        best = [np.full(half, -np.inf, np.float32) for _ in range(2)]
+        label = [np.zeros(half, np.uint8) for _ in range(2)]
+        for c in range(classes):
+            field = smooth(rng.normal(0, 1, low), half) - 0.35 * np.log(c + 1)
+            shaken = field + smooth(rng.normal(0, 0.22, (max(2, height // 16), max(2, width // 16))), half)
+            for side, values in enumerate((field, shaken)):
+                better = values > best[side]
+                best[side][better] = values[better]
+                label[side][better] = c
+        target[k], prediction[k] = (np.repeat(np.repeat(x, 2, 0), 2, 1) for x in label)
+        hole = smooth(rng.normal(0, 1, low), shape[1:])
+        target[k][hole > np.quantile(hole, 1 - void)] = 255
+    return target, prediction
+
+
+def smooth(x: Array, size: tuple[int, ...]) -> Array:
+    """``x`` drawn out to ``size`` by smooth steps between its points."""
+    for axis, n in enumerate(size):
+        at = np.linspace(0, x.shape[axis] - 1, n)
+        i = np.minimum(at.astype(np.int64), x.shape[axis] - 2)
+        f = (at - i) ** 2 * (3 - 2 * (at - i))
+        f = f[:, None] if axis == 0 else f[None]
+        x = x.take(i, axis) * (1 - f) + x.take(i + 1, axis) * f
+    return x.astype(np.float32)
