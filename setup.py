@@ -16,6 +16,7 @@ from setuptools.command.build_ext import build_ext
 
 LOOPS = [
     "csrc/box_iou.cpp",
+    "csrc/box_losses.cpp",
     "csrc/confusion.cpp",
     "csrc/losses.cpp",
     "csrc/nms.cpp",
@@ -25,6 +26,7 @@ LOOPS = [
     "csrc/upsample.cpp",
 ]
 REST = [
+    "csrc/box_losses_call.cpp",
     "csrc/boxes.cpp",
     "csrc/confusion_call.cpp",
     "csrc/fusion.cpp",
@@ -32,6 +34,7 @@ REST = [
     "csrc/isa.cpp",
     "csrc/losses_call.cpp",
     "csrc/memory.cpp",
+    "csrc/module_box_losses.cpp",
     "csrc/module_cpp.cpp",
     "csrc/module_losses.cpp",
     "csrc/module_pool.cpp",

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "box.h"
+#include "box_losses.h"
 #include "confusion.h"
 #include "losses.h"
 #include "pool.h"
@@ -166,6 +167,7 @@ struct KernelTable {
     const UpsampleKernels* upsample;
     const PoolKernels* pool;
     const LossKernels* losses;
+    const BoxLossKernels* box_losses;
 };
 
 template <class T>

@@ -12,7 +12,7 @@ constexpr Kernels<T> kernels_of = {box_iou<T>, box_iou_aligned<T>, nms_dense<T>,
 
 extern const KernelTable table;
 const KernelTable table = {FASTDET_NAME(FASTDET_ISA), kernels_of<float>, kernels_of<double>, &confusion_kernels,
-                           &upsample_kernels,         &pool_kernels,     &losses_kernels};
+                           &upsample_kernels,         &pool_kernels,     &losses_kernels,   &box_loss_kernels};
 
 }  // namespace FASTDET_ISA
 }  // namespace fastdet

@@ -197,3 +197,11 @@ def nan_error(op: str, name: str, index: tuple[int, ...]) -> NoReturn:
     """The one text for a NaN."""
     at = index[0] if len(index) == 1 else index
     raise ValueError(f"{op}: {name} must not hold NaN, got NaN at index {at}")
+
+
+def non_negative(op: str, name: str, x: object) -> float:
+    """A number of 0 or more."""
+    value = number(op, name, x)
+    if value < 0:
+        raise ValueError(f"{op}: {name} must be 0 or more, got {value}")
+    return value

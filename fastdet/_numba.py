@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from fastdet._check import Array
+from fastdet._numba_box_losses import box_loss
 from fastdet._numba_fusion import merge_boxes, weighted_boxes_fusion
 from fastdet._numba_nms import (
     BLOCK,
@@ -40,6 +41,7 @@ __all__ = [
     "box_area",
     "box_convert",
     "box_iou",
+    "box_loss",
     "clip_boxes_to_image",
     "merge_boxes",
     "multiclass_nms",
