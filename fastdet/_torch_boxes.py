@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from fastdet import _check, boxes, fusion, nms
+from fastdet import _check, boxes, fusion
+from fastdet import nms as suppression
 from fastdet._torch_library import (
     backend_name,
     computed,
@@ -155,22 +156,22 @@ _SOFT = (
     " -> (Tensor, Tensor)"
 )
 _IMAGES = "multiclass_nms takes a batch of images"
-_nms = define(f"nms(Tensor boxes, Tensor scores, {_GREEDY}", nms.nms, _kept, vmap=no_batch("nms", _IMAGES))
+_nms = define(f"nms(Tensor boxes, Tensor scores, {_GREEDY}", suppression.nms, _kept, vmap=no_batch("nms", _IMAGES))
 _batched_nms = define(
     f"batched_nms(Tensor boxes, Tensor scores, Tensor idxs, {_GREEDY}",
-    nms.batched_nms,
+    suppression.batched_nms,
     _kept,
     vmap=no_batch("batched_nms", _IMAGES),
 )
 _soft_nms = define(
     f"soft_nms(Tensor boxes, Tensor scores, {_SOFT}",
-    nms.soft_nms,
+    suppression.soft_nms,
     _rescored,
     vmap=no_batch("soft_nms", "call it on each item"),
 )
 _batched_soft_nms = define(
     f"batched_soft_nms(Tensor boxes, Tensor scores, Tensor idxs, {_SOFT}",
-    nms.batched_soft_nms,
+    suppression.batched_soft_nms,
     _rescored,
     vmap=no_batch("batched_soft_nms", "call it on each item"),
 )
@@ -195,7 +196,7 @@ def _soft(
             f"got {_check.describe(method)}"
         )
     return (
-        _check.choice(op, "method", method, nms.METHODS),
+        _check.choice(op, "method", method, suppression.METHODS),
         number(op, "iou_threshold", iou_threshold),
         number(op, "sigma", sigma),
         number(op, "min_score", min_score),
@@ -209,7 +210,7 @@ def _nms_arrays(op: str, boxes: Any, scores: Any) -> Any:
     return detached(op, "boxes", boxes), detached(op, "scores", scores)
 
 
-def nms_(boxes: Any, scores: Any, *options: Any) -> Any:
+def nms(boxes: Any, scores: Any, *options: Any) -> Any:
     return _nms(*_nms_arrays("nms", boxes, scores), *_greedy("nms", *options))
 
 
@@ -239,21 +240,25 @@ def _detections(
     )
 
 
-def _images_of_images(info: Any, in_dims: Any, boxes: Any, scores: Any, *options: Any) -> Any:
-    """A batch of batches is one batch."""
-    batch = info.batch_size
-    both = [
-        x.expand(batch, *x.shape) if dim is None else x.movedim(dim, 0)
-        for x, dim in zip((boxes, scores), in_dims, strict=False)
-    ]
-    result = _multiclass_nms(*(x.flatten(0, 1) for x in both), *options)
-    return tuple(x.unflatten(0, (batch, -1)) for x in result), (0,) * len(result)
+def _images_of_images(op: Any) -> Any:
+    """vmap: a batch of batches is one batch."""
+
+    def rule(info: Any, in_dims: Any, boxes: Any, scores: Any, *options: Any) -> Any:
+        batch = info.batch_size
+        both = [
+            x.expand(batch, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip((boxes, scores), in_dims, strict=False)
+        ]
+        result = op(*(x.flatten(0, 1) for x in both), *options)
+        return tuple(x.unflatten(0, (batch, x.shape[0] // batch)) for x in result), (0,) * len(result)
+
+    return rule
 
 
 _multiclass_nms = define(
     "multiclass_nms(Tensor boxes, Tensor scores, float iou_threshold, float score_threshold, int max_output,"
     " int? max_per_class, str metric, str? backend) -> (Tensor, Tensor, Tensor, Tensor)",
-    nms.multiclass_nms,
+    suppression.multiclass_nms,
     _detections,
     vmap=_images_of_images,
 )
@@ -268,7 +273,7 @@ def multiclass_nms(
     max_per_class: Any,
     metric: Any,
     backend: Any,
-) -> nms.Detections:
+) -> suppression.Detections:
     op = "multiclass_nms"
     result = _multiclass_nms(
         *_nms_arrays(op, x, scores),
@@ -279,7 +284,7 @@ def multiclass_nms(
         _check.choice(op, "metric", metric, boxes.METRICS),
         backend_name(op, backend),
     )
-    return nms.Detections(*result)
+    return suppression.Detections(*result)
 
 
 # fusion

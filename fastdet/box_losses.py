@@ -60,7 +60,7 @@ def giou_loss(
     Source: Rezatofighi et al., "Generalized Intersection over Union", 2019; torchvision.ops.generalized_box_iou_loss.
     """
     if (ops := registered(boxes1, boxes2)) is not None:
-        return ops.giou_loss(boxes1, boxes2, reduction, eps)
+        return ops.giou_loss(boxes1, boxes2, reduction, eps, backend)
     return _box_loss("giou_loss", "giou", boxes1, boxes2, reduction, eps, False, backend)
 
 
@@ -94,7 +94,7 @@ def diou_loss(
     Source: Zheng et al., "Distance-IoU Loss", 2019; torchvision.ops.distance_box_iou_loss.
     """
     if (ops := registered(boxes1, boxes2)) is not None:
-        return ops.diou_loss(boxes1, boxes2, reduction, eps)
+        return ops.diou_loss(boxes1, boxes2, reduction, eps, backend)
     return _box_loss("diou_loss", "diou", boxes1, boxes2, reduction, eps, False, backend)
 
 
@@ -116,7 +116,7 @@ def ciou_loss(
     Source: Zheng et al., "Distance-IoU Loss", 2019; torchvision.ops.complete_box_iou_loss.
     """
     if (ops := registered(boxes1, boxes2)) is not None:
-        return ops.ciou_loss(boxes1, boxes2, reduction, eps)
+        return ops.ciou_loss(boxes1, boxes2, reduction, eps, backend)
     return _box_loss("ciou_loss", "ciou", boxes1, boxes2, reduction, eps, False, backend)
 
 

@@ -247,7 +247,9 @@ def batched_soft_nms(
     The order of selection is the global one: at each step the best re-scored box of all groups.
     """
     if (ops := registered(boxes, scores, idxs, grad=False)) is not None:
-        return ops.batched_soft_nms(boxes, scores, idxs, method, iou_threshold, sigma, min_score, max_output, offset, backend)
+        return ops.batched_soft_nms(
+            boxes, scores, idxs, method, iou_threshold, sigma, min_score, max_output, offset, backend
+        )
     return _soft_nms(
         "batched_soft_nms", boxes, scores, idxs, method, iou_threshold, sigma, min_score, max_output, offset, backend
     )
@@ -425,7 +427,9 @@ def multiclass_nms(
     ValueError  shape, range, NaN
     """
     if (ops := registered(boxes, scores, grad=False)) is not None:
-        return ops.multiclass_nms(boxes, scores, iou_threshold, score_threshold, max_output, max_per_class, metric, backend)
+        return ops.multiclass_nms(
+            boxes, scores, iou_threshold, score_threshold, max_output, max_per_class, metric, backend
+        )
     op = "multiclass_nms"
     b, s = to_numpy(op, "boxes", boxes), to_numpy(op, "scores", scores)
     if b.ndim != 3 or b.shape[2] != 4:
