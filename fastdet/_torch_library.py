@@ -213,8 +213,8 @@ def limit(op: str, name: str, x: Any) -> Any:
     return None if x is None else count(op, name, x)
 
 
-def backend_name(op: str, x: Any) -> str | None:
-    return None if x is None else _check.choice(op, "backend", x, NAMES)
+def backend_name(op: str, x: Any) -> Any:
+    return x if x is None or isinstance(x, str) else _check.choice(op, "backend", x, NAMES)
 
 
 def into(op: str, out: Any, result: Any) -> Any:
