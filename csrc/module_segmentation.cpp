@@ -4,7 +4,101 @@
 #include "confusion.h"
 
 namespace fastdet {
+namespace {
 
-void bind_segmentation(py::module_& m) { (void)m; }
+using Matrix = py::array_t<int64_t>;
+
+// Zeros of numpy's own making: a large matrix costs only what is written, one too large a MemoryError with its size.
+Matrix zeros(int64_t side) {
+    return py::module_::import("numpy").attr("zeros")(py::make_tuple(side, side), "int64").cast<Matrix>();
+}
+
+// Labels of `classes` classes; an ignored label that the map's dtype cannot hold is none.
+LabelMap map_of(const py::array& x, int64_t classes, const py::object& ignore) {
+    const char kind = x.dtype().kind();
+    const int bytes = int(x.itemsize());
+    if (!is_plain(x) || (kind != 'i' && kind != 'u') || bytes > 8) throw py::type_error("fastdet._cpp: unfit labels");
+    const int bits = bytes * 8 - (kind == 'i');
+    const uint64_t highest = bits == 64 ? ~uint64_t(0) : (uint64_t(1) << bits) - 1;
+    LabelMap map{x.data(), bytes, uint64_t(classes - 1) < highest ? uint64_t(classes - 1) : highest, 0, 0};
+    if (ignore.is_none()) return map;
+    const py::int_ value(ignore), zero(0);
+    const bool negative = value < zero;
+    const uint64_t as_stored = negative ? uint64_t(value.cast<int64_t>()) : value.cast<uint64_t>();
+    if (negative ? kind == 'u' || int64_t(as_stored) < -int64_t(highest) - 1 : as_stored > highest) return map;
+    map.ignore = bytes == 8 ? as_stored : as_stored & ((uint64_t(1) << bytes * 8) - 1);
+    map.void_code = uint16_t(classes);
+    return map;
+}
+
+int64_t checked(int64_t classes) {
+    if (classes < 1 || classes > 65535) throw py::value_error("fastdet._cpp: unfit number of classes");
+    return classes;
+}
+
+py::object count(const py::array& target, const py::array& prediction, int64_t num_classes, const py::object& ignore) {
+    const int64_t classes = checked(num_classes), side = classes + !ignore.is_none(), n = target.size();
+    if (prediction.size() != n) throw py::value_error("fastdet._cpp: unfit prediction");
+    const LabelMap truth = map_of(target, classes, ignore), predicted = map_of(prediction, classes, ignore);
+    Matrix out = zeros(side);
+    int64_t* to = out.mutable_data();
+    int64_t bad;
+    {
+        py::gil_scoped_release release;
+        bad = confusion_matrix(truth, predicted, n, side, to);
+    }
+    if (bad >= 0) return py::int_(bad);
+    return std::move(out);
+}
+
+py::object count_logits(const py::array& target, const py::array& logits, const py::object& ignore, bool channels_last,
+                        bool align_corners) {
+    if (target.ndim() != 3 || logits.ndim() != 4 || !is_plain(logits) || target.shape(0) != logits.shape(0))
+        throw py::value_error("fastdet._cpp: unfit target or logits");
+    const int rows = channels_last ? 1 : 2;
+    const int64_t classes = checked(logits.shape(channels_last ? 3 : 1)), side = classes + !ignore.is_none();
+    if (!target.size() != !logits.size()) throw py::value_error("fastdet._cpp: unfit sizes");
+    const LabelMap truth = map_of(target, classes, ignore);
+    Matrix out = zeros(side);
+    int64_t* to = out.mutable_data();
+    int64_t bad;
+    const auto run = [&](auto s) {
+        using S = decltype(s);
+        const Scores<S> scores{static_cast<const S*>(logits.data()),
+                               channels_last,
+                               classes,
+                               logits.shape(rows),
+                               logits.shape(rows + 1),
+                               target.shape(1),
+                               target.shape(2),
+                               align_corners,
+                               nullptr,
+                               0};
+        const int64_t images = target.shape(0);
+        py::gil_scoped_release release;
+        bad = confusion_matrix_from_logits(truth, scores, images, side, to);
+    };
+    const int number = logits.dtype().num();
+    if (number == py::detail::npy_api::NPY_FLOAT_) {
+        run(float());
+    } else if (number == py::detail::npy_api::NPY_DOUBLE_) {
+        run(double());
+    } else if (number == 23) {  // NPY_HALF
+        run(Half());
+    } else if (number == py::detail::npy_api::NPY_VOID_ && logits.itemsize() == 2) {
+        run(BFloat16());
+    } else {
+        throw py::type_error("fastdet._cpp: unfit logits");
+    }
+    if (bad >= 0) return py::int_(bad);
+    return std::move(out);
+}
+
+}  // namespace
+
+void bind_segmentation(py::module_& m) {
+    m.def("confusion_matrix", count);
+    m.def("confusion_matrix_from_logits", count_logits);
+}
 
 }  // namespace fastdet

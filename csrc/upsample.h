@@ -1,13 +1,40 @@
-// Bilinear resampling.
+// Bilinear resampling, forward and its transpose.
 #pragma once
 
 #include <cstdint>
 
 namespace fastdet {
 
-// The loops, compiled once per instruction set; see kernels.h.
-struct UpsampleKernels {
-    int none;
+enum class Pixel : int { f32 = 0, f64 = 1, f16 = 2, bf16 = 3, u8 = 4 };  // how values are stored
+
+// Both memory orders are one to the loops: `planes` images of rows of pixels of `channels` neighbouring values. NCHW
+// has N * C planes of 1 channel, channels last N planes of C.
+struct UpsampleJob {
+    const void* from;  // forward: (planes, in_h, in_w, channels); backward: (planes, out_h, out_w, channels)
+    void* to;          // the other
+    int64_t planes, channels;
+    int64_t in_h, in_w, out_h, out_w;  // of the forward direction
+    bool align_corners;
+    double factor_y, factor_x;  // <= 0: steps from the sizes
+    bool stream;                // past the caches: the output does not pass through them
+    // The work is cut into tiles of neighbouring columns, planes, and bands of neighbouring rows of the result; all
+    // columns of a tile share tables, which are made when a thread comes to it. Unit (tile * planes + plane) * bands +
+    // band.
+    int64_t tile, tiles;  // columns (pixels) of the result in a tile
+    int64_t rows, bands;  // rows of the result in a band
 };
+
+// The loops, compiled once per instruction set; see kernels.h. By Pixel; backward has no u8.
+struct UpsampleKernels {
+    // Units [first, last), in scratch memory of that many bytes, 64-byte aligned.
+    void (*forward[5])(const UpsampleJob&, int64_t first, int64_t last, void* scratch);
+    int64_t (*forward_scratch[5])(const UpsampleJob&);
+    void (*backward[4])(const UpsampleJob&, int64_t first, int64_t last, void* scratch);
+    int64_t (*backward_scratch[4])(const UpsampleJob&);
+};
+
+// upsample_call.cpp. The job without its cuts and `stream`. Throws std::bad_alloc.
+void upsample_forward(UpsampleJob job, Pixel pixel);
+void upsample_backward(UpsampleJob job, Pixel pixel);
 
 }  // namespace fastdet

@@ -25,6 +25,7 @@ COMPUTE: dict[str, np.dtype[Any]] = {
 }
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 MAX_COUNT = 2**30  # boxes of one call: positions are 32-bit inside the kernels
+MOST_CLASSES = 65535  # of a confusion matrix: with void, a class is a 16-bit number inside the kernels
 FORMATS = ("xyxy", "xywh", "cxcywh")
 
 
@@ -205,3 +206,160 @@ def non_negative(op: str, name: str, x: object) -> float:
     if value < 0:
         raise ValueError(f"{op}: {name} must be 0 or more, got {value}")
     return value
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """float32, ...; bfloat16 for `fastdet._half.BFLOAT16`."""
+    return dtype.names[0] if dtype.names else str(dtype)
+
+
+def image(op: str, name: str, x: Array, dtypes: Sequence[np.dtype[Any]], channels_last: bool, axes: str) -> Array:
+    """An image of 2 to 4 axes (3 or 4 if channels_last), native-endian, of one of ``dtypes``, H and W not 0."""
+    if not x.dtype.isnative:
+        x = x.astype(x.dtype.newbyteorder("="))
+    if x.dtype not in dtypes:
+        *others, last = map(dtype_name, dtypes)
+        raise TypeError(f"{op}: {name} must be {', '.join(others)} or {last}, got {dtype_name(x.dtype)}")
+    if not 2 + channels_last <= x.ndim <= 4 or 0 in (x.shape[-3:-1] if channels_last else x.shape[-2:]):
+        raise ValueError(f"{op}: {name} must have shape {axes} with H and W of 1 or more, got {x.shape}")
+    return x
+
+
+def pair_of_sizes(op: str, name: str, x: Any) -> tuple[int, int]:
+    """(H, W), each 1 or more, or one number for both."""
+    if type(x) is tuple and len(x) == 2 and type(x[0]) is int and type(x[1]) is int and 0 < min(x) and max(x) < 2**62:
+        return x
+    if (isinstance(x, Sequence) and not isinstance(x, str)) or (isinstance(x, np.ndarray) and x.ndim):
+        if len(x) != 2:
+            raise ValueError(f"{op}: {name} must be (height, width) or one integer, got {describe(x)}")
+        values = tuple(x)
+    else:
+        values = (x, x)
+    sizes = []
+    for value in values:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{op}: {name} must be integers, got {describe(x)}")
+        try:
+            sizes.append(operator.index(value))
+        except TypeError:
+            raise TypeError(f"{op}: {name} must be integers, got {describe(x)}") from None
+    if min(sizes) < 1:
+        raise ValueError(f"{op}: {name} must be 1 or more, got {describe(x)}")
+    if max(sizes) >= 2**62:
+        raise ValueError(f"{op}: {name} must be below 2^62, got {describe(x)}")
+    return sizes[0], sizes[1]
+
+
+def pair_of_factors(op: str, name: str, x: Any) -> tuple[float, float]:
+    """(vertical, horizontal) factors above 0, or one number for both."""
+    if (isinstance(x, Sequence) and not isinstance(x, str)) or (isinstance(x, np.ndarray) and x.ndim):
+        if len(x) != 2:
+            raise ValueError(f"{op}: {name} must be (vertical, horizontal) or one number, got {describe(x)}")
+        return positive(op, name, x[0]), positive(op, name, x[1])
+    value = positive(op, name, x)
+    return value, value
+
+
+def image_out(op: str, x: Array, like: Array, shape: tuple[int, ...], fits: bool, inputs: Sequence[Array]) -> None:
+    """A caller's buffer for an image: of that shape and ``like``'s dtype and memory order (``fits``), writable."""
+    if x.dtype != like.dtype:
+        raise TypeError(f"{op}: out must be {dtype_name(like.dtype)}, got {dtype_name(x.dtype)}")
+    if x.shape != shape:
+        raise ValueError(f"{op}: out must have shape {shape}, got {x.shape}")
+    if not (fits and x.flags.writeable and x.flags.aligned):
+        raise ValueError(f"{op}: out must be writable, aligned and contiguous in the memory order of the input")
+    if any(np.may_share_memory(x, other) for other in inputs):
+        raise ValueError(f"{op}: out must not share memory with an input")
+
+
+def empty(op: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """A fresh result; the error says how large it would be."""
+    size = math.prod(shape) * dtype.itemsize
+    if size >= 2**63:
+        raise ValueError(f"{op}: the result must be below 2^63 bytes, got shape {shape}, {size} bytes")
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError:
+        raise MemoryError(f"{op}: no memory for a result of {size} bytes, shape {shape}") from None
+
+
+def class_count(op: str, x: Any) -> int:
+    """num_classes: an integer in [1, 65535]."""
+    value = count(op, "num_classes", x)
+    if not 1 <= value <= MOST_CLASSES:
+        raise ValueError(f"{op}: num_classes must be in [1, {MOST_CLASSES}], got {x}")
+    return value
+
+
+def ignored(op: str, x: Any) -> int | None:
+    """ignore_index: None, or an integer that some label could be."""
+    if x is None:
+        return None
+    try:
+        if isinstance(x, bool):
+            raise TypeError
+        value = operator.index(x)
+    except TypeError:
+        raise TypeError(f"{op}: ignore_index must be an integer or None, got {describe(x)}") from None
+    if not -(2**63) <= value < 2**64:
+        raise ValueError(f"{op}: ignore_index must fit in int64 or uint64, got {value}")
+    return value
+
+
+def labels(op: str, name: str, x: Array) -> Array:
+    """Integers of any shape, C-contiguous and native-endian; booleans are 0 and 1."""
+    if x.dtype.kind == "b":
+        x = x.view(np.uint8)
+    elif x.dtype.kind not in "iu":
+        if x.size:  # an empty list has no integers to show
+            raise TypeError(f"{op}: {name} must be an integer array, got {x.dtype}")
+        x = x.astype(np.int64)
+    return np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
+
+
+def label_found(op: str, name: str, x: Array, flat: int, classes: int, ignore: int | None) -> NoReturn:
+    """Raise for the label at a flat index that is out of range."""
+    at: Any = tuple(int(i) for i in np.unravel_index(flat, x.shape))
+    value, at = int(x[at]), at[0] if len(at) == 1 else at
+    also = "" if ignore is None else f" or ignore_index {ignore}"
+    raise ValueError(f"{op}: {name} must hold classes in [0, {classes}){also}, got {value} at index {at}")
+
+
+def class_scores(op: str, name: str, x: Array) -> Array:
+    """(N, C, H, W) or (C, H, W) float16, bfloat16, float32 or float64 scores, native-endian, in any layout."""
+    if x.dtype.kind == "f" and x.dtype.char in "efd":
+        x = x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+    elif x.dtype.names != ("bfloat16",):  # _half.BFLOAT16
+        raise TypeError(f"{op}: {name} must be float16, bfloat16, float32 or float64, got {x.dtype}")
+    if x.ndim not in (3, 4):
+        raise ValueError(f"{op}: {name} must have shape (N, C, H, W) or (C, H, W), got {x.shape}")
+    if not 1 <= x.shape[-3] <= MOST_CLASSES:
+        raise ValueError(f"{op}: {name} must have 1 to {MOST_CLASSES} classes, got {x.shape[-3]} in shape {x.shape}")
+    return x
+
+
+def image_size(op: str, name: str, x: Any) -> tuple[int, int]:
+    """(height, width), integers of 0 or more."""
+    try:
+        height, width = x
+    except (TypeError, ValueError):
+        raise ValueError(f"{op}: {name} must be (height, width), got {describe(x)}") from None
+    return count(op, name, height), count(op, name, width)
+
+
+def counts(op: str, x: Array, num_classes: Any) -> tuple[Array, int]:
+    """A confusion matrix and its number of classes; see `fastdet.segmentation.pixel_accuracy`."""
+    if x.dtype.kind not in "iuf":
+        raise TypeError(f"{op}: matrix must hold numbers, got {x.dtype}")
+    if x.ndim != 2 or not x.size:
+        raise ValueError(f"{op}: matrix must have shape (R, K) of at least 1, got {x.shape}")
+    bad = ~(x >= 0)
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{op}: matrix must not be negative or NaN, got {x[at]} at index {at}")
+    if num_classes is None:
+        return x, min(x.shape)
+    classes = class_count(op, num_classes)
+    if classes > min(x.shape):
+        raise ValueError(f"{op}: num_classes must be at most {min(x.shape)} for a matrix {x.shape}, got {classes}")
+    return x, classes

@@ -26,3 +26,20 @@ def from_nchw(y: Array, channels_last: bool, ndim: int) -> Array:
     if channels_last:
         y = y.transpose(0, 3, 1, 2)
     return y[(0,) * (4 - ndim)]
+
+
+def to_nhwc(x: Array) -> tuple[Array, bool]:
+    """`to_nchw` for an ``x`` of shape HWC or NHWC: planes (False) only where its memory is that."""
+    x = x.reshape((1,) * (4 - x.ndim) + x.shape)
+    if not x.flags.c_contiguous:
+        planes = x.transpose(0, 3, 1, 2)
+        if planes.flags.c_contiguous and x.shape[3] > 1:
+            return (planes if planes.flags.aligned else planes.copy()), False
+    return np.require(x, None, ["C", "A"]), True
+
+
+def from_nhwc(y: Array, channels_last: bool, ndim: int) -> Array:
+    """A 4-d result of that layout as an (N, H, W, C)-shaped array of ``ndim`` axes."""
+    if not channels_last:
+        y = y.transpose(0, 2, 3, 1)
+    return y[(0,) * (4 - ndim)]

@@ -33,6 +33,7 @@ from fastdet._numba_nms import (
     row_overlap,
     typed,
 )
+from fastdet._numba_upsample import upsample_bilinear, upsample_bilinear_backward
 from fastdet.boxes import _angle
 from fastdet.boxes import rescale as rescale_of
 from fastdet.nms import INVERSE_FACTORIAL
@@ -48,6 +49,8 @@ __all__ = [
     "nms",
     "remove_small_boxes",
     "soft_nms",
+    "upsample_bilinear",
+    "upsample_bilinear_backward",
     "weighted_boxes_fusion",
 ]
 

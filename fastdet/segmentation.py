@@ -2,4 +2,320 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdet import _backends, _check
+from fastdet._arrays import like, registered, to_numpy
+from fastdet._check import Array
+from fastdet._half import widen
+from fastdet._layout import to_nchw
+from fastdet.upsample import taps
+
+__all__ = [
+    "class_accuracy",
+    "confusion_matrix",
+    "confusion_matrix_from_logits",
+    "dice",
+    "frequency_weighted_iou",
+    "iou",
+    "mean_class_accuracy",
+    "mean_dice",
+    "mean_iou",
+    "pixel_accuracy",
+]
+
+VOID = ("miss", "drop", "count")
+
+
+def confusion_matrix(
+    target: Any,
+    prediction: Any,
+    num_classes: int,
+    *,
+    ignore_index: int | None = None,
+    void: str = "miss",
+    backend: str | None = None,
+) -> Any:
+    """How often each class was predicted where each class is true.
+
+    Parameters
+    ----------
+    target : integers (or booleans) of any shape, the true class of each pixel
+    prediction : integers (or booleans) of the same shape; the dtypes may differ
+    num_classes : int in [1, 65535]
+    ignore_index : a label that marks void pixels, in target and in prediction; may be one of the classes, whose row
+        and column then stay 0. None: there are none
+    void : what becomes of void pixels. "miss": those of void truth are dropped, a prediction of void is a miss of
+        the true class. "drop": a pixel that is void in either is dropped. "count": void truth counts against the
+        predicted class as well
+
+    Returns
+    -------
+    matrix : int64, rows are the truth, columns the prediction; its sum is the number of counted pixels. (C, C);
+        with ignore_index (C, C + 1) for "miss", whose last column counts predictions of void, (C, C) for "drop",
+        (C + 1, C + 1) for "count", whose last row and column are void
+
+    Raises
+    ------
+    TypeError    dtype, device
+    ValueError   shapes that differ, num_classes, an unknown void; a label that is neither a class nor ignore_index,
+        with the place of the first: in target if there is one there, else in prediction
+    MemoryError  a matrix that does not fit
+
+    Notes
+    -----
+    Exact, and equal on every backend and for any number of threads.
+    """
+    op = "confusion_matrix"
+    if (ops := registered(target, prediction)) is not None:
+        return ops.confusion_matrix(target, prediction, num_classes, ignore_index, void)
+    classes = _check.class_count(op, num_classes)
+    ignore = _check.ignored(op, ignore_index)
+    _check.choice(op, "void", void, VOID)
+    truth = _check.labels(op, "target", to_numpy(op, "target", target))
+    predicted = _check.labels(op, "prediction", to_numpy(op, "prediction", prediction))
+    if truth.shape != predicted.shape:
+        raise ValueError(f"{op}: prediction must have target's shape {truth.shape}, got {predicted.shape}")
+    found = _backends.choose(op, backend, confusion_matrix_reference)(truth, predicted, classes, ignore)
+    if isinstance(found, int):
+        name, map_ = ("prediction", predicted) if found & 1 else ("target", truth)
+        _check.label_found(op, name, map_, found >> 1, classes, ignore)
+    return like(target)(_without(found, classes, void))
+
+
+def _without(matrix: Array, classes: int, void: str) -> Array:
+    """The rows and columns of all labels, void last, that `void` leaves."""
+    if void == "count" or len(matrix) == classes:
+        return matrix
+    return matrix[:classes] if void == "miss" else np.ascontiguousarray(matrix[:classes, :classes])
+
+
+def codes(labels: Array, classes: int, ignore: int | None) -> tuple[Array, int]:
+    """The labels as int64 with ``classes`` for void, and the flat index of the first that is out of range, or -1."""
+    flat = labels.ravel()
+    void = np.zeros(flat.shape, np.bool_)
+    if ignore is not None and np.iinfo(flat.dtype).min <= ignore <= np.iinfo(flat.dtype).max:
+        void = flat == flat.dtype.type(ignore)
+    bad = ~void & ((flat < 0) | (flat > min(classes - 1, np.iinfo(flat.dtype).max)))
+    if bad.any():
+        return flat, int(np.argmax(bad))
+    return np.where(void, classes, flat.astype(np.int64)), -1
+
+
+def confusion_matrix_reference(
+    target: Array, prediction: Array, num_classes: int, ignore_index: int | None
+) -> Array | int:
+    """All labels, void last. A label that is out of range: twice its flat index, plus 1 in prediction."""
+    truth, bad = codes(target, num_classes, ignore_index)
+    if bad >= 0:
+        return 2 * bad
+    predicted, bad = codes(prediction, num_classes, ignore_index)
+    if bad >= 0:
+        return 2 * bad + 1
+    side = num_classes + (ignore_index is not None)
+    matrix = np.zeros((side, side), np.int64)
+    pairs, count = np.unique(truth * side + predicted, return_counts=True)
+    matrix.flat[pairs] = count
+    return matrix
+
+
+def confusion_matrix_from_logits(
+    target: Any,
+    logits: Any,
+    *,
+    ignore_index: int | None = None,
+    void: str = "miss",
+    size: tuple[int, int] | None = None,
+    align_corners: bool = False,
+    backend: str | None = None,
+) -> Any:
+    """The confusion matrix of the classes with the highest scores, without the map of them.
+
+    Parameters
+    ----------
+    target : (N, H, W) or (H, W) integers, the true class of each pixel
+    logits : (N, C, h, w) or (C, h, w) float16, bfloat16, float32 or float64, the score of each class; torch's
+        channels_last memory is read as it is. The lower one of equal scores wins
+    ignore_index, void : as in `confusion_matrix`; C is the number of classes
+    size : None where h, w are H, W; else (H, W), to which the scores are resampled bilinearly before they are
+        compared, with `fastdet.upsample.upsample_bilinear`'s numbers (halves: in float32, not rounded back)
+    align_corners : as in `fastdet.upsample.upsample_bilinear`
+    backend : as in every function
+
+    Returns
+    -------
+    matrix : int64, as `confusion_matrix` gives it
+
+    Raises
+    ------
+    TypeError    dtype, device
+    ValueError   shapes that do not fit, an unknown void; a label of target that is out of range; a score that is
+        NaN or, where scores are resampled, infinite. With the place of the first
+
+    Notes
+    -----
+    Equal to resampling, argmax and `confusion_matrix` in a row, on every backend. A band of predictions is all that
+    is held: scores at full resolution never exist. Tensors that require grad are taken: counts have no gradient.
+    """
+    op = "confusion_matrix_from_logits"
+    if (ops := registered(target, logits)) is not None:
+        return ops.confusion_matrix_from_logits(target, logits, ignore_index, void, size, align_corners)
+    ignore = _check.ignored(op, ignore_index)
+    _check.choice(op, "void", void, VOID)
+    truth = _check.labels(op, "target", to_numpy(op, "target", target))
+    scores = _check.class_scores(op, "logits", to_numpy(op, "logits", logits, half=True))
+    if truth.ndim != scores.ndim - 1 or (truth.ndim == 3 and len(truth) != len(scores)):
+        want = "(H, W)" if scores.ndim == 3 else f"({len(scores)}, H, W)"
+        raise ValueError(f"{op}: target must have shape {want} for logits {scores.shape}, got {truth.shape}")
+    classes, height, width = scores.shape[-3:]
+    if size is None:
+        if truth.shape[-2:] != (height, width):
+            raise ValueError(f"{op}: target must have the logits' {(height, width)} pixels, got {truth.shape[-2:]}")
+    elif _check.image_size(op, "size", size) != truth.shape[-2:]:
+        raise ValueError(f"{op}: size must be the target's {truth.shape[-2:]}, got {tuple(size)}")
+    elif truth.size and not scores.size:
+        raise ValueError(f"{op}: logits must have at least 1 pixel to be resampled, got {scores.shape}")
+    image, channels_last = to_nchw(scores if truth.size else scores[..., :0])
+    maps = truth.reshape((-1, *truth.shape[-2:])) if truth.size else np.zeros((len(image), *image.shape[2:]), np.int64)
+    function = _backends.choose(op, backend, confusion_matrix_from_logits_reference)
+    found = function(maps, image, ignore, channels_last, bool(align_corners))
+    if isinstance(found, int):
+        if not found & 1:
+            _check.label_found(op, "target", truth, found >> 1, classes, ignore)
+        index = tuple(int(i) for i in np.unravel_index(found >> 1, scores.shape))
+        value = widen(scores[index])
+        if np.isnan(value):
+            _check.nan_error(op, "logits", index)
+        raise ValueError(f"{op}: logits must be finite to be resampled, got {value} at index {index}")
+    return like(target)(_without(found, classes, void))
+
+
+def confusion_matrix_from_logits_reference(
+    target: Array, logits: Array, ignore_index: int | None, channels_last: bool, align_corners: bool
+) -> Array | int:
+    """(N, H, W) and (N, C, h, w) or (N, h, w, C). A score that does not fit: twice its flat index in the former, + 1."""
+    scores = widen(logits.transpose(0, 3, 1, 2) if channels_last else logits)
+    classes, plain = scores.shape[1], scores.shape[2:] == target.shape[1:]
+    _, bad = codes(target, classes, ignore_index)
+    if bad >= 0:
+        return 2 * bad
+    unfit = np.isnan(scores) if plain else ~np.isfinite(scores)
+    if unfit.any():
+        return 2 * int(np.argmax(unfit)) + 1
+    prediction = np.zeros(target.shape, np.int64)
+    if target.size:
+        ways = [
+            taps(n, out, align_corners, 0.0, scores.dtype)
+            for n, out in zip(scores.shape[2:], target.shape[1:], strict=True)
+        ]
+        for image, best_class in zip(scores, prediction, strict=True):
+            best = image[0] if plain else _resampled(image[0], *ways)
+            for c in range(1, classes):
+                score = image[c] if plain else _resampled(image[c], *ways)
+                better = ~(best >= score)
+                best = np.where(better, score, best)
+                best_class[better] = c
+    return confusion_matrix_reference(target, prediction, classes, ignore_index)
+
+
+def _resampled(plane: Array, rows: tuple[Array, ...], columns: tuple[Array, ...]) -> Array:
+    i0, i1, w0, w1 = columns
+    with np.errstate(all="ignore"):
+        wide = w0 * plane[:, i0] + w1 * plane[:, i1]
+        i0, i1, w0, w1 = rows
+        return w0[:, None] * wide[i0] + w1[:, None] * wide[i1]
+
+
+def pixel_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:
+    """The share of the pixels of true classes that are predicted right; NaN where there is none.
+
+    Parameters
+    ----------
+    matrix : (R, K) counts, rows are the truth; `confusion_matrix` says which `void` gives which shape
+    num_classes : how many of its first rows and columns are classes; None: min(R, K), right for "miss" and "drop".
+        Further columns are predictions of no class, misses of the row's class; further rows are pixels of no class,
+        which count against the column's class; where they cross nothing counts. For "count" give C
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Raises
+    ------
+    TypeError   dtype
+    ValueError  shape, num_classes, negative counts or NaN
+    """
+    right, true, _ = _sums("pixel_accuracy", matrix, num_classes)
+    return float(_ratio(right.sum(), true.sum()))
+
+
+def class_accuracy(matrix: Any, *, num_classes: int | None = None) -> NDArray[np.float64]:
+    """The share of each class's true pixels that are predicted right (recall): (C,), NaN for a class without any.
+
+    Parameters and errors as in `pixel_accuracy`.
+    """
+    right, true, _ = _sums("class_accuracy", matrix, num_classes)
+    return _ratio(right, true)
+
+
+def iou(matrix: Any, *, num_classes: int | None = None) -> NDArray[np.float64]:
+    """Intersection over union of each class (Jaccard index): (C,), NaN for a class that is neither true nor predicted.
+
+    Parameters and errors as in `pixel_accuracy`.
+    """
+    right, true, predicted = _sums("iou", matrix, num_classes)
+    return _ratio(right, true + predicted - right)
+
+
+def dice(matrix: Any, *, num_classes: int | None = None) -> NDArray[np.float64]:
+    """Dice coefficient (F1) of each class: (C,), NaN for a class that is neither true nor predicted.
+
+    Parameters and errors as in `pixel_accuracy`.
+    """
+    right, true, predicted = _sums("dice", matrix, num_classes)
+    return _ratio(2 * right, true + predicted)
+
+
+def mean_class_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:
+    """The mean of `class_accuracy` over the classes that have one; NaN where none has."""
+    return _mean(class_accuracy(matrix, num_classes=num_classes))
+
+
+def mean_iou(matrix: Any, *, num_classes: int | None = None) -> float:
+    """The mean of `iou` over the classes that have one; NaN where none has."""
+    return _mean(iou(matrix, num_classes=num_classes))
+
+
+def mean_dice(matrix: Any, *, num_classes: int | None = None) -> float:
+    """The mean of `dice` over the classes that have one; NaN where none has."""
+    return _mean(dice(matrix, num_classes=num_classes))
+
+
+def frequency_weighted_iou(matrix: Any, *, num_classes: int | None = None) -> float:
+    """The mean of `iou` weighted by each class's share of the true pixels; NaN where there is none.
+
+    Parameters and errors as in `pixel_accuracy`.
+    """
+    right, true, predicted = _sums("frequency_weighted_iou", matrix, num_classes)
+    present = true > 0
+    each = _ratio(right, true + predicted - right)[present]
+    return float(_ratio((true[present] * each).sum(), true.sum()))
+
+
+def _sums(op: str, matrix: Any, num_classes: int | None) -> tuple[Array, Array, Array]:
+    """Of each class: pixels predicted right, true pixels, and pixels predicted as it."""
+    counts, classes = _check.counts(op, to_numpy(op, "matrix", matrix), num_classes)
+    return np.diagonal(counts)[:classes], counts[:classes].sum(axis=1), counts[:, :classes].sum(axis=0)
+
+
+def _ratio(part: Any, whole: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.true_divide(part, whole)
+
+
+def _mean(each: NDArray[np.float64]) -> float:
+    some = each[~np.isnan(each)]
+    return float(some.mean()) if some.size else float("nan")
