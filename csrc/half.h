@@ -33,6 +33,7 @@ FASTDET_HD float bits_float(uint32_t u) {
 
 FASTDET_HD float widen(float x) { return x; }
 FASTDET_HD double widen(double x) { return x; }
+FASTDET_HD float widen(uint8_t x) { return float(x); }
 FASTDET_HD float widen(BFloat16 x) { return bits_float(uint32_t(x.bits) << 16); }
 FASTDET_HD float widen(Half x) {
     const uint32_t sign = uint32_t(x.bits & 0x8000) << 16, rest = x.bits & 0x7fff;
@@ -44,20 +45,27 @@ FASTDET_HD float widen(Half x) {
     return bits_float(sign | float_bits(scaled));
 }
 
+// A specialization has the linkage of its template and may not repeat it.
+#if defined(__CUDACC__)
+#define FASTDET_HD_CASE FASTDET_HD
+#else
+#define FASTDET_HD_CASE inline
+#endif
+
 template <class S>
 FASTDET_HD S narrow(float x);
 template <>
-FASTDET_HD float narrow<float>(float x) {
+FASTDET_HD_CASE float narrow<float>(float x) {
     return x;
 }
 template <>
-FASTDET_HD BFloat16 narrow<BFloat16>(float x) {
+FASTDET_HD_CASE BFloat16 narrow<BFloat16>(float x) {
     const uint32_t u = float_bits(x);
     if ((u & 0x7fffffff) > 0x7f800000) return {uint16_t(u >> 16 | 0x40)};
     return {uint16_t((u + 0x7fff + (u >> 16 & 1)) >> 16)};
 }
 template <>
-FASTDET_HD Half narrow<Half>(float x) {
+FASTDET_HD_CASE Half narrow<Half>(float x) {
     const uint32_t u = float_bits(x), sign = u >> 16 & 0x8000, rest = u & 0x7fffffff;
     if (rest > 0x7f800000) return {uint16_t(sign | 0x7e00 | (rest >> 13 & 0x3ff))};
     if (rest >= 0x477ff000) return {uint16_t(sign | 0x7c00)};  // 65520 and more
@@ -70,7 +78,13 @@ FASTDET_HD Half narrow<Half>(float x) {
 #if defined(FASTDET_ISA)
 namespace FASTDET_ISA {
 
-// n values widened, or narrowed, at once.
+// n values widened, or narrowed, at once. uint8: to the nearest, halves up; within [0, 255].
+static inline void widen_row(const uint8_t* from, int64_t n, float* to) {
+    for (int64_t i = 0; i < n; ++i) to[i] = widen(from[i]);
+}
+static inline void narrow_row(const float* from, int64_t n, uint8_t* to) {
+    for (int64_t i = 0; i < n; ++i) to[i] = uint8_t(int32_t(from[i] + 0.5f));
+}
 static inline void widen_row(const BFloat16* from, int64_t n, float* to) {
     for (int64_t i = 0; i < n; ++i) to[i] = widen(from[i]);
 }

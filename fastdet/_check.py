@@ -205,3 +205,10 @@ def non_negative(op: str, name: str, x: object) -> float:
     if value < 0:
         raise ValueError(f"{op}: {name} must be 0 or more, got {value}")
     return value
+
+
+def logits(op: str, name: str, x: Array) -> Array:
+    """A float array of any shape, C-contiguous and native-endian; bfloat16 as `_half.BFLOAT16`."""
+    if x.dtype.char not in "efd" and x.dtype.names != ("bfloat16",):
+        raise TypeError(f"{op}: {name} must be float16, bfloat16, float32 or float64, got {x.dtype}")
+    return np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
