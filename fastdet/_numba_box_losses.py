@@ -25,8 +25,9 @@ def box_loss(
     series = np.array([*limits, *(ARCTAN_SINGLE if single else ARCTAN_P + ARCTAN_Q)], a.dtype)
     loss = np.empty(len(a), a.dtype)
     grad1, grad2 = np.empty((2, len(a) if grad else 0, 4), a.dtype)
-    constants = (typed(a.dtype, x) for x in (eps, alpha_eps, share(len(a), reduction), 4 / np.pi**2))
-    _losses(plain(a), plain(b), KINDS[kind], *constants, series, loss, grad1, grad2)
+    constants = [typed(a.dtype, x) for x in (eps, alpha_eps, share(len(a), reduction), 4 / np.pi**2)]
+    args: Any = plain(a), plain(b), KINDS[kind], *constants, series, loss, grad1, grad2
+    _losses(*args)
     reduced = reduce(loss, reduction)
     return (reduced, grad1, grad2) if grad else (reduced, None, None)
 
@@ -135,8 +136,9 @@ def sigmoid_focal_loss(
     loss = np.empty(x.size, x.dtype)
     slope = np.empty(x.size if grad else 0, x.dtype)
     weights = (alpha, 1 - alpha) if alpha >= 0 else (1.0, 1.0)
-    constants = (typed(x.dtype, value) for value in (*weights, gamma, share(x.size, reduction)))
-    _focal(x.reshape(-1), t.reshape(-1), *constants, loss, slope)
+    constants = [typed(x.dtype, value) for value in (*weights, gamma, share(x.size, reduction))]
+    args: Any = x.reshape(-1), t.reshape(-1), *constants, loss, slope
+    _focal(*args)
     kept = narrow(loss, inputs.dtype).reshape(x.shape) if reduction == "none" else mean_or_sum(loss, reduction)
     return kept, narrow(slope, inputs.dtype).reshape(x.shape) if grad else None
 

@@ -101,7 +101,7 @@ def _sigmoid_focal(
     if gamma > MOST_GAMMA:
         raise ValueError(f"{op}: gamma must be at most {MOST_GAMMA}, got {gamma}")
     reduction = _check.choice(op, "reduction", reduction, REDUCTIONS)
-    kernel = _backends.choose("sigmoid_focal_loss", backend, sigmoid_focal_loss_reference)
+    kernel: Any = _backends.choose("sigmoid_focal_loss", backend, sigmoid_focal_loss_reference)
     loss, slope = kernel(x, t, alpha, gamma, reduction, grad)
     if reduction != "none":  # float64 as yet
         loss = rounded(loss, x.dtype)
