@@ -21,6 +21,7 @@ LOOPS = [
     "csrc/losses.cpp",
     "csrc/nms.cpp",
     "csrc/pool.cpp",
+    "csrc/sigmoid_focal.cpp",
     "csrc/soft_nms.cpp",
     "csrc/table.cpp",
     "csrc/upsample.cpp",
@@ -43,6 +44,7 @@ REST = [
     "csrc/multiclass_nms.cpp",
     "csrc/nms_call.cpp",
     "csrc/pool_call.cpp",
+    "csrc/sigmoid_focal_call.cpp",
     "csrc/threads.cpp",
     "csrc/upsample_call.cpp",
 ]

@@ -11,10 +11,10 @@ namespace fastdet {
 enum class BoxLoss : int { giou = 0, diou = 1, ciou = 2 };
 
 // One arithmetic for float, double and the vectors of simd.h: what those name, for scalars.
-#define FASTDET_SCALAR(T)                                                                     \
-    FASTDET_HD T where_ge(T x, T y, T a, T b) { return x >= y ? a : b; }                      \
-    FASTDET_HD T where_positive(T test, T a, T b) { return test > 0 ? a : b; }                \
-    FASTDET_HD T min(T a, T b) { return a < b ? a : b; }                                      \
+#define FASTDET_SCALAR(T)                                                      \
+    FASTDET_HD T where_ge(T x, T y, T a, T b) { return x >= y ? a : b; }       \
+    FASTDET_HD T where_positive(T test, T a, T b) { return test > 0 ? a : b; } \
+    FASTDET_HD T min(T a, T b) { return a < b ? a : b; }                       \
     FASTDET_HD T max(T a, T b) { return a > b ? a : b; }
 namespace lanes {
 FASTDET_SCALAR(float)
@@ -52,7 +52,8 @@ FASTDET_HD V arctan(V x) {
     const V a = where_ge(x, zero, x, zero - x);
     const V t = where_ge(a, high, zero - one, where_ge(a, low, a - one, a)) /
                 where_ge(a, high, a, where_ge(a, low, a + one, one));
-    const V base = where_ge(a, high, all<V>(T(1.5707963267948966)), where_ge(a, low, all<V>(T(0.7853981633974483)), zero));
+    const V base =
+        where_ge(a, high, all<V>(T(1.5707963267948966)), where_ge(a, low, all<V>(T(0.7853981633974483)), zero));
     const V z = t * t;
     V y;
     if constexpr (kSingle) {
@@ -147,10 +148,10 @@ struct BoxLossJob {
     const Box<T>*a, *b;  // (n,)
     BoxLoss kind;
     T eps, alpha_eps;
-    T scale;                  // of the gradients
-    T* loss;                  // (n,); null where only the sum is wanted
-    double* sums;             // one per kSumBlock pairs; null where no sum is wanted
-    Box<T>*grad_a, *grad_b;   // (n,); null without gradients
+    T scale;                 // of the gradients
+    T* loss;                 // (n,); null where only the sum is wanted
+    double* sums;            // one per kSumBlock pairs; null where no sum is wanted
+    Box<T>*grad_a, *grad_b;  // (n,); null without gradients
 };
 
 // The loops, compiled once per instruction set; see kernels.h. `first` is a multiple of kSumBlock.

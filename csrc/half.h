@@ -33,6 +33,7 @@ FASTDET_HD float bits_float(uint32_t u) {
 
 FASTDET_HD float widen(float x) { return x; }
 FASTDET_HD double widen(double x) { return x; }
+FASTDET_HD float widen(uint8_t x) { return float(x); }
 FASTDET_HD float widen(BFloat16 x) { return bits_float(uint32_t(x.bits) << 16); }
 FASTDET_HD float widen(Half x) {
     const uint32_t sign = uint32_t(x.bits & 0x8000) << 16, rest = x.bits & 0x7fff;
@@ -68,7 +69,13 @@ FASTDET_HD S narrow(float x) {
 #if defined(FASTDET_ISA)
 namespace FASTDET_ISA {
 
-// n values widened, or narrowed, at once.
+// n values widened, or narrowed, at once. uint8: to the nearest, halves up; within [0, 255].
+static inline void widen_row(const uint8_t* from, int64_t n, float* to) {
+    for (int64_t i = 0; i < n; ++i) to[i] = widen(from[i]);
+}
+static inline void narrow_row(const float* from, int64_t n, uint8_t* to) {
+    for (int64_t i = 0; i < n; ++i) to[i] = uint8_t(int32_t(from[i] + 0.5f));
+}
 static inline void widen_row(const BFloat16* from, int64_t n, float* to) {
     for (int64_t i = 0; i < n; ++i) to[i] = widen(from[i]);
 }

@@ -12,6 +12,7 @@
 #include "confusion.h"
 #include "losses.h"
 #include "pool.h"
+#include "sigmoid_focal.h"
 #include "upsample.h"
 
 namespace fastdet {
@@ -168,6 +169,7 @@ struct KernelTable {
     const PoolKernels* pool;
     const LossKernels* losses;
     const BoxLossKernels* box_losses;
+    const SigmoidFocalKernels* sigmoid_focal;
 };
 
 template <class T>

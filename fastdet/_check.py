@@ -227,7 +227,7 @@ def image(op: str, name: str, x: Array, dtypes: Sequence[np.dtype[Any]], channel
 
 def pair_of_sizes(op: str, name: str, x: Any) -> tuple[int, int]:
     """(H, W), each 1 or more, or one number for both."""
-    if type(x) is tuple and len(x) == 2 and type(x[0]) is int and type(x[1]) is int and 0 < min(x) and max(x) < 2**62:
+    if type(x) is tuple and len(x) == 2 and type(x[0]) is int and type(x[1]) is int and min(x) > 0 and max(x) < 2**62:
         return x
     if (isinstance(x, Sequence) and not isinstance(x, str)) or (isinstance(x, np.ndarray) and x.ndim):
         if len(x) != 2:
@@ -374,7 +374,7 @@ def logits(op: str, x: Array) -> Array:
     return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
 
 
-def labels(op: str, x: Array, shape: tuple[int, ...]) -> Array:
+def class_labels(op: str, x: Array, shape: tuple[int, ...]) -> Array:
     """The class of each pixel: any integer type."""
     if x.dtype.kind not in "iu" and x.size:
         raise TypeError(f"{op}: target must be an integer array, got {x.dtype}")
@@ -414,10 +414,17 @@ def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) 
     return weights
 
 
-def label_found(op: str, target: Array, code: int, classes: int) -> NoReturn:
+def class_label_found(op: str, target: Array, code: int, classes: int) -> NoReturn:
     """Raise for a label that a backend answered with: its position in the flat target."""
     at = tuple(int(i) for i in np.unravel_index(code, target.shape))
     where = at[0] if len(at) == 1 else at
     raise ValueError(
         f"{op}: target must hold classes 0 to {classes - 1} or ignore_index, got {target[at]} at index {where}"
     )
+
+
+def floats(op: str, name: str, x: Array) -> Array:
+    """A float array of any shape, C-contiguous and native-endian; bfloat16 as `_half.BFLOAT16`."""
+    if x.dtype.char not in "efd" and x.dtype.names != ("bfloat16",):
+        raise TypeError(f"{op}: {name} must be float16, bfloat16, float32 or float64, got {x.dtype}")
+    return np.require(x, x.dtype.newbyteorder("="), ["C", "A"])

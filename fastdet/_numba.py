@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from fastdet._check import Array
-from fastdet._numba_box_losses import box_loss
+from fastdet._numba_box_losses import box_loss, sigmoid_focal_loss
 from fastdet._numba_fusion import merge_boxes, weighted_boxes_fusion
 from fastdet._numba_nms import (
     BLOCK,
@@ -48,6 +48,7 @@ __all__ = [
     "multiclass_nms",
     "nms",
     "remove_small_boxes",
+    "sigmoid_focal_loss",
     "soft_nms",
     "upsample_bilinear",
     "upsample_bilinear_backward",

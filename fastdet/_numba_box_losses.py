@@ -1,4 +1,4 @@
-"""Numba kernels of the losses of boxes; `_numba_nms` says what holds for all."""
+"""Numba kernels of the losses of boxes and of the sigmoid focal loss; `_numba_nms` says what holds for all."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from fastdet._check import Array
+from fastdet._half import narrow, widen
 from fastdet._numba_nms import jit, plain, typed
+from fastdet._numba_vmath import exp_or_zero, log_positive
 from fastdet.box_losses import ARCTAN_P, ARCTAN_Q, ARCTAN_SINGLE, MIDDLE, TAN_3PI_8, TAN_PI_8, reduce, share
+from fastdet.sigmoid_focal import mean_or_sum
 
 GIOU, DIOU, CIOU = range(3)
 KINDS = {"giou": GIOU, "diou": DIOU, "ciou": CIOU}
@@ -22,8 +25,9 @@ def box_loss(
     series = np.array([*limits, *(ARCTAN_SINGLE if single else ARCTAN_P + ARCTAN_Q)], a.dtype)
     loss = np.empty(len(a), a.dtype)
     grad1, grad2 = np.empty((2, len(a) if grad else 0, 4), a.dtype)
-    constants = (typed(a.dtype, x) for x in (eps, alpha_eps, share(len(a), reduction), 4 / np.pi**2))
-    _losses(plain(a), plain(b), KINDS[kind], *constants, series, loss, grad1, grad2)
+    constants = [typed(a.dtype, x) for x in (eps, alpha_eps, share(len(a), reduction), 4 / np.pi**2)]
+    args: Any = plain(a), plain(b), KINDS[kind], *constants, series, loss, grad1, grad2
+    _losses(*args)
     reduced = reduce(loss, reduction)
     return (reduced, grad1, grad2) if grad else (reduced, None, None)
 
@@ -123,3 +127,54 @@ def _losses(
         grad2[i, 1] = ((zero - dy) - (by_hb + _pick(by1, ay1, by_ih, by_ch, half))) * scale
         grad2[i, 2] = ((by_wb + _pick(ax2, bx2, by_iw, by_cw, half)) - dx) * scale
         grad2[i, 3] = ((by_hb + _pick(ay2, by2, by_ih, by_ch, half)) - dy) * scale
+
+
+def sigmoid_focal_loss(
+    inputs: Array, targets: Array, alpha: float, gamma: float, reduction: str, grad: bool
+) -> tuple[Array, Array | None]:
+    x, t = plain(widen(inputs)), plain(widen(targets))
+    loss = np.empty(x.size, x.dtype)
+    slope = np.empty(x.size if grad else 0, x.dtype)
+    weights = (alpha, 1 - alpha) if alpha >= 0 else (1.0, 1.0)
+    constants = [typed(x.dtype, value) for value in (*weights, gamma, share(x.size, reduction))]
+    args: Any = x.reshape(-1), t.reshape(-1), *constants, loss, slope
+    _focal(*args)
+    kept = narrow(loss, inputs.dtype).reshape(x.shape) if reduction == "none" else mean_or_sum(loss, reduction)
+    return kept, narrow(slope, inputs.dtype).reshape(x.shape) if grad else None
+
+
+@jit
+def _focal(
+    inputs: Array, targets: Array, alpha: Any, beta: Any, gamma: Any, scale: Any, loss: Array, grad: Array
+) -> None:
+    """`fastdet.sigmoid_focal.sigmoid_focal_loss_reference`, one value after the other."""
+    zero, one = inputs.dtype.type(0), inputs.dtype.type(1)
+    two = one + one
+    for i in range(len(inputs)):
+        x, t = inputs[i], targets[i]
+        right = x >= zero
+        size = x if right else zero - x
+        wrong = one - t if right else t
+        e = exp_or_zero(zero - size)
+        s = one + e
+        likely = one / s
+        unlikely = e * likely
+        log1p = log_positive(s) + (e - (s - one)) * likely
+        ce = log1p + (zero if wrong <= zero else wrong * size)
+        q = likely * wrong + unlikely * (one - wrong)
+        if gamma == zero:
+            power, by_q = one, zero
+        elif gamma == one:
+            power, by_q = q, one
+        elif gamma == two:
+            power, by_q = q * q, q + q
+        else:
+            power = exp_or_zero(gamma * log_positive(q))
+            by_q = gamma * (power / q)
+        weight = alpha * t + beta * (one - t)
+        loss[i] = weight * (ce * power)
+        if len(grad):
+            turn = ((wrong + wrong) - one) * (likely * unlikely)
+            slope = power * (wrong - unlikely) + (ce * by_q * turn if unlikely > zero else zero)
+            slope = (weight * slope) * scale
+            grad[i] = slope if right else zero - slope

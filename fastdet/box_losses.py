@@ -138,7 +138,7 @@ def _box_loss(
         raise ValueError(f"{op}: boxes2 must have shape {a.shape} as boxes1, got {b.shape}")
     reduction = _check.choice(op, "reduction", reduction, REDUCTIONS)
     eps = _check.non_negative(op, "eps", eps)
-    kernel = _backends.choose("box_loss", backend, box_loss_reference)
+    kernel: Any = _backends.choose("box_loss", backend, box_loss_reference)
     back = like(boxes1)
     loss, grad1, grad2 = kernel(a, b, kind, DIAGONAL_EPS if kind == "ciou" else eps, eps, reduction, grad)
     return (back(loss), (back(grad1), like(boxes2)(grad2))) if grad else back(loss)
@@ -283,7 +283,7 @@ def reduce(loss: Array, reduction: str) -> Array:
 
 def ordered_sum(x: Array) -> np.float64:
     """The sum in float64 in one fixed order: blocks of 1024, in each halves added to halves (csrc/block_sum.h)."""
-    sums = x.astype(np.float64).reshape(-1)
+    sums: Array = x.astype(np.float64).reshape(-1)
     with np.errstate(all="ignore"):
         while True:
             half = 1024

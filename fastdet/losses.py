@@ -252,7 +252,7 @@ class _Pixels:
         self.shape, self.dtype = x.shape, x.dtype
         self.classes = x.shape[x.ndim > 1]
         self.compute = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
-        self.target = _check.labels(op, labels, x.shape[2:] if x.ndim == 1 else x.shape[:1] + x.shape[2:])
+        self.target = _check.class_labels(op, labels, x.shape[2:] if x.ndim == 1 else x.shape[:1] + x.shape[2:])
         self.ignore = _check.ignored_label(op, ignore_index, self.target.dtype)
         x = x[None] if x.ndim == 1 else x
         count, rest = len(x), x.shape[2:]
@@ -277,7 +277,7 @@ class _Pixels:
     def results(self, answer: tuple[Any, Array | None, float] | int, zero: bool) -> tuple[Any, Any]:
         """What a backend answers, as the caller gets it; ``zero``: 0 counted pixels are worth a warning."""
         if isinstance(answer, int):
-            _check.label_found(self.op, self.target, answer, self.classes)
+            _check.class_label_found(self.op, self.target, answer, self.classes)
         loss, grad, divisor = answer
         if zero and not divisor > 0:
             text = f"{self.op}: no pixel counts, or the weights of those that do sum to 0: the loss is 0"

@@ -1,0 +1,137 @@
+// The sigmoid focal loss: the loops. Compiled once per instruction set.
+//
+// Everything is a function of |x| and of the target seen from the likelier side, so that one exponential, one logarithm
+// and one reciprocal serve both signs without cancellation. Floor: 16 bytes a value of float32 with its gradient.
+#include "sigmoid_focal.h"
+
+#include "block_sum.h"
+#include "half.h"
+#include "loops.h"
+#include "simd.h"
+#include "vmath.h"
+
+namespace fastdet {
+namespace FASTDET_ISA {
+namespace {
+
+enum class Power { zero, one, two, any };
+
+template <class V>
+struct Focal {
+    V alpha, beta, gamma, scale;
+};
+
+// sigmoid_focal.py's reference, line by line.
+template <Power P, bool Grad, class V>
+inline V focal(const Focal<V>& c, V x, V t, V* grad) {
+    const V zero = V::set(0), one = V::set(1);
+    const V size = where_ge(x, zero, x, zero - x);
+    const V wrong = where_ge(x, zero, one - t, t);  // the target of the unlikelier side
+    const V e = exp_or_zero(zero - size), s = one + e;
+    const V likely = one / s, unlikely = e * likely;
+    const V log1p = log_positive(s) + (e - (s - one)) * likely;
+    const V ce = log1p + where_ge(zero, wrong, zero, wrong * size);  // not 0 * inf
+    const V q = likely * wrong + unlikely * (one - wrong);           // 1 - p_t
+    V power = one, by_q;                                             // q^gamma and its derivative
+    if constexpr (P == Power::zero) {
+        by_q = zero;
+    } else if constexpr (P == Power::one) {
+        power = q, by_q = one;
+    } else if constexpr (P == Power::two) {
+        power = q * q, by_q = q + q;
+    } else {
+        power = exp_or_zero(c.gamma * log_positive(q)), by_q = c.gamma * (power / q);
+    }
+    const V weight = c.alpha * t + c.beta * (one - t);
+    if constexpr (Grad) {
+        const V turn = ((wrong + wrong) - one) * (likely * unlikely);
+        const V slope = power * (wrong - unlikely) + where_positive(unlikely, ce * by_q * turn, zero);
+        const V g = (weight * slope) * c.scale;
+        *grad = where_ge(x, zero, g, zero - g);
+    }
+    return weight * (ce * power);
+}
+
+// n <= kSumBlock values from `at` on, widened to `to`; a whole block that needs no widening is used where it lies.
+template <class T>
+inline const T* row(const void* from, FloatType type, int64_t at, int n, T* to) {
+    if constexpr (sizeof(T) == 4) {
+        if (type == FloatType::half) {
+            widen_row(static_cast<const Half*>(from) + at, n, to);
+            return to;
+        }
+        if (type == FloatType::bfloat16) {
+            widen_row(static_cast<const BFloat16*>(from) + at, n, to);
+            return to;
+        }
+    }
+    const T* values = static_cast<const T*>(from) + at;
+    if (n >= kSumBlock) return values;
+    std::memcpy(to, values, size_t(n) * sizeof(T));
+    return to;
+}
+
+template <class T>
+inline void put(const T* from, int n, void* to, FloatType type, int64_t at, bool stream) {
+    if constexpr (sizeof(T) == 4) {
+        if (type == FloatType::half) return narrow_row(from, n, static_cast<Half*>(to) + at);
+        if (type == FloatType::bfloat16) return narrow_row(from, n, static_cast<BFloat16*>(to) + at);
+    }
+    constexpr int L = Vec<T>::lanes;
+    T* values = static_cast<T*>(to) + at;
+    int i = 0;
+    if (stream) {
+        for (; i < n && reinterpret_cast<uintptr_t>(values + i) % (L * sizeof(T)); ++i) values[i] = from[i];
+        for (; i + L <= n; i += L) Vec<T>::load(from + i).stream(values + i);
+    }
+    std::memcpy(values + i, from + i, size_t(n - i) * sizeof(T));
+}
+
+template <class T, Power P, bool Grad>
+void run(const SigmoidFocalJob& job, int64_t first, int64_t last) {
+    using V = Vec<T>;
+    const Focal<V> c{V::set(T(job.alpha)), V::set(T(job.beta)), V::set(T(job.gamma)), V::set(T(job.scale))};
+    const FloatType target_type = job.wide_targets ? FloatType::single : job.type;
+    alignas(64) T x_row[kSumBlock] = {}, t_row[kSumBlock] = {}, loss[kSumBlock], grad[kSumBlock];
+    for (int64_t at = first; at < last; at += kSumBlock) {
+        const int n = int(last - at < kSumBlock ? last - at : kSumBlock);
+        const T* x = row(job.inputs, job.type, at, n, x_row);
+        const T* t = row(job.targets, target_type, at, n, t_row);
+        for (int i = 0; i < n; i += V::lanes) {  // beyond n: values that nobody reads
+            V g;
+            focal<P, Grad>(c, V::load(x + i), V::load(t + i), &g).store(loss + i);
+            if (Grad) g.store(grad + i);
+        }
+        if (Grad) put(grad, n, job.grad, job.type, at, job.stream);
+        if (job.loss) put(loss, n, job.loss, job.type, at, job.stream);
+        if (job.sums) {
+            for (int i = n; i < kSumBlock; ++i) loss[i] = 0;
+            job.sums[at / kSumBlock] = block_sum(loss);
+        }
+    }
+    if (job.stream) store_fence();
+}
+
+template <class T, Power P>
+void either(const SigmoidFocalJob& job, int64_t first, int64_t last) {
+    return job.grad ? run<T, P, true>(job, first, last) : run<T, P, false>(job, first, last);
+}
+
+template <class T>
+void powers(const SigmoidFocalJob& job, int64_t first, int64_t last) {
+    if (job.gamma == 2) return either<T, Power::two>(job, first, last);
+    if (job.gamma == 1) return either<T, Power::one>(job, first, last);
+    if (job.gamma == 0) return either<T, Power::zero>(job, first, last);
+    return either<T, Power::any>(job, first, last);
+}
+
+void types(const SigmoidFocalJob& job, int64_t first, int64_t last) {
+    return job.type == FloatType::twice ? powers<double>(job, first, last) : powers<float>(job, first, last);
+}
+
+}  // namespace
+
+const SigmoidFocalKernels sigmoid_focal_kernels = {types};
+
+}  // namespace FASTDET_ISA
+}  // namespace fastdet
