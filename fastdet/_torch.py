@@ -24,8 +24,26 @@ from fastdet._torch_boxes import (
 )
 from fastdet._torch_losses import (
     ciou_loss,
+    cross_entropy,
+    dice_loss,
     diou_loss,
+    focal_loss,
     giou_loss,
+    sigmoid_focal_loss,
+)
+from fastdet._torch_pool import (
+    max_pool2d,
+    max_pool2d_backward,
+    max_unpool2d,
+    max_unpool2d_backward,
+)
+from fastdet._torch_segmentation import (
+    confusion_matrix,
+    confusion_matrix_from_logits,
+)
+from fastdet._torch_upsample import (
+    upsample_bilinear,
+    upsample_bilinear_backward,
 )
 
 __all__ = [
@@ -37,14 +55,26 @@ __all__ = [
     "ciou_loss",
     "clip_boxes_to_image",
     "complete_box_iou",
+    "confusion_matrix",
+    "confusion_matrix_from_logits",
+    "cross_entropy",
+    "dice_loss",
     "diou_loss",
     "distance_box_iou",
+    "focal_loss",
     "generalized_box_iou",
     "giou_loss",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_unpool2d",
+    "max_unpool2d_backward",
     "merge_boxes",
     "multiclass_nms",
     "nms",
     "remove_small_boxes",
+    "sigmoid_focal_loss",
     "soft_nms",
+    "upsample_bilinear",
+    "upsample_bilinear_backward",
     "weighted_boxes_fusion",
 ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
-from fastdet import _check, box_losses
+from fastdet import _check, box_losses, losses, sigmoid_focal
 from fastdet._arrays import registered
 from fastdet._torch_library import (
     backend_name,
@@ -16,7 +17,10 @@ from fastdet._torch_library import (
     differentiable,
     gradient,
     number,
+    single,
+    tensor,
     wants_gradient,
+    without_graph,
 )
 
 
@@ -36,6 +40,7 @@ class Loss:
         *,
         inputs: int = 1,
         half: bool = True,
+        grad_like: Callable[[Any, Any], Any] = lambda x, loss: x.new_empty(x.shape, dtype=loss.dtype),
         rows: Callable[[Any, Any], Any] = lambda upstream, grad: upstream,
     ) -> None:
         self.name, self.inputs, self.rows = loss.__name__, inputs, rows
@@ -50,7 +55,7 @@ class Loss:
 
         def fake_both(*args: Any) -> Any:
             value = fake(*args)
-            return value, *(torch.empty_like(x, dtype=value.dtype) for x in args[:inputs])
+            return value, *(grad_like(x, value) for x in args[:inputs])
 
         both.__name__ = self.name
         results = ", ".join(["Tensor"] * (1 + inputs))
@@ -89,17 +94,154 @@ def _times(grad: Any, upstream: Any) -> Any:
     return grad * upstream
 
 
-def _first_axes(upstream: Any, grad: Any) -> Any:
-    """Of losses per row (or one for all): upstream gradients as they go with the gradients of rows."""
-    return upstream.reshape(upstream.shape + (1,) * (grad.ndim - upstream.ndim)) if upstream.ndim else upstream
+def _reduced(x: Any, shape: Any, reduction: str, dtype: Any = None) -> Any:
+    return x.new_empty(shape if reduction == "none" else (), dtype=dtype)
+
+
+# Classes of pixels
+
+
+def _without_classes(logits: Any) -> Any:
+    return () if logits.ndim == 1 else (logits.shape[0], *logits.shape[2:])
+
+
+def _classes_as_in(x: Any, loss: Any) -> Any:
+    """The gradient of logits: classes last in memory where theirs are."""
+    if x.ndim > 1 and not x.is_contiguous():
+        last = x.movedim(1, -1)
+        if last.is_contiguous():
+            return x.new_empty(last.shape).movedim(-1, 1)
+        if x.ndim == 2 and x.t().is_contiguous():
+            return x.new_empty(x.t().shape).t()
+    return x.new_empty(x.shape)
+
+
+def _per_row(upstream: Any, grad: Any) -> Any:
+    """Upstream gradients of a loss per pixel (or box), as they go with its gradients; or the one of them all."""
+    return upstream.unsqueeze(1) if upstream.ndim else upstream
+
+
+_cross_entropy = Loss(
+    "Tensor logits, Tensor target, Tensor? weight, int ignore_index, str reduction, float label_smoothing",
+    losses.cross_entropy,
+    losses.cross_entropy_with_grad,
+    lambda logits, target, weight, ignore_index, reduction, *rest: _reduced(
+        logits, _without_classes(logits), reduction
+    ),
+    grad_like=_classes_as_in,
+    rows=_per_row,
+)
+_focal_loss = Loss(
+    "Tensor logits, Tensor target, Tensor? alpha, float gamma, int ignore_index, str reduction",
+    losses.focal_loss,
+    losses.focal_loss_with_grad,
+    lambda logits, target, alpha, gamma, ignore_index, reduction, backend: _reduced(
+        logits, _without_classes(logits), reduction
+    ),
+    grad_like=_classes_as_in,
+    rows=_per_row,
+)
+_dice_loss = Loss(
+    "Tensor logits, Tensor target, int ignore_index, float eps",
+    losses.dice_loss,
+    losses.dice_loss_with_grad,
+    lambda logits, *rest: logits.new_empty(()),
+    grad_like=_classes_as_in,
+)
+
+
+def _logits(op: str, name: str, x: Any) -> Any:
+    return single(differentiable(op, name, x))
+
+
+def _ignored(op: str, x: Any) -> Any:
+    """A label that int64 cannot hold is no label of torch's, and ignores nothing."""
+    _check.ignored_label(op, x, np.dtype(np.int64))
+    return x if -(2**63) <= x < 2**63 else -(2**63)
+
+
+def cross_entropy(
+    logits: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: Any = -100,
+    reduction: Any = "mean",
+    label_smoothing: Any = 0.0,
+    backend: Any = None,
+) -> Any:
+    op = "cross_entropy"
+    return _cross_entropy(
+        _logits(op, "logits", logits),
+        tensor(op, "target", target),
+        None if weight is None else without_graph(op, "weight", weight),
+        _ignored(op, ignore_index),
+        _check.choice(op, "reduction", reduction, losses.REDUCTIONS),
+        number(op, "label_smoothing", label_smoothing),
+        backend_name(op, backend),
+    )
+
+
+def focal_loss(
+    logits: Any,
+    target: Any,
+    alpha: Any = None,
+    gamma: Any = 2.0,
+    ignore_index: Any = -100,
+    reduction: Any = "mean",
+    backend: Any = None,
+) -> Any:
+    op = "focal_loss"
+    if alpha is not None and not isinstance(alpha, (torch.Tensor, np.ndarray, list, tuple)):
+        alpha = torch.full((), number(op, "alpha", alpha), dtype=torch.float64)
+    return _focal_loss(
+        _logits(op, "logits", logits),
+        tensor(op, "target", target),
+        None if alpha is None else without_graph(op, "alpha", alpha),
+        number(op, "gamma", gamma),
+        _ignored(op, ignore_index),
+        _check.choice(op, "reduction", reduction, losses.REDUCTIONS),
+        backend_name(op, backend),
+    )
+
+
+def dice_loss(logits: Any, target: Any, ignore_index: Any = -100, eps: Any = 1.0, backend: Any = None) -> Any:
+    op = "dice_loss"
+    return _dice_loss(
+        _logits(op, "logits", logits),
+        tensor(op, "target", target),
+        _ignored(op, ignore_index),
+        number(op, "eps", eps),
+        backend_name(op, backend),
+    )
+
+
+_sigmoid_focal_loss = Loss(
+    "Tensor inputs, Tensor targets, float alpha, float gamma, str reduction",
+    sigmoid_focal.sigmoid_focal_loss,
+    sigmoid_focal.sigmoid_focal_loss_with_grad,
+    lambda inputs, targets, alpha, gamma, reduction, backend: _reduced(inputs, inputs.shape, reduction),
+)
+
+
+def sigmoid_focal_loss(
+    inputs: Any, targets: Any, alpha: Any = 0.25, gamma: Any = 2.0, reduction: Any = "none", backend: Any = None
+) -> Any:
+    op = "sigmoid_focal_loss"
+    return _sigmoid_focal_loss(
+        _logits(op, "inputs", inputs),
+        without_graph(op, "targets", targets),
+        number(op, "alpha", alpha),
+        number(op, "gamma", gamma),
+        _check.choice(op, "reduction", reduction, box_losses.REDUCTIONS),
+        backend_name(op, backend),
+    )
 
 
 # Boxes
 
 
 def _box_loss(boxes1: Any, boxes2: Any, reduction: str, eps: float, backend: Any) -> Any:
-    shape = boxes1.shape[:1] if reduction == "none" else ()
-    return boxes1.new_empty(shape, dtype=computed(boxes1, boxes2))
+    return _reduced(boxes1, boxes1.shape[:1], reduction, computed(boxes1, boxes2))
 
 
 _BOXES = "Tensor boxes1, Tensor boxes2, str reduction, float eps"
@@ -111,7 +253,7 @@ _giou_loss, _diou_loss, _ciou_loss = (
         _box_loss,
         inputs=2,
         half=False,
-        rows=_first_axes,
+        rows=_per_row,
     )
     for name in ("giou_loss", "diou_loss", "ciou_loss")
 )

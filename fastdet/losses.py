@@ -81,7 +81,7 @@ def cross_entropy(
     ValueError  shape, a label out of range, a weight that is negative or NaN, label_smoothing outside [0, 1]
     """
     if (ops := registered(logits, weight)) is not None:
-        return ops.cross_entropy(logits, target, weight, ignore_index, reduction, label_smoothing)
+        return ops.cross_entropy(logits, target, weight, ignore_index, reduction, label_smoothing, backend)
     loss, _ = _cross_entropy(
         "cross_entropy", logits, target, weight, ignore_index, reduction, label_smoothing, False, backend
     )
@@ -147,7 +147,7 @@ def focal_loss(
     ValueError  shape, a label out of range, alpha or gamma that is negative or NaN
     """
     if (ops := registered(logits, alpha)) is not None:
-        return ops.focal_loss(logits, target, alpha, gamma, ignore_index, reduction)
+        return ops.focal_loss(logits, target, alpha, gamma, ignore_index, reduction, backend)
     loss, _ = _focal("focal_loss", logits, target, alpha, gamma, ignore_index, reduction, False, backend)
     return loss
 
@@ -193,7 +193,7 @@ def dice_loss(
     ValueError  shape, a label out of range, eps that is not above 0
     """
     if (ops := registered(logits)) is not None:
-        return ops.dice_loss(logits, target, ignore_index, eps)
+        return ops.dice_loss(logits, target, ignore_index, eps, backend)
     loss, _ = _dice("dice_loss", logits, target, ignore_index, eps, False, backend)
     return loss
 

@@ -56,7 +56,7 @@ def sigmoid_focal_loss(
     Source: Lin et al., "Focal Loss for Dense Object Detection", 2017; torchvision.ops.sigmoid_focal_loss.
     """
     if (ops := registered(inputs, targets)) is not None:
-        return ops.sigmoid_focal_loss(inputs, targets, alpha, gamma, reduction)
+        return ops.sigmoid_focal_loss(inputs, targets, alpha, gamma, reduction, backend)
     return _sigmoid_focal("sigmoid_focal_loss", inputs, targets, alpha, gamma, reduction, False, backend)
 
 
