@@ -44,20 +44,27 @@ FASTDET_HD float widen(Half x) {
     return bits_float(sign | float_bits(scaled));
 }
 
+// A specialization has the linkage of its template and may not repeat it.
+#if defined(__CUDACC__)
+#define FASTDET_HD_CASE FASTDET_HD
+#else
+#define FASTDET_HD_CASE inline
+#endif
+
 template <class S>
 FASTDET_HD S narrow(float x);
 template <>
-FASTDET_HD float narrow<float>(float x) {
+FASTDET_HD_CASE float narrow<float>(float x) {
     return x;
 }
 template <>
-FASTDET_HD BFloat16 narrow<BFloat16>(float x) {
+FASTDET_HD_CASE BFloat16 narrow<BFloat16>(float x) {
     const uint32_t u = float_bits(x);
     if ((u & 0x7fffffff) > 0x7f800000) return {uint16_t(u >> 16 | 0x40)};
     return {uint16_t((u + 0x7fff + (u >> 16 & 1)) >> 16)};
 }
 template <>
-FASTDET_HD Half narrow<Half>(float x) {
+FASTDET_HD_CASE Half narrow<Half>(float x) {
     const uint32_t u = float_bits(x), sign = u >> 16 & 0x8000, rest = u & 0x7fffffff;
     if (rest > 0x7f800000) return {uint16_t(sign | 0x7e00 | (rest >> 13 & 0x3ff))};
     if (rest >= 0x477ff000) return {uint16_t(sign | 0x7c00)};  // 65520 and more

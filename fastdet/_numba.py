@@ -32,6 +32,7 @@ from fastdet._numba_nms import (
     row_overlap,
     typed,
 )
+from fastdet._numba_pool import max_pool2d, max_pool2d_backward, max_unpool2d, max_unpool2d_backward
 from fastdet.boxes import _angle
 from fastdet.boxes import rescale as rescale_of
 from fastdet.nms import INVERSE_FACTORIAL
@@ -41,6 +42,10 @@ __all__ = [
     "box_convert",
     "box_iou",
     "clip_boxes_to_image",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_unpool2d",
+    "max_unpool2d_backward",
     "merge_boxes",
     "multiclass_nms",
     "nms",
