@@ -33,6 +33,7 @@ from fastdet._numba_nms import (
     row_overlap,
     typed,
 )
+from fastdet._numba_pool import max_pool2d, max_pool2d_backward, max_unpool2d, max_unpool2d_backward
 from fastdet._numba_upsample import upsample_bilinear, upsample_bilinear_backward
 from fastdet.boxes import _angle
 from fastdet.boxes import rescale as rescale_of
@@ -44,6 +45,10 @@ __all__ = [
     "box_iou",
     "box_loss",
     "clip_boxes_to_image",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_unpool2d",
+    "max_unpool2d_backward",
     "merge_boxes",
     "multiclass_nms",
     "nms",

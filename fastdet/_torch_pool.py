@@ -210,4 +210,4 @@ def max_unpool2d_backward(
 def _sizes(op: str, name: str, x: Any, shape: Any) -> list[Any]:
     if torch.compiler.is_compiling():  # sizes may be symbols
         return list(x)
-    return list(_check.image_size(op, name, x, tuple(shape)))
+    return list(_check.plane_size(op, name, x, tuple(shape)))
