@@ -18,9 +18,12 @@ namespace {
 constexpr int kChunk = 4096;  // pixels at a time; what is known of them stays in the first cache
 constexpr int kDense = 20;    // changes in 64 pixels from which they are counted one by one
 
+// Small loops over plain arrays: apart from each other they become vector instructions and keep their registers.
+#define FASTDET_LOOP __attribute__((noinline)) static
+
 // Bit b of word w: pixel 1 + 64 w + b is not what the pixel before it is. Joined: or it was so before.
 template <bool Joined, class T>
-void mark_changes(const T* x, int n, uint64_t* words) {
+FASTDET_LOOP void mark_changes(const T* x, int n, uint64_t* words) {
     const auto put = [&](int word, uint64_t bits) { words[word] = Joined ? words[word] | bits : bits; };
     int i = 1, word = 0;
     for (; i + 64 <= n; i += 64) put(word++, changes(x + i));
@@ -31,28 +34,26 @@ void mark_changes(const T* x, int n, uint64_t* words) {
     put(word, bits);
 }
 
+// The classes of n pixels; false where one is out of range.
 template <class T>
-uint16_t code_of(T label, T most, T ignore, uint16_t void_code, unsigned& bad) {
-    bad |= unsigned(label > most) & unsigned(label != ignore);
-    return label == ignore ? void_code : uint16_t(label);
-}
-
-// The classes of the pixels `at`; false where one is out of range.
-template <class T>
-bool codes_at(const T* x, const LabelMap& map, const uint16_t* at, int n, uint16_t* codes) {
-    const T most = T(map.most), ignore = T(map.ignore);
-    unsigned bad = 0;
-    for (int k = 0; k < n; ++k) codes[k] = code_of(x[at[k]], most, ignore, map.void_code, bad);
+FASTDET_LOOP bool codes_of(const T* x, int n, const LabelMap& map, uint16_t* codes) {
+    using Wide = std::conditional_t<sizeof(T) == 1, uint16_t, T>;
+    const Wide most = Wide(map.most), ignore = Wide(map.ignore), void_code = Wide(map.void_code);
+    Wide bad = 0;
+    for (int k = 0; k < n; ++k) {
+        const Wide label = x[k];
+        bad |= Wide(label > most) & Wide(label != ignore);
+        codes[k] = uint16_t(label == ignore ? void_code : label);
+    }
     return !bad;
 }
 
-// The classes of 64 pixels.
+// Those of the pixels `at`.
 template <class T>
-bool codes_of(const T* x, const LabelMap& map, uint16_t* codes) {
-    const T most = T(map.most), ignore = T(map.ignore);
-    unsigned bad = 0;
-    for (int k = 0; k < 64; ++k) codes[k] = code_of(x[k], most, ignore, map.void_code, bad);
-    return !bad;
+FASTDET_LOOP bool codes_at(const T* x, const uint16_t* at, int n, const LabelMap& map, uint16_t* codes) {
+    T labels[kChunk];
+    for (int k = 0; k < n; ++k) labels[k] = x[at[k]];
+    return codes_of(labels, n, map, codes);
 }
 
 template <class F>
@@ -69,15 +70,60 @@ auto by_width(const LabelMap& map, int64_t first, F&& f) {
     }
 }
 
-template <int Copies>
-void count_keys(const uint32_t* keys, const Counts& counts) {
-    int64_t* const cells = counts.cells;
-    const int64_t stride = Copies > 1 ? counts.copy_stride : 0;
-    for (int k = 0; k < 64; k += 4) {
-        ++cells[keys[k]];
-        ++cells[keys[k + 1] + stride];
-        ++cells[keys[k + 2] + 2 * stride];
-        ++cells[keys[k + 3] + 3 * stride];
+// Where runs of equal pixels start, and their end; spans of dense blocks, each of them one run.
+struct Runs {
+    uint16_t start[kChunk + 1];
+    int count = 0;
+    struct Span {
+        uint16_t first, last;
+    } dense[kChunk / 128 + 1];
+    int spans = 0;
+};
+
+FASTDET_LOOP void find_runs(const uint64_t* words, int n, Runs& runs) {
+    uint16_t* to = runs.start;
+    *to++ = 0;
+    uint64_t after_dense = 0;
+    for (int i = 1, word = 0; i < n; i += 64, ++word) {
+        uint64_t bits = words[word];
+        if (__builtin_expect(__builtin_popcountll(bits) >= kDense && i + 64 <= n, 0)) {
+            if (!after_dense) {
+                *to++ = uint16_t(i);
+                runs.dense[runs.spans++].first = uint16_t(i);
+                after_dense = 1;
+            }
+            runs.dense[runs.spans - 1].last = uint16_t(i + 64);
+            continue;
+        }
+        bits |= after_dense;
+        after_dense = 0;
+        for (; bits; bits &= bits - 1) *to++ = uint16_t(i + __builtin_ctzll(bits));
+    }
+    runs.count = int(to - runs.start);
+    *to = uint16_t(n);
+}
+
+FASTDET_LOOP void keys_of(const uint16_t* target, const uint16_t* prediction, int n, uint32_t side, uint32_t* keys) {
+    for (int k = 0; k < n; ++k) keys[k] = target[k] * side + prediction[k];
+}
+
+FASTDET_LOOP void add_runs(const uint32_t* keys, const Runs& runs, const Counts& counts) {
+    int64_t *cells = counts.cells, *other = cells + (counts.copies > 1 ? counts.copy_stride : 0);
+    for (int k = 0; k < runs.count; ++k) {
+        cells[keys[k]] += runs.start[k + 1] - runs.start[k];
+        int64_t* const used = cells;
+        cells = other, other = used;
+    }
+}
+
+FASTDET_LOOP void add_pixels(const uint32_t* keys, int n, const Counts& counts) {  // n: of whole blocks
+    const int64_t stride = counts.copies > 1 ? counts.copy_stride : 0;
+    int64_t *const a = counts.cells, *const b = a + stride, *const c = b + stride, *const d = c + stride;
+    for (int k = 0; k < n; k += 4) {
+        ++a[keys[k]];
+        ++b[keys[k + 1]];
+        ++c[keys[k + 2]];
+        ++d[keys[k + 3]];
     }
 }
 
@@ -85,53 +131,28 @@ bool count_chunk(const LabelMap& target, const LabelMap& prediction, int64_t fir
     uint64_t words[kChunk / 64];
     by_width(target, first, [&](auto* x) { mark_changes<false>(x, n, words); });
     by_width(prediction, first, [&](auto* x) { mark_changes<true>(x, n, words); });
+    Runs runs;
+    find_runs(words, n, runs);
 
-    // A dense block is a run too, which is taken back below.
-    uint16_t start[kChunk + 4], dense[kChunk / 64];
-    int runs = 1, blocks = 0;
-    uint64_t forced = 0;
-    start[0] = 0;
-    for (int i = 1, word = 0; i < n; i += 64, ++word) {
-        uint64_t bits = words[word] | forced;
-        forced = 0;
-        if (!bits) continue;
-        const int changed = __builtin_popcountll(bits);
-        if (changed >= kDense && i + 64 <= n) {
-            start[runs++] = dense[blocks++] = uint16_t(i);
-            forced = 1;
-            continue;
-        }
-        uint16_t* to = start + runs;
-        runs += changed;
-        for (int k = 0; k < changed; k += 4) {  // four whether there are or not: the same way each time is fast
-            for (int m = 0; m < 4; ++m) {
-                *to++ = uint16_t(i + __builtin_ctzll(bits | uint64_t(1) << 63));
-                bits &= bits - 1;
-            }
-        }
-    }
-    start[runs] = uint16_t(n);
-
-    uint16_t of_target[kChunk], of_prediction[kChunk];
-    const bool good =
-        by_width(target, first, [&](auto* x) { return codes_at(x, target, start, runs, of_target); }) &
-        by_width(prediction, first, [&](auto* x) { return codes_at(x, prediction, start, runs, of_prediction); });
-    if (!good) return false;
     const uint32_t side = uint32_t(counts.side);
-    for (int k = 0; k < runs; ++k) {
-        int64_t* const cells = counts.cells + (k & (counts.copies - 1)) * counts.copy_stride;
-        cells[of_target[k] * side + of_prediction[k]] += start[k + 1] - start[k];
-    }
+    uint16_t truth[kChunk], predicted[kChunk];
+    uint32_t keys[kChunk];
+    const auto codes = [&](const LabelMap& map, uint16_t* to) {
+        return by_width(map, first, [&](auto* x) { return codes_at(x, runs.start, runs.count, map, to); });
+    };
+    if (!codes(target, truth) || !codes(prediction, predicted)) return false;
+    keys_of(truth, predicted, runs.count, side, keys);
+    add_runs(keys, runs, counts);
 
-    for (int b = 0; b < blocks; ++b) {
-        const int64_t at = first + dense[b];
-        const bool fit = by_width(target, at, [&](auto* x) { return codes_of(x, target, of_target); }) &
-                         by_width(prediction, at, [&](auto* x) { return codes_of(x, prediction, of_prediction); });
-        if (!fit) return false;
-        uint32_t keys[64];
-        for (int k = 0; k < 64; ++k) keys[k] = of_target[k] * side + of_prediction[k];
-        counts.cells[keys[0]] -= 64;
-        counts.copies > 1 ? count_keys<4>(keys, counts) : count_keys<1>(keys, counts);
+    for (int s = 0; s < runs.spans; ++s) {
+        const int at = runs.dense[s].first, length = runs.dense[s].last - at;
+        const auto all = [&](const LabelMap& map, uint16_t* to) {
+            return by_width(map, first + at, [&](auto* x) { return codes_of(x, length, map, to); });
+        };
+        if (!all(target, truth) || !all(prediction, predicted)) return false;
+        keys_of(truth, predicted, length, side, keys);
+        counts.cells[keys[0]] -= length;  // as a run
+        add_pixels(keys, length, counts);
     }
     return true;
 }

@@ -67,9 +67,10 @@ struct ConfusionKernels {
 
 // Both count n pixels into out, (side, side) zeros at first. -1, or twice the flat index of the first value that is
 // out of range, in the target if there is one there, plus 1 if it is in the other array; `out` then holds anything.
+// From logits, the prediction is a map of two bytes a label that has no labels yet.
 int64_t confusion_matrix(const LabelMap& target, const LabelMap& prediction, int64_t n, int64_t side, int64_t* out);
 template <class S>
-int64_t confusion_matrix_from_logits(const LabelMap& target, Scores<S> scores, int64_t images, int64_t side,
-                                     int64_t* out);
+int64_t confusion_matrix_from_logits(const LabelMap& target, LabelMap prediction, Scores<S> scores, int64_t images,
+                                     int64_t side, int64_t* out);
 
 }  // namespace fastdet

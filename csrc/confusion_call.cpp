@@ -132,8 +132,8 @@ int64_t confusion_matrix(const LabelMap& target, const LabelMap& prediction, int
 }
 
 template <class S>
-int64_t confusion_matrix_from_logits(const LabelMap& target, Scores<S> scores, int64_t images, int64_t side,
-                                     int64_t* out) {
+int64_t confusion_matrix_from_logits(const LabelMap& target, LabelMap prediction, Scores<S> scores, int64_t images,
+                                     int64_t side, int64_t* out) {
     using T = decltype(widen(S()));
     const auto count = kernels().confusion->count;
     const ArgmaxKernels<S>& argmax = loops<S>();
@@ -163,16 +163,17 @@ int64_t confusion_matrix_from_logits(const LabelMap& target, Scores<S> scores, i
     const Cells cells(side, tasks, out);
     if (fit) {
         parallel_for(tasks, [&](int64_t task) {
-            Buffer<uint16_t> prediction(band * unit);
+            Buffer<uint16_t> codes(band * unit);
             Buffer<char> scratch(argmax_scratch(scores));
-            const LabelMap predicted{prediction.get(), 2, uint64_t(classes - 1), 0, 0};
+            LabelMap predicted = prediction;
+            predicted.labels = codes.get();
             for (int64_t job = jobs * task / tasks; job < jobs * (task + 1) / tasks; ++job) {
                 const int64_t image = job / bands, first = job % bands * band;
                 const int64_t last = first + band < units ? first + band : units;
                 if (plain) {
-                    if (!argmax.plain(scores, image, first, last, scratch.get(), prediction.get())) fit = false;
+                    if (!argmax.plain(scores, image, first, last, scratch.get(), codes.get())) fit = false;
                 } else {
-                    argmax.resampled(scores, image, first, last, scratch.get(), prediction.get());
+                    argmax.resampled(scores, image, first, last, scratch.get(), codes.get());
                 }
                 LabelMap part = target;
                 part.labels = static_cast<const char*>(target.labels) + (image * units + first) * unit * target.bytes;
@@ -188,9 +189,9 @@ int64_t confusion_matrix_from_logits(const LabelMap& target, Scores<S> scores, i
     return bad >= 0 ? bad * 2 : first_unfit(scores, images, !plain) * 2 + 1;
 }
 
-template int64_t confusion_matrix_from_logits(const LabelMap&, Scores<float>, int64_t, int64_t, int64_t*);
-template int64_t confusion_matrix_from_logits(const LabelMap&, Scores<double>, int64_t, int64_t, int64_t*);
-template int64_t confusion_matrix_from_logits(const LabelMap&, Scores<Half>, int64_t, int64_t, int64_t*);
-template int64_t confusion_matrix_from_logits(const LabelMap&, Scores<BFloat16>, int64_t, int64_t, int64_t*);
+template int64_t confusion_matrix_from_logits(const LabelMap&, LabelMap, Scores<float>, int64_t, int64_t, int64_t*);
+template int64_t confusion_matrix_from_logits(const LabelMap&, LabelMap, Scores<double>, int64_t, int64_t, int64_t*);
+template int64_t confusion_matrix_from_logits(const LabelMap&, LabelMap, Scores<Half>, int64_t, int64_t, int64_t*);
+template int64_t confusion_matrix_from_logits(const LabelMap&, LabelMap, Scores<BFloat16>, int64_t, int64_t, int64_t*);
 
 }  // namespace fastdet

@@ -13,14 +13,11 @@ Matrix zeros(int64_t side) {
     return py::module_::import("numpy").attr("zeros")(py::make_tuple(side, side), "int64").cast<Matrix>();
 }
 
-// Labels of `classes` classes; an ignored label that the map's dtype cannot hold is none.
-LabelMap map_of(const py::array& x, int64_t classes, const py::object& ignore) {
-    const char kind = x.dtype().kind();
-    const int bytes = int(x.itemsize());
-    if (!is_plain(x) || (kind != 'i' && kind != 'u') || bytes > 8) throw py::type_error("fastdet._cpp: unfit labels");
+// Labels of `classes` classes, integers of kind 'i' or 'u'; an ignored label that the dtype cannot hold is none.
+LabelMap map_of(const void* labels, char kind, int bytes, int64_t classes, const py::object& ignore) {
     const int bits = bytes * 8 - (kind == 'i');
     const uint64_t highest = bits == 64 ? ~uint64_t(0) : (uint64_t(1) << bits) - 1;
-    LabelMap map{x.data(), bytes, uint64_t(classes - 1) < highest ? uint64_t(classes - 1) : highest, 0, 0};
+    LabelMap map{labels, bytes, uint64_t(classes - 1) < highest ? uint64_t(classes - 1) : highest, 0, 0};
     if (ignore.is_none()) return map;
     const py::int_ value(ignore), zero(0);
     const bool negative = value < zero;
@@ -29,6 +26,13 @@ LabelMap map_of(const py::array& x, int64_t classes, const py::object& ignore) {
     map.ignore = bytes == 8 ? as_stored : as_stored & ((uint64_t(1) << bytes * 8) - 1);
     map.void_code = uint16_t(classes);
     return map;
+}
+
+LabelMap map_of(const py::array& x, int64_t classes, const py::object& ignore) {
+    const char kind = x.dtype().kind();
+    if (!is_plain(x) || (kind != 'i' && kind != 'u') || x.itemsize() > 8)
+        throw py::type_error("fastdet._cpp: unfit labels");
+    return map_of(x.data(), kind, int(x.itemsize()), classes, ignore);
 }
 
 int64_t checked(int64_t classes) {
@@ -58,7 +62,7 @@ py::object count_logits(const py::array& target, const py::array& logits, const 
     const int rows = channels_last ? 1 : 2;
     const int64_t classes = checked(logits.shape(channels_last ? 3 : 1)), side = classes + !ignore.is_none();
     if (!target.size() != !logits.size()) throw py::value_error("fastdet._cpp: unfit sizes");
-    const LabelMap truth = map_of(target, classes, ignore);
+    const LabelMap truth = map_of(target, classes, ignore), predicted = map_of(nullptr, 'u', 2, classes, ignore);
     Matrix out = zeros(side);
     int64_t* to = out.mutable_data();
     int64_t bad;
@@ -76,7 +80,7 @@ py::object count_logits(const py::array& target, const py::array& logits, const 
                                0};
         const int64_t images = target.shape(0);
         py::gil_scoped_release release;
-        bad = confusion_matrix_from_logits(truth, scores, images, side, to);
+        bad = confusion_matrix_from_logits(truth, predicted, scores, images, side, to);
     };
     const int number = logits.dtype().num();
     if (number == py::detail::npy_api::NPY_FLOAT_) {

@@ -34,6 +34,7 @@ from fastdet._numba_nms import (
     typed,
 )
 from fastdet._numba_pool import max_pool2d, max_pool2d_backward, max_unpool2d, max_unpool2d_backward
+from fastdet._numba_segmentation import confusion_matrix, confusion_matrix_from_logits
 from fastdet._numba_upsample import upsample_bilinear, upsample_bilinear_backward
 from fastdet.boxes import _angle
 from fastdet.boxes import rescale as rescale_of
@@ -45,6 +46,8 @@ __all__ = [
     "box_iou",
     "box_loss",
     "clip_boxes_to_image",
+    "confusion_matrix",
+    "confusion_matrix_from_logits",
     "max_pool2d",
     "max_pool2d_backward",
     "max_unpool2d",

@@ -116,9 +116,12 @@ def confusion_matrix_reference(
     if bad >= 0:
         return 2 * bad + 1
     side = num_classes + (ignore_index is not None)
-    matrix = np.zeros((side, side), np.int64)
-    pairs, count = np.unique(truth * side + predicted, return_counts=True)
-    matrix.flat[pairs] = count
+    pairs = truth * side + predicted
+    if side <= 1024:
+        return np.bincount(pairs, minlength=side * side).reshape(side, side).astype(np.int64, copy=False)
+    matrix = np.zeros((side, side), np.int64)  # a large one costs only what is written
+    cells, count = np.unique(pairs, return_counts=True)
+    matrix.flat[cells] = count
     return matrix
 
 
@@ -196,7 +199,7 @@ def confusion_matrix_from_logits(
 def confusion_matrix_from_logits_reference(
     target: Array, logits: Array, ignore_index: int | None, channels_last: bool, align_corners: bool
 ) -> Array | int:
-    """(N, H, W) and (N, C, h, w) or (N, h, w, C). A score that does not fit: twice its flat index in the former, + 1."""
+    """(N, H, W) and (N, C, h, w) or (N, h, w, C). An unfit score: twice its flat index in the former, plus 1."""
     scores = widen(logits.transpose(0, 3, 1, 2) if channels_last else logits)
     classes, plain = scores.shape[1], scores.shape[2:] == target.shape[1:]
     _, bad = codes(target, classes, ignore_index)
