@@ -71,7 +71,7 @@ def upsample_bilinear(
     result = _upsample_bilinear(
         differentiable(op, "x", x, out),
         None if size is None else _pair(op, "size", size),
-        None if scale_factor is None else list(_check.pair_of_factors(op, "scale_factor", scale_factor)),
+        None if scale_factor is None else _pair(op, "scale_factor", scale_factor, _check.pair_of_factors),
         bool(align_corners),
         bool(channels_last),
         backend_name(op, backend),
@@ -91,14 +91,14 @@ def upsample_bilinear_backward(
     return _upsample_bilinear_backward(
         differentiable(op, "grad", grad),
         _pair(op, "input_size", input_size),
-        None if scale_factor is None else list(_check.pair_of_factors(op, "scale_factor", scale_factor)),
+        None if scale_factor is None else _pair(op, "scale_factor", scale_factor, _check.pair_of_factors),
         bool(align_corners),
         bool(channels_last),
         backend_name(op, backend),
     )
 
 
-def _pair(op: str, name: str, x: Any) -> list[Any]:
-    if torch.compiler.is_compiling():  # sizes may be symbols
+def _pair(op: str, name: str, x: Any, check: Any = _check.pair_of_sizes) -> list[Any]:
+    if torch.compiler.is_compiling():  # numbers may be symbols
         return list(x) if isinstance(x, (tuple, list)) else [x, x]
-    return list(_check.pair_of_sizes(op, name, x))
+    return list(check(op, name, x))

@@ -71,10 +71,8 @@ def max_pool2d(
     Source: Badrinarayanan et al., "SegNet", 2016; torch.nn.functional.max_pool2d.
     """
     op = "max_pool2d"
-    if (ops := registered(x)) is not None:
-        return ops.max_pool2d(
-            x, kernel_size, stride, padding, ceil_mode=ceil_mode, return_indices=return_indices, compact=compact
-        )
+    if (ops := registered(x, out)) is not None:
+        return ops.max_pool2d(x, kernel_size, stride, padding, ceil_mode, return_indices, compact, out, backend)
     array = to_numpy(op, "x", x, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.char in "efdbBhHiIlqL" and array.dtype != np.uint64)):
         raise TypeError(f"{op}: x must be float16, bfloat16, float32, float64 or integer, got {array.dtype}")
@@ -175,6 +173,8 @@ def max_pool2d_backward(
     Where windows overlap, gradients of one place are added in the order of the windows, row by row, halves in
     float32. So the result is deterministic, and equal on every backend and for any number of threads.
     """
+    if (ops := registered(grad, indices)) is not None:
+        return ops.max_pool2d_backward(grad, indices, input_size, kernel_size, stride, padding, backend)
     op = "max_pool2d_backward"
     array = to_numpy(op, "grad", grad, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.kind == "f" and array.dtype.itemsize <= 8)):
@@ -238,8 +238,8 @@ def max_unpool2d(
     Source: Badrinarayanan et al., "SegNet", 2016; torch.nn.functional.max_unpool2d.
     """
     op = "max_unpool2d"
-    if (ops := registered(x, indices)) is not None:
-        return ops.max_unpool2d(x, indices, kernel_size, stride, padding, output_size)
+    if (ops := registered(x, indices, out)) is not None:
+        return ops.max_unpool2d(x, indices, kernel_size, stride, padding, output_size, out, backend)
     array = to_numpy(op, "x", x, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.kind in "fiu" and array.dtype.itemsize <= 8)):
         raise TypeError(f"{op}: x must be float or integer, got {array.dtype}")
@@ -291,6 +291,8 @@ def max_unpool2d_backward(
     -----
     Where several values had one place, each gets its gradient, as in torch, although only the last was kept.
     """
+    if (ops := registered(grad, indices)) is not None:
+        return ops.max_unpool2d_backward(grad, indices, kernel_size, stride, padding, backend)
     op = "max_unpool2d_backward"
     array = to_numpy(op, "grad", grad, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.kind in "fiu" and array.dtype.itemsize <= 8)):
