@@ -53,6 +53,31 @@ def merge_boxes(boxes: Array, iou_threshold: float, metric: str, /) -> tuple[Arr
 def weighted_boxes_fusion(
     boxes: Array, scores: Array, labels: NDArray[np.int64], iou_threshold: float, /
 ) -> tuple[Array, NDArray[np.int64]]: ...
+def cross_entropy(
+    logits: Array,
+    last: bool,
+    target: Array,
+    weight: Array,
+    ignore: int | None,
+    reduction: str,
+    label_smoothing: float,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float] | int: ...
+def focal_loss(
+    logits: Array,
+    last: bool,
+    target: Array,
+    alpha: Array,
+    gamma: float,
+    ignore: int | None,
+    reduction: str,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float] | int: ...
+def dice_loss(
+    logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool, /
+) -> tuple[Any, Array | None, float] | int: ...
 def isa() -> str: ...
 def isa_available() -> list[str]: ...
 def set_isa(name: str, /) -> None: ...

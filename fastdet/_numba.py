@@ -14,6 +14,7 @@ import numpy as np
 
 from fastdet._check import Array
 from fastdet._numba_fusion import merge_boxes, weighted_boxes_fusion
+from fastdet._numba_losses import cross_entropy, dice_loss, focal_loss
 from fastdet._numba_nms import (
     BLOCK,
     Indices,
@@ -41,6 +42,9 @@ __all__ = [
     "box_convert",
     "box_iou",
     "clip_boxes_to_image",
+    "cross_entropy",
+    "dice_loss",
+    "focal_loss",
     "merge_boxes",
     "multiclass_nms",
     "nms",
