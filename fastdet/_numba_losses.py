@@ -42,11 +42,22 @@ def focal_loss(
     return _loss(logits, last, target, alpha, ignore, reduction, FOCAL, 0.0, gamma, gradient)
 
 
-def _planes(logits: Array, last: bool) -> tuple[Array, Array]:
-    """(images, classes, pixels) in the dtype that is computed in, and an array for the gradient that lies alike."""
-    x = plain(widen(logits))
-    grad = np.empty_like(x)
-    return (x.transpose(0, 2, 1), grad.transpose(0, 2, 1)) if last else (x, grad)
+@jit
+def _take(x: Array, last: bool, image: int, at: int, n: int, rows: Array) -> None:
+    """The logits of a chunk, as (classes, pixels)."""
+    for c in range(rows.shape[0]):
+        for i in range(n):
+            rows[c, i] = x[image, at + i, c] if last else x[image, c, at + i]
+
+
+@jit
+def _put(rows: Array, last: bool, image: int, at: int, n: int, grad: Array) -> None:
+    for c in range(rows.shape[0]):
+        for i in range(n):
+            if last:
+                grad[image, at + i, c] = rows[c, i]
+            else:
+                grad[image, c, at + i] = rows[c, i]
 
 
 def _labels(target: Array, ignore: int | None, classes: int) -> tuple[Array, Array, int]:
@@ -83,8 +94,8 @@ def _loss(
     gamma: float,
     gradient: bool,
 ) -> tuple[Any, Array | None, float] | int:
-    x, grad = _planes(logits, last)
-    images, classes, pixels = x.shape
+    x = plain(widen(logits))
+    grad, classes, images, pixels = np.empty_like(x), len(weight), *target.shape
     label, counts, bad = _labels(target, ignore, classes)
     if bad >= 0:
         return bad
@@ -97,8 +108,8 @@ def _loss(
     numbers = (scale, 1 - label_smoothing, label_smoothing / classes, weight_sum, gamma, gamma - int(gamma))
     constants = np.array([typed(x.dtype, number) for number in numbers])
     weights = np.append(weight, x.dtype.type(0))
-    total = _softmax(x, label, weights, kind, int(gamma), constants, gradient, grad, each)
-    found = narrow(grad.transpose(0, 2, 1) if last else grad, logits.dtype) if gradient else None
+    total = _softmax(x, last, label, weights, kind, int(gamma), constants, gradient, grad, each)
+    found = narrow(grad, logits.dtype) if gradient else None
     if reduction == "none":
         return each, found, divisor
     if reduction == "mean":
@@ -140,6 +151,7 @@ def _clear_uncounted(rows: Array, rest: Array, counts: Array) -> None:
 @jit
 def _softmax(
     x: Array,
+    last: bool,
     labels: Array,
     weight: Array,
     kind: int,
@@ -152,7 +164,7 @@ def _softmax(
     zero, one, infinity = x.dtype.type(0), x.dtype.type(1), x.dtype.type(np.inf)
     scale, keep, smooth, weight_sum = constants[0], constants[1], constants[2], constants[3]
     gamma, fraction = constants[4], constants[5]
-    images, classes, pixels = x.shape
+    classes, images, pixels = len(weight) - 1, *labels.shape
     scratch, result = np.empty((classes, CHUNK), x.dtype), 0.0
     most_of, rest_of, factor_of = np.empty(CHUNK, x.dtype), np.empty(CHUNK, x.dtype), np.empty(CHUNK, x.dtype)
     target_of, smoothed_of = np.empty(CHUNK, x.dtype), np.empty(CHUNK, x.dtype)
@@ -163,7 +175,7 @@ def _softmax(
             rows, label, loss = scratch[:, :n], labels[image, at : at + n], each[image, at : at + n]
             most, rest, factor, target = most_of[:n], rest_of[:n], factor_of[:n], target_of[:n]
             smoothed, counts = smoothed_of[:n], counts_of[:n]
-            rows[:] = x[image, :, at : at + n]
+            _take(x, last, image, at, n, rows)
             _most(rows, most)
             if kind == SMOOTHED:
                 smoothed[:] = zero
@@ -223,27 +235,27 @@ def _softmax(
             for i in range(n):
                 if label[i] < classes:
                     rows[label[i], i] = rest[i]
-            to = grad[image, :, at : at + n]
             for c in range(classes):
                 for i in range(n):
-                    to[c, i] = rows[c, i] * factor[i]
+                    rows[c, i] *= factor[i]
                 if kind == SMOOTHED:
                     step = (smooth * weight[c]) * scale
                     for i in range(n):
-                        to[c, i] -= step * (one if counts[i] else zero)
+                        rows[c, i] -= step * (one if counts[i] else zero)
+            _put(rows, last, image, at, n, grad)
     return result
 
 
 def dice_loss(
     logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool
 ) -> tuple[Any, Array | None, float] | int:
-    x, grad = _planes(logits, last)
-    classes = x.shape[1]
+    x = plain(widen(logits))
+    classes, grad = x.shape[2 if last else 1], np.empty_like(x)
     label, counts, bad = _labels(target, ignore, classes)
     if bad >= 0:
         return bad
     number, both, probability = counts[:classes].astype(np.float64), np.zeros(classes), np.zeros(classes)
-    _dice_sums(x, label, both, probability)
+    _dice_sums(x, last, label, both, probability)
     above, below = 2 * both + eps, (probability + number) + eps
     mean = 0.0
     for score in (above / below).tolist():
@@ -252,16 +264,18 @@ def dice_loss(
     if gradient:
         slope = (above / (below * below) / classes).astype(x.dtype)
         bonus = np.append((-2 / below / classes).astype(x.dtype), x.dtype.type(0))
-        _dice_gradient(x, label, slope, bonus, grad)
-        found = narrow(grad.transpose(0, 2, 1) if last else grad, logits.dtype)
+        _dice_gradient(x, last, label, slope, bonus, grad)
+        found = narrow(grad, logits.dtype)
     return 1 - mean / classes, found, float(number.sum())
 
 
 @jit
-def _load(x: Array, label: Array, rows: Array, most: Array, inverse: Array, counts: Array) -> None:
+def _load(
+    x: Array, last: bool, image: int, at: int, label: Array, rows: Array, most: Array, inverse: Array, counts: Array
+) -> None:
     """Exponentials of a chunk, and 1 / their sum; 0 for what does not count."""
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    rows[:] = x
+    _take(x, last, image, at, len(label), rows)
     _most(rows, most)
     _exponentials(rows, most, inverse)
     for i in range(len(label)):
@@ -272,8 +286,8 @@ def _load(x: Array, label: Array, rows: Array, most: Array, inverse: Array, coun
 
 
 @jit
-def _dice_sums(x: Array, labels: Array, both: Array, probability: Array) -> None:
-    images, classes, pixels = x.shape
+def _dice_sums(x: Array, last: bool, labels: Array, both: Array, probability: Array) -> None:
+    classes, images, pixels = len(both), *labels.shape
     scratch, lanes = np.empty((classes, CHUNK), x.dtype), np.empty((classes, DICE_LANES), x.dtype)
     most_of, inverse_of, counts_of = np.empty(CHUNK, x.dtype), np.empty(CHUNK, x.dtype), np.empty(CHUNK, np.bool_)
     own = np.empty(classes, np.float64)
@@ -281,7 +295,7 @@ def _dice_sums(x: Array, labels: Array, both: Array, probability: Array) -> None
         for at in range(0, pixels, CHUNK):
             n = min(CHUNK, pixels - at)
             rows, label, inverse = scratch[:, :n], labels[image, at : at + n], inverse_of[:n]
-            _load(x[image, :, at : at + n], label, rows, most_of[:n], inverse, counts_of[:n])
+            _load(x, last, image, at, label, rows, most_of[:n], inverse, counts_of[:n])
             lanes[:] = x.dtype.type(0)
             own[:] = 0
             for c in range(classes):
@@ -299,9 +313,9 @@ def _dice_sums(x: Array, labels: Array, both: Array, probability: Array) -> None
 
 
 @jit
-def _dice_gradient(x: Array, labels: Array, slope: Array, bonus: Array, grad: Array) -> None:
+def _dice_gradient(x: Array, last: bool, labels: Array, slope: Array, bonus: Array, grad: Array) -> None:
     zero = x.dtype.type(0)
-    images, classes, pixels = x.shape
+    classes, images, pixels = len(slope), *labels.shape
     scratch = np.empty((classes, CHUNK), x.dtype)
     most_of, inverse_of, counts_of = np.empty(CHUNK, x.dtype), np.empty(CHUNK, x.dtype), np.empty(CHUNK, np.bool_)
     for image in range(images):
@@ -309,18 +323,17 @@ def _dice_gradient(x: Array, labels: Array, slope: Array, bonus: Array, grad: Ar
             n = min(CHUNK, pixels - at)
             rows, label = scratch[:, :n], labels[image, at : at + n]
             mean, inverse, counts = most_of[:n], inverse_of[:n], counts_of[:n]
-            _load(x[image, :, at : at + n], label, rows, mean, inverse, counts)
+            _load(x, last, image, at, label, rows, mean, inverse, counts)
             mean[:] = zero
             for c in range(classes):
                 for i in range(n):
                     mean[i] += rows[c, i] * slope[c]
-            to = grad[image, :, at : at + n]
             for i in range(n):
                 extra = (rows[label[i], i] if counts[i] else zero) * bonus[label[i]]
                 mean[i] = (mean[i] + extra) * inverse[i] if counts[i] else zero
-                most = extra * inverse[i]
-                inverse_i = inverse[i]
+                more = extra * inverse[i]
                 for c in range(classes):
-                    to[c, i] = (rows[c, i] * inverse_i) * (slope[c] - mean[i])
+                    rows[c, i] = (rows[c, i] * inverse[i]) * (slope[c] - mean[i])
                 if counts[i]:
-                    to[label[i], i] += most
+                    rows[label[i], i] += more
+            _put(rows, last, image, at, n, grad)
