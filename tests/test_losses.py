@@ -247,7 +247,7 @@ def test_median_frequency_weights() -> None:
     with pytest.raises(ValueError, match=r"counts must be finite and 0 or more"):
         losses.median_frequency_weights([1, -1])
     with pytest.raises(ValueError, match=r"counts must have shape \(C,\) or \(images, C\), got \(\)"):
-        losses.median_frequency_weights(3)
+        losses.median_frequency_weights(np.array(3))
 
 
 # odd input
