@@ -43,35 +43,38 @@ void by_type(const Labels& labels, F&& f) {
     return f(static_cast<const int64_t*>(labels.data));  // uint64 above int64 is out of range either way
 }
 
-void read_labels(const Labels& labels, int64_t first, int64_t n, int32_t* to) {
+// Class numbers; `classes` for what is ignored, `bad` for what is out of range.
+void read_labels(const Labels& labels, int64_t first, int64_t n, int32_t bad, int32_t* __restrict to) {
     by_type(labels, [&](const auto* from) {
-        const int64_t classes = labels.classes;
+        const int64_t classes = labels.classes, ignore = labels.ignore;
+        const int32_t ignored = labels.ignores ? int32_t(classes) : bad;
         from += first;
         for (int64_t i = 0; i < n; ++i) {
             const int64_t label = int64_t(from[i]);
-            const bool out = uint64_t(label) >= uint64_t(classes) || (labels.ignores && label == labels.ignore);
-            to[i] = int32_t(out ? classes : label);
+            const int32_t known = uint64_t(label) < uint64_t(classes) ? int32_t(label) : bad;
+            to[i] = label == ignore ? ignored : known;
         }
     });
 }
 
 int64_t count_labels(const Labels& labels, int64_t first, int64_t last, int64_t* counts) {
-    int64_t bad = -1;
-    by_type(labels, [&](const auto* from) {
-        for (int64_t i = first; i < last; ++i) {
-            const int64_t label = int64_t(from[i]);
-            const bool ignored = labels.ignores && label == labels.ignore;
-            if (uint64_t(label) < uint64_t(labels.classes) && !ignored) {
-                ++counts[label];
-            } else if (ignored) {
-                ++counts[labels.classes];
-            } else {
-                bad = i;
-                return;
-            }
+    const int64_t classes = labels.classes, size = classes + 2;
+    int32_t label[kChunk];
+    for (int64_t at = first; at < last; at += kChunk) {
+        const int64_t n = at + kChunk < last ? kChunk : last - at;
+        read_labels(labels, at, n, int32_t(classes + 1), label);
+        int64_t i = 0;
+        for (; i + 4 <= n; i += 4) {  // four tables: neighbours are of one class, and would wait for each other
+            for (int64_t k = 0; k < 4; ++k) ++counts[k * size + label[i + k]];
         }
-    });
-    return bad;
+        for (; i < n; ++i) ++counts[label[i]];
+        int64_t bad = 0;
+        for (int64_t k = 0; k < 4; ++k) bad += counts[k * size + classes + 1];
+        for (i = 0; bad && i < n; ++i) {
+            if (label[i] == classes + 1) return at + i;
+        }
+    }
+    return -1;
 }
 
 // The tile of a chunk that is being worked on.
@@ -140,7 +143,7 @@ struct Tile {
             for (int64_t c = 1; c < C; ++c) m = max(V::load(rows + c * stride + i), m);
             m.store(most + i);
         }
-        read_labels(job.labels, image * P + at, n, label);
+        read_labels(job.labels, image * P + at, n, int32_t(C), label);
         for (int64_t i = n; i < padded; ++i) label[i] = int32_t(C);
         for (int64_t i = 0; i < padded; ++i) weight[i] = job.weight[label[i]];
     }
@@ -150,12 +153,17 @@ struct Tile {
     // Logits to exponentials, and their sum over the classes to `rest`; also that of exponential times slope.
     template <bool Slope>
     void exponentials() {
-        const int64_t C = job.classes;
+        const int64_t C = job.classes, step = stride;
+        const uintptr_t plane = job.channels_last ? 0 : uintptr_t(job.pixels) * sizeof(S);
+        const uintptr_t next = reinterpret_cast<uintptr_t>(job.logits) +
+                               (uintptr_t(image * C * job.pixels) + uintptr_t(at + job.tile)) * sizeof(S);
         for (int64_t i = 0; i < padded; i += L) {
             const V m = V::load(most + i);
             V sum = V::set(0), sloped = V::set(0);
             T* row = rows + i;
-            for (int64_t c = 0; c < C; ++c, row += stride) {
+            uintptr_t ahead = next + uintptr_t(i) * sizeof(S);
+            for (int64_t c = 0; c < C; ++c, row += step, ahead += plane) {
+                __builtin_prefetch(reinterpret_cast<const void*>(ahead));  // the next tile's; it may lie anywhere
                 const V e = exp_or_zero(V::load(row) - m);
                 e.store(row);
                 sum = sum + e;
@@ -169,7 +177,7 @@ struct Tile {
     // What does not count (0) takes no part, NaN or not.
     void clear_uncounted(const T* counts) {
         bool any = false;
-        for (int64_t i = 0; i < padded; ++i) any |= counts[i] == 0 && rest[i] != rest[i];
+        for (int64_t i = 0; i < padded; ++i) any |= (counts[i] == 0) & (rest[i] != rest[i]);
         for (int64_t i = 0; any && i < padded; ++i) {
             if (counts[i] != 0 || rest[i] == rest[i]) continue;
             for (int64_t c = 0; c < job.classes; ++c) rows[c * stride + i] = 0;

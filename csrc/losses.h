@@ -10,8 +10,8 @@ struct Labels {
     const void* data;
     int bytes;
     bool is_signed;
-    bool ignores;    // whether there is a label that is ignored
-    int64_t ignore;  // its bits, sign- or zero-extended as the labels are
+    bool ignores;    // whether one label is ignored
+    int64_t ignore;  // which; sign- or zero-extended as the labels are; INT64_MIN where none is
     int64_t classes;
 };
 
@@ -59,7 +59,8 @@ struct SoftmaxLoops {
     Loop cross_entropy, smoothed, focal, dice_sums, dice_gradient;
 };
 struct LossKernels {
-    // Adds labels [first, last) to counts (classes + 1,); the first that is out of range, or -1.
+    // Counts labels [first, last) into four tables, to be added up, (4, classes + 2): the classes, what is ignored,
+    // what is out of range. The position of the first of the latter, or -1.
     int64_t (*count_labels)(const Labels&, int64_t first, int64_t last, int64_t* counts);
     SoftmaxLoops<float> single, half, bfloat16;
     SoftmaxLoops<double> twice;

@@ -25,20 +25,22 @@ const SoftmaxLoops<T>& loops(Storage storage) {
     }
 }
 
-// Pixels of each class, and of none; the position of the first label that is out of range, or -1.
+// Pixels of each class; the position of the first label that is out of range, or -1.
 int64_t count(const Labels& labels, int64_t n, int64_t* counts) {
-    const int64_t size = labels.classes + 1, tasks = n / kTaskLabels + 1;
-    Buffer<int64_t> part(tasks * size), bad(tasks);
+    const int64_t size = labels.classes + 2, tasks = n / kTaskLabels + 1;
+    Buffer<int64_t> part(tasks * 4 * size), bad(tasks);
     parallel_for(tasks, [&](int64_t task) {
-        int64_t* mine = part.get() + task * size;
-        for (int64_t c = 0; c < size; ++c) mine[c] = 0;
+        int64_t* mine = part.get() + task * 4 * size;
+        for (int64_t c = 0; c < 4 * size; ++c) mine[c] = 0;
         const int64_t first = task * kTaskLabels, last = first + kTaskLabels < n ? first + kTaskLabels : n;
         bad[task] = kernels().losses->count_labels(labels, first, last, mine);
     });
-    for (int64_t c = 0; c < size; ++c) counts[c] = 0;
+    for (int64_t c = 0; c < labels.classes; ++c) counts[c] = 0;
     for (int64_t task = 0; task < tasks; ++task) {
         if (bad[task] >= 0) return bad[task];
-        for (int64_t c = 0; c < size; ++c) counts[c] += part[task * size + c];
+        for (int64_t k = 4 * task; k < 4 * (task + 1); ++k) {
+            for (int64_t c = 0; c < labels.classes; ++c) counts[c] += part[k * size + c];
+        }
     }
     return -1;
 }
@@ -68,7 +70,7 @@ void run(const SoftmaxJob<T>& job, typename SoftmaxLoops<T>::Loop loop) {
 template <class T>
 LossResult softmax_loss(SoftmaxJob<T>& job, Storage storage, const T* weight, const LossOptions& options) {
     const int64_t C = job.classes;
-    Buffer<int64_t> counts(C + 1);
+    Buffer<int64_t> counts(C);
     const int64_t bad = count(job.labels, job.images * job.pixels, counts.get());
     if (bad >= 0) return {0, 0, bad};
     Buffer<T> weights(C + 1);
@@ -104,7 +106,7 @@ LossResult softmax_loss(SoftmaxJob<T>& job, Storage storage, const T* weight, co
 template <class T>
 LossResult dice_loss(SoftmaxJob<T>& job, Storage storage, double eps) {
     const int64_t C = job.classes;
-    Buffer<int64_t> counts(C + 1);
+    Buffer<int64_t> counts(C);
     const int64_t bad = count(job.labels, job.images * job.pixels, counts.get());
     if (bad >= 0) return {0, 0, bad};
     prepare(job, storage);

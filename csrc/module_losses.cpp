@@ -30,7 +30,7 @@ Labels labels_of(const py::array& target, const py::object& ignore, int64_t clas
     const int64_t bytes = target.itemsize();
     if ((kind != 'i' && kind != 'u') || (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8) || !is_plain(target))
         throw py::type_error("fastdet._cpp: unfit target");
-    Labels labels{target.data(), int(bytes), kind == 'i', !ignore.is_none(), 0, classes};
+    Labels labels{target.data(), int(bytes), kind == 'i', !ignore.is_none(), INT64_MIN, classes};
     if (labels.ignores) labels.ignore = ignore.cast<int64_t>();
     return labels;
 }
@@ -84,7 +84,8 @@ py::object softmax(const py::array& logits, bool channels_last, const py::array&
     return loss_of(logits, channels_last, target, ignore, options.reduction == Reduction::none, gradient,
                    [&, values = weight.data(), is_twice = is_double(weight)](auto& job, Storage storage) {
                        using T = std::remove_const_t<std::remove_pointer_t<decltype(job.weight)>>;
-                       if (is_twice != std::is_same<T, double>::value) throw py::type_error("fastdet._cpp: unfit weight");
+                       if (is_twice != std::is_same<T, double>::value)
+                           throw py::type_error("fastdet._cpp: unfit weight");
                        return softmax_loss(job, storage, static_cast<const T*>(values), options);
                    });
 }

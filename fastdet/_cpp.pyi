@@ -88,6 +88,31 @@ def max_unpool2d(
     x: Array, indices: Array, last: bool, window: tuple[int, ...], size: tuple[int, int], out: Array | None, /
 ) -> Array | None: ...
 def max_unpool2d_backward(grad: Array, indices: Array, last: bool, window: tuple[int, ...], /) -> Array | None: ...
+def cross_entropy(
+    logits: Array,
+    last: bool,
+    target: Array,
+    weight: Array,
+    ignore: int | None,
+    reduction: str,
+    label_smoothing: float,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float] | int: ...
+def focal_loss(
+    logits: Array,
+    last: bool,
+    target: Array,
+    alpha: Array,
+    gamma: float,
+    ignore: int | None,
+    reduction: str,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float] | int: ...
+def dice_loss(
+    logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool, /
+) -> tuple[Any, Array | None, float] | int: ...
 def isa() -> str: ...
 def isa_available() -> list[str]: ...
 def set_isa(name: str, /) -> None: ...

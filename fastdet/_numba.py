@@ -15,6 +15,7 @@ import numpy as np
 from fastdet._check import Array
 from fastdet._numba_box_losses import box_loss, sigmoid_focal_loss
 from fastdet._numba_fusion import merge_boxes, weighted_boxes_fusion
+from fastdet._numba_losses import cross_entropy, dice_loss, focal_loss
 from fastdet._numba_nms import (
     BLOCK,
     Indices,
@@ -48,6 +49,9 @@ __all__ = [
     "clip_boxes_to_image",
     "confusion_matrix",
     "confusion_matrix_from_logits",
+    "cross_entropy",
+    "dice_loss",
+    "focal_loss",
     "max_pool2d",
     "max_pool2d_backward",
     "max_unpool2d",

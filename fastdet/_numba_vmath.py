@@ -75,11 +75,11 @@ def log_positive(x: Any) -> Any:
     raise NotImplementedError("only compiled code calls it")
 
 
-@overload(exp_or_zero, jit_options={"error_model": "numpy"})
+@overload(exp_or_zero, jit_options={"error_model": "numpy"})  # type: ignore[untyped-decorator, unused-ignore]
 def _exp_or_zero(x: Any) -> Any:
     return (_SINGLE if x == numba.float32 else _DOUBLE)[0]
 
 
-@overload(log_positive, jit_options={"error_model": "numpy"})
+@overload(log_positive, jit_options={"error_model": "numpy"})  # type: ignore[untyped-decorator, unused-ignore]
 def _log_positive(x: Any) -> Any:
     return (_SINGLE if x == numba.float32 else _DOUBLE)[1]

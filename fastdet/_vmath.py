@@ -6,6 +6,8 @@ line.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastdet._check import Array
@@ -40,11 +42,12 @@ def exp_or_zero(x: Array) -> Array:
 def log_positive(x: Array) -> Array:
     """log(x) for x >= 0, to 1 ulp (fdlibm's method): -inf for 0, inf for inf, NaN stays."""
     one, char = x.dtype.type, x.dtype.char
-    normal, up, shift, bits, root, mantissa, bias = (
+    constants: tuple[Any, ...] = (
         (one(2.0**-126), one(2.0**25), one(25), np.uint32, 0x3F3504F3, 23, 127)
         if char == "f"
         else (one(2.0**-1022), one(2.0**54), one(54), np.uint64, 0x3FE6A09E667F3BCD, 52, 1023)
     )
+    normal, up, shift, bits, root, mantissa, bias = constants
     with np.errstate(all="ignore"):
         scaled = np.where(x >= normal, x, x * up)
         i = scaled.view(bits) + bits((bias << mantissa) - root)

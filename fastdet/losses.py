@@ -334,9 +334,9 @@ def _focal(
         function = _backends.choose("cross_entropy", backend, cross_entropy_reference)
         answer = function(x.logits, x.last, x.labels, weights, x.ignore, how, 0.0, gradient)
     else:
-        function = _backends.choose("focal_loss", backend, focal_loss_reference)
+        focused = _backends.choose("focal_loss", backend, focal_loss_reference)
         power = min(power, 2.0**30)  # (1 - p)^gamma is 0 or 1 there
-        answer = function(x.logits, x.last, x.labels, weights, power, x.ignore, how, gradient)
+        answer = focused(x.logits, x.last, x.labels, weights, power, x.ignore, how, gradient)
     return x.results(answer, how == "mean")
 
 
