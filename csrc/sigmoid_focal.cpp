@@ -92,45 +92,47 @@ inline const T* row(const void* from, FloatType type, int64_t at, int n, T* to) 
     return to;
 }
 
+// Where a block of results is computed: in place, where it is whole and is not rounded, else in `own`.
 template <class T>
-inline void put(const T* from, int n, void* to, FloatType type, int64_t at, bool stream) {
+inline T* place(void* to, FloatType type, int64_t at, int n, T* own) {
+    const bool as_it_is = sizeof(T) == 8 || type == FloatType::single;
+    return to && as_it_is && n == kSumBlock ? static_cast<T*>(to) + at : own;
+}
+
+template <class T>
+inline void put(const T* from, int n, void* to, FloatType type, int64_t at) {
     if constexpr (sizeof(T) == 4) {
         if (type == FloatType::half) return narrow_row(from, n, static_cast<Half*>(to) + at);
         if (type == FloatType::bfloat16) return narrow_row(from, n, static_cast<BFloat16*>(to) + at);
     }
-    constexpr int L = Vec<T>::lanes;
-    T* values = static_cast<T*>(to) + at;
-    int i = 0;
-    if (stream) {
-        for (; i < n && reinterpret_cast<uintptr_t>(values + i) % (L * sizeof(T)); ++i) values[i] = from[i];
-        for (; i + L <= n; i += L) Vec<T>::load(from + i).stream(values + i);
-    }
-    std::memcpy(values + i, from + i, size_t(n - i) * sizeof(T));
+    std::memcpy(static_cast<T*>(to) + at, from, size_t(n) * sizeof(T));
 }
 
+// Stores that go past the caches were slower: the arithmetic hides what reading the lines first costs.
 template <class T, Power P, bool Grad>
 void run(const SigmoidFocalJob& job, int64_t first, int64_t last) {
     using V = Vec<T>;
     const Focal<V> c{V::set(T(job.alpha)), V::set(T(job.beta)), V::set(T(job.gamma)), V::set(T(job.scale))};
     const FloatType target_type = job.wide_targets ? FloatType::single : job.type;
-    alignas(64) T x_row[kSumBlock] = {}, t_row[kSumBlock] = {}, loss[kSumBlock], grad[kSumBlock];
+    alignas(64) T x_row[kSumBlock] = {}, t_row[kSumBlock] = {}, loss_row[kSumBlock], grad_row[kSumBlock];
     for (int64_t at = first; at < last; at += kSumBlock) {
         const int n = int(last - at < kSumBlock ? last - at : kSumBlock);
         const T* x = row(job.inputs, job.type, at, n, x_row);
         const T* t = row(job.targets, target_type, at, n, t_row);
+        T* loss = place(job.loss, job.type, at, n, loss_row);
+        T* grad = place(job.grad, job.type, at, n, grad_row);
         for (int i = 0; i < n; i += V::lanes) {  // beyond n: values that nobody reads
             V g;
             focal<P, Grad>(c, V::load(x + i), V::load(t + i), &g).store(loss + i);
             if (Grad) g.store(grad + i);
         }
-        if (Grad) put(grad, n, job.grad, job.type, at, job.stream);
-        if (job.loss) put(loss, n, job.loss, job.type, at, job.stream);
+        if (Grad && grad == grad_row) put(grad, n, job.grad, job.type, at);
+        if (job.loss && loss == loss_row) put(loss, n, job.loss, job.type, at);
         if (job.sums) {
-            for (int i = n; i < kSumBlock; ++i) loss[i] = 0;
-            job.sums[at / kSumBlock] = block_sum(loss);
+            for (int i = n; i < kSumBlock; ++i) loss_row[i] = 0;
+            job.sums[at / kSumBlock] = block_sum(loss_row);
         }
     }
-    if (job.stream) store_fence();
 }
 
 template <class T, Power P>
