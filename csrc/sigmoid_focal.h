@@ -16,9 +16,8 @@ struct SigmoidFocalJob {
     double gamma;
     double scale;  // of the gradient
     void* loss;    // (n,) of `type`; null where only the sum is wanted
-    double* sums;  // one per kSumBlock values; null where no sum is wanted
+    double* sums;  // one per kSumBlock values; null where the losses are wanted
     void* grad;    // (n,) of `type`; null without
-    bool stream;   // past the caches: the results do not pass through them
 };
 
 // The loops, compiled once per instruction set; see kernels.h. `first` is a multiple of kSumBlock.

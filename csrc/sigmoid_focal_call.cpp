@@ -10,7 +10,6 @@ namespace fastdet {
 namespace {
 
 constexpr int64_t kThreadValues = 1 << 16;  // below it a second thread costs more than it gives
-constexpr int64_t kStreamValues = 1 << 20;  // from it on the results would not stay in the caches
 
 }  // namespace
 
@@ -18,12 +17,11 @@ double sigmoid_focal(SigmoidFocalJob job, int64_t n, bool sum) {
     const int64_t blocks = (n + kSumBlock - 1) / kSumBlock;
     Buffer<double> sums(sum ? blocks : 0);
     if (sum) job.sums = sums.get();
-    job.stream = n >= kStreamValues;
     const auto run = kernels().sigmoid_focal->run;
     if (n < kThreadValues || get_num_threads() == 1) {
         run(job, 0, n);
     } else {
-        const int64_t step = n < kStreamValues ? kThreadValues / 4 : kStreamValues / 4;
+        const int64_t step = kThreadValues / 4;
         parallel_for((n + step - 1) / step,
                      [&](int64_t task) { run(job, task * step, task * step + step < n ? task * step + step : n); });
     }

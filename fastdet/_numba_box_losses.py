@@ -11,7 +11,7 @@ from fastdet._half import narrow, widen
 from fastdet._numba_nms import jit, plain, typed
 from fastdet._numba_vmath import exp_or_zero, log_positive
 from fastdet.box_losses import ARCTAN_P, ARCTAN_Q, ARCTAN_SINGLE, MIDDLE, TAN_3PI_8, TAN_PI_8, reduce, share
-from fastdet.sigmoid_focal import mean_or_sum
+from fastdet.sigmoid_focal import SERIES, mean_or_sum
 
 GIOU, DIOU, CIOU = range(3)
 KINDS = {"giou": GIOU, "diou": DIOU, "ciou": CIOU}
@@ -137,7 +137,8 @@ def sigmoid_focal_loss(
     slope = np.empty(x.size if grad else 0, x.dtype)
     weights = (alpha, 1 - alpha) if alpha >= 0 else (1.0, 1.0)
     constants = [typed(x.dtype, value) for value in (*weights, gamma, share(x.size, reduction))]
-    args: Any = x.reshape(-1), t.reshape(-1), *constants, loss, slope
+    series = tuple(x.dtype.type(c) for c in SERIES[x.dtype.char])
+    args: Any = x.reshape(-1), t.reshape(-1), *constants, series, loss, slope
     _focal(*args)
     kept = narrow(loss, inputs.dtype).reshape(x.shape) if reduction == "none" else mean_or_sum(loss, reduction)
     return kept, narrow(slope, inputs.dtype).reshape(x.shape) if grad else None
@@ -145,7 +146,7 @@ def sigmoid_focal_loss(
 
 @jit
 def _focal(
-    inputs: Array, targets: Array, alpha: Any, beta: Any, gamma: Any, scale: Any, loss: Array, grad: Array
+    inputs: Array, targets: Array, alpha: Any, beta: Any, gamma: Any, scale: Any, series: Any, loss: Array, grad: Array
 ) -> None:
     """`fastdet.sigmoid_focal.sigmoid_focal_loss_reference`, one value after the other."""
     zero, one = inputs.dtype.type(0), inputs.dtype.type(1)
@@ -156,10 +157,15 @@ def _focal(
         size = x if right else zero - x
         wrong = one - t if right else t
         e = exp_or_zero(zero - size)
-        s = one + e
-        likely = one / s
+        s, s2 = one + e, two + e
+        both = one / (s * s2)
+        likely, z = s2 * both, (e * s) * both
         unlikely = e * likely
-        log1p = log_positive(s) + (e - (s - one)) * likely
+        u = z * z
+        p = series[-1]
+        for k in range(len(series) - 2, -1, -1):
+            p = p * u + series[k]
+        log1p = (z + z) + z * (u * p)
         ce = log1p + (zero if wrong <= zero else wrong * size)
         q = likely * wrong + unlikely * (one - wrong)
         if gamma == zero:
