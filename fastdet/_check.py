@@ -249,11 +249,11 @@ def pooled_size(op: str, size: Any, window: tuple[int, ...], ceil_mode: bool) ->
     return counts
 
 
-def unpooled_size(
-    op: str, name: str, given: Any, shape: tuple[int, ...], window: tuple[int, ...]
-) -> tuple[int, int]:
+def unpooled_size(op: str, name: str, given: Any, shape: tuple[int, ...], window: tuple[int, ...]) -> tuple[int, int]:
     """The size that pooled images of ``shape`` came from: the given one, checked as torch does, or the usual one."""
-    usual = [(n - 1) * s - 2 * p + k for n, k, s, p in zip(shape[-2:], window[:2], window[2:4], window[4:], strict=True)]
+    usual = [
+        (n - 1) * s - 2 * p + k for n, k, s, p in zip(shape[-2:], window[:2], window[2:4], window[4:], strict=True)
+    ]
     size = (usual[0], usual[1]) if given is None else image_size(op, name, given, shape)
     for axis, length, want, stride in zip(("height", "width"), size, usual, window[2:4], strict=True):
         if abs(length - want) >= stride or length < 1:

@@ -76,7 +76,7 @@ def max_pool2d(
             x, kernel_size, stride, padding, ceil_mode=ceil_mode, return_indices=return_indices, compact=compact
         )
     array = to_numpy(op, "x", x, differentiable=True, half=True)
-    if not (array.dtype == BFLOAT16 or array.dtype.char in "efdbBhHiIlqL" and array.dtype != np.uint64):
+    if not (array.dtype == BFLOAT16 or (array.dtype.char in "efdbBhHiIlqL" and array.dtype != np.uint64)):
         raise TypeError(f"{op}: x must be float16, bfloat16, float32, float64 or integer, got {array.dtype}")
     array = _check.image(op, "x", array)
     window = _check.window(op, kernel_size, stride, padding)
@@ -105,9 +105,8 @@ def max_pool2d(
             given[0][...] = values
     if out is not None:
         return out
-    back = like(x)
-    values = back(from_nchw(values, last, array.ndim))
-    return (values, back(from_nchw(indices, last, array.ndim))) if return_indices else values
+    results = [like(x)(from_nchw(y, last, array.ndim)) for y in (values, indices) if y is not None]
+    return tuple(results) if return_indices else results[0]
 
 
 def max_pool2d_reference(
@@ -177,7 +176,7 @@ def max_pool2d_backward(
     """
     op = "max_pool2d_backward"
     array = to_numpy(op, "grad", grad, differentiable=True, half=True)
-    if not (array.dtype == BFLOAT16 or array.dtype.kind == "f" and array.dtype.itemsize <= 8):
+    if not (array.dtype == BFLOAT16 or (array.dtype.kind == "f" and array.dtype.itemsize <= 8)):
         raise TypeError(f"{op}: grad must be float16, bfloat16, float32 or float64, got {array.dtype}")
     window = _check.window(op, kernel_size, stride, padding)
     size = _check.image_size(op, "input_size", input_size, array.shape)
@@ -241,7 +240,7 @@ def max_unpool2d(
     if (ops := registered(x, indices)) is not None:
         return ops.max_unpool2d(x, indices, kernel_size, stride, padding, output_size)
     array = to_numpy(op, "x", x, differentiable=True, half=True)
-    if not (array.dtype == BFLOAT16 or array.dtype.kind in "fiu" and array.dtype.itemsize <= 8):
+    if not (array.dtype == BFLOAT16 or (array.dtype.kind in "fiu" and array.dtype.itemsize <= 8)):
         raise TypeError(f"{op}: x must be float or integer, got {array.dtype}")
     array = _check.image(op, "x", array)
     window = _check.window(op, kernel_size, stride, padding)
@@ -293,7 +292,7 @@ def max_unpool2d_backward(
     """
     op = "max_unpool2d_backward"
     array = to_numpy(op, "grad", grad, differentiable=True, half=True)
-    if not (array.dtype == BFLOAT16 or array.dtype.kind in "fiu" and array.dtype.itemsize <= 8):
+    if not (array.dtype == BFLOAT16 or (array.dtype.kind in "fiu" and array.dtype.itemsize <= 8)):
         raise TypeError(f"{op}: grad must be float or integer, got {array.dtype}")
     array = _check.image(op, "grad", array)
     window = _check.window(op, kernel_size, stride, padding)
