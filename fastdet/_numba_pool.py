@@ -59,8 +59,7 @@ def max_pool2d(
     if compute.dtype.kind in "iu":
         compute = compute.astype(np.int64, copy=False)
     best = np.empty(shape, compute.dtype) if values is None or compute.dtype != x.dtype else values
-    direct = kind == "flat" and indices is not None
-    where = indices if direct else np.empty(0 if kind == "none" else shape, np.int64)
+    where = np.empty(0 if kind == "none" else shape, np.int64) if indices is None or kind != "flat" else indices
     lowest = compute.dtype.type(-np.inf if compute.dtype.kind == "f" else np.iinfo(compute.dtype).min)
     strides = _strides(n, c, height, width, last), _strides(n, c, *size, last)
     _pool(
