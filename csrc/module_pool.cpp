@@ -96,8 +96,9 @@ py::tuple pool(const py::array& x, bool last, const py::tuple& window, const py:
     job.rows = entry(size, 0, 1), job.columns = entry(size, 1, 1);
     const PoolWindow& w = job.window;
     job.compact = kind == "compact";
-    if (job.height < 1 || job.width < 1 || (job.rows - 1) * w.sh - w.ph >= job.height || (job.columns - 1) * w.sw - w.pw >= job.width ||
-        w.kh >= (int64_t(1) << 31) / job.width || (job.compact && w.kh * w.kw > 256))
+    if (job.height < 1 || job.width < 1 || (job.rows - 1) * w.sh - w.ph >= job.height ||
+        (job.columns - 1) * w.sw - w.pw >= job.width || w.kh >= (int64_t(1) << 31) / job.width ||
+        (job.compact && w.kh * w.kw > 256))
         throw py::value_error("fastdet._cpp: unfit window");
     py::array out = result(x, last, job.rows, job.columns, x.dtype(), values);
     job.values = out.mutable_data();

@@ -229,7 +229,7 @@ struct Pooling {
         if (C > 1) {
             pixels(x, from, to);
         } else if (two) {
-            !job.indices ? twos<0>(x, from, to) : job.compact ? twos<1>(x, from, to) : twos<2>(x, from, to);
+            job.indices ? twos<true>(x, from, to) : twos<false>(x, from, to);
         } else {
             rows(x, from, to);
         }
@@ -261,8 +261,7 @@ struct Pooling {
         }
     }
 
-    // kKind: 0 values alone, 1 compact, 2 flat
-    template <int kKind>
+    template <bool kPlaces>
     void twos(const S* x, int64_t from, int64_t to) {
         const K down = K(step);
         for (int64_t r = from; r < to; ++r) {
@@ -270,9 +269,7 @@ struct Pooling {
             const T* __restrict low = as_compute(x + (2 * r + 1) * W, 2 * columns, more);
             T* __restrict v = best;
             if constexpr (kSame<S, T>) v = values.next(columns);
-            int64_t* __restrict index = kKind == 2 ? flat.next(columns) : nullptr;
-            uint8_t* __restrict code = kKind == 1 ? compact.next(columns) : nullptr;
-            const int64_t origin = 2 * r * W;
+            K* __restrict p = place;
             for (int64_t i = 0; i < columns; ++i) {
                 T b = top[2 * i];
                 K k = 0;
@@ -284,13 +281,11 @@ struct Pooling {
                 k = takes(fourth, b) ? K(down + 1) : k;
                 b = takes(fourth, b) ? fourth : b;
                 v[i] = b;
-                if (kKind == 1) code[i] = uint8_t(k);
-                if (kKind == 2) index[i] = int64_t(k) + (origin + 2 * i);
+                if (kPlaces) p[i] = k;
             }
             if constexpr (!kSame<S, T>) store_row(v, columns, values.next(columns));
             values.done(columns);
-            if (kKind == 1) compact.done(columns);
-            if (kKind == 2) flat.done(columns);
+            if (kPlaces) emit_places(place, columns, 2 * r * W, 2);
         }
     }
 
@@ -515,7 +510,8 @@ struct Scatter {
         return two ? C > 1 ? two_pixels(image, from, to) : twos(image, from, to) : by_band(image, from, to);
     }
 
-    // How far n indices lie from the first place of their 2 x 2 window; not 0: one lies outside it. Flat: 0, 1, W, W + 1.
+    // How far n indices lie from the first place of their 2 x 2 window; not 0: one lies outside it. Flat: 0, 1, W, W
+    // + 1.
     uint32_t offsets(const I* __restrict index, int64_t n, int64_t origin, int64_t by) {
         uint32_t outside = 0;
         const uint32_t down = uint32_t(sizeof(I) > 1 ? W : 2);
@@ -563,6 +559,17 @@ struct Scatter {
         return true;
     }
 
+    // Each value to the one of its four places that it came from, zeros to the others.
+    static void spread(const S* __restrict v, const uint32_t* __restrict d, int64_t n, uint32_t down, S* __restrict a,
+                       S* __restrict b, S* __restrict c, S* __restrict e) {
+        for (int64_t i = 0; i < n; ++i) {
+            a[i] = one(v[i], d[i] == 0);
+            b[i] = one(v[i], d[i] == 1);
+            c[i] = one(v[i], d[i] == down);
+            e[i] = one(v[i], d[i] == down + 1);
+        }
+    }
+
     bool two_pixels(S* image, int64_t from, int64_t to) {
         const uint32_t down = uint32_t(sizeof(I) > 1 ? W : 2);
         for (int64_t r = from; r < to; ++r) {
@@ -573,14 +580,8 @@ struct Scatter {
                 if (offsets(indices + at, C, 2 * r * W + 2 * c, 0)) return false;
                 const S* __restrict v = x + at;
                 const uint32_t* __restrict d = near;
-                S* __restrict top = out.next(2 * C);
-                S* __restrict low = below.next(2 * C);
-                for (int64_t i = 0; i < C; ++i) {
-                    top[i] = one(v[i], d[i] == 0);
-                    top[C + i] = one(v[i], d[i] == 1);
-                    low[i] = one(v[i], d[i] == down);
-                    low[C + i] = one(v[i], d[i] == down + 1);
-                }
+                S *top = out.next(2 * C), *low = below.next(2 * C);
+                spread(v, d, C, down, top, top + C, low, low + C);
                 out.done(2 * C);
                 below.done(2 * C);
             }

@@ -1,7 +1,7 @@
 """Numba kernels of max-pooling and unpooling; `_numba` gives all kernels out.
 
-Arrays come as flat memory and strides, so that planes and channels last are one signature. Halves are widened in the
-wrapper; what is only moved is moved as integers of its size.
+Arrays come as flat memory and strides, so that planes and channels last are one signature; the wrappers widen halves,
+integers and compact indices, and what is only moved is moved as unsigned integers: few signatures to compile.
 """
 
 from __future__ import annotations
@@ -26,8 +26,19 @@ def _flat(x: Array) -> Array:
 
 
 def _bits(x: Array) -> Array:
-    """Values that are only moved."""
-    return _flat(x).view(f"u{x.dtype.itemsize}")
+    """Values that are only moved: as integers of 4 or 8 bytes."""
+    bits = _flat(x).view(f"u{x.dtype.itemsize}")
+    return bits if x.dtype.itemsize >= 4 else bits.astype(np.uint32)
+
+
+def _moved(bits: Array, x: Array) -> None:
+    """`_bits` of a result into the result itself, where they are a copy."""
+    if x.dtype.itemsize < 4:
+        x.view(f"u{x.dtype.itemsize}").reshape(-1)[...] = bits
+
+
+def _places(x: Array) -> Array:
+    return _flat(x).astype(np.int64, copy=False)
 
 
 def _sizes(x: Array, last: bool) -> tuple[int, int, int, int]:
@@ -45,19 +56,28 @@ def max_pool2d(
     n, c, height, width = _sizes(x, last)
     shape = _shape(n, c, size, last)
     compute = widen(x)
-    same = compute.dtype == x.dtype
-    best = np.empty(shape, compute.dtype) if values is None or not same else values
-    index = np.uint8 if kind == "compact" else np.int64
-    where = np.empty(0 if kind == "none" else shape, index) if indices is None else indices
+    if compute.dtype.kind in "iu":
+        compute = compute.astype(np.int64, copy=False)
+    best = np.empty(shape, compute.dtype) if values is None or compute.dtype != x.dtype else values
+    where = np.empty(0 if kind == "none" else shape, np.int64) if indices is None or kind != "flat" else indices
     lowest = compute.dtype.type(-np.inf if compute.dtype.kind == "f" else np.iinfo(compute.dtype).min)
     strides = _strides(n, c, height, width, last), _strides(n, c, *size, last)
-    _pool(_flat(compute), (n, c, height, width), *strides, window, size, lowest, best.reshape(-1), where.reshape(-1))
-    if not same:
-        best = narrow(best, x.dtype)
-        if values is not None:
-            values[...] = best
-            best = values
-    return best, None if kind == "none" else where
+    _pool(
+        _flat(compute), (n, c, height, width), *strides, window, size, lowest, kind == "compact", best.reshape(-1),
+        where.reshape(-1),
+    )  # fmt: skip
+    best = narrow(best, x.dtype)
+    if values is not None and values is not best:
+        values[...] = best
+        best = values
+    if kind == "none":
+        return best, None
+    if kind == "compact":
+        where = where.astype(np.uint8)
+        if indices is not None:
+            indices[...] = where
+            where = indices
+    return best, where
 
 
 @jit
@@ -69,12 +89,12 @@ def _pool(
     window: tuple[int, ...],
     size: tuple[int, int],
     lowest: Any,
+    compact: bool,
     values: Array,
     indices: Array,
 ) -> None:
     n, c, height, width = sizes
     kh, kw, sh, sw, ph, pw = window
-    compact = indices.itemsize == 1
     for image in range(n):
         for row in range(size[0]):
             top = row * sh - ph
@@ -102,8 +122,11 @@ def max_unpool2d(x: Array, indices: Array, last: bool, window: Window, size: Siz
     to = _bits(image)
     to[...] = 0
     strides = _strides(n, c, height, width, last), _strides(n, c, *size, last)
-    fits = _scatter(_bits(x), _flat(indices), (n, c, height, width), *strides, window, size, False, to)
-    return image if fits else None
+    compact = indices.itemsize == 1
+    if not _scatter(_bits(x), _places(indices), (n, c, height, width), *strides, window, size, compact, False, to):
+        return None
+    _moved(to, image)
+    return image
 
 
 def max_pool2d_backward(x: Array, indices: Array, last: bool, window: Window, size: Size) -> Array | None:
@@ -112,8 +135,9 @@ def max_pool2d_backward(x: Array, indices: Array, last: bool, window: Window, si
     image = np.zeros(_shape(n, c, size, last), values.dtype)
     strides = _strides(n, c, height, width, last), _strides(n, c, *size, last)
     fits = _scatter(
-        _flat(values), _flat(indices), (n, c, height, width), *strides, window, size, True, image.reshape(-1)
-    )
+        _flat(values), _places(indices), (n, c, height, width), *strides, window, size, indices.itemsize == 1, True,
+        image.reshape(-1),
+    )  # fmt: skip
     return narrow(image, x.dtype) if fits else None
 
 
@@ -121,9 +145,13 @@ def max_unpool2d_backward(x: Array, indices: Array, last: bool, window: Window) 
     n, c, height, width = _sizes(indices, last)
     size = _sizes(x, last)[2:]
     out = np.empty(indices.shape, x.dtype)
+    to = _bits(out)
     strides = _strides(n, c, height, width, last), _strides(n, c, *size, last)
-    fits = _gather(_bits(x), _flat(indices), (n, c, height, width), *strides, window, size, _bits(out))
-    return out if fits else None
+    compact = indices.itemsize == 1
+    if not _gather(_bits(x), _places(indices), (n, c, height, width), *strides, window, size, compact, to):
+        return None
+    _moved(to, out)
+    return out
 
 
 @jit
@@ -153,11 +181,11 @@ def _scatter(
     to_strides: tuple[int, ...],
     window: tuple[int, ...],
     size: tuple[int, int],
+    compact: bool,
     add: bool,
     out: Array,
 ) -> Any:
     n, c, rows, columns = sizes
-    compact = indices.itemsize == 1
     for image in range(n):
         for channel in range(c):
             start = image * to_strides[0] + channel * to_strides[1]
@@ -165,7 +193,7 @@ def _scatter(
                 for column in range(columns):
                     at = image * from_strides[0] + channel * from_strides[1]
                     at += row * from_strides[2] + column * from_strides[3]
-                    y, to = _place(np.int64(indices[at]), compact, row, column, window, size)
+                    y, to = _place(indices[at], compact, row, column, window, size)
                     if y < 0:
                         return False
                     to = start + y * to_strides[2] + to * to_strides[3]
@@ -185,10 +213,10 @@ def _gather(
     from_strides: tuple[int, ...],
     window: tuple[int, ...],
     size: tuple[int, int],
+    compact: bool,
     out: Array,
 ) -> Any:
     n, c, rows, columns = sizes
-    compact = indices.itemsize == 1
     for image in range(n):
         for channel in range(c):
             start = image * from_strides[0] + channel * from_strides[1]
@@ -196,7 +224,7 @@ def _gather(
                 for column in range(columns):
                     at = image * to_strides[0] + channel * to_strides[1]
                     at += row * to_strides[2] + column * to_strides[3]
-                    y, place = _place(np.int64(indices[at]), compact, row, column, window, size)
+                    y, place = _place(indices[at], compact, row, column, window, size)
                     if y < 0:
                         return False
                     out[at] = x[start + y * from_strides[2] + place * from_strides[3]]

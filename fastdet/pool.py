@@ -103,9 +103,8 @@ def max_pool2d(
             given[0][...] = values
     if out is not None:
         return out
-    back = like(x)
-    values = back(from_nchw(values, last, array.ndim))
-    return (values, back(from_nchw(indices, last, array.ndim))) if return_indices else values
+    results = [like(x)(from_nchw(y, last, array.ndim)) for y in (values, indices) if y is not None]
+    return tuple(results) if return_indices else results[0]
 
 
 def max_pool2d_reference(
