@@ -25,6 +25,7 @@ LOOPS = [
     "csrc/soft_nms.cpp",
     "csrc/table.cpp",
     "csrc/upsample.cpp",
+    "csrc/upsample_backward.cpp",
 ]
 REST = [
     "csrc/box_losses_call.cpp",

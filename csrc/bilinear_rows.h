@@ -16,8 +16,8 @@
 namespace fastdet {
 namespace FASTDET_ISA {
 
-// `span` neighbouring values in registers; those at and past `in` are 0 and not read. `gather`: a vector of values up to
-// 255 apart, from memory.
+// `span` neighbouring values in registers; those at and past `in` are 0 and not read. `gather`: a vector of values up
+// to 255 apart, from memory.
 template <class T>
 struct Window {
     static constexpr int lanes = 1, span = 0;
@@ -122,8 +122,8 @@ struct RowTaps {
     int64_t last;             // from here on the second input is the first
     int64_t* i0;              // (padded,)
     T* w1;                    // (padded,)
-    int64_t* base;            // (padded / lanes,) first value of a vector's window; -2 less it where inputs lie beyond the
-                              // window, -1 where they lie too far apart for `first` and `second`
+    int64_t* base;  // (padded / lanes,) first value of a vector's window; -2 less it where inputs lie beyond the
+                    // window, -1 where they lie too far apart for `first` and `second`
     uint8_t *first, *second;  // (padded,) each output's two inputs, from the base on
 };
 

@@ -8,10 +8,10 @@
 namespace fastdet {
 namespace {
 
-constexpr int64_t kTileBytes = 8 << 10;         // of a row: two of them, their table and a row of x fit the first cache
-constexpr int64_t kThreadedValues = 1 << 17;    // read and written: some 50 us
+constexpr int64_t kTileBytes = 8 << 10;       // of a row: two of them, their table and a row of x fit the first cache
+constexpr int64_t kThreadedValues = 1 << 17;  // read and written: some 50 us
 constexpr int64_t kStreamBytes = int64_t(4) << 20;  // larger than what the second cache holds
-constexpr int64_t kLeastRows = 8;               // of a band: a cut costs two rows made twice
+constexpr int64_t kLeastRows = 8;                   // of a band: a cut costs two rows made twice
 
 int64_t divided(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 

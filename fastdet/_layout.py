@@ -14,6 +14,8 @@ def to_nchw(x: Array) -> tuple[Array, bool]:
     such an image is taken as it is, not copied into planes.
     """
     x = x.reshape((1,) * (4 - x.ndim) + x.shape)
+    if x.flags.c_contiguous and x.flags.aligned:
+        return x, False
     if not x.flags.c_contiguous:
         last = x.transpose(0, 2, 3, 1)
         if last.flags.c_contiguous and x.shape[1] > 1:
