@@ -34,18 +34,21 @@ FASTDET_LOOP void mark_changes(const T* x, int n, uint64_t* words) {
     put(word, bits);
 }
 
-// The classes of n pixels; false where one is out of range.
-template <class T>
-FASTDET_LOOP bool codes_of(const T* x, int n, const LabelMap& map, uint16_t* codes) {
-    using Wide = std::conditional_t<sizeof(T) == 1, uint16_t, T>;
+// The classes of n pixels; false where one is out of range. Wide holds the labels and void's class.
+template <class Wide, class T>
+FASTDET_LOOP bool codes_in(const T* x, int n, const LabelMap& map, uint16_t* codes) {
     const Wide most = Wide(map.most), ignore = Wide(map.ignore), void_code = Wide(map.void_code);
     Wide bad = 0;
     for (int k = 0; k < n; ++k) {
         const Wide label = x[k];
         bad |= Wide(label > most) & Wide(label != ignore);
-        codes[k] = uint16_t(label == ignore ? void_code : label);
+        codes[k] = label == ignore ? void_code : label;
     }
     return !bad;
+}
+template <class T>
+bool codes_of(const T* x, int n, const LabelMap& map, uint16_t* codes) {
+    return sizeof(T) == 1 && map.void_code > 255 ? codes_in<uint16_t>(x, n, map, codes) : codes_in<T>(x, n, map, codes);
 }
 
 // Those of the pixels `at`.
@@ -103,11 +106,13 @@ FASTDET_LOOP void find_runs(const uint64_t* words, int n, Runs& runs) {
     *to = uint16_t(n);
 }
 
-FASTDET_LOOP void keys_of(const uint16_t* target, const uint16_t* prediction, int n, uint32_t side, uint32_t* keys) {
-    for (int k = 0; k < n; ++k) keys[k] = target[k] * side + prediction[k];
+template <class Key>
+FASTDET_LOOP void keys_of(const uint16_t* target, const uint16_t* prediction, int n, Key side, Key* keys) {
+    for (int k = 0; k < n; ++k) keys[k] = Key(Key(target[k]) * side + prediction[k]);
 }
 
-FASTDET_LOOP void add_runs(const uint32_t* keys, const Runs& runs, const Counts& counts) {
+template <class Key>
+FASTDET_LOOP void add_runs(const Key* keys, const Runs& runs, const Counts& counts) {
     int64_t *cells = counts.cells, *other = cells + (counts.copies > 1 ? counts.copy_stride : 0);
     for (int k = 0; k < runs.count; ++k) {
         cells[keys[k]] += runs.start[k + 1] - runs.start[k];
@@ -116,7 +121,8 @@ FASTDET_LOOP void add_runs(const uint32_t* keys, const Runs& runs, const Counts&
     }
 }
 
-FASTDET_LOOP void add_pixels(const uint32_t* keys, int n, const Counts& counts) {  // n: of whole blocks
+template <class Key>
+FASTDET_LOOP void add_pixels(const Key* keys, int n, const Counts& counts) {  // n: of whole blocks
     const int64_t stride = counts.copies > 1 ? counts.copy_stride : 0;
     int64_t *const a = counts.cells, *const b = a + stride, *const c = b + stride, *const d = c + stride;
     for (int k = 0; k < n; k += 4) {
@@ -127,6 +133,7 @@ FASTDET_LOOP void add_pixels(const uint32_t* keys, int n, const Counts& counts) 
     }
 }
 
+template <class Key>
 bool count_chunk(const LabelMap& target, const LabelMap& prediction, int64_t first, int n, const Counts& counts) {
     uint64_t words[kChunk / 64];
     by_width(target, first, [&](auto* x) { mark_changes<false>(x, n, words); });
@@ -134,9 +141,9 @@ bool count_chunk(const LabelMap& target, const LabelMap& prediction, int64_t fir
     Runs runs;
     find_runs(words, n, runs);
 
-    const uint32_t side = uint32_t(counts.side);
+    const Key side = Key(counts.side);
     uint16_t truth[kChunk], predicted[kChunk];
-    uint32_t keys[kChunk];
+    Key keys[kChunk];
     const auto codes = [&](const LabelMap& map, uint16_t* to) {
         return by_width(map, first, [&](auto* x) { return codes_at(x, runs.start, runs.count, map, to); });
     };
@@ -160,7 +167,9 @@ bool count_chunk(const LabelMap& target, const LabelMap& prediction, int64_t fir
 bool count(const LabelMap& target, const LabelMap& prediction, int64_t first, int64_t last, const Counts& counts) {
     for (; first < last; first += kChunk) {
         const int n = int(last - first < kChunk ? last - first : kChunk);
-        if (!count_chunk(target, prediction, first, n, counts)) return false;
+        if (!(counts.side < 256 ? count_chunk<uint16_t>(target, prediction, first, n, counts)
+                                : count_chunk<uint32_t>(target, prediction, first, n, counts)))
+            return false;
     }
     return true;
 }
