@@ -487,7 +487,6 @@ def unpooled_size(op: str, name: str, given: Any, shape: tuple[int, ...], window
     ]
     size = (usual[0], usual[1]) if given is None else plane_size(op, name, given, shape)
 
-    size = (usual[0], usual[1]) if given is None else image_size(op, name, given, shape)
     for axis, length, want, stride in zip(("height", "width"), size, usual, window[2:4], strict=True):
         if abs(length - want) >= stride or length < 1:
             low, high = max(want - stride + 1, 1), want + stride - 1

@@ -27,8 +27,9 @@ from fastdet._torch_library import (
 class Loss:
     """Two ops of torch: the loss alone, and the loss with the gradients of its first ``inputs`` arguments.
 
-    Only the second one has a gradient: what it has computed, times the upstream gradient. The gradients that it gives
-    keep their place in the graph, so that a second derivative, which there is none of, is noticed.
+    The gradient of the second one is what it has computed, times the upstream gradient. The gradients that it gives
+    keep their place in the graph, so that a second derivative, which there is none of, is noticed. The first one is
+    for calls that want no gradient; where one is asked for after all (of an exported graph), it calls the second.
     """
 
     def __init__(
@@ -44,7 +45,8 @@ class Loss:
         rows: Callable[[Any, Any], Any] = lambda upstream, grad: upstream,
     ) -> None:
         self.name, self.inputs, self.rows = loss.__name__, inputs, rows
-        self.loss = define(f"{self.name}({arguments}, str? backend) -> Tensor", loss, fake, half=half)
+        alone = define(f"{self.name}({arguments}, str? backend) -> Tensor", loss, fake, half=half)
+        self.loss = gradient(alone, self._keep_inputs, self._recompute)
 
         def both(**options: Any) -> Any:  # errors name the function that was called
             try:
@@ -72,6 +74,15 @@ class Loss:
         needed = zip(ctx.needs_input_grad[: self.inputs], output[1:], strict=True)
         ctx.save_for_backward(*(grad if need else None for need, grad in needed))
         ctx.rest = len(inputs) - self.inputs
+
+    def _keep_inputs(self, ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*(x if isinstance(x, torch.Tensor) else None for x in inputs))
+        ctx.others = [None if isinstance(x, torch.Tensor) else x for x in inputs]
+
+    def _recompute(self, ctx: Any, upstream: Any) -> Any:
+        saved = zip(ctx.saved_tensors, ctx.others, strict=True)
+        _, *grads = self.both(*(other if x is None else x for x, other in saved))
+        return *(x * self.rows(upstream, x) for x in grads), *(None,) * (len(ctx.others) - self.inputs)
 
     def _backward(self, ctx: Any, upstream: Any, *second: Any) -> Any:
         if any(x is not None for x in second):
