@@ -70,7 +70,7 @@ def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool, ha
             return x.resolve_neg().view(torch.int16).numpy().view(BFLOAT16)
         x = x.float()
     try:
-        array: Array = x.resolve_conj().resolve_neg().numpy()
+        array: Array = x.resolve_conj().resolve_neg().numpy() if x.is_conj() or x.is_neg() else x.numpy()
     except TypeError as error:  # a dtype that NumPy lacks
         raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {x.dtype}: {error}") from None
     return array

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.autograd import forward_ad
 
 from fastdet import _check
 from fastdet._arrays import like, no_graph, to_numpy, writable
 from fastdet._backends import NAMES
 
-library = torch.library.Library("fastdet", "DEF")
+forward_ad: Any = torch.autograd.forward_ad
+library: Any = torch.library.Library("fastdet", "DEF")  # type: ignore[no-untyped-call]
 
 
 def define(
@@ -73,7 +73,7 @@ def gradient(
     torch's registration knows nothing of function transforms (torch.func), which take an autograd.Function.
     """
     torch.library.register_autograd(op.name(), backward, setup_context=keep, lib=library)
-    in_transform = type(
+    in_transform: Any = type(
         op._schema.name.partition("::")[2],
         (torch.autograd.Function,),
         {

@@ -22,7 +22,7 @@ from fastdet._torch_library import (
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding"
 
 
-def _pooled(x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, compact: bool, backend: Any) -> Any:
+def _pooled(x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, compact: Any, backend: Any) -> Any:
     window = *kernel_size, *stride, *padding
     size = _check.pooled_size("max_pool2d", x.shape[-2:], window, ceil_mode)
     return image_like(x, size), image_like(x, size, dtype=torch.uint8 if compact else torch.int64)
@@ -49,7 +49,9 @@ _max_pool2d = define(
 _max_pool2d_values = define(
     f"max_pool2d_values(Tensor x, {_WINDOW}, bool ceil_mode, str? backend) -> Tensor",
     max_pool2d_values,
-    lambda *args: _pooled(*args[:-1], False, None)[0],
+    lambda x, kernel_size, stride, padding, ceil_mode, backend: _pooled(
+        x, kernel_size, stride, padding, ceil_mode, False, backend
+    )[0],
     half=True,
     vmap=folded(1),
 )

@@ -74,21 +74,26 @@ def nms(
     Empty input gives an empty result. Equal on every backend. O(N) memory.
     Source: lecture, "Non-maximum suppression".
     """
+    plain = type(boxes) is np.ndarray and type(scores) is np.ndarray
+    if not plain and (ops := registered(boxes, scores, grad=False)) is not None:
+        return ops.nms(boxes, scores, iou_threshold, score_threshold, max_output, metric, backend)
     if (
         backend is None
-        and type(boxes) is np.ndarray
-        and type(scores) is np.ndarray
         and type(iou_threshold) is float
         and score_threshold is None
         and max_output is None
         and metric == "iou"
         and _backends.native is not None
     ):  # small inputs: a call costs as much as the work
-        keep = _backends.native.nms_quick(boxes, scores, iou_threshold)
-        if keep is not None:
-            return keep
-    if (ops := registered(boxes, scores, grad=False)) is not None:
-        return ops.nms(boxes, scores, iou_threshold, score_threshold, max_output, metric, backend)
+        if plain:
+            keep = _backends.native.nms_quick(boxes, scores, iou_threshold)
+            if keep is not None:
+                return keep
+        else:
+            arrays = to_numpy("nms", "boxes", boxes), to_numpy("nms", "scores", scores)
+            keep = _backends.native.nms_quick(*arrays, iou_threshold)
+            if keep is not None:
+                return like(boxes)(keep)
     return _nms("nms", boxes, scores, None, iou_threshold, score_threshold, max_output, metric, backend)
 
 
