@@ -16,16 +16,19 @@ from setuptools.command.build_ext import build_ext
 
 LOOPS = [
     "csrc/box_iou.cpp",
+    "csrc/box_losses.cpp",
     "csrc/confusion.cpp",
     "csrc/losses.cpp",
     "csrc/nms.cpp",
     "csrc/pool.cpp",
+    "csrc/sigmoid_focal.cpp",
     "csrc/soft_nms.cpp",
     "csrc/table.cpp",
     "csrc/upsample.cpp",
     "csrc/upsample_backward.cpp",
 ]
 REST = [
+    "csrc/box_losses_call.cpp",
     "csrc/boxes.cpp",
     "csrc/confusion_call.cpp",
     "csrc/fusion.cpp",
@@ -33,6 +36,7 @@ REST = [
     "csrc/isa.cpp",
     "csrc/losses_call.cpp",
     "csrc/memory.cpp",
+    "csrc/module_box_losses.cpp",
     "csrc/module_cpp.cpp",
     "csrc/module_losses.cpp",
     "csrc/module_pool.cpp",
@@ -41,6 +45,7 @@ REST = [
     "csrc/multiclass_nms.cpp",
     "csrc/nms_call.cpp",
     "csrc/pool_call.cpp",
+    "csrc/sigmoid_focal_call.cpp",
     "csrc/threads.cpp",
     "csrc/upsample_call.cpp",
 ]

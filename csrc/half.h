@@ -45,27 +45,13 @@ FASTDET_HD float widen(Half x) {
     return bits_float(sign | float_bits(scaled));
 }
 
-// A specialization has the linkage of its template and may not repeat it.
-#if defined(__CUDACC__)
-#define FASTDET_HD_CASE FASTDET_HD
-#else
-#define FASTDET_HD_CASE inline
-#endif
-
-template <class S>
-FASTDET_HD S narrow(float x);
-template <>
-FASTDET_HD_CASE float narrow<float>(float x) {
-    return x;
-}
-template <>
-FASTDET_HD_CASE BFloat16 narrow<BFloat16>(float x) {
+FASTDET_HD float narrow_to(float, float x) { return x; }
+FASTDET_HD BFloat16 narrow_to(BFloat16, float x) {
     const uint32_t u = float_bits(x);
     if ((u & 0x7fffffff) > 0x7f800000) return {uint16_t(u >> 16 | 0x40)};
     return {uint16_t((u + 0x7fff + (u >> 16 & 1)) >> 16)};
 }
-template <>
-FASTDET_HD_CASE Half narrow<Half>(float x) {
+FASTDET_HD Half narrow_to(Half, float x) {
     const uint32_t u = float_bits(x), sign = u >> 16 & 0x8000, rest = u & 0x7fffffff;
     if (rest > 0x7f800000) return {uint16_t(sign | 0x7e00 | (rest >> 13 & 0x3ff))};
     if (rest >= 0x477ff000) return {uint16_t(sign | 0x7c00)};  // 65520 and more
@@ -73,6 +59,11 @@ FASTDET_HD_CASE Half narrow<Half>(float x) {
         return {uint16_t(sign | (float_bits(bits_float(rest) + 0.5f) - 0x3f000000))};
     }
     return {uint16_t(sign | ((rest + 0xfff + (rest >> 13 & 1) - 0x38000000) >> 13))};
+}
+
+template <class S>
+FASTDET_HD S narrow(float x) {
+    return narrow_to(S{}, x);
 }
 
 #if defined(FASTDET_ISA)

@@ -8,9 +8,11 @@
 #include <cstring>
 
 #include "box.h"
+#include "box_losses.h"
 #include "confusion.h"
 #include "losses.h"
 #include "pool.h"
+#include "sigmoid_focal.h"
 #include "upsample.h"
 
 namespace fastdet {
@@ -166,6 +168,8 @@ struct KernelTable {
     const UpsampleKernels* upsample;
     const PoolKernels* pool;
     const LossKernels* losses;
+    const BoxLossKernels* box_losses;
+    const SigmoidFocalKernels* sigmoid_focal;
 };
 
 template <class T>

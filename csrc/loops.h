@@ -22,6 +22,8 @@ extern const ConfusionKernels confusion_kernels;
 extern const UpsampleKernels upsample_kernels;
 extern const PoolKernels pool_kernels;
 extern const LossKernels losses_kernels;
+extern const BoxLossKernels box_loss_kernels;
+extern const SigmoidFocalKernels sigmoid_focal_kernels;
 
 }  // namespace FASTDET_ISA
 }  // namespace fastdet

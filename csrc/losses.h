@@ -1,13 +1,90 @@
-// Losses and their gradients.
+// Losses on a softmax over classes, and their gradients.
 #pragma once
 
 #include <cstdint>
 
 namespace fastdet {
 
-// The loops, compiled once per instruction set; see kernels.h.
-struct LossKernels {
-    int none;
+// The class of each pixel, of any integer type. What is ignored, or out of range, is class number `classes`.
+struct Labels {
+    const void* data;
+    int bytes;
+    bool is_signed;
+    bool ignores;    // whether one label is ignored
+    int64_t ignore;  // which; sign- or zero-extended as the labels are; INT64_MIN where none is
+    int64_t classes;
 };
+
+// Pixels are taken in chunks that do not depend on threads or instruction sets: sums are made per chunk, in 8
+// interleaved lanes (16 for the probabilities of Dice), and then added up in order.
+constexpr int64_t kChunk = 256;
+constexpr int64_t kSumLanes = 8, kDiceLanes = 16;
+
+template <class T>
+struct SoftmaxJob {
+    const void* logits;  // (images, classes, pixels) or, channels last, (images, pixels, classes)
+    void* grad;          // of the same shape and type; null: not wanted
+    int64_t images, classes, pixels;
+    bool channels_last;
+    bool stream;   // past the caches: the gradient does not pass through them
+    int64_t tile;  // pixels that are worked on at once, a multiple of 16 that divides kChunk
+    Labels labels;
+    const T* weight;  // (classes + 1,) 0 for what is ignored
+    T scale;          // the gradient of the result for the loss of a pixel
+    // focal: gamma = whole + fraction
+    T gamma, fraction;
+    int64_t whole;
+    // cross-entropy with label smoothing e: 1 - e, e / classes, and the sum of the weights
+    T keep, smooth, weight_sum;
+    T* each;          // (images, pixels) out: the loss of each pixel; may be null
+    double* partial;  // (chunks,) out: its sum
+    // Dice
+    double* sums;    // (chunks, 2, classes) out: probability of each class, and that of its own pixels
+    const T* slope;  // (classes,) gradient for a probability
+    const T* bonus;  // (classes + 1,) more of it where the pixel is of the class
+
+    __attribute__((always_inline)) int64_t chunks_of_image() const { return (pixels + kChunk - 1) / kChunk; }
+    __attribute__((always_inline)) int64_t chunks() const { return images * chunks_of_image(); }
+    // Of rows in the scratch memory: no power of two.
+    __attribute__((always_inline)) int64_t stride() const { return tile + 16; }
+    __attribute__((always_inline)) int64_t scratch() const {
+        return (classes + 1) * stride() + classes * (kDiceLanes + 1);
+    }
+};
+
+// The loops, compiled once per instruction set; see kernels.h. They work on chunks [first, last).
+template <class T>
+struct SoftmaxLoops {
+    using Loop = void (*)(const SoftmaxJob<T>&, int64_t first, int64_t last, T* scratch);
+    Loop cross_entropy, smoothed, focal, dice_sums, dice_gradient;
+};
+struct LossKernels {
+    // Counts labels [first, last) into four tables, to be added up, (4, classes + 2): the classes, what is ignored,
+    // what is out of range. The position of the first of the latter, or -1.
+    int64_t (*count_labels)(const Labels&, int64_t first, int64_t last, int64_t* counts);
+    SoftmaxLoops<float> single, half, bfloat16;
+    SoftmaxLoops<double> twice;
+};
+
+enum class Reduction : int { mean = 0, sum = 1, none = 2 };
+enum class Storage : int { single = 0, twice = 1, half = 2, bfloat16 = 3 };
+
+struct LossOptions {
+    bool focal;
+    double gamma, label_smoothing;
+    Reduction reduction;
+};
+
+struct LossResult {
+    double loss;
+    double divisor;
+    int64_t bad_label;  // position of a label that is out of range; -1: none
+};
+
+// Logits, grad, shape and labels of `job` are the caller's, and `each` for Reduction::none; the rest is filled in.
+template <class T>
+LossResult softmax_loss(SoftmaxJob<T>& job, Storage storage, const T* weight, const LossOptions& options);
+template <class T>
+LossResult dice_loss(SoftmaxJob<T>& job, Storage storage, double eps);
 
 }  // namespace fastdet

@@ -25,6 +25,21 @@ namespace FASTDET_ISA {
 template <class T>
 struct Vec;
 
+// The numbers of split2: with the bits of sqrt(1/2) moved to those of 1, the exponent's field is n + its bias.
+template <class T>
+struct Split;
+template <>
+struct Split<float> {
+    static constexpr uint32_t root = 0x3f3504f3, offset = 0x3f800000 - root, mask = 0x007fffff, magic = 0x4b000000;
+    static constexpr float bias = 0x1p23f + 127;
+};
+template <>
+struct Split<double> {
+    static constexpr uint64_t root = 0x3fe6a09e667f3bcd, offset = 0x3ff0000000000000 - root, mask = 0x000fffffffffffff,
+                              magic = 0x4330000000000000;
+    static constexpr double bias = 0x1p52 + 1023;
+};
+
 #define FASTDET_VEC_COMMON(T, R, LANES) \
     using Scalar = T;                   \
     static constexpr int lanes = LANES; \
@@ -63,6 +78,15 @@ struct Vec<float> {
             _mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t.v), 23), _mm512_set1_epi32(0x3f800000));
         return _mm512_mul_ps(p.v, _mm512_castsi512_ps(two_n));
     }
+    // m in [sqrt(1/2), sqrt(2)) and the integer n of x = m * 2^n; x positive, normal
+    friend Vec split2(Vec x, Vec& n) {
+        using S = Split<float>;
+        const __m512i i = _mm512_add_epi32(_mm512_castps_si512(x.v), _mm512_set1_epi32(S::offset));
+        n = _mm512_sub_ps(_mm512_castsi512_ps(_mm512_or_si512(_mm512_srli_epi32(i, 23), _mm512_set1_epi32(S::magic))),
+                          _mm512_set1_ps(S::bias));
+        return _mm512_castsi512_ps(
+            _mm512_add_epi32(_mm512_and_si512(i, _mm512_set1_epi32(S::mask)), _mm512_set1_epi32(S::root)));
+    }
 };
 template <>
 struct Vec<double> {
@@ -90,6 +114,14 @@ struct Vec<double> {
         const __m512i two_n =
             _mm512_add_epi64(_mm512_slli_epi64(_mm512_castpd_si512(t.v), 52), _mm512_set1_epi64(0x3ff0000000000000));
         return _mm512_mul_pd(p.v, _mm512_castsi512_pd(two_n));
+    }
+    friend Vec split2(Vec x, Vec& n) {
+        using S = Split<double>;
+        const __m512i i = _mm512_add_epi64(_mm512_castpd_si512(x.v), _mm512_set1_epi64(S::offset));
+        n = _mm512_sub_pd(_mm512_castsi512_pd(_mm512_or_si512(_mm512_srli_epi64(i, 52), _mm512_set1_epi64(S::magic))),
+                          _mm512_set1_pd(S::bias));
+        return _mm512_castsi512_pd(
+            _mm512_add_epi64(_mm512_and_si512(i, _mm512_set1_epi64(S::mask)), _mm512_set1_epi64(S::root)));
     }
 };
 static inline void store_fence() { _mm_sfence(); }
@@ -123,6 +155,14 @@ struct Vec<float> {
             _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t.v), 23), _mm256_set1_epi32(0x3f800000));
         return _mm256_mul_ps(p.v, _mm256_castsi256_ps(two_n));
     }
+    friend Vec split2(Vec x, Vec& n) {
+        using S = Split<float>;
+        const __m256i i = _mm256_add_epi32(_mm256_castps_si256(x.v), _mm256_set1_epi32(S::offset));
+        n = _mm256_sub_ps(_mm256_castsi256_ps(_mm256_or_si256(_mm256_srli_epi32(i, 23), _mm256_set1_epi32(S::magic))),
+                          _mm256_set1_ps(S::bias));
+        return _mm256_castsi256_ps(
+            _mm256_add_epi32(_mm256_and_si256(i, _mm256_set1_epi32(S::mask)), _mm256_set1_epi32(S::root)));
+    }
 };
 template <>
 struct Vec<double> {
@@ -150,6 +190,14 @@ struct Vec<double> {
         const __m256i two_n =
             _mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(t.v), 52), _mm256_set1_epi64x(0x3ff0000000000000));
         return _mm256_mul_pd(p.v, _mm256_castsi256_pd(two_n));
+    }
+    friend Vec split2(Vec x, Vec& n) {
+        using S = Split<double>;
+        const __m256i i = _mm256_add_epi64(_mm256_castpd_si256(x.v), _mm256_set1_epi64x(S::offset));
+        n = _mm256_sub_pd(_mm256_castsi256_pd(_mm256_or_si256(_mm256_srli_epi64(i, 52), _mm256_set1_epi64x(S::magic))),
+                          _mm256_set1_pd(S::bias));
+        return _mm256_castsi256_pd(
+            _mm256_add_epi64(_mm256_and_si256(i, _mm256_set1_epi64x(S::mask)), _mm256_set1_epi64x(S::root)));
     }
 };
 static inline void store_fence() { _mm_sfence(); }
@@ -181,6 +229,13 @@ struct Vec<float> {
         const __m128i two_n = _mm_add_epi32(_mm_slli_epi32(_mm_castps_si128(t.v), 23), _mm_set1_epi32(0x3f800000));
         return _mm_mul_ps(p.v, _mm_castsi128_ps(two_n));
     }
+    friend Vec split2(Vec x, Vec& n) {
+        using S = Split<float>;
+        const __m128i i = _mm_add_epi32(_mm_castps_si128(x.v), _mm_set1_epi32(S::offset));
+        n = _mm_sub_ps(_mm_castsi128_ps(_mm_or_si128(_mm_srli_epi32(i, 23), _mm_set1_epi32(S::magic))),
+                       _mm_set1_ps(S::bias));
+        return _mm_castsi128_ps(_mm_add_epi32(_mm_and_si128(i, _mm_set1_epi32(S::mask)), _mm_set1_epi32(S::root)));
+    }
 };
 template <>
 struct Vec<double> {
@@ -207,6 +262,13 @@ struct Vec<double> {
         const __m128i two_n =
             _mm_add_epi64(_mm_slli_epi64(_mm_castpd_si128(t.v), 52), _mm_set1_epi64x(0x3ff0000000000000));
         return _mm_mul_pd(p.v, _mm_castsi128_pd(two_n));
+    }
+    friend Vec split2(Vec x, Vec& n) {
+        using S = Split<double>;
+        const __m128i i = _mm_add_epi64(_mm_castpd_si128(x.v), _mm_set1_epi64x(S::offset));
+        n = _mm_sub_pd(_mm_castsi128_pd(_mm_or_si128(_mm_srli_epi64(i, 52), _mm_set1_epi64x(S::magic))),
+                       _mm_set1_pd(S::bias));
+        return _mm_castsi128_pd(_mm_add_epi64(_mm_and_si128(i, _mm_set1_epi64x(S::mask)), _mm_set1_epi64x(S::root)));
     }
 };
 static inline void store_fence() { _mm_sfence(); }
@@ -239,6 +301,13 @@ struct Vec<float> {
         const int32x4_t two_n = vaddq_s32(vshlq_n_s32(vreinterpretq_s32_f32(t.v), 23), vdupq_n_s32(0x3f800000));
         return vmulq_f32(p.v, vreinterpretq_f32_s32(two_n));
     }
+    friend Vec split2(Vec x, Vec& n) {
+        using S = Split<float>;
+        const uint32x4_t i = vaddq_u32(vreinterpretq_u32_f32(x.v), vdupq_n_u32(S::offset));
+        n = vsubq_f32(vreinterpretq_f32_u32(vorrq_u32(vshrq_n_u32(i, 23), vdupq_n_u32(S::magic))),
+                      vdupq_n_f32(S::bias));
+        return vreinterpretq_f32_u32(vaddq_u32(vandq_u32(i, vdupq_n_u32(S::mask)), vdupq_n_u32(S::root)));
+    }
 };
 template <>
 struct Vec<double> {
@@ -262,6 +331,13 @@ struct Vec<double> {
     friend Vec scale2(Vec p, Vec t) {
         const int64x2_t two_n = vaddq_s64(vshlq_n_s64(vreinterpretq_s64_f64(t.v), 52), vdupq_n_s64(0x3ff0000000000000));
         return vmulq_f64(p.v, vreinterpretq_f64_s64(two_n));
+    }
+    friend Vec split2(Vec x, Vec& n) {
+        using S = Split<double>;
+        const uint64x2_t i = vaddq_u64(vreinterpretq_u64_f64(x.v), vdupq_n_u64(S::offset));
+        n = vsubq_f64(vreinterpretq_f64_u64(vorrq_u64(vshrq_n_u64(i, 52), vdupq_n_u64(S::magic))),
+                      vdupq_n_f64(S::bias));
+        return vreinterpretq_f64_u64(vaddq_u64(vandq_u64(i, vdupq_n_u64(S::mask)), vdupq_n_u64(S::root)));
     }
 };
 static inline void store_fence() {}
@@ -294,6 +370,20 @@ struct Vec {
         T two_n;
         std::memcpy(&two_n, &bits, sizeof bits);
         return p.v * two_n;
+    }
+    friend Vec split2(Vec x, Vec& n) {
+        using S = Split<T>;
+        using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+        Bits i, e;
+        std::memcpy(&i, &x.v, sizeof i);
+        i += S::offset;
+        e = (i >> (sizeof(T) == 4 ? 23 : 52)) | S::magic;
+        i = (i & S::mask) + S::root;
+        T m;
+        std::memcpy(&n.v, &e, sizeof e);
+        n.v -= S::bias;
+        std::memcpy(&m, &i, sizeof i);
+        return m;
     }
 };
 static inline void store_fence() {}

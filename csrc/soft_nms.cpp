@@ -5,27 +5,13 @@
 // that the next selection looks at one number per cluster. Per selection n / lanes^2 hull vectors and the clusters
 // met; floor: a read of the scores that change. Division and exponential only for vectors that overlap (by enough,
 // where the method has a threshold).
-#include "exp.h"
 #include "loops.h"
 #include "simd.h"
+#include "vmath.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {
 namespace {
-
-// nms.py's exp_negative, line by line.
-template <class V>
-inline V exp_negative(V x) {
-    using T = typename V::Scalar;
-    using C = ExpConstants<T>;
-    x = max(x, V::set(C::low));
-    const V shifted = x * V::set(T(1.4426950408889634)) + V::set(C::magic);
-    const V n = shifted - V::set(C::magic);
-    const V r = (x - n * V::set(C::ln2_high)) - n * V::set(C::ln2_low);
-    V p = V::set(T(kInverseFactorial[C::degree]));
-    for (int k = C::degree - 1; k >= 0; --k) p = p * r + V::set(T(kInverseFactorial[k]));
-    return scale2(p, shifted);
-}
 
 // Re-score the boxes of a cluster one by one, by the rule for whatever they hold.
 template <class T, bool Gaussian>

@@ -11,8 +11,9 @@ template <class T>
 constexpr Kernels<T> kernels_of = {box_iou<T>, box_iou_aligned<T>, nms_dense<T>, nms_grid<T>, soft_nms<T>};
 
 extern const KernelTable table;
-const KernelTable table = {FASTDET_NAME(FASTDET_ISA), kernels_of<float>, kernels_of<double>, &confusion_kernels,
-                           &upsample_kernels,         &pool_kernels,     &losses_kernels};
+const KernelTable table = {FASTDET_NAME(FASTDET_ISA), kernels_of<float>, kernels_of<double>,
+                           &confusion_kernels,        &upsample_kernels, &pool_kernels,
+                           &losses_kernels,           &box_loss_kernels, &sigmoid_focal_kernels};
 
 }  // namespace FASTDET_ISA
 }  // namespace fastdet

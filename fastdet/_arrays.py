@@ -63,20 +63,22 @@ def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool, ha
         raise TypeError(f"{op}: {name} must be a dense tensor, got {x.layout}")
     if x.requires_grad:
         if differentiable and torch.is_grad_enabled():
-            raise TypeError(
-                f"{op}: {name} requires grad and {op} keeps no graph; "
-                f"pass {name}.detach() or call it under torch.no_grad()"
-            )
+            raise TypeError(no_graph(op, name))
         x = x.detach()
     if x.dtype is torch.bfloat16:
         if half:
             return x.resolve_neg().view(torch.int16).numpy().view(BFLOAT16)
         x = x.float()
     try:
-        array: Array = x.resolve_conj().resolve_neg().numpy()
+        array: Array = x.resolve_conj().resolve_neg().numpy() if x.is_conj() or x.is_neg() else x.numpy()
     except TypeError as error:  # a dtype that NumPy lacks
         raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {x.dtype}: {error}") from None
     return array
+
+
+def no_graph(op: str, name: str) -> str:
+    """The error where an op would cut a tensor off from its graph."""
+    return f"{op}: {name} requires grad and {op} keeps no graph; pass {name}.detach() or call it under torch.no_grad()"
 
 
 def writable(op: str, name: str, x: Any) -> Array:
@@ -123,21 +125,40 @@ def _to_torch(x: Array) -> Any:
     return torch.from_numpy(x)
 
 
-def registered(*xs: Any) -> Any:
-    """`fastdet._torch`, where one of ``xs`` is a tensor whose call has to go through torch's dispatcher, else None.
+def registered(*xs: Any, grad: bool = True) -> Any:
+    """`fastdet._torch`, where a call with the arguments ``xs`` has to go through torch's dispatcher, else None.
 
-    That is: gradients are wanted, the call is being compiled or exported, or the tensor is a subclass or a
-    functorch wrapper. A plain tensor takes the direct path, which costs a third.
+    That is where one of them is a tensor, and: the call is being compiled, exported or traced; a mode (of dispatch,
+    functions, forward-mode differentiation, autocast) is active; or a tensor is a subclass, fake, or wrapped by a
+    function transform. ``grad``: the op has a gradient; then also where one is wanted, and on the meta device, where
+    networks are laid out. Any other tensor takes the direct path through its memory, which costs less.
     """
     torch = sys.modules.get("torch")
     if torch is None:
         return None
-    for x in xs:
-        if isinstance(x, torch.Tensor) and (
-            (x.requires_grad and torch.is_grad_enabled())
-            or (type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter))
+    tensor = torch.Tensor
+    tensors = [x for x in xs if isinstance(x, tensor)]
+    if not tensors:
+        return None
+    if not torch.compiler.is_compiling():  # first: what follows is not for Dynamo to trace
+        native = torch._C
+        if not (
+            native._len_torch_dispatch_stack()
+            or native._len_torch_function_stack()
+            or native._get_tracing_state() is not None
+            or torch.is_autocast_enabled("cpu")
+            or torch.autograd.forward_ad._current_level >= 0
         ):
-            from fastdet import _torch
+            wrapped = native._functorch.is_functorch_wrapped_tensor
+            parameter, recording = torch.nn.Parameter, torch.is_grad_enabled()
+            for x in tensors:
+                kind = type(x)
+                if (kind is not tensor and kind is not parameter) or wrapped(x):
+                    break
+                if grad and (x.is_meta or (recording and x.requires_grad)):
+                    break
+            else:
+                return None
+    from fastdet import _torch
 
-            return _torch
-    return None
+    return _torch

@@ -200,6 +200,14 @@ def nan_error(op: str, name: str, index: tuple[int, ...]) -> NoReturn:
     raise ValueError(f"{op}: {name} must not hold NaN, got NaN at index {at}")
 
 
+def non_negative(op: str, name: str, x: object) -> float:
+    """A number of 0 or more."""
+    value = number(op, name, x)
+    if value < 0:
+        raise ValueError(f"{op}: {name} must be 0 or more, got {value}")
+    return value
+
+
 def dtype_name(dtype: np.dtype[Any]) -> str:
     """float32, ...; bfloat16 for `fastdet._half.BFLOAT16`."""
     return dtype.names[0] if dtype.names else str(dtype)
@@ -355,3 +363,182 @@ def counts(op: str, x: Array, num_classes: Any) -> tuple[Array, int]:
     if classes > min(x.shape):
         raise ValueError(f"{op}: num_classes must be at most {min(x.shape)} for a matrix {x.shape}, got {classes}")
     return x, classes
+
+
+def logits(op: str, x: Array) -> Array:
+    """(C,), (N, C) or (N, C, d1, ...) scores of classes: float16, bfloat16, float32 or float64, native-endian."""
+    if not (x.dtype.kind == "f" and x.dtype.itemsize <= 8) and x.dtype.names != ("bfloat16",):
+        raise TypeError(f"{op}: logits must be float16, bfloat16, float32 or float64, got {x.dtype}")
+    if x.ndim == 0 or x.shape[x.ndim > 1] == 0:
+        raise ValueError(f"{op}: logits must have shape (N, C, ...) with C of 1 or more, got {x.shape}")
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
+def class_labels(op: str, x: Array, shape: tuple[int, ...]) -> Array:
+    """The class of each pixel: any integer type."""
+    if x.dtype.kind not in "iu" and x.size:
+        raise TypeError(f"{op}: target must be an integer array, got {x.dtype}")
+    if x.shape != shape:
+        raise ValueError(
+            f"{op}: target must have shape {shape}, that of the logits without their classes, got {x.shape}"
+        )
+    return np.require(x, x.dtype.newbyteorder("=") if x.size else np.int64, ["C", "A"])
+
+
+def ignored_label(op: str, x: Any, dtype: np.dtype[Any]) -> int | None:
+    """The label that is ignored, as a signed integer of the same bits; None where ``dtype`` cannot hold it."""
+    if isinstance(x, bool):
+        raise TypeError(f"{op}: ignore_index must be an integer, got {x}")
+    try:
+        value = operator.index(x)
+    except TypeError:
+        raise TypeError(f"{op}: ignore_index must be an integer, got {describe(x)}") from None
+    held = np.iinfo(dtype)
+    if not held.min <= value <= held.max:
+        return None
+    return value if value < 2**63 else value - 2**64
+
+
+def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) -> Array:
+    """(C,) weights of 0 or more, finite in ``dtype``."""
+    if x.dtype.kind not in "fiu":
+        raise TypeError(f"{op}: {name} must be a float array, got {x.dtype}")
+    if x.shape != (count,):
+        raise ValueError(f"{op}: {name} must have shape ({count},), one per class, got {x.shape}")
+    with np.errstate(over="ignore"):
+        weights = np.require(x, dtype, ["C", "A"])
+    bad = ~((weights >= 0) & (weights <= np.finfo(dtype).max))
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise ValueError(f"{op}: {name} must be finite and 0 or more, got {x[at]} at index {at}")
+    return weights
+
+
+def class_label_found(op: str, target: Array, code: int, classes: int) -> NoReturn:
+    """Raise for a label that a backend answered with: its position in the flat target."""
+    at = tuple(int(i) for i in np.unravel_index(code, target.shape))
+    where = at[0] if len(at) == 1 else at
+    raise ValueError(
+        f"{op}: target must hold classes 0 to {classes - 1} or ignore_index, got {target[at]} at index {where}"
+    )
+
+
+def floats(op: str, name: str, x: Array) -> Array:
+    """A float array of any shape, C-contiguous and native-endian; bfloat16 as `_half.BFLOAT16`."""
+    if x.dtype.char not in "efd" and x.dtype.names != ("bfloat16",):
+        raise TypeError(f"{op}: {name} must be float16, bfloat16, float32 or float64, got {x.dtype}")
+    return np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
+
+
+# Pooling: kernel, stride and padding, each height before width, in one tuple of six.
+
+
+def pair(op: str, name: str, x: Any, least: int) -> tuple[int, int]:
+    """An integer of at least ``least`` for both axes, or two: (height, width)."""
+    both = tuple(x) if isinstance(x, (tuple, list)) else (x, x)
+    if len(both) == 1:
+        both *= 2
+    if len(both) != 2:
+        raise ValueError(f"{op}: {name} must be an integer or (height, width), got {describe(x)}")
+    for value in both:
+        if isinstance(value, (bool, np.bool_)) or not hasattr(type(value), "__index__"):
+            raise TypeError(f"{op}: {name} must be an integer or (height, width), got {describe(x)}")
+    high, wide = (operator.index(value) for value in both)
+    if min(high, wide) < least or max(high, wide) >= 2**31:
+        raise ValueError(f"{op}: {name} must be in [{least}, 2**31), got {describe(x)}")
+    return high, wide
+
+
+def window(op: str, kernel_size: Any, stride: Any, padding: Any) -> tuple[int, int, int, int, int, int]:
+    """The windows of pooling."""
+    kernel = pair(op, "kernel_size", kernel_size, 1)
+    step = kernel if stride is None else pair(op, "stride", stride, 1)
+    pad = pair(op, "padding", padding, 0)
+    if pad[0] * 2 > kernel[0] or pad[1] * 2 > kernel[1]:
+        raise ValueError(f"{op}: padding must be at most half of kernel_size {kernel}, got {pad}")
+    return (*kernel, *step, *pad)
+
+
+def window_counts(size: Any, window: tuple[int, ...], ceil_mode: bool) -> tuple[int, int]:
+    """How many windows an image of that size has, down and across: torch's rule."""
+    counts = []
+    for length, kernel, stride, pad in zip(size, window[:2], window[2:4], window[4:], strict=True):
+        count = (length + 2 * pad - kernel + (stride - 1 if ceil_mode else 0)) // stride + 1
+        if ceil_mode and (count - 1) * stride >= length + pad:
+            count -= 1  # it would begin in the padding
+        counts.append(count)
+    return counts[0], counts[1]
+
+
+def pooled_size(op: str, size: Any, window: tuple[int, ...], ceil_mode: bool) -> tuple[int, int]:
+    """`window_counts`, where there is a window at all."""
+    counts = window_counts(size, window, ceil_mode)
+    if min(counts) < 1:
+        raise ValueError(f"{op}: kernel_size must be at most the padded image {tuple(size)}, got {window[:2]}")
+    if window[0] * size[1] >= 2**31:
+        raise ValueError(f"{op}: kernel height times image width must be below 2**31, got {window[0]} * {size[1]}")
+    return counts
+
+
+def unpooled_size(op: str, name: str, given: Any, shape: tuple[int, ...], window: tuple[int, ...]) -> tuple[int, int]:
+    """The size that pooled images of ``shape`` came from: the given one, checked as torch does, or the usual one."""
+    usual = [
+        (n - 1) * s - 2 * p + k for n, k, s, p in zip(shape[-2:], window[:2], window[2:4], window[4:], strict=True)
+    ]
+    size = (usual[0], usual[1]) if given is None else plane_size(op, name, given, shape)
+
+    for axis, length, want, stride in zip(("height", "width"), size, usual, window[2:4], strict=True):
+        if abs(length - want) >= stride or length < 1:
+            low, high = max(want - stride + 1, 1), want + stride - 1
+            raise ValueError(f"{op}: {name} must have a {axis} in [{low}, {high}], got {length}")
+    return size
+
+
+def plane_size(op: str, name: str, x: Any, shape: tuple[int, ...]) -> tuple[int, int]:
+    """(H, W), or a whole shape whose entries before them are ``shape``'s."""
+    if not isinstance(x, (tuple, list)) or len(x) not in (2, len(shape)):
+        raise ValueError(f"{op}: {name} must be (height, width) or a shape of {len(shape)} entries, got {describe(x)}")
+    size = pair(op, name, x[-2:], 0)
+    if len(x) > 2 and tuple(x[:-2]) != shape[:-2]:
+        raise ValueError(f"{op}: {name} must begin with {shape[:-2]}, got {describe(x)}")
+    return size
+
+
+def planes(op: str, name: str, x: Array) -> Array:
+    """HW, CHW or NCHW with at least one pixel a plane, in native byte order."""
+    if x.ndim not in (2, 3, 4):
+        raise ValueError(f"{op}: {name} must have shape (H, W), (C, H, W) or (N, C, H, W), got {x.shape}")
+    if 0 in x.shape[-2:]:
+        raise ValueError(f"{op}: {name} must have a height and width of 1 or more, got {x.shape}")
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
+def indices(op: str, x: Array) -> Array:
+    """Flat (int64) or compact (uint8) indices of pooling, in native byte order."""
+    if x.dtype.kind == "i" and x.dtype.itemsize == 8:
+        return x.astype(np.int64, copy=False)
+    if x.dtype != np.uint8:
+        raise TypeError(f"{op}: indices must be int64 (flat) or uint8 (compact), got {x.dtype}")
+    return x
+
+
+def outside(op: str, indices: Array, bad: Array) -> NoReturn:
+    """Raise for the first index that lies in no place of the image."""
+    at = np.unravel_index(int(np.argmax(bad.reshape(-1))), indices.shape)
+    value, where = int(indices[at]), tuple(map(int, at))
+    raise ValueError(f"{op}: indices must lie in the image, got {value} at index {where}")
+
+
+def out_image(
+    op: str, x: Array, shape: tuple[int, ...], dtype: np.dtype[Any], channels_last: bool, inputs: Sequence[Array]
+) -> Array:
+    """A caller's buffer for images of that shape, as the 4-d array of the layout that the result has in memory."""
+    if x.dtype != dtype:
+        raise TypeError(f"{op}: out must be {dtype}, got {x.dtype}")
+    if x.shape != shape:
+        raise ValueError(f"{op}: out must have shape {shape}, got {x.shape}")
+    whole = x[(None,) * (4 - x.ndim)]
+    laid_out = whole.transpose(0, 2, 3, 1) if channels_last else whole
+    if not laid_out.flags.c_contiguous:
+        raise ValueError(f"{op}: out must be contiguous{', channels last as x is' if channels_last else ''}")
+    return out(op, laid_out, laid_out.shape, dtype, inputs)

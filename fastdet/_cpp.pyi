@@ -53,6 +53,9 @@ def merge_boxes(boxes: Array, iou_threshold: float, metric: str, /) -> tuple[Arr
 def weighted_boxes_fusion(
     boxes: Array, scores: Array, labels: NDArray[np.int64], iou_threshold: float, /
 ) -> tuple[Array, NDArray[np.int64]]: ...
+def box_loss(
+    a: Array, b: Array, kind: str, eps: float, alpha_eps: float, reduction: str, grad: bool, /
+) -> tuple[Array, Array | None, Array | None]: ...
 def upsample_bilinear(
     x: Array, channels_last: bool, align_corners: bool, factor_y: float, factor_x: float, out: Array, /
 ) -> None: ...
@@ -65,6 +68,51 @@ def confusion_matrix(
 def confusion_matrix_from_logits(
     target: Array, logits: Array, ignore_index: int | None, channels_last: bool, align_corners: bool, /
 ) -> NDArray[np.int64] | int: ...
+def sigmoid_focal_loss(
+    inputs: Array, targets: Array, alpha: float, gamma: float, reduction: str, grad: bool, /
+) -> tuple[Array, Array | None]: ...
+def max_pool2d(
+    x: Array,
+    last: bool,
+    window: tuple[int, ...],
+    size: tuple[int, int],
+    kind: str,
+    values: Array | None,
+    indices: Array | None,
+    /,
+) -> tuple[Array, Array | None]: ...
+def max_pool2d_backward(
+    grad: Array, indices: Array, last: bool, window: tuple[int, ...], size: tuple[int, int], /
+) -> Array | None: ...
+def max_unpool2d(
+    x: Array, indices: Array, last: bool, window: tuple[int, ...], size: tuple[int, int], out: Array | None, /
+) -> Array | None: ...
+def max_unpool2d_backward(grad: Array, indices: Array, last: bool, window: tuple[int, ...], /) -> Array | None: ...
+def cross_entropy(
+    logits: Array,
+    last: bool,
+    target: Array,
+    weight: Array,
+    ignore: int | None,
+    reduction: str,
+    label_smoothing: float,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float] | int: ...
+def focal_loss(
+    logits: Array,
+    last: bool,
+    target: Array,
+    alpha: Array,
+    gamma: float,
+    ignore: int | None,
+    reduction: str,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float] | int: ...
+def dice_loss(
+    logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool, /
+) -> tuple[Any, Array | None, float] | int: ...
 def isa() -> str: ...
 def isa_available() -> list[str]: ...
 def set_isa(name: str, /) -> None: ...

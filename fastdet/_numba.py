@@ -13,7 +13,9 @@ import numba
 import numpy as np
 
 from fastdet._check import Array
+from fastdet._numba_box_losses import box_loss, sigmoid_focal_loss
 from fastdet._numba_fusion import merge_boxes, weighted_boxes_fusion
+from fastdet._numba_losses import cross_entropy, dice_loss, focal_loss
 from fastdet._numba_nms import (
     BLOCK,
     Indices,
@@ -32,6 +34,7 @@ from fastdet._numba_nms import (
     row_overlap,
     typed,
 )
+from fastdet._numba_pool import max_pool2d, max_pool2d_backward, max_unpool2d, max_unpool2d_backward
 from fastdet._numba_segmentation import confusion_matrix, confusion_matrix_from_logits
 from fastdet._numba_upsample import upsample_bilinear, upsample_bilinear_backward
 from fastdet.boxes import _angle
@@ -42,13 +45,22 @@ __all__ = [
     "box_area",
     "box_convert",
     "box_iou",
+    "box_loss",
     "clip_boxes_to_image",
     "confusion_matrix",
     "confusion_matrix_from_logits",
+    "cross_entropy",
+    "dice_loss",
+    "focal_loss",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_unpool2d",
+    "max_unpool2d_backward",
     "merge_boxes",
     "multiclass_nms",
     "nms",
     "remove_small_boxes",
+    "sigmoid_focal_loss",
     "soft_nms",
     "upsample_bilinear",
     "upsample_bilinear_backward",

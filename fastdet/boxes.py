@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, to_numpy, writable
+from fastdet._arrays import like, registered, to_numpy, writable
 from fastdet._check import Array
 
 __all__ = [
@@ -50,6 +50,8 @@ def box_area(boxes: Any, *, backend: str | None = None) -> Any:
     TypeError   dtype, device
     ValueError  shape
     """
+    if (ops := registered(boxes, grad=False)) is not None:
+        return ops.box_area(boxes, backend)
     array = _check.boxes("box_area", "boxes", to_numpy("box_area", "boxes", boxes, differentiable=True))
     return like(boxes)(_backends.choose("box_area", backend, box_area_reference)(array))
 
@@ -79,6 +81,8 @@ def box_convert(boxes: Any, in_fmt: str, out_fmt: str, *, backend: str | None = 
     TypeError   dtype, device
     ValueError  shape, an unknown format
     """
+    if (ops := registered(boxes, grad=False)) is not None:
+        return ops.box_convert(boxes, in_fmt, out_fmt, backend)
     op = "box_convert"
     array = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes, differentiable=True))
     source = _check.choice(op, "in_fmt", in_fmt, _check.FORMATS)
@@ -125,14 +129,22 @@ def clip_boxes_to_image(boxes: Any, size: tuple[int, int], *, backend: str | Non
     TypeError   dtype, device
     ValueError  shape, a negative size
     """
+    if (ops := registered(boxes, grad=False)) is not None:
+        return ops.clip_boxes_to_image(boxes, size, backend)
     op = "clip_boxes_to_image"
     array = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes, differentiable=True))
+    height, width = image_size(op, size)
+    return like(boxes)(_backends.choose(op, backend, clip_boxes_to_image_reference)(array, height, width))
+
+
+def image_size(op: str, size: Any) -> tuple[float, float]:
+    """(height, width) of an image, checked."""
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"{op}: size must be (height, width), got {_check.describe(size)}")
     height, width = (_check.number(op, name, value) for name, value in zip(("height", "width"), size, strict=True))
     if height < 0 or width < 0:
         raise ValueError(f"{op}: size must be 0 or more, got {tuple(size)}")
-    return like(boxes)(_backends.choose(op, backend, clip_boxes_to_image_reference)(array, height, width))
+    return height, width
 
 
 def clip_boxes_to_image_reference(boxes: Array, height: float, width: float) -> Array:
@@ -159,6 +171,8 @@ def remove_small_boxes(boxes: Any, min_size: float, *, backend: str | None = Non
     TypeError   dtype, device
     ValueError  shape, NaN or infinite min_size
     """
+    if (ops := registered(boxes, grad=False)) is not None:
+        return ops.remove_small_boxes(boxes, min_size, backend)
     op = "remove_small_boxes"
     array = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes))
     least = _check.number(op, "min_size", min_size)
@@ -209,6 +223,8 @@ def box_iou(
     0/0 is 0. NaN coordinates give NaN, infinite ones 0. Finite boxes whose areas overflow are rescaled by a
     power of two, so that boxes near 1e30 have their true IoU. Equal on every backend.
     """
+    if (ops := registered(boxes1, boxes2, iscrowd, out, grad=False)) is not None:
+        return ops.box_iou(boxes1, boxes2, aligned, iscrowd, metric, out, backend)
     kind = _check.choice("box_iou", "metric", metric, METRICS)
     return _overlap_op("box_iou", kind, boxes1, boxes2, aligned, iscrowd, 0.0, out, backend)
 
@@ -222,6 +238,8 @@ def generalized_box_iou(
     coordinates may give NaN.
     Source: Rezatofighi et al., "Generalized Intersection over Union", 2019.
     """
+    if (ops := registered(boxes1, boxes2, out, grad=False)) is not None:
+        return ops.generalized_box_iou(boxes1, boxes2, aligned, out, backend)
     return _overlap_op("generalized_box_iou", "giou", boxes1, boxes2, aligned, None, 0.0, out, backend)
 
 
@@ -233,6 +251,8 @@ def distance_box_iou(
     Parameters and errors as in `box_iou`; eps : float in (0, 1], square pixels.
     Source: Zheng et al., "Distance-IoU Loss", 2019.
     """
+    if (ops := registered(boxes1, boxes2, out, grad=False)) is not None:
+        return ops.distance_box_iou(boxes1, boxes2, eps, aligned, out, backend)
     eps = _check.positive("distance_box_iou", "eps", eps, 1.0)
     return _overlap_op("distance_box_iou", "diou", boxes1, boxes2, aligned, None, eps, out, backend)
 
@@ -246,6 +266,8 @@ def complete_box_iou(
     of the arc tangent.
     Source: Zheng et al., "Distance-IoU Loss", 2019.
     """
+    if (ops := registered(boxes1, boxes2, out, grad=False)) is not None:
+        return ops.complete_box_iou(boxes1, boxes2, eps, aligned, out, backend)
     eps = _check.positive("complete_box_iou", "eps", eps, 1.0)
     return _overlap_op("complete_box_iou", "ciou", boxes1, boxes2, aligned, None, eps, out, backend)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, to_numpy
+from fastdet._arrays import like, registered, to_numpy
 from fastdet._check import Array
 from fastdet.boxes import METRICS, box_iou_reference
 
@@ -63,6 +63,8 @@ def merge_boxes(
     ranks pairs by centre distance and intersection area in an unpublished mix; overlap stands in for it.
     Source: lecture, "OverFeat"; Sermanet et al., "OverFeat", 2013, section 4.3.
     """
+    if (ops := registered(boxes, scores, grad=False)) is not None:
+        return ops.merge_boxes(boxes, scores, iou_threshold, metric, backend)
     op = "merge_boxes"
     b = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes))
     s = _check.scores(op, to_numpy(op, "scores", scores), len(b))
@@ -181,6 +183,10 @@ def weighted_boxes_fusion(
         raise ValueError(f"{op}: boxes_list must hold at least one model's boxes, got none")
     if weights is not None and not isinstance(weights, (list, tuple, np.ndarray)):
         raise TypeError(f"{op}: weights must be a list with one number per model, got {_check.describe(weights)}")
+    if (ops := registered(*boxes_list, *scores_list, *labels_list, grad=False)) is not None:
+        return ops.weighted_boxes_fusion(
+            boxes_list, scores_list, labels_list, weights, iou_thr, skip_box_thr, conf_type, allows_overflow, backend
+        )
     share = [1.0] * models if weights is None else [_check.positive(op, "weights", w) for w in weights]
     if len(share) != models:
         raise ValueError(f"{op}: weights must have {models} entries, one per model, got {len(share)}")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, to_numpy
+from fastdet._arrays import like, registered, to_numpy
 from fastdet._check import Array
 from fastdet.boxes import METRICS, box_iou_reference
 from fastdet.fusion import merge_boxes, weighted_boxes_fusion
@@ -74,19 +74,26 @@ def nms(
     Empty input gives an empty result. Equal on every backend. O(N) memory.
     Source: lecture, "Non-maximum suppression".
     """
+    plain = type(boxes) is np.ndarray and type(scores) is np.ndarray
+    if not plain and (ops := registered(boxes, scores, grad=False)) is not None:
+        return ops.nms(boxes, scores, iou_threshold, score_threshold, max_output, metric, backend)
     if (
         backend is None
-        and type(boxes) is np.ndarray
-        and type(scores) is np.ndarray
         and type(iou_threshold) is float
         and score_threshold is None
         and max_output is None
         and metric == "iou"
         and _backends.native is not None
     ):  # small inputs: a call costs as much as the work
-        keep = _backends.native.nms_quick(boxes, scores, iou_threshold)
-        if keep is not None:
-            return keep
+        if plain:
+            keep = _backends.native.nms_quick(boxes, scores, iou_threshold)
+            if keep is not None:
+                return keep
+        else:
+            arrays = to_numpy("nms", "boxes", boxes), to_numpy("nms", "scores", scores)
+            keep = _backends.native.nms_quick(*arrays, iou_threshold)
+            if keep is not None:
+                return like(boxes)(keep)
     return _nms("nms", boxes, scores, None, iou_threshold, score_threshold, max_output, metric, backend)
 
 
@@ -113,6 +120,8 @@ def batched_nms(
     -------
     keep : (K,) int64, by falling score over all groups; equal scores: lower index first
     """
+    if (ops := registered(boxes, scores, idxs, grad=False)) is not None:
+        return ops.batched_nms(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, backend)
     return _nms("batched_nms", boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, backend)
 
 
@@ -218,6 +227,8 @@ def soft_nms(
     everywhere. New scores carry no graph where scores requires grad.
     Source: lecture, "Soft-NMS"; Bodla et al., "Soft-NMS: Improving Object Detection With One Line of Code", 2017.
     """
+    if (ops := registered(boxes, scores, grad=False)) is not None:
+        return ops.soft_nms(boxes, scores, method, iou_threshold, sigma, min_score, max_output, offset, backend)
     return _soft_nms(
         "soft_nms", boxes, scores, None, method, iou_threshold, sigma, min_score, max_output, offset, backend
     )
@@ -240,6 +251,10 @@ def batched_soft_nms(
 
     The order of selection is the global one: at each step the best re-scored box of all groups.
     """
+    if (ops := registered(boxes, scores, idxs, grad=False)) is not None:
+        return ops.batched_soft_nms(
+            boxes, scores, idxs, method, iou_threshold, sigma, min_score, max_output, offset, backend
+        )
     return _soft_nms(
         "batched_soft_nms", boxes, scores, idxs, method, iou_threshold, sigma, min_score, max_output, offset, backend
     )
@@ -416,6 +431,10 @@ def multiclass_nms(
     TypeError   dtype, or mixed devices
     ValueError  shape, range, NaN
     """
+    if (ops := registered(boxes, scores, grad=False)) is not None:
+        return ops.multiclass_nms(
+            boxes, scores, iou_threshold, score_threshold, max_output, max_per_class, metric, backend
+        )
     op = "multiclass_nms"
     b, s = to_numpy(op, "boxes", boxes), to_numpy(op, "scores", scores)
     if b.ndim != 3 or b.shape[2] != 4:

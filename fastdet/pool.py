@@ -1,5 +1,391 @@
-"""Max-pooling with indices, and unpooling."""
+"""Max-pooling that keeps where each maximum was, and unpooling that puts it back there.
+
+Images are HW, CHW or NCHW: NumPy arrays, torch CPU tensors or anything with ``__dlpack__`` on the CPU, and the result
+is of the same type. Channels-last memory is recognised by its strides and kept, in values and indices. The gradient of
+each op is a function of its own, for training without torch.
+
+An index is flat, ``y * W + x`` in the plane of the unpooled image (int64, interchangeable with torch's), or compact:
+``ky * kernel_width + kx``, the place in the window before it is clipped to the image (uint8; most of the memory traffic
+of pooling is flat indices). Functions that take indices tell the two by dtype.
+"""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from typing import Any
+
+import numpy as np
+
+from fastdet import _backends, _check
+from fastdet._arrays import like, registered, to_numpy, writable
+from fastdet._check import Array
+from fastdet._half import BFLOAT16, narrow, widen
+from fastdet._layout import from_nchw, to_nchw
+
+__all__ = ["max_pool2d", "max_pool2d_backward", "max_unpool2d", "max_unpool2d_backward"]
+
+Window = tuple[int, int, int, int, int, int]  # kernel, stride, padding; height before width
+Size = tuple[int, int]
+WIDER = {**dict.fromkeys("bhH", np.int32), **dict.fromkeys("IL", np.int64)}  # integers pooled as wider ones
+
+
+def max_pool2d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    *,
+    ceil_mode: bool = False,
+    return_indices: bool = True,
+    compact: bool = False,
+    out: Any = None,
+    backend: str | None = None,
+) -> Any:
+    """Maximum of each window, and where it is.
+
+    Parameters
+    ----------
+    x : (H, W), (C, H, W) or (N, C, H, W) float16, bfloat16, float32, float64 or integer (not uint64)
+    kernel_size, stride, padding : int or (height, width), pixels; stride None is kernel_size; padding is at most half
+        the kernel and stands for values below all others
+    ceil_mode : round the number of windows up instead of down; a last one that would begin in the right or lower
+        padding is dropped
+    return_indices : False for the values alone
+    compact : give uint8 places in the window instead of int64 places in the plane; kernels of at most 256 places
+    out : (values, indices), or the values alone where return_indices is False: arrays of the results' shape, dtype
+        and layout that receive them; faster for large results
+
+    Returns
+    -------
+    values : (..., OH, OW) of x's dtype, OH = floor((H + 2 padding - kernel) / stride) + 1 (ceil in ceil_mode)
+    indices : (..., OH, OW) int64, or uint8 if compact
+
+    Raises
+    ------
+    TypeError   dtype, device, out's dtype
+    ValueError  shape, window, an image too small for one window, compact with too large a kernel, an unfit out
+
+    Notes
+    -----
+    The first of equal maxima wins (0.0 equals -0.0). NaN propagates, and the last NaN of a window is its index. A
+    window of -inf alone gives its first place in the image. Equal on every backend, and to torch.
+    Source: Badrinarayanan et al., "SegNet", 2016; torch.nn.functional.max_pool2d.
+    """
+    op = "max_pool2d"
+    if (ops := registered(x, out)) is not None:
+        return ops.max_pool2d(x, kernel_size, stride, padding, ceil_mode, return_indices, compact, out, backend)
+    array = to_numpy(op, "x", x, differentiable=True, half=True)
+    if not (array.dtype == BFLOAT16 or (array.dtype.char in "efdbBhHiIlqL" and array.dtype != np.uint64)):
+        raise TypeError(f"{op}: x must be float16, bfloat16, float32, float64 or integer, got {array.dtype}")
+    array = _check.planes(op, "x", array)
+    window = _check.window(op, kernel_size, stride, padding)
+    size = _check.pooled_size(op, array.shape[-2:], window, ceil_mode)
+    if compact and window[0] * window[1] > 256:
+        raise ValueError(f"{op}: kernel_size must have at most 256 places if compact, got {window[:2]}")
+    image, last = to_nchw(array)
+    wider = WIDER.get(array.dtype.char)
+    kind = "none" if not return_indices else "compact" if compact else "flat"
+    shape = (*array.shape[:-2], *size)
+    given: list[Array | None] = [None, None]
+    if out is not None:
+        if return_indices and not (isinstance(out, (tuple, list)) and len(out) == 2):
+            raise TypeError(f"{op}: out must be (values, indices), got {type(out).__name__}")
+        dtypes = image.dtype, np.dtype(np.uint8 if compact else np.int64)
+        for i, buffer in enumerate(out if return_indices else (out,)):
+            to = writable(op, "out", buffer)
+            given[i] = _check.out_image(op, to, shape, dtypes[i], last, [array, *(g for g in given if g is not None)])
+    function = _backends.choose(op, backend, max_pool2d_reference)
+    if wider is None:
+        values, indices = function(image, last, window, size, kind, *given)
+    else:
+        values, indices = function(image.astype(wider), last, window, size, kind, None, given[1])
+        values = values.astype(array.dtype)
+        if given[0] is not None:
+            given[0][...] = values
+    if out is not None:
+        return out
+    results = [like(x)(from_nchw(y, last, array.ndim)) for y in (values, indices) if y is not None]
+    return tuple(results) if return_indices else results[0]
+
+
+def max_pool2d_reference(
+    x: Array, last: bool, window: Window, size: Size, kind: str, values: Array | None, indices: Array | None
+) -> tuple[Array, Array | None]:
+    kh, kw, sh, sw, ph, pw = window
+    compute = widen(_planes(x, last))
+    n, c, height, width = compute.shape
+    kh, taps = min(kh, height + ph), min(kw, width + pw)  # what lies beyond the image never counts
+    lowest = -np.inf if compute.dtype.kind == "f" else np.iinfo(compute.dtype).min
+    best = np.full((n, c, *size), lowest, compute.dtype)
+    y0, x0 = (np.arange(count) * step - pad for count, step, pad in zip(size, (sh, sw), (ph, pw), strict=True))
+    where = np.empty((n, c, *size), np.int64)  # the place in the window; at first the first one in the image
+    where[...] = np.maximum(-y0, 0)[:, None] * kw + np.maximum(-x0, 0)
+    for ky in range(kh):
+        rows = np.flatnonzero((y0 + ky >= 0) & (y0 + ky < height))
+        for kx in range(taps):
+            columns = np.flatnonzero((x0 + kx >= 0) & (x0 + kx < width))
+            if not (len(rows) and len(columns)):
+                continue
+            inside = np.s_[:, :, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            value = compute[:, :, (y0 + ky)[rows]][..., (x0 + kx)[columns]]
+            with np.errstate(invalid="ignore"):
+                take = (value > best[inside]) | (value != value)  # as torch: the last NaN wins
+            best[inside] = np.where(take, value, best[inside])
+            where[inside] = np.where(take, ky * kw + kx, where[inside])
+    found = None
+    if kind == "flat":
+        found = (y0[:, None] + where // kw) * width + (x0 + where % kw)
+    elif kind == "compact":
+        found = where.astype(np.uint8)
+    return _given(narrow(best, x.dtype), last, values), None if found is None else _given(found, last, indices)
+
+
+def max_pool2d_backward(
+    grad: Any,
+    indices: Any,
+    input_size: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    *,
+    backend: str | None = None,
+) -> Any:
+    """Gradient of `max_pool2d`: each value's gradient goes to where the value came from.
+
+    Parameters
+    ----------
+    grad : (..., OH, OW) float16, bfloat16, float32 or float64, the gradient of the values
+    indices : (..., OH, OW) int64 or uint8, as `max_pool2d` gave them
+    input_size : (H, W) of the pooled image, or its whole shape
+    kernel_size, stride, padding : as `max_pool2d` had them
+
+    Returns
+    -------
+    grad : (..., H, W) of grad's dtype; 0 where no maximum was
+
+    Raises
+    ------
+    TypeError   dtype, device, a tensor that requires grad
+    ValueError  shape, window, sizes that do not go together, an index that lies in no place of the image
+
+    Notes
+    -----
+    Where windows overlap, gradients of one place are added in the order of the windows, row by row, halves in
+    float32. So the result is deterministic, and equal on every backend and for any number of threads.
+    """
+    if (ops := registered(grad, indices)) is not None:
+        return ops.max_pool2d_backward(grad, indices, input_size, kernel_size, stride, padding, backend)
+    op = "max_pool2d_backward"
+    array = to_numpy(op, "grad", grad, differentiable=True, half=True)
+    if not (array.dtype == BFLOAT16 or (array.dtype.kind == "f" and array.dtype.itemsize <= 8)):
+        raise TypeError(f"{op}: grad must be float16, bfloat16, float32 or float64, got {array.dtype}")
+    window = _check.window(op, kernel_size, stride, padding)
+    size = _check.plane_size(op, "input_size", input_size, array.shape)
+    sizes = {_check.window_counts(size, window, ceil_mode) for ceil_mode in (False, True)}
+    if array.ndim >= 2 and array.shape[-2:] not in sizes:
+        want = " or ".join(map(str, sorted(sizes)))
+        raise ValueError(f"{op}: grad must have height and width {want}, got {array.shape[-2:]}")
+    return _scatter(op, grad, array, "grad", indices, window, size, None, backend, max_pool2d_backward_reference)
+
+
+def max_pool2d_backward_reference(x: Array, indices: Array, last: bool, window: Window, size: Size) -> Array | None:
+    values = _planes(x, last)
+    places, bad = positions(_planes(indices, last), window, size)
+    if bad.any():
+        return None
+    total = np.zeros(values.shape[:2] + size, widen(values).dtype)
+    with np.errstate(all="ignore"):
+        np.add.at(total.reshape(-1), _flat(places, size), widen(values).reshape(-1))  # in order, one by one
+    return _given(narrow(total, x.dtype), last, None)
+
+
+def max_unpool2d(
+    x: Any,
+    indices: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+    *,
+    out: Any = None,
+    backend: str | None = None,
+) -> Any:
+    """Each value back at the place it was pooled from, zeros elsewhere.
+
+    Parameters
+    ----------
+    x : (h, w), (C, h, w) or (N, C, h, w) of any float or integer dtype
+    indices : x's shape, int64 or uint8, as `max_pool2d` gave them; compact ones are places in the windows of
+        these kernel_size, stride and padding
+    kernel_size, stride, padding : int or (height, width), pixels; stride None is kernel_size
+    output_size : (H, W) or the whole shape of the result; None for (h - 1) stride - 2 padding + kernel, from which
+        a given one may differ by less than one stride
+    out : array of the result's shape, dtype and layout that receives it; faster for large results
+
+    Returns
+    -------
+    image : (..., H, W) of x's dtype; ``out`` itself where given
+
+    Raises
+    ------
+    TypeError   dtype, device, out's dtype
+    ValueError  shape, window, output_size, an unfit out (then nothing is written), or an index that lies in no place
+        of the image: nothing is returned, and what ``out`` holds is undefined
+
+    Notes
+    -----
+    Where two values have one place (overlapping windows), the last one, row by row, stays. Equal on every backend.
+    Source: Badrinarayanan et al., "SegNet", 2016; torch.nn.functional.max_unpool2d.
+    """
+    op = "max_unpool2d"
+    if (ops := registered(x, indices, out)) is not None:
+        return ops.max_unpool2d(x, indices, kernel_size, stride, padding, output_size, out, backend)
+    array = to_numpy(op, "x", x, differentiable=True, half=True)
+    if not (array.dtype == BFLOAT16 or (array.dtype.kind in "fiu" and array.dtype.itemsize <= 8)):
+        raise TypeError(f"{op}: x must be float or integer, got {array.dtype}")
+    array = _check.planes(op, "x", array)
+    window = _check.window(op, kernel_size, stride, padding)
+    size = _check.unpooled_size(op, "output_size", output_size, array.shape, window)
+    return _scatter(op, x, array, "x", indices, window, size, out, backend, max_unpool2d_reference)
+
+
+def max_unpool2d_reference(
+    x: Array, indices: Array, last: bool, window: Window, size: Size, out: Array | None
+) -> Array | None:
+    values = _planes(x, last)
+    places, bad = positions(_planes(indices, last), window, size)
+    if bad.any():
+        return None
+    image = np.zeros(values.shape[:2] + size, x.dtype)
+    image.reshape(-1)[_flat(places, size)] = values.reshape(-1)  # of equal places the last is kept
+    return _given(image, last, out)
+
+
+def max_unpool2d_backward(
+    grad: Any,
+    indices: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    *,
+    backend: str | None = None,
+) -> Any:
+    """Gradient of `max_unpool2d`: what stands at each value's place.
+
+    Parameters
+    ----------
+    grad : (..., H, W) of any float or integer dtype, the gradient of the unpooled image
+    indices : (..., h, w) int64 or uint8, as `max_unpool2d` had them
+    kernel_size, stride, padding : as `max_unpool2d` had them
+
+    Returns
+    -------
+    grad : (..., h, w) of grad's dtype
+
+    Raises
+    ------
+    TypeError   dtype, device, a tensor that requires grad
+    ValueError  shape, window, an index that lies in no place of the image
+
+    Notes
+    -----
+    Where several values had one place, each gets its gradient, as in torch, although only the last was kept.
+    """
+    if (ops := registered(grad, indices)) is not None:
+        return ops.max_unpool2d_backward(grad, indices, kernel_size, stride, padding, backend)
+    op = "max_unpool2d_backward"
+    array = to_numpy(op, "grad", grad, differentiable=True, half=True)
+    if not (array.dtype == BFLOAT16 or (array.dtype.kind in "fiu" and array.dtype.itemsize <= 8)):
+        raise TypeError(f"{op}: grad must be float or integer, got {array.dtype}")
+    array = _check.planes(op, "grad", array)
+    window = _check.window(op, kernel_size, stride, padding)
+    where = _check.indices(op, to_numpy(op, "indices", indices))
+    _check.planes(op, "indices", where)
+    if where.shape[:-2] != array.shape[:-2]:
+        raise ValueError(f"{op}: indices must have shape {(*array.shape[:-2], 'h', 'w')}, got {where.shape}")
+    size = _check.unpooled_size(op, "grad", array.shape, where.shape, window)
+    image, last = to_nchw(array)
+    result = _backends.choose(op, backend, max_unpool2d_backward_reference)(
+        image, _as_laid_out(where, last), last, window
+    )
+    if result is None:
+        _check.outside(op, where, positions(where.reshape(1, -1, *where.shape[-2:]), window, size)[1])
+    return like(grad)(from_nchw(result, last, array.ndim))
+
+
+def max_unpool2d_backward_reference(x: Array, indices: Array, last: bool, window: Window) -> Array | None:
+    grad = _planes(x, last)
+    size = grad.shape[2], grad.shape[3]
+    where = _planes(indices, last)
+    places, bad = positions(where, window, size)
+    if bad.any():
+        return None
+    return _given(grad.reshape(-1)[_flat(places, size)].reshape(where.shape), last, None)
+
+
+def positions(indices: Array, window: Window, size: Size) -> tuple[Array, Array]:
+    """(N, C, h, w) indices as flat places in planes of that size, and where there is no such place."""
+    height, width = size
+    if indices.dtype != np.uint8:
+        return indices, (indices < 0) | (indices >= height * width)
+    kh, kw, sh, sw, ph, pw = window
+    ky, kx = np.divmod(indices.astype(np.int64), kw)
+    y = np.arange(indices.shape[2])[:, None] * sh - ph + ky
+    x = np.arange(indices.shape[3]) * sw - pw + kx
+    return y * width + x, (ky >= kh) | (y < 0) | (y >= height) | (x < 0) | (x >= width)
+
+
+def _scatter(
+    op: str,
+    x: Any,
+    array: Array,
+    name: str,
+    indices: Any,
+    window: Window,
+    size: Size,
+    out: Any,
+    backend: str | None,
+    reference: Any,
+) -> Any:
+    """`max_unpool2d` and `max_pool2d_backward` from where their own arguments have been checked."""
+    where = _check.indices(op, to_numpy(op, "indices", indices))
+    array = _check.planes(op, name, array)
+    if where.shape != array.shape:
+        raise ValueError(f"{op}: indices must have the shape of {name}, {array.shape}, got {where.shape}")
+    image, last = to_nchw(array)
+    args: list[Any] = [image, _as_laid_out(where, last), last, window, size]
+    if reference is max_unpool2d_reference:
+        given = None
+        if out is not None:
+            shape = (*array.shape[:-2], *size)
+            given = _check.out_image(op, writable(op, "out", out), shape, image.dtype, last, [array, where])
+        args.append(given)
+    result = _backends.choose(op, backend, reference)(*args)
+    if result is None:
+        _check.outside(op, where, positions(where.reshape(1, -1, *where.shape[-2:]), window, size)[1])
+    return out if out is not None else like(x)(from_nchw(result, last, array.ndim))
+
+
+def _as_laid_out(x: Array, last: bool) -> Array:
+    """HW, CHW or NCHW ``x`` as a 4-d array of that layout, copied where it has another."""
+    x = x.reshape((1,) * (4 - x.ndim) + x.shape)
+    return np.require(x.transpose(0, 2, 3, 1) if last else x, None, ["C", "A"])
+
+
+def _planes(x: Array, last: bool) -> Array:
+    return x.transpose(0, 3, 1, 2) if last else x
+
+
+def _flat(places: Array, size: Size) -> Array:
+    """Places in planes as places in all planes, one after the other."""
+    n, c = places.shape[:2]
+    plane = np.arange(n * c, dtype=np.int64).reshape(n, c, 1, 1) * (size[0] * size[1])
+    return (places + plane).reshape(-1)
+
+
+def _given(x: Array, last: bool, out: Array | None) -> Array:
+    """An (N, C, H, W) result in its layout, in ``out`` if there is one."""
+    x = np.ascontiguousarray(x.transpose(0, 2, 3, 1) if last else x)
+    if out is None:
+        return x
+    out[...] = x
+    return out

@@ -72,8 +72,8 @@ def confusion_matrix(
     Exact, and equal on every backend and for any number of threads.
     """
     op = "confusion_matrix"
-    if (ops := registered(target, prediction)) is not None:
-        return ops.confusion_matrix(target, prediction, num_classes, ignore_index, void)
+    if (ops := registered(target, prediction, grad=False)) is not None:
+        return ops.confusion_matrix(target, prediction, num_classes, ignore_index, void, backend)
     classes = _check.class_count(op, num_classes)
     ignore = _check.ignored(op, ignore_index)
     _check.choice(op, "void", void, VOID)
@@ -166,8 +166,8 @@ def confusion_matrix_from_logits(
     is held: scores at full resolution never exist. Tensors that require grad are taken: counts have no gradient.
     """
     op = "confusion_matrix_from_logits"
-    if (ops := registered(target, logits)) is not None:
-        return ops.confusion_matrix_from_logits(target, logits, ignore_index, void, size, align_corners)
+    if (ops := registered(target, logits, grad=False)) is not None:
+        return ops.confusion_matrix_from_logits(target, logits, ignore_index, void, size, align_corners, backend)
     ignore = _check.ignored(op, ignore_index)
     _check.choice(op, "void", void, VOID)
     truth = _check.labels(op, "target", to_numpy(op, "target", target))

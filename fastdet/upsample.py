@@ -70,8 +70,8 @@ def upsample_bilinear(
     uint8 is computed in float32 and rounded once, halves up; torch rounds rows and columns one after the other in
     fixed point, and so differs by at most 1.
     """
-    if out is None and (ops := registered(x)) is not None:
-        return ops.upsample_bilinear(x, size, scale_factor, align_corners, channels_last=channels_last)
+    if (ops := registered(x, out)) is not None:
+        return ops.upsample_bilinear(x, size, scale_factor, align_corners, channels_last, out, backend)
     op = "upsample_bilinear"
     array, planes, last = _image(op, "x", x, DTYPES, bool(channels_last))
     height, width = planes.shape[1:3] if last else planes.shape[2:]
@@ -125,6 +125,8 @@ def upsample_bilinear_backward(
     bottom, ``h * g``; then for each input column its output columns from left to right, ``w * v``. Sums are
     float32 (float64 for float64), rounded once.
     """
+    if (ops := registered(grad)) is not None:
+        return ops.upsample_bilinear_backward(grad, input_size, scale_factor, align_corners, channels_last, backend)
     op = "upsample_bilinear_backward"
     array, planes, last = _image(op, "grad", grad, FLOATS, bool(channels_last))
     new = planes.shape[1:3] if last else planes.shape[2:]

@@ -2,6 +2,99 @@
 
 from __future__ import annotations
 
-from array_op import ArrayOp
+from typing import Any
 
-OPS: dict[str, ArrayOp] = {}
+import numpy as np
+from array_op import ALL_FLOATS, ArrayOp, Case, cast
+from ops import Arguments
+from samples import Array
+
+from fastdet import pool
+
+# kernel, stride, padding, ceil_mode, and a size that the windows do not divide
+WINDOWS: dict[str, tuple[Any, Any, Any, bool]] = {
+    "2x2": (2, None, 0, False),
+    "3x3/2": (3, 2, 1, False),
+    "ceil": (2, None, 0, True),
+    "oblong": ((1, 3), (2, 1), (0, 1), False),
+    "apart": (2, 3, 1, True),
+}
+
+
+def image(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Few values, so that there are ties; signed zeros, infinities and NaN."""
+    x = rng.integers(-3, 4, shape).astype(np.float64)
+    x[rng.random(shape) < 0.1] = -0.0
+    x[rng.random(shape) < 0.3] = -np.inf
+    x[rng.random(shape) < 0.05] = np.nan
+    return x
+
+
+def pooling(kind: str, shape: tuple[int, ...], *, last: bool = False, **options: Any) -> Case:
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        kernel, stride, padding, ceil_mode = WINDOWS[kind]
+        x = cast(image(rng, shape) if dtype in ALL_FLOATS else rng.integers(0, 4, shape), dtype)
+        return (channels_last(x) if last else x, kernel, stride, padding), {"ceil_mode": ceil_mode, **options}
+
+    return case
+
+
+def channels_last(x: Any) -> Any:
+    """The same values, the channels of a pixel side by side."""
+    if isinstance(x, np.ndarray):
+        return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def unpooling(kind: str, shape: tuple[int, ...], backward: str = "", *, last: bool = False, **options: Any) -> Case:
+    """Arguments of `max_unpool2d`, or of one of the gradients, from an image that was pooled."""
+
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        kernel, stride, padding, ceil_mode = WINDOWS[kind]
+        x = image(rng, shape) if dtype in ALL_FLOATS else rng.integers(0, 4, shape)
+        values, indices = pool.max_pool2d(
+            x, kernel, stride, padding, ceil_mode=ceil_mode, backend="reference", **options
+        )
+        if last:
+            indices = channels_last(indices)
+        if backward == "pool":
+            grad = cast(np.where(rng.random(values.shape) < 0.1, -0.0, rng.standard_normal(values.shape)), dtype)
+            return (channels_last(grad) if last else grad, indices, shape[-2:], kernel, stride, padding), {}
+        given = cast(x if backward else values, dtype)
+        given = channels_last(given) if last else given
+        if backward:
+            return (given, indices, kernel, stride, padding), {}
+        return (given, indices, kernel, stride, padding, shape[-2:]), {}
+
+    return case
+
+
+LAST = ("2x2", "3x3/2", "apart")  # as channels last too
+
+
+def cases(make: Any, *args: Any, kinds: tuple[str, ...] = tuple(WINDOWS)) -> dict[str, Case]:
+    return {
+        **{kind: make(kind, (2, 3, 9, 37), *args) for kind in kinds},
+        **{f"{kind} channels last": make(kind, (2, 19, 7, 8), *args, last=True) for kind in kinds if kind in LAST},
+        "compact": make("2x2", (2, 3, 8, 70), *args, compact=True),
+        "compact 3x3/2": make("3x3/2", (3, 9, 37), *args, compact=True),
+        "compact channels last": make("2x2", (2, 19, 6, 8), *args, compact=True, last=True),
+        "plane": make("2x2", (6, 9), *args),
+        "no image": make("2x2", (0, 3, 4, 4), *args),
+        "large": make("2x2", (1, 5, 300, 420), *args),
+    }
+
+
+BACK = ("2x2", "3x3/2", "oblong")
+OPS: dict[str, ArrayOp] = {
+    "max_pool2d": ArrayOp(
+        pool.max_pool2d,
+        {**cases(pooling), "values": pooling("3x3/2", (2, 3, 9, 37), return_indices=False)},
+        (*ALL_FLOATS, "uint8"),
+    ),
+    "max_unpool2d": ArrayOp(pool.max_unpool2d, cases(unpooling), ("float32", "float64", "bfloat16", "uint8")),
+    "max_pool2d_backward": ArrayOp(pool.max_pool2d_backward, cases(unpooling, "pool", kinds=BACK), ALL_FLOATS),
+    "max_unpool2d_backward": ArrayOp(
+        pool.max_unpool2d_backward, cases(unpooling, "unpool", kinds=BACK), ("float32", "bfloat16")
+    ),
+}

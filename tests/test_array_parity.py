@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import ops_box_losses
 import ops_losses
 import ops_pool
 import ops_segmentation
@@ -16,7 +17,13 @@ from array_op import ArrayOp
 from ops import equal
 from test_parity import LAYOUTS
 
-OPS: dict[str, ArrayOp] = {**ops_segmentation.OPS, **ops_upsample.OPS, **ops_pool.OPS, **ops_losses.OPS}
+OPS: dict[str, ArrayOp] = {
+    **ops_segmentation.OPS,
+    **ops_upsample.OPS,
+    **ops_pool.OPS,
+    **ops_losses.OPS,
+    **ops_box_losses.OPS,
+}
 ROWS = [(name, dtype) for name, op in OPS.items() for dtype in op.dtypes]
 CASES = [(name, dtype, case) for name, dtype in ROWS for case in OPS[name].cases]
 
