@@ -21,6 +21,7 @@ LOOPS = [
     "csrc/losses.cpp",
     "csrc/nms.cpp",
     "csrc/pool.cpp",
+    "csrc/pool_places.cpp",
     "csrc/sigmoid_focal.cpp",
     "csrc/soft_nms.cpp",
     "csrc/table.cpp",

@@ -34,15 +34,32 @@ from fastdet._arrays import like, registered, to_numpy
 from fastdet._check import Array
 from fastdet._half import narrow, widen
 from fastdet._vmath import exp_or_zero, log_positive
+from fastdet.box_losses import (
+    ciou_loss,
+    ciou_loss_with_grad,
+    diou_loss,
+    diou_loss_with_grad,
+    giou_loss,
+    giou_loss_with_grad,
+)
+from fastdet.sigmoid_focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad
 
 __all__ = [
+    "ciou_loss",
+    "ciou_loss_with_grad",
     "cross_entropy",
     "cross_entropy_with_grad",
     "dice_loss",
     "dice_loss_with_grad",
+    "diou_loss",
+    "diou_loss_with_grad",
     "focal_loss",
     "focal_loss_with_grad",
+    "giou_loss",
+    "giou_loss_with_grad",
     "median_frequency_weights",
+    "sigmoid_focal_loss",
+    "sigmoid_focal_loss_with_grad",
 ]
 
 REDUCTIONS = ("mean", "sum", "none")
