@@ -130,17 +130,18 @@ static void expand_classes(const Scores<S>& scores, int64_t image, int64_t y, in
     const S* x = scores.data + image * classes * plane;
     int64_t from, past;
     part_inputs(taps, first, end, &from, &past);
+    const int64_t start = y * width + taps.start;
     for (int64_t c = 0; c < classes; ++c, to += scores.tile) {
         if constexpr (sizeof(S) == sizeof(T)) {
             if (!scores.channels_last) {
-                expand_part(taps, x + c * plane + y * width, first, end, to);
+                expand_part(taps, x + c * plane + start, first, end, to);
                 continue;
             }
         }
         if (scores.channels_last) {
-            fetch(x + (y * width + from) * classes + c, classes, past - from, row + from);
+            fetch(x + (start + from) * classes + c, classes, past - from, row + from);
         } else {
-            fetch(x + c * plane + y * width + from, 1, past - from, row + from);
+            fetch(x + c * plane + start + from, 1, past - from, row + from);
         }
         expand_part(taps, row, first, end, to);
     }
