@@ -31,6 +31,12 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
         return x.view(BFLOAT16) if half and x.dtype.name == "bfloat16" else x  # ml_dtypes' dtype
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
+        if type(x) is torch.Tensor and x.dtype is not torch.bfloat16 and not x.requires_grad:
+            try:  # what most tensors are; a call costs as much as small work
+                plain: Array = x.numpy()
+                return plain
+            except (RuntimeError, TypeError):  # another device, a lazy sign, ...: looked into below
+                pass
         return _from_torch(op, name, x, torch, differentiable, half)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{op}: {name} must be a plain array, got a masked array")
@@ -70,7 +76,7 @@ def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool, ha
             return x.resolve_neg().view(torch.int16).numpy().view(BFLOAT16)
         x = x.float()
     try:
-        array: Array = x.resolve_conj().resolve_neg().numpy() if x.is_conj() or x.is_neg() else x.numpy()
+        array: Array = x.resolve_conj().resolve_neg().numpy()
     except TypeError as error:  # a dtype that NumPy lacks
         raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {x.dtype}: {error}") from None
     return array

@@ -12,8 +12,8 @@ from fastdet._torch_library import backend_name, define, detached, tensor
 
 def _matrix(like: Any, classes: int, ignore_index: Any, void: str) -> Any:
     more = ignore_index is not None
-    rows = classes + (more and void == "count")
-    return like.new_empty((rows, classes + (more and void != "drop")), dtype=torch.int64)
+    rows, columns = int(more and void == "count"), int(more and void != "drop")
+    return like.new_empty((classes + rows, classes + columns), dtype=torch.int64)
 
 
 _confusion_matrix = define(
