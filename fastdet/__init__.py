@@ -1,12 +1,19 @@
 """fastdet: compiled kernels for post-processing and scoring detections and segmentations.
 
-Modules, not functions, are re-exported: ``fastdet.nms.nms(...)``, ``fastdet.boxes.box_iou(...)``.
+Modules, not functions, are re-exported, each imported when it is first used: ``fastdet.nms.nms(...)``,
+``fastdet.boxes.box_iou(...)``, ``fastdet.segmentation.confusion_matrix(...)``.
 NumPy is the only dependency; torch, numba and other array libraries are used where they are already imported.
 """
 
-from fastdet import boxes, losses, nms, pool, segmentation, upsample
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from fastdet._config import config, get_num_threads, set_num_threads, show_config
 from fastdet._version import __version__
+
+if TYPE_CHECKING:
+    from fastdet import boxes, losses, nms, pool, segmentation, upsample
 
 __all__ = [
     "__version__",
@@ -21,3 +28,13 @@ __all__ = [
     "show_config",
     "upsample",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in __all__:
+        return import_module(f"fastdet.{name}")
+    raise AttributeError(f"module 'fastdet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
