@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,10 @@ from fastdet._arrays import like, registered, to_numpy
 from fastdet._check import Array
 from fastdet._half import widen
 from fastdet._layout import to_nchw
-from fastdet._segmentation_metrics import SegmentationMetrics
 from fastdet.upsample import taps
+
+if TYPE_CHECKING:
+    from fastdet._segmentation_metrics import SegmentationMetrics
 
 __all__ = [
     "SegmentationMetrics",
@@ -28,6 +30,15 @@ __all__ = [
     "mean_iou",
     "pixel_accuracy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SegmentationMetrics":  # which stands on the functions here; imported when it is first used
+        from fastdet._segmentation_metrics import SegmentationMetrics
+
+        return SegmentationMetrics
+    raise AttributeError(f"module 'fastdet.segmentation' has no attribute {name!r}")
+
 
 VOID = ("miss", "drop", "count")
 
