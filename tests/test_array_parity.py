@@ -17,6 +17,8 @@ from array_op import ArrayOp
 from ops import equal
 from test_parity import LAYOUTS
 
+from fastdet import losses, pool, segmentation, upsample
+
 OPS: dict[str, ArrayOp] = {
     **ops_segmentation.OPS,
     **ops_upsample.OPS,
@@ -42,6 +44,17 @@ def comparable(x: Any) -> Any:
 @lru_cache(maxsize=1)
 def wanted(name: str, dtype: str, case: str) -> Any:
     return comparable(OPS[name].call(case, dtype, "reference"))
+
+
+def test_the_table_is_whole() -> None:
+    """Every public op with kernels has a row, and every row both fast backends."""
+    public = {*losses.__all__, *pool.__all__, *segmentation.__all__, *upsample.__all__}
+    figures = {"class_accuracy", "dice", "frequency_weighted_iou", "iou", "pixel_accuracy"}
+    figures |= {"mean_class_accuracy", "mean_dice", "mean_iou"}  # read off a matrix
+    plain = {"SegmentationMetrics", "bilinear_kernel", "median_frequency_weights"}
+    rows = {getattr(op.public, "func", op.public).__name__ for op in OPS.values()}
+    assert public - figures - plain - rows == set()
+    assert all(op.backends == ("numba", "cpp") for op in OPS.values())
 
 
 @each_case

@@ -1,11 +1,18 @@
-// Prints one hash of the answers of the C++ ops on pseudo-random boxes for each instruction set: the same number
+// Prints one hash of the answers of the C++ ops on pseudo-random input for each instruction set: the same number
 // on every processor. See run.sh.
 #include <cstdio>
+#include <utility>
 #include <vector>
 
+#include "box_losses.h"
 #include "boxes.h"
+#include "confusion.h"
 #include "kernels.h"
+#include "losses.h"
 #include "nms.h"
+#include "pool.h"
+#include "sigmoid_focal.h"
+#include "upsample.h"
 
 using namespace fastdet;
 
@@ -59,6 +66,111 @@ void answers() {
     }
 }
 
+template <class T>
+void add_all(const std::vector<T>& x) {
+    add(x.data(), x.size() * sizeof(T));
+}
+
+template <class T>
+std::vector<T> random_values(int64_t n, double scale) {
+    std::vector<T> x;
+    for (int64_t i = 0; i < n; ++i) x.push_back(T((random_unit() - 0.5) * scale));
+    return x;
+}
+
+// Label maps of runs and of noise.
+void confusion() {
+    for (const double change : {0.02, 0.9}) {
+        const int64_t n = 20011, side = 20;
+        std::vector<uint8_t> target, prediction;
+        for (int64_t i = 0; i < n; ++i) {
+            target.push_back(i && random_unit() > change ? target.back() : uint8_t(random_unit() * 20));
+            prediction.push_back(i && random_unit() > change ? prediction.back() : uint8_t(random_unit() * 20));
+        }
+        const LabelMap a{target.data(), 1, 18, 19, 19}, b{prediction.data(), 1, 18, 19, 19};
+        std::vector<int64_t> out(size_t(side * side), 0);
+        confusion_matrix(a, b, n, side, out.data());
+        add_all(out);
+        const std::vector<float> logits = random_values<float>(19 * 23 * 31, 8);
+        std::vector<int64_t> fused(size_t(side * side), 0);
+        const LabelMap best{nullptr, 2, 18, 19, 19};
+        const Scores<float> scores{logits.data(), false, 19, 23, 31, 101, 97, false, nullptr, 0};
+        confusion_matrix_from_logits(a, best, scores, 1, side, fused.data());
+        add_all(fused);
+    }
+}
+
+template <class T>
+void images(Pixel pixel, PoolType type) {
+    for (const int64_t channels : {1, 3, 40}) {
+        const int64_t planes = 3, h = 13, w = 37;
+        const std::vector<T> x = random_values<T>(planes * h * w * channels, 10);
+        for (const auto& size : {std::pair<int64_t, int64_t>{26, 74}, {101, 90}, {5, 9}}) {
+            UpsampleJob job = {};
+            job.planes = planes, job.channels = channels, job.align_corners = size.first == 101;
+            job.in_h = h, job.in_w = w, job.out_h = size.first, job.out_w = size.second;
+            std::vector<T> large(size_t(planes * size.first * size.second * channels)), back(x.size());
+            job.from = x.data(), job.to = large.data();
+            upsample_forward(job, pixel);
+            job.from = large.data(), job.to = back.data();
+            upsample_backward(job, pixel);
+            add_all(large);
+            add_all(back);
+        }
+        for (const PoolWindow& window : {PoolWindow{2, 2, 2, 2, 0, 0}, {3, 3, 2, 2, 1, 1}}) {
+            const int64_t rows = (h + 2 * window.ph - window.kh) / window.sh + 1;
+            const int64_t columns = (w + 2 * window.pw - window.kw) / window.sw + 1;
+            std::vector<T> values(size_t(planes * rows * columns * channels)), wide(x.size()), sums(x.size());
+            std::vector<int64_t> indices(values.size());
+            max_pool({type, x.data(), planes, h, w, channels, window, rows, columns, values.data(), indices.data(),
+                      false, false});
+            PlaceJob place{type,    values.data(), indices.data(), false, true, planes,      rows,
+                           columns, channels,      window,         h,     w,    sums.data(), false};
+            pool_scatter(place);
+            add_all(values);
+            add_all(indices);
+            add_all(sums);
+        }
+    }
+}
+
+template <class T>
+void losses(Storage storage, FloatType type) {
+    const int64_t n = 2 * 777, classes = 19;
+    const std::vector<T> logits = random_values<T>(n * classes, 20);
+    std::vector<T> weight, targets, loss(logits.size());
+    for (int64_t c = 0; c < classes; ++c) weight.push_back(T(0.5 + random_unit()));
+    std::vector<uint8_t> labels;
+    for (int64_t i = 0; i < n; ++i) labels.push_back(uint8_t(random_unit() * 20));
+    for (const bool focal : {false, true}) {
+        std::vector<T> grad(logits.size());
+        SoftmaxJob<T> job{};
+        job.logits = logits.data(), job.grad = grad.data();
+        job.images = 2, job.classes = classes, job.pixels = 777;
+        job.labels = {labels.data(), 1, false, true, 19, classes};
+        const LossResult result = softmax_loss(job, storage, weight.data(), {focal, 2.5, 0.0, Reduction::mean});
+        add(&result.loss, sizeof result.loss);
+        add_all(grad);
+    }
+    for (size_t i = 0; i < logits.size(); ++i) targets.push_back(random_unit() > 0.9 ? T(1) : T(0));
+    std::vector<T> grad(logits.size());
+    sigmoid_focal({logits.data(), targets.data(), type, false, 0.25, 0.75, 2.0, 1.0, loss.data(), nullptr, grad.data()},
+                  int64_t(logits.size()), false);
+    add_all(loss);
+    add_all(grad);
+    const std::vector<Box<T>> a = random_boxes<T>(501), b = random_boxes<T>(501);
+    for (const BoxLoss kind : {BoxLoss::giou, BoxLoss::diou, BoxLoss::ciou}) {
+        std::vector<Box<T>> grad_a(a.size()), grad_b(a.size());
+        std::vector<T> each(a.size());
+        box_losses<T>(
+            {a.data(), b.data(), kind, T(1e-7), T(1e-7), T(1), each.data(), nullptr, grad_a.data(), grad_b.data()}, 501,
+            false);
+        add_all(each);
+        add_all(grad_a);
+        add_all(grad_b);
+    }
+}
+
 }  // namespace
 
 int main() {
@@ -70,6 +182,11 @@ int main() {
         state = 1;
         answers<float>();
         answers<double>();
+        confusion();
+        images<float>(Pixel::f32, PoolType::f32);
+        images<double>(Pixel::f64, PoolType::f64);
+        losses<float>(Storage::single, FloatType::single);
+        losses<double>(Storage::twice, FloatType::twice);
         std::printf("%s %016llx\n", names[i], static_cast<unsigned long long>(hash));
     }
 }
