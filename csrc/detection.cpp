@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -61,6 +62,10 @@ class Matcher {
                 if (iou >= least_) near_.push_back({j, iou});
                 if (iou > best_iou) best = j, best_iou = iou;
             }
+            if (near_.empty() && !rule_.voc && !matched) {  // most detections
+                std::memcpy(outcomes + i * bytes_, unmatched(d.area[row]), size_t(bytes_));
+                continue;
+            }
             for (int64_t a = 0; a < A; ++a) {
                 const bool out = outside(d.area[row], a);
                 for (int64_t t = 0; t < T; ++t) {
@@ -79,10 +84,7 @@ class Matcher {
                     if (matched) matched[i * T * A + at] = match < 0 ? -1 : g_first + match;
                 }
             }
-            for (int64_t b = 0; b < bytes_; ++b) {
-                const uint8_t* o = outcome_.data() + 5 * b;
-                outcomes[i * bytes_ + b] = uint8_t(o[0] + 3 * (o[1] + 3 * (o[2] + 3 * (o[3] + 3 * o[4]))));
-            }
+            pack(outcomes + i * bytes_);
         }
         return kept;
     }
@@ -94,6 +96,43 @@ class Matcher {
     };
 
     bool outside(double area, int64_t a) const { return area < rule_.ranges[2 * a] || area > rule_.ranges[2 * a + 1]; }
+
+    void pack(uint8_t* to) const {
+        for (int64_t b = 0; b < bytes_; ++b) {
+            const uint8_t* o = outcome_.data() + 5 * b;
+            to[b] = uint8_t(o[0] + 3 * (o[1] + 3 * (o[2] + 3 * (o[3] + 3 * o[4]))));
+        }
+    }
+
+    // The outcomes of a detection that no box is near: by the area ranges it is outside of. The last is remembered.
+    const uint8_t* unmatched(double area) {
+        const int64_t T = rule_.T, A = rule_.A;
+        if (unmatched_.empty()) {
+            unmatched_.resize(size_t(bytes_));
+        } else if (area >= same_least_ && area <= same_most_) {
+            return unmatched_.data();
+        }
+        same_least_ = -std::numeric_limits<double>::infinity();
+        same_most_ = std::numeric_limits<double>::infinity();
+        for (int64_t a = 0; a < A; ++a) {
+            const double least = rule_.ranges[2 * a], most = rule_.ranges[2 * a + 1];
+            const bool out = outside(area, a);
+            for (int64_t t = 0; t < T; ++t) outcome_[size_t(t * A + a)] = out ? kIgnored : kFalse;
+            // areas from same_least_ to same_most_ are on the same side of every bound
+            if (area < least) {
+                same_most_ = std::min(same_most_, std::nextafter(least, -1.0));
+            } else {
+                same_least_ = std::max(same_least_, least);
+            }
+            if (area > most) {
+                same_least_ = std::max(same_least_, std::nextafter(most, std::numeric_limits<double>::infinity()));
+            } else {
+                same_most_ = std::min(same_most_, most);
+            }
+        }
+        pack(unmatched_.data());
+        return unmatched_.data();
+    }
 
     // The free box of greatest IoU, the later of equals; one that counts comes before one that is ignored.
     int64_t coco(int64_t at, int64_t a, double threshold, int64_t boxes, const uint8_t* flags) {
@@ -123,13 +162,16 @@ class Matcher {
     const MatchRule& rule_;
     int64_t bytes_;
     double least_;
-    std::vector<uint8_t> ignored_, taken_, outcome_;
+    double same_least_ = 0, same_most_ = 0;
+    std::vector<uint8_t> ignored_, taken_, outcome_, unmatched_;
     std::vector<Near> near_;
 };
 
-// Five outcomes of a byte as bits: which are true, which count at all.
+// Five outcomes of a byte: which are true, as bits, and which count at all, as five counters of kLane bits.
+constexpr int kLane = 12;
 struct Decoded {
-    uint8_t hit, counts;
+    uint64_t counts;
+    uint32_t hit;
 };
 struct DecodeTable {
     Decoded of[243];
@@ -137,8 +179,8 @@ struct DecodeTable {
         for (int code = 0; code < 243; ++code) {
             of[code] = {0, 0};
             for (int i = 0, rest = code; i < 5; ++i, rest /= 3) {
-                of[code].hit = uint8_t(of[code].hit | (rest % 3 == kTrue) << i);
-                of[code].counts = uint8_t(of[code].counts | (rest % 3 != kIgnored) << i);
+                of[code].hit |= uint32_t(rest % 3 == kTrue) << i;
+                of[code].counts |= uint64_t(rest % 3 != kIgnored) << kLane * i;
             }
         }
     }
@@ -167,14 +209,18 @@ class Accumulator {
     }
 
   private:
+    static int64_t lane(uint64_t lanes, int j) { return int64_t(lanes >> kLane * j & ((1 << kLane) - 1)); }
+
     void one(int64_t k, int64_t m, int64_t first, int64_t n) {
         static const DecodeTable decode;
         const int64_t cells = T_ * A_, most = curve_.max_detections[m];
         points_.resize(size_t(cells));
         for (auto& list : points_) list.clear();
         seen_.assign(size_t(5 * bytes_), 0);
+        lanes_.assign(size_t(bytes_), 0);
         double top = 0;
         bool any = false;
+        int64_t until_full = (1 << kLane) - 1;
         for (int64_t i = 0; i < n; ++i) {
             const int64_t row = order_[size_t(i)];
             if (rank_[size_t(row)] >= most) continue;
@@ -183,13 +229,17 @@ class Accumulator {
             const uint8_t* code = r_.outcomes + (first + row) * bytes_;
             for (int64_t b = 0; b < bytes_; ++b) {
                 const Decoded now = decode.of[code[b]];
-                int64_t* seen = seen_.data() + 5 * b;
-                for (int j = 0; j < 5; ++j) seen[j] += now.counts >> j & 1;
-                for (int hit = now.hit; hit; hit &= hit - 1) {
-                    const int j = __builtin_ctz(unsigned(hit));
-                    points_[size_t(5 * b + j)].push_back({seen[j], score});
+                const uint64_t lanes = lanes_[size_t(b)] += now.counts;
+                for (uint32_t hit = now.hit; hit; hit &= hit - 1) {
+                    const int j = __builtin_ctz(hit);
+                    const int64_t seen = seen_[size_t(5 * b + j)] + lane(lanes, j);
+                    points_[size_t(5 * b + j)].push_back({seen, score});
                 }
             }
+            if (--until_full) continue;
+            until_full = (1 << kLane) - 1;
+            for (int64_t o = 0; o < 5 * bytes_; ++o) seen_[size_t(o)] += lane(lanes_[size_t(o / 5)], int(o % 5));
+            std::fill(lanes_.begin(), lanes_.end(), 0);
         }
         for (int64_t t = 0; t < T_; ++t) {
             for (int64_t a = 0; a < A_; ++a) {
@@ -231,6 +281,7 @@ class Accumulator {
     const Curve& curve_;
     int64_t bytes_;
     std::vector<int64_t> npig_, seen_;
+    std::vector<uint64_t> lanes_;
     std::vector<int32_t> order_, rank_;
     std::vector<std::vector<Point>> points_;
     std::vector<double> envelope_;
