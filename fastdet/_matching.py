@@ -35,6 +35,18 @@ class Rule:
     voc: bool = False
 
 
+class Columns(NamedTuple):
+    """A data set's detections or true boxes, one row each, in the order of their files: what readers give."""
+
+    image: Ints  # (N,) image ids, any integers
+    label: Ints  # (N,) category ids, any integers
+    boxes: Floats  # (N, 4) x y w h
+    areas: Floats  # (N,)
+    scores: Floats  # (N,); of true boxes: empty
+    flags: Bytes  # (N,) CROWD, IGNORE; of detections: empty
+    ids: Ints  # (N,) annotation ids, or empty
+
+
 class Rows(NamedTuple):
     """Detections, or true boxes, of any images and classes in any order."""
 
