@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from fastdet._check import Array
+from fastdet._numba_detection import accumulate, group_rows, match_groups
 from fastdet._numba_fusion import merge_boxes, weighted_boxes_fusion
 from fastdet._numba_nms import (
     BLOCK,
@@ -37,10 +38,13 @@ from fastdet.boxes import rescale as rescale_of
 from fastdet.nms import INVERSE_FACTORIAL
 
 __all__ = [
+    "accumulate",
     "box_area",
     "box_convert",
     "box_iou",
     "clip_boxes_to_image",
+    "group_rows",
+    "match_groups",
     "merge_boxes",
     "multiclass_nms",
     "nms",
