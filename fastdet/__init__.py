@@ -4,7 +4,7 @@ Modules, not functions, are re-exported: ``fastdet.nms.nms(...)``, ``fastdet.box
 NumPy is the only dependency; torch, numba and other array libraries are used where they are already imported.
 """
 
-from fastdet import boxes, losses, nms, pool, segmentation, upsample
+from fastdet import boxes, detection, losses, nms, pool, segmentation, upsample
 from fastdet._config import config, get_num_threads, set_num_threads, show_config
 from fastdet._version import __version__
 
@@ -12,6 +12,7 @@ __all__ = [
     "__version__",
     "boxes",
     "config",
+    "detection",
     "get_num_threads",
     "losses",
     "nms",

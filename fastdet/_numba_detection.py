@@ -31,10 +31,9 @@ def match_groups(
     kept, counted = np.zeros(len(start) - 1, np.int64), np.zeros((len(start) - 1, len(ranges)), np.int64)
     packed = np.zeros((len(boxes), -(-cells // PACKED)), np.uint8)
     matched = np.full((len(boxes) if with_matched else 0, len(thresholds), len(ranges)), -1)
-    _match(
-        *(plain(x) for x in (boxes, areas, start, truth, truth_areas, flags, truth_start, thresholds, ranges)),
-        max_detections, float(offset), voc, order, kept, packed, counted, matched,
-    )  # fmt: skip
+    arrays = [plain(x) for x in (boxes, areas, start, truth, truth_areas, flags, truth_start, thresholds, ranges)]
+    args: Any = (*arrays, max_detections, float(offset), voc, order, kept, packed, counted, matched)
+    _match(*args)
     return order, kept, packed, counted, matched if with_matched else None
 
 
@@ -126,8 +125,8 @@ def accumulate(
     order = np.lexsort((-scores, label))
     total = np.concatenate([np.zeros((1, A), np.int64), np.cumsum(counted, axis=0)])[of_class]
     _accumulate(
-        *(plain(x) for x in (scores, outcomes)), order, rank, plain(start)[of_class], np.diff(total, axis=0), T,
-        *(plain(x) for x in (recalls, max_detections)), precision, recall, at,
+        plain(scores), plain(outcomes), order, rank, plain(start)[of_class], np.diff(total, axis=0), T, plain(recalls),
+        plain(max_detections), precision, recall, at,
     )  # fmt: skip
     return precision, recall, at
 
