@@ -148,7 +148,8 @@ class DetectionMetrics:
             for i, (prediction, target) in enumerate(pairs)
         ]
         if images:
-            self._give = like(predictions[0]["boxes"])
+            array = predictions[0]["boxes"]
+            self._give = None if isinstance(array, (np.ndarray, list, tuple)) else like(array)
         self._pending += [(ids[i], images[i]) for i in keep]
         self._waiting += sum(len(images[i][1]) + len(images[i][4]) + 16 for i in keep)
         self._remember(image_ids is None, ids)
@@ -209,10 +210,9 @@ class DetectionMetrics:
             if level in (0, 1):
                 raise ValueError(f"{op}: ci must be between 0 and 1, got {level}")
             results |= self._bootstrap(one, level, _check.count(op, "resamples", resamples), seed)
-        give = self._give or (lambda x: x)
-        return {
-            k: v if isinstance(v, float) and self._give is None else give(np.asarray(v)) for k, v in results.items()
-        }
+        if self._give is None:
+            return results
+        return {key: self._give(np.asarray(value)) for key, value in results.items()}
 
     def curves(self) -> tuple[Floats, Floats, Floats]:
         """Precision (T, R, K, A, M), recall (T, K, A, M) and scores (T, R, K, A, M) as in COCO's evaluation.
@@ -518,7 +518,9 @@ def area_below(outcome: Array, total: Array) -> Floats:
     tp, fp = np.cumsum(outcome == TRUE, axis=0), np.cumsum(outcome == FALSE, axis=0)
     precision = tp / np.maximum(tp + fp, 1)
     envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    return (envelope * (outcome == TRUE)).sum(axis=0) / np.maximum(total, 1)
+    # each sum over its own contiguous row: rounded alike, however many there are
+    rows = np.ascontiguousarray(np.moveaxis(envelope * (outcome == TRUE), 0, -1))
+    return rows.sum(axis=-1) / np.maximum(total, 1)
 
 
 def _mean(x: Floats) -> float:

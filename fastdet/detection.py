@@ -302,7 +302,8 @@ def average_precision(
             score[order], pack(result[order]), start, np.ascontiguousarray(total), np.arange(K + 1), T, levels,
             np.array([_check.MAX_COUNT]),
         )  # fmt: skip
-        ap = np.moveaxis(precision[..., 0].mean(axis=1), 1, 0)
+        # each mean over its own contiguous row: rounded alike, however many there are
+        ap = np.ascontiguousarray(np.transpose(precision[..., 0], (2, 0, 3, 1))).mean(axis=-1)
     ap = np.where(total[:, None] > 0, ap, -1.0)
     if labels is not None:
         return like(scores)(ap.reshape(K, *shape))
