@@ -54,12 +54,11 @@ def to_xywh(op: str, name: str, x: Array, box_format: str) -> Floats:
     """Finite x y w h as float64, a copy; sides are taken in the dtype of the boxes."""
     b = _check.boxes(op, name, x)
     out = np.empty(b.shape)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if box_format == "cxcywh":
-            out[:, :2] = b[:, :2] - b.dtype.type(0.5) * b[:, 2:]
-        else:
-            out[:, :2] = b[:, :2]
-        out[:, 2:] = b[:, 2:] - b[:, :2] if box_format == "xyxy" else b[:, 2:]
+    out[:] = b
+    if box_format == "cxcywh":
+        out[:, :2] = b[:, :2] - b.dtype.type(0.5) * b[:, 2:]
+    elif box_format == "xyxy":
+        out[:, 2:] = b[:, 2:] - b[:, :2]
     if not np.isfinite(out).all():
         finite(op, name, b)
         bad = int(np.argwhere(~np.isfinite(out))[0, 0])

@@ -108,7 +108,8 @@ class DetectionMetrics:
 
     def reset(self) -> None:
         """Forget all images."""
-        self._chunks: list[Chunk] = []
+        self._whole: Chunk | None = None  # joined
+        self._chunks: list[Chunk] = []  # not yet joined
         self._pending: list[tuple[int, Image]] = []
         self._waiting = 0
         self._seen: set[int] = set()
@@ -142,11 +143,11 @@ class DetectionMetrics:
         if len(predictions) != len(targets):
             raise ValueError(f"{op}: targets must be as many as predictions, got {len(targets)} and {len(predictions)}")
         keep, ids = self._new_ids(op, image_ids, len(predictions))
-        pairs = zip(predictions, targets, strict=True)
-        images = [
-            given.read_image(op, i, prediction, target, self._box_format)
-            for i, (prediction, target) in enumerate(pairs)
-        ]
+        with np.errstate(over="ignore", invalid="ignore"):  # of sides: what is not finite is an error
+            images = [
+                given.read_image(op, i, prediction, target, self._box_format)
+                for i, (prediction, target) in enumerate(zip(predictions, targets, strict=True))
+            ]
         if images:
             array = predictions[0]["boxes"]
             self._give = None if isinstance(array, (np.ndarray, list, tuple)) else like(array)
@@ -341,7 +342,7 @@ class DetectionMetrics:
             one = cls(**_arguments(parameters), **settings, backend=backend)
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"{NAME}.from_bytes: data must be a state from to_bytes, got {error}") from None
-        one._chunks = [chunk] if len(chunk.images) or len(chunk.classes) else []
+        one._whole = chunk
         one._seen, one._numbered = set(chunk.images.tolist()), numbered
         one._next = max(one._seen, default=-1) // one._world + 1
         return one
@@ -428,10 +429,10 @@ class DetectionMetrics:
     def _joined(self) -> Chunk:
         """All records as one chunk, which replaces what it was joined from."""
         self._match()
-        if len(self._chunks) != 1 or getattr(self, "_is_joined", None) is not self._chunks[0]:
-            self._chunks = [state.join(self._parameters, self._chunks)]
-        self._is_joined = self._chunks[0]
-        return self._chunks[0]
+        if self._chunks or self._whole is None:
+            whole = [] if self._whole is None else [self._whole]
+            self._whole, self._chunks = state.join(self._parameters, whole + self._chunks), []
+        return self._whole
 
     def _like(self) -> DetectionMetrics:
         """An empty one of the same parameters."""
@@ -443,8 +444,8 @@ class DetectionMetrics:
     def _dealt(self, rank: int, world: int) -> DetectionMetrics:
         """Its copy with image i as number i * world + rank."""
         one, chunk = self._like(), self._joined()
-        one._chunks = [chunk._replace(images=chunk.images * world + rank)]
-        one._seen, one._numbered = set(one._chunks[0].images.tolist()), True
+        one._whole = chunk._replace(images=chunk.images * world + rank)
+        one._seen, one._numbered = set(one._whole.images.tolist()), True
         return one
 
     # Results out

@@ -312,7 +312,8 @@ def average_precision(
 
 def _xywh(op: str, name: str, x: Any, box_format: str) -> Floats:
     """x y w h as float64; sides are taken in the dtype of the boxes, as a training loop's would be."""
-    return to_xywh(op, name, to_numpy(op, name, x), _check.choice(op, "box_format", box_format, _check.FORMATS))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return to_xywh(op, name, to_numpy(op, name, x), _check.choice(op, "box_format", box_format, _check.FORMATS))
 
 
 def _groups(op: str, labels: Any, true_labels: Any, n: int, m: int) -> tuple[Ints, Ints]:
