@@ -213,8 +213,8 @@ class Accumulator {
 
     void one(int64_t k, int64_t m, int64_t first, int64_t n) {
         static const DecodeTable decode;
-        const int64_t cells = T_ * A_, most = curve_.max_detections[m];
-        points_.resize(size_t(cells));
+        const int64_t most = curve_.max_detections[m];
+        points_.resize(size_t(5 * bytes_));  // the last byte may have digits to spare, which nothing looks at
         for (auto& list : points_) list.clear();
         seen_.assign(size_t(5 * bytes_), 0);
         lanes_.assign(size_t(bytes_), 0);

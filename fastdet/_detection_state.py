@@ -15,6 +15,7 @@ from fastdet._check import Array
 from fastdet._matching import IGNORED, PACKED, Bytes, Columns, Ints, Records, Rows, Rule, match_rows, unpack
 
 MAGIC, VERSION = b"fastdet\n", 1
+DTYPES = ("|u1", "<u2", "<u4", "<u8", "<i8", "<f4", "<f8")  # of what travels
 UNLIMITED = _check.MAX_COUNT
 _HEAD, _DIGEST = 8 + 4 + 8, 16  # magic, version, length of the JSON; then the digest of all that follows it
 
@@ -256,9 +257,9 @@ def decode(data: Any) -> tuple[Parameters, dict[str, Any], Chunk]:
             raise ValueError("its hash is not that of its parameters")
         arrays, at = {}, length
         for name, dtype, shape in header["arrays"]:
+            if dtype not in DTYPES or not all(type(x) is int and x >= 0 for x in shape):
+                raise ValueError(f"{name} is {dtype} {shape}")
             kind = np.dtype(dtype)
-            if kind.kind not in "uif" or min(shape, default=0) < 0:
-                raise ValueError(f"{name} is {kind}")
             size = int(np.prod(shape, dtype=object)) * kind.itemsize
             if size > len(body) - at:
                 raise ValueError(f"{name} is cut short")
@@ -299,7 +300,8 @@ def _consistent(parameters: Parameters, c: Chunk) -> None:
         "size": float(c.size.sum(dtype=np.float64)) == n,
         "counted": (c.counted < 2**40).all(),
         "scores": np.isfinite(c.scores).all(),
-        "outcomes": (c.outcomes < 3**PACKED).all(),
+        "outcomes": (c.outcomes < 3**PACKED).all()
+        and (c.outcomes[:, -1:] < 3 ** ((parameters.outcomes - 1) % PACKED + 1)).all(),
         "pairs": (pairs < [images, classes + 1, classes + 1]).all() and (pairs >= 0).all(),
     }
     for name, good in sound.items():

@@ -197,6 +197,23 @@ def test_kernels_of_whole_data_sets(backend: str) -> None:
             assert np.array_equal(x, y), case
 
 
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize(("T", "A"), [(1, 1), (2, 3), (10, 4)])
+def test_digits_to_spare_are_not_looked_at(T: int, A: int, backend: str) -> None:
+    """The last byte of outcomes may hold more than T * A of them; 5,000 rows are more than a counter's 12 bits."""
+    r = np.random.default_rng(4)
+    kernel, reference = (
+        _backends.choose("accumulate", name, _matching.accumulate_reference) for name in (backend, "reference")
+    )
+    n = 5000
+    outcomes = r.integers(0, 243, (n, -(-T * A // 5)), np.uint8)
+    args = r.random(n), outcomes, np.array([0, n]), np.full((1, A), n), np.array([0, 1])
+    for most in (300, n):
+        options = T, np.linspace(0, 1, 101), np.array([most])
+        for x, y in zip(kernel(*args, *options), reference(*args, *options), strict=True):
+            assert np.array_equal(x, y)
+
+
 # Counting without matching
 
 

@@ -411,9 +411,16 @@ def forge(body: bytes, header: bytes) -> bytes:
     return header + hashlib.blake2b(body, digest_size=16).digest() + body
 
 
-def test_bytes_that_are_forged() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"confusion_at": (0.5, 0.2)},
+        {"rule": "voc", "iou_thresholds": [0.5], "areas": {"all": (0, float("inf"))}, "max_detections": [None]},
+    ],
+)
+def test_bytes_that_are_forged(options: dict[str, Any]) -> None:
     """With a right digest whatever is inside: a state that can be used, or a ValueError."""
-    data = fill(make_images(12, 4), range(4), confusion_at=(0.5, 0.2)).to_bytes()
+    data = fill(make_images(12, 4), range(4), **options).to_bytes()
     header, body, loaded = data[:20], data[36:], 0
     assert forge(body, header) == data
     r = np.random.default_rng(0)
