@@ -269,26 +269,25 @@ class DetectionMetrics:
         """
         op = f"{NAME}.merge_state"
         others = [other] if isinstance(other, DetectionMetrics) else list(other)
-        seen, chunks = set(self._seen), []
+        seen, chunks, numbered = set(self._seen), [], self._numbered
         for one in others:
             if not isinstance(one, DetectionMetrics):
                 raise TypeError(f"{op}: other must be a {NAME}, got {type(one).__name__}")
             self._parameters.require(op, one._parameters)
-            if None not in (self._numbered, one._numbered) and self._numbered != one._numbered:
+            if None not in (numbered, one._numbered) and numbered != one._numbered:
                 raise ValueError(f"{op}: image_ids must be given to all states or to none")
+            numbered = one._numbered if numbered is None else numbered
             chunk = one._joined()
             ids = chunk.images.tolist()
             twice = np.array([i in seen for i in ids], bool)
             if twice.any():
-                hint = "; give rank and world, or image_ids, to states that number images" if one._numbered else ""
-                self._refuse(op, ids[int(np.argmax(twice))], hint)
+                self._refuse(op, ids[int(np.argmax(twice))], one._numbered is True)
                 chunk = state.without(chunk, twice)
             chunks.append(chunk)
             seen.update(ids)
         self._chunks += chunks
-        self._seen, self._next = seen, max(seen, default=-1) // self._world + 1
+        self._seen, self._next, self._numbered = seen, max(seen, default=-1) // self._world + 1, numbered
         for one in others:
-            self._numbered = one._numbered if self._numbered is None else self._numbered
             self._give = self._give or one._give
         return self
 
@@ -383,16 +382,19 @@ class DetectionMetrics:
         keep, batch = [], set()
         for position, i in enumerate(ids):
             if i in self._seen or i in batch:
-                self._refuse(op, i, "")
+                self._refuse(op, i, False)
             else:
                 keep.append(position)
                 batch.add(i)
         return keep, ids
 
-    def _refuse(self, op: str, image: int, hint: str) -> None:
-        if self._on_duplicate == "raise":
-            hint = hint or '; on_duplicate="first" leaves the later one out'
-            raise ValueError(f"{op}: image ids must be seen once, got {image} twice{hint}")
+    def _refuse(self, op: str, image: int, numbered: bool) -> None:
+        """Images of one number that two processes gave are not the same: no option leaves one out."""
+        if numbered or self._on_duplicate == "raise":
+            hint = 'on_duplicate="first" leaves the later one out'
+            if numbered:
+                hint = "give rank and world, or image_ids, to states that number images"
+            raise ValueError(f"{op}: image ids must be seen once, got {image} twice; {hint}")
 
     def _remember(self, numbered: bool, ids: list[int]) -> None:
         if ids:

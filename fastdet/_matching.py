@@ -120,13 +120,14 @@ def group_rows_reference(key: Ints) -> tuple[Ints, Ints]:
 def overlap_reference(d: Floats, g: Floats, crowd: NDArray[np.bool_], offset: float) -> Floats:
     """(D, G) IoU of x y w h boxes as pycocotools has it; with a crowd, the part of the detection inside it."""
     side = np.array([0, 0, offset, offset])
-    d, g = (d + side)[:, None], (g + side)[None]
-    w = np.minimum(d[..., 2] + d[..., 0], g[..., 2] + g[..., 0]) - np.maximum(d[..., 0], g[..., 0])
-    h = np.minimum(d[..., 3] + d[..., 1], g[..., 3] + g[..., 1]) - np.maximum(d[..., 1], g[..., 1])
-    inter, area = w * h, d[..., 2] * d[..., 3]
-    union = np.where(crowd, area, area + g[..., 2] * g[..., 3] - inter)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where((w > 0) & (h > 0), inter / union, 0.0)
+    with np.errstate(all="ignore"):
+        d, g = (d + side)[:, None], (g + side)[None]
+        w = np.minimum(d[..., 2] + d[..., 0], g[..., 2] + g[..., 0]) - np.maximum(d[..., 0], g[..., 0])
+        h = np.minimum(d[..., 3] + d[..., 1], g[..., 3] + g[..., 1]) - np.maximum(d[..., 1], g[..., 1])
+        inter, area = w * h, d[..., 2] * d[..., 3]
+        union = np.where(crowd, area, area + g[..., 2] * g[..., 3] - inter)
+        iou = inter / union
+    return np.where((w > 0) & (h > 0) & (iou == iou), iou, 0.0)  # NaN: areas that overflow
 
 
 def match_groups_reference(

@@ -46,7 +46,8 @@ def _overlap(d: Floats, i: int, g: Floats, j: int, crowd: bool, offset: float) -
     if not (w > 0 and h > 0):
         return 0.0
     inter, area = w * h, dw * dh
-    return inter / (area if crowd else area + gw * gh - inter)
+    iou = inter / (area if crowd else area + gw * gh - inter)
+    return iou if iou == iou else 0.0  # NaN: areas that overflow
 
 
 @jit

@@ -198,6 +198,23 @@ def test_kernels_of_whole_data_sets(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", FAST)
+def test_boxes_of_any_size(backend: str) -> None:
+    """Areas and sums that overflow or vanish, on every backend alike."""
+    r = np.random.default_rng(5)
+    for case in range(100):
+        scale = r.choice([1, 1e150, 1e160, 1e300, 1e-200, 1e-320], (12, 1))
+        boxes = np.concatenate([r.integers(-3, 4, (12, 2)), r.integers(-3, 6, (12, 2))], axis=1) * scale
+        args = boxes, np.round(r.random(12), 1), boxes[r.permutation(12)[:7]] * r.choice([1, 0.9, 1.1], (7, 1))
+        options = {
+            "box_format": "xywh", "iou_thresholds": [0.1, 0.5], "rule": ("coco", "voc")[case % 2],
+            "area_ranges": [[0, 1e9], [1, 1e308], [-np.inf, np.inf]], "iscrowd": r.integers(0, 2, 7),
+        }  # fmt: skip
+        want = match_detections(*args, **options, backend="reference")
+        for x, y in zip(match_detections(*args, **options, backend=backend), want, strict=True):
+            assert np.array_equal(x, y), case
+
+
+@pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize(("T", "A"), [(1, 1), (2, 3), (10, 4)])
 def test_digits_to_spare_are_not_looked_at(T: int, A: int, backend: str) -> None:
     """The last byte of outcomes may hold more than T * A of them; 5,000 rows are more than a counter's 12 bits."""

@@ -309,6 +309,8 @@ def test_numbered_images_are_dealt_out() -> None:
         ValueError, match=r"image ids must be seen once, got 0 twice; give rank and world, or image_ids"
     ):
         fill(images[:2]).merge_state(fill(images[2:]))
+    with pytest.raises(ValueError, match=r"got 0 twice; give rank and world"):  # they are not the same image
+        fill(images[:2], on_duplicate="first").merge_state(fill(images[2:]))
     merged.update([images[0][0]], [images[0][1]])
     assert len(merged) == 12
 
@@ -453,6 +455,8 @@ def test_states_that_are_unlike() -> None:
     images = make_images(1, 2)
     with pytest.raises(ValueError, match=r"image_ids must be given to all states or to none"):
         fill(images[:1]).merge_state(fill(images[1:], [5]))
+    with pytest.raises(ValueError, match=r"image_ids must be given to all states or to none"):
+        DetectionMetrics().merge_state([fill(images[:1]), fill(images[1:], [5])])
     # the format of boxes is of the input alone
     DetectionMetrics().merge_state(DetectionMetrics(box_format="xywh"))
 
