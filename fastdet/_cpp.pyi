@@ -113,6 +113,35 @@ def focal_loss(
 def dice_loss(
     logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool, /
 ) -> tuple[Any, Array | None, float] | int: ...
+def group_rows(key: NDArray[np.int64], /) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+def match_groups(
+    boxes: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    areas: NDArray[np.float64],
+    start: NDArray[np.int64],
+    truth: NDArray[np.float64],
+    truth_areas: NDArray[np.float64],
+    flags: NDArray[np.uint8],
+    truth_start: NDArray[np.int64],
+    thresholds: NDArray[np.float64],
+    ranges: NDArray[np.float64],
+    max_detections: int,
+    offset: float,
+    voc: bool,
+    with_matched: bool,
+    /,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64] | None]: ...
+def accumulate(
+    scores: NDArray[np.float64],
+    outcomes: NDArray[np.uint8],
+    start: NDArray[np.int64],
+    counted: NDArray[np.int64],
+    of_class: NDArray[np.int64],
+    T: int,
+    recalls: NDArray[np.float64],
+    max_detections: NDArray[np.int64],
+    /,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 def isa() -> str: ...
 def isa_available() -> list[str]: ...
 def set_isa(name: str, /) -> None: ...

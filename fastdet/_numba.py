@@ -14,6 +14,7 @@ import numpy as np
 
 from fastdet._check import Array
 from fastdet._numba_box_losses import box_loss, sigmoid_focal_loss
+from fastdet._numba_detection import accumulate, group_rows, match_groups
 from fastdet._numba_fusion import merge_boxes, weighted_boxes_fusion
 from fastdet._numba_losses import cross_entropy, dice_loss, focal_loss
 from fastdet._numba_nms import (
@@ -42,6 +43,7 @@ from fastdet.boxes import rescale as rescale_of
 from fastdet.nms import INVERSE_FACTORIAL
 
 __all__ = [
+    "accumulate",
     "box_area",
     "box_convert",
     "box_iou",
@@ -52,6 +54,8 @@ __all__ = [
     "cross_entropy",
     "dice_loss",
     "focal_loss",
+    "group_rows",
+    "match_groups",
     "max_pool2d",
     "max_pool2d_backward",
     "max_unpool2d",

@@ -1,0 +1,369 @@
+"""Scoring detections: matching with true boxes, precision and recall, average precision, and whole data sets.
+
+`match_detections`, `precision_recall_curve` and `average_precision` are the steps of COCO's and VOC's evaluation,
+one by one; `count_naive` is what they improve on; `DetectionMetrics` does all of it for a stream of images.
+
+Boxes are ``x1 y1 x2 y2`` unless ``box_format`` says otherwise. A detection is matched with at most one true box; with
+``rule="coco"`` detections take turns by falling score (ties: lower index first), and each takes the free true box of
+greatest IoU, if that is at least the threshold. Results equal pycocotools' bit for bit, on every backend.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastdet import _backends, _check
+from fastdet import boxes as _boxes
+from fastdet._arrays import like, to_numpy
+from fastdet._check import Array
+from fastdet._detection_input import finite, thresholds, to_xywh
+from fastdet._detection_metrics import METHODS, DetectionMetrics, area_below
+from fastdet._matching import (
+    CROWD,
+    FALSE,
+    IGNORE,
+    IGNORED,
+    TRUE,
+    Floats,
+    Ints,
+    Rows,
+    Rule,
+    accumulate_reference,
+    match_rows,
+    pack,
+    unpack,
+)  # fmt: skip
+
+__all__ = [
+    "DetectionMetrics",
+    "Matches",
+    "NaiveCounts",
+    "average_precision",
+    "count_naive",
+    "match_detections",
+    "precision_recall_curve",
+]
+
+
+class Matches(NamedTuple):
+    """What `match_detections` gives; T thresholds, A area ranges, D detections that count."""
+
+    order: Any  # (D,) int64, the detections by falling score
+    matched: Any  # (D, T, A) int64, the true box that each took, -1 without
+    outcome: Any  # (D, T, A) uint8, 1 true positive, 0 false positive, 2 ignored
+    counted: Any  # (A,) int64, true boxes that are to be found: neither crowd nor ignored nor outside the range
+
+
+class NaiveCounts(NamedTuple):
+    """What `count_naive` gives."""
+
+    tp: int
+    fp: int
+    fn: int
+
+
+class PRCurve(NamedTuple):
+    """What `precision_recall_curve` gives, one point for each detection that counts."""
+
+    recall: Any  # (N,) float64, never falls
+    precision: Any  # (N,) float64, raw: can rise and fall
+    interpolated: Any  # (N,) float64, the greatest precision at this or a greater recall
+    scores: Any  # (N,) falling
+
+
+def match_detections(
+    boxes: Any,
+    scores: Any,
+    true_boxes: Any,
+    *,
+    labels: Any = None,
+    true_labels: Any = None,
+    iscrowd: Any = None,
+    ignore: Any = None,
+    true_areas: Any = None,
+    iou_thresholds: float | Sequence[float] = 0.5,
+    area_ranges: Any = None,
+    max_detections: int | None = 100,
+    rule: str = "coco",
+    box_format: str = "xyxy",
+    inclusive: bool = False,
+    backend: str | None = None,
+) -> Matches:
+    """Match the detections of one image with its true boxes.
+
+    Parameters
+    ----------
+    boxes : (N, 4) float, pixels
+    scores : (N,) float
+    true_boxes : (M, 4) float, pixels
+    labels, true_labels : (N,) and (M,) integer; detections match true boxes of their own label only. None: one class
+    iscrowd : (M,) 0/1, regions of many objects: IoU is the part of the detection inside, several detections may
+        match one, and those are ignored
+    ignore : (M,) 0/1, boxes that need not be found (VOC's difficult ones); detections that match one are ignored
+    true_areas : (M,) float, square pixels, compared with area_ranges; None for width times height
+    iou_thresholds : one or T numbers in (0, 1]
+    area_ranges : (A, 2) least and greatest area, both inside. True boxes outside are ignored, and so are unmatched
+        detections outside. None for one range that holds all
+    max_detections : of each class, the best by score; None for all
+    rule : "coco", or "voc": each detection has its one box of greatest IoU, it needs IoU > threshold, and is false
+        where that box is taken
+    box_format : "xyxy", "xywh" or "cxcywh"
+    inclusive : boxes name their last pixel, so that sides are one longer
+
+    Returns
+    -------
+    Matches : order, matched, outcome and counted
+
+    Raises
+    ------
+    TypeError   dtype, device
+    ValueError  shape, range, NaN or infinity
+
+    Source: COCO's evaluation code (pycocotools); The PASCAL VOC development kit.
+    """
+    op = "match_detections"
+    d = _xywh(op, "boxes", boxes, box_format)
+    g = _xywh(op, "true_boxes", true_boxes, box_format)
+    score = _check.scores(op, to_numpy(op, "scores", scores), len(d)).astype(np.float64)
+    finite(op, "scores", score)
+    if (labels is None) != (true_labels is None):
+        raise ValueError(f"{op}: labels and true_labels must be given together")
+    mine, theirs = _groups(op, labels, true_labels, len(d), len(g))
+    flags = np.zeros(len(g), np.uint8)
+    for name, x, flag in (("iscrowd", iscrowd, CROWD), ("ignore", ignore, IGNORE)):
+        if x is not None:
+            flags |= _check.flags(op, name, to_numpy(op, name, x), len(g)).view(np.uint8) * np.uint8(flag)
+    offset = float(bool(inclusive))
+    with np.errstate(over="ignore"):
+        areas, sizes = ((x[:, 2] + offset) * (x[:, 3] + offset) for x in (d, g))
+    if true_areas is not None:
+        sizes = to_numpy(op, "true_areas", true_areas)
+        if sizes.shape != (len(g),):
+            raise ValueError(f"{op}: true_areas must have shape ({len(g)},), one per true box, got {sizes.shape}")
+        sizes = _check.real(op, "true_areas", sizes).astype(np.float64)
+        finite(op, "true_areas", sizes)
+    at = thresholds(op, "iou_thresholds", [iou_thresholds] if np.ndim(iou_thresholds) == 0 else iou_thresholds)
+    voc = _check.choice(op, "rule", rule, ("coco", "voc")) == "voc"
+    limit = _check.limit(op, "max_detections", max_detections)
+    records = match_rows(
+        Rule(np.array(at), _ranges(op, area_ranges), limit, offset, voc),
+        Rows(mine, d, areas, score, flags[:0]),
+        Rows(theirs, g, sizes, score[:0], flags),
+        matched=True, backend=backend,
+    )  # fmt: skip
+    assert records.matched is not None
+    by_score = np.lexsort((records.row, -records.scores))
+    outcome = unpack(records.outcomes[by_score], len(at), records.counted.shape[1])
+    give = like(boxes)
+    return Matches(
+        give(records.row[by_score]), give(records.matched[by_score]), give(outcome), give(records.counted.sum(axis=0))
+    )
+
+
+def count_naive(
+    boxes: Any,
+    true_boxes: Any,
+    *,
+    labels: Any = None,
+    true_labels: Any = None,
+    iou_threshold: float = 0.5,
+    inclusive: bool = False,
+    backend: str | None = None,
+) -> NaiveCounts:
+    """Count without matching: several detections of one object are all true positives.
+
+    A true positive is a predicted box whose IoU with some true box of its class is above the threshold; any other
+    predicted box is a false positive; a true box that no predicted one of its class meets so is a false negative.
+
+    Parameters
+    ----------
+    boxes, true_boxes : (N, 4) and (M, 4) float, pixels, x1 y1 x2 y2
+    labels, true_labels : (N,) and (M,) integer; None for one class
+    iou_threshold : in [0, 1]; an IoU equal to it is not above
+    inclusive : boxes name their last pixel, so that sides are one longer
+
+    Returns
+    -------
+    NaiveCounts : tp, fp, fn; tp + fp == N, and tp + fn need not be M
+
+    Raises
+    ------
+    TypeError   dtype, device
+    ValueError  shape, range, NaN or infinity
+    """
+    op = "count_naive"
+    a, b = (_check.boxes(op, n, to_numpy(op, n, x)) for n, x in (("boxes", boxes), ("true_boxes", true_boxes)))
+    if a.dtype != b.dtype:
+        a, b = a.astype(np.float64), b.astype(np.float64)
+    for name, x in (("boxes", a), ("true_boxes", b)):
+        finite(op, name, x)
+    least = _check.unit(op, "iou_threshold", iou_threshold)
+    if (labels is None) != (true_labels is None):
+        raise ValueError(f"{op}: labels and true_labels must be given together")
+    mine, theirs = _groups(op, labels, true_labels, len(a), len(b))
+    if inclusive:
+        a, b = (x + np.array([0, 0, 1, 1], x.dtype) for x in (a, b))
+    hit, found = np.zeros(len(a), bool), np.zeros(len(b), bool)
+    for label in np.intersect1d(mine, theirs):
+        rows, columns = np.flatnonzero(mine == label), np.flatnonzero(theirs == label)
+        above = _boxes.box_iou(a[rows], b[columns], backend=backend) > least
+        hit[rows], found[columns] = above.any(axis=1), above.any(axis=0)
+    tp = int(hit.sum())
+    return NaiveCounts(tp, len(a) - tp, int((~found).sum()))
+
+
+def precision_recall_curve(scores: Any, outcome: Any, counted: int) -> PRCurve:
+    """Precision over recall as the score threshold falls.
+
+    Parameters
+    ----------
+    scores : (N,) float, of the detections of one class, of any number of images one after the other
+    outcome : (N,) integer from `match_detections`: 1 true positive, 0 false positive; those that are 2 are left out
+    counted : true boxes that are to be found
+
+    Returns
+    -------
+    PRCurve : recall, precision (raw: it can rise as well as fall), interpolated and scores, by falling score (ties:
+        lower index first); empty, with no recall, where counted is 0
+
+    Raises
+    ------
+    TypeError   dtype, device
+    ValueError  shape, NaN or infinity, more true positives than counted
+    """
+    op = "precision_recall_curve"
+    score, result, total = _outcomes(op, scores, outcome, counted, 1)
+    order = np.argsort(-score, kind="stable")
+    order = order[result[order] != IGNORED] if total else order[:0]
+    tp, fp = np.cumsum(result[order] == TRUE), np.cumsum(result[order] == FALSE)
+    precision = tp / np.maximum(tp + fp, 1)
+    give = like(scores)
+    return PRCurve(
+        give(tp / max(int(total), 1)), give(precision), give(np.maximum.accumulate(precision[::-1])[::-1].copy()),
+        give(score[order]),
+    )  # fmt: skip
+
+
+def average_precision(
+    scores: Any,
+    outcome: Any,
+    counted: Any,
+    *,
+    labels: Any = None,
+    method: str = "coco101",
+    backend: str | None = None,
+) -> Any:
+    """Average precision: the mean, or the area, of precision over recall.
+
+    Parameters
+    ----------
+    scores : (N,) float
+    outcome : (N,), (N, T) or (N, T, A) integer from `match_detections`: 1 true positive, 0 false positive, 2 ignored
+    counted : true boxes that are to be found: a number, or (A,). With labels: (K,) or (K, A), of each class
+    labels : (N,) integer in [0, K); None for one class
+    method : "coco101": interpolated precision at recall 0, 0.01, ..., 1; "voc2007": at 0, 0.1, ..., 1; "area": the
+        exact area below the interpolated curve (VOC from 2010)
+
+    Returns
+    -------
+    ap : float64 of shape outcome.shape[1:], with labels (K, ...); a float where that is (). -1 where counted is 0. The
+        mean over classes is ``ap[ap > -1].mean()``
+
+    Raises
+    ------
+    TypeError   dtype, device
+    ValueError  shape, range, NaN or infinity
+    """
+    op = "average_precision"
+    _check.choice(op, "method", method, METHODS)
+    score, result, total = _outcomes(op, scores, outcome, counted, 0 if labels is None else 1)
+    shape = result.shape[1:]
+    result = result.reshape(len(score), *((*shape, 1, 1))[:2])
+    T, A = result.shape[1:]
+    K = 1 if labels is None else len(total)
+    total = np.broadcast_to(total.reshape(K, -1), (K, A))
+    label = np.zeros(len(score), np.int64)
+    if labels is not None:
+        label = _check.keys(op, "labels", to_numpy(op, "labels", labels), len(score))
+        if len(label) and not (label.min() >= 0 and label.max() < K):
+            raise ValueError(f"{op}: labels must be in [0, {K}), got {label.min()} to {label.max()}")
+    order = np.lexsort((-score, label))
+    start = np.searchsorted(label[order], np.arange(K + 1)).astype(np.int64)
+    if method == "area":
+        ap = np.stack([area_below(result[order[i:j]], total[k]) for k, (i, j) in enumerate(itertools.pairwise(start))])
+    else:
+        levels = np.linspace(0, 1, 101 if method == "coco101" else 11)
+        kernel = _backends.choose("accumulate", backend, accumulate_reference)
+        precision, _, _ = kernel(
+            score[order], pack(result[order]), start, np.ascontiguousarray(total), np.arange(K + 1), T, levels,
+            np.array([_check.MAX_COUNT]),
+        )  # fmt: skip
+        # each mean over its own contiguous row: rounded alike, however many there are
+        ap = np.ascontiguousarray(np.transpose(precision[..., 0], (2, 0, 3, 1))).mean(axis=-1)
+    ap = np.where(total[:, None] > 0, ap, -1.0)
+    if labels is not None:
+        return like(scores)(ap.reshape(K, *shape))
+    return like(scores)(ap.reshape(shape)) if shape else float(ap.item())
+
+
+def _xywh(op: str, name: str, x: Any, box_format: str) -> Floats:
+    """x y w h as float64; sides are taken in the dtype of the boxes, as a training loop's would be."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return to_xywh(op, name, to_numpy(op, name, x), _check.choice(op, "box_format", box_format, _check.FORMATS))
+
+
+def _groups(op: str, labels: Any, true_labels: Any, n: int, m: int) -> tuple[Ints, Ints]:
+    """Labels as numbers from 0."""
+    if labels is None:
+        return np.zeros(n, np.int64), np.zeros(m, np.int64)
+    both = [
+        _check.keys(op, name, to_numpy(op, name, x), count)
+        for name, x, count in (("labels", labels, n), ("true_labels", true_labels, m))
+    ]
+    _, group = np.unique(np.concatenate(both), return_inverse=True)
+    group = group.reshape(-1).astype(np.int64)
+    return group[:n], group[n:]
+
+
+def _ranges(op: str, area_ranges: Any) -> Floats:
+    if area_ranges is None:
+        return np.array([[-np.inf, np.inf]])
+    ranges = to_numpy(op, "area_ranges", area_ranges)
+    if ranges.ndim != 2 or ranges.shape[1] != 2 or not len(ranges):
+        raise ValueError(f"{op}: area_ranges must have shape (A, 2), got {ranges.shape}")
+    ranges = _check.real(op, "area_ranges", ranges).astype(np.float64)
+    if not (ranges[:, 0] <= ranges[:, 1]).all():
+        raise ValueError(f"{op}: area_ranges must have least <= greatest, got {ranges.tolist()}")
+    return ranges
+
+
+def _outcomes(op: str, scores: Any, outcome: Any, counted: Any, classes: int) -> tuple[Floats, Array, Ints]:
+    """Checked scores, outcomes as uint8, and counts as int64."""
+    result = to_numpy(op, "outcome", outcome)
+    if result.dtype.kind not in "biu" and result.size:
+        raise TypeError(f"{op}: outcome must be an integer array, got {result.dtype}")
+    most = 1 if op == "precision_recall_curve" else 3
+    if not 1 <= result.ndim <= most:
+        raise ValueError(f"{op}: outcome must have 1 to {most} axes, got shape {result.shape}")
+    if result.size and not (int(result.min()) >= 0 and int(result.max()) <= IGNORED):
+        raise ValueError(f"{op}: outcome must be 0, 1 or 2, got {int(result.min())} to {int(result.max())}")
+    score = to_numpy(op, "scores", scores)
+    if score.shape != result.shape[:1]:
+        raise ValueError(f"{op}: scores must have shape ({len(result)},), one per outcome, got {score.shape}")
+    score = _check.real(op, "scores", score).astype(np.float64)
+    finite(op, "scores", score)
+    total = np.asarray(counted if isinstance(counted, int) else to_numpy(op, "counted", counted))
+    if total.dtype.kind not in "iu":
+        raise TypeError(f"{op}: counted must be an integer, got {total.dtype}")
+    areas = result.shape[2] if result.ndim == 3 else 1
+    if not (total.ndim == classes or (total.ndim == classes + 1 and total.shape[-1] == areas)) and op[0] == "a":
+        raise ValueError(f"{op}: counted must have a number for each class and area range, got shape {total.shape}")
+    if op[0] == "p" and total.size != 1:
+        raise ValueError(f"{op}: counted must be a number, got shape {total.shape}")
+    if total.size and int(total.min()) < 0:
+        raise ValueError(f"{op}: counted must be 0 or more, got {int(total.min())}")
+    return score, result.astype(np.uint8), total.astype(np.int64).reshape(() if op[0] == "p" else total.shape)
