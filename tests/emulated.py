@@ -150,7 +150,7 @@ class Emulator:
 def backend() -> Iterator[Emulator]:
     """The emulated backend in the place of the real one."""
     path = library()
-    spec = importlib.util.spec_from_file_location("fastdet._cuda", path)
+    spec = importlib.util.spec_from_file_location("emulated._cuda", path)  # a name that pybind11 has not seen
     assert spec is not None
     assert spec.loader is not None
     saved = {name: sys.modules.pop(name, None) for name in (*PARTS, "cupy")}
