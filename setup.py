@@ -58,11 +58,15 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 CUDA_MODULE = [
     "csrc/module_cuda.cpp",
     "csrc/module_cuda_boxes.cpp",
+    "csrc/module_cuda_nms.cpp",
 ]
 CUDA_KERNELS = [
     "csrc/box_iou.cu",
     "csrc/boxes.cu",
     "csrc/compact.cu",
+    "csrc/nms.cu",
+    "csrc/order.cu",
+    "csrc/sort.cu",
 ]
 # For wheels. A build that nobody asked for ("auto") is a quick one, for one architecture. Each of them also holds the
 # intermediate code (PTX) of the oldest, which the driver compiles for any other GPU when it is first used.

@@ -54,4 +54,5 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
     m.def("unavailable", unavailable);
     m.def("read", read_numbers);
     bind_cuda_boxes(m);
+    bind_cuda_nms(m);
 }

@@ -21,6 +21,7 @@ from fastdet._cuda_boxes import (
     extend_boxes,
     remove_small_boxes,
 )
+from fastdet._cuda_nms import nms
 
 __all__ = [
     "box_area",
@@ -28,5 +29,6 @@ __all__ = [
     "box_iou",
     "clip_boxes_to_image",
     "extend_boxes",
+    "nms",
     "remove_small_boxes",
 ]

@@ -93,11 +93,11 @@ class Device(contextlib.nullcontext[None]):
 Array.__module__ = "cupy"
 
 
-def on_gpu(x: Any) -> Any:
-    """``x`` as the stand-in's array, its memory at a multiple of 16 bytes as a GPU's is."""
+def on_gpu(x: Any, alignment: int = 16) -> Any:
+    """``x`` as the stand-in's array; its memory begins at a multiple of 16 bytes, as a slice of boxes does."""
     x = np.asarray(x)
-    raw = np.empty(x.nbytes + 32, np.uint8)
-    start = -raw.ctypes.data % 16
+    raw = np.empty(x.nbytes + alignment, np.uint8)
+    start = -raw.ctypes.data % alignment
     copy = raw[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
     copy[...] = x
     return copy.view(Array)
@@ -113,7 +113,7 @@ def on_cpu(x: Any) -> Any:
 
 
 def _empty(shape: Any, dtype: Any) -> Any:
-    x = on_gpu(np.empty(shape, dtype))
+    x = on_gpu(np.empty(shape, dtype), 256)  # as a GPU allocator
     x.view(np.uint8).reshape(-1)[...] = 0xA5 if x.size else 0
     return x
 

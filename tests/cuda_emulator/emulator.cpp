@@ -1,6 +1,7 @@
 // The fibers behind cuda_runtime.h.
 #include "cuda_runtime.h"
 
+#include <pthread.h>
 #include <ucontext.h>
 
 #include <cstdio>
@@ -10,6 +11,22 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
+#endif
+
+#if defined(__x86_64__)
+extern "C" void emulator_switch(void** from, void* to);
+asm(R"(
+.text
+.hidden emulator_switch
+.globl emulator_switch
+.type emulator_switch, @function
+emulator_switch:
+    pushq %rbp; pushq %rbx; pushq %r12; pushq %r13; pushq %r14; pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15; popq %r14; popq %r13; popq %r12; popq %rbx; popq %rbp
+    ret
+)");
 #endif
 
 namespace emulator {
@@ -38,21 +55,51 @@ void shuffle(std::vector<T>& x) {
 }
 
 struct Context {
+#if defined(__x86_64__)
+    void* top = nullptr;
+#else
     ucontext_t machine;
+#endif
     std::vector<char> stack;
     const void* bottom = nullptr;
     size_t size = 0;
 };
+
+// swapcontext is a system call each time; where it can be, the registers that a call preserves change by hand.
+void switch_to(Context& from, Context& to) {
+#if defined(__x86_64__)
+    emulator_switch(&from.top, to.top);
+#else
+    swapcontext(&from.machine, &to.machine);
+#endif
+}
+
+void prepare(Context& c, void (*run)()) {
+    c.bottom = c.stack.data(), c.size = c.stack.size();
+#if defined(__x86_64__)
+    const uintptr_t end = reinterpret_cast<uintptr_t>(c.stack.data() + c.stack.size()) / 16 * 16;
+    void** top = reinterpret_cast<void**>(end) - 8;  // six registers, where to begin, where it would return to
+    std::memset(static_cast<void*>(top), 0, 8 * sizeof *top);
+    top[6] = reinterpret_cast<void*>(run);
+    c.top = top;
+#else
+    getcontext(&c.machine);
+    c.machine.uc_stack.ss_sp = c.stack.data();
+    c.machine.uc_stack.ss_size = c.stack.size();
+    c.machine.uc_link = nullptr;
+    makecontext(&c.machine, run, 0);
+#endif
+}
 
 // From one stack to another; the sanitizer wants to be told.
 void change(Context& from, Context& to) {
 #if defined(__SANITIZE_ADDRESS__)
     void* fake = nullptr;
     __sanitizer_start_switch_fiber(&fake, to.bottom, to.size);
-    swapcontext(&from.machine, &to.machine);
+    switch_to(from, to);
     __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
 #else
-    swapcontext(&from.machine, &to.machine);
+    switch_to(from, to);
 #endif
 }
 
@@ -152,12 +199,7 @@ int new_fiber() {
     fibers.push_back(std::make_unique<Context>());
     Context& c = *fibers.back();
     c.stack.resize(kStack);
-    c.bottom = c.stack.data(), c.size = c.stack.size();
-    getcontext(&c.machine);
-    c.machine.uc_stack.ss_sp = c.stack.data();
-    c.machine.uc_stack.ss_size = c.stack.size();
-    c.machine.uc_link = nullptr;
-    makecontext(&c.machine, run_fiber, 0);
+    prepare(c, run_fiber);
     thread_of.push_back(-1);
     return int(fibers.size()) - 1;
 }

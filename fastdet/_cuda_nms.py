@@ -1,0 +1,73 @@
+"""The NMS family of the CUDA backend. A NaN is answered as `_check.find_nan` codes it, as on every backend."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastdet import _cuda as native
+from fastdet._cuda_arrays import DeviceArray
+
+STATUS = 4  # csrc/cuda_order.h, Status: first NaN of the boxes, of the scores (-1: none), count, depth
+FEW_STEPS = 16  # launches that cost less than waiting for the number of those needed
+
+
+def nms(
+    boxes: DeviceArray,
+    scores: DeviceArray,
+    idxs: DeviceArray | None,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_output: int,
+    metric: str,
+) -> DeviceArray | int:
+    keep, status = nms_padded(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, may_wait=True)
+    nan_box, nan_score, count, _ = native.read(status.pointer, STATUS, *boxes.where)
+    code = nan_code(nan_box, nan_score)
+    return keep[:count] if code is None else code
+
+
+def nms_padded(
+    boxes: DeviceArray,
+    scores: DeviceArray,
+    idxs: DeviceArray | None,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_output: int,
+    metric: str,
+    *,
+    may_wait: bool = False,
+) -> tuple[DeviceArray, DeviceArray]:
+    """Kept indices (N,), of which the first ``status[2]`` are meant, and the status (4,) int64.
+
+    Nothing is read back, so that it can be captured in a graph, unless ``may_wait`` lets it save launches.
+    """
+    n, where, dtype = len(boxes), boxes.where, boxes.dtype.char
+    keep, status = boxes.empty((n,), np.int64), boxes.empty((STATUS,), np.int64)
+    workspace = boxes.empty_bytes(native.nms_workspace(dtype, scores.dtype.char, n, idxs is not None, where[0]))
+    native.nms_begin(
+        dtype,
+        scores.dtype.char,
+        boxes.pointer,
+        scores.pointer,
+        0 if idxs is None else idxs.pointer,
+        n,
+        iou_threshold,
+        score_threshold,
+        metric,
+        workspace.pointer,
+        status.pointer,
+        *where,
+    )
+    steps = native.nms_steps(n)
+    if may_wait and idxs is not None and steps > FEW_STEPS:
+        steps = native.read(status.pointer, STATUS, *where)[3] + 1
+    native.nms_end(
+        dtype, n, iou_threshold, metric, max_output, steps, workspace.pointer, keep.pointer, status.pointer, *where
+    )
+    return keep, status
+
+
+def nan_code(nan_box: int, nan_score: int) -> int | None:
+    if nan_box >= 0:
+        return 2 * nan_box
+    return 2 * nan_score + 1 if nan_score >= 0 else None
