@@ -64,8 +64,10 @@ CUDA_KERNELS = [
     "csrc/box_iou.cu",
     "csrc/boxes.cu",
     "csrc/compact.cu",
+    "csrc/multiclass_nms.cu",
     "csrc/nms.cu",
     "csrc/order.cu",
+    "csrc/soft_nms.cu",
     "csrc/sort.cu",
 ]
 # For wheels. A build that nobody asked for ("auto") is a quick one, for one architecture. Each of them also holds the

@@ -116,6 +116,22 @@ __global__ void __launch_bounds__(kApplyThreads)
     }
 }
 
+// Leaves the first `most` kept boxes of each segment. A warp a position; that of a segment's first one does the work.
+__global__ void __launch_bounds__(kApplyThreads)
+    limit_kernel(const int32_t* start, const int32_t* rank, int64_t n, int64_t most, uint8_t* flags) {
+    const int64_t first = thread_index() / kWarp;
+    const int lane = threadIdx.x % kWarp;
+    if (first >= n || start[first] != first) return;
+    int64_t found = 0;
+    for (int64_t base = first; base < n && start[base] == first; base += kWarp) {
+        const int64_t position = base + lane;
+        const bool mine = position < n && start[position] == first && flags[rank[position]];
+        const uint32_t votes = __ballot_sync(kAllLanes, mine);
+        if (mine && found + __popc(votes & ((1u << lane) - 1)) >= most) flags[rank[position]] = 0;
+        found += __popc(votes);
+    }
+}
+
 template <class T>
 struct Workspace {
     Ordered<T> ordered;
@@ -179,6 +195,10 @@ void nms_end_cuda(int64_t n, const NmsOptions& options, int64_t steps, void* wor
         const dim3 grid(unsigned(blocks_for(later, kApplyThreads)), kWords / kApplyWords);
         FASTDET_LAUNCH((apply_kernel<T>), grid, kApplyThreads, stream, o.boxes, o.start, n, step, rule, w.kept,
                        o.dropped);
+    }
+    if (options.max_per_key >= 0 && n) {
+        FASTDET_LAUNCH((limit_kernel), unsigned(blocks_for(n * kWarp, kApplyThreads)), kApplyThreads, stream, o.start,
+                       o.rank, n, options.max_per_key, w.flags);
     }
     compact(w.flags, o.order, n, options.max_output, w.counters, keep, &status->count, stream);
 }

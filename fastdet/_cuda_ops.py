@@ -21,7 +21,7 @@ from fastdet._cuda_boxes import (
     extend_boxes,
     remove_small_boxes,
 )
-from fastdet._cuda_nms import nms
+from fastdet._cuda_nms import multiclass_nms, nms, soft_nms
 
 __all__ = [
     "box_area",
@@ -29,6 +29,8 @@ __all__ = [
     "box_iou",
     "clip_boxes_to_image",
     "extend_boxes",
+    "multiclass_nms",
     "nms",
     "remove_small_boxes",
+    "soft_nms",
 ]

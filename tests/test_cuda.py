@@ -13,7 +13,7 @@ EMULATED = {
     name: op
     for name, op in OPS.items()
     if name.split()[0] in ("box_area", "box_convert", "clip_boxes_to_image", "remove_small_boxes", "box_iou",
-                           "generalized_box_iou", "distance_box_iou", "complete_box_iou", "nms", "batched_nms")
+                           "generalized_box_iou", "distance_box_iou", "complete_box_iou", "nms", "batched_nms", "soft_nms", "batched_soft_nms", "multiclass_nms")
     and not name.endswith(" out")
 }  # fmt: skip
 SIZES = (0, 1, 31, 32, 33, 127, 128, 129, 257)
