@@ -38,7 +38,7 @@ void begin(char dtype, char score_dtype, Pointer boxes, Pointer scores, Pointer 
         using S = decltype(s);
         queue("nms", {n, 4}, device, stream, [&](cudaStream_t queued) {
             nms_begin_cuda(at<const Box<T>>(boxes), at<const S>(scores, sizeof(S)), at<const int64_t>(keys, 8), n,
-                           options, at<void>(workspace, 256), at<Status>(status, 8), queued);
+                           options, at<void>(workspace), at<Status>(status, 8), queued);
         });
     });
 }
@@ -50,7 +50,7 @@ void end(char dtype, int64_t n, double threshold, const std::string& metric, int
     by_dtype(dtype, [&](auto t) {
         using T = decltype(t);
         queue("nms", {n, 4}, device, stream, [&](cudaStream_t queued) {
-            nms_end_cuda<T>(n, options, steps, at<void>(workspace, 256), at<int64_t>(keep, 8), at<Status>(status, 8),
+            nms_end_cuda<T>(n, options, steps, at<void>(workspace), at<int64_t>(keep, 8), at<Status>(status, 8),
                             queued);
         });
     });
@@ -75,7 +75,7 @@ void soft(char dtype, Pointer boxes, Pointer scores, Pointer keys, int64_t n, bo
         using T = decltype(t);
         queue("soft_nms", {n, 4}, device, stream, [&](cudaStream_t queued) {
             soft_nms_cuda(at<const Box<T>>(boxes), at<const T>(scores, sizeof(T)), at<const int64_t>(keys, 8), n,
-                          options, at<void>(workspace, 256), at<int64_t>(keep, 8), at<T>(new_scores, sizeof(T)),
+                          options, at<void>(workspace), at<int64_t>(keep, 8), at<T>(new_scores, sizeof(T)),
                           at<Status>(status, 8), queued);
         });
     });
@@ -89,7 +89,7 @@ void multiclass_select(char dtype, char score_dtype, Pointer boxes, Pointer scor
         using S = decltype(s);
         queue("multiclass_nms", {batch, n, classes}, device, stream, [&](cudaStream_t queued) {
             multiclass_select_cuda(at<const Box<T>>(boxes), at<const S>(scores, sizeof(S)), batch, n, classes, S(least),
-                                   at<void>(workspace, 256), at<int64_t>(entries, 8), at<Status>(status, 8), queued);
+                                   at<void>(workspace), at<int64_t>(entries, 8), at<Status>(status, 8), queued);
         });
     });
 }

@@ -178,7 +178,10 @@ def multiclass_nms(
         batch,
         classes,
         max_output,
-        *(x.pointer for x in result),
+        result[0].pointer,
+        result[1].pointer,
+        result[2].pointer,
+        result[3].pointer,
         *where,
     )
     return result

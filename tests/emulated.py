@@ -128,9 +128,6 @@ def _cupy() -> types.ModuleType:
     return module
 
 
-PARTS = ("fastdet._cuda", "fastdet._cuda_ops", "fastdet._cuda_boxes", "fastdet._cuda_nms")
-
-
 class Emulator:
     """What a test can ask of it."""
 
@@ -146,32 +143,50 @@ class Emulator:
         self._library.fastdet_emulator_fail_next(code)
 
 
+NAMES = ("fastdet._cuda", "fastdet._cuda_ops", "fastdet._cuda_boxes", "fastdet._cuda_nms", "cupy")
+
+
+@contextlib.contextmanager
+def _replaced(modules: dict[str, Any]) -> Iterator[None]:
+    """`modules` in the place of all that belongs to the backend, until the end."""
+    saved = {name: sys.modules.pop(name, None) for name in NAMES}
+    attributes = {name: fastdet.__dict__.pop(name.split(".")[1], None) for name in NAMES if "." in name}
+    state = _backends._missing.pop("cuda", None), _backends.device_array
+    sys.modules.update(modules)
+    if "fastdet._cuda" in modules:
+        fastdet.__dict__["_cuda"] = modules["fastdet._cuda"]
+    try:
+        yield
+    finally:
+        for name in NAMES:
+            sys.modules.pop(name, None)
+            fastdet.__dict__.pop(name.split(".")[-1], None)
+            if saved[name] is not None:
+                sys.modules[name] = saved[name]
+            if attributes.get(name) is not None:
+                fastdet.__dict__[name.split(".")[1]] = attributes[name]
+        _backends._missing.pop("cuda", None)
+        if state[0] is not None:
+            _backends._missing["cuda"] = state[0]
+        _backends.device_array = state[1]
+
+
 @contextlib.contextmanager
 def backend() -> Iterator[Emulator]:
     """The emulated backend in the place of the real one."""
     path = library()
-    spec = importlib.util.spec_from_file_location("emulated._cuda", path)  # a name that pybind11 has not seen
+    # a name that pybind11 has not seen: it keeps modules by name
+    spec = importlib.util.spec_from_file_location("emulated._cuda", path)
     assert spec is not None
     assert spec.loader is not None
-    saved = {name: sys.modules.pop(name, None) for name in (*PARTS, "cupy")}
     native = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(native)
-    missing = _backends._missing.pop("cuda", None)
-    sys.modules["cupy"] = _cupy()
-    sys.modules["fastdet._cuda"] = native
-    before = fastdet.__dict__.get("_cuda")
-    fastdet._cuda = native  # type: ignore[attr-defined]
-    try:
+    with _replaced({"fastdet._cuda": native, "cupy": _cupy()}):
         yield Emulator(path)
-    finally:
-        for name, module in saved.items():
-            sys.modules.pop(name, None)
-            if module is not None:
-                sys.modules[name] = module
-        del fastdet._cuda  # type: ignore[attr-defined]
-        if before is not None:
-            fastdet._cuda = before  # type: ignore[attr-defined]
-        _backends._missing.pop("cuda", None)
-        if missing is not None:
-            _backends._missing["cuda"] = missing
-        _backends.device_array = None
+
+
+@contextlib.contextmanager
+def real() -> Iterator[str]:
+    """The backend as it is installed, while another one is in its place; gives why it cannot be used, or ""."""
+    with _replaced({}):
+        yield _backends.cuda_available()
