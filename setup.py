@@ -159,8 +159,6 @@ class BuildExt(build_ext):
         include, lib = cuda_folders(nvcc)
         names = os.environ.get("FASTDET_CUDA_ARCHS") or (CUDA_ARCHS if wanted == "1" else "90")
         archs = sorted(set(names.replace(",", " ").split()), key=int)
-        codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
-        codes.append("-gencode=arch=compute_75,code=compute_75")
         folder = os.path.join(self.build_temp, "cuda-" + "-".join(archs))
         os.makedirs(folder, exist_ok=True)
         started = time.monotonic()
@@ -169,8 +167,7 @@ class BuildExt(build_ext):
             target = os.path.join(folder, os.path.basename(source) + ".o")
             newest = max(map(os.path.getmtime, [source, "setup.py", *ext.depends]))
             if self.force or not os.path.exists(target) or os.path.getmtime(target) < newest:
-                flags = shlex.split(os.environ.get("FASTDET_NVCCFLAGS", ""))
-                subprocess.run([nvcc, "-c", source, "-o", target, *NVCC_FLAGS, *codes, *flags], check=True)
+                subprocess.run(nvcc_command(nvcc, source, target, archs), check=True)
             return target
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -210,6 +207,12 @@ class BuildExt(build_ext):
         self.extensions, every = built, self.extensions
         super().copy_extensions_to_source()
         self.extensions = every
+
+
+def nvcc_command(nvcc: str, source: str, target: str, archs: list[str]) -> list[str]:
+    codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
+    codes.append("-gencode=arch=compute_75,code=compute_75")
+    return [nvcc, "-c", source, "-o", target, *NVCC_FLAGS, *codes]
 
 
 def find_nvcc() -> str | None:
@@ -257,4 +260,5 @@ cuda = Pybind11Extension(
     "fastdet._cuda", sources=CUDA_MODULE, depends=HEADERS, cxx_std=17, language="c++"
 )  # CUDA_KERNELS are not for setuptools to compile
 
-setup(ext_modules=[extension, cuda], cmdclass={"build_ext": BuildExt})
+if __name__ == "__main__":  # tests/cuda_spills.py takes flags and files from here
+    setup(ext_modules=[extension, cuda], cmdclass={"build_ext": BuildExt})

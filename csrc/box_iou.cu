@@ -20,10 +20,9 @@ __device__ inline bool is_ordinary(const Box<T>& b) {  // no NaN, and no area ov
     return fabs(b.x1) <= most && fabs(b.y1) <= most && fabs(b.x2) <= most && fabs(b.y2) <= most;
 }
 
-// `measure`, and less of it where both are ordinary.
+// `measure` of ordinary boxes.
 template <Measure K, class T>
-__device__ inline T pair_of(const Box<T>& a, const Box<T>& b, bool ordinary, bool crowd, double eps) {
-    if (!ordinary) return measure(a, b, K, crowd, eps);
+__device__ inline T ordinary_pair(const Box<T>& a, const Box<T>& b, bool crowd, double eps) {
     if (K == Measure::iou || K == Measure::ios) {
         const T w = lesser(a.x2, b.x2) - greater(a.x1, b.x1), h = lesser(a.y2, b.y2) - greater(a.y1, b.y1);
         if (!(w > 0 && h > 0)) return T(0);
@@ -40,8 +39,8 @@ __device__ inline void store_row(double* out, const double (&v)[2]) {
 }
 
 template <class T, Measure K>
-__global__ void __launch_bounds__(kThreads) pairs_kernel(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m,
-                                                         const bool* crowd, double eps, bool whole, T* out) {
+__global__ void __launch_bounds__(kThreads, 4) pairs_kernel(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m,
+                                                            const bool* crowd, double eps, bool whole, T* out) {
     constexpr int V = 16 / int(sizeof(T));
     FASTDET_SHARED(Box<T>, rows, [kRows]);
     FASTDET_SHARED(bool, rows_ordinary, [kRows]);
@@ -49,11 +48,11 @@ __global__ void __launch_bounds__(kThreads) pairs_kernel(const Box<T>* a, int64_
     const int64_t first = int64_t(blockIdx.x) * kThreads * V + threadIdx.x * (whole ? V : 1);
     const int64_t step = whole ? 1 : kThreads;
     Box<T> columns[V];
-    bool ordinary[V], is_crowd[V];
+    bool ordinary = true, is_crowd[V];
     for (int k = 0; k < V; ++k) {
         const int64_t j = first + k * step;
         columns[k] = j < m ? load_box(b + j) : Box<T>{0, 0, 0, 0};
-        ordinary[k] = is_ordinary(columns[k]);
+        ordinary = ordinary && is_ordinary(columns[k]);
         is_crowd[k] = crowd && j < m && crowd[j];
     }
     for (int64_t top = int64_t(blockIdx.y) * kRows; top < n; top += int64_t(gridDim.y) * kRows) {
@@ -69,14 +68,19 @@ __global__ void __launch_bounds__(kThreads) pairs_kernel(const Box<T>* a, int64_
             T* to = out + (top + r) * m + first;
             T values[V];
 #pragma unroll
-            for (int k = 0; k < V; ++k)
-                values[k] = pair_of<K>(rows[r], columns[k], rows_ordinary[r] && ordinary[k], is_crowd[k], eps);
+            for (int k = 0; k < V; ++k) values[k] = ordinary_pair<K>(rows[r], columns[k], is_crowd[k], eps);
             if (whole) {
                 store_row(to, values);
             } else {
                 for (int k = 0; k < V; ++k) {
                     if (first + k * step < m) to[k * step] = values[k];
                 }
+            }
+            if (ordinary && rows_ordinary[r]) continue;
+#pragma unroll 1
+            for (int k = 0; k < V; ++k) {  // rare: once more, by the rule for any boxes
+                const int64_t j = first + k * step;
+                if (j < m) to[k * step] = measure(rows[r], load_box(b + j), K, crowd && crowd[j], eps);
             }
         }
     }

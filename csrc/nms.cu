@@ -137,14 +137,17 @@ struct Workspace {
     Ordered<T> ordered;
     uint32_t *masks, *kept;
     uint8_t* flags;
+    int64_t zeros;  // bytes of kept and flags, which are 0 at first
     int32_t* counters;
 
     Workspace(Parts& parts, int64_t n) {
         const int64_t chunks = blocks_for(n, kChunk);
         ordered = take_ordered<T>(parts, n);
         masks = parts.take<uint32_t>(chunks * kWords * kChunk);
+        const int64_t before = parts.bytes();
         kept = parts.take<uint32_t>(chunks * kWords);
         flags = parts.take<uint8_t>(n);
+        zeros = parts.bytes() - before;
         counters = parts.take<int32_t>(kCompactScratch);
     }
 };
@@ -170,8 +173,7 @@ void nms_begin_cuda(const Box<T>* boxes, const S* scores, const int64_t* keys, i
     order_boxes(given, static_cast<char*>(workspace) + parts.bytes(), w.ordered, status, stream);
     if (!n) return;
     const int64_t chunks = blocks_for(n, kChunk);
-    check_cuda(cudaMemsetAsync(w.kept, 0, size_t(chunks) * kWords * sizeof(uint32_t), stream));
-    check_cuda(cudaMemsetAsync(w.flags, 0, size_t(n), stream));
+    check_cuda(cudaMemsetAsync(w.kept, 0, size_t(w.zeros), stream));
     const int64_t rows = n < kChunk ? blocks_for(n, 32) : kWords;
     const dim3 grid(unsigned(chunks * (kChunk / kMaskThreads)), unsigned(rows));
     const Rule<T> rule{T(options.threshold), options.kind};

@@ -13,7 +13,7 @@
 namespace fastdet {
 namespace {
 
-constexpr int kFew = 128, kMany = 1024;  // threads a segment: with keys, and without
+constexpr int kFew = 128, kMany = 512;  // threads a segment: with keys, and without
 constexpr int kGatherThreads = 256;
 
 template <class T>
