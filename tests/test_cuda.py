@@ -116,6 +116,17 @@ def test_order_of_threads(emulator: emulated.Emulator, name: str) -> None:
             check(name, given, want)
 
 
+def test_many_of_an_image(emulator: emulated.Emulator) -> None:
+    """More kept boxes than a block places in one turn."""
+    given = sample("disjoint", 200)
+    scores = np.stack([given.scores, given.scores[::-1], np.roll(given.scores, 9)], axis=1)[None]
+    want = nms.multiclass_nms(given.boxes[None], scores, 0.5, max_output=1000)
+    for seed in range(3):
+        emulator.seed(seed)
+        got = nms.multiclass_nms(on_gpu(given.boxes[None]), on_gpu(scores), 0.5, max_output=1000)
+        equal(on_cpu(got), want)
+
+
 def test_large_compaction() -> None:
     """Several blocks that each take more than a turn."""
     given = sample("clustered", 30_000)

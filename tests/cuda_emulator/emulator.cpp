@@ -115,13 +115,16 @@ struct Exchange {  // that some lanes of a warp wait for
 
 struct Warp {
     uint32_t alive;
+    std::vector<int> ready;
     std::vector<Exchange> open;
 };
 
 Context home;
 std::vector<std::unique_ptr<Context>> fibers;
-std::vector<int> idle;       // fibers without a thread
-std::vector<int> ready;      // fibers whose thread may run
+std::vector<int> idle;     // fibers without a thread
+int ready_count;           // fibers whose thread may run: each warp has its own
+bool by_rank;              // run the ready ones of the first warp in `ranking` that has any, so that others lag behind
+std::vector<int> ranking;  // of the warps
 std::vector<int> unstarted;  // threads, in the order in which they will start
 std::vector<Thread> threads;
 std::vector<Warp> warps;
@@ -141,11 +144,31 @@ void wait() {  // until somebody puts this fiber among the ready ones and it is 
     thread = {unsigned(running()), 0, 0};
 }
 
-void open_barrier() {
-    if (alive && int(at_barrier.size()) == alive) {
-        ready.insert(ready.end(), at_barrier.begin(), at_barrier.end());
-        at_barrier.clear();
+void make_ready(int fiber) {
+    warps[size_t(thread_of[size_t(fiber)]) / 32].ready.push_back(fiber);
+    ++ready_count;
+}
+
+int take_ready() {
+    const size_t first = draw(ranking.size());
+    for (size_t k = 0;; ++k) {
+        const size_t at = by_rank ? k : (first + k) % ranking.size();
+        std::vector<int>& fibers_of = warps[size_t(ranking[at])].ready;
+        if (fibers_of.empty()) continue;
+        std::swap(fibers_of[draw(fibers_of.size())], fibers_of.back());
+        const int fiber = fibers_of.back();
+        fibers_of.pop_back();
+        --ready_count;
+        return fiber;
     }
+}
+
+void open_barrier() {
+    if (!alive || int(at_barrier.size()) != alive) return;
+    for (const int fiber : at_barrier) make_ready(fiber);
+    at_barrier.clear();
+    by_rank = draw(2);
+    shuffle(ranking);
 }
 
 // Closes the exchanges of a warp for which every lane has come that still can.
@@ -161,7 +184,7 @@ void settle(int warp) {
             if (!(e.come >> lane & 1)) continue;
             Thread& t = threads[size_t(warp * 32 + lane)];
             std::memcpy(t.seen, e.values, sizeof t.seen);
-            ready.push_back(t.fiber);
+            make_ready(t.fiber);
         }
         w.open.erase(w.open.begin() + std::ptrdiff_t(k));
     }
@@ -216,6 +239,8 @@ void run_block(int count) {
         order.push_back(w);
     }
     shuffle(order);
+    ranking = order;
+    by_rank = draw(2);
     unstarted.clear();
     for (const int w : order) {
         std::vector<int> lanes;
@@ -225,13 +250,10 @@ void run_block(int count) {
     }
     alive = count;
     while (alive) {
-        if (!unstarted.empty() && (ready.empty() || draw(2))) {
+        if (!unstarted.empty() && (!ready_count || draw(2))) {
             current = new_fiber();
-        } else if (!ready.empty()) {
-            const size_t k = draw(ready.size());
-            current = ready[k];
-            ready[k] = ready.back();
-            ready.pop_back();
+        } else if (ready_count) {
+            current = take_ready();
         } else {
             fail("every thread waits: a barrier or a warp's exchange that not all of its threads reach");
         }
@@ -251,7 +273,7 @@ void sync_block() {
 
 void give_way() {
     if (draw(8)) return;
-    ready.push_back(current);
+    make_ready(current);
     wait();
 }
 
