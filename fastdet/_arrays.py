@@ -24,7 +24,9 @@ _DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
 def to_array(op: str, name: str, x: Any, *, differentiable: bool = False, half: bool = False) -> Any:
     """`to_numpy`, for an op that has a CUDA kernel: an array on a GPU is given as a `DeviceArray`."""
-    if type(x) is np.ndarray or not on_cuda(x):
+    if type(x) is np.ndarray and not half:
+        return x
+    if not on_cuda(x):
         return to_numpy(op, name, x, differentiable=differentiable, half=half)
     _backends.require_cuda(op)
     from fastdet import _cuda_arrays
