@@ -39,8 +39,9 @@ __device__ inline void store_row(double* out, const double (&v)[2]) {
 }
 
 template <class T, Measure K>
-__global__ void __launch_bounds__(kThreads, 4) pairs_kernel(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m,
-                                                            const bool* crowd, double eps, bool whole, T* out) {
+__global__ void __launch_bounds__(kThreads, 16 / sizeof(T))
+    pairs_kernel(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, const bool* crowd, double eps, bool whole,
+                 T* out) {
     constexpr int V = 16 / int(sizeof(T));
     FASTDET_SHARED(Box<T>, rows, [kRows]);
     FASTDET_SHARED(bool, rows_ordinary, [kRows]);
