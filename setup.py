@@ -1,13 +1,21 @@
-"""The extension and every compile flag, here and nowhere else. Metadata is in pyproject.toml.
+"""The extensions and every compile flag, here and nowhere else. Metadata is in pyproject.toml.
 
 Files of csrc that hold loops are compiled once per instruction set, the rest once; csrc/isa.cpp chooses at run time.
+fastdet._cuda is built where nvcc is found: kernels (*.cu) by nvcc, its module by the C++ compiler.
 
     FASTDET_SANITIZE=address,undefined   build with these sanitizers (see tests/sanitize.sh)
+    FASTDET_CUDA=auto|0|1                build fastdet._cuda: where there is an nvcc (default), never, or else fail
+    FASTDET_CUDA_ARCHS="75 90"           the GPUs to compile for; by default 90 ("auto") or CUDA_ARCHS (1)
 """
 
+import glob
 import os
 import platform
 import shlex
+import shutil
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from pybind11.setup_helpers import Pybind11Extension
@@ -56,6 +64,34 @@ REST = [
 # One rounding everywhere: no contraction of a * b + c, no fast-math.
 FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
+CUDA_MODULE = [
+    "csrc/module_cuda.cpp",
+    "csrc/module_cuda_boxes.cpp",
+    "csrc/module_cuda_nms.cpp",
+]
+CUDA_KERNELS = [
+    "csrc/box_iou.cu",
+    "csrc/boxes.cu",
+    "csrc/compact.cu",
+    "csrc/multiclass_nms.cu",
+    "csrc/nms.cu",
+    "csrc/order.cu",
+    "csrc/soft_nms.cu",
+    "csrc/sort.cu",
+]
+# For wheels. A build that nobody asked for ("auto") is a quick one, for one architecture. Each of them also holds the
+# intermediate code (PTX) of the oldest, which the driver compiles for any other GPU when it is first used.
+CUDA_ARCHS = "75 80 86 89 90 100 120"
+# Results equal the CPU's: no contraction to FMA; division, square root and denormals are IEEE's by default.
+NVCC_FLAGS = [
+    "-O3",
+    "-std=c++17",
+    "--fmad=false",
+    "--cudart=static",
+    "-Xfatbin=-compress-all",
+    "-Xcompiler=-fPIC,-fvisibility=hidden,-Wall,-ffp-contract=off",
+]
+
 # Slowest first. The names are FASTDET_ISA's.
 ISAS: dict[str, list[str]] = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
@@ -75,6 +111,12 @@ class BuildExt(build_ext):
     """Compiles the loops once per instruction set, several files at a time."""
 
     def build_extension(self, ext: Pybind11Extension) -> None:
+        if ext.name == "fastdet._cuda":
+            self.build_cuda(ext)
+        else:
+            self.build_cpp(ext)
+
+    def build_cpp(self, ext: Pybind11Extension) -> None:
         sanitize = os.environ.get("FASTDET_SANITIZE", "")
         flags = [*FLAGS, *ext.extra_compile_args]
         if sanitize:
@@ -111,6 +153,108 @@ class BuildExt(build_ext):
             export_symbols=self.get_export_symbols(ext) if os.name == "nt" else None,
         )
 
+    def build_cuda(self, ext: Pybind11Extension) -> None:
+        wanted = os.environ.get("FASTDET_CUDA", "auto")
+        if wanted not in ("auto", "0", "1"):
+            raise SystemExit(f"FASTDET_CUDA must be auto, 0 or 1, got {wanted!r}")
+        if wanted == "auto" and os.environ.get("FASTDET_SANITIZE"):
+            wanted = "0"  # kernels are looked at on the emulator
+        nvcc = None if wanted == "0" else find_nvcc()
+        if nvcc is None:
+            if wanted == "1":
+                raise SystemExit("FASTDET_CUDA=1, but there is no nvcc: set CUDA_HOME, or put nvcc on the PATH")
+            print(f"fastdet._cuda is skipped: {'FASTDET_CUDA=0' if wanted == '0' else 'no nvcc was found'}")
+            return
+        include, lib = cuda_folders(nvcc)
+        names = os.environ.get("FASTDET_CUDA_ARCHS") or (CUDA_ARCHS if wanted == "1" else "90")
+        archs = sorted(set(names.replace(",", " ").split()), key=int)
+        folder = os.path.join(self.build_temp, "cuda-" + "-".join(archs))
+        os.makedirs(folder, exist_ok=True)
+        started = time.monotonic()
+
+        def compile_kernels(source: str) -> str:
+            target = os.path.join(folder, os.path.basename(source) + ".o")
+            newest = max(map(os.path.getmtime, [source, "setup.py", *ext.depends]))
+            if self.force or not os.path.exists(target) or os.path.getmtime(target) < newest:
+                subprocess.run(nvcc_command(nvcc, source, target, archs), check=True)
+            return target
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            objects = list(pool.map(compile_kernels, CUDA_KERNELS))
+        objects += self.compiler.compile(
+            CUDA_MODULE,
+            output_dir=folder,
+            macros=ext.define_macros,
+            include_dirs=[*ext.include_dirs, include],
+            extra_postargs=[*FLAGS, *ext.extra_compile_args],
+            depends=ext.depends,
+        )
+        # The runtime is linked in and stays private: the module needs no CUDA library, and loads without a driver.
+        self.compiler.link_shared_object(
+            objects,
+            self.get_ext_fullpath(ext.name),
+            extra_postargs=[
+                os.path.join(lib, "libcudart_static.a"),
+                "-ldl",
+                "-lrt",
+                "-lpthread",
+                "-Wl,--exclude-libs,ALL",
+            ],
+            target_lang="c++",
+        )
+        print(f"fastdet._cuda: {nvcc}, {' '.join(archs)} and PTX, {time.monotonic() - started:.0f} s")
+
+    def get_outputs(self) -> list[str]:
+        return [path for path in super().get_outputs() if os.path.exists(path)]  # the skipped one is none
+
+    def copy_extensions_to_source(self) -> None:
+        built = [
+            ext
+            for ext in self.extensions
+            if os.path.exists(os.path.join(self.build_lib, self.get_ext_filename(ext.name)))
+        ]
+        self.extensions, every = built, self.extensions
+        super().copy_extensions_to_source()
+        self.extensions = every
+
+
+def nvcc_command(nvcc: str, source: str, target: str, archs: list[str]) -> list[str]:
+    codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
+    codes.append("-gencode=arch=compute_75,code=compute_75")
+    return [nvcc, "-c", source, "-o", target, *NVCC_FLAGS, *codes]
+
+
+def find_nvcc() -> str | None:
+    """CUDA_HOME's, else the PATH's, else that of NVIDIA's packages on PyPI, else the usual place's."""
+    homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
+    for home in homes:
+        if os.access(path := os.path.join(home, "bin", "nvcc"), os.X_OK):
+            return path
+    if homes:
+        raise SystemExit(f"CUDA_HOME is {homes[0]}, but it holds no bin/nvcc")
+    packages = [
+        p for folder in sys.path for p in sorted(glob.glob(os.path.join(folder, "nvidia", "cu*", "bin", "nvcc")))
+    ]
+    for path in (shutil.which("nvcc"), *packages, "/usr/local/cuda/bin/nvcc"):
+        if path and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def cuda_folders(nvcc: str) -> tuple[str, str]:
+    """The folders of cuda_runtime.h and libcudart_static.a. nvcc knows its home, also where it is a script."""
+    told = subprocess.run([nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True, check=True).stderr
+    home = next(line.split("TOP=", 1)[1].strip() for line in told.splitlines() if "TOP=" in line)
+    places = [home, *glob.glob(os.path.join(home, "targets", "*"))]
+    found = []
+    for kinds, name in ((("include",), "cuda_runtime.h"), (("lib", "lib64"), "libcudart_static.a")):
+        paths = [os.path.join(place, kind) for place in places for kind in kinds]
+        here = [path for path in paths if os.path.exists(os.path.join(path, name))]
+        if not here:
+            raise SystemExit(f"{name} is not beside {nvcc}: looked in {', '.join(paths)}")
+        found.append(here[0])
+    return found[0], found[1]
+
 
 HEADERS = sorted(f"csrc/{name}" for name in os.listdir("csrc") if name.endswith(".h"))
 extension = Pybind11Extension(
@@ -121,4 +265,9 @@ extension = Pybind11Extension(
     extra_link_args=["-pthread"] if os.name != "nt" else [],
 )
 
-setup(ext_modules=[extension], cmdclass={"build_ext": BuildExt})
+cuda = Pybind11Extension(
+    "fastdet._cuda", sources=CUDA_MODULE, depends=HEADERS, cxx_std=17, language="c++"
+)  # CUDA_KERNELS are not for setuptools to compile
+
+if __name__ == "__main__":  # tests/cuda_spills.py takes flags and files from here
+    setup(ext_modules=[extension, cuda], cmdclass={"build_ext": BuildExt})

@@ -31,43 +31,20 @@ void box_area(const Box<T>* boxes, int64_t n, T* out) {
 
 template <class T>
 void box_convert(const Box<T>* boxes, int64_t n, Format from, Format to, Box<T>* out) {
-    const T half = T(0.5);
-    for (int64_t i = 0; i < n; ++i) {
-        Box<T> b = boxes[i];
-        if (from != to) {
-            if (from == Format::xywh) {
-                b.x2 = b.x1 + b.x2;
-                b.y2 = b.y1 + b.y2;
-            } else if (from == Format::cxcywh) {
-                b = {b.x1 - half * b.x2, b.y1 - half * b.y2, b.x1 + half * b.x2, b.y1 + half * b.y2};
-            }
-            if (to == Format::xywh) {
-                b.x2 = b.x2 - b.x1;
-                b.y2 = b.y2 - b.y1;
-            } else if (to == Format::cxcywh) {
-                b = {half * b.x1 + half * b.x2, half * b.y1 + half * b.y2, b.x2 - b.x1, b.y2 - b.y1};
-            }
-        }
-        out[i] = b;
-    }
+    for (int64_t i = 0; i < n; ++i) out[i] = converted(boxes[i], from, to);
 }
 
 template <class T>
 void clip_boxes_to_image(const Box<T>* boxes, int64_t n, T height, T width, Box<T>* out) {
-    const auto clip = [](T x, T most) { return x <= 0 ? T(0) : x > most ? most : x; };  // NaN stays
-    for (int64_t i = 0; i < n; ++i) {
-        const Box<T> b = boxes[i];
-        out[i] = {clip(b.x1, width), clip(b.y1, height), clip(b.x2, width), clip(b.y2, height)};
-    }
+    for (int64_t i = 0; i < n; ++i) out[i] = clipped(boxes[i], height, width);
 }
 
 template <class T>
 int64_t remove_small_boxes(const Box<T>* boxes, int64_t n, T least, int64_t* keep) {
     int64_t kept = 0;
     for (int64_t i = 0; i < n; ++i) {
-        const Box<T> b = boxes[i];
         keep[kept] = i;
-        kept += b.x2 - b.x1 >= least && b.y2 - b.y1 >= least;
+        kept += is_at_least(boxes[i], least);
     }
     return kept;
 }

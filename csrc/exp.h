@@ -38,6 +38,18 @@ struct ExpConstants<double> {
                             ln2_low = 1.9082149292705877e-10;
 };
 
+// The rest of the series by Horner's rule, from the K-th term on; the terms are constants of the code, which nvcc
+// cannot take from an array at run time.
+template <int K, class T>
+FASTDET_HD T series(T r, T p) {
+    constexpr T term = T(kInverseFactorial[K]);
+    if constexpr (K > 0) {
+        return series<K - 1>(r, p * r + term);
+    } else {
+        return p * r + term;
+    }
+}
+
 template <class T>
 FASTDET_HD T exp_negative(T x) {
     using C = ExpConstants<T>;
@@ -45,9 +57,8 @@ FASTDET_HD T exp_negative(T x) {
     const T shifted = x * T(1.4426950408889634) + C::magic;
     const T n = shifted - C::magic;
     const T r = (x - n * C::ln2_high) - n * C::ln2_low;
-    T p = T(kInverseFactorial[C::degree]);
-    for (int k = C::degree - 1; k >= 0; --k) p = p * r + T(kInverseFactorial[k]);
-    return T(std::ldexp(p, int(n)));
+    constexpr T first = T(kInverseFactorial[C::degree]);
+    return T(std::ldexp(series<C::degree - 1>(r, first), int(n)));
 }
 
 }  // namespace fastdet

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "memory.h"
+#include "score_key.h"
 
 namespace fastdet {
 
@@ -19,20 +20,6 @@ int64_t first_nan(const T* x, int64_t n) {
     int64_t i = 0;
     while (x[i] == x[i]) ++i;
     return i;
-}
-
-// Unsigned keys that rise as scores fall; equal for 0.0 and -0.0.
-inline uint32_t falling_key(float x) {
-    x += 0.0f;
-    uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return bits & 0x80000000u ? bits : ~bits & 0x7fffffffu;
-}
-inline uint64_t falling_key(double x) {
-    x += 0.0;
-    uint64_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return bits >> 63 ? bits : ~bits & 0x7fffffffffffffffu;
 }
 
 // A stable radix sort by the upper 32 bits, kBits at a time; digits in which all agree are passed over.

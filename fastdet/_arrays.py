@@ -1,22 +1,51 @@
 """The only file that knows NumPy from torch from any other array library.
 
 Kernels on the CPU work on NumPy arrays. `to_numpy` gives one over the caller's own memory where it can,
-`like` gives a result back as the type that came in. A framework is looked for in ``sys.modules``, never
-imported: who holds a tensor has imported torch already.
+`to_array` too, and a `DeviceArray` for an array on a GPU; `like` gives a result back as the type that
+came in. A framework is looked for in ``sys.modules``, never imported: who holds a tensor has imported
+torch already.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from fastdet import _backends
 from fastdet._check import Array
 from fastdet._half import BFLOAT16
 
 _DLPACK_CPU = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that the CPU reads
+_DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
+
+
+def to_array(op: str, name: str, x: Any, *, differentiable: bool = False, half: bool = False) -> Any:
+    """`to_numpy`, for an op that has a CUDA kernel: an array on a GPU is given as a `DeviceArray`."""
+    if type(x) is np.ndarray and not half:
+        return x
+    if not on_cuda(x):
+        return to_numpy(op, name, x, differentiable=differentiable, half=half)
+    _backends.require_cuda(op)
+    from fastdet import _cuda_arrays
+
+    if (torch := sys.modules.get("torch")) is not None and isinstance(x, torch.Tensor):
+        return _cuda_arrays.from_torch(_plain_tensor(op, name, x, torch, differentiable), half)
+    if (cupy := sys.modules.get("cupy")) is not None and isinstance(x, cupy.ndarray):
+        return _cuda_arrays.CuPyArray(x)
+    return _cuda_arrays.from_dlpack(op, name, x)
+
+
+def on_cuda(x: Any) -> bool:
+    """Whether ``x`` is an array in the memory of an NVIDIA GPU."""
+    if type(x) is np.ndarray:
+        return False
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return bool(x.is_cuda)
+    return hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) in _DLPACK_CUDA
 
 
 def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: bool = False) -> Array:
@@ -28,7 +57,7 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
     graph. ``half``: bfloat16 stays as it is, an array of `BFLOAT16`, instead of becoming float32.
     """
     if type(x) is np.ndarray:
-        return x.view(BFLOAT16) if half and x.dtype.name == "bfloat16" else x  # ml_dtypes' dtype
+        return x.view(BFLOAT16) if half and _is_ml_bfloat16(x.dtype) else x
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         if type(x) is torch.Tensor and x.dtype is not torch.bfloat16 and not x.requires_grad:
@@ -46,7 +75,7 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
         device = x.__dlpack_device__()
         if int(device[0]) not in _DLPACK_CPU:
             where = tuple(map(int, device))
-            raise TypeError(f"{op}: {name} must be on the CPU, got a {type(x).__name__} on device {where}")
+            _elsewhere(op, name, f"a {type(x).__name__} on device {where}", int(device[0]) in _DLPACK_CUDA)
         try:
             return np.from_dlpack(x)
         except (BufferError, TypeError, RuntimeError, ValueError) as error:
@@ -60,17 +89,17 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
     raise TypeError(f"{op}: {name} must be an array, got {type(x).__name__}")
 
 
+def _elsewhere(op: str, name: str, what: str, cuda: bool) -> NoReturn:
+    text = f"{name} must be on the CPU, got {what}"
+    if cuda:
+        raise NotImplementedError(f"{op}: backend 'cuda' has no kernel for it: {text}")
+    raise TypeError(f"{op}: {text}")
+
+
 def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool, half: bool) -> Array:
-    if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
-        raise TypeError(f"{op}: {name} must be a plain torch.Tensor, got {type(x).__name__}")
-    if x.device.type != "cpu":
-        raise TypeError(f"{op}: {name} must be on the CPU, got a tensor on {x.device}")
-    if x.layout is not torch.strided:
-        raise TypeError(f"{op}: {name} must be a dense tensor, got {x.layout}")
-    if x.requires_grad:
-        if differentiable and torch.is_grad_enabled():
-            raise TypeError(no_graph(op, name))
-        x = x.detach()
+    if x.device.type != "cpu" and type(x) is torch.Tensor:
+        _elsewhere(op, name, f"a tensor on {x.device}", x.is_cuda)
+    x = _plain_tensor(op, name, x, torch, differentiable)
     if x.dtype is torch.bfloat16:
         if half:
             return x.resolve_neg().view(torch.int16).numpy().view(BFLOAT16)
@@ -87,8 +116,21 @@ def no_graph(op: str, name: str) -> str:
     return f"{op}: {name} requires grad and {op} keeps no graph; pass {name}.detach() or call it under torch.no_grad()"
 
 
+def _plain_tensor(op: str, name: str, x: Any, torch: Any, differentiable: bool) -> Any:
+    """A dense tensor without a graph, or a TypeError that says what ``x`` is instead."""
+    if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
+        raise TypeError(f"{op}: {name} must be a plain torch.Tensor, got {type(x).__name__}")
+    if x.layout is not torch.strided:
+        raise TypeError(f"{op}: {name} must be a dense tensor, got {x.layout}")
+    if x.requires_grad:
+        if differentiable and torch.is_grad_enabled():
+            raise TypeError(no_graph(op, name))
+        x = x.detach()
+    return x
+
+
 def writable(op: str, name: str, x: Any) -> Array:
-    """The NumPy view of ``x`` whose memory is ``x``'s own: what is written there is not lost in a copy."""
+    """The array over ``x``'s own memory: what is written there is not lost in a copy."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         if x.dtype is torch.bfloat16 or x.is_neg() or x.is_conj():
@@ -96,13 +138,15 @@ def writable(op: str, name: str, x: Any) -> Array:
             raise TypeError(f"{op}: {name} must be a plain float32 or float64 tensor, got {what}")
     elif not isinstance(x, np.ndarray) and not hasattr(x, "__dlpack_device__"):
         raise TypeError(f"{op}: {name} must be an array, got {type(x).__name__}")
-    return to_numpy(op, name, x, differentiable=True)
+    return to_array(op, name, x, differentiable=True)
 
 
 def like(x: Any) -> Callable[[Array], Any]:
     """How a result goes back to the caller who gave ``x``."""
     if type(x) is np.ndarray:
-        return _as_ml_dtype(x.dtype) if x.dtype.name == "bfloat16" else _same
+        return _as_ml_dtype(x.dtype) if _is_ml_bfloat16(x.dtype) else _same
+    if on_cuda(x):
+        return _as_cuda(x)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         return _to_torch
@@ -116,8 +160,26 @@ def like(x: Any) -> Callable[[Array], Any]:
     return _same
 
 
+def _as_cuda(x: Any) -> Callable[[Any], Any]:
+    """Of a `DeviceArray` torch's or CuPy's own; another library takes it over by its ``from_dlpack``."""
+    library = type(x).__module__.split(".")[0]
+    if library in ("torch", "cupy"):
+        return _owner
+    space = x.__array_namespace__() if hasattr(x, "__array_namespace__") else sys.modules.get(library)
+    from_dlpack = getattr(space, "from_dlpack", None)
+    return (lambda array: from_dlpack(array.owner)) if callable(from_dlpack) else _owner
+
+
+def _owner(x: Any) -> Any:
+    return x.owner
+
+
 def _same(x: Array) -> Array:
     return x
+
+
+def _is_ml_bfloat16(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "V" and dtype.name == "bfloat16"  # a name costs a microsecond
 
 
 def _as_ml_dtype(dtype: np.dtype[Any]) -> Callable[[Array], Any]:

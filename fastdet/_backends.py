@@ -1,7 +1,7 @@
-"""The only file that chooses a backend: cpp, else numba, else the NumPy reference.
+"""The only file that chooses a backend: cpp, else numba, else the NumPy reference; cuda for arrays on a GPU.
 
 A backend that is named never falls back. Every backend's function of an op has the reference's signature:
-NumPy arrays that `_check` has passed in, NumPy arrays out.
+NumPy arrays (cuda: `DeviceArray`s) that `_check` has passed in, the same out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 native: Any
 NAMES = ("cpp", "numba", "reference")
-_MODULES = {"cpp": "fastdet._cpp", "numba": "fastdet._numba"}
+_MODULES = {"cpp": "fastdet._cpp", "numba": "fastdet._numba", "cuda": "fastdet._cuda_ops"}
 _missing: dict[str, str] = {}  # backend -> why it cannot be had; an import is tried once
 
 
@@ -46,8 +46,14 @@ else:
     _environment(native)
 
 
-def choose(op: str, backend: str | None, reference: F) -> F:
-    """The function that computes ``op``: of the named backend, or of the fastest there is."""
+def choose(op: str, backend: str | None, reference: F, *arrays: Any) -> F:
+    """The function that computes ``op``: of the named backend, or of the fastest there is.
+
+    ``arrays``: the op's arrays, as `_arrays.to_array` gave them; they may be None. An op without a CUDA kernel takes
+    its arrays by `to_numpy`, which refuses CUDA ones, and need not pass them.
+    """
+    if device_array is not None and any(isinstance(x, device_array) for x in arrays):
+        return _cuda(op, backend, arrays)
     if backend is None:
         if native is not None:  # without another call: small inputs are quick
             return getattr(native, op)
@@ -61,6 +67,32 @@ def choose(op: str, backend: str | None, reference: F) -> F:
     function = getattr(module, op, None)
     if function is None:
         raise NotImplementedError(f"{op}: backend {backend!r} has no kernel for it")
+    return function
+
+
+device_array: Any = None  # DeviceArray, once there was one: who has none pays nothing
+
+
+def require_cuda(op: str) -> None:
+    """Raise NotImplementedError with the reason where CUDA arrays cannot be computed on."""
+    global device_array
+    if _load("cuda") is None:
+        raise NotImplementedError(f"{op}: backend 'cuda' is not available: {_missing['cuda']}")
+    if device_array is None:
+        from fastdet._cuda_arrays import DeviceArray
+
+        device_array = DeviceArray
+
+
+def _cuda(op: str, backend: str | None, arrays: tuple[Any, ...]) -> Any:
+    from fastdet._cuda_arrays import one_place
+
+    if backend not in (None, "cuda"):
+        raise ValueError(f"{op}: backend must be 'cuda' for arrays on a GPU, got {_check.describe(backend)}")
+    one_place(op, arrays)
+    function = getattr(_load("cuda"), op, None)
+    if function is None:
+        raise NotImplementedError(f"{op}: backend 'cuda' has no kernel for it")
     return function
 
 
@@ -80,5 +112,10 @@ def _load(name: str) -> Any:
 
 
 def available() -> dict[str, str]:
-    """Each backend with "" where it can be used, else the reason why not."""
+    """Each backend for arrays on the CPU with "" where it can be used, else the reason why not."""
     return {name: "" if name == "reference" or _load(name) is not None else _missing[name] for name in NAMES}
+
+
+def cuda_available() -> str:
+    """The same for arrays on a GPU."""
+    return "" if _load("cuda") is not None else _missing["cuda"]

@@ -43,7 +43,12 @@ def real(op: str, name: str, x: Array) -> Array:
     compute = COMPUTE.get(dtype.char)
     if compute is None:
         raise TypeError(f"{op}: {name} must be float16, float32, float64 or integer, got {dtype}")
-    return np.require(x, compute, ["C", "A"])
+    return require(x, compute)
+
+
+def require(x: Any, dtype: Any) -> Array:
+    """``x`` C-contiguous and aligned, in a dtype; an array on a GPU stays there."""
+    return np.require(x, dtype, ["C", "A"]) if isinstance(x, np.ndarray) else x.require(dtype)
 
 
 def boxes(op: str, name: str, x: Array) -> Array:
@@ -73,7 +78,7 @@ def keys(op: str, name: str, x: Array, count: int) -> NDArray[np.int64]:
         raise ValueError(f"{op}: {name} must have shape ({count},), one per box, got {x.shape}")
     if x.dtype == np.uint64 and x.size and int(x.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"{op}: {name} must fit in int64, got {int(x.max())}")
-    return np.require(x, np.int64, ["C", "A"])
+    return require(x, np.int64)
 
 
 def flags(op: str, name: str, x: Array, count: int) -> NDArray[np.bool_]:
@@ -84,7 +89,7 @@ def flags(op: str, name: str, x: Array, count: int) -> NDArray[np.bool_]:
         raise ValueError(f"{op}: {name} must have shape ({count},), got {x.shape}")
     if x.dtype.kind != "b" and x.size and (int(x.min()) < 0 or int(x.max()) > 1):
         raise ValueError(f"{op}: {name} must hold only 0 and 1, got {int(x.min())} to {int(x.max())}")
-    return np.ascontiguousarray(x, np.bool_)
+    return require(x, np.bool_)
 
 
 def number(op: str, name: str, x: object) -> float:
@@ -156,9 +161,9 @@ def choice(op: str, name: str, x: object, allowed: Sequence[str]) -> str:
     raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {describe(x)}")
 
 
-def out(op: str, x: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Array]) -> Array:
+def out(op: str, x: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Array]) -> Array:
     """A caller's result buffer: right shape and dtype, writable, C-contiguous, apart from the inputs."""
-    if not isinstance(x, np.ndarray):
+    if not isinstance(x, type(inputs[0])):
         raise TypeError(f"{op}: out must be an array of the inputs' kind, got {type(x).__name__}")
     if x.dtype != dtype:
         raise TypeError(f"{op}: out must be {dtype}, got {x.dtype}")
@@ -166,7 +171,8 @@ def out(op: str, x: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs
         raise ValueError(f"{op}: out must have shape {shape}, got {x.shape}")
     if not (x.flags.c_contiguous and x.flags.writeable and x.flags.aligned):
         raise ValueError(f"{op}: out must be writable, aligned and C-contiguous")
-    if any(np.may_share_memory(x, other) for other in inputs):
+    shares_memory = np.may_share_memory if isinstance(x, np.ndarray) else type(x).shares_memory
+    if any(shares_memory(x, other) for other in inputs):
         raise ValueError(f"{op}: out must not share memory with an input")
     return x
 

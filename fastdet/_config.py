@@ -30,11 +30,12 @@ def get_num_threads() -> int:
 def config() -> dict[str, Any]:
     """Version, backends (with the reason for each absent one), instruction sets, threads."""
     native = _backends.native
+    backends = {**_backends.available(), "cuda": _backends.cuda_available()}
     return {
         "version": __version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "backends": {name: reason or "available" for name, reason in _backends.available().items()},
+        "backends": {name: reason or "available" for name, reason in backends.items()},
         "isa": None if native is None else native.isa(),
         "isa_available": [] if native is None else list(native.isa_available()),
         "threads": get_num_threads(),

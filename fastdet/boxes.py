@@ -4,10 +4,11 @@ A box is ``x1 y1 x2 y2`` in pixels (or any unit) with ``x1 < x2`` and ``y1 < y2`
 ``(x2 - x1) * (y2 - y1)``, without the "+1" of pixel-inclusive formats. A box with ``x2 <= x1`` or
 ``y2 <= y1`` has area 0 and overlaps nothing.
 
-Every function takes NumPy arrays, torch CPU tensors or anything with ``__dlpack__`` on the CPU, strided,
-read-only or big-endian ones too, and gives back the same type. float64 is computed and returned as float64,
-float32, float16, bfloat16 and integers of up to 16 bits as float32, wider integers as float64. A tensor that
-requires grad is refused (TypeError) while torch records gradients: these functions keep no graph.
+Every function takes NumPy arrays, torch tensors, CuPy arrays or anything with ``__dlpack__``, on the CPU or an
+NVIDIA GPU, strided, read-only or big-endian ones too, and gives back the same type on the same device. float64 is
+computed and returned as float64, float32, float16, bfloat16 and integers of up to 16 bits as float32, wider integers
+as float64. A tensor that requires grad is refused (TypeError) while torch records gradients: these functions keep no
+graph.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, registered, to_numpy, writable
+from fastdet._arrays import like, registered, to_array, writable
 from fastdet._check import Array
 
 __all__ = [
@@ -52,8 +53,8 @@ def box_area(boxes: Any, *, backend: str | None = None) -> Any:
     """
     if (ops := registered(boxes, grad=False)) is not None:
         return ops.box_area(boxes, backend)
-    array = _check.boxes("box_area", "boxes", to_numpy("box_area", "boxes", boxes, differentiable=True))
-    return like(boxes)(_backends.choose("box_area", backend, box_area_reference)(array))
+    array = _check.boxes("box_area", "boxes", to_array("box_area", "boxes", boxes, differentiable=True))
+    return like(boxes)(_backends.choose("box_area", backend, box_area_reference, array)(array))
 
 
 def box_area_reference(boxes: Array) -> Array:
@@ -84,10 +85,10 @@ def box_convert(boxes: Any, in_fmt: str, out_fmt: str, *, backend: str | None = 
     if (ops := registered(boxes, grad=False)) is not None:
         return ops.box_convert(boxes, in_fmt, out_fmt, backend)
     op = "box_convert"
-    array = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes, differentiable=True))
+    array = _check.boxes(op, "boxes", to_array(op, "boxes", boxes, differentiable=True))
     source = _check.choice(op, "in_fmt", in_fmt, _check.FORMATS)
     target = _check.choice(op, "out_fmt", out_fmt, _check.FORMATS)
-    return like(boxes)(_backends.choose(op, backend, box_convert_reference)(array, source, target))
+    return like(boxes)(_backends.choose(op, backend, box_convert_reference, array)(array, source, target))
 
 
 def box_convert_reference(boxes: Array, in_fmt: str, out_fmt: str) -> Array:
@@ -132,9 +133,9 @@ def clip_boxes_to_image(boxes: Any, size: tuple[int, int], *, backend: str | Non
     if (ops := registered(boxes, grad=False)) is not None:
         return ops.clip_boxes_to_image(boxes, size, backend)
     op = "clip_boxes_to_image"
-    array = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes, differentiable=True))
+    array = _check.boxes(op, "boxes", to_array(op, "boxes", boxes, differentiable=True))
     height, width = image_size(op, size)
-    return like(boxes)(_backends.choose(op, backend, clip_boxes_to_image_reference)(array, height, width))
+    return like(boxes)(_backends.choose(op, backend, clip_boxes_to_image_reference, array)(array, height, width))
 
 
 def image_size(op: str, size: Any) -> tuple[float, float]:
@@ -174,9 +175,9 @@ def remove_small_boxes(boxes: Any, min_size: float, *, backend: str | None = Non
     if (ops := registered(boxes, grad=False)) is not None:
         return ops.remove_small_boxes(boxes, min_size, backend)
     op = "remove_small_boxes"
-    array = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes))
+    array = _check.boxes(op, "boxes", to_array(op, "boxes", boxes))
     least = _check.number(op, "min_size", min_size)
-    return like(boxes)(_backends.choose(op, backend, remove_small_boxes_reference)(array, least))
+    return like(boxes)(_backends.choose(op, backend, remove_small_boxes_reference, array)(array, least))
 
 
 def remove_small_boxes_reference(boxes: Array, min_size: float) -> Array:
@@ -275,18 +276,19 @@ def complete_box_iou(
 def _overlap_op(
     op: str, kind: str, boxes1: Any, boxes2: Any, aligned: bool, iscrowd: Any, eps: float, out: Any, backend: str | None
 ) -> Any:
-    a = _check.boxes(op, "boxes1", to_numpy(op, "boxes1", boxes1, differentiable=True))
-    b = _check.boxes(op, "boxes2", to_numpy(op, "boxes2", boxes2, differentiable=True))
+    a = _check.boxes(op, "boxes1", to_array(op, "boxes1", boxes1, differentiable=True))
+    b = _check.boxes(op, "boxes2", to_array(op, "boxes2", boxes2, differentiable=True))
     if a.dtype != b.dtype:
         a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
     if aligned and len(a) != len(b):
         raise ValueError(f"{op}: boxes2 must have shape {a.shape} as boxes1 if aligned, got {b.shape}")
-    crowd = None if iscrowd is None else _check.flags(op, "iscrowd", to_numpy(op, "iscrowd", iscrowd), len(b))
-    kernel = _backends.choose("box_iou", backend, box_iou_reference)
-    if out is None:
+    crowd = None if iscrowd is None else _check.flags(op, "iscrowd", to_array(op, "iscrowd", iscrowd), len(b))
+    into = None if out is None else writable(op, "out", out)
+    kernel = _backends.choose("box_iou", backend, box_iou_reference, a, b, crowd, into)
+    if into is None:
         return like(boxes1)(kernel(a, b, kind, bool(aligned), crowd, eps, None))
     shape = (len(a),) if aligned else (len(a), len(b))
-    kernel(a, b, kind, bool(aligned), crowd, eps, _check.out(op, writable(op, "out", out), shape, a.dtype, (a, b)))
+    kernel(a, b, kind, bool(aligned), crowd, eps, _check.out(op, into, shape, a.dtype, (a, b)))
     return out
 
 

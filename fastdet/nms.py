@@ -4,10 +4,10 @@ One rule on every backend: boxes are taken by falling score, equal scores in ord
 overlap with a kept one is ABOVE the threshold goes, one that is equal to it stays; the overlap is rounded and
 compared in the boxes' dtype; 0/0 is 0; a NaN raises with its index; an infinite box overlaps nothing.
 
-Every function takes NumPy arrays, torch CPU tensors or anything with ``__dlpack__`` on the CPU, and gives
-back the type of ``boxes``. Float32 and float64 are computed as such, float16 and bfloat16 in float32,
-integers as `fastdet.boxes` says. No function here has a gradient: tensors that require grad are taken as
-they are and the results carry no graph.
+Every function takes NumPy arrays, torch tensors, CuPy arrays or anything with ``__dlpack__``, on the CPU or an
+NVIDIA GPU (fusion: on the CPU), and gives back the type of ``boxes``. Float32 and float64 are computed as such,
+float16 and bfloat16 in float32, integers as `fastdet.boxes` says. No function here has a gradient: tensors that
+require grad are taken as they are and the results carry no graph.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, registered, to_numpy
+from fastdet._arrays import like, on_cuda, registered, to_array, to_numpy
 from fastdet._check import Array
 from fastdet.boxes import METRICS, box_iou_reference
 from fastdet.fusion import merge_boxes, weighted_boxes_fusion
@@ -89,7 +89,7 @@ def nms(
             keep = _backends.native.nms_quick(boxes, scores, iou_threshold)
             if keep is not None:
                 return keep
-        else:
+        elif not (on_cuda(boxes) or on_cuda(scores)):
             arrays = to_numpy("nms", "boxes", boxes), to_numpy("nms", "scores", scores)
             keep = _backends.native.nms_quick(*arrays, iou_threshold)
             if keep is not None:
@@ -136,15 +136,15 @@ def _nms(
     metric: str,
     backend: str | None,
 ) -> Any:
-    b = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes))
-    s = _check.scores(op, to_numpy(op, "scores", scores), len(b))
-    k = None if op == "nms" else _check.keys(op, "idxs", to_numpy(op, "idxs", idxs), len(b))
+    b = _check.boxes(op, "boxes", to_array(op, "boxes", boxes))
+    s = _check.scores(op, to_array(op, "scores", scores), len(b))
+    k = None if op == "nms" else _check.keys(op, "idxs", to_array(op, "idxs", idxs), len(b))
     threshold = _check.unit(op, "iou_threshold", iou_threshold)
     least = None if score_threshold is None else _check.number(op, "score_threshold", score_threshold)
     most = _check.limit(op, "max_output", max_output)
     if metric != "iou":
         _check.choice(op, "metric", metric, METRICS)
-    kernel = _backends.choose("nms", backend, nms_reference)
+    kernel = _backends.choose("nms", backend, nms_reference, b, s, k)
     keep = kernel(b, s, k, threshold, least, most, metric)
     if isinstance(keep, int):
         _check.nan_found(op, keep)
@@ -273,11 +273,11 @@ def _soft_nms(
     offset: float,
     backend: str | None,
 ) -> tuple[Any, Any]:
-    b = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes))
-    s = _check.scores(op, to_numpy(op, "scores", scores), len(b))
+    b = _check.boxes(op, "boxes", to_array(op, "boxes", boxes))
+    s = _check.scores(op, to_array(op, "scores", scores), len(b))
     if b.dtype != s.dtype:
         b, s = b.astype(np.float64, copy=False), s.astype(np.float64, copy=False)
-    k = None if op == "soft_nms" else _check.keys(op, "idxs", to_numpy(op, "idxs", idxs), len(b))
+    k = None if op == "soft_nms" else _check.keys(op, "idxs", to_array(op, "idxs", idxs), len(b))
     threshold = _check.unit(op, "iou_threshold", iou_threshold)
     sigma = _check.positive(op, "sigma", sigma)
     if not 0 < _check.cast(b.dtype, sigma) < np.inf:
@@ -288,9 +288,10 @@ def _soft_nms(
     most = _check.limit(op, "max_output", max_output)
     shift = _check.number(op, "offset", offset)
     if shift:
-        with np.errstate(over="ignore"):
-            b = b + np.array([0, 0, shift, shift]).astype(b.dtype)
+        b = _extended(b, shift)
     if callable(method):
+        if backend in (None, "cuda") and not isinstance(b, np.ndarray):
+            raise NotImplementedError(f"{op}: backend 'cuda' takes method 'linear' or 'gaussian', not a callable")
         if backend is None:  # native speed where the function is compiled, else plain Python
             backend = "numba" if _is_numba(method) else "reference"
         elif backend == "cpp":
@@ -301,13 +302,23 @@ def _soft_nms(
             )
     else:
         _check.choice(op, "method", method, METHODS)
-    kernel = _backends.choose("soft_nms", backend, soft_nms_reference)
+    kernel = _backends.choose("soft_nms", backend, soft_nms_reference, b, s, k)
     result = kernel(b, s, k, method, threshold, sigma, least, most)
     if isinstance(result, int):
         _check.nan_found(op, result)
     keep, new_scores = result
     wrap = like(boxes)
     return wrap(keep), wrap(new_scores)
+
+
+def _extended(boxes: Any, offset: float) -> Any:
+    """Boxes whose x2 and y2 are moved."""
+    if not isinstance(boxes, np.ndarray):
+        from fastdet._cuda_ops import extend_boxes
+
+        return extend_boxes(boxes, offset)
+    with np.errstate(over="ignore"):
+        return boxes + np.array([0, 0, offset, offset]).astype(boxes.dtype)
 
 
 def _is_numba(f: object) -> bool:
@@ -436,7 +447,7 @@ def multiclass_nms(
             boxes, scores, iou_threshold, score_threshold, max_output, max_per_class, metric, backend
         )
     op = "multiclass_nms"
-    b, s = to_numpy(op, "boxes", boxes), to_numpy(op, "scores", scores)
+    b, s = to_array(op, "boxes", boxes), to_array(op, "scores", scores)
     if b.ndim != 3 or b.shape[2] != 4:
         raise ValueError(f"{op}: boxes must have shape (B, N, 4), got {b.shape}")
     if s.ndim != 3 or s.shape[:2] != b.shape[:2]:
@@ -449,7 +460,7 @@ def multiclass_nms(
     most = _check.count(op, "max_output", max_output)
     per_class = _check.limit(op, "max_per_class", max_per_class)
     _check.choice(op, "metric", metric, METRICS)
-    kernel = _backends.choose(op, backend, multiclass_nms_reference)
+    kernel = _backends.choose(op, backend, multiclass_nms_reference, b, s)
     result = kernel(b, s, threshold, least, most, per_class, metric)
     if isinstance(result, int):
         array, flat = ("scores", s) if result & 1 else ("boxes", b)

@@ -105,12 +105,14 @@ DTYPES: list[Case] = [
      "nms: boxes must be a plain array, got a masked array"),
     ("masked scores", lambda b: nms.nms(B, np.ma.masked_array(S), 0.5, backend=b), TypeError,
      "nms: scores must be a plain array, got a masked array"),
-    ("CUDA", lambda b: nms.nms(OnDevice(2), S, 0.5, backend=b), TypeError,
-     "nms: boxes must be on the CPU, got a OnDevice on device (2, 0)"),
-    ("mixed devices", lambda b: boxes.box_iou(B, OnDevice(2), backend=b), TypeError,
-     "box_iou: boxes2 must be on the CPU, got a OnDevice on device (2, 0)"),
-    ("CUDA out", lambda b: boxes.box_iou(B, B, out=OnDevice(2), backend=b), TypeError,
-     "box_iou: out must be on the CPU, got a OnDevice on device (2, 0)"),
+    ("ROCm", lambda b: nms.nms(OnDevice(10), S, 0.5, backend=b), TypeError,
+     "nms: boxes must be on the CPU, got a OnDevice on device (10, 0)"),
+    ("mixed devices", lambda b: boxes.box_iou(B, OnDevice(10), backend=b), TypeError,
+     "box_iou: boxes2 must be on the CPU, got a OnDevice on device (10, 0)"),
+    ("ROCm out", lambda b: boxes.box_iou(B, B, out=OnDevice(10), backend=b), TypeError,
+     "box_iou: out must be on the CPU, got a OnDevice on device (10, 0)"),
+    ("no CUDA kernel", lambda b: nms.merge_boxes(OnDevice(2), S, 0.5, backend=b), NotImplementedError,
+     "merge_boxes: backend 'cuda' has no kernel for it: boxes must be on the CPU, got a OnDevice on device (2, 0)"),
 ]  # fmt: skip
 
 NUMBERS: list[Case] = [

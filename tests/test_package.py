@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import subprocess
@@ -13,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import fastdet
-from fastdet import _cpp
 
 EXTRAS = {"cli", "numba", "torch", "cuda12", "cuda13", "test", "bench", "dev", "all"}
 HERE = Path(fastdet.__file__).parent
@@ -39,11 +40,15 @@ def test_types_are_shipped() -> None:
     assert (HERE / "py.typed").is_file()
 
 
-def test_stub_of_the_native_module() -> None:
+@pytest.mark.parametrize("name", ["_cpp", "_cuda"])
+def test_stub_of_the_native_module(name: str) -> None:
     """Exactly the functions that there are, each with as many arguments as its signature shows."""
-    stub = ast.parse((HERE / "_cpp.pyi").read_text())
+    if name == "_cuda" and importlib.util.find_spec("fastdet._cuda") is None:
+        pytest.skip("missing extension: fastdet was built without CUDA")
+    module = importlib.import_module(f"fastdet.{name}")
+    stub = ast.parse((HERE / f"{name}.pyi").read_text())
     declared = {node.name: node.args for node in stub.body if isinstance(node, ast.FunctionDef)}
-    native = {name: getattr(_cpp, name) for name in dir(_cpp) if not name.startswith("_")}
+    native = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
     assert declared.keys() == native.keys()
     for name, arguments in declared.items():
         signature = native[name].__doc__.split("\n")[0]

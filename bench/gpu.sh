@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can prove, in one command, on a machine with nvcc, torch (CuPy where it is) and these sources;
+# no network is needed: bench/gpu.sh, or one part of it: bench/gpu.sh build|parity|sanitize|bench
+#
+#   build     fastdet._cpp and fastdet._cuda, in place, for this machine's GPU
+#   parity    the table of ops on the GPU, graphs, streams, both libraries; then whatever torch tests there are
+#   sanitize  compute-sanitizer's memcheck, racecheck and synccheck on small sizes of the table
+#   bench     medians of fastdet on the CPU and GPU, torchvision and torch, into bench/results/<gpu>.json
+#
+# Each part can be run again by itself. PYTHON names the interpreter (python3). Under ten minutes in all.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" FASTDET_REQUIRE_CUDA=1
+tests=(-q -p no:cacheprovider tests/test_cuda_gpu.py)
+
+build() {
+    local archs
+    archs=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | tr -d . | sort -u | tr '\n' ' ')
+    FASTDET_CUDA=1 FASTDET_CUDA_ARCHS="$archs" "$python" setup.py build_ext --inplace >build/gpu-build.log 2>&1 ||
+        { tail -n 40 build/gpu-build.log && return 1; }
+    "$python" -c 'import fastdet; fastdet.show_config()'
+}
+
+parity() { "$python" -m pytest "${tests[@]}"; }
+
+# A tool that this machine refuses (some containers do) is named, and is no failure of the kernels.
+sanitize() {
+    local tool status=0
+    command -v compute-sanitizer >/dev/null || { echo "gpu.sh: no compute-sanitizer on the PATH" >&2; return 1; }
+    if ! compute-sanitizer --tool memcheck "$python" -c 'import torch; torch.zeros(1, device="cuda").sum().item()' \
+        >build/gpu-sanitizer.log 2>&1; then
+        echo "gpu.sh: compute-sanitizer does not work on this machine:" >&2
+        tail -n 3 build/gpu-sanitizer.log >&2
+        return 2
+    fi
+    for tool in memcheck racecheck synccheck; do
+        echo "== $tool"
+        timeout 150 compute-sanitizer --tool "$tool" --error-exitcode 9 --kernel-name kernel_substring=fastdet \
+            "$python" -m pytest "${tests[@]}" -k "test_small and not cupy" || status=$?
+    done
+    return "$status"
+}
+
+measure() { "$python" bench/gpu.py "$@"; }
+
+mkdir -p build
+case ${1:-all} in
+    build | parity | sanitize) "$1" ;;
+    bench) measure "${@:2}" ;;
+    all)
+        build
+        parity
+        failed=0
+        sanitize || failed=$?
+        measure
+        exit "$failed"
+        ;;
+    *) echo "usage: bench/gpu.sh [build|parity|sanitize|bench]" >&2 && exit 2 ;;
+esac

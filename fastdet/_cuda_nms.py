@@ -1,0 +1,193 @@
+"""The NMS family of the CUDA backend. A NaN is answered as `_check.find_nan` codes it, as on every backend."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastdet import _cuda as native
+from fastdet._cuda_arrays import DeviceArray
+
+STATUS = 4  # csrc/cuda_order.h, Status: first NaN of the boxes, of the scores (-1: none), count, depth
+FEW_STEPS = 16  # launches that cost less than waiting for the number of those needed
+
+
+def nms(
+    boxes: DeviceArray,
+    scores: DeviceArray,
+    idxs: DeviceArray | None,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_output: int,
+    metric: str,
+) -> DeviceArray | int:
+    keep, status = nms_padded(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, may_wait=True)
+    nan_box, nan_score, count, _ = native.read(status.pointer, STATUS, *boxes.where)
+    code = nan_code(nan_box, nan_score)
+    return keep[:count] if code is None else code
+
+
+def nms_padded(
+    boxes: DeviceArray,
+    scores: DeviceArray,
+    idxs: DeviceArray | None,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_output: int,
+    metric: str,
+    *,
+    max_per_key: int = -1,
+    may_wait: bool = False,
+) -> tuple[DeviceArray, DeviceArray]:
+    """Kept indices (N,), of which the first ``status[2]`` are meant, and the status (4,) int64.
+
+    Nothing is read back, so that it can be captured in a graph, unless ``may_wait`` lets it save launches.
+    """
+    n, where, dtype = len(boxes), boxes.where, boxes.dtype.char
+    keep, status = boxes.empty((n,), np.int64), boxes.empty((STATUS,), np.int64)
+    workspace = boxes.empty_bytes(native.nms_workspace(dtype, scores.dtype.char, n, idxs is not None, where[0]))
+    native.nms_begin(
+        dtype,
+        scores.dtype.char,
+        boxes.pointer,
+        scores.pointer,
+        0 if idxs is None else idxs.pointer,
+        n,
+        iou_threshold,
+        score_threshold,
+        metric,
+        workspace.pointer,
+        status.pointer,
+        *where,
+    )
+    steps = native.nms_steps(n)
+    if may_wait and idxs is not None and steps > FEW_STEPS:
+        steps = native.read(status.pointer, STATUS, *where)[3] + 1
+    native.nms_end(
+        dtype,
+        n,
+        iou_threshold,
+        metric,
+        max_output,
+        max_per_key,
+        steps,
+        workspace.pointer,
+        keep.pointer,
+        status.pointer,
+        *where,
+    )
+    return keep, status
+
+
+def soft_nms(
+    boxes: DeviceArray,
+    scores: DeviceArray,
+    idxs: DeviceArray | None,
+    method: str,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    max_output: int,
+) -> tuple[DeviceArray, DeviceArray] | int:
+    n, where, dtype = len(boxes), boxes.where, boxes.dtype.char
+    keep, new_scores = boxes.empty((n,), np.int64), boxes.empty((n,), boxes.dtype)
+    status = boxes.empty((STATUS,), np.int64)
+    workspace = boxes.empty_bytes(native.soft_nms_workspace(dtype, n, idxs is not None, where[0]))
+    native.soft_nms(
+        dtype,
+        boxes.pointer,
+        scores.pointer,
+        0 if idxs is None else idxs.pointer,
+        n,
+        method == "gaussian",
+        iou_threshold,
+        sigma,
+        min_score,
+        max_output,
+        workspace.pointer,
+        keep.pointer,
+        new_scores.pointer,
+        status.pointer,
+        *where,
+    )
+    nan_box, nan_score, count, _ = native.read(status.pointer, STATUS, *where)
+    code = nan_code(nan_box, nan_score)
+    return (keep[:count], new_scores[:count]) if code is None else code
+
+
+def multiclass_nms(
+    boxes: DeviceArray,
+    scores: DeviceArray,
+    iou_threshold: float,
+    score_threshold: float,
+    max_output: int,
+    max_per_class: int,
+    metric: str,
+) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray] | int:
+    """The number of candidates is read back: memory is for those, not for every class of every box."""
+    batch, n, classes = scores.shape
+    where, dtypes = boxes.where, (boxes.dtype.char, scores.dtype.char)
+    entries, status = boxes.empty((scores.size,), np.int64), boxes.empty((STATUS,), np.int64)
+    workspace = boxes.empty_bytes(native.multiclass_workspace(scores.size))
+    shape = batch, n, classes
+    native.multiclass_select(
+        *dtypes,
+        boxes.pointer,
+        scores.pointer,
+        *shape,
+        score_threshold,
+        workspace.pointer,
+        entries.pointer,
+        status.pointer,
+        *where,
+    )
+    nan_box, nan_score, count, _ = native.read(status.pointer, STATUS, *where)
+    code = nan_code(nan_box, nan_score)
+    if code is not None:
+        return code
+    candidates, values = boxes.empty((count, 4), boxes.dtype), boxes.empty((count,), scores.dtype)
+    keys = boxes.empty((count,), np.int64)
+    native.multiclass_gather(
+        *dtypes,
+        boxes.pointer,
+        scores.pointer,
+        n,
+        classes,
+        entries.pointer,
+        count,
+        candidates.pointer,
+        values.pointer,
+        keys.pointer,
+        *where,
+    )
+    keep, status = nms_padded(
+        candidates, values, keys, iou_threshold, None, -1, metric, max_per_key=max_per_class, may_wait=True
+    )
+    result = (
+        boxes.empty((batch, max_output, 4), boxes.dtype),
+        boxes.empty((batch, max_output), scores.dtype),
+        boxes.empty((batch, max_output), np.int64),
+        boxes.empty((batch,), np.int64),
+    )
+    native.multiclass_place(
+        *dtypes,
+        candidates.pointer,
+        values.pointer,
+        keys.pointer,
+        keep.pointer,
+        status.pointer,
+        batch,
+        classes,
+        max_output,
+        result[0].pointer,
+        result[1].pointer,
+        result[2].pointer,
+        result[3].pointer,
+        *where,
+    )
+    return result
+
+
+def nan_code(nan_box: int, nan_score: int) -> int | None:
+    if nan_box >= 0:
+        return 2 * nan_box
+    return 2 * nan_score + 1 if nan_score >= 0 else None

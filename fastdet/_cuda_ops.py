@@ -1,0 +1,36 @@
+"""The CUDA backend: every op that has a kernel, with its reference's signature on `DeviceArray`s.
+
+Importing it fails, with the reason, where no kernel can run.
+"""
+
+from __future__ import annotations
+
+try:
+    import fastdet._cuda as _native
+except ModuleNotFoundError:
+    raise ImportError("this build of fastdet has no CUDA kernels: there was no nvcc, or FASTDET_CUDA=0") from None
+
+if _reason := _native.unavailable():
+    raise ImportError(_reason)
+
+from fastdet._cuda_boxes import (
+    box_area,
+    box_convert,
+    box_iou,
+    clip_boxes_to_image,
+    extend_boxes,
+    remove_small_boxes,
+)
+from fastdet._cuda_nms import multiclass_nms, nms, soft_nms
+
+__all__ = [
+    "box_area",
+    "box_convert",
+    "box_iou",
+    "clip_boxes_to_image",
+    "extend_boxes",
+    "multiclass_nms",
+    "nms",
+    "remove_small_boxes",
+    "soft_nms",
+]

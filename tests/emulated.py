@@ -1,0 +1,192 @@
+"""The CUDA backend without a GPU: its kernels and its module, compiled as C++ against tests/cuda_emulator.
+
+`backend()` builds that and puts it in the place of `fastdet._cuda`; a stand-in for CuPy hands out arrays whose "device"
+memory is the host's. All Python code in between is the very code that a GPU sees.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+import types
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optional import need
+
+import fastdet
+from fastdet import _backends
+
+ROOT = Path(__file__).parents[1]
+HERE = ROOT / "tests" / "cuda_emulator"
+FLAGS = ["-std=c++17", "-O1", "-g1", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"]
+FLAGS += ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+LEFT_OUT = ("sort.cu",)  # CUB's radix sort: tests/cuda_emulator/sort.cpp stands in
+
+
+@lru_cache(maxsize=1)
+def library() -> Path:
+    """The extension, built where its sources have changed. Under the sanitizers where this process runs under them."""
+    pybind11 = need("pybind11")
+    compiler = shlex.split(os.environ.get("CXX", "g++"))
+    flags = list(FLAGS)
+    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+        flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    flags += [f"-I{path}" for path in (HERE, ROOT / "csrc", pybind11.get_include(), sysconfig.get_path("include"))]
+    headers = sorted([*(ROOT / "csrc").glob("*.h"), *HERE.glob("*.h")])
+    common = b"".join(path.read_bytes() for path in headers) + repr((compiler, flags, sys.version)).encode()
+    sources = sorted([*(ROOT / "csrc").glob("*.cu"), *(ROOT / "csrc").glob("module_cuda*.cpp"), *HERE.glob("*.cpp")])
+    folder = ROOT / "build" / "cuda_emulator"
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+
+    def run(*command: str) -> None:
+        done = subprocess.run([*compiler, *command], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def compiled(source: Path) -> str:
+        key = hashlib.sha256(common + source.read_bytes()).hexdigest()[:16]
+        target = folder / f"{source.stem}-{key}.o"
+        if not target.exists():
+            run("-x", "c++", *flags, "-c", str(source), "-o", f"{target}.{os.getpid()}")
+            os.replace(f"{target}.{os.getpid()}", target)
+        return str(target)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        objects = list(pool.map(compiled, (path for path in sources if path.name not in LEFT_OUT)))
+    key = hashlib.sha256(repr(objects).encode()).hexdigest()[:16]
+    target = folder / f"_cuda-{key}.so"
+    if not target.exists():
+        run("-shared", *flags, *objects, "-o", f"{target}.{os.getpid()}")
+        os.replace(f"{target}.{os.getpid()}", target)
+    return target
+
+
+class Array(np.ndarray[Any, Any]):
+    """Looks like `cupy.ndarray` to fastdet. Anything that CuPy would copy to the host is an error."""
+
+    data = property(lambda self: types.SimpleNamespace(ptr=self.ctypes.data))
+    device = property(lambda self: Device())
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+    def __array_finalize__(self, obj: Any) -> None:
+        pass
+
+
+class Device(contextlib.nullcontext[None]):
+    id = 0
+
+
+Array.__module__ = "cupy"
+
+
+def on_gpu(x: Any, alignment: int = 16) -> Any:
+    """``x`` as the stand-in's array; its memory begins at a multiple of 16 bytes, as a slice of boxes does."""
+    x = np.asarray(x)
+    raw = np.empty(x.nbytes + alignment, np.uint8)
+    start = -raw.ctypes.data % alignment
+    copy = raw[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
+    copy[...] = x
+    return copy.view(Array)
+
+
+def on_cpu(x: Any) -> Any:
+    """Results, tuples of them too, as plain NumPy arrays; what is not the stand-in's is an error."""
+    if isinstance(x, tuple):
+        parts = [on_cpu(part) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    assert type(x) is Array, type(x)
+    return np.array(x)
+
+
+def _empty(shape: Any, dtype: Any) -> Any:
+    x = on_gpu(np.empty(shape, dtype), 256)  # as a GPU allocator
+    x.view(np.uint8).reshape(-1)[...] = 0xA5 if x.size else 0
+    return x
+
+
+def _cupy() -> types.ModuleType:
+    module: Any = types.ModuleType("cupy")
+    module.ndarray = Array
+    module.empty = _empty
+    module.ascontiguousarray = lambda x, dtype: on_gpu(np.asarray(x, dtype))
+    stream = types.SimpleNamespace(ptr=0)
+    module.cuda = types.SimpleNamespace(get_current_stream=lambda: stream)
+    return module
+
+
+class Emulator:
+    """What a test can ask of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+
+    def seed(self, seed: int) -> None:
+        """Another order of blocks, warps and lanes."""
+        self._library.fastdet_emulator_seed(ctypes.c_uint64(seed))
+
+    def fail_next(self, code: int) -> None:
+        """The next launch fails with that error."""
+        self._library.fastdet_emulator_fail_next(code)
+
+
+NAMES = ("fastdet._cuda", "fastdet._cuda_ops", "fastdet._cuda_boxes", "fastdet._cuda_nms", "cupy")
+
+
+@contextlib.contextmanager
+def _replaced(modules: dict[str, Any]) -> Iterator[None]:
+    """`modules` in the place of all that belongs to the backend, until the end."""
+    saved = {name: sys.modules.pop(name, None) for name in NAMES}
+    attributes = {name: fastdet.__dict__.pop(name.split(".")[1], None) for name in NAMES if "." in name}
+    state = _backends._missing.pop("cuda", None), _backends.device_array
+    sys.modules.update(modules)
+    if "fastdet._cuda" in modules:
+        fastdet.__dict__["_cuda"] = modules["fastdet._cuda"]
+    try:
+        yield
+    finally:
+        for name in NAMES:
+            sys.modules.pop(name, None)
+            fastdet.__dict__.pop(name.split(".")[-1], None)
+            if saved[name] is not None:
+                sys.modules[name] = saved[name]
+            if attributes.get(name) is not None:
+                fastdet.__dict__[name.split(".")[1]] = attributes[name]
+        _backends._missing.pop("cuda", None)
+        if state[0] is not None:
+            _backends._missing["cuda"] = state[0]
+        _backends.device_array = state[1]
+
+
+@contextlib.contextmanager
+def backend() -> Iterator[Emulator]:
+    """The emulated backend in the place of the real one."""
+    path = library()
+    # a name that pybind11 has not seen: it keeps modules by name
+    spec = importlib.util.spec_from_file_location("emulated._cuda", path)
+    assert spec is not None
+    assert spec.loader is not None
+    native = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(native)
+    with _replaced({"fastdet._cuda": native, "cupy": _cupy()}):
+        yield Emulator(path)
+
+
+@contextlib.contextmanager
+def real() -> Iterator[str]:
+    """The backend as it is installed, while another one is in its place; gives why it cannot be used, or ""."""
+    with _replaced({}):
+        yield _backends.cuda_available()

@@ -1,0 +1,375 @@
+"""The CUDA backend without a GPU: on the emulator every op gives the reference's answer, in any order of threads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import emulated
+import numpy as np
+import pytest
+from emulated import on_cpu, on_gpu
+from ops import FLOATS, OPS, equal
+from optional import need
+from samples import FAMILIES, Array, Sample, sample
+from test_parity import LAYOUTS, big_endian
+
+import fastdet
+from fastdet import boxes, nms
+
+ROWS = [name for name, op in OPS.items() if "cuda" in op.backends and not name.endswith("out")]
+SIZES = (0, 1, 2, 31, 32, 33, 127, 128, 129, 257)
+NMS = [name for name in ROWS if name.split()[0] in ("nms", "batched_nms")]
+SOFT = [name for name in ROWS if "soft" in name]
+
+each_row = pytest.mark.parametrize("name", ROWS)
+each_float = pytest.mark.parametrize("dtype", FLOATS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator() -> Iterator[emulated.Emulator]:
+    with emulated.backend() as emulator:
+        yield emulator
+
+
+def check(name: str, given: Sample, want: Any = None) -> None:
+    op = OPS[name]
+    try:
+        op.same(on_cpu(op.call(given, None, on_gpu)), op.reference(given) if want is None else want)
+    except AssertionError as error:
+        raise AssertionError(f"{name} on {given.name}: {error}") from None
+
+
+# Answers.
+
+
+@each_float
+@each_row
+def test_values(name: str, dtype: str) -> None:
+    for family in (*FAMILIES, *(("missing",) if OPS[name].nan else ())):
+        check(name, sample(family, 40, dtype))
+
+
+@each_row
+def test_sizes(emulator: emulated.Emulator, name: str) -> None:
+    for n in SIZES:
+        emulator.seed(n)
+        check(name, sample("clustered", n))
+        check(name, sample("grid", min(n, 33), "float64"))
+
+
+@each_float
+@pytest.mark.parametrize("name", NMS)
+def test_chunks(emulator: emulated.Emulator, name: str, dtype: str) -> None:
+    """Where one block's boxes end, and segments reach over the end."""
+    for n in (1023, 1024, 1025, 2049):
+        emulator.seed(n)
+        check(name, sample("clustered", n, dtype), OPS[name].call(sample("clustered", n, dtype), "cpp"))
+
+
+@pytest.mark.parametrize("n", [4096, 4097])
+@pytest.mark.parametrize("name", ["nms limited", "batched_nms", "batched_soft_nms gaussian"])
+def test_sorted_and_counted(name: str, n: int) -> None:
+    """Where counting ranks gives over to the radix sort."""
+    for dtype in FLOATS if name == "batched_nms" else ("float32",):
+        given = sample("uniform", n, dtype)
+        check(name, given, OPS[name].call(given, "cpp"))
+
+
+@pytest.mark.parametrize("kind", ["one", "few", "many", "single", "long and short"])
+def test_segments(emulator: emulated.Emulator, kind: str) -> None:
+    n = 2500
+    given, rng = sample("clustered", n), np.random.default_rng(0)
+    keys = {
+        "one": np.zeros(n, np.int64),
+        "few": rng.integers(-2, 2, n) << 40,
+        "many": rng.integers(0, n // 10, n),
+        "single": rng.permutation(n),
+        "long and short": np.where(rng.random(n) < 0.6, 5, rng.integers(0, 200, n)),
+    }[kind]
+    for seed, t in ((1, 0.5), (2, 0.05)):
+        emulator.seed(seed)
+        want = nms.batched_nms(given.boxes, given.scores, keys, t)
+        equal(on_cpu(nms.batched_nms(on_gpu(given.boxes), on_gpu(given.scores), on_gpu(keys), t)), want)
+
+
+def test_many_chunks_of_short_segments() -> None:
+    """More chunks than steps that are launched unasked: how many there have to be is read back."""
+    rng, n = np.random.default_rng(1), 17 * 1024 + 5
+    given = sample("uniform", n)
+    keys = rng.integers(0, n // 30, n)
+    want = nms.batched_nms(given.boxes, given.scores, keys, 0.3)
+    equal(on_cpu(nms.batched_nms(on_gpu(given.boxes), on_gpu(given.scores), on_gpu(keys), 0.3)), want)
+
+
+@pytest.mark.parametrize("name", ["nms", "batched_nms", "soft_nms", "batched_soft_nms", "multiclass_nms limited",
+                                  "remove_small_boxes"])  # fmt: skip
+def test_order_of_threads(emulator: emulated.Emulator, name: str) -> None:
+    """A barrier that is missing would show in one of the orders."""
+    for family, n in (("clustered", 300), ("grid", 70)):
+        given = sample(family, n)
+        want = OPS[name].reference(given)
+        for seed in range(5):
+            emulator.seed(seed)
+            check(name, given, want)
+
+
+def test_many_of_an_image(emulator: emulated.Emulator) -> None:
+    """More kept boxes than a block places in one turn."""
+    given = sample("disjoint", 200)
+    scores = np.stack([given.scores, given.scores[::-1], np.roll(given.scores, 9)], axis=1)[None]
+    want = nms.multiclass_nms(given.boxes[None], scores, 0.5, max_output=1000)
+    for seed in range(3):
+        emulator.seed(seed)
+        got = nms.multiclass_nms(on_gpu(given.boxes[None]), on_gpu(scores), 0.5, max_output=1000)
+        equal(on_cpu(got), want)
+
+
+def test_large_compaction() -> None:
+    """Several blocks that each take more than a turn."""
+    given = sample("clustered", 30_000)
+    check("remove_small_boxes", given)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 300), (33, 513), (65, 1025), (3, 514), (40, 4)])
+def test_shapes_of_pairs(shape: tuple[int, int]) -> None:
+    for dtype in FLOATS:
+        a, b = sample("clustered", shape[0], dtype).boxes, sample("clustered", shape[1], dtype).boxes2
+        equal(on_cpu(boxes.box_iou(on_gpu(a), on_gpu(b))), boxes.box_iou(a, b, backend="reference"))
+
+
+@pytest.mark.parametrize("dtype", [d for d in OPS["nms"].dtypes if d not in (*FLOATS, "bfloat16")])
+@pytest.mark.parametrize("name", ["box_iou", "nms", "batched_soft_nms", "multiclass_nms", "box_convert"])
+def test_dtypes(name: str, dtype: str) -> None:
+    for family in ("clustered", "grid", "huge"):
+        check(name, sample(family, 33, dtype))
+
+
+@pytest.mark.parametrize("layout", [f for f in LAYOUTS if f is not big_endian], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", ["box_iou crowd", "batched_nms", "multiclass_nms"])
+def test_layouts(name: str, layout: Callable[[Array], Array]) -> None:
+    given = sample("clustered", 41)
+    laid = OPS[name].reference(given, lambda x: np.array(layout(x), x.dtype, order="C"))
+    got = OPS[name].call(given, "cuda", lambda x: layout(x).view(emulated.Array))
+    OPS[name].same(on_cpu(got), laid)
+
+
+def test_mixed_dtypes() -> None:
+    a, b = sample("grid", 40, "float32"), sample("grid", 40, "float64")
+    mixed = Sample("mixed", a.boxes, b.boxes2, b.scores, a.idxs, a.crowd)
+    for name in ("box_iou", "box_iou aligned", "nms", "batched_nms", "soft_nms gaussian", "multiclass_nms"):
+        check(name, mixed)
+
+
+@each_float
+def test_infinite_scores(dtype: str) -> None:
+    given = sample("clustered", 40, dtype)
+    scores = given.scores.copy()
+    scores[::5], scores[1::7] = np.inf, -np.inf
+    odd = Sample("infinite scores", given.boxes, given.boxes2, scores, given.idxs, given.crowd)
+    for name in ("nms", "nms limited", "batched_nms", "soft_nms", "batched_soft_nms gaussian", "multiclass_nms"):
+        check(name, odd)
+
+
+# Buffers of the caller.
+
+
+def test_out() -> None:
+    given = sample("clustered", 37)
+    a, b = on_gpu(given.boxes[:10]), on_gpu(given.boxes2)
+    out = on_gpu(np.zeros((10, 37), np.float32))
+    assert boxes.box_iou(a, b, out=out) is out
+    equal(on_cpu(out), boxes.box_iou(given.boxes[:10], given.boxes2))
+    with pytest.raises(TypeError, match=r"^box_iou: out must be float32, got float64$"):
+        boxes.box_iou(a, b, out=on_gpu(np.zeros((10, 37))))
+    with pytest.raises(ValueError, match=r"^box_iou: out must have shape \(10, 37\), got \(10, 36\)$"):
+        boxes.box_iou(a, b, out=on_gpu(np.zeros((10, 36), np.float32)))
+    with pytest.raises(ValueError, match=r"^box_iou: out must be writable, aligned and C-contiguous$"):
+        boxes.box_iou(a, b, out=on_gpu(np.zeros((37, 10), np.float32)).T)
+    with pytest.raises(ValueError, match=r"^box_iou: out must not share memory with an input$"):
+        boxes.box_iou(a, a[:4], out=a)
+
+
+def test_inputs_are_not_written_to() -> None:
+    for name in ROWS:
+        copies: list[tuple[Array, Array]] = []
+
+        def keep(x: Array, copies: list[tuple[Array, Array]] = copies) -> Array:
+            copies.append((on_gpu(x), x))
+            return copies[-1][0]
+
+        OPS[name].call(sample("clustered", 41), "cuda", keep)
+        for given, before in copies:
+            equal(np.array(given), np.array(before))
+
+
+def test_nothing_is_read_back() -> None:
+    """The padded form of nms, for graphs: no call but launches."""
+    from fastdet import _cuda, _cuda_arrays, _cuda_nms
+
+    given = sample("clustered", 1500)
+    want = nms.nms(given.boxes, given.scores, 0.5)
+    arrays = [_cuda_arrays.CuPyArray(on_gpu(x)) for x in (given.boxes, given.scores)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_cuda, "read", None)
+        keep, status = _cuda_nms.nms_padded(*arrays, None, 0.5, None, -1, "iou")
+    assert status.owner.tolist() == [-1, -1, len(want), 1]
+    equal(np.array(keep.owner[: len(want)]), want)
+
+
+# Errors.
+
+
+B = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6]], np.float32)
+S = np.array([0.9, 0.8, 0.7], np.float32)
+
+
+def test_same_text_as_on_the_cpu() -> None:
+    bad = B.copy()
+    bad[1, 2] = np.nan
+    calls: list[Callable[[Callable[[Any], Any]], Any]] = [
+        lambda to: nms.nms(to(bad), to(S), 0.5),
+        lambda to: nms.nms(to(B), to(np.array([0.1, 0.2, np.nan])), 0.5),
+        lambda to: nms.batched_nms(to(bad), to(S * np.nan), to(np.arange(3)), 0.5),
+        lambda to: nms.soft_nms(to(bad), to(S)),
+        lambda to: nms.multiclass_nms(to(bad[None]), to(S[None, :, None]), 0.5),
+        lambda to: nms.multiclass_nms(to(B[None]), to(np.array([[[0.1, 0.2], [np.nan, 1], [0, 0]]])), 0.5),
+        lambda to: nms.nms(to(B[:, :3]), to(S), 0.5),
+        lambda to: nms.nms(to(B), to(S[:2]), 0.5),
+        lambda to: nms.batched_nms(to(B), to(S), to(S), 0.5),
+        lambda to: nms.nms(to(B > 0), to(S), 0.5),
+        lambda to: boxes.box_iou(to(B), to(B), iscrowd=to(np.array([0, 2, 1]))),
+    ]
+    for call in calls:
+        with pytest.raises((TypeError, ValueError)) as want:
+            call(lambda x: x)
+        with pytest.raises(want.type) as got:
+            call(on_gpu)
+        assert str(got.value) == str(want.value)
+
+
+def test_devices_do_not_mix() -> None:
+    text = r"^{}: all arrays must be on one device and of one library, got arrays on the CPU and cupy arrays on cuda:0$"
+    with pytest.raises(TypeError, match=text.format("nms")):
+        nms.nms(on_gpu(B), S, 0.5)
+    with pytest.raises(TypeError, match=text.format("nms")):
+        nms.nms(B, on_gpu(S), 0.5)
+    with pytest.raises(TypeError, match=text.format("box_iou")):
+        boxes.box_iou(B, B, out=on_gpu(np.zeros((3, 3), np.float32)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emulated.Device, "id", 1)
+        assert len(nms.nms(on_gpu(B), on_gpu(S), 0.5))
+    other = on_gpu(S)
+    other.__class__ = type("Other", (emulated.Array,), {"device": property(lambda self: SimpleNamespace(id=1))})
+    with pytest.raises(TypeError, match="got cupy arrays on cuda:0 and cupy arrays on cuda:1"):
+        nms.nms(on_gpu(B), other, 0.5)
+
+
+@pytest.mark.parametrize("backend", ["cpp", "numba", "reference", "nonsense"])
+def test_the_array_decides(backend: str) -> None:
+    with pytest.raises(ValueError, match=rf"backend must be 'cuda' for arrays on a GPU, got '{backend}'$"):
+        nms.nms(on_gpu(B), on_gpu(S), 0.5, backend=backend)
+    assert nms.nms(on_gpu(B), on_gpu(S), 0.5, backend="cuda").tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="backend must be one of"):
+        nms.nms(B, S, 0.5, backend="cuda")
+
+
+def test_what_has_no_kernel_says_so() -> None:
+    with pytest.raises(NotImplementedError, match=r"^merge_boxes: backend 'cuda' has no kernel for it: boxes must be"):
+        nms.merge_boxes(OnDevice(), S, 0.5)
+    with pytest.raises(NotImplementedError, match=r"^soft_nms: backend 'cuda' takes method 'linear' or 'gaussian'"):
+        nms.soft_nms(on_gpu(B), on_gpu(S), method=lambda iou: 1 - iou)
+
+
+def test_a_failed_launch_is_an_exception(emulator: emulated.Emulator) -> None:
+    for call, shape in (
+        (lambda: boxes.box_area(on_gpu(B)), r"box_area: CUDA error 700 .* for shape \(3, 4\) on device 0"),
+        (lambda: nms.nms(on_gpu(B), on_gpu(S), 0.5), r"nms: CUDA error 700 .* for shape \(3, 4\) on device 0"),
+    ):
+        emulator.fail_next(700)
+        with pytest.raises(RuntimeError, match=shape):
+            call()
+        call()
+
+
+def test_kernels_refuse_what_is_not_aligned() -> None:
+    from fastdet import _cuda
+
+    with pytest.raises(ValueError, match="not aligned"):
+        _cuda.box_area("f", 8, 1, 16, 0, 0)
+    with pytest.raises(TypeError, match="no kernel for dtype i"):
+        _cuda.box_area("i", 16, 1, 16, 0, 0)
+    assert nms.nms(on_gpu(np.concatenate([[0], B.ravel()]).astype(np.float32))[1:].reshape(3, 4), on_gpu(S), 0.5).size
+
+
+# torch: its side of the plumbing, on CPU tensors whose memory the emulator can read.
+
+
+@pytest.fixture
+def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
+    torch = need("torch")
+    monkeypatch.setattr(fastdet._arrays, "on_cuda", lambda x: isinstance(x, torch.Tensor))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
+    monkeypatch.setattr(torch.Tensor, "get_device", lambda self: 0)
+    return torch
+
+
+@pytest.mark.parametrize("name", ["box_area", "box_iou crowd", "batched_nms", "batched_soft_nms", "multiclass_nms",
+                                  "remove_small_boxes"])  # fmt: skip
+def test_torch(torch: Any, name: str) -> None:
+    op, given = OPS[name], sample("clustered", 70)
+    got = op.call(given, None, lambda x: torch.from_numpy(np.array(x)))
+    results = got if isinstance(got, tuple) else (got,)
+    want = op.reference(given)
+    for result, right in zip(results, want if isinstance(want, tuple) else (want,), strict=True):
+        assert type(result) is torch.Tensor
+        equal(result.numpy(), right)
+
+
+def test_torch_layouts_and_dtypes(torch: Any) -> None:
+    given = sample("clustered", 41)
+    b, s = torch.from_numpy(np.array(given.boxes)), torch.from_numpy(np.array(given.scores))
+    want = nms.nms(given.boxes, given.scores, 0.5, backend="reference")
+    odd = torch.zeros(41 * 4 + 1)[1:].view(41, 4).copy_(b)
+    for tensor in (b.T.contiguous().T, odd, b.double().float(), b.neg().neg(), b.clone().requires_grad_()):
+        equal(nms.nms(tensor, s, 0.5).numpy(), want)
+    half = nms.nms(b.bfloat16(), s.half(), 0.5)
+    rounded = b.bfloat16().float().numpy(), s.half().float().numpy()
+    equal(half.numpy(), nms.nms(*rounded, 0.5, backend="reference"))
+    with pytest.raises(TypeError, match=r"^box_area: boxes requires grad"):
+        boxes.box_area(b.clone().requires_grad_())
+    with pytest.raises(TypeError, match=r"^nms: boxes must be float16, float32, float64 or integer"):
+        nms.nms(b.to(torch.complex64), s, 0.5)
+
+
+# No GPU, no driver, no build: one clear error.
+
+
+class OnDevice:
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+
+def test_without_a_gpu() -> None:
+    """What a machine without a driver says; the backend is the real one, or none."""
+    with emulated.real() as reason:
+        assert fastdet.config()["backends"]["cuda"] == (reason or "available")
+        if not reason:
+            pytest.skip("a GPU is at hand: its tests are in test_cuda_gpu.py")
+        for call in (lambda: nms.nms(OnDevice(), S, 0.5), lambda: boxes.box_iou(B, B, out=OnDevice())):
+            with pytest.raises(NotImplementedError) as error:
+                call()
+            assert str(error.value).endswith(f": backend 'cuda' is not available: {reason}")
+    assert "fastdet._cuda_ops" in sys.modules  # the emulator is back
+
+
+def test_import_needs_no_driver(python: Any) -> None:
+    code = """
+import fastdet, sys
+state = fastdet.config()["backends"]["cuda"]
+print(state)
+assert "torch" not in sys.modules and "cupy" not in sys.modules
+"""
+    assert python(code, CUDA_VISIBLE_DEVICES="").stdout.strip() != ""
