@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, on_cuda, registered, to_array, to_numpy
+from fastdet._arrays import like, registered, to_array
 from fastdet._check import Array
 from fastdet.boxes import METRICS, box_iou_reference
 from fastdet.fusion import merge_boxes, weighted_boxes_fusion
@@ -89,11 +89,12 @@ def nms(
             keep = _backends.native.nms_quick(boxes, scores, iou_threshold)
             if keep is not None:
                 return keep
-        elif not (on_cuda(boxes) or on_cuda(scores)):
-            arrays = to_numpy("nms", "boxes", boxes), to_numpy("nms", "scores", scores)
-            keep = _backends.native.nms_quick(*arrays, iou_threshold)
-            if keep is not None:
-                return like(boxes)(keep)
+        else:
+            arrays = to_array("nms", "boxes", boxes), to_array("nms", "scores", scores)
+            if all(type(x) is np.ndarray for x in arrays):
+                keep = _backends.native.nms_quick(*arrays, iou_threshold)
+                if keep is not None:
+                    return like(boxes)(keep)
     return _nms("nms", boxes, scores, None, iou_threshold, score_threshold, max_output, metric, backend)
 
 
