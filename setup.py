@@ -26,6 +26,7 @@ LOOPS = [
 ]
 REST = [
     "csrc/boxes.cpp",
+    "csrc/coco_json.cpp",
     "csrc/confusion_call.cpp",
     "csrc/detection.cpp",
     "csrc/fusion.cpp",
@@ -33,6 +34,7 @@ REST = [
     "csrc/isa.cpp",
     "csrc/losses_call.cpp",
     "csrc/memory.cpp",
+    "csrc/module_coco.cpp",
     "csrc/module_cpp.cpp",
     "csrc/module_detection.cpp",
     "csrc/module_losses.cpp",

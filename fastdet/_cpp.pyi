@@ -3,7 +3,7 @@
 A NaN in ``nms``, ``soft_nms`` and ``multiclass_nms`` is answered by an int, coded as `_check.find_nan` does.
 """
 
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,7 @@ def merge_boxes(boxes: Array, iou_threshold: float, metric: str, /) -> tuple[Arr
 def weighted_boxes_fusion(
     boxes: Array, scores: Array, labels: NDArray[np.int64], iou_threshold: float, /
 ) -> tuple[Array, NDArray[np.int64]]: ...
+def read_coco(file: IO[bytes], size: int, results: bool, /) -> tuple[Any, ...] | str: ...
 def group_rows(key: NDArray[np.int64], /) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
 def match_groups(
     boxes: NDArray[np.float64],
