@@ -71,7 +71,7 @@ class Text {
         for (;;) {
             const char* from = p_;
             while (uint8_t(*p_) >= 32 && *p_ != '"' && *p_ != '\\') ++p_;
-            if (to) to->append(from, p_);
+            if (to) to->append(from, size_t(p_ - from));
             if (p_ < end_ || !refill()) return;
         }
     }
