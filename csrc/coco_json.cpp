@@ -41,6 +41,7 @@ class Text {
 
     // The next character after white space, '\0' at the end of the text.
     char peek() {
+        if (*p_ > ' ') return *p_;
         for (;;) {
             while (*p_ == ' ' || *p_ == '\n' || *p_ == '\t' || *p_ == '\r') ++p_;
             if (p_ < end_) return *p_;
@@ -133,11 +134,11 @@ class Parser {
     void sections() {
         object([&] {
             index_ = -1;
-            const int section = key_ == "annotations"                ? kAnnotations
-                                : results_                           ? 0
-                                : key_ == "images"                   ? kImages
-                                : key_ == "categories"               ? kCategories
-                                                                     : 0;
+            const int section = key_ == "annotations"  ? kAnnotations
+                                : results_             ? 0
+                                : key_ == "images"     ? kImages
+                                : key_ == "categories" ? kCategories
+                                                       : 0;
             if (!section) return skip_value(0);
             const std::string name = key_;
             section_ = name.c_str();
@@ -196,13 +197,26 @@ class Parser {
             if (seen & field) fail("expected once, got the key twice");
             seen |= field;
             switch (field) {
-                case kId: id = results_ ? (skip_value(0), 0) : integer(); break;
-                case kImage: image = integer(); break;
-                case kLabel: label = integer(); break;
-                case kBox: read_box(box); break;
-                case kArea: area = results_ ? (skip_value(0), 0) : finite(0, "a number >= 0"); break;
-                case kCrowd: crowd = results_ ? (skip_value(0), false) : flag(); break;
-                default: score = finite(-std::numeric_limits<double>::infinity(), "a number");
+                case kId:
+                    id = results_ ? (skip_value(0), 0) : integer();
+                    break;
+                case kImage:
+                    image = integer();
+                    break;
+                case kLabel:
+                    label = integer();
+                    break;
+                case kBox:
+                    read_box(box);
+                    break;
+                case kArea:
+                    area = results_ ? (skip_value(0), 0) : finite(0, "a number >= 0");
+                    break;
+                case kCrowd:
+                    crowd = results_ ? (skip_value(0), false) : flag();
+                    break;
+                default:
+                    score = finite(-std::numeric_limits<double>::infinity(), "a number");
             }
         });
         const int needed = kImage | kLabel | kBox | (results_ ? kScore : kId);
@@ -224,10 +238,15 @@ class Parser {
     }
 
     int which() const {
-        for (int i = 0; i < 7; ++i) {
-            if (key_ == kFields[i]) return 1 << i;
-        }
-        return 0;
+        const size_t n = key_.size();  // lengths tell the fields apart, but for bbox and area
+        const int i = n == 2    ? 0
+                      : n == 8  ? 1
+                      : n == 11 ? 2
+                      : n == 4  ? (key_[0] == 'b' ? 3 : 4)
+                      : n == 7  ? 5
+                      : n == 5  ? 6
+                                : -1;
+        return i >= 0 && std::memcmp(key_.data(), kFields[i], n) == 0 ? 1 << i : 0;
     }
 
     void named(CocoNames& names, const char* called) {
@@ -271,8 +290,7 @@ class Parser {
         } else {
             for (;;) {
                 if (text_.peek() != '"') syntax("a key");
-                key_.clear();
-                string(&key_);
+                read_key();
                 if (text_.peek() != ':') syntax("':'");
                 text_.skip();
                 value();
@@ -283,6 +301,19 @@ class Parser {
             }
         }
         in_record_ = outer;
+    }
+
+    // Nearly always short, plain, and as a whole in the buffer.
+    void read_key() {
+        const char* const from = text_.token() + 1;
+        const char* p = from;
+        while (uint8_t(*p) >= 32 && *p != '"' && *p != '\\') ++p;
+        if (*p == '"') {
+            key_.assign(from, size_t(p - from));
+            return text_.move_to(p + 1);
+        }
+        key_.clear();
+        string(&key_);
     }
 
     void read_box(double* box) {
@@ -505,10 +536,11 @@ class Parser {
         std::string found = "the end of the file";
         if (!text_.empty()) {
             const char c = *text_.token();
-            found = uint8_t(c) < 32 || uint8_t(c) > 126 ? "byte " + std::to_string(uint8_t(c)) : "'" + std::string(1, c) + "'";
+            found = uint8_t(c) < 32 || uint8_t(c) > 126 ? "byte " + std::to_string(uint8_t(c))
+                                                        : "'" + std::string(1, c) + "'";
         }
-        throw CocoError(where() + "not JSON at byte " + std::to_string(text_.at()) + ": expected " + expected + ", got " +
-                        found);
+        throw CocoError(where() + "not JSON at byte " + std::to_string(text_.at()) + ": expected " + expected +
+                        ", got " + found);
     }
 
     Text text_;

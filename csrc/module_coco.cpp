@@ -47,8 +47,8 @@ py::object read(const py::object& file, int64_t size, bool results) {
     const auto n = py::ssize_t(b.image.size());
     return py::make_tuple(hand_over(std::move(b.id)), hand_over(std::move(b.image)), hand_over(std::move(b.label)),
                           hand_over(std::move(b.box), {n, 4}), hand_over(std::move(b.area)),
-                          hand_over(std::move(b.score)), hand_over(std::move(b.crowd)), names(std::move(content.images)),
-                          names(std::move(content.categories)), content.sections);
+                          hand_over(std::move(b.score)), hand_over(std::move(b.crowd)),
+                          names(std::move(content.images)), names(std::move(content.categories)), content.sections);
 }
 
 }  // namespace
