@@ -188,6 +188,7 @@ def _fail(where: str, section: str, index: int, field: str, expected: str, found
 
 
 _ABSENT = object()
+_NO_NUMBERS = {str, bytes, bool}  # what float() takes, and JSON does not mean
 
 
 def _shown(x: object) -> str:
@@ -242,7 +243,7 @@ def _numbers(
         out = np.fromiter(values, np.float64, len(values))
     except (TypeError, ValueError):
         out = None
-    if out is not None and not (set(map(type, values)) & {str, bytes}):
+    if out is not None and not set(map(type, values)) & (_NO_NUMBERS if key != "iscrowd" else {str, bytes}):
         wrong = ~np.isfinite(out) | (out < least)
         if not wrong.any():
             return out
@@ -253,25 +254,26 @@ def _numbers(
         return out
     for i, value in enumerate(values):
         try:
-            fits = not isinstance(value, str | bytes) and math.isfinite(float(value))
+            fits = type(value) not in _NO_NUMBERS and math.isfinite(float(value))
         except (TypeError, ValueError):
             fits = False
         if not fits and (needed or key in records[i]):
             _fail(where, section, i, key, expected, value)
-    raise AssertionError("unreachable")
+    raise FormatError(f"{where}: {section}: {key}: expected numbers")
 
 
 def _boxes(where: str, section: str, records: Sequence[Mapping[str, Any]]) -> Floats:
     values = _values(where, section, records, "bbox", _BOX)
     try:
-        fits = set(map(len, values)) <= {4} and not (set(map(type, values)) & {str, bytes, dict})
-        out = np.fromiter(chain.from_iterable(values), np.float64, 4 * len(values)).reshape(-1, 4) if fits else None
+        sides = list(chain.from_iterable(values))
+        fits = set(map(len, values)) <= {4} and not set(map(type, sides)) & _NO_NUMBERS
+        out = np.fromiter(sides, np.float64, len(sides)).reshape(-1, 4) if fits else None
     except (TypeError, ValueError):
         out = None
     if out is None:
         for i, value in enumerate(values):
             try:
-                if isinstance(value, str | bytes | Mapping) or len(value) != 4:
+                if isinstance(value, Mapping) or len(value) != 4 or set(map(type, value)) & _NO_NUMBERS:
                     raise ValueError
                 [float(x) for x in value]
             except (TypeError, ValueError):
@@ -434,12 +436,11 @@ Parse = Callable[[Path, int, int, list[str]], tuple[str, Sequence[float], float]
 def _plain(form: str, scored: bool) -> Parse:
     def parse(path: Path, image: int, line: int, words: list[str]) -> tuple[str, Sequence[float], float]:
         need = 6 if scored else 5
-        difficult = not scored and len(words) == 6 and words[-1] == "difficult"
-        if len(words) < need or (len(words) > need and not difficult and not _spaced(words, need)):
+        difficult = not scored and len(words) > need and words[-1] == "difficult"
+        words = words[:-1] if difficult else words
+        if len(words) < need or not _spaced(words, need):
             fields = f"class {'score ' if scored else ''}{'x1 y1 x2 y2' if form == 'xyxy' else 'x y w h'}"
             raise FormatError(f"{path}: line {line}: expected {fields}, got {len(words)} words")
-        if difficult:
-            words = words[:-1]
         name = " ".join(words[: len(words) - need + 1])
         numbers = [_number(path, line, field, word) for field, word in zip(
             (["score"] if scored else []) + (["x1", "y1", "x2", "y2"] if form == "xyxy" else ["x", "y", "w", "h"]),
@@ -499,7 +500,7 @@ def _results(folder: str | os.PathLike[str], data: DataSet, parse: Parse, *, by_
             if by_number:
                 label = ids[int(name)] if int(name) < len(ids) else after + int(name)
             else:
-                label = known.setdefault(name, after + len(known))
+                label = known.setdefault(name, after + len(known) - len(ids))
             table.rows.append((image, label, x, y, w, h, score, 0))
     return table.columns(data.offset, scores=True)
 
