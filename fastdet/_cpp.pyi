@@ -71,9 +71,7 @@ def match_groups(
     voc: bool,
     with_matched: bool,
     /,
-) -> tuple[
-    NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64] | None
-]: ...
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64] | None]: ...
 def accumulate(
     scores: NDArray[np.float64],
     outcomes: NDArray[np.uint8],

@@ -145,7 +145,9 @@ def _no_names() -> tuple[tuple[Ints, list[str], Ints], tuple[Ints, list[str]]]:
 def content_of(where: str, tree: Mapping[str, Any], *, results: bool = False) -> Content:
     """The same from a dictionary in COCO's form."""
     sections = sum(
-        bit for bit, name in ((ANNOTATIONS, "annotations"), (IMAGES, "images"), (CATEGORIES, "categories")) if name in tree
+        bit
+        for bit, name in ((ANNOTATIONS, "annotations"), (IMAGES, "images"), (CATEGORIES, "categories"))
+        if name in tree
     )
     if results and not sections & ANNOTATIONS:
         raise FormatError(f"{where}: expected a list of detections, got an object without annotations")
@@ -154,7 +156,9 @@ def content_of(where: str, tree: Mapping[str, Any], *, results: bool = False) ->
         return Content(boxes, *_no_names(), ANNOTATIONS)
     images, categories = tree.get("images", []), tree.get("categories", [])
     ids, category_ids = _column(where, "images", images, "id"), _column(where, "categories", categories, "id")
-    sizes = [[x if isinstance(x := i.get(k), int) and 0 <= x < 2**53 else 0 for k in ("width", "height")] for i in images]
+    sizes = [
+        [x if isinstance(x := i.get(k), int) and 0 <= x < 2**53 else 0 for k in ("width", "height")] for i in images
+    ]
     return Content(
         boxes,
         (ids, [str(i.get("file_name", "")) for i in images], np.array(sizes, np.int64).reshape(-1, 2)),
@@ -172,7 +176,9 @@ def columns_of(where: str, section: str, records: Sequence[Mapping[str, Any]], *
     areas = boxes[:, 2] * boxes[:, 3]
     none = np.zeros(0, np.int64)
     if results:
-        return Columns(image, label, boxes, areas, _numbers(where, section, records, "score"), np.zeros(0, np.uint8), none)
+        return Columns(
+            image, label, boxes, areas, _numbers(where, section, records, "score"), np.zeros(0, np.uint8), none
+        )
     given = _numbers(where, section, records, "area", 0, "a number >= 0")
     np.copyto(areas, given, where=~np.isnan(given))
     crowd = _numbers(where, section, records, "iscrowd")
@@ -234,7 +240,12 @@ def _column(where: str, section: str, records: Sequence[Mapping[str, Any]], key:
 
 
 def _numbers(
-    where: str, section: str, records: Sequence[Mapping[str, Any]], key: str, least: float = -math.inf, expected: str = _SCORE
+    where: str,
+    section: str,
+    records: Sequence[Mapping[str, Any]],
+    key: str,
+    least: float = -math.inf,
+    expected: str = _SCORE,
 ) -> Floats:
     """NaN where the key is absent, unless it is the score of results."""
     needed = section == "results"
@@ -322,7 +333,9 @@ def _texts(folder: str | os.PathLike[str], suffix: str) -> list[Path]:
     """The folder's files by name; every file is an image."""
     root = Path(folder)
     if not root.is_dir():
-        raise FormatError(f"{folder}: expected a folder of {suffix} files, got {'a file' if root.exists() else 'nothing'}")
+        raise FormatError(
+            f"{folder}: expected a folder of {suffix} files, got {'a file' if root.exists() else 'nothing'}"
+        )
     files = sorted(path for path in root.iterdir() if path.suffix.lower() == suffix and path.stem != "classes")
     if not files:
         raise FormatError(f"{folder}: expected a folder of {suffix} files, got none")

@@ -69,7 +69,9 @@ class Records(NamedTuple):
     matched: Ints | None  # (N, T, A) the row of the true box, -1 without
 
 
-def match_rows(rule: Rule, detections: Rows, truth: Rows, *, matched: bool = False, backend: str | None = None) -> Records:
+def match_rows(
+    rule: Rule, detections: Rows, truth: Rows, *, matched: bool = False, backend: str | None = None
+) -> Records:
     """Match every group of a data set."""
     n = len(detections.group)
     every = np.concatenate([detections.group, truth.group])

@@ -587,6 +587,8 @@ class _Masks(types.ModuleType):
             raise AttributeError(name)
 
         def missing(*_: object, **__: object) -> None:
-            raise NotImplementedError(f"pycocotools.mask.{name}: fastdet.coco handles boxes; install pycocotools for masks")
+            raise NotImplementedError(
+                f"pycocotools.mask.{name}: fastdet.coco handles boxes; install pycocotools for masks"
+            )
 
         return missing

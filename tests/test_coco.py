@@ -70,7 +70,11 @@ CROWD = dataset([{"bbox": BOX}, {"bbox": [100.0, 0.0, 100.0, 100.0], "iscrowd": 
         (ONE, [], [0, 0, -1, 0, 0]),
         (dataset([]), [detection(BOX, 1)], [-1, -1, -1, -1, -1]),
         (dataset([{"bbox": BOX, "iscrowd": 1}]), [detection(BOX, 1)], [-1, -1, -1, -1, -1]),
-        (CROWD, [detection([100.0, 0, 9, 9], 0.9), detection([150.0, 0, 9, 9], 0.8), detection(BOX, 0.5)], [1, 1, -1, 1, 1]),
+        (
+            CROWD,
+            [detection([100.0, 0, 9, 9], 0.9), detection([150.0, 0, 9, 9], 0.8), detection(BOX, 0.5)],
+            [1, 1, -1, 1, 1],
+        ),
         (dataset([{"bbox": [1.0, 1.0, 0.0, 5.0]}]), [detection([1.0, 1.0, 0.0, 5.0], 1)], [0, 0, 0, -1, 0]),
         (ONE, [detection(BOX, 1), detection(BOX, 1, category=7)], [1, 1, -1, 1, 1]),
         (dataset([{"bbox": [0.0, 0, 32, 32]}]), [detection([0.0, 0, 32, 32], 1)], [1, 1, 1, 1, 1]),
@@ -158,7 +162,9 @@ def data_sets(draw: st.DrawFn) -> tuple[Json, list[Json], Json]:
     side = st.integers(0, 9).map(lambda x: x * scale)
     box = st.tuples(side, side, side, side).map(list)
     image, category = st.integers(0, images - 1), st.integers(0, categories)
-    truth = draw(st.lists(st.tuples(box, image, category, st.sampled_from([0, 0, 0, 1]), st.sampled_from([1, 0.5])), max_size=12))
+    truth = draw(
+        st.lists(st.tuples(box, image, category, st.sampled_from([0, 0, 0, 1]), st.sampled_from([1, 0.5])), max_size=12)
+    )
     ids = draw(st.permutations(range(1, len(truth) + 1)))
     gt = dataset([], images, categories)
     gt["annotations"] = [
@@ -234,8 +240,17 @@ def test_reference_is_equal(case: tuple[Json, list[Json], Json]) -> None:
 
 def test_files_are_equal_to_dictionaries(tmp_path: Path) -> None:
     r = np.random.default_rng(2)
-    gt = dataset([{"bbox": b.tolist(), "image_id": int(i), "area": 5.0} for b, i in zip(r.random((50, 4)) * 30, r.integers(0, 9, 50), strict=True)], 9)
-    results = [detection(b.tolist(), float(s), int(i)) for b, s, i in zip(r.random((90, 4)) * 30, r.random(90), r.integers(0, 9, 90), strict=True)]
+    gt = dataset(
+        [
+            {"bbox": b.tolist(), "image_id": int(i), "area": 5.0}
+            for b, i in zip(r.random((50, 4)) * 30, r.integers(0, 9, 50), strict=True)
+        ],
+        9,
+    )
+    results = [
+        detection(b.tolist(), float(s), int(i))
+        for b, s, i in zip(r.random((90, 4)) * 30, r.random(90), r.integers(0, 9, 90), strict=True)
+    ]
     (tmp_path / "gt.json").write_text(json.dumps(gt))
     (tmp_path / "dt.json").write_text(json.dumps(results))
     data = COCO(tmp_path / "gt.json")
@@ -267,7 +282,9 @@ def test_queries() -> None:
     assert data.loadImgs([1]) == [{"id": 1}]
     assert data.loadCats(0) == [{"id": 0, "name": "0"}]
     found = data.loadRes([detection(BOX, 0.5)])
-    assert found.anns == {1: {"segmentation": [[0, 0, 0, 40, 40, 40, 40, 0]], **detection(BOX, 0.5), "area": 1600, "id": 1, "iscrowd": 0}}
+    assert found.anns == {
+        1: {"segmentation": [[0, 0, 0, 40, 40, 40, 40, 0]], **detection(BOX, 0.5), "area": 1600, "id": 1, "iscrowd": 0}
+    }
     assert found.getImgIds() == data.getImgIds()
     assert copy.deepcopy(found).getCatIds() == [0, 1]
     with pytest.raises(AttributeError):
@@ -277,8 +294,17 @@ def test_queries() -> None:
 def test_evalimgs_put_together_by_hand() -> None:
     """As torchvision's reference scripts do it: parts of the images are evaluated apart, then joined."""
     r = np.random.default_rng(5)
-    gt = dataset([{"bbox": b.tolist(), "image_id": int(i)} for b, i in zip(r.integers(1, 9, (40, 4)) * 9, r.integers(0, 8, 40), strict=True)], 8)
-    results = [detection((b * 9).tolist(), float(s), int(i)) for b, s, i in zip(r.integers(1, 9, (99, 4)), r.random(99), r.integers(0, 8, 99), strict=True)]
+    gt = dataset(
+        [
+            {"bbox": b.tolist(), "image_id": int(i)}
+            for b, i in zip(r.integers(1, 9, (40, 4)) * 9, r.integers(0, 8, 40), strict=True)
+        ],
+        8,
+    )
+    results = [
+        detection((b * 9).tolist(), float(s), int(i))
+        for b, s, i in zip(r.integers(1, 9, (99, 4)), r.random(99), r.integers(0, 8, 99), strict=True)
+    ]
     joined, parts = COCOeval(COCO(gt), iouType="bbox"), []
     for images in ([0, 1, 2], [3, 4], [5, 6, 7]):
         part = COCOeval(COCO(gt), iouType="bbox")

@@ -25,7 +25,7 @@ from fastdet._detection_files import (
 )
 
 GOOD: dict[str, Any] = {
-    "info": {"nested": [{"a": [1, -2.5e3, "x\\\"\n", None, True]}], "empty": {}, "none": []},
+    "info": {"nested": [{"a": [1, -2.5e3, 'x\\"\n', None, True]}], "empty": {}, "none": []},
     "images": [{"id": 7, "file_name": "é\U0001f600.jpg", "width": 640, "height": 480}, {"id": -3}],
     "categories": [{"id": 2, "name": "cat"}, {"id": 9, "name": "dog"}],
     "annotations": [
@@ -70,7 +70,10 @@ def test_coco(tmp_path: Path, form: str) -> None:
     assert truth.flags.tolist() == [1, 0]
     assert truth.ids.tolist() == [0, 5]
     assert [x.dtype for x in truth] == [np.int64, np.int64, float, float, float, np.uint8, np.int64]
-    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(truth[:4], columns_of("", "annotations", GOOD["annotations"], results=False)[:4], strict=True))
+    assert all(
+        np.array_equal(a, b, equal_nan=True)
+        for a, b in zip(truth[:4], columns_of("", "annotations", GOOD["annotations"], results=False)[:4], strict=True)
+    )
 
 
 @pytest.mark.usefixtures("reader")
@@ -154,7 +157,18 @@ def test_not_json(tmp_path: Path) -> None:
         with pytest.raises(FormatError) as raised:
             read_coco_results(write(tmp_path / "a.json", text[:end]))
         assert "\n" not in str(raised.value)
-    for broken in ("", "x", "{", "[1 2]", text + "]", text.replace(":", ";", 1), "[" * 100_000, '["\\x"]', "[01]", "[1.]"):
+    for broken in (
+        "",
+        "x",
+        "{",
+        "[1 2]",
+        text + "]",
+        text.replace(":", ";", 1),
+        "[" * 100_000,
+        '["\\x"]',
+        "[01]",
+        "[1.]",
+    ):
         with pytest.raises(FormatError):
             read_coco_results(write(tmp_path / "a.json", broken))
 
@@ -163,7 +177,9 @@ def test_truncated_says_where(tmp_path: Path) -> None:
     if _backends.native is None:
         pytest.skip("the C++ backend is not built")
     path = write(tmp_path / "a.json", json.dumps([RESULT] * 3)[:-20])
-    with pytest.raises(FormatError, match=r"a\.json: results\[2\]\.bbox: not JSON at byte \d+: .* got the end of the file"):
+    with pytest.raises(
+        FormatError, match=r"a\.json: results\[2\]\.bbox: not JSON at byte \d+: .* got the end of the file"
+    ):
         read_coco_results(path)
 
 
@@ -226,7 +242,9 @@ def test_any_bytes(tmp_path: Path) -> None:
             assert len(str(error).splitlines()) == 1
 
 
-@pytest.mark.parametrize("known", [[], [3], [0, 5, 9], [-(2**63), 0, 2**63 - 1], [2**63 - 2, 2**63 - 1], [-(2**63), 2 - 2**63]])
+@pytest.mark.parametrize(
+    "known", [[], [3], [0, 5, 9], [-(2**63), 0, 2**63 - 1], [2**63 - 2, 2**63 - 1], [-(2**63), 2 - 2**63]]
+)
 def test_positions(known: list[int]) -> None:
     values = [-(2**63), -1, 0, 1, 3, 5, 9, 10, 2**63 - 2, 2**63 - 1, 2 - 2**63]
     want = [known.index(v) if v in known else -1 for v in values]
@@ -262,7 +280,10 @@ def test_voc(tmp_path: Path) -> None:
         read_voc(tmp_path / "v", ["dog"])
 
 
-@pytest.mark.parametrize(("xmax", "text"), [("0", "xmax: expected at least 1, got 0"), ("x", "got 'x'"), ("", "got 'none'"), ("nan", "a number")])
+@pytest.mark.parametrize(
+    ("xmax", "text"),
+    [("0", "xmax: expected at least 1, got 0"), ("x", "got 'x'"), ("", "got 'none'"), ("nan", "a number")],
+)
 def test_wrong_voc(tmp_path: Path, xmax: str, text: str) -> None:
     with pytest.raises(FormatError, match=text):
         read_voc(folder(tmp_path / "v", b_xml=VOC.format(xmax)))
