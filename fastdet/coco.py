@@ -1,7 +1,8 @@
 """COCO's data sets and evaluation with the names of pycocotools, for boxes.
 
 Scripts written for pycocotools run on `init_as_pycocotools`, or with ``from fastdet.coco import COCO, COCOeval``. Every
-cell of ``eval["precision"]``, ``eval["recall"]`` and ``eval["scores"]`` is equal to pycocotools'. What differs, on purpose:
+cell of ``eval["precision"]``, ``eval["recall"]`` and ``eval["scores"]`` is equal to pycocotools'. What differs, on
+purpose:
 
 - An annotation whose id is 0 is matched like any other (pycocotools takes its detection for a false one), and two
   annotations with the same id stay two.
@@ -17,12 +18,15 @@ from __future__ import annotations
 
 import copy
 import datetime
+import gzip
+import importlib
 import json
 import os
 import sys
 import types
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +34,7 @@ import numpy as np
 from fastdet import _check, _matching
 from fastdet._backends import choose
 from fastdet._check import Array
-from fastdet._detection_files import Content, FormatError, check_known, coco_content, columns_of, content_of, positions
+from fastdet._coco_files import Content, FormatError, check_known, coco_content, columns_of, content_of, positions
 from fastdet._matching import FALSE, IGNORED, TRUE, Columns, Ints, Records, Rows, Rule
 
 __all__ = ["COCO", "COCOeval", "FormatError", "Params", "init_as_pycocotools"]
@@ -55,8 +59,8 @@ class COCO:
     Attributes
     ----------
     dataset : dict
-        The content, and ``anns``, ``cats``, ``imgs``, ``imgToAnns``, ``catToImgs`` as in pycocotools. They are made when
-        they are first asked for, by reading the file again: evaluation needs none of them. Once made, they are what is
+        The content, and ``anns``, ``cats``, ``imgs``, ``imgToAnns``, ``catToImgs`` as in pycocotools. Made when they
+        are first asked for, by reading the file again: evaluation needs none of them. Once made, they are what is
         evaluated, changes included.
 
     Raises
@@ -241,8 +245,7 @@ class COCO:
 
 
 def _load(path: str) -> Any:
-    opened = __import__("gzip").open(path) if path.endswith(".gz") else open(path, "rb")
-    with opened as file:
+    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
         return json.load(file)
 
 
@@ -318,8 +321,9 @@ class _Evaluated:
             keep = keep[np.argsort(label[keep], kind="stable")]
         elif keep.all():
             return Rows(group, c.boxes, c.areas, c.scores, c.flags), ids
-        taken = (x[keep] if len(x) else x for x in (group, c.boxes, c.areas, c.scores, c.flags))
-        return Rows(*taken), ids[keep]
+        flags = c.flags[keep] if len(c.flags) else c.flags
+        scores = c.scores[keep] if len(c.scores) else c.scores
+        return Rows(group[keep], c.boxes[keep], c.areas[keep], scores, flags), ids[keep]
 
     def records(self, *, matched: bool = False) -> Records:
         return _matching.match_rows(self.rule, self.detections, self.truth, matched=matched)
@@ -414,7 +418,7 @@ class COCOeval:
         self._evalImgs, self._records = value, None
 
     def accumulate(self, p: Params | None = None) -> None:
-        """Precision and recall of each class from the matches. ``p`` may have other recalls and numbers of detections."""
+        """Precision and recall of each class from the matches. ``p``: with other recalls or maxDets."""
         p = self.params if p is None else p
         done = self._paramsEval
         if not isinstance(done, Params) and self._evalImgs is None:
@@ -491,16 +495,16 @@ def _images(done: _Evaluated | None, p: Params) -> list[dict[str, Any] | None]:
     """pycocotools' evalImgs, of the evaluation that was done."""
     assert done is not None
     records = done.records(matched=True)
-    T, A, I = len(done.rule.thresholds), len(done.rule.ranges), len(done.images)
+    T, A, images = len(done.rule.thresholds), len(done.rule.ranges), len(done.images)
     outcomes = _matching.unpack(records.outcomes, T, A)
     order, first = choose("group_rows", None, _matching.group_rows_reference)(done.truth.group)
-    truth_of = {int(done.truth.group[order[a]]): order[a:b] for a, b in zip(first, first[1:], strict=False)}
+    truth_of = {int(done.truth.group[order[a]]): order[a:b] for a, b in pairwise(first)}
     none = np.zeros(0, np.int64)
     classes = [int(k) for k in done.classes] if done.by_class else [-1]
-    found: list[dict[str, Any] | None] = [None] * (len(classes) * A * I)
+    found: list[dict[str, Any] | None] = [None] * (len(classes) * A * images)
     assert records.matched is not None
     for n, group in enumerate(records.group.tolist()):
-        k, i = divmod(group, I)
+        k, i = divmod(group, images)
         rows = slice(int(records.start[n]), int(records.start[n + 1]))
         truth = truth_of.get(group, none)
         ids = done.detection_ids[records.row[rows]]
@@ -514,7 +518,7 @@ def _images(done: _Evaluated | None, p: Params) -> list[dict[str, Any] | None]:
             for t, d in zip(*np.nonzero(matched >= 0), strict=True):
                 to_truth[t, d] = done.truth_ids[matched[t, d]]
                 to_detection[t, at[int(matched[t, d])]] = ids[d]
-            found[(k * A + a) * I + i] = {
+            found[(k * A + a) * images + i] = {
                 "image_id": int(done.images[i]),
                 "category_id": classes[k],
                 "aRng": p.areaRng[a],
@@ -530,19 +534,19 @@ def _images(done: _Evaluated | None, p: Params) -> list[dict[str, Any] | None]:
     return found
 
 
-def _from_images(images: Any, p: Params) -> Records:
+def _from_images(entries: Any, p: Params) -> Records:
     """Records of evalImgs that somebody has put together, of several processes for example."""
-    A, I, T = len(p.areaRng), len(p.imgIds), len(p.iouThrs)
+    A, images, T = len(p.areaRng), len(p.imgIds), len(p.iouThrs)
     K = len(p.catIds) if p.useCats else 1
-    if len(images) != K * A * I:
-        raise ValueError(f"COCOeval: evalImgs must have {K} x {A} x {I} entries, got {len(images)}")
+    if len(entries) != K * A * images:
+        raise ValueError(f"COCOeval: evalImgs must have {K} x {A} x {images} entries, got {len(entries)}")
     groups, counted, scores, outcomes, start = [], [], [], [], [0]
     for k in range(K):
-        for i in range(I):
-            here = [images[(k * A + a) * I + i] for a in range(A)]
+        for i in range(images):
+            here = [entries[(k * A + a) * images + i] for a in range(A)]
             if any(e is None for e in here):
                 continue
-            groups.append(k * I + i)
+            groups.append(k * images + i)
             counted.append([int(np.count_nonzero(np.asarray(e["gtIgnore"]) == 0)) for e in here])
             scores.append(np.asarray(here[0]["dtScores"], np.float64))
             ignored = np.stack([np.asarray(e["dtIgnore"], bool).reshape(T, -1).T for e in here], axis=2)
@@ -568,7 +572,7 @@ def init_as_pycocotools() -> None:
     be imported, and its functions say that masks are not handled.
     """
     try:
-        mask: Any = __import__("pycocotools.mask", fromlist=["mask"])
+        mask: Any = importlib.import_module("pycocotools.mask")
     except ImportError:
         mask = _Masks("pycocotools.mask")
     package: Any = types.ModuleType("pycocotools")

@@ -144,7 +144,7 @@ def test_wrong_use() -> None:
         found.summarize()
     found = scored(ONE, [detection(BOX, 1)])
     found.params.iouThrs = np.array([0.5])
-    with pytest.raises(ValueError, match="params.iouThrs has changed: call evaluate"):
+    with pytest.raises(ValueError, match=r"params\.iouThrs has changed: call evaluate"):
         found.accumulate()
     for name, value in (("iouThrs", []), ("areaRng", [1, 2]), ("maxDets", []), ("recThrs", [1, 0])):
         with pytest.raises(ValueError, match=name):

@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from optional import need
 
-from fastdet._detection_files import positions, read_txt, read_txt_results, read_voc
+from fastdet._coco_files import positions
+from fastdet._detection_files import read_txt, read_txt_results, read_voc
 from fastdet._matching import FALSE, IGNORE, TRUE, Columns, Rows, Rule, match_rows, unpack
 from fastdet.coco import COCO, COCOeval
 
