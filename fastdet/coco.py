@@ -392,9 +392,9 @@ class COCOeval:
         if self.cocoGt is None or self.cocoDt is None:
             raise ValueError("COCOeval: evaluate needs cocoGt and cocoDt, got None")
         p = self.params
-        p.imgIds = list(np.unique(np.asarray(p.imgIds, np.int64)))
+        p.imgIds = np.unique(np.asarray(p.imgIds, np.int64)).tolist()
         if p.useCats:
-            p.catIds = list(np.unique(np.asarray(p.catIds, np.int64)))
+            p.catIds = np.unique(np.asarray(p.catIds, np.int64)).tolist()
         p.maxDets = sorted(p.maxDets)
         if not p.maxDets or p.maxDets[0] < 1:
             raise ValueError(f"COCOeval: params.maxDets must be a list of integers >= 1, got {p.maxDets}")
