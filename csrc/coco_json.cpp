@@ -83,7 +83,12 @@ class Text {
         before_ += p_ - buffer_.data();
         std::memmove(buffer_.data(), p_, rest);
         p_ = buffer_.data();
-        const size_t more = read_(p_ + rest, kBuffer - rest);
+        size_t more = 0;  // a stream may give less than is asked for, and more the next time
+        while (rest + more < kBuffer) {
+            const size_t got = read_(p_ + rest + more, kBuffer - rest - more);
+            if (got == 0) break;
+            more += got;
+        }
         end_ = p_ + rest + more;
         *end_ = '\0';
         return more > 0;
