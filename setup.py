@@ -39,6 +39,7 @@ LOOPS = [
 REST = [
     "csrc/box_losses_call.cpp",
     "csrc/boxes.cpp",
+    "csrc/coco_json.cpp",
     "csrc/confusion_call.cpp",
     "csrc/detection.cpp",
     "csrc/fusion.cpp",
@@ -47,6 +48,7 @@ REST = [
     "csrc/losses_call.cpp",
     "csrc/memory.cpp",
     "csrc/module_box_losses.cpp",
+    "csrc/module_coco.cpp",
     "csrc/module_cpp.cpp",
     "csrc/module_detection.cpp",
     "csrc/module_losses.cpp",

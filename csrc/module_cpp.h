@@ -21,6 +21,7 @@ void bind_pool(py::module_& m);
 void bind_losses(py::module_& m);
 void bind_box_losses(py::module_& m);
 void bind_detection(py::module_& m);
+void bind_coco(py::module_& m);
 
 inline bool is_double(const py::array& x) { return x.dtype().num() == py::detail::npy_api::NPY_DOUBLE_; }
 

@@ -13,11 +13,12 @@ from fastdet._config import config, get_num_threads, set_num_threads, show_confi
 from fastdet._version import __version__
 
 if TYPE_CHECKING:
-    from fastdet import boxes, detection, losses, nms, pool, segmentation, upsample
+    from fastdet import boxes, coco, detection, losses, nms, pool, segmentation, upsample
 
 __all__ = [
     "__version__",
     "boxes",
+    "coco",
     "config",
     "detection",
     "get_num_threads",

@@ -3,7 +3,7 @@
 A NaN in ``nms``, ``soft_nms`` and ``multiclass_nms`` is answered by an int, coded as `_check.find_nan` does.
 """
 
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,7 @@ def focal_loss(
 def dice_loss(
     logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool, /
 ) -> tuple[Any, Array | None, float] | int: ...
+def read_coco(file: IO[bytes], size: int, results: bool, /) -> tuple[Any, ...] | str: ...
 def group_rows(key: NDArray[np.int64], /) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
 def match_groups(
     boxes: NDArray[np.float64],
