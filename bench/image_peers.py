@@ -23,7 +23,7 @@ def in_order(result: Any) -> Any:
     """Tensors as C-contiguous NumPy arrays."""
     if isinstance(result, tuple):
         return tuple(map(in_order, result))
-    return np.ascontiguousarray(result.detach().numpy())
+    return np.asarray(result.detach().numpy())
 
 
 def opencv(case: Picture) -> Any:
@@ -235,6 +235,8 @@ def torch_loss(loss: Loss, compiled: bool) -> Callable[[Picture], Call]:
         def forward(x: Any) -> Any:
             return loss(x, case)
 
+        if compiled:
+            import_module("torch._dynamo").reset()  # else torch gives up compiling after eight inputs of one function
         f = torch.compile(forward, dynamic=False) if compiled else forward
 
         def run() -> Any:

@@ -86,6 +86,8 @@ def build(op: str, size: str) -> Picture:
 def difference(want: Any, got: Any) -> float:
     """The largest difference of two answers, in units of the largest value; infinite where shapes differ."""
     if isinstance(want, tuple):
+        if np.asarray(want[-1]).dtype == np.uint8:  # compact places, which peers do not have: the values
+            return difference(want[0], got[0])
         return max(difference(w, g) for w, g in zip(want, got, strict=True)) if len(want) == len(got) else np.inf
     want, got = np.asarray(want), np.asarray(got)
     if want.shape != got.shape:
