@@ -98,7 +98,7 @@ def child(args: argparse.Namespace, workers: int, result: Path) -> None:
     done = []
     for section in args.sections:
         for op, size in cases.SECTIONS[section]:
-            if args.quick and too_large(op, size):
+            if (args.quick and too_large(op, size)) or args.only not in f"{op} {size}":
                 continue
             with harness.warm_malloc() if op.endswith("_out") else nullcontext():
                 found = measure(op, size, seconds=seconds, least=least, workers=workers)
@@ -222,6 +222,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", default="1", help="thread counts, such as 1 or 1,2")
     parser.add_argument("--seconds", type=float, default=4.0, help="rounds of one case go on for this long")
     parser.add_argument("--quick", action="store_true", help=f"few rounds, at most {QUICK_N} boxes")
+    parser.add_argument("--only", default="", help="cases whose name holds this, such as 'pool2d 8x64'")
     parser.add_argument("--json", type=Path, help="write every number to this file")
     args = parser.parse_args()
     wanted = args.sections.split(",")
