@@ -21,8 +21,6 @@ bool is_reduced(const std::string& reduction) {
     return reduction != "none";
 }
 
-constexpr int kHalf = 23;  // NPY_HALF
-
 BoxLoss loss_of(const std::string& name) {
     static const char* const names[] = {"giou", "diou", "ciou"};
     for (int i = 0; i < 3; ++i) {
@@ -67,8 +65,8 @@ FloatType type_of(const py::array& x) {
     const int number = x.dtype().num();
     if (number == py::detail::npy_api::NPY_FLOAT_) return FloatType::single;
     if (number == py::detail::npy_api::NPY_DOUBLE_) return FloatType::twice;
-    if (number == kHalf) return FloatType::half;
-    if (number == py::detail::npy_api::NPY_VOID_ && x.itemsize() == 2) return FloatType::bfloat16;
+    if (is_half(x)) return FloatType::half;
+    if (is_bfloat16(x)) return FloatType::bfloat16;
     throw py::type_error("fastdet._cpp: unfit array");
 }
 

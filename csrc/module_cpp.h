@@ -25,6 +25,12 @@ void bind_coco(py::module_& m);
 
 inline bool is_double(const py::array& x) { return x.dtype().num() == py::detail::npy_api::NPY_DOUBLE_; }
 
+// Halves, for which pybind11 has no names: NumPy's float16, and bfloat16 as _half.py's bits.
+inline bool is_half(const py::array& x) { return x.dtype().num() == 23; }
+inline bool is_bfloat16(const py::array& x) {
+    return x.dtype().num() == py::detail::npy_api::NPY_VOID_ && x.itemsize() == 2;
+}
+
 template <class T>
 constexpr int kNumber = std::is_same<T, float>::value    ? py::detail::npy_api::NPY_FLOAT_
                         : std::is_same<T, double>::value ? py::detail::npy_api::NPY_DOUBLE_

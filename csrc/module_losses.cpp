@@ -12,8 +12,8 @@ Storage storage_of(const py::array& x) {
     const int number = x.dtype().num();
     if (number == py::detail::npy_api::NPY_DOUBLE_) return Storage::twice;
     if (number == py::detail::npy_api::NPY_FLOAT_) return Storage::single;
-    if (number == 23) return Storage::half;  // NPY_HALF
-    if (number == py::detail::npy_api::NPY_VOID_ && x.itemsize() == 2) return Storage::bfloat16;
+    if (is_half(x)) return Storage::half;
+    if (is_bfloat16(x)) return Storage::bfloat16;
     throw py::type_error("fastdet._cpp: unfit logits");
 }
 

@@ -87,9 +87,9 @@ py::object count_logits(const py::array& target, const py::array& logits, const 
         run(float());
     } else if (number == py::detail::npy_api::NPY_DOUBLE_) {
         run(double());
-    } else if (number == 23) {  // NPY_HALF
+    } else if (is_half(logits)) {
         run(Half());
-    } else if (number == py::detail::npy_api::NPY_VOID_ && logits.itemsize() == 2) {
+    } else if (is_bfloat16(logits)) {
         run(BFloat16());
     } else {
         throw py::type_error("fastdet._cpp: unfit logits");

@@ -1,8 +1,9 @@
-"""Packages that some tests compare with: a test that needs an absent one is skipped, and says which."""
+"""Packages and data that some tests compare with: a test that needs an absent one is skipped, and says which."""
 
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,3 +15,14 @@ def need(name: str) -> Any:
         return importlib.import_module(name)
     except Exception as error:  # a broken install raises anything: OSError, RuntimeError, ...
         pytest.skip(f"missing package: {name} ({type(error).__name__}: {str(error).splitlines()[0]})")
+
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def real_data(*parts: str) -> Path:
+    """A file or folder of the real data, which stands beside the repository; skips the test where it is absent."""
+    path = DATA.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"missing data: shared/data/{'/'.join(parts)} beside the repository")
+    return path

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ops import equal
+from optional import real_data
 
 from fastdet import nms
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-
 
 def load(*parts: str) -> dict[str, Any]:
-    path = DATA.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"missing data: shared/data/{'/'.join(parts)} beside the repository")
-    with np.load(path) as file:
+    with np.load(real_data(*parts)) as file:
         return dict(file)
 
 

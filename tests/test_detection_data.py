@@ -5,29 +5,20 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from optional import need
+from optional import need, real_data
 
 from fastdet._coco_files import positions
 from fastdet._detection_files import read_txt, read_txt_results, read_voc
 from fastdet._matching import FALSE, IGNORE, TRUE, Columns, Rows, Rule, match_rows, unpack
 from fastdet.coco import COCO, COCOeval
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 Array = NDArray[Any]
 ALL = np.array([[0.0, np.inf]])
-
-
-def at(*parts: str) -> Path:
-    path = DATA.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"missing data: shared/data/{'/'.join(parts)} beside the repository")
-    return path
 
 
 def stats(gt: Any, results: Any) -> Array:
@@ -70,14 +61,14 @@ def voc_precision(
 
 def test_coco_val2014_100() -> None:
     """The twelve numbers of cocoapi's own example; fastdet's are equal to ten digits."""
-    folder = at("coco_val2014_100")
+    folder = real_data("coco_val2014_100")
     expected = json.loads((folder / "expected_stats.json").read_text())["bbox"]
     found = stats(folder / "instances_val2014_100.json", str(folder / "instances_val2014_fakebbox100_results.json"))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 def test_coco_val2014_100_without_crowds() -> None:
-    folder = at("coco_val2014_100_bbox_area_nocrowd")
+    folder = real_data("coco_val2014_100_bbox_area_nocrowd")
     expected = json.loads((folder / "expected.json").read_text())
     found = stats(folder / "gt.json", str(folder / "dets_in_coco_dict.json"))
     names = (
@@ -98,7 +89,7 @@ def test_coco_val2014_100_without_crowds() -> None:
 
 
 def test_keras_cv_golden() -> None:
-    folder = at("keras_cv_golden")
+    folder = real_data("keras_cv_golden")
     golden = json.loads((folder / "golden.json").read_text())
     with np.load(folder / "sample_boxes.npz") as file:
         truth, predicted = file["arr_0"], file["arr_1"]
@@ -116,7 +107,7 @@ def test_keras_cv_golden() -> None:
 
 def test_padilla_toy() -> None:
     """VOC's AP at four IoUs, both interpolations: the worked example of Object-Detection-Metrics."""
-    folder = at("padilla_toy")
+    folder = real_data("padilla_toy")
     expected = json.loads((folder / "expected.json").read_text())
     data = read_txt(folder / "gts", form="xywh", offset=1.0)
     found = read_txt_results(folder / "dets", data, form="xywh")
@@ -127,9 +118,9 @@ def test_padilla_toy() -> None:
 
 
 def voc2007() -> tuple[Columns, Columns, Any, Any]:
-    with np.load(at("voc2007_test", "gt.npz")) as file:
+    with np.load(real_data("voc2007_test", "gt.npz")) as file:
         gt = dict(file)
-    with np.load(at("voc2007_test", "det_yolov2_htt1084.npz")) as file:
+    with np.load(real_data("voc2007_test", "det_yolov2_htt1084.npz")) as file:
         dt = dict(file)
 
     def columns(x: Any, scores: Array, flags: Array) -> Columns:
@@ -151,7 +142,7 @@ def test_voc2007_test() -> None:
     order all 20 are equal to 1e-9; in the files' order nine of them move by up to 8.2e-7.
     """
     truth, detections, gt, _ = voc2007()
-    expected = json.loads(at("voc2007_test", "expected_yolov2_htt1084.json").read_text())
+    expected = json.loads(real_data("voc2007_test", "expected_yolov2_htt1084.json").read_text())
     found = voc_precision(truth, detections, 0.5, "voc", 1.0)
     assert np.mean([a for a, _ in found.values()]) == pytest.approx(expected["mAP11"], abs=1e-9)
     assert np.mean([b for _, b in found.values()]) == pytest.approx(expected["mAP_area"], abs=1e-6)
@@ -176,7 +167,7 @@ def theirs(gt: Any, results: list[Any]) -> Array:
 
 
 def test_voc2012_100() -> None:
-    folder = at("voc2012_100")
+    folder = real_data("voc2012_100")
     gt, dt = (json.loads((folder / name).read_text()) for name in ("gt_coco.json", "dets_coco.json"))
     image = {i["file_name"]: i["id"] for i in gt["images"]}
     category = {c["name"]: c["id"] for c in gt["categories"]}
@@ -191,7 +182,7 @@ def test_voc2012_100() -> None:
 
 
 def test_cartucho_map() -> None:
-    folder = at("cartucho_map")
+    folder = real_data("cartucho_map")
     data = read_txt(folder / "ground-truth", offset=1.0)
     found = read_txt_results(folder / "detection-results", data)
     assert (len(data.images), len(data.truth.image), len(found.image)) == (85, 686, 494)
@@ -216,7 +207,7 @@ def test_cartucho_map() -> None:
 
 def test_bccd() -> None:
     """364 XML files, 4,888 boxes."""
-    data = read_voc(at("bccd", "Annotations"))
+    data = read_voc(real_data("bccd", "Annotations"))
     assert len(data.images) == 364
     count = dict(zip(data.category_names, np.bincount(data.truth.label).tolist(), strict=True))
     assert count == {"RBC": 4155, "WBC": 372, "Platelets": 361}

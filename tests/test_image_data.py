@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from ops import equal
-from optional import need
-from test_data import DATA
+from optional import need, real_data
 
 from fastdet import losses, pool, segmentation, upsample
 
 
 def pictures(*parts: str) -> Any:
     """Every picture of a folder, by name, stacked."""
-    folder = DATA.joinpath(*parts)
-    if not folder.exists():
-        pytest.skip(f"missing data: shared/data/{'/'.join(parts)} beside the repository")
-    image = need("PIL.Image")
-    return np.stack([np.asarray(image.open(path)) for path in sorted(Path(folder).iterdir())])
+    folder, image = real_data(*parts), need("PIL.Image")
+    return np.stack([np.asarray(image.open(path)) for path in sorted(folder.iterdir())])
 
 
 def test_camvid_labels(variant: str) -> None:

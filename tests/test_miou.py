@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optional import real_data
 from PIL import Image
 from test_cli import COMMAND, fails, heeding_ctrl_c, peak
 
 from fastdet import _label_maps, _miou, _palettes, cli
 from fastdet.segmentation import SegmentationMetrics
 
-CAMVID = Path(__file__).parents[2] / "shared" / "data" / "camvid_val_espnet"
 Labels = dict[str, np.ndarray[Any, Any]]
 
 
@@ -114,10 +114,9 @@ def agree(got: dict[str, Any], want: dict[str, Any]) -> None:
 )
 def test_real_predictions(tmp_path: Path, score: Callable[..., dict[str, Any]], void: str, key: str) -> None:
     """ESPNet on CamVid's 101 validation images, in all three conventions; the same from PNG files."""
-    if not CAMVID.is_dir():
-        pytest.skip("missing data: shared/data/camvid_val_espnet beside the repository")
-    expected = json.loads((CAMVID / "expected.json").read_text())
-    files = CAMVID / "labels_360x480.npz", CAMVID / "pred_espnet.npz"
+    camvid = real_data("camvid_val_espnet")
+    expected = json.loads((camvid / "expected.json").read_text())
+    files = camvid / "labels_360x480.npz", camvid / "pred_espnet.npz"
     flags = ["--classes", 11, "--ignore", 11, "--void", void]
     got = score(*files, *flags)
     assert got["ignored"] == [f"{files[1]}: confusion"]

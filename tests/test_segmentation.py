@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops import equal
-from optional import need
-from test_data import DATA, load
+from optional import need, real_data
+from test_data import load
 
 from fastdet import segmentation as seg
 from fastdet import upsample
@@ -417,7 +417,7 @@ def test_camvid(variant: str) -> None:
     """101 photographs of CamVid's validation set, ESPNet's predictions; void is class 11, by three conventions."""
     target = load("camvid_val_espnet", "labels_360x480.npz")["labels"]
     prediction = load("camvid_val_espnet", "pred_espnet.npz")["pred"]
-    expected = json.loads((DATA / "camvid_val_espnet" / "expected.json").read_text())
+    expected = json.loads(real_data("camvid_val_espnet", "expected.json").read_text())
     every = np.array(expected["confusion_gt_rows_pred_cols"])
     equal(seg.confusion_matrix(target, prediction, 12, backend=variant), every)
     for void, name in [("count", "A_all_pixels_first11"), ("miss", "B_ignore_void_gt"), ("drop", "C_11x11")]:
