@@ -69,7 +69,11 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 CUDA_MODULE = [
     "csrc/module_cuda.cpp",
     "csrc/module_cuda_boxes.cpp",
+    "csrc/module_cuda_losses.cpp",
     "csrc/module_cuda_nms.cpp",
+    "csrc/module_cuda_pool.cpp",
+    "csrc/module_cuda_segmentation.cpp",
+    "csrc/module_cuda_upsample.cpp",
 ]
 CUDA_KERNELS = [
     "csrc/box_iou.cu",

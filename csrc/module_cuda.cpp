@@ -1,11 +1,31 @@
 // fastdet._cuda: the module itself, and what can be said of the machine. See module_cuda.h.
 #include "module_cuda.h"
 
+#include "cuda_fault.h"
+
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
 
 namespace fastdet {
+
+static std::atomic<int64_t*> fault_slots{nullptr};
+
+int64_t* fault_slot(Fault op) {
+    int64_t* slots = fault_slots.load();
+    if (!slots) {
+        void* memory = nullptr;
+        check_cuda(cudaHostAlloc(&memory, sizeof(int64_t) * size_t(Fault::count), cudaHostAllocPortable));
+        std::memset(memory, 0, sizeof(int64_t) * size_t(Fault::count));
+        if (fault_slots.compare_exchange_strong(slots, static_cast<int64_t*>(memory))) {
+            slots = static_cast<int64_t*>(memory);  // for the life of the process
+        } else {
+            cudaFreeHost(memory);
+        }
+    }
+    return slots + int(op);
+}
 
 bool sync_after_each() {
     static const bool wanted = [] {
@@ -16,6 +36,24 @@ bool sync_after_each() {
 }
 
 namespace {
+
+const char* const kFaultNames[] = {
+    "confusion_matrix", "confusion_matrix_from_logits", "cross_entropy", "focal_loss",
+    "dice_loss",        "max_pool2d_backward",          "max_unpool2d",  "max_unpool2d_backward"};
+static_assert(sizeof kFaultNames / sizeof *kFaultNames == size_t(Fault::count), "a name each");
+
+// The first fault that is noted, which is then forgotten: its op and code; None.
+py::object take_fault() {
+    volatile int64_t* slots = fault_slots.load();
+    if (!slots) return py::none();
+    for (int i = 0; i < int(Fault::count); ++i) {
+        const int64_t noted = slots[i];
+        if (!noted) continue;
+        slots[i] = 0;
+        return py::make_tuple(kFaultNames[i], noted - 1);
+    }
+    return py::none();
+}
 
 std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number / 10 % 100); }
 
@@ -53,6 +91,12 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
     m.doc() = "fastdet's CUDA backend";
     m.def("unavailable", unavailable);
     m.def("read", read_numbers);
+    m.def("take_fault", take_fault);
+    m.def("waits", sync_after_each);
     bind_cuda_boxes(m);
+    bind_cuda_losses(m);
     bind_cuda_nms(m);
+    bind_cuda_pool(m);
+    bind_cuda_segmentation(m);
+    bind_cuda_upsample(m);
 }

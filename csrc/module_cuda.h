@@ -11,6 +11,7 @@
 
 #include "box.h"
 #include "cuda_call.h"
+#include "half.h"
 
 namespace py = pybind11;
 
@@ -18,7 +19,11 @@ namespace fastdet {
 
 // Each adds its functions to the module.
 void bind_cuda_boxes(py::module_& m);
+void bind_cuda_losses(py::module_& m);
 void bind_cuda_nms(py::module_& m);
+void bind_cuda_pool(py::module_& m);
+void bind_cuda_segmentation(py::module_& m);
+void bind_cuda_upsample(py::module_& m);
 
 using Pointer = uintptr_t;  // of the device's memory, or a stream
 
@@ -29,7 +34,17 @@ T* at(Pointer p, size_t alignment = 16) {
     return reinterpret_cast<T*>(p);
 }
 
-// f(T()) for the dtype's character, as numpy.dtype.char.
+// f(T()) for the dtype's character, as numpy.dtype.char; bfloat16's is V.
+template <class F>
+auto by_float(char dtype, F&& f) {
+    if (dtype == 'd') return f(double());
+    if (dtype == 'f') return f(float());
+    if (dtype == 'e') return f(Half());
+    if (dtype == 'V') return f(BFloat16());
+    throw py::type_error(std::string("fastdet._cuda: no kernel for dtype ") + dtype);
+}
+
+// Of those that boxes and scores are computed in.
 template <class F>
 auto by_dtype(char dtype, F&& f) {
     if (dtype == 'd') return f(double());

@@ -24,7 +24,7 @@ _DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
 def to_array(op: str, name: str, x: Any, *, differentiable: bool = False, half: bool = False) -> Any:
     """`to_numpy`, for an op that has a CUDA kernel: an array on a GPU is given as a `DeviceArray`."""
-    if type(x) is np.ndarray and not half:
+    if (type(x) is np.ndarray and not half) or _is_device_array(x):
         return x
     if not on_cuda(x):
         return to_numpy(op, name, x, differentiable=differentiable, half=half)
@@ -42,10 +42,17 @@ def on_cuda(x: Any) -> bool:
     """Whether ``x`` is an array in the memory of an NVIDIA GPU."""
     if type(x) is np.ndarray:
         return False
+    if _is_device_array(x):
+        return True
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         return bool(x.is_cuda)
     return hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) in _DLPACK_CUDA
+
+
+def _is_device_array(x: Any) -> bool:
+    """What torch's dispatcher hands on; see `_torch_library`."""
+    return _backends.device_array is not None and isinstance(x, _backends.device_array)
 
 
 def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: bool = False) -> Array:
@@ -162,6 +169,8 @@ def like(x: Any) -> Callable[[Array], Any]:
 
 def _as_cuda(x: Any) -> Callable[[Any], Any]:
     """Of a `DeviceArray` torch's or CuPy's own; another library takes it over by its ``from_dlpack``."""
+    if _is_device_array(x):
+        return _same
     library = type(x).__module__.split(".")[0]
     if library in ("torch", "cupy"):
         return _owner

@@ -90,7 +90,9 @@ def _cuda(op: str, backend: str | None, arrays: tuple[Any, ...]) -> Any:
     if backend not in (None, "cuda"):
         raise ValueError(f"{op}: backend must be 'cuda' for arrays on a GPU, got {_check.describe(backend)}")
     one_place(op, arrays)
-    function = getattr(_load("cuda"), op, None)
+    module = _load("cuda")
+    module.raise_faults()
+    function = getattr(module, op, None)
     if function is None:
         raise NotImplementedError(f"{op}: backend 'cuda' has no kernel for it")
     return function

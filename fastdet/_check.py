@@ -171,10 +171,16 @@ def out(op: str, x: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: S
         raise ValueError(f"{op}: out must have shape {shape}, got {x.shape}")
     if not (x.flags.c_contiguous and x.flags.writeable and x.flags.aligned):
         raise ValueError(f"{op}: out must be writable, aligned and C-contiguous")
-    shares_memory = np.may_share_memory if isinstance(x, np.ndarray) else type(x).shares_memory
-    if any(shares_memory(x, other) for other in inputs):
+    if any(may_share_memory(x, other) for other in inputs):
         raise ValueError(f"{op}: out must not share memory with an input")
     return x
+
+
+def may_share_memory(x: Any, other: Any) -> bool:
+    """NumPy's, also for arrays on a GPU."""
+    if isinstance(x, np.ndarray):
+        return isinstance(other, np.ndarray) and np.may_share_memory(x, other)
+    return not isinstance(other, np.ndarray) and x.shares_memory(other)
 
 
 def finite(op: str, name: str, x: Array) -> None:
@@ -274,17 +280,18 @@ def image_out(op: str, x: Array, like: Array, shape: tuple[int, ...], fits: bool
         raise ValueError(f"{op}: out must have shape {shape}, got {x.shape}")
     if not (fits and x.flags.writeable and x.flags.aligned):
         raise ValueError(f"{op}: out must be writable, aligned and contiguous in the memory order of the input")
-    if any(np.may_share_memory(x, other) for other in inputs):
+    if any(may_share_memory(x, other) for other in inputs):
         raise ValueError(f"{op}: out must not share memory with an input")
 
 
-def empty(op: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """A fresh result; the error says how large it would be."""
+def empty(op: str, shape: tuple[int, ...], dtype: np.dtype[Any], beside: Any = None) -> Array:
+    """A fresh result, on the GPU where ``beside`` is; the error says how large it would be."""
     size = math.prod(shape) * dtype.itemsize
     if size >= 2**63:
         raise ValueError(f"{op}: the result must be below 2^63 bytes, got shape {shape}, {size} bytes")
     try:
-        return np.empty(shape, dtype)
+        on_cpu = beside is None or isinstance(beside, np.ndarray)
+        return np.empty(shape, dtype) if on_cpu else beside.empty(shape, dtype)
     except MemoryError:
         raise MemoryError(f"{op}: no memory for a result of {size} bytes, shape {shape}") from None
 
@@ -320,7 +327,7 @@ def labels(op: str, name: str, x: Array) -> Array:
         if x.size:  # an empty list has no integers to show
             raise TypeError(f"{op}: {name} must be an integer array, got {x.dtype}")
         x = x.astype(np.int64)
-    return np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
+    return require(x, x.dtype.newbyteorder("="))
 
 
 def label_found(op: str, name: str, x: Array, flat: int, classes: int, ignore: int | None) -> NoReturn:
@@ -388,7 +395,7 @@ def class_labels(op: str, x: Array, shape: tuple[int, ...]) -> Array:
         raise ValueError(
             f"{op}: target must have shape {shape}, that of the logits without their classes, got {x.shape}"
         )
-    return np.require(x, x.dtype.newbyteorder("=") if x.size else np.int64, ["C", "A"])
+    return require(x, x.dtype.newbyteorder("=") if x.size else np.int64)
 
 
 def ignored_label(op: str, x: Any, dtype: np.dtype[Any]) -> int | None:
@@ -433,7 +440,7 @@ def floats(op: str, name: str, x: Array) -> Array:
     """A float array of any shape, C-contiguous and native-endian; bfloat16 as `_half.BFLOAT16`."""
     if x.dtype.char not in "efd" and x.dtype.names != ("bfloat16",):
         raise TypeError(f"{op}: {name} must be float16, bfloat16, float32 or float64, got {x.dtype}")
-    return np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
+    return require(x, x.dtype.newbyteorder("="))
 
 
 # Pooling: kernel, stride and padding, each height before width, in one tuple of six.

@@ -65,6 +65,24 @@ class DeviceArray:
     def reshape(self, *shape: Any) -> DeviceArray:
         return type(self)(self.owner.reshape(*shape))
 
+    def transpose(self, *axes: int) -> DeviceArray:
+        """A view, as all of these but `astype`, `require`, `copy` and a reshape that cannot be one."""
+        raise NotImplementedError
+
+    @property
+    def T(self) -> DeviceArray:
+        return self.transpose(*reversed(range(self.ndim)))
+
+    def view(self, dtype: Any) -> DeviceArray:
+        raise NotImplementedError
+
+    def copy(self) -> DeviceArray:
+        """C-contiguous, in new memory."""
+        raise NotImplementedError
+
+    def ravel(self) -> DeviceArray:
+        return self.reshape(-1)
+
     def min(self) -> Any:
         return self.owner.min().item()  # read back: for what is checked only in rare dtypes
 
@@ -148,6 +166,15 @@ class TorchArray(DeviceArray):
         x = x.contiguous()
         return TorchArray(x if x.data_ptr() % ALIGNMENT == 0 else x.clone())
 
+    def transpose(self, *axes: int) -> DeviceArray:
+        return TorchArray(self.owner.permute(*axes))
+
+    def view(self, dtype: Any) -> DeviceArray:
+        return TorchArray(self.owner.view(_from_numpy()[np.dtype(dtype)]))
+
+    def copy(self) -> DeviceArray:
+        return TorchArray(self.owner.clone(memory_format=sys.modules["torch"].contiguous_format))
+
     @property
     def c_contiguous(self) -> bool:
         return self.owner.is_contiguous()
@@ -185,6 +212,16 @@ class CuPyArray(DeviceArray):
         with self.owner.device:
             x = sys.modules["cupy"].ascontiguousarray(self.owner, self.owner.dtype if dtype is None else dtype)
             return CuPyArray(x if x.data.ptr % ALIGNMENT == 0 else x.copy())
+
+    def transpose(self, *axes: int) -> DeviceArray:
+        return CuPyArray(self.owner.transpose(*axes))
+
+    def view(self, dtype: Any) -> DeviceArray:
+        return CuPyArray(self.owner.view(dtype))
+
+    def copy(self) -> DeviceArray:
+        with self.owner.device:
+            return CuPyArray(self.owner.copy())
 
     @property
     def c_contiguous(self) -> bool:

@@ -21,6 +21,7 @@ from fastdet._cuda_boxes import (
     extend_boxes,
     remove_small_boxes,
 )
+from fastdet._cuda_fault import raise_faults
 from fastdet._cuda_nms import multiclass_nms, nms, soft_nms
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "extend_boxes",
     "multiclass_nms",
     "nms",
+    "raise_faults",
     "remove_small_boxes",
     "soft_nms",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from fastdet import _check
 from fastdet._check import Array
 
 
@@ -20,7 +19,7 @@ def to_nchw(x: Array) -> tuple[Array, bool]:
         last = x.transpose(0, 2, 3, 1)
         if last.flags.c_contiguous and x.shape[1] > 1:
             return (last if last.flags.aligned else last.copy()), True
-    return np.require(x, None, ["C", "A"]), False
+    return _check.require(x, None), False
 
 
 def from_nchw(y: Array, channels_last: bool, ndim: int) -> Array:
@@ -37,7 +36,7 @@ def to_nhwc(x: Array) -> tuple[Array, bool]:
         planes = x.transpose(0, 3, 1, 2)
         if planes.flags.c_contiguous and x.shape[3] > 1:
             return (planes if planes.flags.aligned else planes.copy()), False
-    return np.require(x, None, ["C", "A"]), True
+    return _check.require(x, None), True
 
 
 def from_nhwc(y: Array, channels_last: bool, ndim: int) -> Array:

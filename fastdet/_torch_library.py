@@ -1,7 +1,8 @@
 """How an op becomes one of torch's: a schema, a kernel that calls the public function, a fake, a rule for vmap.
 
-The kernel runs below autograd, function transforms and modes, on memory: it hands NumPy views to the public function,
-so checks, error texts and numbers are the direct path's, and a call cannot come back here.
+The kernel runs below autograd, function transforms and modes, on memory: it hands NumPy views (`DeviceArray`s of CUDA
+tensors) to the public function, so checks, error texts and numbers are the direct path's, and a call cannot come back
+here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from fastdet import _check
-from fastdet._arrays import like, no_graph, to_numpy, writable
+from fastdet._arrays import like, no_graph, to_array, to_numpy, writable
 from fastdet._backends import NAMES
 
 forward_ad: Any = torch.autograd.forward_ad
@@ -41,7 +42,7 @@ def define(
     def array(argument: str, x: Any) -> Any:
         if isinstance(x, torch.Tensor):  # a subclass that reaches a kernel is a plain tensor to it
             plain = x if type(x) is torch.Tensor else x.as_subclass(torch.Tensor)
-            return to_numpy(public.__name__, argument, plain, half=half)
+            return to_array(public.__name__, argument, plain, half=half)
         if isinstance(x, list) and x and isinstance(x[0], torch.Tensor):
             return [array(argument, item) for item in x]
         return x
@@ -49,10 +50,14 @@ def define(
     def kernel(*given: Any) -> Any:
         result = public(**{key: array(key, x) for key, x in zip(arguments, given, strict=True)})
         if isinstance(result, tuple):
-            return tuple(back(np.asarray(x)) for x in _flat(result))
-        return back(np.asarray(result))
+            return tuple(map(tensor_of, _flat(result)))
+        return tensor_of(result)
 
-    library.impl(name, kernel, "CPU")
+    def tensor_of(x: Any) -> Any:
+        return x.owner if hasattr(x, "owner") else back(np.asarray(x))
+
+    for key in ("CPU", "CUDA"):
+        library.impl(name, kernel, key)
     torch.library.register_fake(f"fastdet::{name}", fake, lib=library)
     torch.library.register_vmap(f"fastdet::{name}", (vmap or one_by_one)(op), lib=library)
     return op

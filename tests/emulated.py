@@ -27,6 +27,7 @@ from optional import need
 
 import fastdet
 from fastdet import _backends
+from fastdet._half import BFLOAT16
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "tests" / "cuda_emulator"
@@ -94,13 +95,17 @@ Array.__module__ = "cupy"
 
 
 def on_gpu(x: Any, alignment: int = 16) -> Any:
-    """``x`` as the stand-in's array; its memory begins at a multiple of 16 bytes, as a slice of boxes does."""
+    """``x``, a bfloat16 tensor too, as the stand-in's array in the same memory order, at a multiple of 16 bytes."""
+    if str(getattr(x, "dtype", "")) == "torch.bfloat16":
+        x = x.view(sys.modules["torch"].int16).numpy().view(BFLOAT16)
     x = np.asarray(x)
+    axes = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i])) if x.size else range(x.ndim)
+    laid = x.transpose(*axes)
     raw = np.empty(x.nbytes + alignment, np.uint8)
     start = -raw.ctypes.data % alignment
-    copy = raw[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
-    copy[...] = x
-    return copy.view(Array)
+    copy = raw[start : start + x.nbytes].view(x.dtype).reshape(laid.shape)
+    copy[...] = laid
+    return copy.transpose(*np.argsort(axes)).view(Array)
 
 
 def on_cpu(x: Any) -> Any:
@@ -122,7 +127,7 @@ def _cupy() -> types.ModuleType:
     module: Any = types.ModuleType("cupy")
     module.ndarray = Array
     module.empty = _empty
-    module.ascontiguousarray = lambda x, dtype: on_gpu(np.asarray(x, dtype))
+    module.ascontiguousarray = lambda x, dtype: on_gpu(np.ascontiguousarray(x, dtype))
     stream = types.SimpleNamespace(ptr=0)
     module.cuda = types.SimpleNamespace(get_current_stream=lambda: stream)
     return module
@@ -143,7 +148,8 @@ class Emulator:
         self._library.fastdet_emulator_fail_next(code)
 
 
-NAMES = ("fastdet._cuda", "fastdet._cuda_ops", "fastdet._cuda_boxes", "fastdet._cuda_nms", "cupy")
+OF_BACKEND = [f"fastdet.{path.stem}" for path in sorted((ROOT / "fastdet").glob("_cuda_*.py"))]
+NAMES = ("fastdet._cuda", *(name for name in OF_BACKEND if name != "fastdet._cuda_arrays"), "cupy")
 
 
 @contextlib.contextmanager

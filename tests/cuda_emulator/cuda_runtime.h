@@ -35,6 +35,14 @@ struct alignas(16) float4 {
 struct alignas(16) double2 {
     double x, y;
 };
+struct alignas(8) uint2 {
+    uint32_t x, y;
+};
+struct alignas(16) uint4 {
+    uint32_t x, y, z, w;
+};
+inline uint2 make_uint2(uint32_t x, uint32_t y) { return {x, y}; }
+inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline double2 make_double2(double x, double y) { return {x, y}; }
 
@@ -92,6 +100,7 @@ T from_bits(uint64_t bits) {
 inline void __syncthreads() { emulator::sync_block(); }
 inline void __syncwarp(uint32_t mask = 0xffffffffu) { emulator::exchange(mask, 0); }
 inline void __threadfence() {}
+inline void __threadfence_system() {}
 inline uint32_t __ballot_sync(uint32_t mask, int predicate) {
     const uint64_t* all = emulator::exchange(mask, predicate != 0);
     uint32_t votes = 0;
@@ -193,3 +202,6 @@ inline cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
     return std::memcpy(to, from, bytes), cudaSuccess;
 }
+constexpr unsigned cudaHostAllocPortable = 1;
+inline cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) { return *p = std::malloc(bytes), cudaSuccess; }
+inline cudaError_t cudaFreeHost(void* p) { return std::free(p), cudaSuccess; }
