@@ -81,6 +81,7 @@ CUDA_KERNELS = [
     "csrc/compact.cu",
     "csrc/multiclass_nms.cu",
     "csrc/nms.cu",
+    "csrc/nms_rounds.cu",
     "csrc/order.cu",
     "csrc/soft_nms.cu",
     "csrc/sort.cu",

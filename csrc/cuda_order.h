@@ -10,7 +10,6 @@ namespace fastdet {
 struct Status {
     int64_t nan_box, nan_score;  // the first row
     int64_t count;               // of results
-    int64_t depth;               // see nms.cu; of the deepest segment
 };
 
 // What orders boxes by score and key. keys may be null: all are one segment. With `least`, boxes whose score is not
@@ -55,11 +54,11 @@ template <class T, class S>
 void order_boxes(const Candidates<T, S>& given, void* scratch, const Ordered<T>& to, Status* status,
                  cudaStream_t stream);
 
-// sort.cu: a stable sort of pairs by the key. `scratch` null: only tells its bytes.
+// sort.cu: a stable sort of pairs by the lowest `bits` of the key.
 int64_t sort_scratch(int64_t n);
 void sort_pairs(void* scratch, const uint32_t* keys, uint32_t* sorted, const int32_t* values, int32_t* to, int64_t n,
-                cudaStream_t stream);
+                int bits, cudaStream_t stream);
 void sort_pairs(void* scratch, const uint64_t* keys, uint64_t* sorted, const int32_t* values, int32_t* to, int64_t n,
-                cudaStream_t stream);
+                int bits, cudaStream_t stream);
 
 }  // namespace fastdet

@@ -1,25 +1,19 @@
 #include "grid.h"
 
-#include <cmath>
-
 namespace fastdet {
 namespace {
 
-constexpr int kExponents = 2048;    // of double; 2047 is infinite
 constexpr int64_t kLeastRing = 16;  // buckets of a level; otherwise fewer than two per candidate
 
 }  // namespace
 
-// Levels are two octaves of max(width, height), so that the sizes a box can suppress lie in one or two of them, or
-// four where the threshold is small. A cell is a good part of the reach of the largest box of its level.
 template <class T>
 GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bound<T>& bound, const uint8_t* out)
     : blocks_((n - first) / Block<T>::lanes + 1),
       rank_((n - first) / Block<T>::lanes * Block<T>::lanes + Block<T>::lanes),
       start_(2 * (n - first) + kLeastRing * (n - first < kExponents ? n - first : kExponents) + 1) {
-    // computed IoUs are off by a few ulps, and tiny ones by more
-    const double t = bound.threshold < T(1e-6) ? 0 : double(bound.threshold) * (1 - 1e-5);
-    const int shift = t >= 0.25 ? 1 : 2;
+    const double t = near_threshold(double(bound.threshold));
+    const int shift = level_shift(t);
 
     std::vector<int32_t> count_of(kExponents, 0);
     Buffer<uint16_t> exponent_of(n - first);
@@ -47,9 +41,8 @@ GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bou
         if (count) {
             int64_t ring = kLeastRing;
             while (ring < count) ring *= 2;
-            const double most = std::ldexp(1.0, end - 1023);
-            const double cell = most * 0.75 * (t < 0.95 ? 1 - t : 0.05);  // found by measurement
-            levels_.push_back({most, 1 / cell, buckets, ring - 1, 0, 0});
+            const double most = exponent_size(end);
+            levels_.push_back({most, 1 / cell_side(most, t), buckets, ring - 1, 0, 0});
             buckets += ring;
         }
         for (; e < end; ++e) end_level_[size_t(e)] = int16_t(levels_.size());
@@ -64,8 +57,8 @@ GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bou
         if (exponent == kExponents - 1) continue;
         const Level& level = levels_[size_t(level_of[size_t(exponent)])];
         const Box<T>& b = boxes[i];
-        const int64_t column = grid_cell(0.5 * b.x1 + 0.5 * double(b.x2), level.per_cell);
-        const int64_t row = grid_cell(0.5 * b.y1 + 0.5 * double(b.y2), level.per_cell);
+        const int64_t column = grid_cell(centre(b.x1, b.x2), level.per_cell);
+        const int64_t row = grid_cell(centre(b.y1, b.y2), level.per_cell);
         const int64_t at = level.base + ((row_hash(row) + column) & level.mask);
         bucket[i - first] = int32_t(at);
         ++start[at];

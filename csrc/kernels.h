@@ -11,6 +11,7 @@
 #include "box_losses.h"
 #include "confusion.h"
 #include "losses.h"
+#include "place.h"
 #include "pool.h"
 #include "sigmoid_focal.h"
 #include "upsample.h"
@@ -57,29 +58,6 @@ struct Level {
     int64_t base, mask;   // buckets [base, base + mask]
     int64_t first, last;  // its candidates
 };
-
-// The cell of a coordinate: monotone, so that candidates and queries that are sorted alike stay sorted alike, however
-// far away they are.
-static inline int64_t grid_cell(double x, double per_cell) {
-    double v = x * per_cell;
-    v = v > -0x1p61 ? (v < 0x1p61 ? v : 0x1p61) : -0x1p61;
-    const int64_t whole = int64_t(v);
-    return whole - (double(whole) > v);
-}
-
-// Where a row of cells begins in its level's ring of buckets: cells side by side stay side by side. Rows that
-// fall together cost a few tests more, nothing else.
-static inline int64_t row_hash(int64_t row) {
-    const uint64_t h = uint64_t(row) * 0x9e3779b97f4a7c15u;
-    return int64_t(h >> 24);
-}
-
-// The exponent of a size picks its level.
-static inline int size_exponent(double x) {
-    uint64_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return int(bits >> 52);
-}
 
 template <class T>
 struct Grid {

@@ -123,7 +123,7 @@ struct Push {
     inline void each_range(const Box<T>& box, F&& range) const {
         const double w = double(side(box.x1, box.x2)), h = double(side(box.y1, box.y2)), t = grid.threshold;
         if (!(w > 0 && h > 0) || !is_finite(w * h)) return;  // overlaps nothing by more than t
-        const double cx = 0.5 * box.x1 + 0.5 * double(box.x2), cy = 0.5 * box.y1 + 0.5 * double(box.y2);
+        const double cx = centre(box.x1, box.x2), cy = centre(box.y1, box.y2);
         const double size = w > h ? w : h;
         const Level* const end = grid.levels + grid.end_level[size_exponent(t > 0 ? size / t : INFINITY)];
         for (const Level* level = grid.levels + grid.first_level[size_exponent(size * t)]; level < end; ++level) {
@@ -148,15 +148,6 @@ struct Push {
                 }
             }
         }
-    }
-
-    // How far centres may be apart, along one axis, from a box of side w to one of side 0 .. most: IoU > t needs
-    // an overlap of t * max(sides) at least, and centres |d| apart overlap by (w + other) / 2 - |d| at most.
-    inline double reach(double w, double most, double t, double centre) const {
-        const double free = t >= 0.5 ? w : w < most * t ? w / t : most;  // the other side that allows most
-        const double other = free < most ? free : most;
-        const double slack = ((centre < 0 ? -centre : centre) + w + most) * 0x1p-48;  // the centres are rounded
-        return (0.5 * (w + other) - t * (w > other ? w : other)) * (1 + 1e-6) + slack;
     }
 
     inline void find(const Box<T>& box, BlockList& list) const {

@@ -1,5 +1,6 @@
 // Greedy NMS, exact, segments (boxes of one key) side by side, in O(n) memory and a number of launches that only n
-// decides.
+// decides. Many boxes go to nms_rounds.cu; here are the others, and what has no bound on place: small thresholds, and
+// intersection over the smaller.
 //
 // Boxes lie by segment and falling score; 1024 neighbours are a chunk.
 // 1. masks: within each chunk, who suppresses whom: a bit a pair of one segment, 32 words of earlier boxes a box.
@@ -11,12 +12,12 @@
 //    not wait for each other; one large segment takes as many steps as it has chunks.
 // 3. Kept flags by rank are compacted.
 // Cost: n * 512 pair tests for the masks, kept * n / 2 for the rest, of 7 instructions where boxes do not overlap: an
-// H200 does some 2e12 a second (10k: a few us; 100k, a third kept: 0.8 ms; 1M: 75 ms, where pruning by place would be
-// next); and two launches a chunk, some 8 us (10k: 80 us). Floor: the sort. Memory: 128 bytes of masks and 50 others a
-// box. Limit: 2^30 boxes.
+// H200 does some 2e12 a second (4k: a few us); and two launches a chunk, some 8 us. Floor: the sort. Memory: 128 bytes
+// of masks and 50 others a box. Limit: 2^30 boxes.
 #include "cuda_compact.h"
 #include "cuda_launch.h"
 #include "cuda_nms.h"
+#include "cuda_nms_rounds.h"
 
 namespace fastdet {
 namespace {
@@ -24,17 +25,6 @@ namespace {
 constexpr int kWords = kChunk / 32;
 constexpr int kMaskThreads = 256, kApplyThreads = 128;
 constexpr int kApplyWords = 4;  // words of suppressors that one block of `apply` looks at
-
-template <class T>
-struct Rule {
-    T threshold;
-    Measure kind;
-    __device__ bool operator()(const Box<T>& a, const Box<T>& b) const {
-        // boxes that do not meet have a measure of 0, whatever they hold, and that is above no threshold
-        const T w = lesser(a.x2, b.x2) - greater(a.x1, b.x1), h = lesser(a.y2, b.y2) - greater(a.y1, b.y1);
-        return w > 0 && h > 0 && suppresses(a, b, threshold, kind);
-    }
-};
 
 // masks[(chunk * 32 + w) * 1024 + t], bit b: box 32 w + b of the chunk suppresses box t, and comes before it.
 template <class T>
@@ -132,88 +122,88 @@ __global__ void __launch_bounds__(kApplyThreads)
     }
 }
 
+// Of nms itself; behind it what one of the two ways takes, and what ordering takes.
 template <class T>
 struct Workspace {
     Ordered<T> ordered;
-    uint32_t *masks, *kept;
     uint8_t* flags;
-    int64_t zeros;  // bytes of kept and flags, which are 0 at first
     int32_t* counters;
+    // chunks
+    uint32_t *masks, *kept;
 
-    Workspace(Parts& parts, int64_t n) {
-        const int64_t chunks = blocks_for(n, kChunk);
+    Workspace(Parts& parts, int64_t n, bool rounds) {
+        const int64_t chunks = rounds ? 0 : blocks_for(n, kChunk);
         ordered = take_ordered<T>(parts, n);
-        masks = parts.take<uint32_t>(chunks * kWords * kChunk);
-        const int64_t before = parts.bytes();
-        kept = parts.take<uint32_t>(chunks * kWords);
         flags = parts.take<uint8_t>(n);
-        zeros = parts.bytes() - before;
         counters = parts.take<int32_t>(kCompactScratch);
+        masks = parts.take<uint32_t>(chunks * kWords * kChunk);
+        kept = parts.take<uint32_t>(chunks * kWords);
     }
 };
 
-}  // namespace
-
-int64_t nms_steps(int64_t n) { return blocks_for(n, kChunk); }
-
-template <class T, class S>
-int64_t nms_workspace(int64_t n, bool keys) {
-    Parts parts;
-    const Workspace<T> w(parts, n);
-    return parts.bytes() + order_scratch<S>(n, keys);
-}
-
-template <class T, class S>
-void nms_begin_cuda(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n, const NmsOptions& options,
-                    void* workspace, Status* status, cudaStream_t stream) {
-    Parts parts(workspace);
-    const Workspace<T> w(parts, n);
-    const S least = options.score_threshold ? S(*options.score_threshold) : S(0);
-    const Candidates<T, S> given{boxes, scores, keys, n, options.score_threshold ? &least : nullptr};
-    order_boxes(given, static_cast<char*>(workspace) + parts.bytes(), w.ordered, status, stream);
-    if (!n) return;
-    const int64_t chunks = blocks_for(n, kChunk);
-    check_cuda(cudaMemsetAsync(w.kept, 0, size_t(w.zeros), stream));
-    const int64_t rows = n < kChunk ? blocks_for(n, 32) : kWords;
-    const dim3 grid(unsigned(chunks * (kChunk / kMaskThreads)), unsigned(rows));
-    const Rule<T> rule{T(options.threshold), options.kind};
-    FASTDET_LAUNCH((mask_kernel<T>), grid, kMaskThreads, stream, w.ordered.boxes, w.ordered.start, n, rule, w.masks);
-}
-
 template <class T>
-void nms_end_cuda(int64_t n, const NmsOptions& options, int64_t steps, void* workspace, int64_t* keep, Status* status,
-                  cudaStream_t stream) {
-    Parts parts(workspace);
-    const Workspace<T> w(parts, n);
+void in_chunks(const Workspace<T>& w, int64_t n, const Rule<T>& rule, cudaStream_t stream) {
     const Ordered<T>& o = w.ordered;
-    const Rule<T> rule{T(options.threshold), options.kind};
-    const int64_t chunks = blocks_for(n, kChunk);
+    const int64_t chunks = blocks_for(n, kChunk), rows = n < kChunk ? blocks_for(n, 32) : kWords;
+    check_cuda(cudaMemsetAsync(w.kept, 0, sizeof(uint32_t) * size_t(chunks * kWords), stream));
+    const dim3 tiles(unsigned(chunks * (kChunk / kMaskThreads)), unsigned(rows));
+    FASTDET_LAUNCH((mask_kernel<T>), tiles, kMaskThreads, stream, o.boxes, o.start, n, rule, w.masks);
     const unsigned threads = n < kChunk ? unsigned(blocks_for(n, kWarp) * kWarp) : kChunk;
-    for (int64_t step = 0; step < steps && step < chunks; ++step) {
+    for (int64_t step = 0; step < chunks; ++step) {
         FASTDET_LAUNCH((decide_kernel), unsigned(chunks - step), threads, stream, w.masks, o.start, o.dropped, o.rank,
                        n, step, w.kept, w.flags);
         const int64_t later = n - (step + 1) * kChunk;
-        if (later <= 0 || step + 1 == steps) break;
+        if (later <= 0) break;
         const dim3 grid(unsigned(blocks_for(later, kApplyThreads)), kWords / kApplyWords);
         FASTDET_LAUNCH((apply_kernel<T>), grid, kApplyThreads, stream, o.boxes, o.start, n, step, rule, w.kept,
                        o.dropped);
     }
-    if (options.max_per_key >= 0 && n) {
-        FASTDET_LAUNCH((limit_kernel), unsigned(blocks_for(n * kWarp, kApplyThreads)), kApplyThreads, stream, o.start,
-                       o.rank, n, options.max_per_key, w.flags);
-    }
-    compact(w.flags, o.order, n, options.max_output, w.counters, keep, &status->count, stream);
 }
 
-#define FASTDET_INSTANTIATE(T, S)                                                                                     \
-    template int64_t nms_workspace<T, S>(int64_t, bool);                                                              \
-    template void nms_begin_cuda(const Box<T>*, const S*, const int64_t*, int64_t, const NmsOptions&, void*, Status*, \
-                                 cudaStream_t);
+}  // namespace
+
+template <class T, class S>
+int64_t nms_workspace(int64_t n, bool keys, const NmsOptions& options) {
+    const bool rounds = nms_in_rounds(n, options.threshold, options.kind);
+    Parts parts;
+    const Workspace<T> w(parts, n, rounds);
+    const int64_t way = rounds ? nms_rounds_workspace<T>(n) : 0, order = order_scratch<S>(n, keys);
+    return parts.bytes() + (way > order ? way : order);  // one after the other
+}
+
+template <class T, class S>
+void nms_cuda(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n, const NmsOptions& options,
+              void* workspace, int64_t* keep, Status* status, cudaStream_t stream) {
+    const bool rounds = nms_in_rounds(n, options.threshold, options.kind);
+    Parts parts(workspace);
+    const Workspace<T> w(parts, n, rounds);
+    void* const rest = static_cast<char*>(workspace) + parts.bytes();
+    const S least = options.score_threshold ? S(*options.score_threshold) : S(0);
+    order_boxes(Candidates<T, S>{boxes, scores, keys, n, options.score_threshold ? &least : nullptr}, rest, w.ordered,
+                status, stream);
+    if (n) {
+        const Rule<T> rule{T(options.threshold), options.kind};
+        check_cuda(cudaMemsetAsync(w.flags, 0, size_t(n), stream));
+        if (rounds) {
+            nms_rounds(w.ordered, n, rule, rest, w.flags, stream);
+        } else {
+            in_chunks(w, n, rule, stream);
+        }
+        if (options.max_per_key >= 0) {
+            FASTDET_LAUNCH((limit_kernel), unsigned(blocks_for(n * kWarp, kApplyThreads)), kApplyThreads, stream,
+                           w.ordered.start, w.ordered.rank, n, options.max_per_key, w.flags);
+        }
+    }
+    compact(w.flags, w.ordered.order, n, options.max_output, w.counters, keep, &status->count, stream);
+}
+
+#define FASTDET_INSTANTIATE(T, S)                                                                                \
+    template int64_t nms_workspace<T, S>(int64_t, bool, const NmsOptions&);                                      \
+    template void nms_cuda(const Box<T>*, const S*, const int64_t*, int64_t, const NmsOptions&, void*, int64_t*, \
+                           Status*, cudaStream_t);
 FASTDET_INSTANTIATE(float, float)
 FASTDET_INSTANTIATE(float, double)
 FASTDET_INSTANTIATE(double, float)
 FASTDET_INSTANTIATE(double, double)
-template void nms_end_cuda<float>(int64_t, const NmsOptions&, int64_t, void*, int64_t*, Status*, cudaStream_t);
-template void nms_end_cuda<double>(int64_t, const NmsOptions&, int64_t, void*, int64_t*, Status*, cudaStream_t);
 
 }  // namespace fastdet

@@ -45,17 +45,6 @@ Bound<T> make_bound(double threshold, Measure kind) {
     return {t, T(exact * (1 - 32 * double(std::numeric_limits<T>::epsilon()))), std::numeric_limits<T>::denorm_min()};
 }
 
-// A box whose pairs the vector loops cannot be trusted with, in the one way or the other.
-template <class T>
-bool is_large(const Box<T>& b) {
-    const auto beyond = [](T x) { return std::fabs(x) > Limits<T>::large && is_finite(x); };
-    return beyond(b.x1) || beyond(b.y1) || beyond(b.x2) || beyond(b.y2);
-}
-template <class T>
-bool is_tiny(const Box<T>& b) {
-    return b.x2 > b.x1 && b.y2 > b.y1 && (b.x2 - b.x1) * (b.y2 - b.y1) < Limits<T>::tiny;
-}
-
 // The plain rule, pair by pair.
 template <class T>
 void nms_careful(NmsJob<T>& job) {

@@ -36,11 +36,6 @@ __device__ inline void look_for_nan(const Box<T>& box, S score, int64_t i, Statu
     if (score != score) note_least(&status->nan_score, i);
 }
 
-__device__ inline void note_depth(int64_t position, int64_t start, Status* status) {
-    const int64_t depth = position / kChunk - start / kChunk;  // of the last position: no other box of it is deeper
-    atomicMax(reinterpret_cast<long long*>(&status->depth), static_cast<long long>(depth));
-}
-
 template <class T, class S>
 __global__ void __launch_bounds__(kThreads)
     count_kernel(const Box<T>* boxes, Keys<S> key, const int64_t* keys, int64_t n, Ordered<T> to, Status* status) {
@@ -74,7 +69,6 @@ __global__ void __launch_bounds__(kThreads)
     to.start[position] = start;
     to.dropped[position] = key.is_dropped(i);
     store_box(to.boxes + position, box);
-    note_depth(position, start, status);
 }
 
 template <class T, class S, class K>
@@ -98,7 +92,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T, class S>
 __global__ void __launch_bounds__(kThreads)
-    gather_kernel(const Box<T>* boxes, Keys<S> key, const uint64_t* segment, int64_t n, Ordered<T> to, Status* status) {
+    gather_kernel(const Box<T>* boxes, Keys<S> key, const uint64_t* segment, int64_t n, Ordered<T> to) {
     const int64_t p = thread_index();
     if (p >= n) return;
     int64_t start = 0;
@@ -119,7 +113,6 @@ __global__ void __launch_bounds__(kThreads)
     to.start[p] = int32_t(start);
     to.dropped[p] = key.is_dropped(box);
     store_box(to.boxes + p, load_box(boxes + box));
-    if (p == n - 1 || (segment && segment[p + 1] != segment[p])) note_depth(p, start, status);
 }
 
 template <class S>
@@ -168,14 +161,15 @@ void order_boxes(const Candidates<T, S>& given, void* memory, const Ordered<T>& 
     using K = typename Scratch<S>::K;
     FASTDET_LAUNCH((prepare_kernel<T, S, K>), blocks, kThreads, stream, given.boxes, key, n, scratch.score_key,
                    scratch.index, status);
-    sort_pairs(scratch.sorter, scratch.score_key, scratch.score_sorted, scratch.index, to.order, n, stream);
+    sort_pairs(scratch.sorter, scratch.score_key, scratch.score_sorted, scratch.index, to.order, n, 8 * int(sizeof(K)),
+               stream);
     if (given.keys) {
         FASTDET_LAUNCH((gather_keys_kernel), blocks, kThreads, stream, given.keys, to.order, n, scratch.segment_key,
                        scratch.index);
-        sort_pairs(scratch.sorter, scratch.segment_key, scratch.segment_sorted, scratch.index, to.rank, n, stream);
+        sort_pairs(scratch.sorter, scratch.segment_key, scratch.segment_sorted, scratch.index, to.rank, n, 64, stream);
     }
     const uint64_t* segment = given.keys ? scratch.segment_sorted : nullptr;
-    FASTDET_LAUNCH((gather_kernel<T, S>), blocks, kThreads, stream, given.boxes, key, segment, n, to, status);
+    FASTDET_LAUNCH((gather_kernel<T, S>), blocks, kThreads, stream, given.boxes, key, segment, n, to);
 }
 
 template int64_t order_scratch<float>(int64_t, bool);

@@ -8,9 +8,8 @@ namespace {
 
 template <class K>
 void sort(void* scratch, size_t bytes, const K* keys, K* sorted, const int32_t* values, int32_t* to, int64_t n,
-          cudaStream_t stream) {
-    check_cuda(cub::DeviceRadixSort::SortPairs(scratch, bytes, keys, sorted, values, to, int(n), 0, 8 * int(sizeof(K)),
-                                               stream));
+          int bits, cudaStream_t stream) {
+    check_cuda(cub::DeviceRadixSort::SortPairs(scratch, bytes, keys, sorted, values, to, int(n), 0, bits, stream));
 }
 
 template <class K>
@@ -29,12 +28,12 @@ int64_t sort_scratch(int64_t n) {
     return int64_t(narrow > wide ? narrow : wide);
 }
 void sort_pairs(void* scratch, const uint32_t* keys, uint32_t* sorted, const int32_t* values, int32_t* to, int64_t n,
-                cudaStream_t stream) {
-    sort(scratch, bytes_for<uint32_t>(n), keys, sorted, values, to, n, stream);
+                int bits, cudaStream_t stream) {
+    sort(scratch, bytes_for<uint32_t>(n), keys, sorted, values, to, n, bits, stream);
 }
 void sort_pairs(void* scratch, const uint64_t* keys, uint64_t* sorted, const int32_t* values, int32_t* to, int64_t n,
-                cudaStream_t stream) {
-    sort(scratch, bytes_for<uint64_t>(n), keys, sorted, values, to, n, stream);
+                int bits, cudaStream_t stream) {
+    sort(scratch, bytes_for<uint64_t>(n), keys, sorted, values, to, n, bits, stream);
 }
 
 }  // namespace fastdet

@@ -44,9 +44,10 @@ def box_iou(
     stream: int,
     /,
 ) -> None: ...
-def nms_workspace(dtype: str, score_dtype: str, n: int, keys: bool, device: int, /) -> int: ...
-def nms_steps(n: int, /) -> int: ...
-def nms_begin(
+def nms_workspace(
+    dtype: str, score_dtype: str, n: int, keys: bool, iou_threshold: float, metric: str, device: int, /
+) -> int: ...
+def nms(
     dtype: str,
     score_dtype: str,
     boxes: int,
@@ -56,20 +57,8 @@ def nms_begin(
     iou_threshold: float,
     score_threshold: float | None,
     metric: str,
-    workspace: int,
-    status: int,
-    device: int,
-    stream: int,
-    /,
-) -> None: ...
-def nms_end(
-    dtype: str,
-    n: int,
-    iou_threshold: float,
-    metric: str,
     max_output: int,
     max_per_key: int,
-    steps: int,
     workspace: int,
     keep: int,
     status: int,

@@ -7,8 +7,7 @@ import numpy as np
 from fastdet import _cuda as native
 from fastdet._cuda_arrays import DeviceArray
 
-STATUS = 4  # csrc/cuda_order.h, Status: first NaN of the boxes, of the scores (-1: none), count, depth
-FEW_STEPS = 16  # launches that cost less than waiting for the number of those needed
+STATUS = 3  # csrc/cuda_order.h, Status: first NaN of the boxes, of the scores (-1: none), count
 
 
 def nms(
@@ -20,8 +19,8 @@ def nms(
     max_output: int,
     metric: str,
 ) -> DeviceArray | int:
-    keep, status = nms_padded(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, may_wait=True)
-    nan_box, nan_score, count, _ = native.read(status.pointer, STATUS, *boxes.where)
+    keep, status = nms_padded(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric)
+    nan_box, nan_score, count = native.read(status.pointer, STATUS, *boxes.where)
     code = nan_code(nan_box, nan_score)
     return keep[:count] if code is None else code
 
@@ -36,18 +35,17 @@ def nms_padded(
     metric: str,
     *,
     max_per_key: int = -1,
-    may_wait: bool = False,
 ) -> tuple[DeviceArray, DeviceArray]:
-    """Kept indices (N,), of which the first ``status[2]`` are meant, and the status (4,) int64.
+    """Kept indices (N,), of which the first ``status[2]`` are meant, and the status (3,) int64.
 
-    Nothing is read back, so that it can be captured in a graph, unless ``may_wait`` lets it save launches.
+    Nothing is read back, so that it can be captured in a graph.
     """
-    n, where, dtype = len(boxes), boxes.where, boxes.dtype.char
+    n, where, dtypes = len(boxes), boxes.where, (boxes.dtype.char, scores.dtype.char)
     keep, status = boxes.empty((n,), np.int64), boxes.empty((STATUS,), np.int64)
-    workspace = boxes.empty_bytes(native.nms_workspace(dtype, scores.dtype.char, n, idxs is not None, where[0]))
-    native.nms_begin(
-        dtype,
-        scores.dtype.char,
+    size = native.nms_workspace(*dtypes, n, idxs is not None, iou_threshold, metric, where[0])
+    workspace = boxes.empty_bytes(size)
+    native.nms(
+        *dtypes,
         boxes.pointer,
         scores.pointer,
         0 if idxs is None else idxs.pointer,
@@ -55,21 +53,8 @@ def nms_padded(
         iou_threshold,
         score_threshold,
         metric,
-        workspace.pointer,
-        status.pointer,
-        *where,
-    )
-    steps = native.nms_steps(n)
-    if may_wait and idxs is not None and steps > FEW_STEPS:
-        steps = native.read(status.pointer, STATUS, *where)[3] + 1
-    native.nms_end(
-        dtype,
-        n,
-        iou_threshold,
-        metric,
         max_output,
         max_per_key,
-        steps,
         workspace.pointer,
         keep.pointer,
         status.pointer,
@@ -109,7 +94,7 @@ def soft_nms(
         status.pointer,
         *where,
     )
-    nan_box, nan_score, count, _ = native.read(status.pointer, STATUS, *where)
+    nan_box, nan_score, count = native.read(status.pointer, STATUS, *where)
     code = nan_code(nan_box, nan_score)
     return (keep[:count], new_scores[:count]) if code is None else code
 
@@ -140,7 +125,7 @@ def multiclass_nms(
         status.pointer,
         *where,
     )
-    nan_box, nan_score, count, _ = native.read(status.pointer, STATUS, *where)
+    nan_box, nan_score, count = native.read(status.pointer, STATUS, *where)
     code = nan_code(nan_box, nan_score)
     if code is not None:
         return code
@@ -159,9 +144,7 @@ def multiclass_nms(
         keys.pointer,
         *where,
     )
-    keep, status = nms_padded(
-        candidates, values, keys, iou_threshold, None, -1, metric, max_per_key=max_per_class, may_wait=True
-    )
+    keep, status = nms_padded(candidates, values, keys, iou_threshold, None, -1, metric, max_per_key=max_per_class)
     result = (
         boxes.empty((batch, max_output, 4), boxes.dtype),
         boxes.empty((batch, max_output), scores.dtype),

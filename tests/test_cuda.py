@@ -95,13 +95,77 @@ def test_segments(emulator: emulated.Emulator, kind: str) -> None:
         equal(on_cpu(nms.batched_nms(on_gpu(given.boxes), on_gpu(given.scores), on_gpu(keys), t)), want)
 
 
-def test_many_chunks_of_short_segments() -> None:
-    """More chunks than steps that are launched unasked: how many there have to be is read back."""
-    rng, n = np.random.default_rng(1), 17 * 1024 + 5
-    given = sample("uniform", n)
-    keys = rng.integers(0, n // 30, n)
-    want = nms.batched_nms(given.boxes, given.scores, keys, 0.3)
-    equal(on_cpu(nms.batched_nms(on_gpu(given.boxes), on_gpu(given.scores), on_gpu(keys), 0.3)), want)
+# Many boxes: rounds over near neighbours.
+
+ROUNDS = 4097  # csrc/cuda_nms_rounds.h
+
+
+@pytest.mark.parametrize("metric", ["iou", "ios"])
+@pytest.mark.parametrize("t", [0.0, 0.0199, 0.02, 0.1, 0.3, 0.5, 0.9, 0.99, 1.0])
+def test_rounds_at_any_threshold(emulator: emulated.Emulator, t: float, metric: str) -> None:
+    emulator.seed(int(t * 100))
+    for family, dtype in (("clustered", "float32"), ("grid", "float64")):
+        given = sample(family, ROUNDS, dtype)
+        want = nms.nms(given.boxes, given.scores, t, metric=metric)
+        equal(on_cpu(nms.nms(on_gpu(given.boxes), on_gpu(given.scores), t, metric=metric)), want)
+
+
+@each_float
+@pytest.mark.parametrize("family", [*FAMILIES, "sizes", "odd", "far"])
+def test_rounds(family: str, dtype: str) -> None:
+    n = ROUNDS + 200
+    if family in FAMILIES:
+        given = sample(family, n, dtype)
+        b, s = np.array(given.boxes), given.scores
+    else:
+        rng = np.random.default_rng(5)
+        s = rng.random(n).astype(dtype)
+        at = rng.random((n, 2)) * 300
+        side = 10 ** rng.uniform(-2, 3, (n, 2)) if family == "sizes" else rng.lognormal(3, 0.3, (n, 2))
+        b = np.hstack([at, at + side]).astype(dtype)
+        large, tiny = (1e30, 1e-25) if dtype == "float32" else (1e200, 1e-180)
+        if family == "odd":  # in no bucket: they meet all others
+            b[::97] *= large
+            b[5::101] = b[5::101] * tiny
+            b[7::103, 2:] = b[7::103, :2]
+            b[11::211, 2] = np.inf
+        if family == "far":  # whose centres are rounded
+            b += 2.0 ** (22 if dtype == "float32" else 50)
+    for threshold in (0.5, 0.05):
+        want = nms.nms(b, s, threshold)
+        equal(on_cpu(nms.nms(on_gpu(b), on_gpu(s), threshold)), want)
+
+
+@pytest.mark.parametrize("kind", ["few", "many", "single", "long and short"])
+def test_rounds_in_segments(emulator: emulated.Emulator, kind: str) -> None:
+    n, rng = ROUNDS + 900, np.random.default_rng(1)
+    given = sample("clustered", n)
+    keys = {
+        "few": rng.integers(-2, 2, n) << 40,
+        "many": rng.integers(0, n // 30, n),
+        "single": rng.permutation(n),
+        "long and short": np.where(rng.random(n) < 0.6, 5, rng.integers(0, 200, n)),
+    }[kind]
+    for seed, t in ((1, 0.5), (2, 0.05)):
+        emulator.seed(seed)
+        want = nms.batched_nms(given.boxes, given.scores, keys, t)
+        equal(on_cpu(nms.batched_nms(on_gpu(given.boxes), on_gpu(given.scores), on_gpu(keys), t)), want)
+
+
+def test_rounds_do_not_end_a_chain() -> None:
+    """A chain by falling score: each box waits for the one before, and one block has to finish."""
+    given = sample("chain", ROUNDS)
+    scores = np.linspace(1, 0, ROUNDS, dtype=np.float32)
+    for t in (0.5, 0.3):
+        want = nms.nms(given.boxes, scores, t)
+        equal(on_cpu(nms.nms(on_gpu(given.boxes), on_gpu(scores), t)), want)
+
+
+@pytest.mark.parametrize("options", [{"score_threshold": 0.4}, {"max_output": 77}])
+def test_rounds_with_options(options: dict[str, Any]) -> None:
+    given = sample("clustered", ROUNDS)
+    want = nms.nms(given.boxes, given.scores, 0.5, **options)
+    equal(on_cpu(nms.nms(on_gpu(given.boxes), on_gpu(given.scores), 0.5, **options)), want)
 
 
 @pytest.mark.parametrize("name", ["nms", "batched_nms", "soft_nms", "batched_soft_nms", "multiclass_nms limited",
@@ -215,7 +279,7 @@ def test_nothing_is_read_back() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_cuda, "read", None)
         keep, status = _cuda_nms.nms_padded(*arrays, None, 0.5, None, -1, "iou")
-    assert status.owner.tolist() == [-1, -1, len(want), 1]
+    assert status.owner.tolist() == [-1, -1, len(want)]
     equal(np.array(keep.owner[: len(want)]), want)
 
 
