@@ -1,202 +1,161 @@
-"""fastdet on the GPU, on the CPU, and its peers: python bench/gpu.py [--quick] [--json FILE]
+"""fastdet on the GPU, on the CPU, and its peers: python bench/gpu.py [--quick] [--only PART] [--json FILE]
 
-First the answer: it has to equal the CPU's. Then the time of a call as a caller sees it: queued back to back and
-divided, so that what the GPU and the Python call overlap is not counted twice; ops that read a count back wait for it,
-as they do in use. Medians of rounds in which everybody takes turns. Every figure stands beside its floor and its aim.
+First the answer: it has to equal the CPU's, byte for byte. Then the time of a call as a caller sees it: queued back to
+back and divided, so that what the GPU and the Python call overlap is not counted twice; ops that read a count back
+wait for it, as they do in use. Medians of rounds in which everybody takes turns. Every figure stands beside its floor
+and its aim. The file is written after each case, so that a run that is cut short leaves what it has.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from inputs import WIDE, boxes_clustered
+from gpu_cases import COPY, Call, Case, cases
 
 import fastdet
-from fastdet import boxes, nms
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("fastdet", "numpy", "torch", "torchvision", "cupy-cuda12x", "cupy-cuda13x", "pybind11")
-COPY = 4.3e12  # bytes read and written a second, measured by --copy on the machine where the aims were made
-
-Call = Callable[[], Any]
 
 
-@dataclass
-class Case:
-    op: str
-    size: str
-    floor_us: float  # bytes that have to move, at the copy speed; 0 where latency is what it costs
-    aim_us: float
-    calls: dict[str, Call]
-    times: dict[str, list[float]] = field(default_factory=dict)
+def on_gpu(torch: Any, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(
+        (x if isinstance(x, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(x))).cuda() for x in arrays
+    )
 
 
-def cases(torch: Any, quick: bool) -> list[Case]:
-    made = []
-
-    def on_gpu(*arrays: Any) -> list[Any]:
-        return [torch.from_numpy(np.ascontiguousarray(x)).cuda() for x in arrays]
-
-    try:
-        import torchvision
-    except ImportError:
-        torchvision = None
-
-    for n in (1000, 5000, 10_000):
-        a, b = boxes_clustered(n, 1)[0], boxes_clustered(n, 2)[0]
-        ga, gb = on_gpu(a, b)
-        into = torch.empty((n, n), device="cuda")
-        calls: dict[str, Call] = {
-            "fastdet cuda": lambda ga=ga, gb=gb: boxes.box_iou(ga, gb),
-            "fastdet cuda, out": lambda ga=ga, gb=gb, into=into: boxes.box_iou(ga, gb, out=into),
-        }
-        if n <= 5000:
-            calls["fastdet cpp"] = lambda a=a, b=b: boxes.box_iou(a, b)
-        if torchvision:
-            calls["torchvision"] = lambda ga=ga, gb=gb: torchvision.ops.box_iou(ga, gb)
-        floor = (4 * n * n + 32 * n) / COPY * 1e6
-        made.append(Case("box_iou", f"{n} x {n}", floor, 1.25 * 93 if n == 10_000 else 0, calls))
-
-    aims = {1000: 20, 10_000: 80, 100_000: 500, 1_000_000: 10_000}
-    for n in (1000, 10_000, 100_000) if quick else aims:
-        b, s, k = boxes_clustered(n, image=WIDE if n > 20_000 else (1333, 800), classes=80)
-        gb, gs, gk = on_gpu(b, s, k)
-        calls = {
-            "fastdet cuda": lambda gb=gb, gs=gs: nms.nms(gb, gs, 0.5),
-            "fastdet cpp": lambda b=b, s=s: nms.nms(b, s, 0.5),
-        }
-        if torchvision and n <= 100_000:
-            calls["torchvision"] = lambda gb=gb, gs=gs: torchvision.ops.nms(gb, gs, 0.5)
-        made.append(Case("nms", f"{n}", 20 * n / COPY * 1e6, aims[n], calls))
-        calls = {
-            "fastdet cuda": lambda gb=gb, gs=gs, gk=gk: nms.batched_nms(gb, gs, gk, 0.5),
-            "fastdet cpp": lambda b=b, s=s, k=k: nms.batched_nms(b, s, k, 0.5),
-        }
-        if torchvision and n <= 100_000:
-            calls["torchvision"] = lambda gb=gb, gs=gs, gk=gk: torchvision.ops.batched_nms(gb, gs, gk, 0.5)
-        made.append(Case("batched_nms", f"{n}, 80 classes", 28 * n / COPY * 1e6, aims[n], calls))
-
-    for n, groups in ((1000, 1), (30_000, 300)):
-        b, s, _ = boxes_clustered(n)
-        k = np.arange(n) % groups
-        gb, gs, gk = on_gpu(b, s, k)
-        calls = {
-            "fastdet cuda": lambda gb=gb, gs=gs, gk=gk: nms.batched_soft_nms(gb, gs, gk),
-            "fastdet cpp": lambda b=b, s=s, k=k: nms.batched_soft_nms(b, s, k),
-        }
-        made.append(Case("soft_nms", f"{n} in {groups}", 0, 200, calls))
-
-    rng = np.random.default_rng(0)
-    b = np.stack([boxes_clustered(8400, i)[0] for i in range(8)])
-    s = (rng.random((8, 8400, 80)) ** 40).astype(np.float32)
-    gb, gs = on_gpu(b, s)
-    calls = {
-        "fastdet cuda": lambda: nms.multiclass_nms(gb, gs, 0.5, score_threshold=0.25),
-        "fastdet cpp": lambda: nms.multiclass_nms(b, s, 0.5, score_threshold=0.25),
-    }
-    made.append(Case("multiclass_nms", "8 x 8400 x 80", s.nbytes / COPY * 1e6, 0, calls))
-    return made
+def same(torch: Any, got: Any, want: Any) -> bool:
+    if isinstance(got, tuple):
+        return len(got) == len(want) and all(same(torch, g, w) for g, w in zip(got, want, strict=True))
+    g, w = got.cpu(), torch.as_tensor(want)
+    return g.dtype == w.dtype and g.shape == w.shape and torch.equal(g.nan_to_num(7), w.nan_to_num(7))
 
 
-def host(x: Any) -> Any:
-    if isinstance(x, tuple):
-        return tuple(host(part) for part in x)
-    return x.cpu().numpy() if hasattr(x, "cpu") else np.asarray(x)
-
-
-def check(case: Case) -> None:
-    if "fastdet cpp" not in case.calls:
-        return
-    got, want = host(case.calls["fastdet cuda"]()), host(case.calls["fastdet cpp"]())
-    pairs = zip(got, want, strict=True) if isinstance(got, tuple) else [(got, want)]
-    if not all(np.array_equal(g, w) for g, w in pairs):
-        raise SystemExit(f"{case.op} {case.size}: the GPU's answer is not the CPU's; not timed")
-
-
-def seconds(torch: Any, call: Call, least: float) -> float:
+def seconds(call: Call, wait: Call, least: float) -> float:
     """Of one call, of as many in a row as take `least` seconds."""
     count = 1
     while True:
-        torch.cuda.synchronize()
+        wait()
         start = time.perf_counter()
         for _ in range(count):
             call()
-        torch.cuda.synchronize()
+        wait()
         taken = time.perf_counter() - start
         if taken >= least or count >= 4096:
             return taken / count
         count *= 2 if taken <= 0 else max(2, min(64, int(1.2 * least / taken) + 1))
 
 
+def race(torch: Any, case: Case, rounds: int) -> list[dict[str, Any]]:
+    """Everybody's times on one case; raises SystemExit where the GPU's answer is not the CPU's."""
+    arrays = case.make()
+    given = on_gpu(torch, arrays)
+    calls: dict[str, Call] = {"fastdet cuda": lambda: case.ours(*given)}
+    if case.cpu:
+        if not same(torch, case.ours(*given), case.ours(*arrays)):
+            raise SystemExit(f"{case.name}: the GPU's answer is not the CPU's; not timed")
+        calls["fastdet cpp"] = lambda: case.ours(*arrays)
+    calls.update({name: lambda peer=peer: peer(*given) for name, peer in case.peers.items()})
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()  # compiled, loaded, allocated
+    for turn in range(rounds):
+        for name, call in calls.items():
+            if name == "fastdet cpp" and turn and times[name][0] > 0.2:
+                continue
+            wait = (lambda: None) if name == "fastdet cpp" else torch.cuda.synchronize
+            times[name].append(seconds(call, wait, 0.02))
+    middle = {name: statistics.median(found) for name, found in times.items()}
+    return [
+        {
+            "op": case.op,
+            "size": case.size,
+            "n": len(arrays[0]) if arrays[0].ndim == 2 else max(int(np.prod(x.shape)) for x in arrays),
+            "who": name,
+            "median_us": middle[name] * 1e6,
+            "spread_us": [min(found) * 1e6, max(found) * 1e6],
+            "rounds": len(found),
+            "floor_us": case.floor_us or None,
+            "aim_us": case.aim_us,
+            "ratio_to_fastdet_cuda": middle[name] / middle["fastdet cuda"],
+        }
+        for name, found in times.items()
+    ]
+
+
+def copy_speed(torch: Any) -> float:
+    """Bytes read and written a second by a large copy: the ceiling of this machine."""
+    a = torch.empty(2**31, dtype=torch.uint8, device="cuda")
+    b = torch.empty_like(a)
+    return 2 * a.numel() / min(seconds(lambda: b.copy_(a), torch.cuda.synchronize, 0.05) for _ in range(5))
+
+
 def machine(torch: Any) -> dict[str, Any]:
     smi = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"]
     installed = {found.metadata["Name"].lower(): found.version for found in metadata.distributions()}
-    versions = {package: installed[package] for package in PACKAGES if package in installed}
     return {
         "gpu": torch.cuda.get_device_name(),
         "nvidia_smi": subprocess.run(smi, capture_output=True, text=True, check=True).stdout.strip(),
+        "copy_bytes_per_s": copy_speed(torch),
+        "floors_at_bytes_per_s": COPY,
         "cpu": platform.processor() or platform.machine(),
+        "cpu_threads": fastdet.get_num_threads(),
         "python": platform.python_version(),
         "cuda_of_torch": torch.version.cuda,
-        "versions": versions,
+        "versions": {package: installed[package] for package in PACKAGES if package in installed},
         "fastdet": fastdet.config(),
     }
+
+
+def write(path: Path, told: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".part").write_text(json.dumps(told, indent=1) + "\n")
+    os.replace(path.with_suffix(".part"), path)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="no case of a million boxes, fewer rounds")
+    parser.add_argument("--only", default="", help="a part of a case's name")
     parser.add_argument("--json", type=Path, help="default: bench/results/<gpu>.json")
-    parser.add_argument("--list", action="store_true", help="name the parts of a run and stop; needs no GPU")
+    parser.add_argument("--list", action="store_true", help="name the cases and stop; needs torch, but no GPU")
     options = parser.parse_args()
+    import torch
+
+    chosen = [c for c in cases(torch) if options.only in c.name and not (options.quick and c.large)]
     if options.list:
-        print("box_iou, nms, batched_nms, soft_nms, multiclass_nms")
+        for case in chosen:
+            print(f"{case.name:60} floor {case.floor_us:8.1f} us  aim {case.aim_us or 0:8.1f} us")
         return 0
     state = fastdet.config()["backends"]["cuda"]
     if state != "available":
         print(f"bench/gpu.py: {state}", file=sys.stderr)
         return 1
-    import torch
-
-    rounds, rows = (3 if options.quick else 7), []
-    for case in cases(torch, options.quick):
-        check(case)
-        for _ in range(rounds):
-            for name, call in case.calls.items():
-                case.times.setdefault(name, []).append(seconds(torch, call, 0.02))
-        ours = statistics.median(case.times["fastdet cuda"])
-        for name, times in case.times.items():
-            middle = statistics.median(times)
-            rows.append(
-                {
-                    "op": case.op,
-                    "size": case.size,
-                    "who": name,
-                    "median_us": middle * 1e6,
-                    "spread_us": [min(times) * 1e6, max(times) * 1e6],
-                    "floor_us": case.floor_us,
-                    "aim_us": case.aim_us or None,
-                    "ratio_to_fastdet_cuda": middle / ours,
-                }
+    told: dict[str, Any] = {"machine": machine(torch), "rows": []}
+    name = re.sub("[^a-z0-9]+", "-", told["machine"]["gpu"].lower()).strip("-")
+    path = options.json or RESULTS / f"{name}.json"
+    for case in chosen:
+        rows = race(torch, case, 3 if options.quick else 7)
+        told["rows"] += rows
+        write(path, told)
+        for row in rows:
+            print(
+                f"{case.name:50} {row['who']:22} {row['median_us']:12.1f} us {row['ratio_to_fastdet_cuda']:8.2f} x",
+                flush=True,
             )
-            print(f"{case.op:15} {case.size:18} {name:18} {middle * 1e6:12.1f} us {middle / ours:8.2f} x")
-    told = machine(torch)
-    path = options.json or RESULTS / f"{re.sub('[^a-z0-9]+', '-', told['gpu'].lower()).strip('-')}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": told, "rows": rows}, indent=1) + "\n")
+        torch.cuda.empty_cache()
     print(f"written to {path}")
     return 0
 

@@ -3,9 +3,10 @@
 # no network is needed: bench/gpu.sh, or one part of it: bench/gpu.sh build|parity|sanitize|bench
 #
 #   build     fastdet._cpp and fastdet._cuda, in place, for this machine's GPU
-#   parity    the table of ops on the GPU, graphs, streams, both libraries; then whatever torch tests there are
+#   parity    the tables of ops on the GPU, by torch and CuPy; graphs, streams, torch.compile, faults
 #   sanitize  compute-sanitizer's memcheck, racecheck and synccheck on small sizes of the table
-#   bench     medians of fastdet on the CPU and GPU, torchvision and torch, into bench/results/<gpu>.json
+#   bench     medians of fastdet on the CPU and GPU, torchvision and torch, into bench/results/<gpu>.json; arguments go
+#             to bench/gpu.py: bench/gpu.sh bench --only nms
 #
 # Each part can be run again by itself. PYTHON names the interpreter (python3). Under ten minutes in all.
 set -euo pipefail
@@ -37,12 +38,17 @@ sanitize() {
     for tool in memcheck racecheck synccheck; do
         echo "== $tool"
         timeout 150 compute-sanitizer --tool "$tool" --error-exitcode 9 --kernel-name kernel_substring=fastdet \
-            "$python" -m pytest "${tests[@]}" -k "test_small and not cupy" || status=$?
+            "$python" -m pytest "${tests[@]}" -k "(test_small or test_images) and not cupy" || status=$?
     done
     return "$status"
 }
 
-measure() { "$python" bench/gpu.py "$@"; }
+# The figures to quote, then one round of pytest-benchmark for its histories and groups.
+measure() {
+    "$python" bench/gpu.py "$@"
+    (($#)) || "$python" -m pytest -q -p no:cacheprovider bench/test_bench_gpu.py --benchmark-group-by=group \
+        --benchmark-json=build/gpu-pytest-benchmark.json -k "not 1000000"
+}
 
 mkdir -p build
 case ${1:-all} in

@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import test_array_parity as images
 from ops import FLOATS, OPS, equal
 from optional import need
 from samples import FAMILIES, Array, Sample, sample
 
 import fastdet
-from fastdet import boxes, nms
+from fastdet import boxes, losses, nms, pool, segmentation, upsample
 
 ROWS = [name for name, op in OPS.items() if "cuda" in op.backends and not name.endswith("out")]
 SIZES = (0, 1, 31, 32, 33, 127, 128, 129, 513, 1025)
 LIBRARIES = ("torch", "cupy")
+IMAGE_ROWS = [(name, dtype) for name, op in images.OPS.items() if "cuda" in op.backends for dtype in op.dtypes]
 
 each_row = pytest.mark.parametrize("name", ROWS)
 each_library = pytest.mark.parametrize("library", LIBRARIES, indirect=True)
@@ -182,3 +184,101 @@ def test_mixed(torch: Any) -> None:
     for call in (lambda: nms.nms(b.cuda(), s, 0.5), lambda: nms.nms(b, s.cuda(), 0.5)):
         with pytest.raises(TypeError, match="all arrays must be on one device"):
             call()
+
+
+# Segmentation, resampling, pooling, losses.
+
+
+def moved(x: Any, to_gpu: Callable[[Array], Any]) -> Any:
+    """A case's arguments on the GPU; bfloat16 cases are tensors."""
+    if type(x).__module__.startswith("torch") and hasattr(x, "cuda"):
+        return x.cuda()
+    if isinstance(x, np.ndarray):
+        return to_gpu(x)
+    if isinstance(x, dict):
+        return {key: moved(value, to_gpu) for key, value in x.items()}
+    return type(x)(moved(value, to_gpu) for value in x) if isinstance(x, (tuple, list)) else x
+
+
+def back(x: Any) -> Any:
+    if isinstance(x, tuple):
+        return tuple(map(back, x))
+    if hasattr(x, "cpu"):
+        x = x.cpu()
+        return x.float().numpy() if str(x.dtype) == "torch.bfloat16" else x.numpy()
+    return x.get()
+
+
+@each_library
+@pytest.mark.parametrize(("name", "dtype"), IMAGE_ROWS)
+def test_images(library: Callable[[Array], Any], request: pytest.FixtureRequest, name: str, dtype: str) -> None:
+    """What compute-sanitizer looks at, too: the first cases are small."""
+    if dtype == "bfloat16" and request.node.callspec.params["library"] == "cupy":
+        pytest.skip("CuPy has no bfloat16")
+    op = images.OPS[name]
+    for case in op.cases:
+        args, options = moved(op.arguments(case, dtype), library)
+        want = images.comparable(op.call(case, dtype, "cpp"))
+        op.same(back(op.public(*args, **options)), back(want) if hasattr(want, "cpu") else want)
+
+
+def test_compiled(torch: Any) -> None:
+    """torch.compile(fullgraph=True) on the GPU: values and gradients are the eager ones."""
+
+    def step(x: Any, target: Any) -> Any:
+        values, indices = pool.max_pool2d(x, 2)
+        full = upsample.upsample_bilinear(pool.max_unpool2d(values, indices, 2), scale_factor=2)
+        return losses.cross_entropy(full, target) + losses.focal_loss(full, target)
+
+    target = torch.randint(5, (2, 32, 32), device="cuda")
+    x = torch.randn(2, 5, 16, 16, device="cuda")
+    answers = []
+    for run in (step, torch.compile(step, fullgraph=True)):
+        given = x.clone().requires_grad_()
+        loss = run(given, target)
+        loss.backward()
+        answers.append((loss.detach().cpu().numpy(), given.grad.cpu().numpy()))
+    equal(answers[1], answers[0])
+    on_host = x.cpu().requires_grad_()
+    loss = step(on_host, target.cpu())
+    loss.backward()
+    equal(answers[0], (loss.detach().numpy(), on_host.grad.numpy()))
+
+
+def test_a_fault_is_raised_by_a_later_call(torch: Any) -> None:
+    x = torch.randn(1, 3, 8, 8, device="cuda")
+    bad = torch.full((1, 8, 8), 7, device="cuda")
+    assert torch.isnan(losses.cross_entropy(x, bad))
+    torch.cuda.synchronize()
+    with pytest.raises(ValueError, match=r"^cross_entropy: an earlier call on the GPU had a value out of range"):
+        boxes.box_area(torch.zeros((1, 4), device="cuda"))
+    boxes.box_area(torch.zeros((1, 4), device="cuda"))
+
+
+def test_graph_of_images(torch: Any) -> None:
+    """Losses, resampling, pooling and counting in a CUDA graph, replayed on other values."""
+
+    def run() -> tuple[Any, ...]:
+        full = upsample.upsample_bilinear(logits, scale_factor=2)
+        values, indices = pool.max_pool2d(full, 2)
+        loss, grad = losses.cross_entropy_with_grad(full, target)
+        matrix = segmentation.confusion_matrix_from_logits(target, full)
+        return full, values, indices, loss, grad, matrix
+
+    rng = np.random.default_rng(0)
+    logits = torch.zeros((2, 5, 32, 32), device="cuda")
+    target = torch.zeros((2, 64, 64), dtype=torch.int64, device="cuda")
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        run()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = run()
+    for _ in range(2):
+        logits.copy_(torch.from_numpy(rng.normal(size=logits.shape).astype(np.float32)))
+        target.copy_(torch.from_numpy(rng.integers(0, 5, target.shape)))
+        graph.replay()
+        torch.cuda.synchronize()
+        got = tuple(x.clone() for x in captured)
+        equal(back(got), back(run()))

@@ -1,0 +1,123 @@
+"""Time against size, one panel an op, from result files: python bench/report.py [-o PICTURE.png] [FILE.json ...]
+
+Takes what `compare.py` and `gpu.py` write; without names, every file of bench/results. Both axes are logarithmic. Every
+line is one contender on one machine: fastdet's backends, its best peers, and the floor where it was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+MOST_PEERS = 3  # in a panel: those that are quickest on its largest case
+COLOURS = {"fastdet cpp": "#0b6e4f", "fastdet numba": "#7fb800", "fastdet cuda": "#d1495b", "floor": "#999999"}
+PEER_COLOURS = ("#2e4057", "#edae49", "#8d6a9f")
+
+
+@dataclass(frozen=True)
+class Point:
+    op: str
+    n: int
+    size: str
+    who: str
+    peer: bool
+    seconds: float
+
+
+def points(path: Path) -> list[Point]:
+    """Of either kind of file; what gave a wrong answer is left out."""
+    told = json.loads(path.read_text())
+    return _of_gpu(told) if "rows" in told else _of_cpu(told)
+
+
+def _of_gpu(told: dict[str, Any]) -> list[Point]:
+    found = []
+    for row in told["rows"]:
+        ours = row["who"].startswith("fastdet")
+        where = "" if row["who"] == "fastdet cpp" else f" ({told['machine']['gpu']})"
+        found.append(Point(row["op"], row["n"], row["size"], row["who"] + where, not ours, row["median_us"] * 1e-6))
+        if row["who"] == "fastdet cuda" and row["floor_us"]:
+            found.append(Point(row["op"], row["n"], row["size"], f"floor{where}", False, row["floor_us"] * 1e-6))
+    return found
+
+
+def _of_cpu(told: dict[str, Any]) -> list[Point]:
+    found = []
+    for run in told["runs"]:
+        if run["threads"] != 1:
+            continue
+        for case in run["cases"]:
+            for row in case["rows"]:
+                if row["wrong"] or row["kind"] not in ("ours", "library", "floor"):
+                    continue
+                who = {"fastdet": "fastdet cpp", "fastdet, numba backend": "fastdet numba"}.get(
+                    row["name"], row["name"]
+                )
+                if row["kind"] == "floor":
+                    who = "floor"
+                seconds = row["median"]
+                found.append(Point(case["op"], case["n"], case["size"], who, row["kind"] == "library", seconds))
+    return found
+
+
+def lines(of_op: list[Point]) -> dict[str, list[tuple[int, float]]]:
+    """By contender, (n, seconds) with n rising: ours, the floor, and the quickest peers."""
+    by_who: dict[str, dict[int, float]] = defaultdict(dict)
+    for p in of_op:  # several cases of one size: the quickest
+        by_who[p.who][p.n] = min(p.seconds, by_who[p.who].get(p.n, p.seconds))
+    peers = {p.who for p in of_op if p.peer}
+    reach = sorted(peers, key=lambda who: (-max(by_who[who]), by_who[who][max(by_who[who])]))
+    shown = [who for who in by_who if who not in peers] + reach[:MOST_PEERS]
+    return {who: sorted(by_who[who].items()) for who in shown}
+
+
+def draw(found: list[Point], path: Path) -> None:
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
+
+    ops = list(dict.fromkeys(p.op for p in found if not p.op.endswith("_out")))  # fresh results only
+    columns = min(4, len(ops))
+    rows = -(-len(ops) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(4.4 * columns, 3.5 * rows), squeeze=False, layout="constrained")
+    for ax in axes.flat[len(ops) :]:
+        ax.set_axis_off()
+    for ax, op in zip(axes.flat, ops, strict=False):
+        spare = iter(PEER_COLOURS * 4)
+        for who, series in lines([p for p in found if p.op == op]).items():
+            kind = next((name for name in COLOURS if who.startswith(name)), "")
+            colour = COLOURS[kind] if kind else next(spare)
+            style = {"linestyle": ":" if kind == "floor" else "-", "linewidth": 2 if kind else 1.2}
+            ax.plot(*zip(*series, strict=True), marker="o", markersize=3.5, color=colour, label=who, **style)
+        ax.set(xscale="log", yscale="log", title=op)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.grid(alpha=0.3, which="major")
+        ax.legend(fontsize=6.5, frameon=False)
+    fig.supxlabel("boxes, or pixels and values of an image")
+    fig.supylabel("seconds a call, median")
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parents[1] / "docs" / "speed.png")
+    options = parser.parse_args()
+    files = options.files or sorted(RESULTS.glob("*.json"))
+    found = [p for path in files for p in points(path)]
+    if not found:
+        print("bench/report.py: no results", file=sys.stderr)
+        return 1
+    draw(found, options.output)
+    print(f"{len(found)} figures of {', '.join(path.name for path in files)}: written to {options.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
