@@ -69,6 +69,7 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 CUDA_MODULE = [
     "csrc/module_cuda.cpp",
     "csrc/module_cuda_boxes.cpp",
+    "csrc/module_cuda_fusion.cpp",
     "csrc/module_cuda_losses.cpp",
     "csrc/module_cuda_nms.cpp",
     "csrc/module_cuda_pool.cpp",
@@ -79,12 +80,14 @@ CUDA_KERNELS = [
     "csrc/box_iou.cu",
     "csrc/boxes.cu",
     "csrc/compact.cu",
+    "csrc/merge_boxes.cu",
     "csrc/multiclass_nms.cu",
     "csrc/nms.cu",
     "csrc/nms_rounds.cu",
     "csrc/order.cu",
     "csrc/soft_nms.cu",
     "csrc/sort.cu",
+    "csrc/weighted_boxes_fusion.cu",
 ]
 # For wheels. A build that nobody asked for ("auto") is a quick one, for one architecture. Each of them also holds the
 # intermediate code (PTX) of the oldest, which the driver compiles for any other GPU when it is first used.

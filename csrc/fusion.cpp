@@ -69,6 +69,10 @@ int64_t weighted_boxes_fusion(const Box<double>* boxes, const double* scores, co
         int64_t at = count;
         for (int64_t k = first; k < count; ++k) {
             const double value = overlap(b, fused[k], Measure::iou);
+            if (value != value) {  // of sums that overflowed: it joins nothing
+                at = count;
+                break;
+            }
             if (value > best) best = value, at = k;
         }
         if (at == count) {

@@ -94,6 +94,7 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
     m.def("take_fault", take_fault);
     m.def("waits", sync_after_each);
     bind_cuda_boxes(m);
+    bind_cuda_fusion(m);
     bind_cuda_losses(m);
     bind_cuda_nms(m);
     bind_cuda_pool(m);

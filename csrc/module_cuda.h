@@ -19,6 +19,7 @@ namespace fastdet {
 
 // Each adds its functions to the module.
 void bind_cuda_boxes(py::module_& m);
+void bind_cuda_fusion(py::module_& m);
 void bind_cuda_losses(py::module_& m);
 void bind_cuda_nms(py::module_& m);
 void bind_cuda_pool(py::module_& m);
@@ -50,6 +51,11 @@ auto by_dtype(char dtype, F&& f) {
     if (dtype == 'd') return f(double());
     if (dtype == 'f') return f(float());
     throw py::type_error(std::string("fastdet._cuda: no kernel for dtype ") + dtype);
+}
+
+template <class F>
+auto by_dtypes(char boxes, char scores, F&& f) {
+    return by_dtype(boxes, [&](auto t) { return by_dtype(scores, [&](auto s) { return f(t, s); }); });
 }
 
 inline Measure measure_of(const std::string& name) {

@@ -11,11 +11,6 @@ void check_count(int64_t n) {
     if (n < 0 || n > kMostBoxes) throw py::value_error("fastdet._cuda: unfit number of boxes");
 }
 
-template <class F>
-auto by_dtypes(char boxes, char scores, F&& f) {
-    return by_dtype(boxes, [&](auto t) { return by_dtype(scores, [&](auto s) { return f(t, s); }); });
-}
-
 int64_t workspace_of(char dtype, char score_dtype, int64_t n, bool keys, double threshold, const std::string& metric,
                      int device) {
     check_count(n);

@@ -187,7 +187,12 @@ def finite(op: str, name: str, x: Array) -> None:
     """Raise ValueError for the first infinity; NaN is told apart before."""
     bad = np.isinf(x)
     if bad.any():
-        raise ValueError(f"{op}: {name} must be finite, got {x[bad][0]} at index {int(np.argwhere(bad)[0][0])}")
+        infinite(op, name, x[bad][0], int(np.argwhere(bad)[0][0]))
+
+
+def infinite(op: str, name: str, value: Any, index: int) -> NoReturn:
+    """The one text for an infinity."""
+    raise ValueError(f"{op}: {name} must be finite, got {value} at index {index}")
 
 
 def find_nan(boxes: Array, scores: Array) -> int | None:

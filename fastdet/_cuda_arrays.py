@@ -52,6 +52,14 @@ class DeviceArray:
     def empty_bytes(self, count: int) -> DeviceArray:
         return self.empty((count,), np.uint8)
 
+    def from_host(self, x: np.ndarray[Any, Any]) -> DeviceArray:
+        """A small array of NumPy's, copied to beside this one on its stream."""
+        raise NotImplementedError
+
+    def to_host(self) -> np.ndarray[Any, Any]:
+        """A small array, for an error's text or a result of the host's; waits for it."""
+        raise NotImplementedError
+
     def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
         raise NotImplementedError
 
@@ -158,6 +166,14 @@ class TorchArray(DeviceArray):
             wanted = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
             raise MemoryError(f"{wanted} bytes on {self.owner.device}: {error}") from error
 
+    def from_host(self, x: np.ndarray[Any, Any]) -> DeviceArray:
+        return TorchArray(sys.modules["torch"].from_numpy(x).to(self.owner.device))
+
+    def to_host(self) -> np.ndarray[Any, Any]:
+        if self.dtype == BFLOAT16:
+            return np.asarray(self.owner.view(sys.modules["torch"].int16).cpu().numpy()).view(BFLOAT16)
+        return np.asarray(self.owner.cpu().numpy())
+
     def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
         return TorchArray(self.owner.to(_from_numpy()[np.dtype(dtype)], copy=copy))
 
@@ -203,6 +219,13 @@ class CuPyArray(DeviceArray):
         cupy = sys.modules["cupy"]
         with self.owner.device:
             return CuPyArray(cupy.empty(shape, dtype))
+
+    def from_host(self, x: np.ndarray[Any, Any]) -> DeviceArray:
+        with self.owner.device:
+            return CuPyArray(sys.modules["cupy"].asarray(x))
+
+    def to_host(self) -> np.ndarray[Any, Any]:
+        return np.asarray(self.owner.get())
 
     def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
         with self.owner.device:

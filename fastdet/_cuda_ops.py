@@ -22,6 +22,7 @@ from fastdet._cuda_boxes import (
     remove_small_boxes,
 )
 from fastdet._cuda_fault import raise_faults
+from fastdet._cuda_fusion import merge_boxes, weighted_boxes_fusion
 from fastdet._cuda_nms import multiclass_nms, nms, soft_nms
 
 __all__ = [
@@ -30,9 +31,11 @@ __all__ = [
     "box_iou",
     "clip_boxes_to_image",
     "extend_boxes",
+    "merge_boxes",
     "multiclass_nms",
     "nms",
     "raise_faults",
     "remove_small_boxes",
     "soft_nms",
+    "weighted_boxes_fusion",
 ]

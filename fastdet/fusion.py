@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, registered, to_numpy
+from fastdet._arrays import like, registered, to_array
 from fastdet._check import Array
 from fastdet.boxes import METRICS, box_iou_reference
 
 __all__ = ["Merged", "merge_boxes", "weighted_boxes_fusion"]
 
-CONF_TYPES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")
+CONF_TYPES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")  # csrc/cuda_fusion.h has their order
 
 
 class Merged(NamedTuple):
@@ -66,18 +66,22 @@ def merge_boxes(
     if (ops := registered(boxes, scores, grad=False)) is not None:
         return ops.merge_boxes(boxes, scores, iou_threshold, metric, backend)
     op = "merge_boxes"
-    b = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes))
-    s = _check.scores(op, to_numpy(op, "scores", scores), len(b))
+    b = _check.boxes(op, "boxes", to_array(op, "boxes", boxes))
+    s = _check.scores(op, to_array(op, "scores", scores), len(b))
     threshold = _check.unit(op, "iou_threshold", iou_threshold)
     _check.choice(op, "metric", metric, METRICS)
+    kernel: Any = _backends.choose(op, backend, merge_boxes_reference, b, s)
+    wrap = like(boxes)
+    if not isinstance(b, np.ndarray):
+        found, *results = kernel(b, s, threshold, metric)
+        _refuse(op, found, [b], [s])
+        return Merged(*map(wrap, results))
     _real_and_finite(op, b, s)
-    kernel = _backends.choose(op, backend, merge_boxes_reference)
     merged, groups = kernel(b.astype(np.float64), threshold, metric)
     total = np.bincount(groups, s, minlength=len(merged)).astype(np.float64)
     order = np.argsort(-total, kind="stable")
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    wrap = like(boxes)
     return Merged(wrap(merged[order].astype(b.dtype)), wrap(total[order].astype(s.dtype)), wrap(place[groups]))
 
 
@@ -88,6 +92,25 @@ def _real_and_finite(op: str, boxes: Array, scores: Array) -> None:
         _check.nan_found(op, nan)
     _check.finite(op, "boxes", boxes)
     _check.finite(op, "scores", scores)
+
+
+def _refuse(op: str, found: Any, boxes: Sequence[Any], scores: Sequence[Any]) -> None:
+    """Raise for what a GPU has `found` (`_cuda_fusion.Found`): the first model's, as on the CPU."""
+    first = np.cumsum([0, *map(len, boxes)])
+    kinds = ("nan_box", "nan_score", "infinite_box", "infinite_score", "negative_score")
+    rows = {kind: getattr(found, kind) for kind in kinds if getattr(found, kind) >= 0}
+    if not rows:
+        return
+    model = {kind: int(np.searchsorted(first, row, "right")) - 1 for kind, row in rows.items()}
+    kind = min(rows, key=lambda name: (model[name], kinds.index(name)))
+    m, row = model[kind], rows[kind] - int(first[model[kind]])
+    name, x = ("boxes", boxes[m]) if kind.endswith("box") else ("scores", scores[m])
+    if kind.startswith("nan"):
+        _check.nan_error(op, name, (row,))
+    if kind == "negative_score":
+        raise ValueError(f"{op}: scores must be 0 or more, got {x.to_host().min()}")
+    values = np.atleast_1d(x[row : row + 1].to_host()[0])
+    _check.infinite(op, name, values[np.isinf(values)][0], row)
 
 
 def merge_boxes_reference(boxes: Array, iou_threshold: float, metric: str) -> tuple[Array, NDArray[np.int64]]:
@@ -196,14 +219,23 @@ def weighted_boxes_fusion(
 
     boxes, scores, labels = [], [], []
     for m in range(models):
-        b = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes_list[m]))
-        s = _check.scores(op, to_numpy(op, "scores", scores_list[m]), len(b))
-        _real_and_finite(op, b, s)
-        if s.size and s.min() < 0:
-            raise ValueError(f"{op}: scores must be 0 or more, got {s.min()}")
+        b = _check.boxes(op, "boxes", to_array(op, "boxes", boxes_list[m]))
+        s = _check.scores(op, to_array(op, "scores", scores_list[m]), len(b))
+        if isinstance(b, np.ndarray) and isinstance(s, np.ndarray):
+            _real_and_finite(op, b, s)
+            if s.size and s.min() < 0:
+                raise ValueError(f"{op}: scores must be 0 or more, got {s.min()}")
         boxes.append(b)
         scores.append(s)
-        labels.append(_check.keys(op, "labels", to_numpy(op, "labels", labels_list[m]), len(b)))
+        labels.append(_check.keys(op, "labels", to_array(op, "labels", labels_list[m]), len(b)))
+    kernel: Any = _backends.choose(op, backend, weighted_boxes_fusion_reference, *boxes, *scores, *labels)
+    wrap = like(boxes_list[0])
+    if not isinstance(boxes[0], np.ndarray):
+        confidence = CONF_TYPES.index(conf_type)
+        args = boxes, scores, labels, share, threshold, least, confidence, bool(allows_overflow)
+        found, *results = kernel(*args)
+        _refuse(op, found, boxes, scores)
+        return wrap(results[0]), wrap(results[1]), wrap(results[2])
     dtypes = boxes[0].dtype, scores[0].dtype
     model = np.repeat(np.arange(models), [len(b) for b in boxes])
     b, s, k = (
@@ -216,13 +248,11 @@ def weighted_boxes_fusion(
     # by label, then by falling weighted score: fused boxes are then created in that order
     order = np.lexsort((-value, k[use]))
     use, value = use[order], value[order]
-    kernel = _backends.choose(op, backend, weighted_boxes_fusion_reference)
     fused, group = kernel(b[use], value, k[use], threshold)
     score = _confidence(value, model[use], group, len(fused), np.array(share), conf_type, bool(allows_overflow))
     label = np.zeros(len(fused), np.int64)
     label[group] = k[use]
     rank = np.argsort(-score, kind="stable")
-    wrap = like(boxes_list[0])
     return wrap(fused[rank].astype(dtypes[0])), wrap(score[rank].astype(dtypes[1])), wrap(label[rank])
 
 
@@ -264,12 +294,17 @@ def _confidence(
         return top / share.max()
     if conf_type == "avg":
         used = members if allows_overflow else np.minimum(members, len(share))
-        return mean * used / share.sum()
+        return mean * used / _in_order(share)
     present = np.zeros((count, len(share)), bool)
     present[group, model] = True
     if conf_type == "box_and_model_avg":
         weight = np.bincount(group, share[model], minlength=count)
-        return mean * members / np.where(weight > 0, weight, 1) * (present * share).sum(1) / share.sum()
-    absent = (~present * share).sum(1)
+        return mean * members / np.where(weight > 0, weight, 1) * _in_order(present * share) / _in_order(share)
+    absent = _in_order(~present * share)
     weight = np.bincount(group, share[model], minlength=count)
     return mean * members / np.where(weight + absent > 0, weight + absent, 1)
+
+
+def _in_order(x: Array) -> Any:
+    """The sum along the last axis, one after the other: NumPy's own order depends on the length."""
+    return np.add.accumulate(x, axis=-1)[..., -1]

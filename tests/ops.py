@@ -18,7 +18,6 @@ from fastdet import boxes, nms
 FLOATS = ("float32", "float64")
 DTYPES = (*FLOATS, "float16", "bfloat16", "uint8", "int16", "int32", "int64")
 FORMATS = ("xyxy", "xywh", "cxcywh")
-CPU = ("numba", "cpp")  # backends of what has no CUDA kernel
 CLOSE_ULP = 8  # of max(1, |value|): what two arc tangents of 1 ulp each make of complete_box_iou
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -189,31 +188,28 @@ OPS: dict[str, Op] = {
     "multiclass_nms limited": Op(
         nms.multiclass_nms, _batch(max_output=9, max_per_class=2, score_threshold=0.25, metric="ios"), largest=513
     ),
-    "merge_boxes": Op(nms.merge_boxes, _scored(), largest=129, finite=True, backends=CPU),
-    "merge_boxes ios": Op(nms.merge_boxes, _scored(metric="ios"), largest=129, finite=True, backends=CPU),
-    "weighted_boxes_fusion": Op(nms.weighted_boxes_fusion, _models(), largest=257, finite=True, backends=CPU),
+    "merge_boxes": Op(nms.merge_boxes, _scored(), largest=129, finite=True),
+    "merge_boxes ios": Op(nms.merge_boxes, _scored(metric="ios"), largest=129, finite=True),
+    "weighted_boxes_fusion": Op(nms.weighted_boxes_fusion, _models(), largest=257, finite=True),
     "weighted_boxes_fusion max": Op(
         nms.weighted_boxes_fusion,
         _models(conf_type="max", weights=[1, 2, 0.5], skip_box_thr=0.1),
         largest=257,
         finite=True,
-        backends=CPU,
     ),
     "weighted_boxes_fusion model": Op(
         nms.weighted_boxes_fusion,
         _models(conf_type="box_and_model_avg", weights=[1, 2, 0.5], iou_thr=0.3),
         largest=257,
         finite=True,
-        backends=CPU,
     ),
     "weighted_boxes_fusion absent": Op(
         nms.weighted_boxes_fusion,
         _models(conf_type="absent_model_aware_avg", iou_thr=0.0),
         largest=257,
         finite=True,
-        backends=CPU,
     ),
     "weighted_boxes_fusion overflow": Op(
-        nms.weighted_boxes_fusion, _models(allows_overflow=True), largest=257, finite=True, backends=CPU
+        nms.weighted_boxes_fusion, _models(allows_overflow=True), largest=257, finite=True
     ),
 }

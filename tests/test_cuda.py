@@ -17,7 +17,7 @@ from samples import FAMILIES, Array, Sample, sample
 from test_parity import LAYOUTS, big_endian
 
 import fastdet
-from fastdet import boxes, nms
+from fastdet import boxes, detection, nms
 
 ROWS = [name for name, op in OPS.items() if "cuda" in op.backends and not name.endswith("out")]
 SIZES = (0, 1, 2, 31, 32, 33, 127, 128, 129, 257)
@@ -288,6 +288,7 @@ def test_nothing_is_read_back() -> None:
 
 B = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6]], np.float32)
 S = np.array([0.9, 0.8, 0.7], np.float32)
+K = np.arange(3)
 
 
 def test_same_text_as_on_the_cpu() -> None:
@@ -305,6 +306,13 @@ def test_same_text_as_on_the_cpu() -> None:
         lambda to: nms.batched_nms(to(B), to(S), to(S), 0.5),
         lambda to: nms.nms(to(B > 0), to(S), 0.5),
         lambda to: boxes.box_iou(to(B), to(B), iscrowd=to(np.array([0, 2, 1]))),
+        lambda to: nms.merge_boxes(to(bad), to(S), 0.5),
+        lambda to: nms.merge_boxes(to(B), to(S * np.nan), 0.5),
+        lambda to: nms.merge_boxes(to(B), to(S - np.array([0, np.inf, 0], np.float32)), 0.5),
+        lambda to: nms.merge_boxes(to(np.where(np.isnan(bad), -np.inf, bad)), to(S), 0.5),
+        lambda to: nms.weighted_boxes_fusion([to(B), to(bad)], [to(S * np.inf), to(S)], [to(K), to(K)]),
+        lambda to: nms.weighted_boxes_fusion([to(B), to(B)], [to(S), to(S - 1)], [to(K), to(K)]),
+        lambda to: nms.weighted_boxes_fusion([to(B), to(B)], [to(S - 1), to(S * np.nan)], [to(K), to(K)]),
     ]
     for call in calls:
         with pytest.raises((TypeError, ValueError)) as want:
@@ -341,8 +349,9 @@ def test_the_array_decides(backend: str) -> None:
 
 
 def test_what_has_no_kernel_says_so() -> None:
-    with pytest.raises(NotImplementedError, match=r"^merge_boxes: backend 'cuda' has no kernel for it: boxes must be"):
-        nms.merge_boxes(OnDevice(), S, 0.5)
+    text = r"^match_detections: backend 'cuda' has no kernel for it: scores must be on the CPU"
+    with pytest.raises(NotImplementedError, match=text):
+        detection.match_detections(B, OnDevice(), B)
     with pytest.raises(NotImplementedError, match=r"^soft_nms: backend 'cuda' takes method 'linear' or 'gaussian'"):
         nms.soft_nms(on_gpu(B), on_gpu(S), method=lambda iou: 1 - iou)
 

@@ -11,7 +11,7 @@ import pytest
 from optional import need
 
 import fastdet
-from fastdet import boxes, nms
+from fastdet import boxes, detection, nms
 
 BACKENDS = ("reference", "numba", "cpp", None)
 B = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6]], np.float32)
@@ -111,8 +111,9 @@ DTYPES: list[Case] = [
      "box_iou: boxes2 must be on the CPU, got a OnDevice on device (10, 0)"),
     ("ROCm out", lambda b: boxes.box_iou(B, B, out=OnDevice(10), backend=b), TypeError,
      "box_iou: out must be on the CPU, got a OnDevice on device (10, 0)"),
-    ("no CUDA kernel", lambda b: nms.merge_boxes(OnDevice(2), S, 0.5, backend=b), NotImplementedError,
-     "merge_boxes: backend 'cuda' has no kernel for it: boxes must be on the CPU, got a OnDevice on device (2, 0)"),
+    ("no CUDA kernel", lambda b: detection.match_detections(B, OnDevice(2), B, backend=b), NotImplementedError,
+     "match_detections: backend 'cuda' has no kernel for it: scores must be on the CPU, "
+     "got a OnDevice on device (2, 0)"),
 ]  # fmt: skip
 
 NUMBERS: list[Case] = [

@@ -1,0 +1,110 @@
+"""Box fusion of the CUDA backend: sums, confidences and ranks too, so that only what is found comes to the host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fastdet import _cuda as native
+from fastdet._cuda_arrays import DeviceArray
+
+
+class Found(NamedTuple):
+    """csrc/cuda_fusion.h, FusionStatus: the first row of each kind, or -1; and how many results there are."""
+
+    nan_box: int
+    nan_score: int
+    infinite_box: int
+    infinite_score: int
+    negative_score: int
+    count: int
+
+
+def _gathered(
+    boxes: Sequence[DeviceArray], scores: Sequence[DeviceArray], labels: Sequence[DeviceArray] | None
+) -> tuple[DeviceArray, DeviceArray, int]:
+    """The models' boxes in one, in float64, and the status."""
+    n = sum(map(len, boxes))
+    together = boxes[0].empty_bytes(native.fusion_input_bytes(n))
+    status = boxes[0].empty((len(Found._fields),), np.int64)
+    first = 0
+    for m, (b, s) in enumerate(zip(boxes, scores, strict=True)):
+        native.fusion_gather(
+            b.dtype.char,
+            s.dtype.char,
+            b.pointer,
+            s.pointer,
+            0 if labels is None else labels[m].pointer,
+            len(b),
+            m,
+            first,
+            together.pointer,
+            n,
+            status.pointer,
+            *b.where,
+        )
+        first += len(b)
+    return together, status, n
+
+
+def merge_boxes(
+    boxes: DeviceArray, scores: DeviceArray, iou_threshold: float, metric: str
+) -> tuple[Found, DeviceArray, DeviceArray, DeviceArray]:
+    """What was found, and boxes, scores and groups as `fastdet.fusion.merge_boxes` gives them."""
+    together, status, n = _gathered([boxes], [scores], None)
+    where, dtypes = boxes.where, (boxes.dtype.char, scores.dtype.char)
+    workspace = boxes.empty_bytes(native.merge_boxes_workspace(n))
+    out = boxes.empty((n, 4), boxes.dtype), boxes.empty((n,), scores.dtype), boxes.empty((n,), np.int64)
+    native.merge_boxes(
+        *dtypes,
+        together.pointer,
+        n,
+        iou_threshold,
+        metric,
+        workspace.pointer,
+        *(x.pointer for x in out),
+        status.pointer,
+        *where,
+    )
+    found = Found(*native.read(status.pointer, len(Found._fields), *where))
+    return found, out[0][: found.count], out[1][: found.count], out[2]
+
+
+def weighted_boxes_fusion(
+    boxes: Sequence[DeviceArray],
+    scores: Sequence[DeviceArray],
+    labels: Sequence[DeviceArray],
+    share: Sequence[float],
+    iou_threshold: float,
+    least: float,
+    confidence: int,
+    allows_overflow: bool,
+) -> tuple[Found, DeviceArray, DeviceArray, DeviceArray]:
+    """What was found, and boxes, scores and labels as `fastdet.fusion.weighted_boxes_fusion` gives them."""
+    together, status, n = _gathered(boxes, scores, labels)
+    b, where, models = boxes[0], boxes[0].where, len(boxes)
+    dtypes = b.dtype.char, scores[0].dtype.char
+    workspace = b.empty_bytes(native.weighted_boxes_fusion_workspace(n, models, where[0]))
+    weights = b.from_host(np.array(share, np.float64))
+    out = b.empty((n, 4), b.dtype), b.empty((n,), scores[0].dtype), b.empty((n,), np.int64)
+    native.weighted_boxes_fusion(
+        *dtypes,
+        together.pointer,
+        n,
+        iou_threshold,
+        least,
+        confidence,
+        allows_overflow,
+        weights.pointer,
+        models,
+        sum(share),
+        max(share),
+        workspace.pointer,
+        *(x.pointer for x in out),
+        status.pointer,
+        *where,
+    )
+    found = Found(*native.read(status.pointer, len(Found._fields), *where))
+    return found, out[0][: found.count], out[1][: found.count], out[2][: found.count]
