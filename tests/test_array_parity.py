@@ -12,6 +12,7 @@ import ops_losses
 import ops_pool
 import ops_segmentation
 import ops_upsample
+import ops_yolo
 import pytest
 from array_op import ArrayOp
 from ops import equal
@@ -25,6 +26,7 @@ OPS: dict[str, ArrayOp] = {
     **ops_pool.OPS,
     **ops_losses.OPS,
     **ops_box_losses.OPS,
+    **ops_yolo.OPS,
 }
 ROWS = [(name, dtype) for name, op in OPS.items() for dtype in op.dtypes]
 CASES = [(name, dtype, case) for name, dtype in ROWS for case in OPS[name].cases]

@@ -169,7 +169,6 @@ class Result:
                 raise ValueError(f"{image.op}: out must have shape {shape}, got {tuple(self.out.shape)}")
             if not _holds(self.out.dtype, piece):
                 raise TypeError(f"{image.op}: out must hold the model's {piece.dtype}, got {self.out.dtype}")
-        self.foreign = not isinstance(piece, np.ndarray) and not isinstance(self.out, type(piece))
         self.ready = True
 
     def write(self, y: int, x: int, piece: Any) -> None:
@@ -180,12 +179,17 @@ class Result:
         height, width = piece.shape[:2] if last else piece.shape[1:]
         height, width = min(height, self.image.size[0] - y), min(width, self.image.size[1] - x)
         piece = piece[:height, :width] if last else piece[:, :height, :width]
-        if self.foreign:
-            piece = piece.cpu().numpy()
+        piece = self._of_its_kind(piece)
         if last:
             self.out[y : y + height, x : x + width] = piece
         else:
             self.out[:, y : y + height, x : x + width] = piece
+
+    def _of_its_kind(self, piece: Any) -> Any:
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(self.out, torch.Tensor) != isinstance(piece, torch.Tensor):
+            return torch.from_numpy(piece) if isinstance(piece, np.ndarray) else piece.cpu().numpy()
+        return piece
 
 
 def _holds(dtype: Any, piece: Any) -> bool:
