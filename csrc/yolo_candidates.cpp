@@ -1,8 +1,7 @@
 // The best class of each candidate: the loops. Compiled once per instruction set.
 //
 // Whole rows: the lanes are classes, and a row's maximum is looked for only where some lane is above the threshold.
-// Planes: the lanes are candidates, a block of them at a time, so that its maxima stay in the first cache. Floor: the
-// output read once.
+// Planes: the lanes are candidates, some vectors of them at a time down all classes. Floor: the output read once.
 #include "loops.h"
 #include "simd.h"
 #include "yolo_job.h"
@@ -10,8 +9,6 @@
 namespace fastdet {
 namespace FASTDET_ISA {
 namespace {
-
-constexpr int64_t kBlock = 1024;
 
 template <class T>
 static inline int32_t first_best(const T* scores, int64_t classes, T object, bool objectness) {
@@ -60,48 +57,74 @@ static bool rows(const YoloJob<T>& job, const T* x, int64_t first, int64_t last,
     return !nan;
 }
 
-// A label as wide as a score.
-template <class T>
-struct Label;
-template <>
-struct Label<float> {
-    using K = int32_t;
-};
-template <>
-struct Label<double> {
-    using K = int64_t;
-};
+// `count` vectors of candidates, their best scores and labels in registers; labels are whole numbers of T.
+template <bool objectness, int count, class T>
+static bool columns(const YoloJob<T>& job, const T* x, int32_t* label) {
+    using V = Vec<T>;
+    constexpr int L = V::lanes;
+    constexpr uint32_t kAll = uint32_t((uint64_t(1) << L) - 1);
+    constexpr int64_t start = objectness ? 5 : 4;
+    const V lowest = V::set(-T(__builtin_inf()));
+    V top[count], best[count], object[count];
+    uint32_t numbers = kAll;
+    for (int k = 0; k < count; ++k) {
+        for (int64_t c = 0; c < start; ++c) {
+            const V value = V::load(x + c * job.candidates + k * L);
+            numbers &= eq(value, value);
+            object[k] = value;  // the last one
+        }
+        top[k] = lowest;
+        best[k] = V::set(0);
+    }
+    for (int64_t c = start; c < job.channels; ++c) {
+        const T* values = x + c * job.candidates;
+        const V mine = V::set(T(c - start));
+        for (int k = 0; k < count; ++k) {
+            __builtin_prefetch(values +
+                               (count + k) * L);  // of the next call: what lies between is too far for hardware
+            V score = V::load(values + k * L);
+            numbers &= eq(score, score);
+            if (objectness) {
+                score = object[k] * score;
+                score = where_ge(score, lowest, score, lowest);
+            }
+            best[k] = where_ge(top[k], score, best[k], mine);
+            top[k] = where_ge(top[k], score, top[k], score);
+        }
+    }
+    for (int k = 0; k < count; ++k) {
+        T score[L], found[L];
+        top[k].store(score);
+        best[k].store(found);
+        for (int i = 0; i < L; ++i) label[k * L + i] = score[i] > job.threshold ? int32_t(found[i]) : -1;
+    }
+    return numbers == kAll;
+}
 
 template <bool objectness, class T>
 static bool planes(const YoloJob<T>& job, const T* x, int64_t first, int64_t last, int32_t* label) {
-    using K = typename Label<T>::K;
+    constexpr int kVectors = 4, L = Vec<T>::lanes;
     constexpr int64_t start = objectness ? 5 : 4;
-    const int64_t classes = job.channels - start;
-    T best[kBlock];
-    K which[kBlock], bad = 0;
-    for (int64_t from = first; from < last; from += kBlock) {
-        const int64_t n = last - from < kBlock ? last - from : kBlock;
-        const T* object = x + 4 * job.candidates + from;
-        for (int64_t k = 0; k < start; ++k) {
-            const T* value = x + k * job.candidates + from;
-            for (int64_t j = 0; j < n; ++j) bad |= K(value[j] != value[j]);
-        }
-        for (int64_t j = 0; j < n; ++j) best[j] = -T(__builtin_inf());
-        for (int64_t j = 0; j < n; ++j) which[j] = 0;
-        for (int64_t c = 0; c < classes; ++c) {
-            const T* value = x + (start + c) * job.candidates + from;
-            const K mine = K(c);
-            for (int64_t j = 0; j < n; ++j) {
-                const T score = objectness ? object[j] * value[j] : value[j];
-                const bool takes = score > best[j];
-                bad |= K(value[j] != value[j]);
-                best[j] = takes ? score : best[j];
-                which[j] = takes ? mine : which[j];
+    bool numbers = true;
+    int64_t i = first;
+    for (; i + kVectors * L <= last; i += kVectors * L) numbers &= columns<objectness, kVectors>(job, x + i, label + i);
+    for (; i + L <= last; i += L) numbers &= columns<objectness, 1>(job, x + i, label + i);
+    for (; i < last; ++i) {
+        const T* values = x + i;
+        const T object = objectness ? values[4 * job.candidates] : T(1);
+        T top = -T(__builtin_inf());
+        int32_t best = 0;
+        for (int64_t c = 0; c < job.channels; ++c) {
+            const T value = values[c * job.candidates], score = class_score(value, object, objectness);
+            numbers &= value == value;
+            if (c >= start && score > top) {
+                top = score;
+                best = int32_t(c - start);
             }
         }
-        for (int64_t j = 0; j < n; ++j) label[from + j] = best[j] > job.threshold ? int32_t(which[j]) : -1;
+        label[i] = top > job.threshold ? best : -1;
     }
-    return !bad;
+    return numbers;
 }
 
 }  // namespace

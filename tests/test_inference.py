@@ -781,7 +781,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
      "yolo_decode: output must have shape (N, S, S, 10 + C) with C of 1 or more, got (7, 7, 10)"),
     (lambda: yolo_decode(Z((7, 7, 30), int)), TypeError,
      "yolo_decode: output must be float16, float32 or float64, got int64"),
-    (lambda: yolo_decode(Z((7, 7, 30)), 0), ValueError, "yolo_decode: boxes_per_cell must be 1 or more, got 0"),
+    (lambda: yolo_decode(Z((7, 7, 30)), 0), ValueError, "yolo_decode: predictors must be 1 or more, got 0"),
     (lambda: ssd_decode(Z((8, 5)), Z((8, 3)), Z((8, 4))), ValueError,
      "ssd_decode: loc must have shape (N, P, 4), got (8, 5)"),
     (lambda: ssd_decode(Z((2, 8, 4)), Z((2, 7, 3)), Z((8, 4))), ValueError,

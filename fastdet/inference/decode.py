@@ -17,7 +17,7 @@ from fastdet import _backends, _check
 from fastdet._arrays import like, to_numpy
 from fastdet._check import Array
 from fastdet.boxes import METRICS
-from fastdet.nms import Detections, batched_nms
+from fastdet.nms import Detections, nms_reference
 
 __all__ = ["Candidates", "Decoded", "ssd_decode", "yolo_candidates", "yolo_decode", "yolo_postprocess"]
 
@@ -29,7 +29,7 @@ class Decoded(NamedTuple):
     scores: Any  # (N, P, C) float
 
 
-def yolo_decode(output: Any, boxes_per_cell: int = 2, *, size: Any = None) -> Decoded:
+def yolo_decode(output: Any, predictors: int = 2, *, size: Any = None) -> Decoded:
     """YOLO (v1): a grid of cells, with B boxes and one class distribution each.
 
     Parameters
@@ -37,7 +37,7 @@ def yolo_decode(output: Any, boxes_per_cell: int = 2, *, size: Any = None) -> De
     output : (N, S, S, 5 B + C) float, or (S, S, 5 B + C) for one image: a cell's B boxes (x, y, w, h, confidence), then
         C probabilities of the classes given an object. x, y in [0, 1] from the cell's left and upper edge to the
         others; w, h fractions of the image; cells row by row. The grid need not be square
-    boxes_per_cell : B
+    predictors : B, the boxes of a cell
     size : (height, width) of the image, pixels; None gives boxes as fractions of the image
 
     Returns
@@ -57,9 +57,9 @@ def yolo_decode(output: Any, boxes_per_cell: int = 2, *, size: Any = None) -> De
     """
     op = "yolo_decode"
     x, space = _floats(op, "output", output)
-    count = _check.count(op, "boxes_per_cell", boxes_per_cell)
+    count = _check.count(op, "predictors", predictors)
     if count < 1:
-        raise ValueError(f"{op}: boxes_per_cell must be 1 or more, got {count}")
+        raise ValueError(f"{op}: predictors must be 1 or more, got {count}")
     if x.ndim not in (3, 4) or 0 in x.shape[-3:-1] or x.shape[-1] <= 5 * count:
         shape = tuple(x.shape)
         raise ValueError(f"{op}: output must have shape (N, S, S, {5 * count} + C) with C of 1 or more, got {shape}")
@@ -232,6 +232,8 @@ def _candidates(
         raise ValueError(
             f"{op}: output must have {first} + C channels with C of 1 or more, got {channels} in {x.shape}"
         )
+    if channels - first > _check.MOST_CLASSES:
+        raise ValueError(f"{op}: output must have at most {_check.MOST_CLASSES} classes, got {channels - first}")
     if x.shape[1] * x.shape[2] > _check.MAX_COUNT:
         raise ValueError(f"{op}: output must have at most {_check.MAX_COUNT} entries an image, got {x.shape}")
     least = _check.number(op, "score_threshold", score_threshold)
@@ -309,29 +311,22 @@ def yolo_postprocess(
         op, output, score_threshold, objectness, multi_label, candidates_last, backend
     )
     boxes, scores, labels, images = found
-    nan = _check.find_nan(boxes, scores)  # an infinite centre less an infinite side
-    if nan is not None:
-        raise ValueError(f"{op}: output must not hold infinite boxes, got one in image {images[nan >> 1]}")
     groups = images if class_agnostic else images * classes + labels
-    limit = most if count == 1 else None
-    keep = batched_nms(boxes, scores, groups, threshold, max_output=limit, metric=metric, backend=backend)
-    image = images[keep]
-    if count > 1:
-        order = np.argsort(image, kind="stable")  # each image's by falling score
-        keep, image = keep[order], image[order]
-    kept = np.bincount(image, minlength=count)
-    rank = np.arange(len(keep)) - np.repeat(np.cumsum(kept) - kept, kept)
-    if rank.size and kept.max() > most:
-        use = rank < most
-        keep, image, rank = keep[use], image[use], rank[use]
+    limit = most if count == 1 else -1
+    kernel = _backends.choose("nms", backend, nms_reference)
+    keep = kernel(boxes, scores, groups, threshold, None, limit, metric)
+    if isinstance(keep, int):  # an infinite centre less an infinite side
+        raise ValueError(f"{op}: output must not hold infinite boxes, got one in image {images[keep >> 1]}")
     padded = Detections(
         np.zeros((count, most, 4), boxes.dtype),
         np.zeros((count, most), scores.dtype),
         np.full((count, most), -1, np.int64),
-        np.minimum(kept, most),
+        np.zeros(count, np.int64),
     )
-    padded.boxes[image, rank] = boxes[keep]
-    padded.scores[image, rank] = scores[keep]
-    padded.labels[image, rank] = labels[keep]
+    of_image = images[keep]
+    for i in range(count):
+        mine = keep if count == 1 else keep[of_image == i][:most]
+        padded.count[i] = n = len(mine)
+        padded.boxes[i, :n], padded.scores[i, :n], padded.labels[i, :n] = boxes[mine], scores[mine], labels[mine]
     wrap = like(output)
     return Detections(*(wrap(x) for x in padded))
