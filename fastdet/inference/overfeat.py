@@ -3,7 +3,7 @@
 A network is three parts, each a torch module, a session or a function: ``features`` (n, C, H, W) -> (n, D, h, w), all
 up to the last pooling; ``classifier`` and ``regressor``, convolutions from the pooled map (n, D, h', w') to
 (n, classes, y, x) logits and (n, 4, y, x) or (n, 4 classes, y, x) boxes. A box is x1 y1 x2 y2 in fractions of the
-window that the network was trained on (221 pixels), from its upper left corner.
+window that the network was trained on, from its upper left corner. `fastdet.models` has such networks.
 """
 
 from __future__ import annotations
@@ -69,7 +69,13 @@ def offset_pool(x: Any, size: int = 3) -> Iterator[tuple[int, int, Any]]:
 
 
 def overfeat_dense(
-    model: Any, image: Any, *, window: int = 221, stride: int = 12, pool: int = 3, softmax: bool = True
+    model: Any,
+    image: Any,
+    *,
+    window: int | None = None,
+    stride: int | None = None,
+    pool: int | None = None,
+    softmax: bool = True,
 ) -> Dense:
     """A network's classes and boxes of every window of an image, computed as convolutions.
 
@@ -77,9 +83,11 @@ def overfeat_dense(
     ----------
     model : (features, classifier, regressor), or an object that has these as attributes; see the module
     image : (C, H, W) float, at least a window large
-    window : pixels, the side of the square that one position of the results has seen
-    stride : pixels from one position of the features to the next; with offset pooling, from window to window
-    pool : side and stride of the last pooling, which is done here at all its offsets; 1 for none
+    window : pixels, the side of the square that one position of the results has seen; None: ``model.window``
+    stride : pixels from one position of the features to the next; with offset pooling, from window to window; None:
+        ``model.step(dense=True)``
+    pool : side and stride of the last pooling, which is done here at all its offsets, 1 for none; None:
+        ``model.last_pool``
     softmax : the classifier gives logits; False: scores
 
     Returns
@@ -99,11 +107,7 @@ def overfeat_dense(
     Source: lecture, "OverFeat"; Sermanet et al., "OverFeat", 2013.
     """
     op = "overfeat_dense"
-    parts = _parts(op, model)
-    side, step, pooling = (
-        _check.pair_of_sizes(op, name, value)[0]
-        for name, value in (("window", window), ("stride", stride), ("pool", pool))
-    )
+    parts, (side, step, pooling) = _parts(op, model), _sizes(op, model, window, stride, pool)
     _check_image(op, image, side)
     return Dense(*(as_given(op, x, image) for x in _dense(op, parts, image, side, step, pooling, softmax)))
 
@@ -113,9 +117,9 @@ def overfeat_multiscale(
     image: Any,
     scales: Sequence[float] = (1.0, 1.25, 1.5),
     *,
-    window: int = 221,
-    stride: int = 12,
-    pool: int = 3,
+    window: int | None = None,
+    stride: int | None = None,
+    pool: int | None = None,
     softmax: bool = True,
     background: int | None = None,
     top_k: int | None = None,
@@ -153,11 +157,7 @@ def overfeat_multiscale(
     Source: lecture, "OverFeat"; Sermanet et al., "OverFeat", 2013, section 4.3.
     """
     op = "overfeat_multiscale"
-    parts = _parts(op, model)
-    side, step, pooling = (
-        _check.pair_of_sizes(op, name, value)[0]
-        for name, value in (("window", window), ("stride", stride), ("pool", pool))
-    )
+    parts, (side, step, pooling) = _parts(op, model), _sizes(op, model, window, stride, pool)
     _check_image(op, image, 1)
     factors = [_check.positive(op, "scales", s) for s in scales]
     least = _check.number(op, "score_threshold", score_threshold)
@@ -204,6 +204,20 @@ def _parts(op: str, model: Any) -> list[Any]:
     if not isinstance(model, (tuple, list)) or len(model) != 3:
         raise TypeError(f"{op}: model must have or be ({', '.join(names)}), got {type(model).__name__}")
     return [function_of(op, part, name) for part, name in zip(model, names, strict=True)]
+
+
+def _sizes(op: str, model: Any, window: int | None, stride: int | None, pool: int | None) -> list[int]:
+    """The window, the stride and the pool: given, or the model's own."""
+    own = {"window": "window", "stride": "step", "pool": "last_pool"}
+    sizes = []
+    for (name, attribute), value in zip(own.items(), (window, stride, pool), strict=True):
+        if value is None:
+            value = getattr(model, attribute, None)
+            value = value(dense=True) if callable(value) else value
+        if value is None:
+            raise ValueError(f"{op}: {name} must be given for a model without {attribute}")
+        sizes.append(_check.pair_of_sizes(op, name, value)[0])
+    return sizes
 
 
 def _check_image(op: str, image: Any, least: int) -> None:

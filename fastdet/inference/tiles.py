@@ -58,7 +58,7 @@ def overlap_tile(
     -----
     Every pixel is computed once, or, where the step is below the tile, taken from the first tile that has it; so the
     result does not depend on batch_size as far as the model's does not. Tiles of a module run on its own device.
-    Memory: prefetch + 1 batches of input and one of output, besides what image and out keep in memory themselves.
+    Memory: prefetch + 2 batches of input and one of output, besides what image and out keep in memory themselves.
     Source: lecture, "U-Net"; Ronneberger et al., "U-Net", 2015, figure 2.
     """
     op = "overlap_tile"

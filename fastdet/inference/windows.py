@@ -67,7 +67,7 @@ def sliding_window(
     Where windows agree, the result is what they say, bit for bit, under either blend: a point-wise model comes out as
     it is. Windows are blended in order, row by row, so that the result does not depend on batch_size as far as the
     model's does not. Halves are blended in float32. Memory: (K + 1) values of a band of the image as high as a window,
-    prefetch + 1 batches of input and one of output, besides what image and out keep in memory themselves.
+    prefetch + 2 batches of input and one of output, besides what image and out keep in memory themselves.
     """
     op = "sliding_window"
     source = Image(op, image, bool(channels_last))
