@@ -258,6 +258,20 @@ def test_models() -> None:
     assert torch.equal(half, tensor.detach().bfloat16())
 
 
+def test_onnx_runtime() -> None:
+    """A session of its own: one node, Relu, of any shape."""
+    ort = need("onnxruntime")
+    shape = b"".join(b"\n\x03\x12\x01" + axis for axis in (b"n", b"c", b"h", b"w"))
+    value = [b"\x1f\n\x01" + name + b"\x12\x1a\n\x18\x08\x01\x12\x14" + shape for name in (b"x", b"y")]
+    graph = b'\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01gZ' + value[0] + b"b" + value[1]
+    model = b"\x08\x07:" + bytes([len(graph)]) + graph + b"B\x04\n\x00\x10\r"  # IR 7, opset 13
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    image = IMAGE - np.float32(0.5)
+    equal(sliding_window(session, image, 16, 9, batch_size=3), np.maximum(image, 0))
+    torch = need("torch")
+    assert torch.equal(overlap_tile(session, torch.from_numpy(image), 16, 2), torch.from_numpy(image).relu())
+
+
 @pytest.mark.parametrize("run", [overlap_tile, sliding_window])
 def test_out_and_images_that_are_read_by_slices(run: Callable[..., Any]) -> None:
     image, out = Sliced(IMAGE), Sliced(np.full((3, 53, 71), 7, np.float64))

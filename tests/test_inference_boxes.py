@@ -375,6 +375,16 @@ def test_detect_end_to_end(library: str) -> None:
         np.testing.assert_allclose(np.asarray(bigger.boxes)[order], want, rtol=0, atol=1)
 
 
+def test_detect_with_final_detections() -> None:
+    """YOLO v8's output, of a network that takes 100 x 100 pixels, by its own decoding and NMS."""
+    raw = np.zeros((1, 6, 30), np.float32)
+    raw[0, :, 3] = 50, 40, 20, 10, 0.1, 0.9
+    raw[0, :, 4] = 51, 40, 20, 10, 0.1, 0.8
+    found = detect(lambda x: raw[:, :, : x.shape[-1]], np.zeros((3, 200, 400)), yolo_postprocess, size=(100, 100))
+    assert found.boxes.tolist() == [[160, 70, 240, 90]]
+    assert found.labels.tolist() == [1]
+
+
 def test_detect_with_two_outputs() -> None:
     """SSD's: a network of several outputs gives the decoder as many arguments."""
     priors = np.array([[0.5, 0.5, 0.2, 0.4], [0.1, 0.1, 0.1, 0.1]], np.float32)

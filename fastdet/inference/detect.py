@@ -24,7 +24,7 @@ FITS = ("stretch", "letterbox")
 def detect(
     model: Any,
     image: Any,
-    decode: Callable[..., Decoded | tuple[Any, Any]],
+    decode: Callable[..., Decoded | Detections | tuple[Any, Any]],
     *,
     size: Any = None,
     fit: str = "stretch",
@@ -43,7 +43,8 @@ def detect(
     model : torch module (as it is: call ``eval()`` first), ONNX Runtime session, or function of (N, C, h, w)
     image : (C, H, W), or (N, C, H, W), a tensor or a NumPy array
     decode : from what the model gives (of several arrays, one argument each) to boxes (N, P, 4) x1 y1 x2 y2 in pixels
-        of the network's input, and scores (N, P, C): `functools.partial` of `yolo_decode` or `ssd_decode`
+        of the network's input, and scores (N, P, C): `functools.partial` of `yolo_decode` or `ssd_decode`. Or to
+        `fastdet.nms.Detections`, which are final: that of `yolo_postprocess`, whose own thresholds count then
     size : (height, width) that the network takes; None: the image's own
     fit : how an image becomes that large: "stretch", or "letterbox", which keeps its proportions, centred, and fills
         the rest
@@ -91,23 +92,24 @@ def detect(
             batch = _boxed(batch, outer, top, left, fill)
     output = function(batch)
     decoded = decode(*output) if isinstance(output, (tuple, list)) else decode(output)
-    if not isinstance(decoded, tuple) or len(decoded) != 2:
+    if not isinstance(decoded, tuple) or (len(decoded) != 2 and not isinstance(decoded, Detections)):
         raise TypeError(f"{op}: decode must give (boxes, scores), got {type(decoded).__name__}")
-    suppressed = multiclass_nms(
-        *decoded,
-        threshold,
-        score_threshold=least,
-        max_output=most,
-        max_per_class=max_per_class,
-        metric=metric,
-        backend=backend,
-    )
-    found = Detections(*(as_given(op, x, None) for x in suppressed))
+    if not isinstance(decoded, Detections):
+        decoded = multiclass_nms(
+            *decoded,
+            threshold,
+            score_threshold=least,
+            max_output=most,
+            max_per_class=max_per_class,
+            metric=metric,
+            backend=backend,
+        )
+    found = Detections(*(as_given(op, x, None) for x in decoded))
     dtype = found.boxes.dtype.type
     shift = np.array([left, top, left, top], dtype)
     scale = np.array([width / inner[1], height / inner[0]] * 2, dtype)
     placed = np.clip((found.boxes - shift) * scale, 0, np.array([width, height] * 2, dtype))
-    placed[np.arange(most) >= found.count[:, None]] = 0
+    placed[np.arange(placed.shape[1]) >= found.count[:, None]] = 0
     if len(shape) == 4:
         whole = placed, found.scores, found.labels, found.count
         return Detections(*(as_given(op, x, image) for x in whole))
