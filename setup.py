@@ -35,6 +35,7 @@ LOOPS = [
     "csrc/table.cpp",
     "csrc/upsample.cpp",
     "csrc/upsample_backward.cpp",
+    "csrc/yolo_candidates.cpp",
 ]
 REST = [
     "csrc/box_losses_call.cpp",
@@ -55,12 +56,14 @@ REST = [
     "csrc/module_pool.cpp",
     "csrc/module_segmentation.cpp",
     "csrc/module_upsample.cpp",
+    "csrc/module_yolo_candidates.cpp",
     "csrc/multiclass_nms.cpp",
     "csrc/nms_call.cpp",
     "csrc/pool_call.cpp",
     "csrc/sigmoid_focal_call.cpp",
     "csrc/threads.cpp",
     "csrc/upsample_call.cpp",
+    "csrc/yolo_candidates_call.cpp",
 ]
 
 # One rounding everywhere: no contraction of a * b + c, no fast-math.

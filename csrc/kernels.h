@@ -15,6 +15,7 @@
 #include "pool.h"
 #include "sigmoid_focal.h"
 #include "upsample.h"
+#include "yolo_job.h"
 
 namespace fastdet {
 
@@ -136,6 +137,8 @@ struct Kernels {
     int64_t (*nms_dense)(NmsJob<T>&);                            // boxes decided so far
     int64_t (*nms_grid)(NmsJob<T>&, int64_t first, bool fresh);  // boxes decided so far
     int64_t (*soft_nms)(SoftJob<T>&);                            // boxes selected
+    // label (candidates,) of one image x, or -1; false where there is a NaN
+    bool (*yolo_best)(const YoloJob<T>&, const T* x, int64_t first, int64_t last, int32_t* label);
 };
 
 struct KernelTable {

@@ -17,6 +17,8 @@ template <class T>
 int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh);
 template <class T>
 int64_t soft_nms(SoftJob<T>& job);
+template <class T>
+bool yolo_best(const YoloJob<T>& job, const T* x, int64_t first, int64_t last, int32_t* label);
 
 extern const ConfusionKernels confusion_kernels;
 extern const UpsampleKernels upsample_kernels;

@@ -332,6 +332,7 @@ PYBIND11_MODULE(_cpp, m, py::mod_gil_not_used(), py::multiple_interpreters::per_
     bind_box_losses(m);
     bind_detection(m);
     bind_coco(m);
+    bind_yolo_candidates(m);
     m.def("isa", [] { return kernels().name; });
     m.def("isa_available", isa_available);
     m.def("set_isa", set_isa);

@@ -22,6 +22,7 @@ void bind_losses(py::module_& m);
 void bind_box_losses(py::module_& m);
 void bind_detection(py::module_& m);
 void bind_coco(py::module_& m);
+void bind_yolo_candidates(py::module_& m);
 
 inline bool is_double(const py::array& x) { return x.dtype().num() == py::detail::npy_api::NPY_DOUBLE_; }
 

@@ -8,7 +8,8 @@ namespace FASTDET_ISA {
 #define FASTDET_NAME(x) FASTDET_NAME_(x)
 
 template <class T>
-constexpr Kernels<T> kernels_of = {box_iou<T>, box_iou_aligned<T>, nms_dense<T>, nms_grid<T>, soft_nms<T>};
+constexpr Kernels<T> kernels_of = {box_iou<T>,  box_iou_aligned<T>, nms_dense<T>,
+                                   nms_grid<T>, soft_nms<T>,        yolo_best<T>};
 
 extern const KernelTable table;
 const KernelTable table = {FASTDET_NAME(FASTDET_ISA), kernels_of<float>, kernels_of<double>,

@@ -13,7 +13,7 @@ from fastdet._config import config, get_num_threads, set_num_threads, show_confi
 from fastdet._version import __version__
 
 if TYPE_CHECKING:
-    from fastdet import boxes, coco, detection, losses, nms, pool, segmentation, upsample
+    from fastdet import boxes, coco, detection, inference, losses, nms, pool, segmentation, upsample
 
 __all__ = [
     "__version__",
@@ -22,6 +22,7 @@ __all__ = [
     "config",
     "detection",
     "get_num_threads",
+    "inference",
     "losses",
     "nms",
     "pool",

@@ -68,6 +68,9 @@ def confusion_matrix(
 def confusion_matrix_from_logits(
     target: Array, logits: Array, ignore_index: int | None, channels_last: bool, align_corners: bool, /
 ) -> NDArray[np.int64] | int: ...
+def yolo_candidates(
+    output: Array, planes: bool, objectness: bool, multi_label: bool, score_threshold: float, /
+) -> tuple[Array, Array, NDArray[np.int64], NDArray[np.int64]] | int: ...
 def sigmoid_focal_loss(
     inputs: Array, targets: Array, alpha: float, gamma: float, reduction: str, grad: bool, /
 ) -> tuple[Array, Array | None]: ...

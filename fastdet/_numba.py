@@ -38,6 +38,7 @@ from fastdet._numba_nms import (
 from fastdet._numba_pool import max_pool2d, max_pool2d_backward, max_unpool2d, max_unpool2d_backward
 from fastdet._numba_segmentation import confusion_matrix, confusion_matrix_from_logits
 from fastdet._numba_upsample import upsample_bilinear, upsample_bilinear_backward
+from fastdet._numba_yolo import yolo_candidates
 from fastdet.boxes import _angle
 from fastdet.boxes import rescale as rescale_of
 from fastdet.nms import INVERSE_FACTORIAL
@@ -69,6 +70,7 @@ __all__ = [
     "upsample_bilinear",
     "upsample_bilinear_backward",
     "weighted_boxes_fusion",
+    "yolo_candidates",
 ]
 
 FORMATS = ("xyxy", "xywh", "cxcywh")

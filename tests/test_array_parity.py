@@ -12,12 +12,13 @@ import ops_losses
 import ops_pool
 import ops_segmentation
 import ops_upsample
+import ops_yolo
 import pytest
 from array_op import ArrayOp
 from ops import equal
 from test_parity import LAYOUTS
 
-from fastdet import losses, pool, segmentation, upsample
+from fastdet import _numba, inference, losses, pool, segmentation, upsample
 
 OPS: dict[str, ArrayOp] = {
     **ops_segmentation.OPS,
@@ -25,6 +26,7 @@ OPS: dict[str, ArrayOp] = {
     **ops_pool.OPS,
     **ops_losses.OPS,
     **ops_box_losses.OPS,
+    **ops_yolo.OPS,
 }
 ROWS = [(name, dtype) for name, op in OPS.items() for dtype in op.dtypes]
 CASES = [(name, dtype, case) for name, dtype in ROWS for case in OPS[name].cases]
@@ -49,6 +51,7 @@ def wanted(name: str, dtype: str, case: str) -> Any:
 def test_the_table_is_whole() -> None:
     """Every public op with kernels has a row, and every row both fast backends."""
     public = {*losses.__all__, *pool.__all__, *segmentation.__all__, *upsample.__all__}
+    public |= {name for name in inference.__all__ if name in dir(_numba)}
     figures = {"class_accuracy", "dice", "frequency_weighted_iou", "iou", "pixel_accuracy"}
     figures |= {"mean_class_accuracy", "mean_dice", "mean_iou"}  # read off a matrix
     plain = {"SegmentationMetrics", "bilinear_kernel", "median_frequency_weights"}

@@ -1,0 +1,137 @@
+"""YOLO's post-processing end to end (decode and NMS of one 640 x 640 image): fastdet and the chain of torch ops.
+
+    python bench/yolo_cases.py --rounds 200 --threads 1 --json result.json
+
+Everybody is called in turn in the same process; the answers are compared first. The output is synthetic: clusters of
+candidates around objects, the other scores near 0. The chain is the usual one: a mask by the best class score, corners,
+classes moved apart by an offset, NMS by torchvision where it works, else written in torch ops as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+IOU, SCORE, MOST = 0.45, 0.25, 300
+FORMS = {"v8": (84, 8400, False), "v5": (85, 25_200, True)}  # channels, candidates, objectness
+
+
+def output(channels: int, candidates: int, objectness: bool, objects: int = 40, each: int = 12) -> Any:
+    """(1, channels, candidates) float32."""
+    rng = np.random.default_rng(0)
+    first = 4 + objectness
+    x = np.empty((channels, candidates), np.float32)
+    x[:2], x[2:4] = rng.uniform(0, 640, (2, candidates)), rng.uniform(8, 200, (2, candidates))
+    x[4:] = rng.beta(0.3, 60, (channels - 4, candidates))
+    at = rng.permutation(candidates)[: objects * each].reshape(objects, each)
+    for mine in at:
+        centre = rng.uniform((50, 50, 30, 30), (590, 590, 200, 200))
+        x[:4, mine] = (centre + rng.normal(0, 4, (each, 4))).T
+        x[first + rng.integers(channels - first), mine] = rng.uniform(0.2, 0.95, each)
+        if objectness:
+            x[4, mine] = rng.uniform(0.7, 1, each)
+    return x[None]
+
+
+def torch_nms(boxes: Any, scores: Any, threshold: float) -> Any:
+    """Greedy NMS in torch ops: one row of the matrix for each kept box."""
+    import torch
+
+    order = scores.argsort(descending=True)
+    boxes = boxes[order]
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    side = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    inter = side.clamp_(min=0).prod(-1)
+    over = inter / (area[:, None] + area - inter) > threshold
+    gone = torch.zeros(len(boxes), dtype=torch.bool)
+    keep = []
+    for i in range(len(boxes)):
+        if not gone[i]:
+            keep.append(i)
+            gone |= over[i]
+    return order[torch.tensor(keep, dtype=torch.int64)]
+
+
+def chain(x: Any, objectness: bool, nms: Callable[..., Any]) -> tuple[Any, Any, Any]:
+    """x (1, candidates, channels), a tensor."""
+    import torch
+
+    rows = x[0]
+    scores = rows[:, 5:] * rows[:, 4:5] if objectness else rows[:, 4:]
+    use = scores.amax(1) > SCORE
+    best, label = scores[use].max(1)
+    centre, half = rows[use, :2], rows[use, 2:4] / 2
+    boxes = torch.cat([centre - half, centre + half], 1)
+    keep = nms(boxes + label[:, None] * 7680.0, best, IOU)[:MOST]
+    return boxes[keep], best[keep], label[keep]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    import torch
+
+    import fastdet
+    from fastdet.inference import yolo_candidates, yolo_postprocess
+
+    fastdet.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads)
+    try:
+        from torchvision.ops import nms
+
+        nms(torch.zeros(1, 4), torch.zeros(1), IOU)
+        name = "torch ops, torchvision's nms"
+    except Exception as error:
+        print(f"torchvision: {type(error).__name__}; its nms in torch ops instead")
+        nms, name = torch_nms, "torch ops"
+    results = []
+    for form, (channels, candidates, objectness) in FORMS.items():
+        planes = torch.from_numpy(output(channels, candidates, objectness))
+        for layout, x in (("channels first", planes), ("candidates first", planes.transpose(1, 2).contiguous())):
+            rows = x.transpose(1, 2) if layout == "channels first" else x
+            calls = {
+                "fastdet": lambda x=x, o=objectness: yolo_postprocess(x, IOU, objectness=o),
+                "fastdet, candidates alone": lambda x=x, o=objectness: yolo_candidates(x, SCORE, objectness=o),
+                name: lambda x=rows, o=objectness: chain(x, o, nms),
+                "torch ops, fastdet's nms": lambda x=rows, o=objectness: chain(x, o, fastdet.nms.nms),
+            }
+            found = calls["fastdet"]()
+            count = int(found.count[0])
+            for other in (name, "torch ops, fastdet's nms"):
+                boxes, scores, labels = calls[other]()
+                assert len(labels) == count, (len(labels), count)
+                assert torch.equal(labels, found.labels[0, :count]), other
+                assert torch.equal(boxes, found.boxes[0, :count]), other
+                assert torch.equal(scores, found.scores[0, :count]), other
+            times: dict[str, list[float]] = {key: [] for key in calls}
+            for _ in range(args.rounds):
+                for key, call in calls.items():
+                    start = time.perf_counter()
+                    call()
+                    times[key].append(time.perf_counter() - start)
+            print(f"{form} {layout}, 1 x {channels} x {candidates}, {count} kept, {args.threads} thread(s)")
+            for key, values in times.items():
+                ratio = statistics.median(v / w for v, w in zip(values, times["fastdet"], strict=True))
+                median, least = statistics.median(values) * 1e6, min(values) * 1e6
+                print(f"  {key:30s} {median:8.0f} us (least {least:.0f})  {ratio:6.2f} x fastdet's")
+                results.append(
+                    {"form": form, "layout": layout, "who": key, "us": median, "least": least, "ratio": ratio}
+                )
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

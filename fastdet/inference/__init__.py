@@ -1,0 +1,35 @@
+"""From a picture to the final result: tiles and windows, decoding, merging.
+
+Images are NumPy arrays, tensors, or anything larger than memory that is read by slices; a model is a torch module, an
+ONNX Runtime session or any function. NumPy is the only requirement.
+"""
+
+from fastdet.inference.decode import (
+    Candidates,
+    Decoded,
+    ssd_decode,
+    yolo_candidates,
+    yolo_decode,
+    yolo_postprocess,
+)
+from fastdet.inference.detect import detect
+from fastdet.inference.overfeat import offset_pool, overfeat_dense, overfeat_multiscale
+from fastdet.inference.tiles import overlap_tile
+from fastdet.inference.windows import Found, sliding_window, sliding_window_boxes
+
+__all__ = [
+    "Candidates",
+    "Decoded",
+    "Found",
+    "detect",
+    "offset_pool",
+    "overfeat_dense",
+    "overfeat_multiscale",
+    "overlap_tile",
+    "sliding_window",
+    "sliding_window_boxes",
+    "ssd_decode",
+    "yolo_candidates",
+    "yolo_decode",
+    "yolo_postprocess",
+]

@@ -1,0 +1,212 @@
+"""Images that may be larger than memory: windows cut from them in a thread, results written to them piece by piece."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastdet import _check
+from fastdet._arrays import on_cuda, to_numpy
+from fastdet._check import Array
+
+MODES = ("mirror", "edge", "zero")
+Size = tuple[int, int]
+
+
+class Place(NamedTuple):
+    """The upper left corner of a window, which may lie outside the image, and its row and column in the grid."""
+
+    y: int
+    x: int
+    row: int
+    column: int
+
+
+class Image:
+    """A tensor, a NumPy array, or anything that has a shape, a dtype and gives pieces by slices."""
+
+    def __init__(self, op: str, image: Any, channels_last: bool) -> None:
+        torch = sys.modules.get("torch")
+        self.tensor = torch is not None and isinstance(image, torch.Tensor)
+        if not all(hasattr(image, name) for name in ("shape", "dtype", "__getitem__")):
+            raise TypeError(f"{op}: image must be an array, got {type(image).__name__}")
+        if isinstance(image, np.ma.MaskedArray):
+            raise TypeError(f"{op}: image must be a plain array, got a masked array")
+        if not self.tensor and on_cuda(image):
+            raise TypeError(f"{op}: image must be a torch tensor or on the CPU, got a {type(image).__name__} on a GPU")
+        shape = tuple(image.shape)
+        axes = "(H, W, C)" if channels_last else "(C, H, W)"
+        if len(shape) not in (2, 3) or 0 in shape:
+            raise ValueError(f"{op}: image must have shape (H, W) or {axes}, none of them 0, got {shape}")
+        self.op, self.data, self.last = op, image.detach() if self.tensor else image, channels_last
+        self.flat = len(shape) == 2
+        self.size: Size = (shape[0], shape[1]) if self.flat or channels_last else (shape[1], shape[2])
+        self.channels = 1 if self.flat else shape[-1 if channels_last else 0]
+
+    def window(self, place: Place, size: Size, mode: str) -> Any:
+        """(C, h, w) or (h, w, C): a view where the window lies in the image, what is outside made up by ``mode``."""
+        (ys, y), (xs, x) = (
+            _along(start, length, whole, mode) for start, length, whole in zip(place[:2], size, self.size, strict=True)
+        )
+        piece = self.data[ys, xs] if self.flat or self.last else self.data[:, ys, xs]
+        if not self.tensor:
+            piece = to_numpy(self.op, "image", piece)
+        if self.flat:
+            piece = piece[..., None] if self.last else piece[None]
+        rows = 0 if self.last else 1
+        for axis, index in ((rows, y), (rows + 1, x)):
+            if index is not None:
+                piece = _take(piece, index, axis)
+        if mode == "zero":
+            self._clear_outside(piece, place, rows)
+        return piece
+
+    def _clear_outside(self, piece: Any, place: Place, rows: int) -> None:
+        for axis, start, whole in zip((rows, rows + 1), place[:2], self.size, strict=True):
+            length = piece.shape[axis]
+            before, after = max(-start, 0), max(start + length - whole, 0)  # written to only where `_take` has copied
+            for part in (slice(0, min(before, length)), slice(max(length - after, 0), length)):
+                if part.start < part.stop:
+                    piece[(slice(None),) * axis + (part,)] = 0
+
+    def batches(
+        self, places: Sequence[Place], size: Size, mode: str, batch_size: int, prefetch: int
+    ) -> Iterator[tuple[Sequence[Place], Any]]:
+        """Windows by the batch, in order: (n, C, h, w) or (n, h, w, C), cut in a thread ``prefetch`` batches ahead."""
+        groups = (places[i : i + batch_size] for i in range(0, len(places), batch_size))
+        if not prefetch:
+            for group in groups:
+                yield group, self._batch(group, size, mode)
+            return
+        with ThreadPoolExecutor(1, "fastdet-windows") as thread:
+            ahead = deque((group, thread.submit(self._batch, group, size, mode)) for group in islice(groups, prefetch))
+            try:
+                while ahead:
+                    group, batch = ahead.popleft()
+                    result = batch.result()
+                    ahead.extend((g, thread.submit(self._batch, g, size, mode)) for g in islice(groups, 1))
+                    yield group, result
+                    del batch, result  # not kept while the next one is waited for
+            finally:
+                for _, batch in ahead:
+                    batch.cancel()
+
+    def _batch(self, places: Sequence[Place], size: Size, mode: str) -> Any:
+        shape = (len(places), *size, self.channels) if self.last else (len(places), self.channels, *size)
+        batch = self.empty(shape, self.data.dtype)
+        for i, place in enumerate(places):
+            batch[i] = self.window(place, size, mode)
+        return batch
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A fresh array of the image's kind and device."""
+        if self.tensor:
+            return self.data.new_empty(shape, dtype=dtype)
+        return _check.empty(self.op, shape, np.dtype(dtype))
+
+
+def _along(start: int, length: int, whole: int, mode: str) -> tuple[slice, Array | None]:
+    """What is read along an axis, and which of it the window's places are; None for all as it is."""
+    if start >= 0 and start + length <= whole:
+        return slice(start, start + length), None
+    places = np.arange(start, start + length)
+    if mode == "mirror":  # about the middle of the border's pixels, as often as it takes
+        period = max(2 * whole - 2, 1)
+        places %= period
+        places = np.minimum(places, period - places) if whole > 1 else np.zeros_like(places)
+    else:
+        places = places.clip(0, whole - 1)
+    low = int(places.min())
+    return slice(low, int(places.max()) + 1), places - low
+
+
+def _take(x: Any, index: Array, axis: int) -> Any:
+    if isinstance(x, np.ndarray):
+        return x.take(index, axis)
+    return x.index_select(axis, sys.modules["torch"].from_numpy(index).to(x.device))
+
+
+def starts(whole: int, window: int, step: int, inside: bool) -> list[int]:
+    """Where windows begin along an axis, so that they cover it; ``inside``: the last one is moved back to its end."""
+    count = 1 + max(0, -(-(whole - window) // step))
+    first = [i * step for i in range(count)]
+    if inside:
+        first[-1] = max(min(first[-1], whole - window), 0)
+    return first
+
+
+def grid(size: Size, window: Size, step: Size, inside: bool) -> tuple[list[int], list[int], list[Place]]:
+    """`starts` of both axes, and the places of all windows, row by row."""
+    ys, xs = (starts(*sizes, inside) for sizes in zip(size, window, step, strict=True))
+    return ys, xs, [Place(y, x, i, j) for i, y in enumerate(ys) for j, x in enumerate(xs)]
+
+
+class Result:
+    """What pieces of a result are written to: the caller's ``out``, or an array made when the first piece is known."""
+
+    def __init__(self, image: Image, out: Any) -> None:
+        self.image, self.out, self.ready = image, out, False
+        if out is not None and not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
+            raise TypeError(f"{image.op}: out must be an array, got {type(out).__name__}")
+
+    def prepare(self, piece: Any) -> None:
+        """From a first piece, (K, h, w), (h, w, K) or (h, w): how large the result is, and of which dtype."""
+        image, size = self.image, self.image.size
+        if piece.ndim == 2:
+            shape: tuple[int, ...] = size
+        else:
+            shape = (*size, piece.shape[-1]) if image.last else (piece.shape[0], *size)
+        if self.out is None:
+            self.out = image.empty(shape, piece.dtype)
+        else:
+            if tuple(self.out.shape) != shape:
+                raise ValueError(f"{image.op}: out must have shape {shape}, got {tuple(self.out.shape)}")
+            if not _holds(self.out.dtype, piece):
+                raise TypeError(f"{image.op}: out must hold the model's {piece.dtype}, got {self.out.dtype}")
+        self.ready = True
+
+    def write(self, y: int, x: int, piece: Any) -> None:
+        """Put a piece where it belongs; the part of it beyond the image is left out."""
+        if not self.ready:
+            self.prepare(piece)
+        last = self.image.last or piece.ndim == 2
+        height, width = piece.shape[:2] if last else piece.shape[1:]
+        height, width = min(height, self.image.size[0] - y), min(width, self.image.size[1] - x)
+        piece = piece[:height, :width] if last else piece[:, :height, :width]
+        piece = self._of_its_kind(piece)
+        if last:
+            self.out[y : y + height, x : x + width] = piece
+        else:
+            self.out[:, y : y + height, x : x + width] = piece
+
+    def _of_its_kind(self, piece: Any) -> Any:
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(self.out, torch.Tensor) != isinstance(piece, torch.Tensor):
+            return torch.from_numpy(piece) if isinstance(piece, np.ndarray) else piece.cpu().numpy()
+        return piece
+
+
+def _holds(dtype: Any, piece: Any) -> bool:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(piece, torch.Tensor):
+        if isinstance(dtype, torch.dtype):
+            return bool(torch.can_cast(piece.dtype, dtype))
+        piece = piece[:0].cpu().numpy()
+    elif torch is not None and isinstance(dtype, torch.dtype):
+        return bool(torch.can_cast(torch.from_numpy(piece[:0].copy()).dtype, dtype))
+    return bool(np.can_cast(piece.dtype, dtype, "same_kind"))
+
+
+def check_run(op: str, mode: str, batch_size: Any, prefetch: Any) -> tuple[int, int]:
+    """The arguments that all runs over windows share."""
+    _check.choice(op, "mode", mode, MODES)
+    size = _check.count(op, "batch_size", batch_size)
+    if size < 1:
+        raise ValueError(f"{op}: batch_size must be 1 or more, got {size}")
+    return size, _check.count(op, "prefetch", prefetch)

@@ -1,0 +1,93 @@
+"""Models of any kind as functions of a batch, and how far a run has come."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fastdet import _check
+from fastdet._arrays import to_numpy
+
+Progress = bool | Callable[[int, int], object] | None
+
+
+def function_of(op: str, model: Any, name: str = "model") -> Callable[[Any], Any]:
+    """A torch module, an ONNX Runtime session or a function, called with a batch and without recording a graph.
+
+    A module gets tensors on its own device, a session NumPy arrays, a function what the image is made of.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        return lambda batch: _call_module(torch, model, batch)
+    if hasattr(model, "run") and hasattr(model, "get_inputs"):
+        inputs = model.get_inputs()
+        if len(inputs) != 1:
+            raise ValueError(f"{op}: {name} must have one input, got {len(inputs)}; wrap it in a function")
+        key = inputs[0].name
+        return lambda batch: model.run(None, {key: to_numpy(op, "image", batch)})
+    if not callable(model):
+        raise TypeError(f"{op}: {name} must be a torch module, a session or a function, got {type(model).__name__}")
+    return lambda batch: _call_function(model, batch)
+
+
+def _call_module(torch: Any, model: Any, batch: Any) -> Any:
+    weights = next(model.parameters(), None)
+    tensor = batch if isinstance(batch, torch.Tensor) else torch.from_numpy(batch)
+    with torch.no_grad():
+        return model(tensor if weights is None else tensor.to(weights.device))
+
+
+def _call_function(model: Callable[[Any], Any], batch: Any) -> Any:
+    torch = sys.modules.get("torch")
+    with contextlib.nullcontext() if torch is None else torch.no_grad():
+        return model(batch)
+
+
+def only(op: str, output: Any, name: str = "model") -> Any:
+    """The one array of an output: sessions give lists."""
+    if isinstance(output, (list, tuple)):
+        if len(output) != 1:
+            raise ValueError(f"{op}: {name} must give one array, got {len(output)}")
+        output = output[0]
+    if not hasattr(output, "shape"):
+        raise TypeError(f"{op}: {name} must give an array, got {type(output).__name__}")
+    return output
+
+
+def as_given(op: str, x: Any, given: Any, name: str = "model's output") -> Any:
+    """An array that a model gave, as ``given`` is: a tensor on its device, or a NumPy array."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(given, torch.Tensor):
+        tensor = x.detach() if isinstance(x, torch.Tensor) else torch.from_numpy(to_numpy(op, name, x))
+        return tensor.to(given.device)
+    if torch is not None and isinstance(x, torch.Tensor):
+        x = x.detach().cpu()
+    return to_numpy(op, name, x)
+
+
+@contextlib.contextmanager
+def reporting(op: str, progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
+    """What is told how many more windows are done: the caller's function, a bar on stderr, or nobody."""
+    done = [0]
+    if not isinstance(progress, bool) and progress is not None and not callable(progress):
+        raise TypeError(f"{op}: progress must be True or a function, got {_check.describe(progress)}")
+    if callable(progress):
+
+        def call(n: int) -> None:
+            done[0] += n
+            progress(done[0], total)
+
+        yield call
+    elif progress:
+        try:
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+        except ImportError:
+            raise ImportError(f"{op}: progress=True needs rich: pip install rich, or pass a function") from None
+        with Bar(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(op, total=total)
+            yield lambda n: bar.update(task, advance=n)
+    else:
+        yield lambda n: None

@@ -1,0 +1,128 @@
+"""A detector from picture to boxes: resize, network, decode, class-wise NMS, back to the picture's pixels."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastdet import _check
+from fastdet.boxes import METRICS
+from fastdet.inference._models import as_given, function_of
+from fastdet.inference.decode import Decoded
+from fastdet.inference.windows import Found
+from fastdet.nms import Detections, multiclass_nms
+from fastdet.upsample import upsample_bilinear
+
+__all__ = ["detect"]
+
+FITS = ("stretch", "letterbox")
+
+
+def detect(
+    model: Any,
+    image: Any,
+    decode: Callable[..., Decoded | Detections | tuple[Any, Any]],
+    *,
+    size: Any = None,
+    fit: str = "stretch",
+    fill: float = 0.0,
+    score_threshold: float = 0.05,
+    iou_threshold: float = 0.5,
+    max_output: int = 100,
+    max_per_class: int | None = None,
+    metric: str = "iou",
+    backend: str | None = None,
+) -> Any:
+    """Boxes, scores and labels that a detector finds in an image, or in each of a batch.
+
+    Parameters
+    ----------
+    model : torch module (as it is: call ``eval()`` first), ONNX Runtime session, or function of (N, C, h, w)
+    image : (C, H, W), or (N, C, H, W), a tensor or a NumPy array
+    decode : from what the model gives (of several arrays, one argument each) to boxes (N, P, 4) x1 y1 x2 y2 in pixels
+        of the network's input, and scores (N, P, C): `functools.partial` of `yolo_decode` or `ssd_decode`. Or to
+        `fastdet.nms.Detections`, which are final: that of `yolo_postprocess`, whose own thresholds count then
+    size : (height, width) that the network takes; None: the image's own
+    fit : how an image becomes that large: "stretch", or "letterbox", which keeps its proportions, centred, and fills
+        the rest
+    fill : of the letterbox
+    score_threshold, iou_threshold, max_output, max_per_class, metric, backend : as in `fastdet.nms.multiclass_nms`
+
+    Returns
+    -------
+    Found(boxes (K, 4), scores (K,), labels (K,) int64) of one image, by falling score; of a batch
+    `fastdet.nms.Detections`, padded. Boxes are in pixels of the image and clipped to it; tensors where the image is
+    one, else NumPy arrays
+
+    Raises
+    ------
+    TypeError   kind of model or image, dtype
+    ValueError  shape, range, NaN
+
+    Notes
+    -----
+    Resampled bilinearly by `fastdet.upsample` (images on the CPU). Suppressed before it is clipped.
+    """
+    op = "detect"
+    shape = tuple(getattr(image, "shape", ()))
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise ValueError(f"{op}: image must have shape (C, H, W) or (N, C, H, W), none of them 0, got {shape}")
+    _check.choice(op, "fit", fit, FITS)
+    least = _check.number(op, "score_threshold", score_threshold)
+    threshold = _check.unit(op, "iou_threshold", iou_threshold)
+    most = _check.count(op, "max_output", max_output)
+    _check.choice(op, "metric", metric, METRICS)
+    fill = _check.number(op, "fill", fill)
+    function = function_of(op, model)
+    height, width = shape[-2:]
+    batch = image if len(shape) == 4 else image[None]
+    inner, top, left = (height, width), 0, 0
+    if size is not None:
+        outer = _check.pair_of_sizes(op, "size", size)
+        inner = outer
+        if fit == "letterbox":
+            factor = min(outer[0] / height, outer[1] / width)
+            inner = max(round(height * factor), 1), max(round(width * factor), 1)
+        batch = batch if inner == (height, width) else upsample_bilinear(batch, inner)
+        top, left = (outer[0] - inner[0]) // 2, (outer[1] - inner[1]) // 2
+        if inner != outer:
+            batch = _boxed(batch, outer, top, left, fill)
+    output = function(batch)
+    decoded = decode(*output) if isinstance(output, (tuple, list)) else decode(output)
+    if not isinstance(decoded, tuple) or (len(decoded) != 2 and not isinstance(decoded, Detections)):
+        raise TypeError(f"{op}: decode must give (boxes, scores), got {type(decoded).__name__}")
+    if not isinstance(decoded, Detections):
+        decoded = multiclass_nms(
+            *decoded,
+            threshold,
+            score_threshold=least,
+            max_output=most,
+            max_per_class=max_per_class,
+            metric=metric,
+            backend=backend,
+        )
+    found = Detections(*(as_given(op, x, None) for x in decoded))
+    dtype = found.boxes.dtype.type
+    shift = np.array([left, top, left, top], dtype)
+    scale = np.array([width / inner[1], height / inner[0]] * 2, dtype)
+    placed = np.clip((found.boxes - shift) * scale, 0, np.array([width, height] * 2, dtype))
+    placed[np.arange(placed.shape[1]) >= found.count[:, None]] = 0
+    if len(shape) == 4:
+        whole = placed, found.scores, found.labels, found.count
+        return Detections(*(as_given(op, x, image) for x in whole))
+    count = int(found.count[0])
+    return Found(*(as_given(op, x[0, :count], image) for x in (placed, found.scores, found.labels)))
+
+
+def _boxed(batch: Any, size: tuple[int, int], top: int, left: int, fill: float) -> Any:
+    """Images on a larger canvas."""
+    lead, (height, width) = tuple(batch.shape[:2]), batch.shape[2:]
+    if isinstance(batch, np.ndarray):
+        canvas = np.full((*lead, *size), fill, batch.dtype)
+    else:
+        canvas = sys.modules["torch"].full((*lead, *size), fill, dtype=batch.dtype, device=batch.device)
+    canvas[:, :, top : top + height, left : left + width] = batch
+    return canvas

@@ -1,0 +1,346 @@
+"""Sliding windows: dense maps blended where windows overlap, and boxes merged across windows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastdet import _check
+from fastdet._check import Array
+from fastdet.boxes import METRICS
+from fastdet.inference._images import Image, Place, Result, Size, check_run, grid
+from fastdet.inference._models import Progress, as_given, function_of, only, reporting
+from fastdet.nms import Detections, batched_nms, batched_soft_nms, merge_boxes
+
+__all__ = ["Found", "sliding_window", "sliding_window_boxes"]
+
+BLENDS = ("constant", "gaussian")
+MERGES = ("nms", "soft_nms", "merge")
+
+
+def sliding_window(
+    model: Any,
+    image: Any,
+    window: Any,
+    step: Any,
+    blend: str = "constant",
+    *,
+    sigma: float = 0.125,
+    mode: str = "mirror",
+    batch_size: int = 1,
+    channels_last: bool = False,
+    out: Any = None,
+    prefetch: int = 2,
+    progress: Progress = None,
+) -> Any:
+    """A dense map of an image of any size, the weighted mean of the maps of windows that overlap.
+
+    Parameters
+    ----------
+    model : torch module (as it is: call ``eval()`` first), ONNX Runtime session, or function: from a batch
+        (n, C, h, w) of windows it makes (n, K, h, w) or (n, h, w), floats where windows overlap
+    image : (C, H, W) or (H, W), then C = 1: a tensor, a NumPy array or memmap, or anything like zarr's arrays
+    window : int or (height, width), pixels
+    step : int or (height, width) from window to window, at most window; the last window of a row or column is moved
+        back to the image's end
+    blend : weight of a window's pixels: "constant", or "gaussian", exp(-d^2 / 2) with d the distance to the window's
+        centre in units of sigma times the window's side
+    sigma : above 0, for the gaussian
+    mode : what fills a window that is larger than the image: "mirror", "edge" or "zero"
+    batch_size, channels_last, out, prefetch, progress : as in `overlap_tile`
+
+    Returns
+    -------
+    map : (K, H, W) or (H, W) of the model's dtype, a tensor on the image's device or a NumPy array; ``out`` itself
+        where given
+
+    Raises
+    ------
+    TypeError   kind of model, image or out; integers that would have to be blended
+    ValueError  shape, range, a step above the window
+
+    Notes
+    -----
+    Where windows agree, the result is what they say, bit for bit, under either blend: a point-wise model comes out as
+    it is. Windows are blended in order, row by row, so that the result does not depend on batch_size as far as the
+    model's does not. Halves are blended in float32. Memory: (K + 1) values of a band of the image as high as a window,
+    prefetch + 2 batches of input and one of output, besides what image and out keep in memory themselves.
+    """
+    op = "sliding_window"
+    source = Image(op, image, bool(channels_last))
+    size = _check.pair_of_sizes(op, "window", window)
+    each = _steps(op, step, size)
+    _check.choice(op, "blend", blend, BLENDS)
+    sigma = _check.positive(op, "sigma", sigma)
+    batch_size, prefetch = check_run(op, mode, batch_size, prefetch)
+    function = function_of(op, model)
+    rows, columns, places = grid(source.size, size, each, inside=True)
+    band = _Band(source, Result(source, out), rows, columns, size, _weights(size, blend, sigma))
+    with reporting(op, progress, len(places)) as advance:
+        for group, batch in source.batches(places, size, mode, batch_size, prefetch):
+            made = as_given(op, only(op, function(batch)), source.data if source.tensor else batch)
+            got = tuple(made.shape[1:3] if source.last or made.ndim == 3 else made.shape[2:])
+            if made.ndim not in (3, 4) or len(made) != len(group) or got != size:
+                kind = "(n, h, w, K)" if source.last else "(n, K, h, w)"
+                wanted = f"{kind} or (n, h, w) with n = {len(group)}, h, w = {size}"
+                raise ValueError(f"{op}: model must give {wanted}, got {tuple(made.shape)}")
+            for place, piece in zip(group, made, strict=True):
+                band.add(place, piece)
+            advance(len(group))
+    band.flush(None)
+    return band.result.out
+
+
+def _steps(op: str, step: Any, size: Size) -> Size:
+    each = _check.pair_of_sizes(op, "step", step)
+    if each[0] > size[0] or each[1] > size[1]:
+        raise ValueError(f"{op}: step must be at most window {size}, got {each}")
+    return each
+
+
+def _weights(size: Size, blend: str, sigma: float) -> Array:
+    """(h, w) float64; the least is still above 0 in float32."""
+    sides = []
+    for length in size:
+        d = (np.arange(length) - (length - 1) / 2) / (sigma * length)
+        sides.append(np.exp(-d * d / 2) if blend == "gaussian" else np.ones(length))
+    return np.maximum(np.outer(*sides), 1e-30)
+
+
+class _Band:
+    """Rows of the result that later windows may still reach, as high as a window."""
+
+    def __init__(
+        self, source: Image, result: Result, rows: list[int], columns: list[int], size: Size, weights: Array
+    ) -> None:
+        self.source, self.result = source, result
+        self.rows, self.columns, self.size = rows, columns, size
+        self.row = 0  # of windows, the one that the band stands at
+        self.weights: Any = weights
+        self.mean: Any = None  # (..., h, W), channels last (h, W, K)
+        self.total: Any = None  # (h, W), sum of weights
+
+    def add(self, place: Place, piece: Any) -> None:
+        """Take a window into the mean: what it is the first to cover as it is, the rest by its share of the weight."""
+        if self.mean is None:
+            self._begin(piece)
+        if place.row != self.row:
+            self.flush(place.row)
+        height, width = self.size
+        above = self.rows[place.row - 1] + height - place.y if place.row else 0
+        left = self.columns[place.column - 1] + width - place.x if place.column else 0
+        x, end = place.x, place.x + width
+        for y0, y1, x0, x1 in ((0, above, x, end), (above, height, x, x + left)):
+            if y0 < y1 and x0 < x1:
+                self._blend(y0, y1, x0, x1, piece, x)
+        self._view(self.mean, above, height, x + left, end)[...] = self._view(piece, above, height, left, width)
+        self.total[above:, x + left : end] = self.weights[above:, left:]
+
+    def _blend(self, y0: int, y1: int, x0: int, x1: int, piece: Any, x: int) -> None:
+        space = np if isinstance(piece, np.ndarray) else sys.modules["torch"]
+        if not self.floats:
+            op, got = self.source.op, piece.dtype
+            raise TypeError(f"{op}: model must give floats where windows overlap, got {got}; or pass step = window")
+        mean, total = self._view(self.mean, y0, y1, x0, x1), self.total[y0:y1, x0:x1]
+        new = self._view(piece, y0, y1, x0 - x, x1 - x)
+        if new.dtype != mean.dtype:
+            new = new.astype(mean.dtype) if space is np else new.to(mean.dtype)
+        weight = self.weights[y0:y1, x0 - x : x1 - x]
+        total += weight
+        share = weight / total
+        if self.source.last and new.ndim == 3:
+            share = share[..., None]
+        with np.errstate(invalid="ignore"):  # infinities of both signs
+            blended = mean * (1 - share) + new * share
+        mean[...] = space.where(new == mean, mean, blended)  # exact where they agree
+
+    def _begin(self, piece: Any) -> None:
+        """Make the band for pieces like this one."""
+        torch = sys.modules.get("torch")
+        height, width = self.size[0], max(self.source.size[1], self.size[1])
+        shape: tuple[int, ...] = (height, width)
+        if piece.ndim == 3:
+            shape = (*shape, piece.shape[-1]) if self.source.last else (piece.shape[0], *shape)
+        self.dtype = piece.dtype
+        if torch is not None and isinstance(piece, torch.Tensor):
+            self.floats = piece.dtype.is_floating_point
+            wide = torch.float32 if self.floats and piece.dtype.itemsize < 4 else piece.dtype
+            share = wide if self.floats else torch.float32
+            self.weights = torch.from_numpy(self.weights).to(piece.device, share)
+        else:
+            self.floats = piece.dtype.kind == "f"
+            wide = np.dtype(np.float32) if piece.dtype == np.float16 else piece.dtype
+            share = wide if self.floats else np.dtype(np.float32)
+            self.weights = self.weights.astype(share)
+        self.mean = self.source.empty(shape, wide)
+        self.total = self.source.empty((height, width), share)
+
+    def flush(self, row: int | None) -> None:
+        """Write what no window from ``row`` on reaches (None: all), and move the band to that row of windows."""
+        top, height = self.rows[self.row], self.size[0]
+        done = height if row is None else min(self.rows[row] - top, height)
+        piece = self._view(self.mean, 0, done, 0, None)
+        if piece.dtype != self.dtype:
+            with np.errstate(over="ignore"):
+                piece = piece.astype(self.dtype) if isinstance(piece, np.ndarray) else piece.to(self.dtype)
+        self.result.write(top, 0, piece)
+        if row is not None:
+            for x in (self.mean, self.total):
+                rest = self._view(x, done, None, 0, None)
+                for y in range(0, height - done, done):  # piecewise: torch does not copy onto what it still reads
+                    end = min(y + done, height - done)
+                    self._view(x, y, end, 0, None)[...] = self._view(rest, y, end, 0, None)
+            self.row = row
+
+    def _view(self, x: Any, top: int | None, bottom: int | None, left: int, right: int | None) -> Any:
+        last = self.source.last or x.ndim == 2
+        return x[top:bottom, left:right] if last else x[:, top:bottom, left:right]
+
+
+class Found(NamedTuple):
+    """Detections of one image."""
+
+    boxes: Any  # (N, 4) float, pixels, x1 y1 x2 y2
+    scores: Any  # (N,) float
+    labels: Any  # (N,) int64
+
+
+def sliding_window_boxes(
+    model: Any,
+    image: Any,
+    window: Any,
+    step: Any,
+    merge: str = "nms",
+    *,
+    iou_threshold: float = 0.5,
+    metric: str = "ios",
+    score_threshold: float | None = None,
+    max_output: int | None = None,
+    method: str = "linear",
+    mode: str = "mirror",
+    batch_size: int = 1,
+    channels_last: bool = False,
+    prefetch: int = 2,
+    progress: Progress = None,
+    backend: str | None = None,
+) -> Found:
+    """Detections in an image of any size: those of each window, then merged across windows, class by class.
+
+    Parameters
+    ----------
+    model : as in `sliding_window`; from a batch of n windows it makes a sequence of n (boxes (N, 4), scores (N,),
+        labels (N,) integer), or of n dictionaries with these keys (torchvision's), or one `fastdet.nms.Detections`.
+        Boxes are x1 y1 x2 y2 in pixels of the window
+    image, window, step, mode, batch_size, channels_last, prefetch, progress : as in `sliding_window`
+    merge : "nms"; "soft_nms" (scores fall instead); "merge" (`fastdet.nms.merge_boxes`: means, scores add up)
+    iou_threshold : float in [0, 1]; an overlap equal to it is none
+    metric : "ios", intersection over the smaller area, which finds the part of an object that another window has
+        whole; or "iou". Soft-NMS takes "iou" alone
+    score_threshold : boxes with score <= it are dropped first; None drops none
+    max_output : the most detections, the best by score; None for all
+    method : of Soft-NMS, "linear" or "gaussian"
+    backend : of the merging
+
+    Returns
+    -------
+    Found(boxes (N, 4), scores (N,), labels (N,) int64), in pixels of the image, by falling score; tensors where the
+    image is one, else NumPy arrays
+
+    Raises
+    ------
+    TypeError   kind of model or image, dtype
+    ValueError  shape, range, NaN, metric "ios" with Soft-NMS
+
+    Notes
+    -----
+    Boxes are clipped to the image: what is found beyond it, in a window larger than the image, is not in it, and goes
+    where nothing is left of it. Equal scores: the earlier window first, row by row.
+    """
+    op = "sliding_window_boxes"
+    source = Image(op, image, bool(channels_last))
+    size = _check.pair_of_sizes(op, "window", window)
+    each = _steps(op, step, size)
+    _check.choice(op, "merge", merge, MERGES)
+    _check.choice(op, "metric", metric, METRICS)
+    if merge == "soft_nms" and metric != "iou":
+        raise ValueError(f"{op}: metric must be 'iou' with merge 'soft_nms', got {metric!r}")
+    threshold = _check.unit(op, "iou_threshold", iou_threshold)
+    least = None if score_threshold is None else _check.number(op, "score_threshold", score_threshold)
+    most = _check.limit(op, "max_output", max_output)
+    batch_size, prefetch = check_run(op, mode, batch_size, prefetch)
+    function = function_of(op, model)
+    parts: list[tuple[Array, Array, Array]] = []
+    _, _, places = grid(source.size, size, each, inside=True)
+    with reporting(op, progress, len(places)) as advance:
+        for group, batch in source.batches(places, size, mode, batch_size, prefetch):
+            found = _of_each(op, function(batch), len(group))
+            parts.extend(
+                _moved(op, *each_found, place, source.size, least)
+                for place, each_found in zip(group, found, strict=True)
+            )
+            advance(len(group))
+    boxes, scores, labels = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    limit = None if most < 0 else most
+    if merge == "nms":
+        keep = batched_nms(boxes, scores, labels, threshold, metric=metric, max_output=limit, backend=backend)
+        boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
+    elif merge == "soft_nms":
+        keep, scores = batched_soft_nms(
+            boxes, scores, labels, method=method, iou_threshold=threshold, max_output=limit, backend=backend
+        )
+        boxes, labels = boxes[keep], labels[keep]
+    else:
+        boxes, scores, labels = merge_by_class(boxes, scores, labels, threshold, metric, limit, backend)
+    return Found(*(as_given(op, x, source.data) for x in (boxes, scores, labels)))
+
+
+def merge_by_class(
+    boxes: Array, scores: Array, labels: Array, threshold: float, metric: str, limit: int | None, backend: str | None
+) -> tuple[Array, Array, Array]:
+    """`merge_boxes` of each class, then all by falling score; equal ones in order of class."""
+    parts: list[tuple[Array, Array, Array]] = [(boxes[:0], scores[:0], labels[:0])]
+    for label in np.unique(labels):
+        mine = labels == label
+        merged = merge_boxes(boxes[mine], scores[mine], threshold, metric=metric, backend=backend)
+        parts.append((merged.boxes, merged.scores, np.full(len(merged.scores), label)))
+    boxes, scores, labels = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.argsort(-scores, kind="stable")[:limit]
+    return boxes[order], scores[order], labels[order]
+
+
+def _of_each(op: str, output: Any, count: int) -> Sequence[tuple[Any, Any, Any]]:
+    """What a model found in each window of a batch."""
+    if isinstance(output, Detections):
+        boxes, scores, labels, counts = output
+        output = [(boxes[i], scores[i], labels[i]) for i in range(len(boxes))]
+        output = [tuple(x[: int(n)] for x in one) for one, n in zip(output, counts, strict=True)]
+    if not isinstance(output, (list, tuple)) or len(output) != count:
+        got = f"{len(output)} of them" if isinstance(output, (list, tuple)) else type(output).__name__
+        raise ValueError(f"{op}: model must give (boxes, scores, labels) of each of {count} windows, got {got}")
+    found = [(one["boxes"], one["scores"], one["labels"]) if isinstance(one, dict) else tuple(one) for one in output]
+    for one in found:
+        if len(one) != 3:
+            raise ValueError(f"{op}: model must give (boxes, scores, labels) of a window, got {len(one)} arrays")
+    return found
+
+
+def _moved(
+    op: str, boxes: Any, scores: Any, labels: Any, place: Place, size: Size, least: float | None
+) -> tuple[Array, Array, Array]:
+    """The detections of a window in pixels of the image."""
+    b = _check.boxes(op, "boxes", as_given(op, boxes, None, "boxes"))
+    s = _check.scores(op, as_given(op, scores, None, "scores"), len(b))
+    k = _check.keys(op, "labels", as_given(op, labels, None, "labels"), len(b))
+    nan = _check.find_nan(b, s)
+    if nan is not None:
+        _check.nan_found(op, nan)
+    if least is not None:
+        use = s > _check.cast(s.dtype, least)
+        b, s, k = b[use], s[use], k[use]
+    b = b + np.array([place.x, place.y, place.x, place.y], b.dtype)
+    b = np.clip(b, 0, np.array([size[1], size[0], size[1], size[0]], b.dtype))
+    use = (b[:, 2] > b[:, 0]) & (b[:, 3] > b[:, 1])
+    return b[use], s[use], k[use]
