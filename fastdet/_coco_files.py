@@ -39,6 +39,7 @@ class DataSet(NamedTuple):
     category_names: list[str]
     truth: Columns
     offset: float = 0.0  # what is added to sides: 1 where boxes name their last pixel
+    notes: tuple[str, ...] = ()  # what is odd and no error, a line each
 
 
 # ------------------------------------------------------------------------------------------------- COCO

@@ -111,7 +111,7 @@ def read(path: Path, advance: Advance = lambda n: None) -> Table:
     with path.open("rb") as file:
         magic = file.read(6)
     if magic[:2] == b"PK":
-        return _read_npz(path)
+        return read_npz(path)
     if magic == b"\x93NUMPY":
         raise FormatError(f"{path}: expected COCO results JSON or NPZ, got a single NPY array")
     return _read_json(path, advance)
@@ -236,7 +236,9 @@ def _encoded(table: Table, kept: Kept) -> Iterator[list[bytes]]:
 # NPZ
 
 
-def _read_npz(path: Path) -> Table:
+def read_npz(path: Path, *, scored: bool = True) -> Table:
+    """Boxes of an NPZ file. Without ``scored`` they need no scores, which are then 0. FormatError, OSError."""
+
     def fail(text: str) -> NoReturn:
         raise FormatError(f"{path}: {text}")
 
@@ -250,7 +252,7 @@ def _read_npz(path: Path) -> Table:
                     fail(f"expected one array of {', '.join(allowed)}, got {' and '.join(found)}")
                 if found:
                     names[role] = found[0]
-                elif role in ("boxes", "scores"):
+                elif role == "boxes" or (role == "scores" and scored):
                     got = ", ".join(archive.files) or "no array"
                     fail(f"expected an array named {' or '.join(allowed)}, got {got}")
             for role, name in names.items():
@@ -265,10 +267,11 @@ def _read_npz(path: Path) -> Table:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
         fail(f"expected an NPZ file, got a damaged one: {' '.join(str(error).split())}")
 
-    boxes, scores, labels = arrays["boxes"], arrays["scores"], arrays.get("labels")
+    boxes, labels = arrays["boxes"], arrays.get("labels")
     n = len(boxes) if boxes.ndim else 0
+    scores = arrays.setdefault("scores", np.zeros(n))
     _expect(path, names["boxes"], boxes, "fiu", "numbers", (n, 4), "(N, 4)")
-    _expect(path, names["scores"], scores, "f", "floats", (n,), f"({n},), one per box")
+    _expect(path, names.setdefault("scores", "scores"), scores, "f", "floats", (n,), f"({n},), one per box")
     if labels is not None:
         _expect(path, names["labels"], labels, "iu", "integers", (n,), f"({n},), one per box")
     images, offsets, rows = _npz_images(path, names, arrays, n)
