@@ -148,9 +148,7 @@ def _size(root: ElementTree.Element) -> tuple[int, int]:
         return 0, 0
 
 
-def read_voc(
-    folder: str | os.PathLike[str], classes: Sequence[str] | None = None, *, offset: float = 1.0
-) -> DataSet:
+def read_voc(folder: str | os.PathLike[str], classes: Sequence[str] | None = None, *, offset: float = 1.0) -> DataSet:
     """A folder of VOC's XML annotations. ``classes`` gives the order of classes, else they are in order of names."""
     table = _Table(list(classes) if classes is not None else None)
     files, sizes = _texts(folder, ".xml"), []

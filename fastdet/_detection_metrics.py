@@ -257,7 +257,7 @@ class DetectionMetrics:
 
         Parameters
         ----------
-        label : of a class; None for the mean of all that have a true box, at the recall levels of ``rec_thresholds``
+        label : of a class; None for the mean of all that have a true box, at recall 0, 0.01, ..., 1
 
         Returns
         -------
@@ -272,7 +272,7 @@ class DetectionMetrics:
         records, of_class = state.to_records(one)
         if label is None:
             every = (self._class_curves(records, of_class, k) for k in range(len(one.classes)))
-            return mean_curves(filter(None, every), np.array(self._parameters.rec_thresholds))
+            return mean_curves(filter(None, every), np.linspace(0, 1, 101))
         at = np.flatnonzero(one.classes == label)
         if not len(at):
             got = _check.describe(label)
@@ -291,7 +291,7 @@ class DetectionMetrics:
         if label is not None:
             precision = precision[:, one.classes == label]
         words = [
-            f"IoU {threshold:g}: {_mean(ap):.3f}"
+            f"IoU {threshold:.2f}   AP {_mean(ap):.3f}"
             for threshold, ap in zip(self._parameters.iou_thresholds, precision, strict=True)
         ]
         return draw_precision_recall(curves, names=words[: len(curves)], ax=ax)

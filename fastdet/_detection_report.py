@@ -48,12 +48,12 @@ def draw(metrics: DetectionMetrics, found: dict[str, Any]) -> Pictures:
     at = settings["iou"]
     every = metrics.average_precision()[..., 0]
     curves = metrics.precision_recall_curves()
-    words = [f"IoU {t:g}: {_mean(ap):.3f}" for t, ap in zip(at, every, strict=True)][: len(curves)]
+    words = [f"IoU {t:.2f}   AP {_mean(ap):.3f}" for t, ap in zip(at, every, strict=True)][: len(curves)]
     figures = {
         "precision_recall.png": (
             "Precision over recall, the mean of all classes at each IoU threshold, with the average precision below "
             "each line. Strong: interpolated. Fine: raw.",
-            plots.draw_precision_recall(curves, names=words)[0],
+            plots.draw_precision_recall(curves, names=words, title="mean of all classes")[0],
         )
     }
     if len(settings["areas"]) > 1:
@@ -126,7 +126,7 @@ def report(metrics: DetectionMetrics, found: dict[str, Any], pictures: Pictures)
         uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         wide = " class=wide" if name == "confusion.png" else ""
         figures.append(
-            f"<figure{wide}><a href='{uri}' download='{name}'><img src='{uri}' alt='{_text(caption)}'></a>"
+            f"<figure{wide}><div{wide and ' style=max-height:none'}><img src='{uri}' alt='{_text(name)}'></div>"
             f"<figcaption>{_text(caption)}</figcaption></figure>"
         )
     notes = "".join(f"<li>{_text(note)}</li>" for note in found["notes"])
@@ -154,7 +154,7 @@ def _text(x: object) -> str:
 
 
 def _card(line: dict[str, Any]) -> str:
-    most = "" if line["kind"] == "AP" else f", {'all' if line['most'] is None else line['most']} detections"
+    most = "" if line["kind"] == "AP" else f", maxDets {'all' if line['most'] is None else line['most']}"
     value = "absent" if line["value"] < 0 else f"{line['value']:.3f}"
     interval = ""
     if line.get("ci") and line["ci"][0] >= 0:
@@ -165,7 +165,8 @@ def _card(line: dict[str, Any]) -> str:
 def _settings(settings: dict[str, Any]) -> str:
     at = ", ".join(f"{t:g}" for t in settings["iou"])
     most = ", ".join("all" if m is None else str(m) for m in settings["max_dets"])
-    sizes = ", ".join(f"{k} {a:g} to {'any' if b is None else f'{b:g}'}" for k, (a, b) in settings["areas"].items())
+    spans = settings["areas"].items()
+    sizes = ", ".join(f"{k} {a:g} to {'any' if b is None or b >= 1e10 else f'{b:g}'}" for k, (a, b) in spans)
     last = "counts" if settings["inclusive"] else "does not count"
     return (
         f"Average precision by {settings['method']}, matched by the rule of {settings['rule']}; the last pixel of a "
@@ -229,7 +230,7 @@ _PAGE = """<!doctype html>
 <style>
 :root {{ color-scheme: light dark; --ink: #1d2733; --soft: #5c6775; --line: #dfe3e8; --page: #f5f6f8; --card: #fff; }}
 @media (prefers-color-scheme: dark) {{
-  :root {{ --ink: #e6e9ee; --soft: #9aa5b3; --line: #343c47; --page: #14181d; --card: #1c2127; }}
+  :root {{ --ink: #e8e8e8; --soft: #a3a3a3; --line: #383838; --page: #131313; --card: #1c1c1c; }}
   figure img {{ filter: invert(0.89) hue-rotate(180deg); }}
 }}
 * {{ box-sizing: border-box; }}
@@ -248,9 +249,11 @@ pre {{ font: 0.8rem/1.5 ui-monospace, Consolas, "DejaVu Sans Mono", monospace; }
 figure {{ margin: 0; padding: 0.8rem; min-width: 0; }}
 figure img {{ display: block; max-width: 100%; margin: 0 auto; }}
 figcaption {{ color: var(--soft); font-size: 0.85rem; margin-top: 0.4rem; overflow-wrap: anywhere; }}
-.figures {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); gap: 0.8rem;
-  align-items: start; }}
-.figures .wide {{ grid-column: 1 / -1; }}
+.figures {{ columns: 2 26rem; column-gap: 0.8rem; }}
+.figures figure {{ break-inside: avoid; margin-bottom: 0.8rem; }}
+.figures .wide {{ column-span: all; margin-top: 0.8rem; }}
+.figures div {{ max-height: 42rem; overflow: auto; }}
+@media (max-width: 40rem) {{ .figures .wide img {{ max-width: none; width: 44rem; }} }}
 .panels {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(44%, 11rem), 1fr)); gap: 0.6rem; }}
 .panels figure {{ padding: 0.5rem; }}
 .panels svg {{ display: block; width: 100%; fill: none; stroke-linejoin: round; }}
@@ -260,7 +263,7 @@ figcaption {{ color: var(--soft); font-size: 0.85rem; margin-top: 0.4rem; overfl
 .keys span {{ margin-right: 0.6rem; white-space: nowrap; }}
 table {{ border-collapse: collapse; width: 100%; font-size: 0.88rem; font-variant-numeric: tabular-nums; }}
 td, th {{ padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }}
-th:first-child {{ text-align: left; font-weight: 500; }}
+th:first-child {{ text-align: left; font-weight: 500; position: sticky; left: 0; background: var(--card); }}
 th button {{ all: unset; cursor: pointer; font-weight: 650; }}
 th button:focus-visible {{ outline: 2px solid; }}
 footer {{ margin-top: 2rem; font-size: 0.85rem; }}

@@ -303,9 +303,7 @@ def lines(metrics: DetectionMetrics, results: dict[str, Any], settings: Settings
     return found
 
 
-def summary(
-    metrics: DetectionMetrics, results: dict[str, Any], settings: Settings, data: DataSet
-) -> dict[str, Any]:
+def summary(metrics: DetectionMetrics, results: dict[str, Any], settings: Settings, data: DataSet) -> dict[str, Any]:
     """The figures as one JSON object; -1 where there is nothing to find."""
     records, of_class, labels = metrics.records
     total = [int(records.counted[a:b, 0].sum()) for a, b in itertools.pairwise(of_class)]

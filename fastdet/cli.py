@@ -362,7 +362,7 @@ def demo(
         "fastdet_demo.png"
     ),
 ) -> None:
-    """NMS and Soft-NMS on a small made-up street: a table on the screen and a picture in a file."""
+    """NMS and Soft-NMS on a small made-up street, and what they do to average precision: tables, and a picture."""
     if output.suffix.lower() != ".png" or not output.parent.is_dir():
         raise Failure(f"demo: output must end in .png, in an existing folder, got {output}")
     console = Console()
@@ -376,6 +376,14 @@ def demo(
         times = [f"{step.milliseconds[name]:.3f}" for name in result.backends]
         found = f"{len(result.objects) - len(step.missed)} of {len(result.objects)}"
         grid.add_row(step.title, str(result.candidates), str(len(step.boxes)), found, *times)
+    console.print(grid)
+    console.print("Average precision (COCO's) of the boxes before and after:")
+    grid = Grid()
+    for title in ("boxes", "AP", "AP50", "AP75"):
+        grid.add_column(title, justify="left" if title == "boxes" else "right", no_wrap=True)
+    scored = [("all candidates", result.before), *((f"after {step.title}", step.precision) for step in result.steps)]
+    for title, precision in scored:
+        grid.add_row(title, *(f"{x:.3f}" for x in precision))
     console.print(grid)
     _absent(console)
     if len(result.backends) > 1:

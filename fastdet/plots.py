@@ -127,7 +127,9 @@ def compare(
     -------
     fig, ax : the figure and the array of axes
     """
-    figure, axes = new_axes(len(panels), 6.4, 4.9) if ax is None else (np.ravel(ax)[0].figure, ax)
+    figure, axes = (
+        new_axes(len(panels), 6.4, 4.9 + 0.3 * note.count("\n")) if ax is None else (np.ravel(ax)[0].figure, ax)
+    )
     for i, (panel, (title, boxes, labels, scores)) in enumerate(zip(np.ravel(axes), panels, strict=True)):
         if size is not None:
             panel.set(xlim=(0, size[1]), ylim=(size[0], 0))
@@ -198,7 +200,7 @@ def draw_confusion(
             size = 9 if many <= 14 else 7
             ax.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
     for ticks, count, angle in ((ax.set_xticks, columns, 60), (ax.set_yticks, rows, 0)):
-        step = -(-count // 60)
+        step = -(-count // 100)
         where = np.arange(0, count, step)
         place = {"ha": "right", "rotation_mode": "anchor"} if angle else {}
         ticks(where, [words[i] for i in where], rotation=angle, fontsize=9 if count <= 25 else 6.5, **place)
@@ -207,7 +209,7 @@ def draw_confusion(
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_color("#c8ccd2")
-    bar = ax.figure.colorbar(shown, ax=ax, fraction=0.046, pad=0.02)
+    bar = ax.figure.colorbar(shown, ax=ax, fraction=0.046, pad=0.02, aspect=max(20, 0.5 * many))
     bar.outline.set_visible(False)
     return ax.figure, ax
 
@@ -255,10 +257,12 @@ def draw_class_scores(
         spread = np.nan_to_num(np.abs(ends - values)[:, known])
         ax.errorbar(values[known], at[known], xerr=spread, fmt="none", ecolor="#24364b", elinewidth=1.2, capsize=2.5)
         right = np.fmax(values, ends[1])
-    size = 9 if count <= 40 else 6
+    size = 9 if count <= 120 else 6
     for i in range(count):
         if known[i]:
-            ax.text(right[i] + 0.01, i, f"{values[i]:.3f}", va="center", fontsize=size, color="#24364b")
+            behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}  # the line of the mean
+            place = {"va": "center", "fontsize": size, "color": "#24364b", "zorder": 4, "bbox": behind}
+            ax.text(right[i] + 0.01, i, f"{values[i]:.3f}", **place)
         else:
             ax.text(0.01, i, "absent", va="center", fontsize=size, color="#8a9099", style="italic")
     if known.any():
