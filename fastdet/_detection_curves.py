@@ -60,4 +60,4 @@ def mean_curves(classes: Iterable[list[PRCurve]], levels: Floats) -> list[PRCurv
             met = at < len(one.recall)
             total[0, met], total[1, met] = one.precision[at[met]], one.interpolated[at[met]]
         sums = sums + here
-    return [PRCurve(levels, *(total / count), np.zeros(0)) for total in (sums if count else ())]
+    return [PRCurve(levels, raw, best, np.zeros(0)) for raw, best in (sums / count if count else ())]

@@ -7,8 +7,8 @@ the field, what was expected and what was found. COCO's JSON is in `_coco_files`
            width, height], "area", "iscrowd"}], "categories": [{"id", "name"}]}; results: a list of {"image_id",
            "category_id", "bbox", "score"}. ``area`` is width * height where it is absent, ``iscrowd`` 0.
     VOC    a folder of XML files; pixels count from 1 and the last one is inside (``DataSet.offset`` is 1); difficult
-           objects are ignored. Results: a folder with a file for each class, ``..._<class>.txt``, lines ``image score x1
-           y1 x2 y2``.
+           objects are ignored. Results: a folder with a file for each class, ``..._<class>.txt``, of lines
+           ``image score x1 y1 x2 y2``.
     YOLO   a folder of txt files, ``class cx cy w h [score]`` in parts of the image, whose sizes must be given.
     txt    a folder of txt files, ``class [score] x1 y1 x2 y2`` (or x y w h) in pixels.
 """

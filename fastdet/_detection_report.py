@@ -17,7 +17,7 @@ from fastdet._check import Array
 from fastdet._detection_curves import PRCurve
 from fastdet._detection_metrics import DetectionMetrics
 from fastdet._detection_plots import steps
-from fastdet._plain_axes import ramp
+from fastdet._plain_axes import new_axes, ramp
 from fastdet._version import __version__
 
 _MOST_BARS = 100  # classes that a picture of bars has
@@ -26,7 +26,7 @@ Pictures = dict[str, tuple[str, bytes]]  # file name -> caption, PNG
 
 def need() -> None:
     """ImportError where matplotlib is not installed."""
-    plots.new_axes()
+    new_axes()
 
 
 def save(metrics: DetectionMetrics, found: dict[str, Any], folder: Path) -> list[Path]:
@@ -195,8 +195,9 @@ def _panels(metrics: DetectionMetrics, found: dict[str, Any]) -> str:
     panels = []
     for row in sorted(found["per_class"], key=lambda row: -row["ap"]):
         curves = metrics.precision_recall_curves(row["id"])
-        paths = "".join(_paths(curve, colour, i == 0) for i, (curve, colour) in enumerate(zip(curves, colours)))
-        if paths:
+        if curves:
+            pairs = zip(curves, colours, strict=True)
+            paths = "".join(_paths(curve, colour, curve is curves[0]) for curve, colour in pairs)
             name = _text(row["name"])
             panels.append(
                 f"<figure><svg viewBox='-4 -4 248 188' role=img aria-label='{name}: precision over recall'>"

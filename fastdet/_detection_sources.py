@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from fastdet import _formats
 from fastdet import _detection_files as files
+from fastdet import _formats
 from fastdet._check import Array
 from fastdet._coco_files import DataSet, FormatError, positions
 from fastdet._matching import CROWD, IGNORE, Columns, Ints
@@ -85,7 +85,8 @@ def read(truth: Path, detections: Path, options: Reading) -> Given:
     if strange.any():
         kinds = np.unique(found.label[strange])
         some = ", ".join(map(str, kinds[:5].tolist())) + (", ..." if len(kinds) > 5 else "")
-        notes.append(f"{detections}: {int(strange.sum()):,} detections of no class of {truth} are not scored ({some})")
+        which = f": {some}" if form in ("coco", "npz") else ""  # what the file itself says
+        notes.append(f"{detections}: {int(strange.sum()):,} detections of no class of {truth} are not scored{which}")
         if options.labels is None and form in ("coco", "npz") and _counted_from_0(found.label, data.categories):
             notes.append("if labels count the classes from 0: --labels position")
     return Given(data, found, (format, form), notes)
@@ -275,7 +276,7 @@ def _npz_image_ids(path: Path, images: Sequence[int | str], called: Array | None
         ids = np.arange(len(images)) if strings else np.array(images, np.int64)
         return ids, [str(i) for i in images] if strings else [""] * len(ids), ids
     names = [str(name) for name in called.tolist()]
-    of = {name: i for i, name in enumerate(names)} if strings else dict(zip(range(len(names)), range(len(names))))
+    of = {name: i for i, name in enumerate(names)} if strings else {i: i for i in range(len(names))}
     for i in images:
         if i not in of:
             expected = "one of image_names" if strings else f"a position from 0 to {len(names) - 1} in image_names"
@@ -318,8 +319,8 @@ class _Named(msgspec.Struct):
 
 
 class _Own(msgspec.Struct):
-    images: list[_Named] = []  # noqa: RUF012 msgspec copies it
-    categories: list[_Named] = []  # noqa: RUF012
+    images: list[_Named] = []
+    categories: list[_Named] = []
 
 
 def _coco_results(path: Path, data: DataSet) -> Columns:
@@ -405,5 +406,5 @@ def _subset(data: DataSet, found: Columns, path: Path) -> tuple[DataSet, Columns
         for c in (data.truth, found)
         for inside in (np.isin(c.image, wanted),)
     )
-    names = [name for name, kept in zip(data.image_names, keep.tolist(), strict=True) if kept]
-    return data._replace(images=data.images[keep], image_names=names, sizes=data.sizes[keep], truth=truth), found
+    left = [name for name, kept in zip(data.image_names, keep.tolist(), strict=True) if kept]
+    return data._replace(images=data.images[keep], image_names=left, sizes=data.sizes[keep], truth=truth), found

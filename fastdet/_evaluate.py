@@ -399,8 +399,7 @@ def columns(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
 def _table(rows: Sequence[dict[str, Any]]) -> None:
     titles = columns(rows)
     cells = [["class", *titles.values()]]
-    for row in rows:
-        cells.append([row["name"], *(number(row[key]) for key in titles)])
+    cells += [[row["name"], *(number(row[key]) for key in titles)] for row in rows]
     first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     say("")
     for name, *values in cells:

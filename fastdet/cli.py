@@ -17,9 +17,9 @@ import numpy as np
 
 import fastdet
 from fastdet import _backends, _check, nms, segmentation
-from fastdet import plots as drawing
 from fastdet._check import Array
 from fastdet._coco_files import FormatError
+from fastdet._plain_axes import new_axes
 
 try:
     import typer
@@ -322,7 +322,7 @@ def miou_command(
             count, ignore_index=ignore, void=void or "miss", class_names=names, per_image=per_image or ci
         )
         if plots is not None:
-            drawing.new_axes()  # a missing matplotlib is known before the work
+            new_axes()  # a missing matplotlib is known before the work
     except (TypeError, ValueError, ImportError) as error:
         raise Failure(str(error).replace("SegmentationMetrics: num_classes", "miou: --classes")) from None
     true, guessed = (_label_maps.load(path, colours, ignore) for path in (target, prediction))

@@ -1,4 +1,4 @@
-"""Pictures of boxes, and of the figures of detectors and segmentations. Every function takes ``ax=`` and returns ``(fig, ax)``.
+"""Pictures of boxes and of the scores of detectors and segmentations. Every function has ``ax=``, gives ``(fig, ax)``.
 
 matplotlib is imported when a picture is made, and never its global state: a figure made here is no `pyplot` figure,
 needs no display, and is freed as any object. Pass an ``ax`` of your own to draw into a `pyplot` figure.
