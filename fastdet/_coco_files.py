@@ -89,7 +89,8 @@ def coco_content(path: str | os.PathLike[str], *, results: bool) -> Content:
     if isinstance(found, str):
         raise FormatError(f"{path}: {found}")
     ids, image, label, boxes, areas, scores, crowd, images, categories, sections = found
-    plain = boxes[:, 2] * boxes[:, 3]
+    with np.errstate(over="ignore"):
+        plain = boxes[:, 2] * boxes[:, 3]
     if len(areas):
         np.copyto(areas, plain, where=np.isnan(areas))
     columns = Columns(image, label, boxes, areas if len(areas) else plain, scores, crowd, ids)
@@ -163,7 +164,8 @@ def columns_of(where: str, section: str, records: Sequence[Mapping[str, Any]], *
         raise FormatError(f"{where}: {section}: expected a list, got {describe(records)}")
     image, label = (_column(where, section, records, key) for key in ("image_id", "category_id"))
     boxes = _boxes(where, section, records)
-    areas = boxes[:, 2] * boxes[:, 3]
+    with np.errstate(over="ignore"):
+        areas = boxes[:, 2] * boxes[:, 3]
     none = np.zeros(0, np.int64)
     if results:
         return Columns(

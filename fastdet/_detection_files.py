@@ -25,7 +25,7 @@ import numpy as np
 
 from fastdet._check import describe
 from fastdet._coco_files import DataSet, FormatError, read_coco, read_coco_results
-from fastdet._matching import IGNORE, Columns
+from fastdet._matching import IGNORE, Columns, Floats
 
 __all__ = [
     "DataSet",
@@ -73,6 +73,12 @@ def _number(path: Path, line: int, field: str, word: str) -> float:
     return value
 
 
+def area(boxes: Floats, offset: float) -> Floats:
+    """(N,) of x y w h boxes; infinite where it overflows."""
+    with np.errstate(over="ignore"):
+        return (boxes[:, 2] + offset) * (boxes[:, 3] + offset)
+
+
 class _Table:
     """Rows of folders as they are read."""
 
@@ -99,7 +105,7 @@ class _Table:
     def columns(self, offset: float, *, scores: bool) -> Columns:
         rows = np.array(self.rows, np.float64).reshape(-1, 8)
         boxes = np.ascontiguousarray(rows[:, 2:6])
-        areas = (boxes[:, 2] + offset) * (boxes[:, 3] + offset)
+        areas = area(boxes, offset)
         image, label = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
         if scores:
             return Columns(image, label, boxes, areas, rows[:, 6].copy(), np.zeros(0, np.uint8), np.zeros(0, np.int64))

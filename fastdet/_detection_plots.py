@@ -95,11 +95,15 @@ def draw_area_scores(
         raise ValueError(f"{op}: counts must be {len(names)}, one per name, got {len(counts)}")
     if ax is None:
         _, ax = new_axes(width=max(5.0, 1.6 * len(names) + 0.6), height=4.2)
-    width = 0.8 / max(len(values), 1)
+    from matplotlib.patches import Patch
+
+    width, handles = 0.8 / max(len(values), 1), []
     for i, (name, x) in enumerate(values.items()):
         at = np.arange(len(x)) + (i - (len(values) - 1) / 2) * width
         known = x >= 0
-        ax.bar(at[known], x[known], 0.92 * width, color=PALETTE[(1, 2, 4, 3)[i % 4]], alpha=0.88, label=name)
+        colour = PALETTE[(1, 2, 4, 3)[i % 4]]
+        ax.bar(at[known], x[known], 0.92 * width, color=colour, alpha=0.88)
+        handles.append(Patch(color=colour, alpha=0.88, label=_no_formula(name)))
         for place, value in zip(at[known], x[known], strict=True):
             ax.text(place, value + 0.012, f"{value:.2f}".lstrip("0"), ha="center", fontsize=8.5, color="#24364b")
         for place in at[~known] if i == len(values) // 2 else ():
@@ -115,7 +119,8 @@ def draw_area_scores(
     ax.tick_params(axis="x", length=0)
     plain(ax, "y")
     if values:
-        ax.legend(fontsize=9, frameon=False, ncols=len(values), loc="upper right", handlelength=1.0, handleheight=1.0)
+        style = {"fontsize": 9, "frameon": False, "handlelength": 1.0, "handleheight": 1.0}
+        ax.legend(handles=handles, ncols=len(values), loc="upper right", **style)
     return ax.figure, ax
 
 

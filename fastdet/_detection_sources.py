@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +79,7 @@ def read(truth: Path, detections: Path, options: Reading) -> Given:
         raise Failure(f"evaluate: --labels does not go with detections that are {form}")
     found = _detections(detections, form, data, options)
     if data.offset:
-        sides = found.boxes[:, 2:] + data.offset
-        found = found._replace(areas=sides[:, 0] * sides[:, 1])
+        found = found._replace(areas=files.area(found.boxes, data.offset))
     if options.image_set is not None:
         data, found = _subset(data, found, options.image_set)
     strange = positions(np.sort(data.categories), found.label) < 0
@@ -227,11 +228,7 @@ def _npz_truth(path: Path, offset: float) -> DataSet:
     table = _formats.read_npz(path, scored=False)
     count = len(table.boxes)
     rows = table.rows if table.rows is not None else np.arange(count)
-    with np.load(path, allow_pickle=False) as archive:
-        extra = {name: archive[name] for name in table.ignored if name in _EXTRA}
-    for name in ("difficult", "iscrowd", "area", "areas"):
-        if name in extra and extra[name].shape != (count,):
-            raise FormatError(f"{path}: {name}: expected shape ({count},), one per box, got {extra[name].shape}")
+    extra = _npz_extra(path, table.ignored, count)
     flags = np.zeros(count, np.uint8)
     for name, flag in (("difficult", IGNORE), ("iscrowd", CROWD)):
         if name in extra:
@@ -240,7 +237,7 @@ def _npz_truth(path: Path, offset: float) -> DataSet:
             flags |= extra[name].astype(np.uint8) * np.uint8(flag)
     boxes = table.corners(np.arange(count)).astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
-    areas = _first(extra, ("area", "areas"), (boxes[:, 2] + offset) * (boxes[:, 3] + offset)).astype(np.float64)
+    areas = _first(extra, ("area", "areas"), files.area(boxes, offset)).astype(np.float64)
     if not (areas >= 0).all():
         row = int(np.argmin(areas >= 0))
         raise FormatError(f"{path}: row {row}, area: expected a number >= 0, got {areas[row]:g}")
@@ -262,7 +259,26 @@ def _npz_truth(path: Path, offset: float) -> DataSet:
     return DataSet(ids, names, sizes, kinds, words, truth, offset)
 
 
-_EXTRA = ("difficult", "iscrowd", "area", "areas", "image_names", "classes", "names", "class_names")
+_OF_BOXES, _OF_NAMES = ("difficult", "iscrowd", "area", "areas"), ("image_names", "classes", "names", "class_names")
+
+
+def _npz_extra(path: Path, names: Sequence[str], count: int) -> dict[str, Array]:
+    """Those of the arrays that a data set may have besides its boxes."""
+    extra = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for name in (name for name in names if name in (*_OF_BOXES, *_OF_NAMES)):
+            try:
+                extra[name] = archive[name]
+            except (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+                raise FormatError(
+                    f"{path}: {name}: expected a plain array, got {' '.join(str(error).split())}"
+                ) from None
+            if name in _OF_BOXES:
+                _formats.expect(path, name, extra[name], "biuf", "numbers", (count,), f"({count},), one per box")
+            else:
+                shape = (extra[name].size,)
+                _formats.expect(path, name, extra[name], "U", "strings", shape, "(K,), one per image or class")
+    return extra
 
 
 def _first(extra: dict[str, Array], names: Sequence[str], default: Any) -> Any:
@@ -377,7 +393,7 @@ def _npz_results(path: Path, data: DataSet) -> Columns:
     boxes[:, 2:] -= boxes[:, :2]
     label = table.labels.astype(np.int64) if table.labels is not None else np.zeros(count, np.int64)
     scores, none = table.scores.astype(np.float64), np.zeros(0, np.int64)
-    return Columns(image, label, boxes, boxes[:, 2] * boxes[:, 3], scores, np.zeros(0, np.uint8), none)
+    return Columns(image, label, boxes, files.area(boxes, 0), scores, np.zeros(0, np.uint8), none)
 
 
 def _counted_from_0(labels: Ints, categories: Ints) -> bool:

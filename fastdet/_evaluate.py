@@ -157,7 +157,10 @@ def evaluate(
 def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMetrics:
     """All images of a data set, on this machine. An engine of another kind gives the same object."""
     metrics = settings.metrics(inclusive=bool(data.offset))
-    metrics.update_columns(detections, data.truth, data.images)
+    try:
+        metrics.update_columns(detections, data.truth, data.images)
+    except ValueError as error:  # areas that overflow, ids of more than 62 bits: what no reader minds
+        raise Failure(str(error)) from None
     return metrics
 
 

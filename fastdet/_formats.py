@@ -270,10 +270,10 @@ def read_npz(path: Path, *, scored: bool = True) -> Table:
     boxes, labels = arrays["boxes"], arrays.get("labels")
     n = len(boxes) if boxes.ndim else 0
     scores = arrays.setdefault("scores", np.zeros(n))
-    _expect(path, names["boxes"], boxes, "fiu", "numbers", (n, 4), "(N, 4)")
-    _expect(path, names.setdefault("scores", "scores"), scores, "f", "floats", (n,), f"({n},), one per box")
+    expect(path, names["boxes"], boxes, "fiu", "numbers", (n, 4), "(N, 4)")
+    expect(path, names.setdefault("scores", "scores"), scores, "f", "floats", (n,), f"({n},), one per box")
     if labels is not None:
-        _expect(path, names["labels"], labels, "iu", "integers", (n,), f"({n},), one per box")
+        expect(path, names["labels"], labels, "iu", "integers", (n,), f"({n},), one per box")
     images, offsets, rows = _npz_images(path, names, arrays, n)
     for role in ("boxes", "scores"):
         values = arrays[role].reshape(n, -1)
@@ -295,7 +295,7 @@ def _npz_images(
     """Image ids, offsets and row order from whichever of offsets and image ids came."""
     images, offsets = arrays.get("images"), arrays.get("offsets")
     if offsets is not None:
-        _expect(path, "offsets", offsets, "iu", "integers", (len(offsets) if offsets.ndim else 0,), "(I + 1,)")
+        expect(path, "offsets", offsets, "iu", "integers", (len(offsets) if offsets.ndim else 0,), "(I + 1,)")
         steps = np.diff(offsets.astype(np.int64))
         if not len(offsets) or offsets[0] != 0 or offsets[-1] != n:
             ends = f"{offsets[0]} to {offsets[-1]}" if len(offsets) else "none"
@@ -308,11 +308,11 @@ def _npz_images(
         if images is None:
             return range(len(steps)), offsets.astype(np.int64), None
         want = f"({len(steps)},), one per image of offsets"
-        _expect(path, names["images"], images, "iuU", "integers or strings", (len(steps),), want)
+        expect(path, names["images"], images, "iuU", "integers or strings", (len(steps),), want)
         return images.tolist(), offsets.astype(np.int64), None
     if images is None:
         return [0], np.array([0, n], np.int64), None
-    _expect(path, names["images"], images, "iuU", "integers or strings", (n,), f"({n},), one per box without offsets")
+    expect(path, names["images"], images, "iuU", "integers or strings", (n,), f"({n},), one per box without offsets")
     ids, first, inverse = np.unique(images, return_index=True, return_inverse=True)
     order = np.argsort(first)  # images in the order in which they come
     place = np.empty(len(ids), np.int64)
@@ -367,7 +367,7 @@ def _group(image: Array, count: int) -> tuple[NDArray[np.int64], NDArray[np.int6
     return offsets, np.argsort(image, kind="stable").astype(np.int64)
 
 
-def _expect(path: Path, name: str, x: Array, kinds: str, words: str, shape: tuple[int, ...], want: str) -> None:
+def expect(path: Path, name: str, x: Array, kinds: str, words: str, shape: tuple[int, ...], want: str) -> None:
     if x.dtype.kind not in kinds or x.dtype.char == "g":
         raise FormatError(f"{path}: {name}: expected {words}, got {x.dtype}")
     if x.shape != shape:

@@ -42,7 +42,7 @@ def class_names(classes: str | None, palette: Palette | None) -> tuple[int, list
     if classes.strip().lstrip("+-").isdigit():
         count, names = int(classes), known
     else:
-        names = read_names("miou", Path(classes))
+        names = read_names("miou", Path(classes), "a number or a file of names")
         count = len(names)
     if known is not None and palette is not None and len(known) != count:
         got = f"miou: --classes {classes} does not go with --palette {palette.name}"

@@ -67,11 +67,11 @@ def stage(title: str) -> Iterator[None]:
         yield
 
 
-def read_names(op: str, path: Path) -> list[str]:
+def read_names(op: str, path: Path, expected: str = "a file of names") -> list[str]:
     """The names of classes, one a line. FormatError, OSError."""
     if not path.is_file():
         what = "no such file" if not path.exists() else "a folder or device"
-        raise FormatError(f"{op}: --classes must be a number or a file of names, got {path}, {what}")
+        raise FormatError(f"{op}: --classes must be {expected}, got {path}, {what}")
     try:
         names = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
     except UnicodeDecodeError:
