@@ -112,7 +112,7 @@ def draw_area_scores(
     if counts is not None:
         words = [f"{word}\n{count:,}" for word, count in zip(words, counts, strict=True)]
     ax.set_xticks(np.arange(len(names)), words)
-    top = max((float(x.max(initial=0)) for x in values.values()), default=0)
+    top = max((float(np.fmax.reduce(x, initial=0)) for x in values.values()), default=0)
     ax.set(ylim=(0, min(1.1, max(0.3, 1.15 * top))), xlim=(-0.6, len(names) - 0.4))
     ax.set_title("by size of the objects" + (", and how many there are" if counts is not None else ""), fontsize=12,
                  loc="left")  # fmt: skip
