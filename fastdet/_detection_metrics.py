@@ -111,6 +111,7 @@ class DetectionMetrics:
         """Forget all images."""
         self._whole: Chunk | None = None  # joined
         self._chunks: list[Chunk] = []  # not yet joined
+        self._accumulated: tuple[Chunk, tuple[Floats, Floats, Floats]] | None = None  # the curves of `_whole`
         self._pending: list[tuple[int, Image]] = []
         self._waiting = 0
         self._seen: set[int] = set()
@@ -220,7 +221,7 @@ class DetectionMetrics:
         """Precision (T, R, K, A, M), recall (T, K, A, M) and scores (T, R, K, A, M) as in COCO's evaluation.
 
         By IoU threshold, recall level, class (as in ``classes`` of `compute`), area and number of detections; precision
-        and scores are those at the recall level, 0 where it is not met, -1 where a class has no true box.
+        and scores are those at the recall level, 0 where it is not met, -1 where a class has no true box. Read-only.
         """
         return self._curves(self._joined())
 
@@ -490,6 +491,8 @@ class DetectionMetrics:
     # Results out
 
     def _curves(self, one: Chunk) -> tuple[Floats, Floats, Floats]:
+        if self._accumulated is not None and self._accumulated[0] is one:
+            return self._accumulated[1]
         records, of_class = state.to_records(one)
         p = self._parameters
         kernel = _backends.choose("accumulate", self._backend, accumulate_reference)
@@ -497,6 +500,10 @@ class DetectionMetrics:
             records.scores, records.outcomes, records.start, records.counted, of_class, len(p.iou_thresholds),
             np.array(p.rec_thresholds), np.array(p.max_detections, np.int64),
         )  # fmt: skip
+        if one is self._whole:  # asked for more than once: by compute, curves, average_precision and plots
+            for x in result:
+                x.flags.writeable = False
+            self._accumulated = one, result
         return result
 
     def _summary(self, one: Chunk, precision: Floats, recall: Floats) -> dict[str, Any]:
