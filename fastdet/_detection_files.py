@@ -299,6 +299,8 @@ def _yolo(sizes: Mapping[int, tuple[int, int]], scored: bool) -> Parse:
             )
         if not (words[0].isascii() and words[0].isdigit()):
             raise FormatError(f"{path}: line {line}: class: expected an integer >= 0, got {describe(words[0])}")
+        if len(words[0]) > 6:
+            raise FormatError(f"{path}: line {line}: class: expected an integer below 1,000,000, got {words[0]}")
         values = [_number(path, line, f, w) for f, w in zip(("cx", "cy", "w", "h", "score"), words[1:], strict=False)]
         for field, value in zip(("width", "height"), values[2:4], strict=True):
             if not 0 <= value <= 1:

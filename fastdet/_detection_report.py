@@ -117,7 +117,7 @@ def _png(figure: Any) -> bytes:
 # --------------------------------------------------------------------------------------------------- page
 def report(metrics: DetectionMetrics, found: dict[str, Any], pictures: Pictures) -> str:
     """The page: figures, pictures as data URIs, a table of the classes, and a curve of each as SVG."""
-    from fastdet._evaluate import words  # which imports this module
+    from fastdet._evaluate import headline, words  # which imports this module
 
     cards = [_card(line) for line in found["summary"] if line["area"] == "all"]
     lines = "\n".join(words(line, found["settings"]["method"], found.get("ci")) for line in found["summary"])
@@ -134,10 +134,7 @@ def report(metrics: DetectionMetrics, found: dict[str, Any], pictures: Pictures)
         title=_text(Path(found["detections"]).name),
         truth=_text(found["truth"]),
         detections=_text(found["detections"]),
-        images=f"{found['images']:,}",
-        classes=f"{found['classes']:,}",
-        boxes=f"{found['true_boxes']:,}",
-        scored=f"{found['scored_detections']:,}",
+        headline=_text(headline(found)),
         cards="".join(cards),
         lines=_text(lines),
         notes=f"<h2>Notes</h2><ul>{notes}</ul>" if notes else "",
@@ -274,7 +271,7 @@ footer {{ margin-top: 2rem; font-size: 0.85rem; }}
 <header>
 <h1>{title}</h1>
 <p>{detections} scored against {truth}</p>
-<p>{images} images, {classes} classes, {boxes} true boxes to find, {scored} detections</p>
+<p>{headline}</p>
 </header>
 <div class="cards">{cards}</div>
 <pre>{lines}</pre>

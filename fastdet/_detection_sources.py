@@ -9,7 +9,6 @@ NPZ, arrays by name, in the layouts that ``fastdet nms`` takes and writes (see `
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import zipfile
 import zlib
@@ -24,7 +23,7 @@ import numpy as np
 from fastdet import _detection_files as files
 from fastdet import _formats
 from fastdet._check import Array
-from fastdet._coco_files import DataSet, FormatError, positions
+from fastdet._coco_files import DataSet, FormatError, opened, positions
 from fastdet._matching import CROWD, IGNORE, Columns, Ints
 from fastdet._terminal import Failure
 
@@ -120,7 +119,9 @@ def _folder_form(path: Path, scored: bool, otherwise: str | None) -> str:
         raise FormatError(f"{path}: expected a folder of {expected}, got none")
     if scored and _by_class(path):
         return "voc"
-    parts = _parts_of_images(path, 6 if scored else 5)
+    parts = _parts_of_images(path)
+    if parts is None and (path / "classes.txt").is_file():
+        return "yolo"
     if parts is None:  # no line that tells
         if otherwise in ("yolo", "txt") or scored:
             return "yolo" if otherwise == "yolo" else "txt"
@@ -141,7 +142,7 @@ def _by_class(path: Path) -> bool:
     return any("_det_" in name for name in names)
 
 
-def _parts_of_images(path: Path, need: int) -> bool | None:
+def _parts_of_images(path: Path) -> bool | None:
     """Whether the first lines are numbers within [0, 1] after a class that is a number, as YOLO's are."""
     found = None
     for words in itertools.islice(_lines(path), 200):
@@ -149,7 +150,7 @@ def _parts_of_images(path: Path, need: int) -> bool | None:
             values = [float(word) for word in words[1:]]
         except ValueError:
             return False
-        if len(words) != need or not words[0].isdigit() or not all(0 <= x <= 1 for x in values):
+        if len(words) not in (5, 6) or not words[0].isdigit() or not all(0 <= x <= 1 for x in values):
             return False
         found = True
     return found
@@ -219,7 +220,7 @@ def _picture_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as picture:
             turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # by a quarter, when it is shown
             width, height = picture.size
-    except (UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise FormatError(f"{path}: expected an image, got {' '.join(str(error).split())}") from None
     return (height, width) if turned else (width, height)
 
@@ -341,7 +342,7 @@ class _Own(msgspec.Struct):
 
 def _coco_results(path: Path, data: DataSet) -> Columns:
     """COCO results; an object that lists its own images and categories is matched with the data set by their names."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with opened(path) as (file, _):
         if file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"{":
             return files.read_coco_results(path, data)
         file.seek(0)

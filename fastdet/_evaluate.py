@@ -366,16 +366,23 @@ def _mean(x: Floats) -> float:
 # ---------------------------------------------------------------------------------------------- on stdout
 def show(found: dict[str, Any], per_class: bool) -> None:
     """The summary for people."""
-    images, classes = found["images"], found["classes"]
-    say(
-        f"{images:,} image{'s' * (images != 1)}, {classes:,} class{'es' * (classes != 1)}, {found['true_boxes']:,} true"
-        f" boxes to find, {found['scored_detections']:,} detections"
-    )
+    say(headline(found))
     method = found["settings"]["method"]
     for line in found["summary"]:
         say(words(line, method, found.get("ci")))
     if per_class:
         _table(found["per_class"])
+
+
+def headline(found: dict[str, Any]) -> str:
+    """How much there is of everything."""
+    said = []
+    for key, one, many in (
+        ("images", "image", "images"), ("classes", "class", "classes"),
+        ("true_boxes", "true box to find", "true boxes to find"), ("scored_detections", "detection", "detections"),
+    ):  # fmt: skip
+        said.append(f"{found[key]:,} {one if found[key] == 1 else many}")
+    return ", ".join(said)
 
 
 def words(line: dict[str, Any], method: str, ci: dict[str, Any] | None = None) -> str:

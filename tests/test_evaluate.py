@@ -356,6 +356,21 @@ def test_yolo_needs_sizes(tmp_path: Path, capsys: Capture) -> None:
     )
 
 
+def test_yolo_lines_that_are_wrong(tmp_path: Path, capsys: Capture) -> None:
+    labels, found = yolo(tmp_path)
+    for path, line, text in (
+        (labels, "1" * 9 + " .5 .5 .5 .5", "class: expected an integer below 1,000,000, got 111111111"),
+        (labels, "1 .5 .5 .5 .5 .9", "expected class cx cy w h, got 6 words"),
+        (found, "1 .5 .5 .5 .5", "expected class cx cy w h score, got 5 words"),
+    ):
+        for child in path.iterdir():
+            child.write_text(line if child.stem != "classes" else "\n".join(NAMES))
+        first = path / f"{name(min(i for i in range(12) if (path / f'{name(i)}.txt').exists()))}.txt"
+        assert fails(capsys, labels, found) == f"{first}: line 1: {text}"
+        for child in labels.iterdir():
+            child.write_text("" if child.stem != "classes" else "\n".join(NAMES))
+
+
 def test_an_image_set(tmp_path: Path, capsys: Capture) -> None:
     gt, dt = coco(tmp_path)
     chosen = [1, 4, 6, 7]
@@ -509,6 +524,8 @@ RESULT = {"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
         ("{", ""),
         ("score: 3", "expected COCO JSON, NPZ or a folder, got other data"),
         (b"PK\x03\x04 and nothing more", "expected an NPZ file, got a damaged one"),
+        (gzip.compress(b"[" + b" " * 500)[:-9], "damaged or truncated gzip: Compressed file ended"),
+        (b"\x1f\x8b\x08\x00 no gzip", "damaged or truncated gzip"),
         (b"\x93NUMPY", "expected COCO JSON, NPZ or a folder, got other data"),
         (None, "expected a file or a folder, got nothing"),
     ],
@@ -516,7 +533,7 @@ RESULT = {"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
 @pytest.mark.parametrize("which", ["truth", "detections"])
 def test_wrong_files(tmp_path: Path, capsys: Capture, which: str, content: object, text: str) -> None:
     gt, dt = coco(tmp_path)
-    path = tmp_path / "wrong"
+    path = tmp_path / ("wrong.gz" if "gzip" in text else "wrong")
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
