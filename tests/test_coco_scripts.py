@@ -129,7 +129,9 @@ for kind, most in ((COCOeval, None), (MostDetections, [2, 5, 200])):
         mine = precision[:, :, k, 0, -1]
         mine = mine[mine > -1]
         table[name] = float(np.mean(mine) * 100) if mine.size else None
-    out.append([e.stats.tolist(), table, crowd, [len(x["dtIds"]) for x in e.evalImgs if x is not None]])
+    overlaps = [[int(i), int(k), np.asarray(x).tolist()] for (i, k), x in sorted(e.ious.items())]
+    assert all(np.array_equal(e.computeIoU(i, k), x) for i, k, x in overlaps[:50])
+    out.append([e.stats.tolist(), table, crowd, [len(x["dtIds"]) for x in e.evalImgs if x is not None], overlaps])
 print(json.dumps(out))
 """
 
