@@ -155,7 +155,7 @@ def evaluate(
 
 
 def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMetrics:
-    """All images of a data set, on this machine. An engine of another kind gives the same object."""
+    """All images of a data set, on this machine. Whatever else scores them gives `summary` the same object."""
     metrics = settings.metrics(inclusive=bool(data.offset))
     try:
         metrics.update_columns(detections, data.truth, data.images)

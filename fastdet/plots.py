@@ -209,7 +209,7 @@ def draw_confusion(
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_color("#c8ccd2")
-    bar = ax.figure.colorbar(shown, ax=ax, fraction=0.046, pad=0.02, aspect=max(20, 0.5 * many))
+    bar = ax.figure.colorbar(shown, ax=ax, fraction=0.046, pad=0.02, aspect=min(max(20, 0.5 * many), 45))
     bar.outline.set_visible(False)
     return ax.figure, ax
 

@@ -318,11 +318,14 @@ def test_every_form_gives_the_same(tmp_path: Path, capsys: Capture, form: str) -
 
 
 def test_detections_of_another_form(tmp_path: Path, capsys: Capture) -> None:
-    """COCO's truth with txt, with packed JSON, and with NPZ whose classes count from 0."""
+    """COCO's truth with txt and YOLO's, with packed JSON, and with NPZ whose classes count from 0."""
     gt, dt = coco(tmp_path)
     want = scored(capsys, gt, dt)["stats"]
     (tmp_path / "txt").mkdir()
     assert scored(capsys, gt, txt(tmp_path / "txt")[1])["stats"] == want
+    (tmp_path / "yolo").mkdir()
+    found = scored(capsys, gt, yolo(tmp_path / "yolo")[1])  # the sizes are in the JSON
+    assert (found["formats"]["detections"], found["stats"]) == ("yolo", want)
     (tmp_path / "dt.json.gz").write_bytes(gzip.compress(dt.read_bytes()))
     assert scored(capsys, gt, tmp_path / "dt.json.gz")["stats"] == want
     positions = npz(tmp_path)[1]
