@@ -132,11 +132,13 @@ def evaluate(
         metrics = interruptible(score, given.data, given.detections, settings)
     with stage("bootstrap" if ci else "adding up"):
         results = interruptible(lambda: metrics.compute(**({"ci": _LEVEL, "resamples": _RESAMPLES} if ci else {})))
+    means = [_mean(ap) for ap in metrics.average_precision()[..., 0]]
     found = {
         "truth": str(truth),
         "detections": str(detections),
         "formats": dict(zip(("truth", "detections"), given.formats, strict=True)),
-        **summary(metrics, results, settings, given.data),
+        **figures(results, settings, inclusive=bool(given.data.offset), of_threshold=means),
+        **detail(metrics, settings, given.data),
         "plots": [],
         "notes": given.notes,
     }
@@ -155,7 +157,7 @@ def evaluate(
 
 
 def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMetrics:
-    """All images of a data set, on this machine. Whatever else scores them gives `summary` the same object."""
+    """All images of a data set, on this machine. Failure."""
     metrics = settings.metrics(inclusive=bool(data.offset))
     try:
         metrics.update_columns(detections, data.truth, data.images)
@@ -279,7 +281,7 @@ class Line(NamedTuple):
     value: float
 
 
-def lines(metrics: DetectionMetrics, results: dict[str, Any], settings: Settings) -> list[Line]:
+def lines(results: dict[str, Any], settings: Settings, of_threshold: Sequence[float] | None = None) -> list[Line]:
     """The twelve lines of COCO with its settings, those that there are with others; VOC's: one for each threshold."""
     at, most, areas = settings.iou_thresholds, settings.max_detections, list(settings.areas)
     span = f"{at[0]:0.2f}:{at[-1]:0.2f}" if len(at) > 1 else f"{at[0]:0.2f}"
@@ -288,9 +290,8 @@ def lines(metrics: DetectionMetrics, results: dict[str, Any], settings: Settings
     def line(key: str, kind: str, iou: str, area: str, limit: int | None) -> None:
         found.append(Line(key, kind, iou, area, limit, float(results[key])))
 
-    if settings.method != "coco101" and len(at) > 1:
-        precision = metrics.average_precision()[..., 0]
-        found += [Line("", "AP", f"{t:0.2f}", "all", most[-1], _mean(ap)) for t, ap in zip(at, precision, strict=True)]
+    if settings.method != "coco101" and len(at) > 1 and of_threshold is not None:
+        found += [Line("", "AP", f"{t:0.2f}", "all", most[-1], ap) for t, ap in zip(at, of_threshold, strict=True)]
     line("map", "AP", span, "all", most[-1])
     if len(at) > 1 and settings.method == "coco101":
         for key, threshold in (("map_50", 0.5), ("map_75", 0.75)):
@@ -306,11 +307,35 @@ def lines(metrics: DetectionMetrics, results: dict[str, Any], settings: Settings
     return found
 
 
-def summary(metrics: DetectionMetrics, results: dict[str, Any], settings: Settings, data: DataSet) -> dict[str, Any]:
-    """The figures as one JSON object; -1 where there is nothing to find."""
+def figures(
+    results: dict[str, Any], settings: Settings, *, inclusive: bool, of_threshold: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """Results of `DetectionMetrics.compute`, or of whatever computes the same, as a part of one JSON object.
+
+    ``of_threshold`` is the mean average precision at each IoU threshold. -1 stands where there is nothing to find.
+    """
+    every = lines(results, settings, of_threshold)
+    ends = {key.removesuffix("_ci"): value.tolist() for key, value in results.items() if key.endswith("_ci")}
+    found: dict[str, Any] = {
+        "settings": {
+            "method": settings.method, "rule": settings.rule, "inclusive": inclusive,
+            "iou": list(settings.iou_thresholds), "max_dets": list(settings.max_detections),
+            "areas": {k: [a, None if math.isinf(b) else b] for k, (a, b) in settings.areas.items()},
+        },
+        "stats": [line.value for line in every],
+        "summary": [{**line._asdict(), "ci": ends.get(line.key)} if ends else line._asdict() for line in every],
+        **{key: value for key, value in results.items() if isinstance(value, float)},
+    }  # fmt: skip
+    if ends:
+        found["ci"] = {"level": _LEVEL, "resamples": _RESAMPLES}
+    return found
+
+
+def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict[str, Any]:
+    """The other part: how much there is, each class, and the confusion matrix where it is asked for."""
     records, of_class, labels = metrics.records
     total = [int(records.counted[a:b, 0].sum()) for a, b in itertools.pairwise(of_class)]
-    found = np.diff(records.start[of_class])
+    detections = np.diff(records.start[of_class])
     names = dict(zip(data.categories.tolist(), data.category_names, strict=True))
     precision, recall = metrics.average_precision(), metrics.curves()[1][..., -1]
     named = _named_thresholds(settings)
@@ -318,36 +343,24 @@ def summary(metrics: DetectionMetrics, results: dict[str, Any], settings: Settin
     for k in np.flatnonzero(np.isin(labels, data.categories)).tolist():
         row: dict[str, Any] = {"id": int(labels[k]), "name": names[int(labels[k])] or str(labels[k])}
         row["ap"] = _mean(precision[:, k, 0])
-        row |= {f"ap{round(100 * t):02d}": float(precision[i, k, 0]) for i, t in named}
+        row |= {f"ap{100 * t:g}": float(precision[i, k, 0]) for i, t in named}
         row["ar"] = _mean(recall[:, k, 0])
         row |= {f"ap_{area}": _mean(precision[:, k, a]) for a, area in enumerate(settings.areas) if a}
-        rows.append({**row, "true_boxes": total[k], "detections": int(found[k])})
-    every = lines(metrics, results, settings)
-    ends = {key.removesuffix("_ci"): value.tolist() for key, value in results.items() if key.endswith("_ci")}
-    object: dict[str, Any] = {
+        rows.append({**row, "true_boxes": total[k], "detections": int(detections[k])})
+    found: dict[str, Any] = {
         "images": len(metrics),
         "classes": sum(row["true_boxes"] > 0 for row in rows),
         "true_boxes": sum(row["true_boxes"] for row in rows),
         "scored_detections": sum(row["detections"] for row in rows),
-        "settings": {
-            "method": settings.method, "rule": settings.rule, "inclusive": bool(data.offset),
-            "iou": list(settings.iou_thresholds), "max_dets": list(settings.max_detections),
-            "areas": {k: [a, None if math.isinf(b) else b] for k, (a, b) in settings.areas.items()},
-        },
-        "stats": [line.value for line in every],
-        "summary": [{**line._asdict(), "ci": ends.get(line.key)} if ends else line._asdict() for line in every],
-        **{key: value for key, value in results.items() if isinstance(value, float)},
         "per_class": rows,
-    }  # fmt: skip
-    if ends:
-        object["ci"] = {"level": _LEVEL, "resamples": _RESAMPLES}
+    }
     if settings.confusion_at is not None:
         called = [names.get(int(i)) or str(i) for i in labels]
-        object["confusion"] = {
+        found["confusion"] = {
             "iou": settings.confusion_at[0], "score": settings.confusion_at[1],
             "classes": [*called, "background"], "matrix": metrics.confusion_matrix().tolist(),
         }  # fmt: skip
-    return object
+    return found
 
 
 def _named_thresholds(settings: Settings) -> list[tuple[int, float]]:
@@ -376,12 +389,13 @@ def show(found: dict[str, Any], per_class: bool) -> None:
 
 def headline(found: dict[str, Any]) -> str:
     """How much there is of everything."""
-    said = []
+    said = []  # of what is known: an engine that holds no whole counts nothing
     for key, one, many in (
         ("images", "image", "images"), ("classes", "class", "classes"),
         ("true_boxes", "true box to find", "true boxes to find"), ("scored_detections", "detection", "detections"),
     ):  # fmt: skip
-        said.append(f"{found[key]:,} {one if found[key] == 1 else many}")
+        if key in found:
+            said.append(f"{found[key]:,} {one if found[key] == 1 else many}")
     return ", ".join(said)
 
 
