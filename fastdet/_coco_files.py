@@ -6,11 +6,13 @@ without it Python's json does. ``area`` is width * height where it is absent, ``
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import IO, Any, NamedTuple, NoReturn, cast
 
@@ -39,6 +41,7 @@ class DataSet(NamedTuple):
     category_names: list[str]
     truth: Columns
     offset: float = 0.0  # what is added to sides: 1 where boxes name their last pixel
+    notes: tuple[str, ...] = ()  # what is odd and no error, a line each
 
 
 # ------------------------------------------------------------------------------------------------- COCO
@@ -79,21 +82,34 @@ def read_coco_results(path: str | os.PathLike[str], data: DataSet | None = None)
 
 def coco_content(path: str | os.PathLike[str], *, results: bool) -> Content:
     """COCO's JSON as it is: what annotations refer to is not looked at. A path that ends in .gz is decompressed."""
-    file: IO[bytes]
-    packed = str(path).endswith(".gz")
-    with cast("IO[bytes]", gzip.open(path)) if packed else open(path, "rb", buffering=0) as file:
+    with opened(path) as (file, size):
         if _backends.native is None:
             return _python_content(str(path), file, results)
-        found = _backends.native.read_coco(file, 0 if packed else os.path.getsize(path), results)
+        found = _backends.native.read_coco(file, size, results)
     if isinstance(found, str):
         raise FormatError(f"{path}: {found}")
     ids, image, label, boxes, areas, scores, crowd, images, categories, sections = found
-    plain = boxes[:, 2] * boxes[:, 3]
+    with np.errstate(over="ignore"):
+        plain = boxes[:, 2] * boxes[:, 3]
     if len(areas):
         np.copyto(areas, plain, where=np.isnan(areas))
     columns = Columns(image, label, boxes, areas if len(areas) else plain, scores, crowd, ids)
     sizes = np.stack(images[3:], axis=1)
     return Content(columns, (images[0], _names(images), sizes), (categories[0], _names(categories)), sections)
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
+    """The file, decompressed where it ends in .gz, and how many bytes it has (0 where that is not known)."""
+    if not str(path).endswith(".gz"):
+        with open(path, "rb", buffering=0) as plain:
+            yield plain, os.path.getsize(path)
+        return
+    try:
+        with gzip.open(path) as packed:
+            yield cast("IO[bytes]", packed), 0
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FormatError(f"{path}: damaged or truncated gzip: {' '.join(str(error).split())}") from None
 
 
 def _names(packed: tuple[Any, ...]) -> list[str]:
@@ -162,7 +178,8 @@ def columns_of(where: str, section: str, records: Sequence[Mapping[str, Any]], *
         raise FormatError(f"{where}: {section}: expected a list, got {describe(records)}")
     image, label = (_column(where, section, records, key) for key in ("image_id", "category_id"))
     boxes = _boxes(where, section, records)
-    areas = boxes[:, 2] * boxes[:, 3]
+    with np.errstate(over="ignore"):
+        areas = boxes[:, 2] * boxes[:, 3]
     none = np.zeros(0, np.int64)
     if results:
         return Columns(

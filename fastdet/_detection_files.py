@@ -7,7 +7,8 @@ the field, what was expected and what was found. COCO's JSON is in `_coco_files`
            width, height], "area", "iscrowd"}], "categories": [{"id", "name"}]}; results: a list of {"image_id",
            "category_id", "bbox", "score"}. ``area`` is width * height where it is absent, ``iscrowd`` 0.
     VOC    a folder of XML files; pixels count from 1 and the last one is inside (``DataSet.offset`` is 1); difficult
-           objects are ignored.
+           objects are ignored. Results: a folder with a file for each class, ``..._<class>.txt``, of lines
+           ``image score x1 y1 x2 y2``.
     YOLO   a folder of txt files, ``class cx cy w h [score]`` in parts of the image, whose sizes must be given.
     txt    a folder of txt files, ``class [score] x1 y1 x2 y2`` (or x y w h) in pixels.
 """
@@ -24,7 +25,7 @@ import numpy as np
 
 from fastdet._check import describe
 from fastdet._coco_files import DataSet, FormatError, read_coco, read_coco_results
-from fastdet._matching import IGNORE, Columns
+from fastdet._matching import IGNORE, Columns, Floats
 
 __all__ = [
     "DataSet",
@@ -34,6 +35,7 @@ __all__ = [
     "read_txt",
     "read_txt_results",
     "read_voc",
+    "read_voc_results",
     "read_yolo",
     "read_yolo_results",
 ]
@@ -71,6 +73,12 @@ def _number(path: Path, line: int, field: str, word: str) -> float:
     return value
 
 
+def area(boxes: Floats, offset: float) -> Floats:
+    """(N,) of x y w h boxes; infinite where it overflows."""
+    with np.errstate(over="ignore"):
+        return (boxes[:, 2] + offset) * (boxes[:, 3] + offset)
+
+
 class _Table:
     """Rows of folders as they are read."""
 
@@ -79,6 +87,13 @@ class _Table:
         self.names = list(fixed or [])
         self.of_name = {name: i for i, name in enumerate(self.names)}
         self.rows: list[tuple[float, ...]] = []  # image, label, x, y, w, h, score, flag
+        self.notes: list[str] = []
+
+    def odd(self, where: str, w: float, h: float, offset: float) -> None:
+        """Make a note of a true box without area."""
+        if not (w and h):
+            becomes = f"{w + offset:g} x {h + offset:g} pixels as its last one counts" if offset else "nothing meets it"
+            self.notes.append(f"{where}: a box without area, {w:g} x {h:g}: {becomes}")
 
     def label(self, name: str) -> int:
         if name not in self.of_name:  # classes that only detections have come after the data set's
@@ -90,7 +105,7 @@ class _Table:
     def columns(self, offset: float, *, scores: bool) -> Columns:
         rows = np.array(self.rows, np.float64).reshape(-1, 8)
         boxes = np.ascontiguousarray(rows[:, 2:6])
-        areas = (boxes[:, 2] + offset) * (boxes[:, 3] + offset)
+        areas = area(boxes, offset)
         image, label = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
         if scores:
             return Columns(image, label, boxes, areas, rows[:, 6].copy(), np.zeros(0, np.uint8), np.zeros(0, np.int64))
@@ -108,7 +123,8 @@ def _data_set(stems: list[str], sizes: Sequence[tuple[int, int]], table: _Table,
         rank[order] = np.arange(len(names))
         truth, names = truth._replace(label=rank[truth.label] if len(names) else truth.label), [names[i] for i in order]
     ids = np.arange(len(stems))
-    return DataSet(ids, stems, np.array(sizes, np.int64).reshape(-1, 2), np.arange(len(names)), names, truth, offset)
+    of = np.array(sizes, np.int64).reshape(-1, 2)
+    return DataSet(ids, stems, of, np.arange(len(names)), names, truth, offset, tuple(table.notes))
 
 
 def _known_image(path: Path, stems: Mapping[str, int]) -> int:
@@ -117,11 +133,28 @@ def _known_image(path: Path, stems: Mapping[str, int]) -> int:
     return stems[path.stem]
 
 
-def _stems(data: DataSet) -> dict[str, int]:
-    return {Path(name).stem: int(i) for i, name in zip(data.images, data.image_names, strict=True)}
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 
-def read_voc(folder: str | os.PathLike[str], classes: Sequence[str] | None = None) -> DataSet:
+def stem(name: str) -> str:
+    """An image's name without folder and suffix; what else has a dot is part of the name."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in IMAGES else path.name
+
+
+def stems_of(data: DataSet) -> dict[str, int]:
+    """The id of each image by its name."""
+    return {stem(name): int(i) for i, name in zip(data.images, data.image_names, strict=True)}
+
+
+def _size(root: ElementTree.Element) -> tuple[int, int]:
+    try:
+        return int(root.findtext("size/width") or 0), int(root.findtext("size/height") or 0)
+    except ValueError:
+        return 0, 0
+
+
+def read_voc(folder: str | os.PathLike[str], classes: Sequence[str] | None = None, *, offset: float = 1.0) -> DataSet:
     """A folder of VOC's XML annotations. ``classes`` gives the order of classes, else they are in order of names."""
     table = _Table(list(classes) if classes is not None else None)
     files, sizes = _texts(folder, ".xml"), []
@@ -130,7 +163,7 @@ def read_voc(folder: str | os.PathLike[str], classes: Sequence[str] | None = Non
             root = ElementTree.parse(path).getroot()
         except ElementTree.ParseError as error:
             raise FormatError(f"{path}: not XML: {error}") from None
-        sizes.append((int(root.findtext("size/width") or 0), int(root.findtext("size/height") or 0)))
+        sizes.append(_size(root))
         for i, item in enumerate(root.iter("object")):
             name = (item.findtext("name") or "").strip()
             if not name or (table.fixed and name not in table.of_name):
@@ -149,9 +182,32 @@ def read_voc(folder: str | os.PathLike[str], classes: Sequence[str] | None = Non
             for field, low, high in (("xmax", x1, x2), ("ymax", y1, y2)):
                 if high < low:
                     raise FormatError(f"{path}: object[{i}].bndbox.{field}: expected at least {low:g}, got {high:g}")
+            table.odd(f"{path}: object[{i}].bndbox", x2 - x1, y2 - y1, offset)
             difficult = (item.findtext("difficult") or "0").strip() not in ("", "0")
             table.rows.append((image, table.label(name), x1, y1, x2 - x1, y2 - y1, 0, IGNORE * difficult))
-    return _data_set([path.stem for path in files], sizes, table, 1.0)
+    return _data_set([path.stem for path in files], sizes, table, offset)
+
+
+def read_voc_results(folder: str | os.PathLike[str], data: DataSet) -> Columns:
+    """Detections as VOC's own tools write them: a file for each class, lines ``image score x1 y1 x2 y2``."""
+    table, stems = _Table(data.category_names), stems_of(data)
+    known = {name: int(i) for name, i in zip(data.category_names, data.categories, strict=True)}
+    fields = ("score", "x1", "y1", "x2", "y2")
+    for path in _texts(folder, ".txt"):
+        label = known.get(path.stem, known.get(path.stem.rpartition("_")[2]))
+        if label is None:
+            raise FormatError(f"{path}: expected a name that ends in a class of the data set, got {path.stem!r}")
+        for line, words in _lines(path):
+            if len(words) != 6:
+                raise FormatError(f"{path}: line {line}: expected image score x1 y1 x2 y2, got {len(words)} words")
+            if words[0] not in stems:
+                raise FormatError(f"{path}: line {line}: image: expected one of the data set, got {words[0]!r}")
+            score, x1, y1, x2, y2 = (_number(path, line, *pair) for pair in zip(fields, words[1:], strict=True))
+            for field, side in (("width", x2 - x1), ("height", y2 - y1)):
+                if side < 0:
+                    raise FormatError(f"{path}: line {line}: expected a {field} >= 0, got {side:g}")
+            table.rows.append((stems[words[0]], label, x1, y1, x2 - x1, y2 - y1, score, 0))
+    return table.columns(data.offset, scores=True)
 
 
 Parse = Callable[[Path, int, int, list[str]], tuple[str, Sequence[float], float]]
@@ -203,6 +259,7 @@ def read_txt(folder: str | os.PathLike[str], *, form: str = "xyxy", offset: floa
     for image, path in enumerate(files):
         for line, words in _lines(path):
             name, (x, y, w, h, flag), _ = parse(path, image, line, words)
+            table.odd(f"{path}: line {line}", w, h, offset)
             table.rows.append((image, table.label(name), x, y, w, h, 0, flag))
     return _data_set([path.stem for path in files], [(0, 0)] * len(files), table, offset)
 
@@ -213,7 +270,7 @@ def read_txt_results(folder: str | os.PathLike[str], data: DataSet, *, form: str
 
 
 def _results(folder: str | os.PathLike[str], data: DataSet, parse: Parse, *, by_number: bool = False) -> Columns:
-    table, stems = _Table(data.category_names), _stems(data)
+    table, stems = _Table(data.category_names), stems_of(data)
     after = int(data.categories.max(initial=-1)) + 1
     known = {name: int(i) for name, i in zip(data.category_names, data.categories, strict=True)}
     ids = data.categories.tolist()
@@ -242,6 +299,8 @@ def _yolo(sizes: Mapping[int, tuple[int, int]], scored: bool) -> Parse:
             )
         if not (words[0].isascii() and words[0].isdigit()):
             raise FormatError(f"{path}: line {line}: class: expected an integer >= 0, got {describe(words[0])}")
+        if len(words[0]) > 6:
+            raise FormatError(f"{path}: line {line}: class: expected an integer below 1,000,000, got {words[0]}")
         values = [_number(path, line, f, w) for f, w in zip(("cx", "cy", "w", "h", "score"), words[1:], strict=False)]
         for field, value in zip(("width", "height"), values[2:4], strict=True):
             if not 0 <= value <= 1:
@@ -256,10 +315,12 @@ def _yolo(sizes: Mapping[int, tuple[int, int]], scored: bool) -> Parse:
 def read_yolo(folder: str | os.PathLike[str], sizes: Sizes, classes: Sequence[str] | None = None) -> DataSet:
     """A folder of YOLO's txt labels. ``sizes``: width and height of each image in pixels by its name without suffix.
 
-    ``classes`` names the numbers; without it the folder's ``classes.txt`` does, else they are their own names.
+    An image that has a size and no file has no object. ``classes`` names the numbers; without it the folder's
+    ``classes.txt`` does, else they are their own names.
     """
     files = _texts(folder, ".txt")
-    stems = [path.stem for path in files]
+    stems = sorted({path.stem for path in files} | set(sizes))
+    place = {name: i for i, name in enumerate(stems)}
     for path in files:
         if path.stem not in sizes or min(sizes[path.stem]) < 1:
             raise FormatError(f"{path}: expected the image's width and height in pixels, got {sizes.get(path.stem)}")
@@ -268,12 +329,14 @@ def read_yolo(folder: str | os.PathLike[str], sizes: Sizes, classes: Sequence[st
     of = [(int(sizes[stem][0]), int(sizes[stem][1])) for stem in stems]
     parse, found = _yolo(dict(enumerate(of)), scored=False), _Table([])
     most = -1
-    for image, path in enumerate(files):
+    for path in files:
         for line, words in _lines(path):
+            image = place[path.stem]
             name, (x, y, w, h, flag), _ = parse(path, image, line, words)
             if classes is not None and int(name) >= len(classes):
                 raise FormatError(f"{path}: line {line}: class: expected less than {len(classes)}, got {name}")
             most = max(most, int(name))
+            found.odd(f"{path}: line {line}", w, h, 0.0)
             found.rows.append((image, int(name), x, y, w, h, 0, flag))
     found.names = list(classes) if classes is not None else [str(i) for i in range(most + 1)]
     return _data_set(stems, of, found, 0.0)

@@ -14,9 +14,10 @@ from fastdet import _detection_input as given
 from fastdet import _detection_state as state
 from fastdet._arrays import like
 from fastdet._check import Array
+from fastdet._detection_curves import PRCurve, area_below, curve, mean_curves, ranked
 from fastdet._detection_input import NAME, Image
 from fastdet._detection_state import UNLIMITED, Chunk, Parameters
-from fastdet._matching import FALSE, TRUE, Columns, Floats, Ints, Records, accumulate_reference, unpack
+from fastdet._matching import Columns, Floats, Ints, Records, accumulate_reference
 
 AREAS = {"all": (0.0, 1e5**2), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e5**2)}
 METHODS = ("coco101", "voc2007", "area")
@@ -110,6 +111,7 @@ class DetectionMetrics:
         """Forget all images."""
         self._whole: Chunk | None = None  # joined
         self._chunks: list[Chunk] = []  # not yet joined
+        self._accumulated: tuple[Chunk, tuple[Floats, Floats, Floats]] | None = None  # the curves of `_whole`
         self._pending: list[tuple[int, Image]] = []
         self._waiting = 0
         self._seen: set[int] = set()
@@ -219,7 +221,7 @@ class DetectionMetrics:
         """Precision (T, R, K, A, M), recall (T, K, A, M) and scores (T, R, K, A, M) as in COCO's evaluation.
 
         By IoU threshold, recall level, class (as in ``classes`` of `compute`), area and number of detections; precision
-        and scores are those at the recall level, 0 where it is not met, -1 where a class has no true box.
+        and scores are those at the recall level, 0 where it is not met, -1 where a class has no true box. Read-only.
         """
         return self._curves(self._joined())
 
@@ -242,22 +244,58 @@ class DetectionMetrics:
         matrix = np.bincount(pairs[:, 1] * size + pairs[:, 2], minlength=size * size).reshape(size, size)
         return (self._give or (lambda x: x))(matrix.astype(np.int64))
 
-    def plot(self, *, ax: Any = None) -> tuple[Any, Any]:
-        """Precision over recall, the mean of all classes, a line for each IoU threshold. Returns (fig, ax)."""
-        from fastdet.plots import new_axes
+    def average_precision(self) -> Floats:
+        """(T, K, A) of each IoU threshold, class (as in ``classes`` of `compute`) and area; -1 without a true box."""
+        one = self._joined()
+        if self._parameters.method == "area":
+            return self._areas_below(one)[..., 0]
+        # each mean over its own contiguous row: rounded alike, however many there are
+        rows = np.ascontiguousarray(np.moveaxis(self._curves(one)[0][..., -1], 1, -1))
+        return rows.mean(axis=-1)
 
-        precision = self.curves()[0][..., 0, -1]
-        fig, ax = new_axes() if ax is None else (ax.figure, ax)
-        with np.errstate(invalid="ignore"):
-            known = (precision > -1).all(axis=(0, 1)) if precision.size else np.zeros(precision.shape[2], bool)
-        for threshold, rows in zip(self._parameters.iou_thresholds, precision, strict=True):
-            if known.any():
-                mean = rows[:, known].mean(axis=1)
-                ax.plot(self._parameters.rec_thresholds, mean, label=f"IoU {threshold:.2f}: {mean.mean():.3f}")
-        ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-        if known.any():
-            ax.legend(fontsize="small")
-        return fig, ax
+    def precision_recall_curves(self, label: int | None = None) -> list[PRCurve]:
+        """Precision over recall at each IoU threshold, with the first area and the most detections.
+
+        Parameters
+        ----------
+        label : of a class; None for the mean of all that have a true box, at recall 0, 0.01, ..., 1
+
+        Returns
+        -------
+        curves : as from `precision_recall_curve`, T of them; the mean of classes has no scores, and there is none
+            without a true box
+
+        Raises
+        ------
+        ValueError  no image has such a class
+        """
+        one = self._joined()
+        records, of_class = state.to_records(one)
+        if label is None:
+            every = (self._class_curves(records, of_class, k) for k in range(len(one.classes)))
+            return mean_curves(filter(None, every), np.linspace(0, 1, 101))
+        at = np.flatnonzero(one.classes == label)
+        if not len(at):
+            got = _check.describe(label)
+            raise ValueError(f"{NAME}.precision_recall_curves: label must be a class of an image, got {got}")
+        return self._class_curves(records, of_class, int(at[0]))
+
+    def plot(self, label: int | None = None, *, ax: Any = None) -> tuple[Any, Any]:
+        """Precision over recall, raw and interpolated, a colour for each IoU threshold. Returns (fig, ax).
+
+        ``label`` is that of a class; None for the mean of all classes.
+        """
+        from fastdet.plots import draw_precision_recall
+
+        curves = self.precision_recall_curves(label)
+        precision, one = self.average_precision()[..., 0], self._joined()
+        if label is not None:
+            precision = precision[:, one.classes == label]
+        words = [
+            f"IoU {threshold:.2f}   AP {_mean(ap):.3f}"
+            for threshold, ap in zip(self._parameters.iou_thresholds, precision, strict=True)
+        ]
+        return draw_precision_recall(curves, names=words[: len(curves)], ax=ax)
 
     def merge_state(self, other: DetectionMetrics | Iterable[DetectionMetrics]) -> DetectionMetrics:
         """Take the images of one or several others as well; they stay as they are. Returns itself.
@@ -453,6 +491,8 @@ class DetectionMetrics:
     # Results out
 
     def _curves(self, one: Chunk) -> tuple[Floats, Floats, Floats]:
+        if self._accumulated is not None and self._accumulated[0] is one:
+            return self._accumulated[1]
         records, of_class = state.to_records(one)
         p = self._parameters
         kernel = _backends.choose("accumulate", self._backend, accumulate_reference)
@@ -460,6 +500,10 @@ class DetectionMetrics:
             records.scores, records.outcomes, records.start, records.counted, of_class, len(p.iou_thresholds),
             np.array(p.rec_thresholds), np.array(p.max_detections, np.int64),
         )  # fmt: skip
+        if one is self._whole:  # asked for more than once: by compute, curves, average_precision and plots
+            for x in result:
+                x.flags.writeable = False
+            self._accumulated = one, result
         return result
 
     def _summary(self, one: Chunk, precision: Floats, recall: Floats) -> dict[str, Any]:
@@ -490,13 +534,14 @@ class DetectionMetrics:
         T, A = len(self._parameters.iou_thresholds), len(self._parameters.areas)
         result = np.full((T, len(one.classes), A, 1), -1.0)
         for k in range(len(one.classes)):
-            groups = slice(of_class[k], of_class[k + 1])
-            total = records.counted[groups].sum(axis=0)
-            rows = np.arange(records.start[of_class[k]], records.start[of_class[k + 1]])
-            rows = rows[np.argsort(-records.scores[rows], kind="stable")]
-            outcome = unpack(records.outcomes[rows], T, A)
+            _, outcome, total = ranked(records, of_class, k, T)
             result[:, k, :, 0] = np.where(total > 0, area_below(outcome, total), -1)
         return result
+
+    def _class_curves(self, records: Records, of_class: Ints, k: int) -> list[PRCurve]:
+        """One for each threshold; none without a true box."""
+        scores, outcome, total = ranked(records, of_class, k, len(self._parameters.iou_thresholds))
+        return [curve(scores, outcome[:, t, 0], int(total[0])) for t in range(outcome.shape[1]) if total[0]]
 
     def _bootstrap(self, one: Chunk, level: float, resamples: int, seed: int) -> dict[str, Any]:
         if not resamples:
@@ -514,16 +559,6 @@ class DetectionMetrics:
                 ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) if len(values) else np.full(2, -1.0)
                 out[f"{key}_ci"] = ends
         return out
-
-
-def area_below(outcome: Array, total: Array) -> Floats:
-    """VOC's average precision from outcomes (N, ...) by falling score and the number of true boxes (...)."""
-    tp, fp = np.cumsum(outcome == TRUE, axis=0), np.cumsum(outcome == FALSE, axis=0)
-    precision = tp / np.maximum(tp + fp, 1)
-    envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    # each sum over its own contiguous row: rounded alike, however many there are
-    rows = np.ascontiguousarray(np.moveaxis(envelope * (outcome == TRUE), 0, -1))
-    return rows.sum(axis=-1) / np.maximum(total, 1)
 
 
 def _mean(x: Floats) -> float:

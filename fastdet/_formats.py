@@ -111,7 +111,7 @@ def read(path: Path, advance: Advance = lambda n: None) -> Table:
     with path.open("rb") as file:
         magic = file.read(6)
     if magic[:2] == b"PK":
-        return _read_npz(path)
+        return read_npz(path)
     if magic == b"\x93NUMPY":
         raise FormatError(f"{path}: expected COCO results JSON or NPZ, got a single NPY array")
     return _read_json(path, advance)
@@ -236,7 +236,9 @@ def _encoded(table: Table, kept: Kept) -> Iterator[list[bytes]]:
 # NPZ
 
 
-def _read_npz(path: Path) -> Table:
+def read_npz(path: Path, *, scored: bool = True) -> Table:
+    """Boxes of an NPZ file. Without ``scored`` they need no scores, which are then 0. FormatError, OSError."""
+
     def fail(text: str) -> NoReturn:
         raise FormatError(f"{path}: {text}")
 
@@ -250,7 +252,7 @@ def _read_npz(path: Path) -> Table:
                     fail(f"expected one array of {', '.join(allowed)}, got {' and '.join(found)}")
                 if found:
                     names[role] = found[0]
-                elif role in ("boxes", "scores"):
+                elif role == "boxes" or (role == "scores" and scored):
                     got = ", ".join(archive.files) or "no array"
                     fail(f"expected an array named {' or '.join(allowed)}, got {got}")
             for role, name in names.items():
@@ -265,12 +267,13 @@ def _read_npz(path: Path) -> Table:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
         fail(f"expected an NPZ file, got a damaged one: {' '.join(str(error).split())}")
 
-    boxes, scores, labels = arrays["boxes"], arrays["scores"], arrays.get("labels")
+    boxes, labels = arrays["boxes"], arrays.get("labels")
     n = len(boxes) if boxes.ndim else 0
-    _expect(path, names["boxes"], boxes, "fiu", "numbers", (n, 4), "(N, 4)")
-    _expect(path, names["scores"], scores, "f", "floats", (n,), f"({n},), one per box")
+    scores = arrays.setdefault("scores", np.zeros(n))
+    expect(path, names["boxes"], boxes, "fiu", "numbers", (n, 4), "(N, 4)")
+    expect(path, names.setdefault("scores", "scores"), scores, "f", "floats", (n,), f"({n},), one per box")
     if labels is not None:
-        _expect(path, names["labels"], labels, "iu", "integers", (n,), f"({n},), one per box")
+        expect(path, names["labels"], labels, "iu", "integers", (n,), f"({n},), one per box")
     images, offsets, rows = _npz_images(path, names, arrays, n)
     for role in ("boxes", "scores"):
         values = arrays[role].reshape(n, -1)
@@ -292,7 +295,7 @@ def _npz_images(
     """Image ids, offsets and row order from whichever of offsets and image ids came."""
     images, offsets = arrays.get("images"), arrays.get("offsets")
     if offsets is not None:
-        _expect(path, "offsets", offsets, "iu", "integers", (len(offsets) if offsets.ndim else 0,), "(I + 1,)")
+        expect(path, "offsets", offsets, "iu", "integers", (len(offsets) if offsets.ndim else 0,), "(I + 1,)")
         steps = np.diff(offsets.astype(np.int64))
         if not len(offsets) or offsets[0] != 0 or offsets[-1] != n:
             ends = f"{offsets[0]} to {offsets[-1]}" if len(offsets) else "none"
@@ -305,11 +308,11 @@ def _npz_images(
         if images is None:
             return range(len(steps)), offsets.astype(np.int64), None
         want = f"({len(steps)},), one per image of offsets"
-        _expect(path, names["images"], images, "iuU", "integers or strings", (len(steps),), want)
+        expect(path, names["images"], images, "iuU", "integers or strings", (len(steps),), want)
         return images.tolist(), offsets.astype(np.int64), None
     if images is None:
         return [0], np.array([0, n], np.int64), None
-    _expect(path, names["images"], images, "iuU", "integers or strings", (n,), f"({n},), one per box without offsets")
+    expect(path, names["images"], images, "iuU", "integers or strings", (n,), f"({n},), one per box without offsets")
     ids, first, inverse = np.unique(images, return_index=True, return_inverse=True)
     order = np.argsort(first)  # images in the order in which they come
     place = np.empty(len(ids), np.int64)
@@ -364,7 +367,7 @@ def _group(image: Array, count: int) -> tuple[NDArray[np.int64], NDArray[np.int6
     return offsets, np.argsort(image, kind="stable").astype(np.int64)
 
 
-def _expect(path: Path, name: str, x: Array, kinds: str, words: str, shape: tuple[int, ...], want: str) -> None:
+def expect(path: Path, name: str, x: Array, kinds: str, words: str, shape: tuple[int, ...], want: str) -> None:
     if x.dtype.kind not in kinds or x.dtype.char == "g":
         raise FormatError(f"{path}: {name}: expected {words}, got {x.dtype}")
     if x.shape != shape:

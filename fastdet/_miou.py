@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import math
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from fastdet._formats import Advance, FormatError
 from fastdet._label_maps import Folder, Maps
 from fastdet._palettes import Palette
 from fastdet._segmentation_metrics import SegmentationMetrics
+from fastdet._terminal import read_names, say
 
 FIGURES = {
     "mean_iou": "mIoU",
@@ -42,32 +42,12 @@ def class_names(classes: str | None, palette: Palette | None) -> tuple[int, list
     if classes.strip().lstrip("+-").isdigit():
         count, names = int(classes), known
     else:
-        names = _read_names(Path(classes))
+        names = read_names("miou", Path(classes), "a number or a file of names")
         count = len(names)
     if known is not None and palette is not None and len(known) != count:
         got = f"miou: --classes {classes} does not go with --palette {palette.name}"
         raise FormatError(f"{got}: {count} classes and {len(known)}")
     return count, names
-
-
-def _read_names(path: Path) -> list[str]:
-    if not path.is_file():
-        what = "no such file" if not path.exists() else "a folder or device"
-        raise FormatError(f"miou: --classes must be a number or a file of names, got {path}, {what}")
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
-    except UnicodeDecodeError:
-        raise FormatError(f"{path}: expected a name of a class on each line, got other data") from None
-    seen: dict[str, int] = {}
-    for number, name in enumerate(names, 1):
-        if not name:
-            raise FormatError(f"{path}: line {number}: expected the name of class {number - 1}, got an empty line")
-        if name in seen:
-            raise FormatError(f"{path}: line {number}: expected another name than line {seen[name]}, got {name!r}")
-        seen[name] = number
-    if not names:
-        raise FormatError(f"{path}: expected a name of a class on each line, got an empty file")
-    return names
 
 
 def pair(target: Maps, prediction: Maps, bar: Bar) -> list[tuple[int, int]]:
@@ -283,12 +263,6 @@ def _interval(ends: dict[str, Any], name: str) -> str:
 def _plain(x: Any) -> float | None:
     value = float(x)
     return None if math.isnan(value) else value
-
-
-def say(text: str) -> None:
-    """Print; what the terminal's encoding lacks is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def draw(result: dict[str, Any], metrics: SegmentationMetrics, folder: Path) -> list[Path]:

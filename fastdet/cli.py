@@ -1,17 +1,15 @@
-"""The command ``fastdet``: final detections from raw ones, scores of label maps, a demo, a benchmark, what there is.
+"""The command ``fastdet``: final detections from raw ones, scores of detections and label maps, a demo, a benchmark.
 
 Errors are one line on stderr and exit code 2; Ctrl-C is exit code 130; progress goes to stderr.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,16 +17,17 @@ import numpy as np
 
 import fastdet
 from fastdet import _backends, _check, nms, segmentation
-from fastdet import plots as drawing
 from fastdet._check import Array
+from fastdet._coco_files import FormatError
+from fastdet._plain_axes import new_axes
 
 try:
     import typer
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table as Grid
 
-    from fastdet import _formats, _label_maps, _miou, _palettes, _showcase
+    from fastdet import _evaluate, _formats, _label_maps, _miou, _palettes, _showcase
+    from fastdet._terminal import Failure, interruptible, progress, say, stage
 except ImportError as error:  # this module is the command and nothing else: its import may end the process
     print(f'fastdet: the command needs {error.name}: pip install "fastdet[cli]"', file=sys.stderr)
     raise SystemExit(2) from None
@@ -38,17 +37,13 @@ _METHODS = ("hard", "linear", "gaussian")
 _BLOCK = 1 << 16  # candidates of one call of a compiled kernel; the bar moves by it
 
 
-class Failure(Exception):
-    """A wrong argument or a wrong result, in one line."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
     try:
         code = typer.main.get_command(app).main(args=arguments, prog_name="fastdet", standalone_mode=False)
         if code != 130:
             return int(code or 0)
-    except (Failure, _formats.FormatError, _showcase.Different) as error:
+    except (Failure, FormatError, _formats.FormatError, _showcase.Different) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
@@ -83,7 +78,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Final detections from raw ones, and scores of segmentations: equal on every backend."""
+    """Final detections from raw ones, scores of detections and segmentations: equal on every backend."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -133,11 +128,11 @@ def nms_command(
         raise Failure(f"nms: output must be a file in an existing folder, got {output}")
     options = _options(method, iou, metric, sigma, min_score, offset)
     run, name = _kernel(options, score_threshold, max_output, backend, threads)
-    with _progress(unit=1 << 20) as bar:
+    with progress(unit=1 << 20) as bar:
         table = _formats.read(input, bar("reading, MiB", input.stat().st_size if input.is_file() else None))
     try:
         count = int(table.offsets[-1])
-        with _progress() as bar:
+        with progress() as bar:
             kept = _suppress(table, run, max_output, agnostic, 1 if name == "reference" else _BLOCK, bar(method, count))
             _formats.write(table, kept, output, bar("writing", len(kept.rows)))
     finally:
@@ -250,7 +245,7 @@ def _suppress(
         if table.labels is not None and not agnostic:
             kinds, kind = np.unique(table.labels[rows], return_inverse=True)
             keys = image * len(kinds) + kind.reshape(-1)
-        keep, new = _interruptible(run, table.corners(rows), table.scores[rows], keys)
+        keep, new = interruptible(run, table.corners(rows), table.scores[rows], keys)
         order = np.argsort(image[keep], kind="stable")  # by image, within it still by falling score
         mine = image[keep][order]
         if max_output is not None:
@@ -265,46 +260,6 @@ def _suppress(
     kept = np.concatenate([np.zeros(0, np.int64), *parts])
     scores = np.concatenate(new_scores) if new_scores else None
     return _formats.Kept(kept, np.concatenate([[0], np.cumsum(counts)]), scores)
-
-
-def _interruptible(run: Callable[..., Any], *arguments: Any) -> Any:
-    """``run`` in a thread of its own: a kernel does not look for Ctrl-C, but waiting for it does."""
-    result: list[Any] = []
-    trouble: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            result.append(run(*arguments))
-        except BaseException as error:
-            trouble.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.2)
-    if trouble:
-        raise trouble[0]
-    return result[0]
-
-
-@contextlib.contextmanager
-def _progress(unit: int = 1) -> Iterator[Callable[[str, int | None], _formats.Advance]]:
-    """Bars on stderr while it is a terminal; ``bar(title, total)`` gives what moves one. Counts in ``unit``s."""
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-
-        def bar(title: str, total: int | None) -> _formats.Advance:
-            done = [0]
-            task = progress.add_task(title, total=None if total is None else -(-total // unit))
-
-            def advance(n: int) -> None:
-                done[0] += n
-                progress.update(task, completed=-(-done[0] // unit))
-
-            return advance
-
-        yield bar
 
 
 @app.command("miou")
@@ -367,11 +322,11 @@ def miou_command(
             count, ignore_index=ignore, void=void or "miss", class_names=names, per_image=per_image or ci
         )
         if plots is not None:
-            drawing.new_axes()  # a missing matplotlib is known before the work
+            new_axes()  # a missing matplotlib is known before the work
     except (TypeError, ValueError, ImportError) as error:
         raise Failure(str(error).replace("SegmentationMetrics: num_classes", "miou: --classes")) from None
     true, guessed = (_label_maps.load(path, colours, ignore) for path in (target, prediction))
-    with _progress() as bar:
+    with progress() as bar:
         pairs = _miou.pair(true, guessed, bar)
         _miou.count(true, guessed, pairs, metrics, bar("counting", len(pairs)))
     result = metrics.compute(ci=0.95 if ci else None)
@@ -395,7 +350,10 @@ def miou_command(
         print(f"fastdet: not read: {_label_maps.few(ignored)}", file=sys.stderr)
     _miou.show(given, per_class, per_image)
     for path in pictures:
-        _miou.say(f"picture: {path}")
+        say(f"picture: {path}")
+
+
+app.command("evaluate")(_evaluate.evaluate)
 
 
 @app.command()
@@ -404,7 +362,7 @@ def demo(
         "fastdet_demo.png"
     ),
 ) -> None:
-    """NMS and Soft-NMS on a small made-up street: a table on the screen and a picture in a file."""
+    """NMS and Soft-NMS on a small made-up street, and what they do to average precision: tables, and a picture."""
     if output.suffix.lower() != ".png" or not output.parent.is_dir():
         raise Failure(f"demo: output must end in .png, in an existing folder, got {output}")
     console = Console()
@@ -418,6 +376,14 @@ def demo(
         times = [f"{step.milliseconds[name]:.3f}" for name in result.backends]
         found = f"{len(result.objects) - len(step.missed)} of {len(result.objects)}"
         grid.add_row(step.title, str(result.candidates), str(len(step.boxes)), found, *times)
+    console.print(grid)
+    console.print("Average precision (COCO's) of the boxes before and after:")
+    grid = Grid()
+    for title in ("boxes", "AP", "AP50", "AP75"):
+        grid.add_column(title, justify="left" if title == "boxes" else "right", no_wrap=True)
+    scored = [("all candidates", result.before), *((f"after {step.title}", step.precision) for step in result.steps)]
+    for title, precision in scored:
+        grid.add_row(title, *(f"{x:.3f}" for x in precision))
     console.print(grid)
     _absent(console)
     if len(result.backends) > 1:
@@ -434,8 +400,7 @@ def demo(
 @app.command()
 def bench(as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False) -> None:
     """A quick table of this machine's times, each the median of several runs. Equality is checked first."""
-    console = Console(stderr=True)
-    with console.status("measuring") if console.is_terminal else contextlib.nullcontext():
+    with stage("measuring"):
         results = _showcase.bench()
     if as_json:
         print(json.dumps({**fastdet.config(), "unit": "milliseconds, median", "results": results}))

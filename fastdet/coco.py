@@ -372,6 +372,8 @@ class COCOeval:
     evalImgs : list
         pycocotools' dictionary for each class, area range and image, made when it is asked for. What is assigned to
         it is what ``accumulate`` takes.
+    ious : dict
+        After ``evaluate``: the overlaps that it saw, made when they are asked for.
     """
 
     def __init__(self, cocoGt: COCO | None = None, cocoDt: COCO | None = None, iouType: str = "bbox") -> None:
@@ -382,6 +384,7 @@ class COCOeval:
         self._evaluated: _Evaluated | None = None
         self._records: Records | None = None
         self._evalImgs: Any = None
+        self._ious: dict[tuple[int, int], Any] | None = None
         self._paramsEval: Any = {}
         if cocoGt is not None:
             self.params.imgIds = sorted(cocoGt.getImgIds())
@@ -404,7 +407,7 @@ class COCOeval:
             i = int(np.argmax(missing))
             raise FormatError(f"COCOeval: annotations[{i}].score of cocoDt: expected a number, got no such field")
         self._evaluated = _Evaluated(p, self.cocoGt._columns(), detections)
-        self._records, self._evalImgs = self._evaluated.records(), None
+        self._records, self._evalImgs, self._ious = self._evaluated.records(), None, None
         self._paramsEval = copy.deepcopy(p)
 
     @property
@@ -416,6 +419,19 @@ class COCOeval:
     @evalImgs.setter
     def evalImgs(self, value: Any) -> None:
         self._evalImgs, self._records = value, None
+
+    @property
+    def ious(self) -> dict[tuple[int, int], Any]:
+        """(D, G) IoU of each (image id, category id), detections by falling score; [] where either has none."""
+        if self._evaluated is None:
+            return {}
+        if self._ious is None:
+            self._ious = _overlaps(self._evaluated)
+        return self._ious
+
+    def computeIoU(self, imgId: int, catId: int) -> Any:
+        """What `ious` has for an image and category."""
+        return self.ious[imgId, catId]
 
     def accumulate(self, p: Params | None = None) -> None:
         """Precision and recall of each class from the matches. ``p``: with other recalls or maxDets."""
@@ -491,14 +507,34 @@ class COCOeval:
 
 
 # --------------------------------------------------------------------------------------------- evalImgs
+def _truth_rows(done: _Evaluated) -> dict[int, Ints]:
+    """The true boxes of each group that has any."""
+    order, first = choose("group_rows", None, _matching.group_rows_reference)(done.truth.group)
+    return {int(done.truth.group[order[a]]): order[a:b] for a, b in pairwise(first)}
+
+
+def _overlaps(done: _Evaluated) -> dict[tuple[int, int], Any]:
+    records, truth_of = done.records(), _truth_rows(done)
+    classes = done.classes.tolist() if done.by_class else [-1]
+    images = done.images.tolist()
+    found: dict[tuple[int, int], Any] = {(i, k): [] for i in images for k in classes}
+    for n, group in enumerate(records.group.tolist()):
+        rows, truth = records.row[records.start[n] : records.start[n + 1]], truth_of.get(group)
+        if len(rows) and truth is not None:
+            k, i = divmod(group, len(images))
+            crowd = (done.truth.flags[truth] & _matching.CROWD) > 0
+            boxes = done.detections.boxes[rows], done.truth.boxes[truth]
+            found[images[i], classes[k]] = _matching.overlap_reference(*boxes, crowd, 0.0)
+    return found
+
+
 def _images(done: _Evaluated | None, p: Params) -> list[dict[str, Any] | None]:
     """pycocotools' evalImgs, of the evaluation that was done."""
     assert done is not None
     records = done.records(matched=True)
     T, A, images = len(done.rule.thresholds), len(done.rule.ranges), len(done.images)
     outcomes = _matching.unpack(records.outcomes, T, A)
-    order, first = choose("group_rows", None, _matching.group_rows_reference)(done.truth.group)
-    truth_of = {int(done.truth.group[order[a]]): order[a:b] for a, b in pairwise(first)}
+    truth_of = _truth_rows(done)
     none = np.zeros(0, np.int64)
     classes = [int(k) for k in done.classes] if done.by_class else [-1]
     found: list[dict[str, Any] | None] = [None] * (len(classes) * A * images)

@@ -20,14 +20,13 @@ from fastdet import _backends, _check
 from fastdet import boxes as _boxes
 from fastdet._arrays import like, to_numpy
 from fastdet._check import Array
+from fastdet._detection_curves import PRCurve, area_below, curve
 from fastdet._detection_input import finite, thresholds, to_xywh
-from fastdet._detection_metrics import METHODS, DetectionMetrics, area_below
+from fastdet._detection_metrics import METHODS, DetectionMetrics
 from fastdet._matching import (
     CROWD,
-    FALSE,
     IGNORE,
     IGNORED,
-    TRUE,
     Floats,
     Ints,
     Rows,
@@ -42,6 +41,7 @@ __all__ = [
     "DetectionMetrics",
     "Matches",
     "NaiveCounts",
+    "PRCurve",
     "average_precision",
     "count_naive",
     "match_detections",
@@ -64,15 +64,6 @@ class NaiveCounts(NamedTuple):
     tp: int
     fp: int
     fn: int
-
-
-class PRCurve(NamedTuple):
-    """What `precision_recall_curve` gives, one point for each detection that counts."""
-
-    recall: Any  # (N,) float64, never falls
-    precision: Any  # (N,) float64, raw: can rise and fall
-    interpolated: Any  # (N,) float64, the greatest precision at this or a greater recall
-    scores: Any  # (N,) falling
 
 
 def match_detections(
@@ -238,14 +229,8 @@ def precision_recall_curve(scores: Any, outcome: Any, counted: int) -> PRCurve:
     op = "precision_recall_curve"
     score, result, total = _outcomes(op, scores, outcome, counted, 1)
     order = np.argsort(-score, kind="stable")
-    order = order[result[order] != IGNORED] if total else order[:0]
-    tp, fp = np.cumsum(result[order] == TRUE), np.cumsum(result[order] == FALSE)
-    precision = tp / np.maximum(tp + fp, 1)
     give = like(scores)
-    return PRCurve(
-        give(tp / max(int(total), 1)), give(precision), give(np.maximum.accumulate(precision[::-1])[::-1].copy()),
-        give(score[order]),
-    )  # fmt: skip
+    return PRCurve(*map(give, curve(score[order], result[order], int(total))))
 
 
 def average_precision(

@@ -1,4 +1,4 @@
-"""Pictures of boxes and of the figures of segmentations. Every function takes ``ax=`` and returns ``(fig, ax)``.
+"""Pictures of boxes and of the scores of detectors and segmentations. Every function has ``ax=``, gives ``(fig, ax)``.
 
 matplotlib is imported when a picture is made, and never its global state: a figure made here is no `pyplot` figure,
 needs no display, and is freed as any object. Pass an ``ax`` of your own to draw into a `pyplot` figure.
@@ -14,26 +14,18 @@ import numpy as np
 from fastdet import _check
 from fastdet._arrays import to_numpy
 from fastdet._check import Array
+from fastdet._detection_plots import draw_area_scores, draw_precision_recall
+from fastdet._plain_axes import PALETTE, new_axes, plain
 
-__all__ = ["compare", "draw_boxes", "draw_class_scores", "draw_confusion", "draw_street"]
-
-# Told apart also by those who see red and green alike; repeats after ten classes.
-PALETTE = (
-    "#d1495b", "#2176ae", "#2a9d6f", "#7b4fb5", "#e08e1b",
-    "#00a6b4", "#c2569f", "#6b7f1e", "#8c5a3c", "#5a6472",
-)  # fmt: skip
-
-
-def new_axes(columns: int = 1, width: float = 7.0, height: float = 6.0) -> tuple[Any, Any]:
-    """A figure without pyplot and its axes, one or an array of them side by side. Sizes in inches."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('plots need matplotlib: pip install "fastdet[cli]"') from None
-    figure = Figure(figsize=(width * columns, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
+__all__ = [
+    "compare",
+    "draw_area_scores",
+    "draw_boxes",
+    "draw_class_scores",
+    "draw_confusion",
+    "draw_precision_recall",
+    "draw_street",
+]
 
 
 def draw_boxes(
@@ -135,7 +127,9 @@ def compare(
     -------
     fig, ax : the figure and the array of axes
     """
-    figure, axes = new_axes(len(panels), 6.4, 4.9) if ax is None else (np.ravel(ax)[0].figure, ax)
+    figure, axes = (
+        new_axes(len(panels), 6.4, 4.9 + 0.3 * note.count("\n")) if ax is None else (np.ravel(ax)[0].figure, ax)
+    )
     for i, (panel, (title, boxes, labels, scores)) in enumerate(zip(np.ravel(axes), panels, strict=True)):
         if size is not None:
             panel.set(xlim=(0, size[1]), ylim=(size[0], 0))
@@ -156,15 +150,21 @@ def compare(
 
 
 def draw_confusion(
-    matrix: Any, *, names: Sequence[str] | None = None, num_classes: int | None = None, ax: Any = None
+    matrix: Any,
+    *,
+    names: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    beyond: str = "void",
+    ax: Any = None,
 ) -> tuple[Any, Any]:
     """A confusion matrix as a heat map: the share of each true class that went to each predicted class.
 
     Parameters
     ----------
-    matrix : (R, K) integer, rows are the truth; rows and columns beyond the classes are named "void"
+    matrix : (R, K) integer, rows are the truth
     names : the name of each class; None: its number
     num_classes : how many rows and columns are classes; None: the lesser of R and K
+    beyond : what rows and columns beyond the classes are named
     ax : matplotlib axes to draw into; None for a new figure
 
     Returns
@@ -177,7 +177,7 @@ def draw_confusion(
         raise ValueError(f"{op}: matrix must have shape (R, K) and hold counts, got {counts.shape} {counts.dtype}")
     rows, columns = counts.shape
     classes = min(rows, columns) if num_classes is None else _check.count(op, "num_classes", num_classes)
-    words = _class_words(op, names, classes) + ["void"] * (max(rows, columns) - classes)
+    words = _class_words(op, names, classes) + [beyond] * (max(rows, columns) - classes)
     many = max(rows, columns)
     if ax is None:
         side = min(max(5.5, 2.6 + 0.36 * many), 16)
@@ -200,7 +200,7 @@ def draw_confusion(
             size = 9 if many <= 14 else 7
             ax.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
     for ticks, count, angle in ((ax.set_xticks, columns, 60), (ax.set_yticks, rows, 0)):
-        step = -(-count // 60)
+        step = -(-count // 100)
         where = np.arange(0, count, step)
         place = {"ha": "right", "rotation_mode": "anchor"} if angle else {}
         ticks(where, [words[i] for i in where], rotation=angle, fontsize=9 if count <= 25 else 6.5, **place)
@@ -209,7 +209,7 @@ def draw_confusion(
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_color("#c8ccd2")
-    bar = ax.figure.colorbar(shown, ax=ax, fraction=0.046, pad=0.02)
+    bar = ax.figure.colorbar(shown, ax=ax, fraction=0.046, pad=0.02, aspect=min(max(20, 0.5 * many), 45))
     bar.outline.set_visible(False)
     return ax.figure, ax
 
@@ -220,6 +220,7 @@ def draw_class_scores(
     names: Sequence[str] | None = None,
     title: str = "IoU",
     intervals: Any = None,
+    mean: float | None = None,
     ax: Any = None,
 ) -> tuple[Any, Any]:
     """A bar for each class, and their mean as a line.
@@ -230,6 +231,7 @@ def draw_class_scores(
     names : the name of each class; None: its number
     title : what the scores are
     intervals : (2, C) float, lower and upper end of each bar's whisker; None for none
+    mean : where the line stands; None: at the mean of the scores
     ax : matplotlib axes to draw into; None for a new figure
 
     Returns
@@ -255,24 +257,23 @@ def draw_class_scores(
         spread = np.nan_to_num(np.abs(ends - values)[:, known])
         ax.errorbar(values[known], at[known], xerr=spread, fmt="none", ecolor="#24364b", elinewidth=1.2, capsize=2.5)
         right = np.fmax(values, ends[1])
-    size = 9 if count <= 40 else 6
+    size = 9 if count <= 120 else 6
     for i in range(count):
         if known[i]:
-            ax.text(right[i] + 0.01, i, f"{values[i]:.3f}", va="center", fontsize=size, color="#24364b")
+            behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}  # the line of the mean
+            place = {"va": "center", "fontsize": size, "color": "#24364b", "zorder": 4, "bbox": behind}
+            ax.text(right[i] + 0.01, i, f"{values[i]:.3f}", **place)
         else:
             ax.text(0.01, i, "absent", va="center", fontsize=size, color="#8a9099", style="italic")
     if known.any():
-        mean = float(values[known].mean())
+        mean = float(values[known].mean()) if mean is None else mean
         ax.axvline(mean, color=PALETTE[0], linewidth=1.4, linestyle=(0, (4, 3)), zorder=3)
         title = f"{title} of each class, mean {mean:.4f}"
     ax.set_yticks(at, words, fontsize=size)
     ax.set(xlim=(0, 1.1), ylim=(count - 0.4, -0.6), xticks=np.linspace(0, 1, 6))
     ax.set_title(title, fontsize=12, loc="left")
     ax.tick_params(axis="y", length=0)
-    for side in ("top", "right", "left"):
-        ax.spines[side].set_visible(False)
-    ax.grid(axis="x", color="#e4e6ea", linewidth=0.8)
-    ax.set_axisbelow(True)
+    plain(ax, "x")
     return ax.figure, ax
 
 

@@ -236,7 +236,7 @@ def test_version_info_help(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--help"]):
         assert cli.main(arguments) == 0
         out = capsys.readouterr().out
-        assert all(word in out for word in ("nms", "demo", "bench", "info"))
+        assert all(word in out for word in ("nms", "miou", "evaluate", "demo", "bench", "info"))
 
 
 def test_missing_extra_is_one_line() -> None:
@@ -266,6 +266,10 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert out.replace("\n", "").endswith(f"picture: {tmp_path / 'fastdet_demo.png'}")
     assert "22 of 26" in out
     assert "26 of 26" in out
+    cells = [re.findall(r"[a-zA-Z-]+(?: [a-zA-Z-]+)*|[\d.]+", line) for line in out.splitlines()]
+    assert ["all candidates", "0.660", "0.759", "0.640"] in cells
+    assert ["after NMS", "0.790", "0.834", "0.795"] in cells
+    assert ["after Soft-NMS linear", "0.977", "1.000", "1.000"] in cells
     picture = (tmp_path / "fastdet_demo.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 50_000
@@ -279,6 +283,7 @@ def test_demo_soft_keeps_what_hard_drops() -> None:
     assert [len(step.missed) for step in result.steps] == [4, 0, 0]
     assert len(hard.boxes) < len(linear.boxes) == len(gaussian.boxes) == len(result.objects)
     assert result.backends == USABLE
+    assert result.before[0] < hard.precision[0] < linear.precision[0] == pytest.approx(gaussian.precision[0], abs=0.01)
 
 
 def test_demo_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -288,6 +288,37 @@ def test_wrong_voc(tmp_path: Path, xmax: str, text: str) -> None:
         read_voc(folder(tmp_path / "w", b_xml=VOC[:50]))
 
 
+def test_boxes_without_area_are_noted(tmp_path: Path) -> None:
+    data = read_voc(folder(tmp_path / "v", b_xml=VOC.format(4)))
+    path = tmp_path / "v" / "b.xml"
+    assert data.notes == (
+        f"{path}: object[1].bndbox: a box without area, 0.5 x 0: 1.5 x 1 pixels as its last one counts",
+    )
+    open_end = read_voc(tmp_path / "v", offset=0.0)
+    assert open_end.notes == (f"{path}: object[1].bndbox: a box without area, 0.5 x 0: nothing meets it",)
+    assert open_end.truth.areas.tolist() == [15, 0]
+    data = read_txt(folder(tmp_path / "t", a_txt="dog 1 2 1 6\ndog 1 2 3 4"))
+    assert data.notes == (f"{tmp_path / 't' / 'a.txt'}: line 1: a box without area, 0 x 4: nothing meets it",)
+    data = read_yolo(folder(tmp_path / "y", a_txt="0 .5 .5 .25 .5\n0 .5 .5 0 .5"), {"a": (4, 4)})
+    assert data.notes == (f"{tmp_path / 'y' / 'a.txt'}: line 2: a box without area, 0 x 2: nothing meets it",)
+
+
+def test_voc_sizes_that_are_no_numbers(tmp_path: Path) -> None:
+    text = VOC.format(4).replace("<width>40<", "<width>wide<")
+    assert read_voc(folder(tmp_path / "v", b_xml=text)).sizes.tolist() == [[0, 0]]
+
+
+def test_names_with_dots(tmp_path: Path) -> None:
+    for name, text in (("g", "dog 1 2 4 6"), ("d", "dog .5 1 2 4 6")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a_jpg.rf.0f1.txt").write_text(text)
+    data = read_txt(tmp_path / "g")
+    assert data.image_names == ["a_jpg.rf.0f1"]
+    assert read_txt_results(tmp_path / "d", data).image.tolist() == [0]
+    coco = data._replace(image_names=["train/a_jpg.rf.0f1.JPG"])
+    assert read_txt_results(tmp_path / "d", coco).image.tolist() == [0]
+
+
 def test_txt(tmp_path: Path) -> None:
     truth = folder(tmp_path / "g", b_txt="dog 1 2 4 6\npotted plant 0 0 1 1 difficult\n\n", a_txt="")
     data = read_txt(truth)
@@ -332,6 +363,8 @@ def test_yolo(tmp_path: Path) -> None:
     assert found.boxes[0].tolist() == [15, 5, 10, 10]
     assert found.label.tolist() == [1, 5]
     assert found.scores.tolist() == [0.75, 1]
+    more = read_yolo(labels, {"a": (40, 20), "b": (10, 10), "aa": (5, 5)})  # an image without a file has no object
+    assert (more.image_names, more.truth.image.tolist()) == (["a", "aa", "b"], [0])
     with pytest.raises(FormatError, match="expected the image's width and height in pixels, got None"):
         read_yolo(labels, {"a": (40, 20)})
     with pytest.raises(FormatError, match=r"line 1: class: expected less than 1, got 1"):

@@ -506,11 +506,44 @@ def test_plot() -> None:
     need("matplotlib")
     metrics = fill(make_images(14, 10))
     fig, ax = metrics.plot()
-    assert len(ax.lines) == 10
+    assert len(ax.lines) == 20  # raw and interpolated
     assert metrics.plot(ax=ax) == (fig, ax)
-    assert len(ax.lines) == 20
+    assert len(ax.lines) == 40
+    _, one = metrics.plot(label=2)
+    ap = metrics.average_precision()[0, metrics.compute()["classes"].tolist().index(2), 0]
+    assert one.get_legend().get_texts()[0].get_text() == f"IoU 0.50   AP {ap:.3f}"
     _, empty = DetectionMetrics().plot()
     assert not empty.lines
+    with pytest.raises(ValueError, match="label must be a class of an image, got 77"):
+        metrics.plot(label=77)
+
+
+@pytest.mark.parametrize("method", ["coco101", "voc2007", "area"])
+def test_average_precision_of_each_class(method: str) -> None:
+    metrics = fill(make_images(15, 12), method=method, iou_thresholds=[0.5, 0.75], max_detections=[1, None])
+    found, results = metrics.average_precision(), metrics.compute()
+    assert found.shape == (2, len(results["classes"]), 4)
+    assert found[..., 0].mean(axis=0) == pytest.approx(results["map_per_class"], abs=1e-15)
+    for k, label in enumerate(results["classes"].tolist()):
+        for t, curve in enumerate(metrics.precision_recall_curves(label)):
+            if method == "area":
+                rises = np.diff(curve.recall, prepend=0)
+                assert np.sum(rises * curve.interpolated) == pytest.approx(found[t, k, 0], abs=1e-12)
+            else:
+                levels = np.linspace(0, 1, 101 if method == "coco101" else 11)
+                best = [curve.precision[curve.recall >= level].max(initial=0) for level in levels]
+                assert np.mean(best) == pytest.approx(found[t, k, 0], abs=1e-12)
+
+
+def test_mean_of_the_curves() -> None:
+    metrics = fill(make_images(16, 12))
+    curves = metrics.precision_recall_curves()
+    precision = metrics.curves()[0][..., 0, -1]
+    known = (precision > -1).all(axis=(0, 1))
+    for t, curve in enumerate(curves):
+        assert curve.interpolated == pytest.approx(precision[t][:, known].mean(axis=1), abs=1e-12)
+        assert (curve.precision <= curve.interpolated + 1e-12).all()
+    assert DetectionMetrics().precision_recall_curves() == []
 
 
 # Errors
