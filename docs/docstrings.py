@@ -1,0 +1,81 @@
+"""A Griffe extension: this project's docstrings as Markdown.
+
+They have numpydoc's sections, but an entry is "name : shape, dtype, meaning, rules" in one running text, an error is
+"TypeError   reason", and sections may be followed by plain text: read as numpydoc, half of that would be types. Here
+entries become definition lists wherever they stand, and names in backticks become links.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import griffe
+
+SECTION = re.compile(r"^(Parameters|Returns|Raises|Notes|Attributes|Examples)\n-{3,}\n", re.MULTILINE)
+NAMES = r"\(?\w+(?:, \w+)*\)?"
+# boxes, scores : text | TypeError   text | "miss"   text
+ENTRY = re.compile(rf'^(?P<term>{NAMES})(?: : |$)(?P<text>.*)|^(?P<word>{NAMES}|"\w+") {{2,}}(?P<meaning>\S.*)')
+REFERENCE = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)`(?!`)")
+
+
+class Docstrings(griffe.Extension):
+    """Rewrites every docstring once the package is loaded; the comment behind a field is its docstring."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.is_attribute and not obj.docstring and obj.parent is not None and obj.parent.is_class:
+            _, comment, text = obj.source.partition("  # ")
+            obj.docstring = griffe.Docstring(text, parent=obj) if comment else None
+        if obj.docstring:
+            obj.docstring.value = markdown(REFERENCE.sub(lambda name: link(name[1], obj), obj.docstring.value))
+
+
+def markdown(text: str) -> str:
+    """A docstring as Markdown."""
+    before, *sections = SECTION.split(text)
+    parts = [block(before)]
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        body = f"```pycon\n{body.rstrip()}\n```" if title == "Examples" else block(body)
+        parts.append(f"**{title}**\n\n{body}")
+    return "\n\n".join(parts)
+
+
+def block(text: str) -> str:
+    """Paragraphs and entries; an entry's indented lines are its text, which may hold entries again."""
+    lines = re.sub(r"^Source: ", "\n*Source:* ", text.strip("\n"), flags=re.MULTILINE).split("\n")
+    result: list[str] = []
+    while lines:
+        line = lines.pop(0)
+        entry = ENTRY.match(line)
+        below = list(indented(lines))
+        del lines[: len(below)]
+        if not entry or not (entry["text"] or entry["word"] or below):
+            result += [line, *below]
+            continue
+        body = block("\n".join([entry["text"] or entry["meaning"] or "", textwrap.dedent("\n".join(below))]).strip("\n"))
+        term = (entry["term"] or entry["word"]).replace(", ", "`, `")
+        result += ["", f"`{term}`", textwrap.indent(body, "    ").replace("    ", ":   ", 1), ""]
+    return "\n".join(result).strip("\n")
+
+
+def indented(lines: list[str]) -> Iterator[str]:
+    for i, line in enumerate(lines):
+        if not line.startswith(" ") and (line or not any(lines[i + 1 : i + 2]) or lines[i + 1][0] != " "):
+            return
+        yield line
+
+
+def link(name: str, obj: griffe.Object) -> str:
+    """A link to what a docstring's `name` means: a sibling, a public name of its module, then one of any module."""
+    modules = [m for m in obj.package.members.values() if not m.is_alias and m.is_module and m.exports]
+    owner = obj if obj.is_class else obj.parent
+    if owner is not None and owner.is_class and name in owner.functions:
+        return f"[`{name}`][{owner.path}.{name}]"
+    for module in sorted(modules, key=lambda m: m.name not in (obj.module.name, obj.module.parent and obj.module.parent.name)):
+        if name in module.exports:
+            return f"[`{name}`][{module.path}.{name}]"
+        if name == module.path or (name.startswith(f"{module.path}.") and name.rpartition(".")[2] in module.exports):
+            return f"[`{name.removeprefix('fastdet.')}`][{name}]"
+    return f"`{name}`"
