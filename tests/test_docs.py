@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,11 +102,24 @@ Raises
 ------
 TypeError   dtype
 """
-    assert module.markdown(text).split("\n") == [
-        "One line.", "",
-        "**Parameters**", "",
-        "`a`, `b`", ":   (N,) float, which", "    goes on", "", "",
-        "`mode`", ":   one of two", "    ", "    `\"x\"`", "    :   the first", "", "", "    `\"yy\"`", "    :   the second", "",
-        "**Raises**", "",
-        "`TypeError`", ":   dtype",
-    ]  # fmt: skip
+    assert re.sub(r"\n\s*\n", "\n\n", module.markdown(text)) == """One line.
+
+**Parameters**
+
+`a`, `b`
+:   (N,) float, which
+    goes on
+
+`mode`
+:   one of two
+
+    `"x"`
+    :   the first
+
+    `"yy"`
+    :   the second
+
+**Raises**
+
+`TypeError`
+:   dtype"""
