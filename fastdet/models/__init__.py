@@ -4,6 +4,11 @@ Images are (N, in_channels, H, W) float tensors. Networks of segmentation give l
 detectors give is told in their files, with what they are trained by.
 """
 
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError:
+    raise ImportError('fastdet.models needs torch: pip install "fastdet[torch]"') from None
+
 from fastdet.models._layers import convert_linear
 from fastdet.models.deeplab import DeepLabLargeFOV, DeepLabV3, DeepLabV3Plus
 from fastdet.models.fcn import FCN8s, FCN16s, FCN32s

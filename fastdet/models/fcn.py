@@ -29,6 +29,8 @@ class FCN32s(nn.Module):
     in_channels : of the image
     width : factor on all channels but the classes
     norm : batch normalisation in the VGG stages; the paper's has none
+    ceil_mode : pools round up, as the authors' do. False: down, as in the lecture, where 224 pixels give 7 x 7 scores;
+        then images of some sizes leave too little to crop (32s, 16s), and raise ValueError
 
     Notes
     -----
@@ -39,9 +41,17 @@ class FCN32s(nn.Module):
     skips: tuple[int, ...] = ()  # stages whose pools are scored too, deepest first
     crops: tuple[int, ...] = (19,)  # of each skip's scores, then of the image
 
-    def __init__(self, classes: int = 21, *, in_channels: int = 3, width: float = 1.0, norm: bool = False) -> None:
+    def __init__(
+        self,
+        classes: int = 21,
+        *,
+        in_channels: int = 3,
+        width: float = 1.0,
+        norm: bool = False,
+        ceil_mode: bool = True,
+    ) -> None:
         super().__init__()
-        pools = [MaxPool2d(ceil_mode=True) for _ in range(5)]
+        pools = [MaxPool2d(ceil_mode=ceil_mode) for _ in range(5)]
         self.stages = nn.ModuleList(vgg_features(in_channels, width, norm, padding=100, pools=pools))
         channels, hidden = vgg_channels(width), scaled(4096, width)
         self.fc6 = nn.Conv2d(channels[-1], hidden, 7)
@@ -70,7 +80,10 @@ class FCN32s(nn.Module):
         for i, skipped in enumerate(self._skipped(maps)):
             score = self.upscores[i](score)
             score = score + _cropped(self.scores[i + 1](skipped), self.crops[i], score.shape[-2:])
-        return _cropped(self.upscores[-1](score), self.crops[-1], size)
+        logits = _cropped(self.upscores[-1](score), self.crops[-1], size)
+        if logits.shape[-2:] != size:
+            raise ValueError(f"{type(self).__name__}: pools that round down leave no scores for all of {tuple(size)}")
+        return logits
 
     def load_vgg(self, weights: Mapping[str, Tensor] | VGG16) -> None:
         """Take over a VGG16 of the same width: convolutions as they are, the first two Linear layers converted.

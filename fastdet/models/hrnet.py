@@ -13,9 +13,6 @@ from fastdet.models.resnet import EXPANSION, Bottleneck
 
 __all__ = ["HRNetOCR", "HRNetV2"]
 
-MODULES = (1, 4, 3)  # of 2, 3 and 4 branches
-BLOCKS = 4  # of each branch of a module
-
 
 class _Basic(nn.Module):
     """Two 3 x 3 convolutions, the input added."""
@@ -32,9 +29,9 @@ class _Basic(nn.Module):
 class _Exchange(nn.Module):
     """Blocks in each branch; then each branch gets the sum of all, brought to its resolution."""
 
-    def __init__(self, channels: list[int]) -> None:
+    def __init__(self, channels: list[int], blocks: int) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(nn.Sequential(*(_Basic(c) for _ in range(BLOCKS))) for c in channels)
+        self.branches = nn.ModuleList(nn.Sequential(*(_Basic(c) for _ in range(blocks))) for c in channels)
         every = range(len(channels))
         self.fuse = nn.ModuleList(nn.ModuleList(_bring(channels, i, target) for i in every) for target in every)
 
@@ -75,6 +72,8 @@ class HRNetV2(nn.Module):
     in_channels : of the image
     width : factor on all channels but the classes
     channels : of the first branch, 48 or 18 in the paper; each further one has twice as many
+    modules : of 2, 3 and 4 branches
+    blocks : of each branch of a module
 
     Notes
     -----
@@ -83,7 +82,16 @@ class HRNetV2(nn.Module):
 
     score: nn.Module
 
-    def __init__(self, classes: int = 19, *, in_channels: int = 3, width: float = 1.0, channels: int = 48) -> None:
+    def __init__(
+        self,
+        classes: int = 19,
+        *,
+        in_channels: int = 3,
+        width: float = 1.0,
+        channels: int = 48,
+        modules: tuple[int, int, int] = (1, 4, 3),
+        blocks: int = 4,
+    ) -> None:
         super().__init__()
         stem = scaled(64, width)
         self.stem = nn.Sequential(
@@ -94,10 +102,10 @@ class HRNetV2(nn.Module):
         branches = [scaled(channels << i, width) for i in range(4)]
         before = [EXPANSION * stem]
         self.transitions, self.stages = nn.ModuleList(), nn.ModuleList()
-        for stage, count in enumerate(MODULES):
+        for stage, count in enumerate(modules):
             now = branches[: stage + 2]
             self.transitions.append(_transition(before, now))
-            self.stages.append(nn.Sequential(*(_Exchange(now) for _ in range(count))))
+            self.stages.append(nn.Sequential(*(_Exchange(now, blocks) for _ in range(count))))
             before = now
         self.features = sum(branches)
         self._heads(classes, width)
