@@ -14,7 +14,8 @@ from fastdet._config import config, get_num_threads, set_num_threads, show_confi
 from fastdet._version import __version__
 
 if TYPE_CHECKING:
-    from fastdet import boxes, coco, detection, losses, models, nms, pool, segmentation, upsample
+    from fastdet import boxes, coco, detection, losses, nms, pool, segmentation, upsample
+    from fastdet import models as models
 
 __all__ = [
     "__version__",
