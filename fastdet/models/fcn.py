@@ -94,7 +94,7 @@ class FCN32s(nn.Module):
 
         Raises
         ------
-        RuntimeError  names or shapes that do not fit
+        RuntimeError, KeyError  names or shapes that do not fit
         """
         state = weights.state_dict() if isinstance(weights, nn.Module) else weights
         features = {name: x for name, x in state.items() if name.startswith("features.")}
@@ -104,10 +104,9 @@ class FCN32s(nn.Module):
                 merged.add_module(name, layer)
         merged.load_state_dict({name.removeprefix("features."): x for name, x in features.items()})
         for layer, name in ((self.fc6, "classifier.0"), (self.fc7, "classifier.3")):
-            weight = state[f"{name}.weight"]
-            linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-            linear.load_state_dict({"weight": weight, "bias": state[f"{name}.bias"]}, assign=True)
-            layer.load_state_dict(convert_linear(linear, layer.kernel_size[0]).state_dict())
+            weight = state[f"{name}.weight"]  # as `convert_linear` does
+            weight = weight.reshape(len(weight), -1, *layer.weight.shape[2:])
+            layer.load_state_dict({"weight": weight, "bias": state[f"{name}.bias"]})
 
 
 class FCN16s(FCN32s):
