@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +93,8 @@ class SSD300(nn.Module):
             for values in (4, classes + 1)
         )
         initialise(self)
+        for head in (*self.offsets, *self.scores):  # to begin near the priors, all classes alike
+            nn.init.normal_(cast(nn.Conv2d, head).weight, 0, 0.01)
         self.register_buffer("priors", ssd_priors(), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
