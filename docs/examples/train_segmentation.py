@@ -34,6 +34,7 @@ from fastdet.segmentation import SegmentationMetrics
 
 CAMVID = ["Sky", "Building", "Pole", "Road", "Pavement", "Tree"]
 CAMVID += ["SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist"]
+DENSE = sorted(name for name in MODELS if name.startswith(("deeplab", "fcn", "hrnet", "pspnet", "segnet", "unet")))
 VOID = 255
 BORDER = 3  # pixels: how near to another class a pixel of the boundary is
 
@@ -181,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path, help="folder of the run")
-    parser.add_argument("--model", choices=sorted(MODELS), default="segnet_basic")
+    parser.add_argument("--model", choices=DENSE, default="segnet_basic")
     parser.add_argument("--width", type=float, default=1.0, help="factor on the channels")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the network")
     parser.add_argument("--crop", type=int, default=0, help="side of random crops in training, pixels; 0: whole images")
