@@ -497,8 +497,9 @@ def _images(done: _Evaluated | None, p: Params) -> list[dict[str, Any] | None]:
     records = done.records(matched=True)
     T, A, images = len(done.rule.thresholds), len(done.rule.ranges), len(done.images)
     outcomes = _matching.unpack(records.outcomes, T, A)
-    order, first = choose("group_rows", None, _matching.group_rows_reference)(done.truth.group)
-    truth_of = {int(done.truth.group[order[a]]): order[a:b] for a, b in pairwise(first)}
+    group_rows = choose("group_rows", None, _matching.group_rows_reference)
+    groups, order, first, *_ = group_rows(done.truth.group, done.truth.group[:0])
+    truth_of = {group: order[a:b] for group, (a, b) in zip(groups.tolist(), pairwise(first), strict=True)}
     none = np.zeros(0, np.int64)
     classes = [int(k) for k in done.classes] if done.by_class else [-1]
     found: list[dict[str, Any] | None] = [None] * (len(classes) * A * images)
