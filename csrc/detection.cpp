@@ -252,25 +252,77 @@ class Accumulator {
         : r_(records), T_(T), A_(A), curve_(curve), bytes_(packed_bytes(T * A)) {}
 
     void run(int64_t k) {
-        const int64_t g_first = r_.of_class[k], g_last = r_.of_class[k + 1];
-        const int64_t first = r_.start[g_first], n = r_.start[g_last] - first;
+        const int64_t g_first = r_.of_class[k], g_last = r_.of_class[k + 1], M = curve_.M;
         npig_.assign(size_t(A_), 0);
         for (int64_t g = g_first; g < g_last; ++g) {
             for (int64_t a = 0; a < A_; ++a) npig_[size_t(a)] += r_.counted[g * A_ + a];
         }
-        order_.resize(size_t(n));
-        rank_.resize(size_t(n));
-        order_by_score(r_.score + first, nullptr, n, order_.data());
-        for (int64_t g = g_first; g < g_last; ++g) {
-            for (int64_t i = r_.start[g]; i < r_.start[g + 1]; ++i) rank_[size_t(i - first)] = int32_t(i - r_.start[g]);
+        precision_.assign(size_t(T_ * curve_.R * A_ * M), -1);
+        scores_.assign(size_t(T_ * curve_.R * A_ * M), -1);
+        recall_.assign(size_t(T_ * A_ * M), -1);
+        needed();
+        if (std::any_of(npig_.begin(), npig_.end(), [](int64_t n) { return n > 0; })) {
+            const int64_t longest = sort(g_first, g_last);
+            for (int64_t m = 0; m < M; ++m) {
+                const bool same = m && std::min(curve_.max_detections[m - 1], curve_.max_detections[m]) >= longest;
+                same ? repeat(m) : one(m);
+            }
         }
-        for (int64_t m = 0; m < curve_.M; ++m) one(k, m, first, n);
+        for (int64_t row = 0; row < T_ * curve_.R; ++row) {
+            const int64_t from = row * A_ * M, to = (row * r_.classes + k) * A_ * M;
+            std::copy_n(&precision_[size_t(from)], A_ * M, curve_.precision + to);
+            std::copy_n(&scores_[size_t(from)], A_ * M, curve_.scores + to);
+        }
+        for (int64_t t = 0; t < T_; ++t) {
+            std::copy_n(&recall_[size_t(t * A_ * M)], A_ * M, curve_.recall + (t * r_.classes + k) * A_ * M);
+        }
     }
 
   private:
     static int64_t lane(uint64_t lanes, int j) { return int64_t(lanes >> kLane * j & ((1 << kLane) - 1)); }
 
-    void one(int64_t k, int64_t m, int64_t first, int64_t n) {
+    // The records of the class by falling score, ties by image; the most that one image has.
+    int64_t sort(int64_t g_first, int64_t g_last) {
+        const int64_t first = r_.start[g_first], n = r_.start[g_last] - first;
+        Buffer<int32_t> order(n), rank(n);
+        order_by_score(r_.score + first, nullptr, n, order.get());
+        int64_t longest = 0;
+        for (int64_t g = g_first; g < g_last; ++g) {
+            longest = std::max(longest, r_.start[g + 1] - r_.start[g]);
+            for (int64_t i = r_.start[g]; i < r_.start[g + 1]; ++i) rank[i - first] = int32_t(i - r_.start[g]);
+        }
+        sorted_.resize(size_t(n));
+        codes_.resize(size_t(n * bytes_));
+        for (int64_t i = 0; i < n; ++i) {
+            const int64_t row = order[i];
+            sorted_[size_t(i)] = {r_.score[first + row], rank[row]};
+            std::copy_n(r_.outcomes + (first + row) * bytes_, bytes_, &codes_[size_t(i * bytes_)]);
+        }
+        return longest;
+    }
+
+    // How many true positives reach each recall.
+    void needed() {
+        needed_.resize(size_t(A_ * curve_.R));
+        for (int64_t a = 0; a < A_; ++a) {
+            const double npig = double(npig_[size_t(a)]);
+            int64_t hits = 1;
+            for (int64_t r = 0; npig > 0 && r < curve_.R; ++r) {
+                hits = std::max(hits, int64_t(std::min(curve_.recalls[r], 1.0) * npig) - 1);
+                while (double(hits) <= npig && double(hits) / npig < curve_.recalls[r]) ++hits;
+                needed_[size_t(a * curve_.R + r)] = hits;
+            }
+        }
+    }
+
+    // As with the number of detections before.
+    void repeat(int64_t m) {
+        for (auto* values : {&precision_, &scores_, &recall_}) {
+            for (size_t i = size_t(m); i < values->size(); i += size_t(curve_.M)) (*values)[i] = (*values)[i - 1];
+        }
+    }
+
+    void one(int64_t m) {
         static const DecodeTable decode;
         const int64_t most = curve_.max_detections[m];
         points_.resize(size_t(5 * bytes_));  // the last byte may have digits to spare, which nothing looks at
@@ -280,12 +332,11 @@ class Accumulator {
         double top = 0;
         bool any = false;
         int64_t until_full = (1 << kLane) - 1;
-        for (int64_t i = 0; i < n; ++i) {
-            const int64_t row = order_[size_t(i)];
-            if (rank_[size_t(row)] >= most) continue;
-            const double score = r_.score[first + row];
+        for (size_t i = 0; i < sorted_.size(); ++i) {
+            if (sorted_[i].rank >= most) continue;
+            const double score = sorted_[i].score;
             if (!any) top = score, any = true;
-            const uint8_t* code = r_.outcomes + (first + row) * bytes_;
+            const uint8_t* code = &codes_[i * size_t(bytes_)];
             for (int64_t b = 0; b < bytes_; ++b) {
                 const Decoded now = decode.of[code[b]];
                 const uint64_t lanes = lanes_[size_t(b)] += now.counts;
@@ -302,13 +353,13 @@ class Accumulator {
         }
         for (int64_t t = 0; t < T_; ++t) {
             for (int64_t a = 0; a < A_; ++a) {
-                if (npig_[size_t(a)]) cell(k, m, t, a, any, top);
+                if (npig_[size_t(a)]) cell(m, t, a, any, top);
             }
         }
     }
 
     // Precision is highest just where a true positive comes in; the curve is its running maximum from the right.
-    void cell(int64_t k, int64_t m, int64_t t, int64_t a, bool any, double top) {
+    void cell(int64_t m, int64_t t, int64_t a, bool any, double top) {
         const auto& points = points_[size_t(t * A_ + a)];
         const double npig = double(npig_[size_t(a)]);
         const int64_t hits = int64_t(points.size());
@@ -319,14 +370,13 @@ class Accumulator {
             const double precision = tp / (fp + tp + std::numeric_limits<double>::epsilon());
             envelope_[size_t(i)] = i + 1 < hits ? std::max(precision, envelope_[size_t(i) + 1]) : precision;
         }
-        curve_.recall[((t * r_.classes + k) * A_ + a) * curve_.M + m] = any ? double(hits) / npig : 0;
-        int64_t i = 0;
+        recall_[size_t((t * A_ + a) * curve_.M + m)] = any ? double(hits) / npig : 0;
         for (int64_t r = 0; r < curve_.R; ++r) {
-            const int64_t at = (((t * curve_.R + r) * r_.classes + k) * A_ + a) * curve_.M + m;
-            while (i < hits && double(i + 1) / npig < curve_.recalls[r]) ++i;
+            const int64_t i = needed_[size_t(a * curve_.R + r)] - 1;
+            const size_t at = size_t(((t * curve_.R + r) * A_ + a) * curve_.M + m);
             const bool start = curve_.recalls[r] <= 0;  // met before any detection
-            curve_.precision[at] = start ? envelope_[0] : i < hits ? envelope_[size_t(i)] : 0;
-            curve_.scores[at] = start ? top : i < hits ? points[size_t(i)].score : 0;
+            precision_[at] = start ? envelope_[0] : i < hits ? envelope_[size_t(i)] : 0;
+            scores_[at] = start ? top : i < hits ? points[size_t(i)].score : 0;
         }
     }
 
@@ -334,16 +384,21 @@ class Accumulator {
         int64_t seen;  // counted detections up to this true positive
         double score;
     };
+    struct Sorted {
+        double score;
+        int32_t rank;  // in its image
+    };
 
     const Records& r_;
     int64_t T_, A_;
     const Curve& curve_;
     int64_t bytes_;
-    std::vector<int64_t> npig_, seen_;
+    std::vector<int64_t> npig_, seen_, needed_;
     std::vector<uint64_t> lanes_;
-    std::vector<int32_t> order_, rank_;
+    std::vector<Sorted> sorted_;
+    std::vector<uint8_t> codes_;
     std::vector<std::vector<Point>> points_;
-    std::vector<double> envelope_;
+    std::vector<double> envelope_, precision_, scores_, recall_;  // of the class: (T, R, A, M), (T, A, M)
 };
 
 // order <- rows by rising key, stable.
@@ -389,10 +444,6 @@ void match_groups(const Detections& d, const int64_t* d_start, const Truths& g, 
 }
 
 void accumulate(const Records& records, int64_t T, int64_t A, const Curve& curve) {
-    const int64_t cells = T * records.classes * A * curve.M;
-    std::fill(curve.precision, curve.precision + cells * curve.R, -1.0);
-    std::fill(curve.scores, curve.scores + cells * curve.R, -1.0);
-    std::fill(curve.recall, curve.recall + cells, -1.0);
     parallel_for(records.classes, [&](int64_t k) { Accumulator(records, T, A, curve).run(k); });
 }
 
