@@ -229,21 +229,22 @@ class Matcher {
 // Five outcomes of a byte: which are true, as bits, and which count at all, as five counters of kLane bits.
 constexpr int kLane = 12;
 struct Decoded {
-    uint64_t counts;
-    uint32_t hit;
-};
-struct DecodeTable {
-    Decoded of[243];
-    DecodeTable() {
+    uint64_t counts[243];
+    uint8_t hit[243];
+    Decoded() {
         for (int code = 0; code < 243; ++code) {
-            of[code] = {0, 0};
+            counts[code] = hit[code] = 0;
             for (int i = 0, rest = code; i < 5; ++i, rest /= 3) {
-                of[code].hit |= uint32_t(rest % 3 == kTrue) << i;
-                of[code].counts |= uint64_t(rest % 3 != kIgnored) << kLane * i;
+                hit[code] = uint8_t(hit[code] | (rest % 3 == kTrue) << i);
+                counts[code] |= uint64_t(rest % 3 != kIgnored) << kLane * i;
             }
         }
     }
 };
+const Decoded& decoded() {
+    static const Decoded table;
+    return table;
+}
 
 // One class: its records by falling score, then for each outcome the points at which recall rises.
 class Accumulator {
@@ -295,8 +296,13 @@ class Accumulator {
         codes_.resize(size_t(n * bytes_));
         for (int64_t i = 0; i < n; ++i) {
             const int64_t row = order[i];
-            sorted_[size_t(i)] = {r_.score[first + row], rank[row]};
-            std::copy_n(r_.outcomes + (first + row) * bytes_, bytes_, &codes_[size_t(i * bytes_)]);
+            const uint8_t* code = r_.outcomes + (first + row) * bytes_;
+            uint8_t hit = 0;
+            for (int64_t b = 0; b < bytes_; ++b) {
+                codes_[size_t(i * bytes_ + b)] = code[b];
+                hit |= decoded().hit[code[b]];
+            }
+            sorted_[size_t(i)] = {r_.score[first + row], rank[row], hit != 0};
         }
         return longest;
     }
@@ -323,12 +329,13 @@ class Accumulator {
     }
 
     void one(int64_t m) {
-        static const DecodeTable decode;
-        const int64_t most = curve_.max_detections[m];
+        const int64_t most = curve_.max_detections[m], bytes = bytes_;
+        const uint64_t* counts = decoded().counts;
         points_.resize(size_t(5 * bytes_));  // the last byte may have digits to spare, which nothing looks at
         for (auto& list : points_) list.clear();
         seen_.assign(size_t(5 * bytes_), 0);
         lanes_.assign(size_t(bytes_), 0);
+        uint64_t* lanes = lanes_.data();
         double top = 0;
         bool any = false;
         int64_t until_full = (1 << kLane) - 1;
@@ -336,20 +343,19 @@ class Accumulator {
             if (sorted_[i].rank >= most) continue;
             const double score = sorted_[i].score;
             if (!any) top = score, any = true;
-            const uint8_t* code = &codes_[i * size_t(bytes_)];
-            for (int64_t b = 0; b < bytes_; ++b) {
-                const Decoded now = decode.of[code[b]];
-                const uint64_t lanes = lanes_[size_t(b)] += now.counts;
-                for (uint32_t hit = now.hit; hit; hit &= hit - 1) {
+            const uint8_t* code = &codes_[i * size_t(bytes)];
+            for (int64_t b = 0; b < bytes; ++b) lanes[b] += counts[code[b]];
+            for (int64_t b = 0; sorted_[i].hit && b < bytes; ++b) {
+                for (uint32_t hit = decoded().hit[code[b]]; hit; hit &= hit - 1) {
                     const int j = __builtin_ctz(hit);
-                    const int64_t seen = seen_[size_t(5 * b + j)] + lane(lanes, j);
+                    const int64_t seen = seen_[size_t(5 * b + j)] + lane(lanes[b], j);
                     points_[size_t(5 * b + j)].push_back({seen, score});
                 }
             }
             if (--until_full) continue;
             until_full = (1 << kLane) - 1;
-            for (int64_t o = 0; o < 5 * bytes_; ++o) seen_[size_t(o)] += lane(lanes_[size_t(o / 5)], int(o % 5));
-            std::fill(lanes_.begin(), lanes_.end(), 0);
+            for (int64_t o = 0; o < 5 * bytes; ++o) seen_[size_t(o)] += lane(lanes[o / 5], int(o % 5));
+            std::fill(lanes, lanes + bytes, 0);
         }
         for (int64_t t = 0; t < T_; ++t) {
             for (int64_t a = 0; a < A_; ++a) {
@@ -387,6 +393,7 @@ class Accumulator {
     struct Sorted {
         double score;
         int32_t rank;  // in its image
+        bool hit;      // whether any outcome is true
     };
 
     const Records& r_;

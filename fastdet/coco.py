@@ -405,7 +405,7 @@ class COCOeval:
             raise FormatError(f"COCOeval: annotations[{i}].score of cocoDt: expected a number, got no such field")
         self._evaluated = _Evaluated(p, self.cocoGt._columns(), detections)
         self._records, self._evalImgs = self._evaluated.records(), None
-        self._paramsEval = copy.deepcopy(p)
+        self._paramsEval = copy.deepcopy(p, {id(p.imgIds): p.imgIds.copy()})  # many: not one by one
 
     @property
     def evalImgs(self) -> Any:
