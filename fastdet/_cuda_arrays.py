@@ -80,6 +80,10 @@ class DeviceArray:
         """C-contiguous, in new memory."""
         raise NotImplementedError
 
+    def host(self) -> Any:
+        """A NumPy array of it: waits, and is for what is small."""
+        raise NotImplementedError
+
     def ravel(self) -> DeviceArray:
         return self.reshape(-1)
 
@@ -175,6 +179,10 @@ class TorchArray(DeviceArray):
     def copy(self) -> DeviceArray:
         return TorchArray(self.owner.clone(memory_format=sys.modules["torch"].contiguous_format))
 
+    def host(self) -> Any:
+        bits = self.view(np.int16).owner if self.dtype == BFLOAT16 else self.owner
+        return bits.cpu().numpy().view(self.dtype)
+
     @property
     def c_contiguous(self) -> bool:
         return self.owner.is_contiguous()
@@ -222,6 +230,9 @@ class CuPyArray(DeviceArray):
     def copy(self) -> DeviceArray:
         with self.owner.device:
             return CuPyArray(self.owner.copy())
+
+    def host(self) -> Any:
+        return self.owner.get()
 
     @property
     def c_contiguous(self) -> bool:
