@@ -13,7 +13,7 @@
 namespace fastdet {
 namespace {
 
-constexpr int kThreads = 512, kWarps = kThreads / kWarp, kBlocksPerSm = 2;
+constexpr int kThreads = 512, kWarps = kThreads / kWarp;
 constexpr int64_t kMostOfBlock = int64_t(1) << 31;  // pixels: what 32 bits count, with room
 
 __global__ void __launch_bounds__(256) clear_kernel(int64_t* cells, int64_t count, Notes* notes, int64_t* fault) {
@@ -111,7 +111,7 @@ struct Way {
 
 // a: the map with the wider labels, or either.
 template <class A, class B>
-__global__ void __launch_bounds__(kThreads, kBlocksPerSm)
+__global__ void __launch_bounds__(kThreads, 2)
     count_kernel(LabelMap a, LabelMap b, int64_t pixels, Way way, Matrices m) {
     constexpr int V = 16 / int(sizeof(A));
     using X = Labels<A, V>;
@@ -171,16 +171,15 @@ template <class A, class B>
 void count(const LabelMap& a, const LabelMap& b, bool swapped, int64_t images, int64_t pixels, int64_t width,
            const MatrixJob& job, cudaStream_t stream) {
     constexpr int64_t of_chunk = 16 / int(sizeof(A)) * kWarp;
-    const int64_t chunks = blocks_for(pixels, of_chunk), sms = device_attribute(cudaDevAttrMultiProcessorCount);
-    int64_t blocks = least(blocks_for(kBlocksPerSm * sms, images), blocks_for(chunks, kWarps));
-    blocks = blocks > blocks_for(pixels, kMostOfBlock) ? blocks : blocks_for(pixels, kMostOfBlock);
-    const int64_t warps = blocks * kWarps;
+    const int64_t chunks = blocks_for(pixels, of_chunk), least_blocks = blocks_for(pixels, kMostOfBlock);
+    Matrices m = matrices_of(job, pixels, kWarps, device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+    m.per_image = blocks_of(count_kernel<A, B>, kThreads, m, images, blocks_for(chunks, kWarps));
+    if (m.per_image < least_blocks) m.per_image = unsigned(least_blocks);
+    const int64_t warps = int64_t(m.per_image) * kWarps;
     const uint32_t side = uint32_t(job.side);
     Way way{(width + of_chunk / 2) / of_chunk, 0, swapped ? 1 : side, swapped ? side : 1, swapped};
     if (way.across < 1 || way.across > warps) way.across = 1;
     way.down = blocks_for(blocks_for(chunks, way.across), warps / way.across);
-    const int64_t most = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
-    const Matrices m = matrices_of(job, pixels, kWarps, most, blocks);
     FASTDET_LAUNCH_SHARED((count_kernel<A, B>), grid_of(m, images), kThreads, shared_bytes(m), stream, a, b, pixels,
                           way, m);
 }

@@ -14,7 +14,7 @@
 namespace fastdet {
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / kWarp, kBlocksPerSm = 4;
+constexpr int kThreads = 256, kWarps = kThreads / kWarp;
 
 template <class S>
 using Computed = decltype(widen(S()));
@@ -62,7 +62,7 @@ struct alignas(sizeof(S) * V) Pixels {
 
 // V: pixels at once; their number and the memory allow it.
 template <class S, int V>
-__global__ void __launch_bounds__(kThreads, kBlocksPerSm)
+__global__ void __launch_bounds__(kThreads, 4)
     planes_kernel(Scores<S> scores, LabelMap target, LabelMap prediction, Matrices m) {
     using T = Computed<S>;
     FASTDET_SHARED_REST(uint32_t, memory);
@@ -226,7 +226,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(Computed<S>) == 8 ? 1 : 3)
     tally.finish();
 }
 
-// Notes scores that are not finite. V: values at once, of n.
+// Notes those of n scores that are not finite.
 template <class S>
 __global__ void __launch_bounds__(kThreads) finite_kernel(Scores<S> scores, int64_t n, Notes* notes) {
     constexpr int V = 16 / int(sizeof(S));
@@ -242,6 +242,7 @@ __global__ void __launch_bounds__(kThreads) finite_kernel(Scores<S> scores, int6
 #pragma unroll
         for (int k = 0; k < V; ++k) good = good && is_finite(widen(values.x[k]));
         if (good) continue;
+#pragma unroll 1
         for (int64_t k = i; k < i + V && k < n; ++k) {
             if (is_finite(widen(scores.data[k]))) continue;
             if (!scores.channels_last) {
@@ -254,13 +255,6 @@ __global__ void __launch_bounds__(kThreads) finite_kernel(Scores<S> scores, int6
     }
 }
 
-// Blocks of an image whose `work` is done by `threads` which each do 1 at a time; of `images` that run at once.
-int64_t blocks_of(int64_t images, int64_t work, int threads) {
-    const int64_t at_once = kBlocksPerSm * kThreads * device_attribute(cudaDevAttrMultiProcessorCount) / threads;
-    const int64_t most = blocks_for(at_once, images), blocks = blocks_for(work, threads);
-    return blocks < most ? blocks : most;
-}
-
 }  // namespace
 
 template <class S>
@@ -271,31 +265,28 @@ void confusion_matrix_from_logits_cuda(const LabelMap& target, const LabelMap& p
     clear_matrices(job, images, stream);
     const int64_t pixels = scores.height * scores.width, in_pixels = scores.in_height * scores.in_width;
     if (!images || !pixels) return;
-    const auto matrices = [&](int64_t work, int threads, int64_t most) {
-        return matrices_of(job, pixels, threads / kWarp, most, blocks_of(images, work, threads));
+    // `work`: threads with something to do; `most`: bytes of shared memory
+    const auto count = [&](auto* kernel, int threads, int64_t work, int64_t most, auto... steps) {
+        Matrices m = matrices_of(job, pixels, threads / kWarp, most);
+        m.per_image = blocks_of(kernel, threads, m, images, blocks_for(work, threads));
+        FASTDET_LAUNCH_SHARED((kernel), grid_of(m, images), threads, shared_bytes(m), stream, scores, target,
+                              prediction, steps..., m);
     };
     if (scores.in_height != scores.height || scores.in_width != scores.width) {
-        const int64_t n = images * scores.classes * in_pixels;
-        FASTDET_LAUNCH((finite_kernel<S>), unsigned(blocks_of(1, blocks_for(n, V), kThreads)), kThreads, stream, scores,
-                       n, static_cast<Notes*>(job.workspace));
+        const int64_t n = images * scores.classes * in_pixels, blocks = blocks_for(blocks_for(n, V), kThreads);
+        const int64_t most = at_once(finite_kernel<S>, kThreads, 0);
+        FASTDET_LAUNCH((finite_kernel<S>), unsigned(blocks < most ? blocks : most), kThreads, stream, scores, n,
+                       static_cast<Notes*>(job.workspace));
         const int64_t tiles = blocks_for(scores.height, kRows) * blocks_for(scores.width, kWarp);
-        const Matrices m = matrices(tiles * kWarp, kThreads, kUnaskedShared - kTapBytes);
         const T row_step = tap_step<T>(scores.in_height, scores.height, scores.align_corners, 0);
         const T column_step = tap_step<T>(scores.in_width, scores.width, scores.align_corners, 0);
-        FASTDET_LAUNCH_SHARED((resampled_kernel<S>), grid_of(m, images), kThreads, shared_bytes(m), stream, scores,
-                              target, prediction, row_step, column_step, m);
+        count(resampled_kernel<S>, kThreads, tiles * kWarp, kUnaskedShared - kTapBytes, row_step, column_step);
     } else if (scores.channels_last) {
-        const Matrices m = matrices(pixels, kPixelThreads, kUnaskedShared - kTileBytes);
-        FASTDET_LAUNCH_SHARED((channels_last_kernel<S>), grid_of(m, images), kPixelThreads, shared_bytes(m), stream,
-                              scores, target, prediction, m);
+        count(channels_last_kernel<S>, kPixelThreads, pixels, kUnaskedShared - kTileBytes);
     } else if (pixels % V == 0) {
-        const Matrices m = matrices(pixels / V, kThreads, kUnaskedShared);
-        FASTDET_LAUNCH_SHARED((planes_kernel<S, V>), grid_of(m, images), kThreads, shared_bytes(m), stream, scores,
-                              target, prediction, m);
+        count(planes_kernel<S, V>, kThreads, pixels / V, kUnaskedShared);
     } else {
-        const Matrices m = matrices(pixels, kThreads, kUnaskedShared);
-        FASTDET_LAUNCH_SHARED((planes_kernel<S, 1>), grid_of(m, images), kThreads, shared_bytes(m), stream, scores,
-                              target, prediction, m);
+        count(planes_kernel<S, 1>, kThreads, pixels, kUnaskedShared);
     }
 }
 

@@ -25,18 +25,23 @@ struct Matrices {
     unsigned per_image;  // blocks, one after the other
 };
 
-constexpr int64_t kUnaskedShared = 48 << 10;  // bytes that a block has without asking
-
 // `most`: bytes of shared memory for the copies. A matrix of more cells than an image has pixels is not worth any.
-inline Matrices matrices_of(const MatrixJob& job, int64_t pixels, int warps, int64_t most, int64_t per_image) {
+inline Matrices matrices_of(const MatrixJob& job, int64_t pixels, int warps, int64_t most) {
     const int64_t cells = job.side * job.side, few = most < kUnaskedShared ? most : kUnaskedShared;
     int copies = cells <= pixels && cells * 4 <= most;
     while (copies && copies < warps && copies * 2 * cells * 4 <= few) copies *= 2;
-    return {job.cells, job.fault,          static_cast<Notes*>(job.workspace), job.each ? cells : 0, uint32_t(job.side),
-            copies,    unsigned(per_image)};
+    return {job.cells, job.fault, static_cast<Notes*>(job.workspace), job.each ? cells : 0, uint32_t(job.side),
+            copies,    1};
 }
 inline int64_t shared_bytes(const Matrices& m) {
     return int64_t(m.copies) * m.side * m.side * int64_t(sizeof(uint32_t));
+}
+
+// Blocks for an image which has `work` for so many: no more than run at once together with those of the other images.
+template <class Kernel>
+unsigned blocks_of(Kernel* kernel, int threads, const Matrices& m, int64_t images, int64_t work) {
+    const int64_t shares = at_once(kernel, threads, shared_bytes(m)) / images;
+    return unsigned(shares < 1 ? 1 : shares < work ? shares : work);
 }
 
 // Blocks of all images; CUDA's limit is 2^31.
