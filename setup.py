@@ -83,6 +83,8 @@ CUDA_KERNELS = [
     "csrc/box_iou.cu",
     "csrc/boxes.cu",
     "csrc/compact.cu",
+    "csrc/confusion.cu",
+    "csrc/confusion_logits.cu",
     "csrc/merge_boxes.cu",
     "csrc/multiclass_nms.cu",
     "csrc/nms.cu",

@@ -338,9 +338,17 @@ def labels(op: str, name: str, x: Array) -> Array:
 def label_found(op: str, name: str, x: Array, flat: int, classes: int, ignore: int | None) -> NoReturn:
     """Raise for the label at a flat index that is out of range."""
     at: Any = tuple(int(i) for i in np.unravel_index(flat, x.shape))
-    value, at = int(x[at]), at[0] if len(at) == 1 else at
+    value, at = int(value_at(x, at)), at[0] if len(at) == 1 else at
     also = "" if ignore is None else f" or ignore_index {ignore}"
     raise ValueError(f"{op}: {name} must hold classes in [0, {classes}){also}, got {value} at index {at}")
+
+
+def value_at(x: Any, index: tuple[int, ...]) -> Any:
+    """``x[index]``, read back where ``x`` is on a GPU."""
+    if isinstance(x, np.ndarray):
+        return x[index]
+    one = x.reshape((1, *x.shape))[tuple(slice(i, i + 1) for i in (0, *index))]
+    return one.host().ravel()[0]
 
 
 def class_scores(op: str, name: str, x: Array) -> Array:

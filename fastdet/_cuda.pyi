@@ -195,3 +195,32 @@ def weighted_boxes_fusion(
     stream: int,
     /,
 ) -> None: ...
+def confusion_workspace() -> int: ...
+def confusion_matrix(
+    target: tuple[str, int, int],
+    prediction: tuple[str, int, int],
+    images: int,
+    pixels: int,
+    width: int,
+    num_classes: int,
+    ignore_index: int | None,
+    counts: tuple[int, bool, int, int],
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def confusion_matrix_from_logits(
+    target: tuple[str, int, int],
+    dtype: str,
+    logits: int,
+    shape: tuple[int, int, int, int],
+    height: int,
+    width: int,
+    channels_last: bool,
+    align_corners: bool,
+    ignore_index: int | None,
+    counts: tuple[int, bool, int, int],
+    device: int,
+    stream: int,
+    /,
+) -> None: ...

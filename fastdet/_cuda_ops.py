@@ -24,12 +24,15 @@ from fastdet._cuda_boxes import (
 from fastdet._cuda_fault import raise_faults
 from fastdet._cuda_fusion import merge_boxes, weighted_boxes_fusion
 from fastdet._cuda_nms import multiclass_nms, nms, soft_nms
+from fastdet._cuda_segmentation import confusion_matrix, confusion_matrix_from_logits
 
 __all__ = [
     "box_area",
     "box_convert",
     "box_iou",
     "clip_boxes_to_image",
+    "confusion_matrix",
+    "confusion_matrix_from_logits",
     "extend_boxes",
     "merge_boxes",
     "multiclass_nms",

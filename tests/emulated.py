@@ -133,7 +133,9 @@ def _cupy() -> types.ModuleType:
     module.ndarray = Array
     module.empty = _empty
     module.asarray = on_gpu
-    module.ascontiguousarray = lambda x, dtype: on_gpu(np.ascontiguousarray(x, dtype))
+    module.ascontiguousarray = lambda x, dtype: (
+        x if x.flags.c_contiguous and x.dtype == dtype else on_gpu(np.ascontiguousarray(x, dtype))
+    )
     stream = types.SimpleNamespace(ptr=0)
     module.cuda = types.SimpleNamespace(get_current_stream=lambda: stream)
     return module
