@@ -78,6 +78,7 @@ CUDA_MODULE = [
     "csrc/module_cuda_pool.cpp",
     "csrc/module_cuda_segmentation.cpp",
     "csrc/module_cuda_upsample.cpp",
+    "csrc/module_cuda_yolo.cpp",
 ]
 CUDA_KERNELS = [
     "csrc/box_iou.cu",
@@ -93,6 +94,7 @@ CUDA_KERNELS = [
     "csrc/soft_nms.cu",
     "csrc/sort.cu",
     "csrc/weighted_boxes_fusion.cu",
+    "csrc/yolo_candidates.cu",
 ]
 # For wheels. A build that nobody asked for ("auto") is a quick one, for one architecture. Each of them also holds the
 # intermediate code (PTX) of the oldest, which the driver compiles for any other GPU when it is first used.

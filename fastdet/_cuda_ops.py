@@ -25,6 +25,7 @@ from fastdet._cuda_fault import raise_faults
 from fastdet._cuda_fusion import merge_boxes, weighted_boxes_fusion
 from fastdet._cuda_nms import multiclass_nms, nms, soft_nms
 from fastdet._cuda_segmentation import confusion_matrix, confusion_matrix_from_logits
+from fastdet._cuda_yolo import yolo_candidates, yolo_postprocess
 
 __all__ = [
     "box_area",
@@ -41,4 +42,6 @@ __all__ = [
     "remove_small_boxes",
     "soft_nms",
     "weighted_boxes_fusion",
+    "yolo_candidates",
+    "yolo_postprocess",
 ]
