@@ -29,7 +29,9 @@ def match_groups(
     packed = np.zeros((len(boxes), -(-cells // PACKED)), np.uint8)
     matched = np.full((len(boxes) if with_matched else 0, len(thresholds), len(ranges)), -1)
     mine = [plain(x) for x in (boxes, areas, start)]
-    theirs = [plain(x) for x in (truth[truth_rows], truth_areas[truth_rows], flags[truth_rows], truth_rows, truth_start)]
+    theirs = [
+        plain(x) for x in (truth[truth_rows], truth_areas[truth_rows], flags[truth_rows], truth_rows, truth_start)
+    ]
     how = (plain(thresholds), plain(ranges), max_detections, float(offset), voc)
     args: Any = (*mine, *theirs, *how, order, kept, packed, counted, matched)
     _match(*args)
