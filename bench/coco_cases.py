@@ -7,7 +7,8 @@ The second is a training loop instead: `DetectionMetrics` and torchmetrics' Mean
 image a call, then compute. ``--json`` adds to what the file has.
 
 Each library runs in a process of its own, one after the other in every round, so that a drifting core meets everybody
-alike and a peak of memory is of one library alone. The twelve numbers of every library are compared with fastdet's.
+alike and a peak of memory is of one library alone. CPU time is that of all threads; on a machine that others use as
+well it is what to compare. The twelve numbers of every library are compared with fastdet's.
 """
 
 from __future__ import annotations
@@ -37,42 +38,45 @@ IMPORTS = {
     "pycocotools": "from pycocotools.coco import COCO\nfrom pycocotools.cocoeval import COCOeval",
 }
 VERNIER = """
-import json, pathlib, sys, time
 import vernier.instance
-start = time.perf_counter()
+start = now()
 gt, dt = (pathlib.Path(path).read_bytes() for path in sys.argv[1:])
-read = time.perf_counter()
+read = now()
 found = vernier.instance.Evaluator(parity_mode="strict").evaluate(gt, dt, num_threads={threads})
-end = time.perf_counter()
+end = now()
 """
 SLOW = ("faster-coco-eval", "pycocotools")  # two rounds
 POOLS = ("FASTDET_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+NOW = """
+import contextlib, io, json, pathlib, sys, time, warnings
+now = lambda: np.array([time.perf_counter(), time.process_time()])
+import numpy as np
+"""
 RUN = """
-import contextlib, io, json, sys, time
 {imports}
 gt, dt = sys.argv[1:]
 with contextlib.redirect_stdout(io.StringIO()):
-    start = time.perf_counter()
+    start = now()
     data = COCO(gt)
     found = COCOeval(data, data.loadRes(dt), "bbox")
-    read = time.perf_counter()
+    read = now()
     found.evaluate()
     found.accumulate()
     found.summarize()
-    end = time.perf_counter()
+    end = now()
 """
 REPORT = """
 with open("/proc/self/status") as file:
     peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
 stats = [float(x) for x in list({stats})[:12]]
-times = {{"read": read - start, "evaluate": end - read, "total": end - start}}
+times = {{}}
+for name, (wall, cpu) in {{"read": read - start, "evaluate": end - read, "total": end - start}}.items():
+    times |= {{name: wall, "cpu_" + name: cpu}}
 print(json.dumps({{**times, "peak_mb": peak / 1e3, "stats": stats}}))
 """
 
 UPDATE = """
-import json, sys, time, warnings
-import numpy as np
 import torch
 warnings.simplefilter("ignore")
 try:
@@ -92,13 +96,13 @@ for i in range(len(data["of_found"]) - 1):
              labels=torch.tensor(data["labels"][a:b])),
         dict(boxes=torch.tensor(data["true"][c:d]), labels=torch.tensor(data["true_labels"][c:d])),
     ))
-start = time.perf_counter()
+start = now()
 metric = {metric}
 for prediction, target in images:
     metric.update([prediction], [target])
-read = time.perf_counter()
+read = now()
 found = metric.compute()
-end = time.perf_counter()
+end = now()
 keys = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_1", "mar_10", "mar_100", "mar_small",
         "mar_medium", "mar_large")
 stats = [float(found[key]) for key in keys]
@@ -188,7 +192,7 @@ def run(name: str, paths: tuple[Path, ...], threads: int, update: bool = False) 
         code = VERNIER.format(threads=threads) + report
     else:
         code = RUN.format(imports=IMPORTS[name]) + report
-    done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", NOW + code, *map(str, paths)], env=env, capture_output=True, text=True)
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["no output"])[-1]
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -230,16 +234,20 @@ def main() -> None:
     else:
         print(f"{chosen.detections:,} detections, {size:.0f} MB of JSON, {chosen.threads} thread(s); medians")
     first, second = ("update", "compute") if chosen.update else ("read", "evaluate")
-    print(f"{'library':<32}{first + ' s':>9}{second + ' s':>12}{'total s':>9}{'peak MB':>9}  stats")
+    print(
+        f"{'library':<32}{first + ' s':>9}{second + ' s':>12}{'total s':>9}{'CPU: ' + second:>16}{'total':>8}{'MB':>7}"
+    )
     for name, rows in times.items():
         if not rows:
             continue
-        read, evaluate, total, peak = (
-            statistics.median(row[key] for row in rows) for key in ("read", "evaluate", "total", "peak_mb")
+        read, evaluate, total, busy, cpu, peak = (
+            statistics.median(row[key] for row in rows)
+            for key in ("read", "evaluate", "total", "cpu_evaluate", "cpu_total", "peak_mb")
         )
         off = float(np.abs(np.subtract(rows[0]["stats"], times["fastdet"][0]["stats"])).max())
         same = "equal" if off == 0 else f"off by {off:.1e}"
-        print(f"{name:<32}{read:>9.3f}{evaluate:>12.3f}{total:>9.3f}{peak:>9.0f}  {same} ({len(rows)} runs)")
+        print(f"{name:<32}{read:>9.3f}{evaluate:>12.3f}{total:>9.3f}{busy:>16.3f}{cpu:>8.3f}{peak:>7.0f}", end="")
+        print(f"  {same} ({len(rows)} runs)")
     for name, reason in absent.items():
         print(f"absent: {name}: {reason}")
     if chosen.json:

@@ -32,8 +32,9 @@ def match_groups(
     theirs = [
         plain(x) for x in (truth[truth_rows], truth_areas[truth_rows], flags[truth_rows], truth_rows, truth_start)
     ]
-    args: Any = (*mine, *theirs, plain(thresholds), plain(ranges), max_detections, float(offset), voc)
-    _match(*args, order, kept, packed, counted, matched)
+    how = (plain(thresholds), plain(ranges), max_detections, float(offset), voc)
+    args: Any = (*mine, *theirs, *how, order, kept, packed, counted, matched)
+    _match(*args)
     return order, kept, packed, counted, matched if with_matched else None
 
 
