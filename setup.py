@@ -82,8 +82,12 @@ CUDA_KERNELS = [
     "csrc/multiclass_nms.cu",
     "csrc/nms.cu",
     "csrc/order.cu",
+    "csrc/pool.cu",
+    "csrc/pool_places.cu",
     "csrc/soft_nms.cu",
     "csrc/sort.cu",
+    "csrc/upsample.cu",
+    "csrc/upsample_backward.cu",
 ]
 # For wheels. A build that nobody asked for ("auto") is a quick one, for one architecture. Each of them also holds the
 # intermediate code (PTX) of the oldest, which the driver compiles for any other GPU when it is first used.

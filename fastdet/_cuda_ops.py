@@ -23,6 +23,8 @@ from fastdet._cuda_boxes import (
 )
 from fastdet._cuda_fault import raise_faults
 from fastdet._cuda_nms import multiclass_nms, nms, soft_nms
+from fastdet._cuda_pool import max_pool2d, max_pool2d_backward, max_unpool2d, max_unpool2d_backward
+from fastdet._cuda_upsample import upsample_bilinear, upsample_bilinear_backward
 
 __all__ = [
     "box_area",
@@ -30,9 +32,15 @@ __all__ = [
     "box_iou",
     "clip_boxes_to_image",
     "extend_boxes",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_unpool2d",
+    "max_unpool2d_backward",
     "multiclass_nms",
     "nms",
     "raise_faults",
     "remove_small_boxes",
     "soft_nms",
+    "upsample_bilinear",
+    "upsample_bilinear_backward",
 ]
