@@ -333,9 +333,14 @@ def labels(op: str, name: str, x: Array) -> Array:
 def label_found(op: str, name: str, x: Array, flat: int, classes: int, ignore: int | None) -> NoReturn:
     """Raise for the label at a flat index that is out of range."""
     at: Any = tuple(int(i) for i in np.unravel_index(flat, x.shape))
-    value, at = int(x[at]), at[0] if len(at) == 1 else at
+    value, at = int(value_at(x, at)), at[0] if len(at) == 1 else at
     also = "" if ignore is None else f" or ignore_index {ignore}"
     raise ValueError(f"{op}: {name} must hold classes in [0, {classes}){also}, got {value} at index {at}")
+
+
+def value_at(x: Any, index: tuple[int, ...]) -> Any:
+    """``x[index]``, read back where ``x`` is on a GPU."""
+    return x[index] if isinstance(x, np.ndarray) else x.owner[index].item()
 
 
 def class_scores(op: str, name: str, x: Array) -> Array:
@@ -535,10 +540,10 @@ def indices(op: str, x: Array) -> Array:
     return x
 
 
-def outside(op: str, indices: Array, bad: Array) -> NoReturn:
-    """Raise for the first index that lies in no place of the image."""
-    at = np.unravel_index(int(np.argmax(bad.reshape(-1))), indices.shape)
-    value, where = int(indices[at]), tuple(map(int, at))
+def outside(op: str, indices: Array, flat: int) -> NoReturn:
+    """Raise for the first index that lies in no place of the image, by its position."""
+    where = tuple(int(i) for i in np.unravel_index(flat, indices.shape))
+    value = int(value_at(indices, where))
     raise ValueError(f"{op}: indices must lie in the image, got {value} at index {where}")
 
 
