@@ -66,13 +66,14 @@ struct Divider {
     __device__ uint32_t operator()(uint32_t n) const { return uint32_t(((uint64_t(n) * factor >> 32) + n) >> shift); }
 };
 
-constexpr int64_t kEnoughThreads = int64_t(1) << 19;  // to fill a large GPU twice
+// Twice as many as run at once.
+inline int64_t enough_threads() { return 2 * 2048 * device_attribute(cudaDevAttrMultiProcessorCount); }
 
 // `count` rows of `chunks` pieces: a thread has one place across, and runs down `each` rows.
 struct Rows {
     int64_t count, chunks, each;
     Rows(int64_t count, int64_t chunks, int64_t most) : count(count), chunks(chunks) {
-        const int64_t wanted = count * chunks / kEnoughThreads;
+        const int64_t wanted = count * chunks / enough_threads();
         each = wanted < 1 ? 1 : wanted > most ? most : wanted;
     }
     int64_t threads() const { return blocks_for(count, each) * chunks; }

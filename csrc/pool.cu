@@ -4,10 +4,11 @@
 // piece of two rows and stores half a piece of values with their indices. Anything else: a thread has one output, or
 // channels last 16 bytes' worth of the channels of one where they are whole pieces, and walks over its window; windows
 // that overlap meet again in the cache. Each thread runs down several rows of outputs.
+//
 // Floor: the bytes; 8 x 64 x 512^2 in half precision, 2 x 2: 268 MB read, 67 + 34 MB written with compact indices (86
-// us at 4.3 TB/s), 67 + 268 MB with flat ones (140 us). Operations: 4 comparisons and 12 selections an output, a
-// quarter of what an H200 issues in that time; 3 x 3 windows one by one some 100 instructions, as long as the bytes
-// take. Limit: images and windows of 2^30 each way.
+// us at 4.3 TB/s), 67 + 268 MB with flat ones (140 us). Operations: some 25 an output of 2 x 2 windows, a third of what
+// an H200 issues in that time; elsewhere some 60 and 9 a place of the window (3 x 3, every second: 160 us). Limit:
+// images and windows of 2^30 each way.
 #include "cuda_pool.h"
 #include "cuda_rows.h"
 #include "half.h"
@@ -27,11 +28,11 @@ __device__ inline float compared(Half x) { return widen(x); }
 __device__ inline float compared(BFloat16 x) { return widen(x); }
 
 template <class S>
-__device__ inline S stored(S, S x) {
+__device__ inline S kept(S, S x) {
     return x;
 }
-__device__ inline Half stored(Half, float x) { return narrow<Half>(x); }
-__device__ inline BFloat16 stored(BFloat16, float x) { return narrow<BFloat16>(x); }
+__device__ inline Half kept(Half, float x) { return narrow<Half>(x); }
+__device__ inline BFloat16 kept(BFloat16, float x) { return narrow<BFloat16>(x); }
 
 // N results from value `at` of the results on, and where they are: a place is counted from `origin`, which moves by
 // `by` from one result to the next.
@@ -40,7 +41,7 @@ __device__ inline void emit(const PoolJob& job, int64_t at, const T (&best)[N], 
                             int by) {
     Pack<S, N> values;
 #pragma unroll
-    for (int j = 0; j < N; ++j) values.v[j] = stored(S{}, best[j]);
+    for (int j = 0; j < N; ++j) values.v[j] = kept(S{}, best[j]);
     store_pack(static_cast<S*>(job.values) + at, values);
     if (!job.indices) return;
     if (job.compact) {

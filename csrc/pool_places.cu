@@ -2,15 +2,17 @@
 //
 // Scattering is done as a gather, which writes each place of the image once: a place looks at the windows that it lies
 // in, row by row, and takes (or adds up) what says that it is from here. Compact indices cannot point out of their
-// window. A flat one that does is seen by the first place of its window, and its plane is done again afterwards, as the
-// CPU does it: a warp goes over the pooled values in order. Nobody waits to learn whether there is such a plane; the
-// kernel that would do it again is always launched, and looks at a flag a plane. 2 x 2 windows side by side in planes
-// of whole pieces of 16 bytes, the usual ones: a thread loads half a piece of values, with their indices, and stores
-// two pieces. Gathering: a thread a value, 4 rows at a time. Floor: the bytes; 8 x 64 x 512^2 in half precision, 2 x 2,
-// either way: 67 + 34 MB read with compact indices and 268 MB written (86 us at 4.3 TB/s), 67 + 268 and 268 MB with
-// flat ones (140 us); three launches more, some 5 us. Operations: some 20 an output of 2 x 2 windows, as many again a
-// window that a place lies in elsewhere. Doing a plane again costs some 100 cycles for 32 pooled values, one warp a
-// plane. Limit: images and windows of 2^30 each way.
+// window. A flat one that does is seen by the first place of its window, and its plane is done again afterwards, as
+// the CPU does it: a warp goes over the pooled values in order. Nobody waits to learn whether there is such a plane;
+// the kernel that would do it again is always launched, and looks at a flag a plane. 2 x 2 windows side by side in
+// planes of whole pieces of 16 bytes, the usual ones: a thread loads half a piece of values, with their indices, and
+// stores two pieces. Gathering: a thread a value, 4 rows at a time.
+//
+// Floor: the bytes; 8 x 64 x 512^2 in half precision, 2 x 2, either way: 67 + 34 MB read with compact indices and 268
+// MB written (86 us at 4.3 TB/s), 67 + 268 and 268 MB with flat ones (140 us); three launches more, some 5 us.
+// Operations: some 20 an output of 2 x 2 windows; elsewhere some 50 an output and 20 a window that it lies in (3 x 3,
+// every second: 400 us for as many, three times the bytes; several outputs a thread would be next). Doing a plane
+// again: some 100 cycles for 32 pooled values, one warp a plane. Limit: images and windows of 2^30 each way.
 #include <type_traits>
 
 #include "cuda_pool.h"
@@ -39,11 +41,11 @@ __device__ inline void put(A& to, S x) {
     }
 }
 template <class S>
-__device__ inline S stored(S x) {
+__device__ inline S kept(S x) {
     return x;
 }
 template <class S>
-__device__ inline S stored(float x) {
+__device__ inline S kept(float x) {
     return narrow<S>(x);
 }
 
@@ -60,37 +62,25 @@ __device__ inline void tell(const PlaceJob& job, const Found& found, int64_t at)
     atomicMax(found.outside, ~static_cast<unsigned long long>((plane * job.inner + channel) * size + place));
 }
 
-// The part [y0, y1) x [x0, x1) of window (r, c) that lies in the image.
-struct Part {
-    int top, left, y0, y1, x0, x1, W, kw;
-    __device__ Part(const PlaceJob& job, int r, int c)
-        : top(r * int(job.window.sh) - int(job.window.ph)),
-          left(c * int(job.window.sw) - int(job.window.pw)),
-          W(int(job.width)),
-          kw(int(job.window.kw)) {
-        const int H = int(job.height), below = top + int(job.window.kh), beside = left + kw;
-        y0 = top > 0 ? top : 0, y1 = below < H ? below : H;
-        x0 = left > 0 ? left : 0, x1 = beside < W ? beside : W;
+// Whether an index is one of the places of the window from (top, left) on that lie in the image: flat or compact.
+__device__ inline bool is_of(const PlaceJob& job, int top, int left, int64_t index) {
+    const int below = top + int(job.window.kh), beside = left + int(job.window.kw), H = int(job.height);
+    const int y1 = below < H ? below : H, x0 = left > 0 ? left : 0,
+              x1 = beside < int(job.width) ? beside : int(job.width);
+    bool found = false;
+    for (int y = top > 0 ? top : 0; y < y1; ++y) {
+        found |= uint64_t(index - (y * job.width + x0)) < uint64_t(x1 - x0);
     }
-    // The index of place (y, x): flat or compact.
-    __device__ int64_t of(int64_t, int y, int x) const { return int64_t(y) * W + x; }
-    __device__ int of(uint8_t, int y, int x) const { return (y - top) * kw + (x - left); }
-    // Whether an index is one of the part's.
-    __device__ bool has(int64_t index, const PlaceJob&) const {
-        bool here = false;
-        int64_t from = int64_t(y0) * W + x0;
-        for (int y = y0; y < y1; ++y, from += W) here |= uint64_t(index - from) < uint64_t(x1 - x0);
-        return here;
-    }
-    __device__ bool has(uint8_t code, const PlaceJob& job) const {
-        uint32_t ky, kx;
-        if (!window_place(code, job.window, &ky, &kx)) return false;
-        const int y = top + int(ky), x = left + int(kx);
-        return y >= y0 && y < y1 && x >= x0 && x < x1;
-    }
-};
+    return found;
+}
+__device__ inline bool is_of(const PlaceJob& job, int top, int left, uint8_t code) {
+    uint32_t ky, kx;
+    if (!window_place(code, job.window, &ky, &kx)) return false;
+    const int y = top + int(ky), x = left + int(kx);
+    return y >= 0 && y < int(job.height) && x >= 0 && x < int(job.width);
+}
 
-// An index of the pooled value `at` that is not in its part of the image.
+// An index of the pooled value `at` that is none of its window's.
 template <class I>
 __device__ inline void misplaced(const PlaceJob& job, const Found& found, int64_t plane, int64_t at, I index) {
     if (sizeof(I) > 1 && uint64_t(index) < uint64_t(job.height * job.width)) {
@@ -108,8 +98,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     int64_t row, end, chunk;
     if (!my_rows(rows, &row, &end, &chunk)) return;
     const PoolWindow& w = job.window;
-    const int64_t C = job.inner;
-    const int x = int(chunk * N / C), channel = int(chunk * N - x * C), H = int(job.height);
+    const int64_t C = job.inner, channel = chunk * N % C;
+    const int x = int(chunk * N / C), H = int(job.height), sh = int(w.sh), sw = int(w.sw);
     // of the windows that a place lies in, the first ends after it, and the last begins at or before it
     const auto first_at = [](int at, const Divider& by, int64_t kernel) {
         return at < kernel ? 0 : int(by(uint32_t(at - kernel))) + 1;
@@ -125,25 +115,30 @@ __global__ void __launch_bounds__(kThreads, 2)
         A sum[N];
 #pragma unroll
         for (int j = 0; j < N; ++j) sum[j] = A{};
-        const int at_y = y + int(w.ph), r1 = last_at(at_y, by_sh, job.rows);
-        for (int r = first_at(at_y, by_sh, w.kh); r <= r1; ++r) {
+        const int at_y = y + int(w.ph), r0 = first_at(at_y, by_sh, w.kh), r1 = last_at(at_y, by_sh, job.rows);
+        int top = r0 * sh - int(w.ph);
+        for (int r = r0; r <= r1; ++r, top += sh) {
             int64_t at = ((plane * job.rows + r) * job.columns + c0) * C + channel;
-            for (int c = c0; c <= c1; ++c, at += C) {
+            int left = c0 * sw - int(w.pw);
+            for (int c = c0; c <= c1; ++c, left += sw, at += C) {
                 const Pack<I, N> indices = load_pack<N>(static_cast<const I*>(job.indices) + at);
                 const Pack<S, N> values = load_pack<N>(static_cast<const S*>(job.x) + at);
-                const Part part(job, r, c);
-                const auto here = part.of(I{}, y, x);
-                const bool first = y == part.y0 && x == part.x0;
+                // what says that it is from here
+                const int64_t here = sizeof(I) > 1 ? y * job.width + x : (y - top) * int(w.kw) + (x - left);
 #pragma unroll
                 for (int j = 0; j < N; ++j) {
                     if (indices.v[j] == here) put<kAdd>(sum[j], values.v[j]);
-                    if (first && !part.has(indices.v[j], job)) misplaced(job, found, plane, at + j, indices.v[j]);
+                }
+                if (y != (top > 0 ? top : 0) || x != (left > 0 ? left : 0)) continue;
+#pragma unroll
+                for (int j = 0; j < N; ++j) {  // the first place of the window
+                    if (!is_of(job, top, left, indices.v[j])) misplaced(job, found, plane, at + j, indices.v[j]);
                 }
             }
         }
         Pack<S, N> made;
 #pragma unroll
-        for (int j = 0; j < N; ++j) made.v[j] = stored<S>(sum[j]);
+        for (int j = 0; j < N; ++j) made.v[j] = kept<S>(sum[j]);
         store_pack(static_cast<S*>(job.out) + row * job.width * C + chunk * N, made);
         if (++y == H) y = 0, ++plane;
     }
@@ -171,7 +166,7 @@ __global__ void __launch_bounds__(kThreads) two_places_kernel(const PlaceJob job
             const uint64_t from = uint64_t(int64_t(indices.v[j]) - origin);  // 0, 1, down or down + 1
             A value = A{};
             put<kAdd>(value, values.v[j]);
-            const S there = stored<S>(value), zero = S{};
+            const S there = kept<S>(value), zero = S{};
             upper.v[2 * j] = from == 0 ? there : zero;
             upper.v[2 * j + 1] = from == 1 ? there : zero;
             lower.v[2 * j] = from == down ? there : zero;
@@ -195,7 +190,7 @@ __global__ void __launch_bounds__(kThreads) two_places_kernel(const PlaceJob job
 // Planes with a flat index out of its window, from the beginning: a block a plane, its first warp in the order of the
 // pooled values. sums: room for one plane a block, of halves that are added.
 template <class S, bool kAdd>
-__global__ void __launch_bounds__(kThreads) again_kernel(const PlaceJob job, const Found found, float* sums) {
+__global__ void __launch_bounds__(kThreads, 2) again_kernel(const PlaceJob job, const Found found, float* sums) {
     using A = Put<S, kAdd>;
     const int64_t C = job.inner, size = job.height * job.width * C, count = job.rows * job.columns * C;
     for (int64_t plane = blockIdx.x; plane < job.planes; plane += gridDim.x) {
@@ -233,7 +228,7 @@ __global__ void __launch_bounds__(kThreads) again_kernel(const PlaceJob job, con
         }
         if constexpr (!std::is_same<S, A>::value) {
             __syncthreads();
-            for (int64_t i = threadIdx.x; i < size; i += kThreads) out[i] = stored<S>(sum[i]);
+            for (int64_t i = threadIdx.x; i < size; i += kThreads) out[i] = kept<S>(sum[i]);
             __syncthreads();
         }
     }

@@ -4,9 +4,10 @@
 // its values takes from is found out once, an input row is expanded across when the rows come to it and serves all the
 // rows of the result between it and its neighbours, and a row leaves in one store (rows that do not begin at 16 bytes:
 // one value a store, side by side in a warp). Channels that fill whole pieces of 16 bytes are loaded as such, too.
+//
 // Floor: writing the result and reading the input, 4 (planes H W + planes h w) bytes in float32 (8 x 21 x 128^2 to
-// 1024^2: 705 + 11 MB, 166 us at 4.3 TB/s); operations: 3 a value and 10 instructions a thread and row, a third of what
-// an H200 issues in that time, uint8: as many as it issues. Limit: rows of 2^30 values.
+// 1024^2: 705 + 11 MB, 166 us at 4.3 TB/s). Operations: 3 a value and some 25 a thread and row, a third of what an H200
+// issues in that time; uint8, whose values are also rounded: all of it. Limit: rows of 2^30 values.
 #include "cuda_upsample.h"
 #include "cuda_upsample_sizes.h"
 #include "half.h"
@@ -130,7 +131,7 @@ void upsample_forward_cuda(const UpsampleJob& job, cudaStream_t stream) {
     if (!job.planes || !job.channels) return;
     const Sizes<Computed<S>> sizes(job);
     const int64_t chunks = blocks_for(sizes.out_row(), V);
-    const int64_t wanted = job.planes * job.out_h * chunks / kEnoughThreads;
+    const int64_t wanted = job.planes * job.out_h * chunks / enough_threads();
     const int64_t rows = wanted < 1 ? 1 : wanted > kMostRows ? kMostRows : wanted;
     const int64_t bands = blocks_for(job.out_h, rows), blocks = blocks_for(job.planes * bands * chunks, kThreads);
     const auto launch = [&](auto access) {

@@ -4,13 +4,14 @@
 // A block has a tile of input columns (and of channels, channels last) of a band of input rows. Its threads hold 16
 // bytes' worth of a row of the gradient each and run down the rows: those between input rows r and r + 1 are added to
 // the sums of both. The finished sums of row r go through shared memory, where each input column adds up its outputs'.
-// Columns between two tiles and rows between two bands are read by both. Where one input column has more outputs than a
-// block holds (from 1 x 1 to 2000 x 2000) they are taken piece by piece, and each input row is a band.
+// Columns between two tiles and rows between two bands are read by both. Where one input column has more outputs than
+// a block holds (from 1 x 1 to 2000 x 2000) they are taken piece by piece, and each input row is a band.
+//
 // Floor: reading the gradient and writing the result, 4 (planes H W + planes h w) bytes in float32 (8 x 21 x 1024^2 to
-// 128^2: 166 us at 4.3 TB/s), and what two tiles or bands read: 5 % there, (n + 1) / n of n input rows or columns a
-// tile, most with many channels last (8 times larger: 14 %). Operations: 4 a value read, 10 instructions a thread and
-// row, 5 a value and input row: two thirds of what an H200 issues in that time. Limit: rows of 2^30 values; rows much
-// shorter than a warp's 512 bytes leave lanes idle.
+// 128^2: 166 us at 4.3 TB/s), and what two tiles or bands read, (n + 1) / n for n input columns or rows of one: 5 %
+// there, 14 % with many channels last, 8 times larger. Operations: 4 a value read, some 30 a thread and row, 5 a value
+// and input row: half of what an H200 issues in that time. Limit: rows of 2^30 values; rows much shorter than a warp's
+// 512 bytes leave lanes idle.
 #include "cuda_upsample.h"
 #include "cuda_upsample_sizes.h"
 #include "half.h"
@@ -21,7 +22,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kMostInputs = 1024;               // of a tile
 constexpr int kAbreast = 4;                     // rows of the gradient that a thread loads at once
-constexpr int64_t kBlocks = 1056;               // that run at once on a large GPU
+constexpr int64_t kBlocks = 8;                  // a multiprocessor, at least
 constexpr int64_t kCached = int64_t(16) << 20;  // bytes: what is read twice comes from the cache
 
 // How the work is cut into units, a block's each.
@@ -197,7 +198,8 @@ void upsample_backward_cuda(const UpsampleJob& job, cudaStream_t stream) {
     cut.rows = 1;
     if (columns <= cut.piece) {
         const int64_t least = bytes <= kCached ? 1 : 8;
-        const int64_t bands = at_most(blocks_for(kBlocks, parts), blocks_for(sizes.in_h, least));
+        const int64_t bands = at_most(blocks_for(kBlocks * device_attribute(cudaDevAttrMultiProcessorCount), parts),
+                                      blocks_for(sizes.in_h, least));
         cut.rows = int(blocks_for(sizes.in_h, bands));
     }
     cut.bands = int(blocks_for(sizes.in_h, cut.rows));

@@ -64,6 +64,24 @@ def test_channels_last(channels: int, dtype: str) -> None:
     check((3, 7, channels), (2, 3), dtype, channels_last=True)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_rows(emulator: emulated.Emulator, dtype: str) -> None:
+    """More than run at once: a thread then has several rows, and several of the result lie between two of the input."""
+    for seed, (shape, size, last) in enumerate(
+        (
+            ((70, 20, 33), (130, 64), False),
+            ((70, 20, 33), (61, 63), False),
+            ((70, 20, 33), (7, 64), False),
+            ((8, 20, 20, 16), (70, 40), True),
+            ((8, 20, 20, 5), (70, 40), True),
+            ((8, 70, 40, 16), (20, 20), True),
+        )
+    ):
+        emulator.seed(seed)
+        check(shape, size, dtype, channels_last=last)
+        check(shape, size, dtype, channels_last=last, align_corners=True)
+
+
 @pytest.mark.parametrize(
     ("shape", "size"),
     [

@@ -48,9 +48,12 @@ inline double2 make_double2(double x, double y) { return {x, y}; }
 
 typedef struct EmulatedStream* cudaStream_t;
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9, cudaErrorIllegalAddress = 700 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 enum cudaMemcpyKind { cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3, cudaMemcpyDefault = 4 };
 
 namespace emulator {
+
+constexpr int kShared = 227 << 10;  // bytes of a block, as Hopper's
 
 extern uint3 thread, block;
 extern dim3 block_size, grid_size;
@@ -206,6 +209,10 @@ inline const char* cudaGetErrorName(cudaError_t code) { return code ? "cudaError
 inline const char* cudaGetErrorString(cudaError_t) { return "an error that a test asked for"; }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
+    *value = which == cudaDevAttrMultiProcessorCount ? 2 : emulator::kShared;
+    return cudaSuccess;
+}
 inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
 inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
 inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 13000, cudaSuccess; }
