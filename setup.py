@@ -91,8 +91,12 @@ CUDA_KERNELS = [
     "csrc/nms.cu",
     "csrc/nms_rounds.cu",
     "csrc/order.cu",
+    "csrc/pool.cu",
+    "csrc/pool_places.cu",
     "csrc/soft_nms.cu",
     "csrc/sort.cu",
+    "csrc/upsample.cu",
+    "csrc/upsample_backward.cu",
     "csrc/weighted_boxes_fusion.cu",
     "csrc/yolo_candidates.cu",
 ]

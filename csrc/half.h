@@ -52,12 +52,25 @@ FASTDET_HD float widen(Half x) {
 }
 
 FASTDET_HD float narrow_to(float, float x) { return x; }
+FASTDET_HD double narrow_to(double, double x) { return x; }
+FASTDET_HD uint8_t narrow_to(uint8_t, float x) { return uint8_t(int32_t(x + 0.5f)); }  // halves up; of [0, 255]
 FASTDET_HD BFloat16 narrow_to(BFloat16, float x) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    BFloat16 to;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(x));
+    return to;
+#else
     const uint32_t u = float_bits(x);
     if ((u & 0x7fffffff) > 0x7f800000) return {uint16_t(u >> 16 | 0x40)};
     return {uint16_t((u + 0x7fff + (u >> 16 & 1)) >> 16)};
+#endif
 }
 FASTDET_HD Half narrow_to(Half, float x) {
+#if defined(__CUDA_ARCH__)
+    Half to;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to.bits) : "f"(x));
+    return to;
+#else
     const uint32_t u = float_bits(x), sign = u >> 16 & 0x8000, rest = u & 0x7fffffff;
     if (rest > 0x7f800000) return {uint16_t(sign | 0x7e00 | (rest >> 13 & 0x3ff))};
     if (rest >= 0x477ff000) return {uint16_t(sign | 0x7c00)};  // 65520 and more
@@ -65,6 +78,7 @@ FASTDET_HD Half narrow_to(Half, float x) {
         return {uint16_t(sign | (float_bits(bits_float(rest) + 0.5f) - 0x3f000000))};
     }
     return {uint16_t(sign | ((rest + 0xfff + (rest >> 13 & 1) - 0x38000000) >> 13))};
+#endif
 }
 
 template <class S>
@@ -80,7 +94,7 @@ static inline void widen_row(const uint8_t* from, int64_t n, float* to) {
     for (int64_t i = 0; i < n; ++i) to[i] = widen(from[i]);
 }
 static inline void narrow_row(const float* from, int64_t n, uint8_t* to) {
-    for (int64_t i = 0; i < n; ++i) to[i] = uint8_t(int32_t(from[i] + 0.5f));
+    for (int64_t i = 0; i < n; ++i) to[i] = narrow<uint8_t>(from[i]);
 }
 static inline void widen_row(const BFloat16* from, int64_t n, float* to) {
     for (int64_t i = 0; i < n; ++i) to[i] = widen(from[i]);

@@ -548,10 +548,10 @@ def indices(op: str, x: Array) -> Array:
     return x
 
 
-def outside(op: str, indices: Array, bad: Array) -> NoReturn:
-    """Raise for the first index that lies in no place of the image."""
-    at = np.unravel_index(int(np.argmax(bad.reshape(-1))), indices.shape)
-    value, where = int(indices[at]), tuple(map(int, at))
+def outside(op: str, indices: Array, flat: int) -> NoReturn:
+    """Raise for the first index that lies in no place of the image, by its position."""
+    where = tuple(int(i) for i in np.unravel_index(flat, indices.shape))
+    value = int(value_at(indices, where))
     raise ValueError(f"{op}: indices must lie in the image, got {value} at index {where}")
 
 

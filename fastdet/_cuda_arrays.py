@@ -66,6 +66,9 @@ class DeviceArray:
     def __getitem__(self, index: Any) -> DeviceArray:
         return type(self)(self.owner[index])
 
+    def __setitem__(self, index: Any, value: DeviceArray) -> None:
+        self.owner[index] = value.owner
+
     def reshape(self, *shape: Any) -> DeviceArray:
         return type(self)(self.owner.reshape(*shape))
 

@@ -24,7 +24,9 @@ from fastdet._cuda_boxes import (
 from fastdet._cuda_fault import raise_faults
 from fastdet._cuda_fusion import merge_boxes, weighted_boxes_fusion
 from fastdet._cuda_nms import multiclass_nms, nms, soft_nms
+from fastdet._cuda_pool import max_pool2d, max_pool2d_backward, max_unpool2d, max_unpool2d_backward
 from fastdet._cuda_segmentation import confusion_matrix, confusion_matrix_from_logits
+from fastdet._cuda_upsample import upsample_bilinear, upsample_bilinear_backward
 from fastdet._cuda_yolo import yolo_candidates, yolo_postprocess
 
 __all__ = [
@@ -35,12 +37,18 @@ __all__ = [
     "confusion_matrix",
     "confusion_matrix_from_logits",
     "extend_boxes",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_unpool2d",
+    "max_unpool2d_backward",
     "merge_boxes",
     "multiclass_nms",
     "nms",
     "raise_faults",
     "remove_small_boxes",
     "soft_nms",
+    "upsample_bilinear",
+    "upsample_bilinear_backward",
     "weighted_boxes_fusion",
     "yolo_candidates",
     "yolo_postprocess",

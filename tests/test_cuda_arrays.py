@@ -52,8 +52,15 @@ def whole(x: Any) -> Any:
 
 @pytest.mark.parametrize(("name", "dtype", "case"), CASES)
 def test_values(name: str, dtype: str, case: str) -> None:
-    want = comparable(OPS[name].call(case, dtype, "cpp"))
+    want = on_host(comparable(OPS[name].call(case, dtype, "cpp")))
     OPS[name].same(answer(name, dtype, case), want)
+
+
+def on_host(x: Any) -> Any:
+    """The tensors that bfloat16 cases give, as NumPy arrays."""
+    if isinstance(x, tuple):
+        return tuple(map(on_host, x))
+    return x.numpy() if type(x).__module__.startswith("torch") else x
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -142,6 +142,15 @@ T __shfl_down_sync(uint32_t mask, T x, int by) {
     const T theirs = emulator::from_bits<T>(emulator::exchange(mask, emulator::bits_of(x))[from & 31]);
     return from > 31 ? x : theirs;
 }
+template <class T>
+uint32_t __match_any_sync(uint32_t mask, T x) {
+    const uint64_t* all = emulator::exchange(mask, emulator::bits_of(x));
+    uint32_t same = 0;
+    for (int lane = 0; lane < 32; ++lane) {
+        if (mask >> lane & 1) same |= uint32_t(all[lane] == emulator::bits_of(x)) << lane;
+    }
+    return same;
+}
 template <class F>
 uint32_t emulated_reduce(uint32_t mask, uint32_t x, F&& f) {
     const uint64_t* all = emulator::exchange(mask, x);
@@ -163,6 +172,11 @@ inline uint32_t __reduce_or_sync(uint32_t mask, uint32_t x) {
 inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 inline int __ffs(uint32_t x) { return __builtin_ffs(int(x)); }
 inline int __clz(uint32_t x) { return x ? __builtin_clz(x) : 32; }
+
+template <class T>
+void __stwb(T* p, T x) {
+    *p = x;
+}
 
 // One fiber runs at a time: an atomic is an ordinary update between two chances to give way.
 template <class T, class F>
