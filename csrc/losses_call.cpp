@@ -81,26 +81,19 @@ LossResult softmax_loss(SoftmaxJob<T>& job, Storage storage, const T* weight, co
         divisor += double(counts[c]) * double(weight[c]);
     }
     weights[C] = 0;
-    const bool mean = options.reduction == Reduction::mean;
-    const double scale = !mean ? 1 : divisor > 0 ? 1 / divisor : 0;
     prepare(job, storage);
     job.weight = weights.get();
-    job.scale = T(scale);
-    job.whole = int64_t(options.gamma);
-    job.gamma = T(options.gamma);
-    job.fraction = T(options.gamma - double(job.whole));
-    job.keep = T(1 - options.label_smoothing);
-    job.smooth = T(options.label_smoothing / double(C));
-    job.weight_sum = T(weight_sum);
+    job.terms = loss_terms<T>(options, C, divisor, weight_sum);
     Buffer<double> partial(job.chunks());
     job.partial = partial.get();
     const SoftmaxLoops<T>& all = loops<T>(storage);
-    if (job.chunks()) {
-        run(job, options.focal ? all.focal : options.label_smoothing > 0 ? all.smoothed : all.cross_entropy);
-    }
+    const auto loop = options.kind() == SoftmaxKind::focal      ? all.focal
+                      : options.kind() == SoftmaxKind::smoothed ? all.smoothed
+                                                                : all.cross_entropy;
+    if (job.chunks()) run(job, loop);
     double total = 0;
     for (int64_t k = 0; k < job.chunks(); ++k) total += partial[k];
-    return {!mean ? total : divisor > 0 ? total / divisor : 0, divisor, -1};
+    return {reduced_loss(options.reduction, total, divisor), divisor, -1};
 }
 
 template <class T>
