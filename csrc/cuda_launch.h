@@ -17,10 +17,22 @@
         FASTDET_STRIP kernel<<<blocks, threads, 0, stream>>>(__VA_ARGS__); \
         ::fastdet::check_cuda(cudaGetLastError());                         \
     } while (false)
+// The same with `bytes` of shared memory more, which the kernel calls `name` by FASTDET_SHARED_REST(T, name).
+#define FASTDET_LAUNCH_SHARED(kernel, blocks, threads, bytes, stream, ...)                                             \
+    do {                                                                                                               \
+        if ((bytes) > 48 << 10)                                                                                        \
+            ::fastdet::check_cuda(cudaFuncSetAttribute(                                                                \
+                FASTDET_STRIP kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)));                       \
+        FASTDET_STRIP kernel<<<blocks, threads, size_t(bytes), stream>>>(__VA_ARGS__);                                 \
+        ::fastdet::check_cuda(cudaGetLastError());                                                                     \
+    } while (false)
 #define FASTDET_STRIP(...) __VA_ARGS__
 
 // FASTDET_SHARED(float, tile, [32][33]): an array in the block's shared memory.
 #define FASTDET_SHARED(T, name, extents) __shared__ T name extents
+#define FASTDET_SHARED_REST(T, name)       \
+    extern __shared__ uint4 name##_rest[]; \
+    T* const name = reinterpret_cast<T*>(name##_rest)
 
 #endif
 
