@@ -49,7 +49,7 @@ struct LossTerms {
 };
 
 // Pixels are taken in chunks that do not depend on threads or instruction sets: sums are made per chunk, in 8
-// interleaved lanes (16 for the probabilities of Dice), and then added up in order.
+// interleaved lanes (16 for the probabilities of Dice), and the chunks' sums are added up as block_sum.h says.
 constexpr int64_t kChunk = 256;
 constexpr int64_t kSumLanes = 8, kDiceLanes = 16;
 
@@ -71,11 +71,11 @@ struct SoftmaxJob {
     const T* slope;  // (classes,) gradient for a probability
     const T* bonus;  // (classes + 1,) more of it where the pixel is of the class
 
-    __attribute__((always_inline)) int64_t chunks_of_image() const { return (pixels + kChunk - 1) / kChunk; }
-    __attribute__((always_inline)) int64_t chunks() const { return images * chunks_of_image(); }
+    FASTDET_MEMBER int64_t chunks_of_image() const { return (pixels + kChunk - 1) / kChunk; }
+    FASTDET_MEMBER int64_t chunks() const { return images * chunks_of_image(); }
     // Of rows in the scratch memory: no power of two.
-    __attribute__((always_inline)) int64_t stride() const { return tile + 16; }
-    __attribute__((always_inline)) int64_t scratch() const {
+    FASTDET_MEMBER int64_t stride() const { return tile + 16; }
+    FASTDET_MEMBER int64_t scratch() const {
         return (classes + 1) * stride() + classes * (kDiceLanes + 1);
     }
 };
@@ -126,6 +126,17 @@ FASTDET_HD LossTerms<T> loss_terms(const LossOptions& options, int64_t classes, 
 FASTDET_HD double reduced_loss(Reduction reduction, double total, double divisor) {
     return reduction != Reduction::mean ? total : divisor > 0 ? total / divisor : 0;
 }
+
+// Of Dice: the score of a class, and the gradients of the loss for the probabilities, but for the number of classes.
+struct DiceClass {
+    double score, slope, bonus;
+    FASTDET_MEMBER DiceClass(double probability, double both, int64_t count, double eps) {
+        const double above = 2 * both + eps, below = (probability + double(count)) + eps;
+        score = above / below;
+        slope = above / (below * below);
+        bonus = -2 / below;
+    }
+};
 
 struct LossResult {
     double loss;

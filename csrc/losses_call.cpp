@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "block_sum.h"
 #include "kernels.h"
 #include "memory.h"
 #include "threads.h"
@@ -91,8 +92,7 @@ LossResult softmax_loss(SoftmaxJob<T>& job, Storage storage, const T* weight, co
                       : options.kind() == SoftmaxKind::smoothed ? all.smoothed
                                                                 : all.cross_entropy;
     if (job.chunks()) run(job, loop);
-    double total = 0;
-    for (int64_t k = 0; k < job.chunks(); ++k) total += partial[k];
+    const double total = sum_of_sums(partial.get(), job.chunks());
     return {reduced_loss(options.reduction, total, divisor), divisor, -1};
 }
 
@@ -112,16 +112,16 @@ LossResult dice_loss(SoftmaxJob<T>& job, Storage storage, double eps) {
     const SoftmaxLoops<T>& all = loops<T>(storage);
     if (job.chunks()) run(job, all.dice_sums);
     double mean = 0, counted = 0;
+    Buffer<double> column(job.chunks());
+    const auto total = [&](int64_t of) {
+        for (int64_t k = 0; k < job.chunks(); ++k) column[k] = sums[2 * k * C + of];
+        return sum_of_sums(column.get(), job.chunks());
+    };
     for (int64_t c = 0; c < C; ++c) {
-        double probability = 0, both = 0;
-        for (int64_t k = 0; k < job.chunks(); ++k) {
-            probability += sums[(2 * k) * C + c];
-            both += sums[(2 * k + 1) * C + c];
-        }
-        const double above = 2 * both + eps, below = (probability + double(counts[c])) + eps;
-        mean += above / below;
-        slope[c] = T(above / (below * below) / double(C));
-        bonus[c] = T(-2 / below / double(C));
+        const DiceClass of_class(total(c), total(C + c), counts[c], eps);
+        mean += of_class.score;
+        slope[c] = T(of_class.slope / double(C));
+        bonus[c] = T(of_class.bonus / double(C));
         counted += double(counts[c]);
     }
     job.slope = slope.get();

@@ -41,6 +41,8 @@ from fastdet.box_losses import (
     diou_loss_with_grad,
     giou_loss,
     giou_loss_with_grad,
+    ordered_sum,
+    ordered_sums,
 )
 from fastdet.sigmoid_focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad
 
@@ -454,7 +456,7 @@ def _softmax_loss(
             grad = _stored(grad, logits, last)
         if reduction == "none":
             return loss, grad, divisor
-        result = float(_in_order(_chunked(loss.astype(np.float64), SUM_LANES).ravel()))
+        result = float(ordered_sum(_chunked(loss.astype(np.float64), SUM_LANES)))
     if reduction == "mean":
         result = result / divisor if divisor > 0 else 0.0
     return result, grad, divisor
@@ -481,8 +483,8 @@ def dice_loss_reference(
         both_by_chunk = np.bincount(
             (label + (classes + 1) * chunk).ravel(), p_own.ravel(), (classes + 1) * by_chunk.shape[1]
         ).reshape(-1, classes + 1)[:, :classes]
-        above = 2 * _in_order(both_by_chunk, 0) + eps
-        below = (_in_order(by_chunk, 1) + counts) + eps
+        above = 2 * ordered_sums(both_by_chunk.T) + eps
+        below = (ordered_sums(by_chunk) + counts) + eps
         loss = 1 - float(_in_order(above / below)) / classes
         grad = None
         if gradient:
