@@ -77,11 +77,16 @@ CUDA_MODULE = [
 ]
 CUDA_KERNELS = [
     "csrc/box_iou.cu",
+    "csrc/box_losses.cu",
     "csrc/boxes.cu",
     "csrc/compact.cu",
+    "csrc/dice.cu",
+    "csrc/label_count.cu",
+    "csrc/losses.cu",
     "csrc/multiclass_nms.cu",
     "csrc/nms.cu",
     "csrc/order.cu",
+    "csrc/sigmoid_focal.cu",
     "csrc/soft_nms.cu",
     "csrc/sort.cu",
 ]

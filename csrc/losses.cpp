@@ -25,9 +25,6 @@ static inline void narrow_row(const double* from, int64_t n, double* to) { std::
 
 namespace {
 
-template <class S>
-using Compute = std::conditional_t<std::is_same<S, double>::value, double, float>;
-
 // Class numbers; `classes` for what is ignored, `bad` for what is out of range.
 void read_labels(const Labels& labels, int64_t first, int64_t n, int32_t bad, int32_t* __restrict to) {
     by_type(labels, [&](const auto* from) {

@@ -22,17 +22,23 @@ from fastdet._cuda_boxes import (
     remove_small_boxes,
 )
 from fastdet._cuda_fault import raise_faults
+from fastdet._cuda_losses import box_loss, cross_entropy, dice_loss, focal_loss, sigmoid_focal_loss
 from fastdet._cuda_nms import multiclass_nms, nms, soft_nms
 
 __all__ = [
     "box_area",
     "box_convert",
     "box_iou",
+    "box_loss",
     "clip_boxes_to_image",
+    "cross_entropy",
+    "dice_loss",
     "extend_boxes",
+    "focal_loss",
     "multiclass_nms",
     "nms",
     "raise_faults",
     "remove_small_boxes",
+    "sigmoid_focal_loss",
     "soft_nms",
 ]
