@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, registered, to_numpy
+from fastdet._arrays import like, registered, to_array
 from fastdet._check import Array
 
 __all__ = [
@@ -130,15 +130,15 @@ def ciou_loss_with_grad(
 def _box_loss(
     op: str, kind: str, boxes1: Any, boxes2: Any, reduction: str, eps: float, grad: bool, backend: str | None
 ) -> Any:
-    a = _check.boxes(op, "boxes1", to_numpy(op, "boxes1", boxes1, differentiable=not grad))
-    b = _check.boxes(op, "boxes2", to_numpy(op, "boxes2", boxes2, differentiable=not grad))
+    a = _check.boxes(op, "boxes1", to_array(op, "boxes1", boxes1, differentiable=not grad))
+    b = _check.boxes(op, "boxes2", to_array(op, "boxes2", boxes2, differentiable=not grad))
     if a.dtype != b.dtype:
         a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
     if len(a) != len(b):
         raise ValueError(f"{op}: boxes2 must have shape {a.shape} as boxes1, got {b.shape}")
     reduction = _check.choice(op, "reduction", reduction, REDUCTIONS)
     eps = _check.non_negative(op, "eps", eps)
-    kernel: Any = _backends.choose("box_loss", backend, box_loss_reference)
+    kernel: Any = _backends.choose("box_loss", backend, box_loss_reference, a, b)
     back = like(boxes1)
     loss, grad1, grad2 = kernel(a, b, kind, DIAGONAL_EPS if kind == "ciou" else eps, eps, reduction, grad)
     return (back(loss), (back(grad1), like(boxes2)(grad2))) if grad else back(loss)
