@@ -82,10 +82,14 @@ CUDA_MODULE = [
 ]
 CUDA_KERNELS = [
     "csrc/box_iou.cu",
+    "csrc/box_losses.cu",
     "csrc/boxes.cu",
     "csrc/compact.cu",
     "csrc/confusion.cu",
     "csrc/confusion_logits.cu",
+    "csrc/dice.cu",
+    "csrc/label_count.cu",
+    "csrc/losses.cu",
     "csrc/merge_boxes.cu",
     "csrc/multiclass_nms.cu",
     "csrc/nms.cu",
@@ -93,6 +97,7 @@ CUDA_KERNELS = [
     "csrc/order.cu",
     "csrc/pool.cu",
     "csrc/pool_places.cu",
+    "csrc/sigmoid_focal.cu",
     "csrc/soft_nms.cu",
     "csrc/sort.cu",
     "csrc/upsample.cu",

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "box.h"
 
@@ -83,6 +84,14 @@ FASTDET_HD Half narrow_to(Half, float x) {
 
 template <class S>
 FASTDET_HD S narrow(float x) {
+    return narrow_to(S{}, x);
+}
+
+// What values stored as S are computed in, and a value of that as it is stored.
+template <class S>
+using Compute = std::conditional_t<std::is_same<S, double>::value, double, float>;
+template <class S>
+FASTDET_HD S stored(Compute<S> x) {
     return narrow_to(S{}, x);
 }
 

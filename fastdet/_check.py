@@ -426,13 +426,15 @@ def ignored_label(op: str, x: Any, dtype: np.dtype[Any]) -> int | None:
 
 
 def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) -> Array:
-    """(C,) weights of 0 or more, finite in ``dtype``."""
+    """(C,) weights of 0 or more, finite in ``dtype``: not looked at on a GPU, where a wrong one makes all NaN."""
     if x.dtype.kind not in "fiu":
         raise TypeError(f"{op}: {name} must be a float array, got {x.dtype}")
     if x.shape != (count,):
         raise ValueError(f"{op}: {name} must have shape ({count},), one per class, got {x.shape}")
     with np.errstate(over="ignore"):
-        weights = np.require(x, dtype, ["C", "A"])
+        weights = require(x, dtype)
+    if not isinstance(weights, np.ndarray):
+        return weights
     bad = ~((weights >= 0) & (weights <= np.finfo(dtype).max))
     if bad.any():
         at = int(np.argmax(bad))
@@ -445,7 +447,8 @@ def class_label_found(op: str, target: Array, code: int, classes: int) -> NoRetu
     at = tuple(int(i) for i in np.unravel_index(code, target.shape))
     where = at[0] if len(at) == 1 else at
     raise ValueError(
-        f"{op}: target must hold classes 0 to {classes - 1} or ignore_index, got {target[at]} at index {where}"
+        f"{op}: target must hold classes 0 to {classes - 1} or ignore_index, "
+        f"got {value_at(target, at)} at index {where}"
     )
 
 

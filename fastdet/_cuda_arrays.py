@@ -233,6 +233,7 @@ class CuPyArray(DeviceArray):
     def require(self, dtype: Any) -> DeviceArray:
         with self.owner.device:
             x = sys.modules["cupy"].ascontiguousarray(self.owner, self.owner.dtype if dtype is None else dtype)
+            x = x.reshape(self.shape)  # an array without axes may have got one
             return CuPyArray(x if x.data.ptr % ALIGNMENT == 0 else x.copy())
 
     def transpose(self, *axes: int) -> DeviceArray:

@@ -124,7 +124,7 @@ def on_cpu(x: Any) -> Any:
 
 def _empty(shape: Any, dtype: Any) -> Any:
     x = on_gpu(np.empty(shape, dtype), 256)  # as a GPU allocator
-    x.view(np.uint8).reshape(-1)[...] = 0xA5 if x.size else 0
+    x.reshape(-1).view(np.uint8)[...] = 0xA5 if x.size else 0
     return x
 
 

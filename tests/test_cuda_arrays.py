@@ -46,7 +46,7 @@ def whole(x: Any) -> Any:
     if isinstance(x, tuple):
         return type(x)(*map(whole, x)) if hasattr(x, "_fields") else tuple(map(whole, x))
     if isinstance(x, np.ndarray) and x.dtype == BFLOAT16:
-        return np.left_shift(x["bfloat16"], 16, dtype=np.uint32).view(np.float32)
+        return np.asarray(np.left_shift(x["bfloat16"], 16, dtype=np.uint32)).view(np.float32)
     return x
 
 
