@@ -78,19 +78,32 @@ CUDA_MODULE = [
     "csrc/module_cuda_pool.cpp",
     "csrc/module_cuda_segmentation.cpp",
     "csrc/module_cuda_upsample.cpp",
+    "csrc/module_cuda_yolo.cpp",
 ]
 CUDA_KERNELS = [
     "csrc/box_iou.cu",
+    "csrc/box_losses.cu",
     "csrc/boxes.cu",
     "csrc/compact.cu",
+    "csrc/confusion.cu",
+    "csrc/confusion_logits.cu",
+    "csrc/dice.cu",
+    "csrc/label_count.cu",
+    "csrc/losses.cu",
     "csrc/merge_boxes.cu",
     "csrc/multiclass_nms.cu",
     "csrc/nms.cu",
     "csrc/nms_rounds.cu",
     "csrc/order.cu",
+    "csrc/pool.cu",
+    "csrc/pool_places.cu",
+    "csrc/sigmoid_focal.cu",
     "csrc/soft_nms.cu",
     "csrc/sort.cu",
+    "csrc/upsample.cu",
+    "csrc/upsample_backward.cu",
     "csrc/weighted_boxes_fusion.cu",
+    "csrc/yolo_candidates.cu",
 ]
 # For wheels. A build that nobody asked for ("auto") is a quick one, for one architecture. Each of them also holds the
 # intermediate code (PTX) of the oldest, which the driver compiles for any other GPU when it is first used.

@@ -1,16 +1,23 @@
 """COCO evaluation from JSON files: fastdet.coco and its peers on a synthetic data set of val2017's size.
 
     python bench/coco_cases.py --detections 500000 --threads 1 --rounds 5
+    python bench/coco_cases.py --update 5000
+
+The second is a training loop instead: `DetectionMetrics` and torchmetrics' MeanAveragePrecision, torch tensors in, an
+image a call, then compute. ``--json`` adds to what the file has.
 
 Each library runs in a process of its own, one after the other in every round, so that a drifting core meets everybody
-alike and a peak of memory is of one library alone. The twelve numbers of every library are compared with fastdet's.
+alike and a peak of memory is of one library alone. CPU time is that of all threads; on a machine that others use as
+well it is what to compare. The twelve numbers of every library are compared with fastdet's.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -26,31 +33,90 @@ IMPORTS = {
     "fastdet": "from fastdet.coco import COCO, COCOeval",
     "hotcoco": "from hotcoco import COCO, COCOeval",
     "ultrafast-pycocotools": "from ultrafast_pycocotools import COCO, COCOeval",
+    "vernier": "",  # its own call: see VERNIER
     "faster-coco-eval": "from faster_coco_eval import COCO, COCOeval_faster as COCOeval",
     "pycocotools": "from pycocotools.coco import COCO\nfrom pycocotools.cocoeval import COCOeval",
 }
+VERNIER = """
+import vernier.instance
+start = now()
+gt, dt = (pathlib.Path(path).read_bytes() for path in sys.argv[1:])
+read = now()
+found = vernier.instance.Evaluator(parity_mode="strict").evaluate(gt, dt, num_threads={threads})
+end = now()
+"""
 SLOW = ("faster-coco-eval", "pycocotools")  # two rounds
 POOLS = ("FASTDET_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+NOW = """
+import contextlib, io, json, pathlib, sys, time, warnings
+now = lambda: np.array([time.perf_counter(), time.process_time()])
+import numpy as np
+"""
 RUN = """
-import contextlib, io, json, sys, time
 {imports}
 gt, dt = sys.argv[1:]
 with contextlib.redirect_stdout(io.StringIO()):
-    start = time.perf_counter()
+    start = now()
     data = COCO(gt)
     found = COCOeval(data, data.loadRes(dt), "bbox")
-    read = time.perf_counter()
+    read = now()
     found.evaluate()
     found.accumulate()
     found.summarize()
-    end = time.perf_counter()
+    end = now()
+"""
+REPORT = """
 with open("/proc/self/status") as file:
     peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-stats = [float(x) for x in list(found.stats)[:12]]
-times = {{"read": read - start, "evaluate": end - read, "total": end - start}}
+stats = [float(x) for x in list({stats})[:12]]
+times = {{}}
+for name, (wall, cpu) in {{"read": read - start, "evaluate": end - read, "total": end - start}}.items():
+    times |= {{name: wall, "cpu_" + name: cpu}}
 print(json.dumps({{**times, "peak_mb": peak / 1e3, "stats": stats}}))
 """
+
+UPDATE = """
+import torch
+warnings.simplefilter("ignore")
+try:
+    import torchvision
+except RuntimeError:  # built for another torch: torchmetrics asks for nothing that is compiled
+    sys.modules.pop("torchvision", None)
+    for name in ("nms", "qnms"):
+        torch.library.define("torchvision::" + name, "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+torch.set_num_threads(1)
+{imports}
+data = np.load(sys.argv[1])
+images = []
+for i in range(len(data["of_found"]) - 1):
+    a, b, c, d = *data["of_found"][i : i + 2], *data["of_true"][i : i + 2]
+    images.append((
+        dict(boxes=torch.tensor(data["found"][a:b]), scores=torch.tensor(data["scores"][a:b]),
+             labels=torch.tensor(data["labels"][a:b])),
+        dict(boxes=torch.tensor(data["true"][c:d]), labels=torch.tensor(data["true_labels"][c:d])),
+    ))
+start = now()
+metric = {metric}
+for prediction, target in images:
+    metric.update([prediction], [target])
+read = now()
+found = metric.compute()
+end = now()
+keys = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_1", "mar_10", "mar_100", "mar_small",
+        "mar_medium", "mar_large")
+stats = [float(found[key]) for key in keys]
+"""
+TORCHMETRICS = "from torchmetrics.detection import MeanAveragePrecision"
+METRICS = {
+    "fastdet": (  # with torchmetrics' levels, which are rounded to float32
+        "from fastdet.detection import DetectionMetrics",
+        "DetectionMetrics(iou_thresholds=torch.linspace(0.5, 0.95, 10).tolist(),"
+        " rec_thresholds=torch.linspace(0, 1, 101).tolist())",
+    ),
+    "torchmetrics, faster-coco-eval": (TORCHMETRICS, "MeanAveragePrecision(backend='faster_coco_eval')"),
+    "torchmetrics, pycocotools": (TORCHMETRICS, "MeanAveragePrecision(backend='pycocotools')"),
+}
 
 
 def generate(folder: Path, detections: int, seed: int = 0) -> tuple[Path, Path]:
@@ -92,12 +158,41 @@ def generate(folder: Path, detections: int, seed: int = 0) -> tuple[Path, Path]:
     return paths
 
 
-def run(name: str, paths: tuple[Path, Path], threads: int) -> dict[str, Any] | str:
+def generate_images(folder: Path, images: int, seed: int = 0) -> tuple[Path]:
+    """The same data, an image after the other: 100 detections and 7 true boxes each, corners in float32."""
+    r = np.random.default_rng(seed)
+    found, true = images * 100, images * 36 // 5
+    corner = r.random((true, 2)) * 500
+    boxes = np.concatenate([corner, corner + np.exp(r.normal(4, 0.9, (true, 2)))], axis=1)
+    of_true = np.sort(r.integers(0, images, true))
+    own = r.integers(0, true, found)
+    order = np.argsort(of_true[own], kind="stable")
+    own = own[order]
+    near = boxes[own] + r.normal(0, 0.1, (found, 4)) * np.tile(boxes[own][:, 2:] - boxes[own][:, :2], 2)
+    near[:, 2:] = np.maximum(near[:, 2:], near[:, :2])
+    true_labels = (CLASSES * r.random(true) ** 3).astype(np.int64)
+    labels = np.where(r.random(found) < 0.5, true_labels[own], (CLASSES * r.random(found) ** 3).astype(np.int64))
+    path = folder / "images.npz"
+    np.savez(
+        path, true=boxes.astype(np.float32), true_labels=true_labels, found=near.astype(np.float32), labels=labels,
+        scores=r.random(found).astype(np.float32), of_true=np.searchsorted(of_true, np.arange(images + 1)),
+        of_found=np.searchsorted(of_true[own], np.arange(images + 1)),
+    )  # fmt: skip
+    return (path,)
+
+
+def run(name: str, paths: tuple[Path, ...], threads: int, update: bool = False) -> dict[str, Any] | str:
     """One run in a process of its own; where it fails, the last line of the reason."""
     env = {**os.environ, **dict.fromkeys(POOLS, str(threads))}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])
-    code = RUN.format(imports=IMPORTS[name])
-    done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], env=env, capture_output=True, text=True)
+    report = REPORT.format(stats="stats" if name in METRICS and update else "found.stats")
+    if update:
+        code = UPDATE.format(imports=METRICS[name][0], metric=METRICS[name][1]) + report
+    elif name == "vernier":
+        code = VERNIER.format(threads=threads) + report
+    else:
+        code = RUN.format(imports=IMPORTS[name]) + report
+    done = subprocess.run([sys.executable, "-c", NOW + code, *map(str, paths)], env=env, capture_output=True, text=True)
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["no output"])[-1]
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -107,41 +202,72 @@ def run(name: str, paths: tuple[Path, Path], threads: int) -> dict[str, Any] | s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detections", type=int, default=500_000)
+    parser.add_argument("--update", type=int, help="images of the training loop, instead of files")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", default=",".join(IMPORTS), help="names with commas between")
-    parser.add_argument("--json", type=Path, help="write every run here")
+    parser.add_argument("--peers", help="names with semicolons between; default: all")
+    parser.add_argument("--json", type=Path, help="add every run to this file")
     chosen = parser.parse_args()
-    names = ["fastdet", *(name for name in chosen.peers.split(",") if name != "fastdet")]
+    every = METRICS if chosen.update else IMPORTS
+    names = ["fastdet", *(n for n in (chosen.peers.split(";") if chosen.peers else every) if n != "fastdet")]
     times: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     absent: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        paths = generate(Path(folder), chosen.detections)
+        paths: tuple[Path, ...]
+        if chosen.update:
+            paths = generate_images(Path(folder), chosen.update)
+        else:
+            paths = generate(Path(folder), chosen.detections)
         size = sum(path.stat().st_size for path in paths) / 1e6
         for number in range(chosen.rounds):
             for name in names:
-                if name in absent or (name in SLOW and number >= 2):
+                slow = name in SLOW or name.startswith("torchmetrics")
+                if name in absent or (slow and number >= 2):
                     continue
-                found = run(name, paths, chosen.threads)
+                found = run(name, paths, chosen.threads, bool(chosen.update))
                 if isinstance(found, str):
                     absent[name] = found
                 else:
                     times[name].append(found)
-    print(f"{chosen.detections:,} detections, {size:.0f} MB of JSON, {chosen.threads} thread(s); medians")
-    print(f"{'library':<24}{'read s':>9}{'evaluate s':>12}{'total s':>9}{'peak MB':>9}  stats")
+    if chosen.update:
+        print(f"{chosen.update:,} images, one at a time; medians")
+    else:
+        print(f"{chosen.detections:,} detections, {size:.0f} MB of JSON, {chosen.threads} thread(s); medians")
+    first, second = ("update", "compute") if chosen.update else ("read", "evaluate")
+    print(
+        f"{'library':<32}{first + ' s':>9}{second + ' s':>12}{'total s':>9}{'CPU: ' + second:>16}{'total':>8}{'MB':>7}"
+    )
     for name, rows in times.items():
         if not rows:
             continue
-        read, evaluate, total, peak = (
-            statistics.median(row[key] for row in rows) for key in ("read", "evaluate", "total", "peak_mb")
+        read, evaluate, total, busy, cpu, peak = (
+            statistics.median(row[key] for row in rows)
+            for key in ("read", "evaluate", "total", "cpu_evaluate", "cpu_total", "peak_mb")
         )
         off = float(np.abs(np.subtract(rows[0]["stats"], times["fastdet"][0]["stats"])).max())
         same = "equal" if off == 0 else f"off by {off:.1e}"
-        print(f"{name:<24}{read:>9.3f}{evaluate:>12.3f}{total:>9.3f}{peak:>9.0f}  {same} ({len(rows)} runs)")
+        print(f"{name:<32}{read:>9.3f}{evaluate:>12.3f}{total:>9.3f}{busy:>16.3f}{cpu:>8.3f}{peak:>7.0f}", end="")
+        print(f"  {same} ({len(rows)} runs)")
     for name, reason in absent.items():
         print(f"absent: {name}: {reason}")
     if chosen.json:
-        chosen.json.write_text(json.dumps({"detections": chosen.detections, "threads": chosen.threads, "runs": times}))
+        save(chosen.json, {
+            "case": f"update, {chosen.update} images" if chosen.update else f"{chosen.detections} detections",
+            "json_mb": size, "threads": chosen.threads, "runs": times, "absent": absent,
+        })  # fmt: skip
+
+
+def save(path: Path, result: dict[str, Any]) -> None:
+    """The file's results, this one in place of an older one of the same case."""
+    import harness  # needs fastdet here as well
+
+    machine = {"machine": platform.node(), "cpu": harness.cpu_model(), "cores": os.cpu_count()}
+    machine |= {"system": f"{platform.system()} {platform.machine()}", "versions": harness.versions()}
+    old = json.loads(path.read_text())["results"] if path.exists() else []
+    date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    key = (result["case"], result["threads"])
+    results = [r for r in old if (r["case"], r["threads"]) != key] + [{"date": date, **result}]
+    path.write_text(json.dumps({**machine, "results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

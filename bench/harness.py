@@ -31,6 +31,7 @@ PEERS = {**BOX_PEERS, **IMAGE_PEERS}
 OURS = "fastdet"
 PACKAGES = ["fastdet", "numpy", "numba", "torch", "torchvision", "mmcv", "mmcv-lite-ops", "powerboxes", "lsnms"]
 PACKAGES += ["opencv-python-headless", "opencv-python", "ensemble-boxes", "supervision", "torchmetrics", "hotcoco"]
+PACKAGES += ["ultrafast-pycocotools", "vernier", "faster-coco-eval", "pycocotools"]
 
 
 @dataclass

@@ -8,9 +8,12 @@
 
 #if defined(__CUDACC__)
 #define FASTDET_HD __host__ __device__ inline
+#define FASTDET_MEMBER __host__ __device__ inline
 #else
-// Internal linkage: these are compiled once per instruction set, and the linker must not mix the copies.
+// Internal linkage, members inlined: these are compiled once per instruction set, and the linker must not mix the
+// copies.
 #define FASTDET_HD static inline
+#define FASTDET_MEMBER __attribute__((always_inline)) inline
 #endif
 
 namespace fastdet {

@@ -4,48 +4,19 @@
 
 #include <cstdint>
 
-#include "box.h"
+#include "lanes.h"
 
 namespace fastdet {
 
 enum class BoxLoss : int { giou = 0, diou = 1, ciou = 2 };
 
-// One arithmetic for float, double and the vectors of simd.h: what those name, for scalars.
-#define FASTDET_SCALAR(T)                                                      \
-    FASTDET_HD T where_ge(T x, T y, T a, T b) { return x >= y ? a : b; }       \
-    FASTDET_HD T where_positive(T test, T a, T b) { return test > 0 ? a : b; } \
-    FASTDET_HD T min(T a, T b) { return a < b ? a : b; }                       \
-    FASTDET_HD T max(T a, T b) { return a > b ? a : b; }
 namespace lanes {
-FASTDET_SCALAR(float)
-FASTDET_SCALAR(double)
-
-template <class V>
-struct Of {
-    using Scalar = typename V::Scalar;
-};
-template <>
-struct Of<float> {
-    using Scalar = float;
-};
-template <>
-struct Of<double> {
-    using Scalar = double;
-};
-template <class V>
-FASTDET_HD V all(typename Of<V>::Scalar x) {
-    if constexpr (sizeof(V) == sizeof(x)) {
-        return V{x};
-    } else {
-        return V::set(x);
-    }
-}
 
 // The arc tangent of any number, within 3 ulp: Cephes's reduction to tan(pi/8) or 0.66, then a polynomial (float) or
 // a rational function (double). Libraries differ in the last bits; this is one.
 template <class V>
 FASTDET_HD V arctan(V x) {
-    using T = typename Of<V>::Scalar;
+    using T = ScalarOf<V>;
     constexpr bool kSingle = sizeof(T) == 4;
     const V zero = all<V>(0), one = all<V>(1);
     const V high = all<V>(T(2.414213562373095)), low = all<V>(kSingle ? T(0.4142135623730950) : T(0.66));
@@ -76,14 +47,14 @@ FASTDET_HD V arctan(V x) {
 // The gradient that a corner passes on: of two equal ones each gets half, as torch.max and torch.min give it.
 template <class V>
 FASTDET_HD V pick(V x, V y, V inner, V outer) {
-    const V both = all<V>(typename Of<V>::Scalar(0.5)) * (inner + outer);
+    const V both = all<V>(ScalarOf<V>(0.5)) * (inner + outer);
     return where_ge(x, y, where_ge(y, x, both, inner), outer);
 }
 
 // The loss of boxes a and b (x1 y1 x2 y2) and, if Grad, its gradients times `scale`. NaN gives NaN.
 template <BoxLoss K, bool Grad, class V>
 FASTDET_HD V box_loss(const V* a, const V* b, V eps, V alpha_eps, V scale, V* grad_a, V* grad_b) {
-    using T = typename Of<V>::Scalar;
+    using T = ScalarOf<V>;
     const V zero = all<V>(0), one = all<V>(1), half = all<V>(T(0.5));
     const V wa = a[2] - a[0], ha = a[3] - a[1], wb = b[2] - b[0], hb = b[3] - b[1];
     const V iw = min(a[2], b[2]) - max(a[0], b[0]), ih = min(a[3], b[3]) - max(a[1], b[1]);
@@ -141,7 +112,6 @@ FASTDET_HD V box_loss(const V* a, const V* b, V eps, V alpha_eps, V scale, V* gr
     return loss;
 }
 }  // namespace lanes
-#undef FASTDET_SCALAR
 
 template <class T>
 struct BoxLossJob {

@@ -41,8 +41,8 @@ FASTDET_LOOP bool codes_in(const T* x, int n, const LabelMap& map, uint16_t* cod
     Wide bad = 0;
     for (int k = 0; k < n; ++k) {
         const Wide label = x[k];
-        bad |= Wide(label > most) & Wide(label != ignore);
-        codes[k] = label == ignore ? void_code : label;
+        bad |= is_unfit(label, most, ignore);
+        codes[k] = class_of(label, ignore, void_code);
     }
     return !bad;
 }

@@ -16,6 +16,23 @@ struct LabelMap {
     uint16_t void_code;
 };
 
+// Whether a label, of the map's width or wider, is neither a class nor ignored: 0 or 1. And the class of one that is
+// not.
+template <class L>
+FASTDET_HD L is_unfit(L label, L most, L ignore) {
+    return L(label > most) & L(label != ignore);
+}
+template <class L>
+FASTDET_HD L class_of(L label, L ignore, L void_code) {
+    return label == ignore ? void_code : label;
+}
+
+// Whether a class of that score is predicted rather than one before it: the lower one of two that are equal stays.
+template <class T>
+FASTDET_HD bool is_better(T score, T best) {
+    return !(best >= score);
+}
+
 // (side, side) counts, `copies` times over, each `copy_stride` cells from the one before: their sum counts.
 struct Counts {
     int64_t* cells;

@@ -61,7 +61,7 @@ template <class T>
 int64_t first_bad(const LabelMap& map, int64_t n) {
     const T* x = static_cast<const T*>(map.labels);
     for (int64_t i = 0; i < n; ++i) {
-        if (x[i] > map.most && x[i] != map.ignore) return i;
+        if (is_unfit<uint64_t>(x[i], map.most, map.ignore)) return i;
     }
     return -1;
 }

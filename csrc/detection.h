@@ -27,22 +27,24 @@ struct MatchRule {
     bool voc;                // a detection is compared with its one best box, taken or not, and needs IoU > t
 };
 
-// The rows of one kind (detections, or true boxes) of all groups, those of a group together.
+// Detections and true boxes in any order; `row`: (N,) which are those of the first group, then of the second, ...
 struct Detections {
     const BoxWH* box;
     const double* score;
     const double* area;
+    const int64_t* row;
 };
 struct Truths {
     const BoxWH* box;
     const double* area;
     const uint8_t* flags;  // 1: a crowd, 2: ignored
+    const int64_t* row;
 };
 
-// One group is an image and a class. `start` arrays have groups + 1 entries.
-// order: (N,) detections of each group by falling score, the first kept[g] of them count; outcomes: (N, bytes) in that
-// order; counted: (groups, A) true boxes that are not ignored; matched: (N, T, A) true box of each outcome, -1 without,
-// or null.
+// One group is an image and a class. `start` arrays have groups + 1 entries, of places in `row`.
+// order: (N,) rows of each group by falling score, the first kept[g] of them count; outcomes: (N, bytes) in that order;
+// counted: (groups, A) true boxes that are not ignored; matched: (N, T, A) row of the true box of each outcome, -1
+// without, or null.
 void match_groups(const Detections& d, const int64_t* d_start, const Truths& g, const int64_t* g_start, int64_t groups,
                   const MatchRule& rule, int64_t* order, int64_t* kept, uint8_t* outcomes, int64_t* counted,
                   int64_t* matched);
@@ -66,7 +68,9 @@ struct Curve {
 };
 void accumulate(const Records& records, int64_t T, int64_t A, const Curve& curve);
 
-// Stable: order <- rows by rising key; the number of distinct keys. first: (n + 1,) where each run begins.
-int64_t group_rows(const int64_t* key, int64_t n, int64_t* order, int64_t* first);
+// Rows of detections and true boxes by their groups, which rise from 0; stable. Returns how many groups there are.
+// group: (n + m,) the key of each; start arrays: (n + m + 1,).
+int64_t group_rows(const int64_t* d_key, int64_t n, const int64_t* g_key, int64_t m, int64_t* group, int64_t* d_row,
+                   int64_t* d_start, int64_t* g_row, int64_t* g_start);
 
 }  // namespace fastdet

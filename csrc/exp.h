@@ -1,28 +1,28 @@
 // exp(x) for x <= 0 by the same operations as nms.py's exp_negative: exp is no IEEE operation, libraries differ
-// in the last bit, and one bit reorders near ties of Soft-NMS.
+// in the last bit, and one bit reorders near ties of Soft-NMS. Of floats, doubles and vectors; see lanes.h.
 #pragma once
 
-#include <cstdint>
-#include <cstring>
-
-#include "box.h"
+#include "lanes.h"
 
 namespace fastdet {
+namespace lanes {
 
-static constexpr double kInverseFactorial[] = {1.0,
-                                               1.0,
-                                               1.0 / 2,
-                                               1.0 / 2 / 3,
-                                               1.0 / 2 / 3 / 4,
-                                               1.0 / 2 / 3 / 4 / 5,
-                                               1.0 / 2 / 3 / 4 / 5 / 6,
-                                               1.0 / 2 / 3 / 4 / 5 / 6 / 7,
-                                               1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8,
-                                               1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8 / 9,
-                                               1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8 / 9 / 10,
-                                               1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8 / 9 / 10 / 11,
-                                               1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8 / 9 / 10 / 11 / 12,
-                                               1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8 / 9 / 10 / 11 / 12 / 13};
+struct InverseFactorials {
+    static constexpr double series[] = {1.0,
+                                        1.0,
+                                        1.0 / 2,
+                                        1.0 / 2 / 3,
+                                        1.0 / 2 / 3 / 4,
+                                        1.0 / 2 / 3 / 4 / 5,
+                                        1.0 / 2 / 3 / 4 / 5 / 6,
+                                        1.0 / 2 / 3 / 4 / 5 / 6 / 7,
+                                        1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8,
+                                        1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8 / 9,
+                                        1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8 / 9 / 10,
+                                        1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8 / 9 / 10 / 11,
+                                        1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8 / 9 / 10 / 11 / 12,
+                                        1.0 / 2 / 3 / 4 / 5 / 6 / 7 / 8 / 9 / 10 / 11 / 12 / 13};
+};
 
 template <class T>
 struct ExpConstants;
@@ -38,27 +38,21 @@ struct ExpConstants<double> {
                             ln2_low = 1.9082149292705877e-10;
 };
 
-// The rest of the series by Horner's rule, from the K-th term on; the terms are constants of the code, which nvcc
-// cannot take from an array at run time.
-template <int K, class T>
-FASTDET_HD T series(T r, T p) {
-    constexpr T term = T(kInverseFactorial[K]);
-    if constexpr (K > 0) {
-        return series<K - 1>(r, p * r + term);
-    } else {
-        return p * r + term;
-    }
-}
-
-template <class T>
-FASTDET_HD T exp_negative(T x) {
+// For x in [ExpConstants::low, 0] and NaN; of what is below, anything.
+template <class V>
+FASTDET_HD V exp_in_range(V x) {
+    using T = ScalarOf<V>;
     using C = ExpConstants<T>;
-    x = greater(x, C::low);
-    const T shifted = x * T(1.4426950408889634) + C::magic;
-    const T n = shifted - C::magic;
-    const T r = (x - n * C::ln2_high) - n * C::ln2_low;
-    constexpr T first = T(kInverseFactorial[C::degree]);
-    return T(std::ldexp(series<C::degree - 1>(r, first), int(n)));
+    const V magic = all<V>(C::magic), shifted = x * all<V>(T(1.4426950408889634)) + magic, n = shifted - magic;
+    const V r = minus_exact(x, n, all<V>(C::ln2_high)) - n * all<V>(C::ln2_low);  // high: n times it is exact
+    return scale2(polynomial<InverseFactorials, C::degree + 1>(r), shifted);
 }
 
+// To 2 ulp; below ExpConstants::low as at it. NaN stays.
+template <class V>
+FASTDET_HD V exp_negative(V x) {
+    return exp_in_range(max(all<V>(ExpConstants<ScalarOf<V>>::low), x));
+}
+
+}  // namespace lanes
 }  // namespace fastdet

@@ -19,9 +19,6 @@
 
 namespace fastdet {
 
-// Members of what is shared by code of several instruction sets are inlined, so that no copy is left to mix up.
-#define FASTDET_MEMBER __attribute__((always_inline)) inline
-
 // Columns of boxes, padded to whole vectors by boxes that overlap nothing.
 template <class T>
 struct Columns {

@@ -7,15 +7,13 @@
 //     nll = log(rest + e_target) - z_target,    gradient = m * e_class, but -m * rest for the target,
 // with one number m per pixel, for cross-entropy and focal loss alike. One exponential a logit, three divisions a
 // pixel. Floor: read the logits, write the gradient.
-#include "losses.h"
-
 #include <cmath>
 #include <type_traits>
 
 #include "half.h"
 #include "loops.h"
+#include "loss_pixel.h"
 #include "simd.h"
-#include "vmath.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {
@@ -27,22 +25,6 @@ static inline void narrow_row(const double* from, int64_t n, double* to) { std::
 
 namespace {
 
-template <class S>
-using Compute = std::conditional_t<std::is_same<S, double>::value, double, float>;
-
-// What happens to a label of type I, for any of the eight.
-template <class F>
-void by_type(const Labels& labels, F&& f) {
-    const int code = labels.bytes * 2 + labels.is_signed;
-    if (code == 3) return f(static_cast<const int8_t*>(labels.data));
-    if (code == 2) return f(static_cast<const uint8_t*>(labels.data));
-    if (code == 5) return f(static_cast<const int16_t*>(labels.data));
-    if (code == 4) return f(static_cast<const uint16_t*>(labels.data));
-    if (code == 9) return f(static_cast<const int32_t*>(labels.data));
-    if (code == 8) return f(static_cast<const uint32_t*>(labels.data));
-    return f(static_cast<const int64_t*>(labels.data));  // uint64 above int64 is out of range either way
-}
-
 // Class numbers; `classes` for what is ignored, `bad` for what is out of range.
 void read_labels(const Labels& labels, int64_t first, int64_t n, int32_t bad, int32_t* __restrict to) {
     by_type(labels, [&](const auto* from) {
@@ -50,9 +32,7 @@ void read_labels(const Labels& labels, int64_t first, int64_t n, int32_t bad, in
         const int32_t ignored = labels.ignores ? int32_t(classes) : bad;
         from += first;
         for (int64_t i = 0; i < n; ++i) {
-            const int64_t label = int64_t(from[i]);
-            const int32_t known = uint64_t(label) < uint64_t(classes) ? int32_t(label) : bad;
-            to[i] = label == ignore ? ignored : known;
+            to[i] = class_number(int64_t(from[i]), classes, ignore, ignored, bad);
         }
     });
 }
@@ -164,7 +144,7 @@ struct Tile {
             uintptr_t ahead = next + uintptr_t(i) * sizeof(S);
             for (int64_t c = 0; c < C; ++c, row += step, ahead += plane) {
                 __builtin_prefetch(reinterpret_cast<const void*>(ahead));  // the next tile's; it may lie anywhere
-                const V e = exp_or_zero(V::load(row) - m);
+                const V e = lanes::exp_or_zero(V::load(row) - m);
                 e.store(row);
                 sum = sum + e;
                 if constexpr (Slope) sloped = sloped + e * V::set(job.slope[c]);
@@ -234,34 +214,21 @@ struct Tile {
     }
 };
 
-// x^(whole + fraction) for x in [0, 1].
-template <class V, class T>
-inline V power(V x, int64_t whole, T fraction) {
-    V result = V::set(1), square = x;
-    for (int64_t left = whole; left; left >>= 1) {
-        if (left & 1) result = result * square;
-        square = square * square;
-    }
-    return fraction > 0 ? result * exp_or_zero(V::set(fraction) * log_positive(x)) : result;
-}
-
-enum class Loss { cross_entropy, smoothed, focal };
-
-template <class S, Loss K>
+template <class S, SoftmaxKind K>
 void softmax(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t last, Compute<S>* scratch) {
     using T = Compute<S>;
     using V = Vec<T>;
     constexpr int L = V::lanes;
     const int64_t C = job.classes;
-    const V zero = V::set(0), one = V::set(1), scale = V::set(job.scale), gamma = V::set(job.gamma);
-    const V keep = V::set(job.keep), smooth = V::set(job.smooth), weight_sum = V::set(job.weight_sum);
+    const V zero = V::set(0);
+    const LossTerms<T> terms = job.terms;
     Tile<S> tile(job, scratch);
     T counted[kChunk];
     for (int64_t chunk = first; chunk < last; ++chunk) {
         double sum[kSumLanes] = {};
         tile.each_tile(chunk, [&] {
             tile.load();
-            if constexpr (K == Loss::smoothed) {
+            if constexpr (K == SoftmaxKind::smoothed) {
                 for (int64_t i = 0; i < tile.padded; i += L) {
                     const V m = V::load(tile.most + i);
                     V all = zero;
@@ -277,31 +244,16 @@ void softmax(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t last, Com
                 own = -T(INFINITY);
             }
             tile.template exponentials<false>();
-            tile.clear_uncounted(K == Loss::smoothed ? counted : tile.weight);
+            tile.clear_uncounted(K == SoftmaxKind::smoothed ? counted : tile.weight);
             for (int64_t i = 0; i < tile.padded; i += L) {
-                const V w = V::load(tile.weight + i), rest = V::load(tile.rest + i);
                 const V z = V::load(tile.target + i) - V::load(tile.most + i);
-                const V e = exp_or_zero(z), total = rest + e, log_total = log_positive(total);
-                const V nll = log_total + where_ge(z, zero, (rest - (total - one)) / total, zero - z);
-                if constexpr (K == Loss::smoothed) {
-                    const V mine = keep * w, others = smooth * weight_sum, all = mine + others;
-                    const V here = V::load(counted + i);
-                    const V loss = mine * nll + smooth * (weight_sum * log_total - V::load(tile.extra + i));
-                    where_positive(here, loss, zero).store(tile.loss + i);
-                    where_positive(here, (all * scale) / total, zero).store(tile.factor + i);
-                    where_positive(all, (others * e - mine * rest) / all, zero).store(tile.rest + i);
-                } else {
-                    V loss = w * nll, factor = w * scale;
-                    if constexpr (K == Loss::focal) {
-                        const V p = e / total, q = rest / total, modulation = power(q, job.whole, job.fraction);
-                        const V ratio = where_positive(q, where_positive(p, p * nll, zero) / q, one);
-                        loss = modulation * loss;
-                        factor = (modulation * factor) * (one + gamma * ratio);
-                    }
-                    where_positive(w, loss, zero).store(tile.loss + i);
-                    where_positive(w, factor / total, zero).store(tile.factor + i);
-                    (zero - rest).store(tile.rest + i);
-                }
+                const bool smoothed = K == SoftmaxKind::smoothed;
+                const auto pixel = lanes::pixel_loss<K>(terms, V::load(tile.weight + i), V::load(tile.rest + i), z,
+                                                        smoothed ? V::load(counted + i) : zero,
+                                                        smoothed ? V::load(tile.extra + i) : zero);
+                pixel.loss.store(tile.loss + i);
+                pixel.factor.store(tile.factor + i);
+                pixel.own.store(tile.rest + i);
             }
             for (int64_t i = 0; i < tile.padded; i += kSumLanes) {
                 for (int64_t l = 0; l < kSumLanes; ++l) sum[l] += double(tile.loss[i + l]);
@@ -312,8 +264,8 @@ void softmax(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t last, Com
             for (int64_t i = 0; i < tile.padded; ++i) tile.own(i) = tile.rest[i];
             tile.write([&](int64_t c, int64_t i, V e) {
                 const V g = e * V::load(tile.factor + i);
-                if constexpr (K == Loss::smoothed) {
-                    return g - V::set((job.smooth * job.weight[c]) * job.scale) * V::load(counted + i);
+                if constexpr (K == SoftmaxKind::smoothed) {
+                    return g - V::set((terms.smooth * job.weight[c]) * terms.scale) * V::load(counted + i);
                 } else {
                     (void)c;
                     return g;
@@ -383,11 +335,12 @@ void dice_gradient(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t las
             }
             // p_k (slope_k - mean slope), and p_target * bonus more for the target
             for (int64_t i = 0; i < tile.padded; i += L) {
-                const V w = V::load(tile.weight + i), inverse = w / V::load(tile.rest + i);
-                const V extra = V::load(tile.target + i) * V::load(bonus + i);
-                inverse.store(tile.factor + i);
-                where_positive(w, (V::load(tile.extra + i) + extra) * inverse, V::set(0)).store(tile.most + i);
-                (extra * inverse).store(tile.loss + i);
+                const auto pixel =
+                    lanes::dice_pixel(V::load(tile.weight + i), V::load(tile.rest + i), V::load(tile.extra + i),
+                                      V::load(tile.target + i), V::load(bonus + i));
+                pixel.inverse.store(tile.factor + i);
+                pixel.mean.store(tile.most + i);
+                pixel.more.store(tile.loss + i);
             }
             for (int64_t c = 0; c < job.classes; ++c) {
                 T* row = tile.rows + c * tile.stride;
@@ -404,8 +357,9 @@ void dice_gradient(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t las
 }
 
 template <class S>
-constexpr SoftmaxLoops<Compute<S>> loops_of = {softmax<S, Loss::cross_entropy>, softmax<S, Loss::smoothed>,
-                                               softmax<S, Loss::focal>, dice_sums<S>, dice_gradient<S>};
+constexpr SoftmaxLoops<Compute<S>> loops_of = {softmax<S, SoftmaxKind::cross_entropy>,
+                                               softmax<S, SoftmaxKind::smoothed>, softmax<S, SoftmaxKind::focal>,
+                                               dice_sums<S>, dice_gradient<S>};
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "block_sum.h"
 #include "kernels.h"
 #include "memory.h"
 #include "threads.h"
@@ -81,26 +82,18 @@ LossResult softmax_loss(SoftmaxJob<T>& job, Storage storage, const T* weight, co
         divisor += double(counts[c]) * double(weight[c]);
     }
     weights[C] = 0;
-    const bool mean = options.reduction == Reduction::mean;
-    const double scale = !mean ? 1 : divisor > 0 ? 1 / divisor : 0;
     prepare(job, storage);
     job.weight = weights.get();
-    job.scale = T(scale);
-    job.whole = int64_t(options.gamma);
-    job.gamma = T(options.gamma);
-    job.fraction = T(options.gamma - double(job.whole));
-    job.keep = T(1 - options.label_smoothing);
-    job.smooth = T(options.label_smoothing / double(C));
-    job.weight_sum = T(weight_sum);
+    job.terms = loss_terms<T>(options, C, divisor, weight_sum);
     Buffer<double> partial(job.chunks());
     job.partial = partial.get();
     const SoftmaxLoops<T>& all = loops<T>(storage);
-    if (job.chunks()) {
-        run(job, options.focal ? all.focal : options.label_smoothing > 0 ? all.smoothed : all.cross_entropy);
-    }
-    double total = 0;
-    for (int64_t k = 0; k < job.chunks(); ++k) total += partial[k];
-    return {!mean ? total : divisor > 0 ? total / divisor : 0, divisor, -1};
+    const auto loop = options.kind() == SoftmaxKind::focal      ? all.focal
+                      : options.kind() == SoftmaxKind::smoothed ? all.smoothed
+                                                                : all.cross_entropy;
+    if (job.chunks()) run(job, loop);
+    const double total = sum_of_sums(partial.get(), job.chunks());
+    return {reduced_loss(options.reduction, total, divisor), divisor, -1};
 }
 
 template <class T>
@@ -119,16 +112,16 @@ LossResult dice_loss(SoftmaxJob<T>& job, Storage storage, double eps) {
     const SoftmaxLoops<T>& all = loops<T>(storage);
     if (job.chunks()) run(job, all.dice_sums);
     double mean = 0, counted = 0;
+    Buffer<double> column(job.chunks());
+    const auto total = [&](int64_t of) {
+        for (int64_t k = 0; k < job.chunks(); ++k) column[k] = sums[2 * k * C + of];
+        return sum_of_sums(column.get(), job.chunks());
+    };
     for (int64_t c = 0; c < C; ++c) {
-        double probability = 0, both = 0;
-        for (int64_t k = 0; k < job.chunks(); ++k) {
-            probability += sums[(2 * k) * C + c];
-            both += sums[(2 * k + 1) * C + c];
-        }
-        const double above = 2 * both + eps, below = (probability + double(counts[c])) + eps;
-        mean += above / below;
-        slope[c] = T(above / (below * below) / double(C));
-        bonus[c] = T(-2 / below / double(C));
+        const DiceClass of_class(total(c), total(C + c), counts[c], eps);
+        mean += of_class.score;
+        slope[c] = T(of_class.slope / double(C));
+        bonus[c] = T(of_class.bonus / double(C));
         counted += double(counts[c]);
     }
     job.slope = slope.get();

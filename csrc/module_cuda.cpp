@@ -100,4 +100,5 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
     bind_cuda_pool(m);
     bind_cuda_segmentation(m);
     bind_cuda_upsample(m);
+    bind_cuda_yolo(m);
 }

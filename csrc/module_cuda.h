@@ -25,6 +25,7 @@ void bind_cuda_nms(py::module_& m);
 void bind_cuda_pool(py::module_& m);
 void bind_cuda_segmentation(py::module_& m);
 void bind_cuda_upsample(py::module_& m);
+void bind_cuda_yolo(py::module_& m);
 
 using Pointer = uintptr_t;  // of the device's memory, or a stream
 

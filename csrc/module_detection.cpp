@@ -37,17 +37,26 @@ const int64_t* starts(const py::array& x, int64_t groups, int64_t last) {
     return start;
 }
 
-py::tuple match(const py::array& boxes, const py::array& scores, const py::array& areas, const py::array& start,
-                const py::array& truth, const py::array& truth_areas, const py::array& flags,
-                const py::array& truth_start, const py::array& thresholds, const py::array& ranges,
-                int64_t max_detections, double offset, bool voc, bool with_matched) {
+// Places of n rows.
+const int64_t* rows_of(const py::array& x, int64_t n) {
+    const int64_t* row = integers(x, n);
+    bool fits = true;
+    for (int64_t i = 0; i < n; ++i) fits &= row[i] >= 0 && row[i] < n;
+    if (!fits) throw py::value_error(kUnfit);
+    return row;
+}
+
+py::tuple match(const py::array& boxes, const py::array& scores, const py::array& areas, const py::array& rows,
+                const py::array& start, const py::array& truth, const py::array& truth_areas, const py::array& flags,
+                const py::array& truth_rows, const py::array& truth_start, const py::array& thresholds,
+                const py::array& ranges, int64_t max_detections, double offset, bool voc, bool with_matched) {
     const int64_t n = boxes.shape(0), m = truth.shape(0), groups = start.size() - 1;
     const int64_t T = thresholds.size(), A = ranges.shape(0);
     if (groups < 0) throw py::value_error(kUnfit);
     const Detections d{reinterpret_cast<const BoxWH*>(doubles(boxes, n, 4)), doubles(scores, n, 0),
-                       doubles(areas, n, 0)};
-    const Truths g{reinterpret_cast<const BoxWH*>(doubles(truth, m, 4)), doubles(truth_areas, m, 0),
-                   bytes_of(flags, m)};
+                       doubles(areas, n, 0), rows_of(rows, n)};
+    const Truths g{reinterpret_cast<const BoxWH*>(doubles(truth, m, 4)), doubles(truth_areas, m, 0), bytes_of(flags, m),
+                   rows_of(truth_rows, m)};
     const int64_t *d_start = starts(start, groups, n), *g_start = starts(truth_start, groups, m);
     const MatchRule rule{doubles(thresholds, T, 0), T, doubles(ranges, A, 2), A, max_detections, offset, voc};
     const int64_t bytes = packed_bytes(T * A);
@@ -92,21 +101,27 @@ py::tuple accumulate_all(const py::array& scores, const py::array& outcomes, con
     return py::make_tuple(precision, recall, at);
 }
 
-py::tuple group(const py::array& key) {
-    const int64_t n = key.size();
-    const int64_t* keys = integers(key, n);
-    for (int64_t i = 0; i < n; ++i) {
-        if (keys[i] < 0) throw py::value_error(kUnfit);
-    }
-    py::array_t<int64_t> order(n);
-    Buffer<int64_t> first(n + 1);
-    int64_t* to = order.mutable_data();
+const int64_t* keys_of(const py::array& x) {
+    const int64_t* key = integers(x, x.size());
+    bool fits = true;
+    for (int64_t i = 0; i < x.size(); ++i) fits &= key[i] >= 0;
+    if (!fits) throw py::value_error(kUnfit);
+    return key;
+}
+
+py::tuple group(const py::array& keys, const py::array& truth_keys) {
+    const int64_t n = keys.size(), m = truth_keys.size();
+    const int64_t *d_key = keys_of(keys), *g_key = keys_of(truth_keys);
+    py::array_t<int64_t> rows(n), truth_rows(m);
+    Buffer<int64_t> found(n + m), start(n + m + 1), truth_start(n + m + 1);
+    int64_t *d_row = rows.mutable_data(), *g_row = truth_rows.mutable_data();
     int64_t groups;
     {
         py::gil_scoped_release release;
-        groups = group_rows(keys, n, to, first.get());
+        groups = group_rows(d_key, n, g_key, m, found.get(), d_row, start.get(), g_row, truth_start.get());
     }
-    return py::make_tuple(order, copy(first.get(), groups + 1));
+    return py::make_tuple(copy(found.get(), groups), rows, copy(start.get(), groups + 1), truth_rows,
+                          copy(truth_start.get(), groups + 1));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // fastdet._cpp: confusion matrices. See module_cpp.h.
 #include "module_cpp.h"
 
-#include "confusion.h"
+#include "module_labels.h"
 
 namespace fastdet {
 namespace {
@@ -13,37 +13,17 @@ Matrix zeros(int64_t side) {
     return py::module_::import("numpy").attr("zeros")(py::make_tuple(side, side), "int64").cast<Matrix>();
 }
 
-// Labels of `classes` classes, integers of kind 'i' or 'u'; an ignored label that the dtype cannot hold is none.
-LabelMap map_of(const void* labels, char kind, int bytes, int64_t classes, const py::object& ignore) {
-    const int bits = bytes * 8 - (kind == 'i');
-    const uint64_t highest = bits == 64 ? ~uint64_t(0) : (uint64_t(1) << bits) - 1;
-    LabelMap map{labels, bytes, uint64_t(classes - 1) < highest ? uint64_t(classes - 1) : highest, 0, 0};
-    if (ignore.is_none()) return map;
-    const py::int_ value(ignore), zero(0);
-    const bool negative = value < zero;
-    const uint64_t as_stored = negative ? uint64_t(value.cast<int64_t>()) : value.cast<uint64_t>();
-    if (negative ? kind == 'u' || int64_t(as_stored) < -int64_t(highest) - 1 : as_stored > highest) return map;
-    map.ignore = bytes == 8 ? as_stored : as_stored & ((uint64_t(1) << bytes * 8) - 1);
-    map.void_code = uint16_t(classes);
-    return map;
-}
-
-LabelMap map_of(const py::array& x, int64_t classes, const py::object& ignore) {
+LabelMap labels_of(const py::array& x, int64_t classes, const py::object& ignore) {
     const char kind = x.dtype().kind();
     if (!is_plain(x) || (kind != 'i' && kind != 'u') || x.itemsize() > 8)
         throw py::type_error("fastdet._cpp: unfit labels");
     return map_of(x.data(), kind, int(x.itemsize()), classes, ignore);
 }
 
-int64_t checked(int64_t classes) {
-    if (classes < 1 || classes > 65535) throw py::value_error("fastdet._cpp: unfit number of classes");
-    return classes;
-}
-
 py::object count(const py::array& target, const py::array& prediction, int64_t num_classes, const py::object& ignore) {
-    const int64_t classes = checked(num_classes), side = classes + !ignore.is_none(), n = target.size();
+    const int64_t classes = class_count(num_classes), side = classes + !ignore.is_none(), n = target.size();
     if (prediction.size() != n) throw py::value_error("fastdet._cpp: unfit prediction");
-    const LabelMap truth = map_of(target, classes, ignore), predicted = map_of(prediction, classes, ignore);
+    const LabelMap truth = labels_of(target, classes, ignore), predicted = labels_of(prediction, classes, ignore);
     Matrix out = zeros(side);
     int64_t* to = out.mutable_data();
     int64_t bad;
@@ -60,9 +40,9 @@ py::object count_logits(const py::array& target, const py::array& logits, const 
     if (target.ndim() != 3 || logits.ndim() != 4 || !is_plain(logits) || target.shape(0) != logits.shape(0))
         throw py::value_error("fastdet._cpp: unfit target or logits");
     const int rows = channels_last ? 1 : 2;
-    const int64_t classes = checked(logits.shape(channels_last ? 3 : 1)), side = classes + !ignore.is_none();
+    const int64_t classes = class_count(logits.shape(channels_last ? 3 : 1)), side = classes + !ignore.is_none();
     if (!target.size() != !logits.size()) throw py::value_error("fastdet._cpp: unfit sizes");
-    const LabelMap truth = map_of(target, classes, ignore), predicted = map_of(nullptr, 'u', 2, classes, ignore);
+    const LabelMap truth = labels_of(target, classes, ignore), predicted = map_of(nullptr, 'u', 2, classes, ignore);
     Matrix out = zeros(side);
     int64_t* to = out.mutable_data();
     int64_t bad;

@@ -40,12 +40,6 @@ inline int64_t lowest<int64_t>() {
     return INT64_MIN;
 }
 
-// The one decision: a later value takes over if it is above, or NaN.
-template <class T>
-static inline bool takes(T v, T best) {
-    return (v > best) | (v != v);
-}
-
 // n values of S as T: themselves, or converted into `room`.
 template <class S, class T>
 static inline const T* as_compute(const S* from, int64_t n, T* room) {
@@ -86,8 +80,7 @@ struct Pooling {
           phases(least(w.sw, kw)),
           length(columns + (kw - 1) / w.sw),
           step(job.compact ? w.kw : W),
-          two(w.kh == 2 && w.kw == 2 && w.sh == 2 && w.sw == 2 && !w.ph && !w.pw && 2 * job.rows <= H &&
-              2 * columns <= W),
+          two(has_twos(w) && 2 * job.rows <= H && 2 * columns <= W),
           values(arena, job.stream, C > 1 ? C : columns),
           flat(arena, job.stream && job.indices && !job.compact, C > 1 ? C : columns),
           compact(arena, job.stream && job.indices && job.compact, C > 1 ? C : columns) {

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "box.h"
+
 namespace fastdet {
 
 enum class PoolType { f32, f64, f16, bf16, u8, i32, i64, u16, u32 };  // the last two only to be moved
@@ -11,6 +13,24 @@ enum class PoolType { f32, f64, f16, bf16, u8, i32, i64, u16, u32 };  // the las
 struct PoolWindow {
     int64_t kh, kw, sh, sw, ph, pw;  // kernel, stride, padding; padding is at most half the kernel
 };
+
+// 2 x 2 windows side by side.
+FASTDET_HD bool has_twos(const PoolWindow& w) {
+    return w.kh == 2 && w.kw == 2 && w.sh == 2 && w.sw == 2 && !w.ph && !w.pw;
+}
+
+// The one decision of max-pooling: a later value of a window takes over if it is above, or NaN.
+template <class T>
+FASTDET_HD bool takes(T v, T best) {
+    return (v > best) | (v != v);
+}
+
+// The row and column of its window that a compact index stands for; false: none.
+FASTDET_HD bool window_place(uint32_t code, const PoolWindow& w, uint32_t* ky, uint32_t* kx) {
+    const uint32_t across = uint32_t(w.kw);
+    *ky = code / across, *kx = code - *ky * across;
+    return *ky < w.kh;
+}
 
 struct PoolJob {
     PoolType type;

@@ -17,10 +17,10 @@ struct Places {
     Places(const PlaceJob& job) : H(job.height), W(job.width), w(job.window) {
         if (sizeof(I) > 1) return;
         const int64_t far = int64_t(1) << 40;  // outside any image
-        for (int64_t code = 0; code < 256; ++code) {
-            const bool inside = code / w.kw < w.kh;
-            ky[code] = inside ? code / w.kw : far;
-            kx[code] = code % w.kw;
+        for (uint32_t code = 0; code < 256; ++code) {
+            uint32_t row, column;
+            ky[code] = window_place(code, w, &row, &column) ? row : far;
+            kx[code] = column;
         }
     }
     // false: outside the image
@@ -69,8 +69,7 @@ struct Scatter {
           columns(job.columns),
           band_rows(least(w.kh, H + w.ph)),
           row(W * C),
-          two(w.kh == 2 && w.kw == 2 && w.sh == 2 && w.sw == 2 && !w.ph && !w.pw && 2 * h <= H && 2 * columns <= W &&
-              W < int64_t(1) << 30),
+          two(has_twos(w) && 2 * h <= H && 2 * columns <= W && W < int64_t(1) << 30),
           places(job),
           out(arena, job.stream, two ? 2 * (C > 1 ? C : W) : 0),
           below(arena, job.stream && C > 1, C > 1 && two ? 2 * C : 0),

@@ -9,69 +9,10 @@
 #include "half.h"
 #include "loops.h"
 #include "simd.h"
-#include "vmath.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {
 namespace {
-
-enum class Power { zero, one, two, any };
-
-template <class V>
-struct Focal {
-    V alpha, beta, gamma, scale;
-};
-
-// log(1 + e) = 2 atanh(z) = 2 z + z^3 (these by powers of z^2), z = e / (2 + e) in [0, 1/3]: within half an ulp.
-template <class T>
-struct Series;
-template <>
-struct Series<float> {
-    static constexpr int terms = 4;
-    static constexpr float c[] = {0.6666663885116577f, 0.40007561445236206f, 0.28236618638038635f, 0.2685149908065796f};
-};
-template <>
-struct Series<double> {
-    static constexpr int terms = 10;
-    static constexpr double c[] = {0.6666666666666666,  0.40000000000014585, 0.2857142856710876, 0.22222222717427864,
-                                   0.18181789436132856, 0.153855700649586,   0.1331414420965543, 0.12001072809587722,
-                                   0.08800738486148968, 0.16164045611951677};
-};
-
-// sigmoid_focal.py's reference, line by line.
-template <Power P, bool Grad, class V>
-inline V focal(const Focal<V>& c, V x, V t, V* grad) {
-    using T = typename V::Scalar;
-    const V zero = V::set(0), one = V::set(1);
-    const V size = where_ge(x, zero, x, zero - x);
-    const V wrong = where_ge(x, zero, one - t, t);  // the target of the unlikelier side
-    const V e = exp_or_zero(zero - size), s = one + e, s2 = (one + one) + e;
-    const V both = one / (s * s2);
-    const V likely = s2 * both, unlikely = e * likely, z = (e * s) * both, u = z * z;
-    V p = V::set(Series<T>::c[Series<T>::terms - 1]);
-    for (int k = Series<T>::terms - 2; k >= 0; --k) p = p * u + V::set(Series<T>::c[k]);
-    const V log1p = (z + z) + z * (u * p);
-    const V ce = log1p + where_ge(zero, wrong, zero, wrong * size);  // not 0 * inf
-    const V q = likely * wrong + unlikely * (one - wrong);           // 1 - p_t
-    V power = one, by_q;                                             // q^gamma and its derivative
-    if constexpr (P == Power::zero) {
-        by_q = zero;
-    } else if constexpr (P == Power::one) {
-        power = q, by_q = one;
-    } else if constexpr (P == Power::two) {
-        power = q * q, by_q = q + q;
-    } else {
-        power = exp_or_zero(c.gamma * log_positive(q)), by_q = c.gamma * (power / q);
-    }
-    const V weight = c.alpha * t + c.beta * (one - t);
-    if constexpr (Grad) {
-        const V turn = ((wrong + wrong) - one) * (likely * unlikely);
-        const V slope = power * (wrong - unlikely) + where_positive(unlikely, ce * by_q * turn, zero);
-        const V g = (weight * slope) * c.scale;
-        *grad = where_ge(x, zero, g, zero - g);
-    }
-    return weight * (ce * power);
-}
 
 // n <= kSumBlock values from `at` on, widened to `to`; a whole block that needs no widening is used where it lies.
 template <class T>
@@ -109,10 +50,11 @@ inline void put(const T* from, int n, void* to, FloatType type, int64_t at) {
 }
 
 // Stores that go past the caches were slower: the arithmetic hides what reading the lines first costs.
-template <class T, Power P, bool Grad>
+template <class T, FocalPower P, bool Grad>
 void run(const SigmoidFocalJob& job, int64_t first, int64_t last) {
     using V = Vec<T>;
-    const Focal<V> c{V::set(T(job.alpha)), V::set(T(job.beta)), V::set(T(job.gamma)), V::set(T(job.scale))};
+    const lanes::SigmoidFocalTerms<V> terms{V::set(T(job.alpha)), V::set(T(job.beta)), V::set(T(job.gamma)),
+                                            V::set(T(job.scale))};
     const FloatType target_type = job.wide_targets ? FloatType::single : job.type;
     alignas(64) T x_row[kSumBlock] = {}, t_row[kSumBlock] = {}, loss_row[kSumBlock], grad_row[kSumBlock];
     for (int64_t at = first; at < last; at += kSumBlock) {
@@ -123,7 +65,7 @@ void run(const SigmoidFocalJob& job, int64_t first, int64_t last) {
         T* grad = place(job.grad, job.type, at, n, grad_row);
         for (int i = 0; i < n; i += V::lanes) {  // beyond n: values that nobody reads
             V g;
-            focal<P, Grad>(c, V::load(x + i), V::load(t + i), &g).store(loss + i);
+            lanes::sigmoid_focal<P, Grad>(terms, V::load(x + i), V::load(t + i), &g).store(loss + i);
             if (Grad) g.store(grad + i);
         }
         if (Grad && grad == grad_row) put(grad, n, job.grad, job.type, at);
@@ -135,17 +77,23 @@ void run(const SigmoidFocalJob& job, int64_t first, int64_t last) {
     }
 }
 
-template <class T, Power P>
+template <class T, FocalPower P>
 void either(const SigmoidFocalJob& job, int64_t first, int64_t last) {
     return job.grad ? run<T, P, true>(job, first, last) : run<T, P, false>(job, first, last);
 }
 
 template <class T>
 void powers(const SigmoidFocalJob& job, int64_t first, int64_t last) {
-    if (job.gamma == 2) return either<T, Power::two>(job, first, last);
-    if (job.gamma == 1) return either<T, Power::one>(job, first, last);
-    if (job.gamma == 0) return either<T, Power::zero>(job, first, last);
-    return either<T, Power::any>(job, first, last);
+    switch (focal_power(job.gamma)) {
+        case FocalPower::zero:
+            return either<T, FocalPower::zero>(job, first, last);
+        case FocalPower::one:
+            return either<T, FocalPower::one>(job, first, last);
+        case FocalPower::two:
+            return either<T, FocalPower::two>(job, first, last);
+        case FocalPower::any:
+            return either<T, FocalPower::any>(job, first, last);
+    }
 }
 
 void types(const SigmoidFocalJob& job, int64_t first, int64_t last) {

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "lanes.h"
+
 #if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -25,20 +27,8 @@ namespace FASTDET_ISA {
 template <class T>
 struct Vec;
 
-// The numbers of split2: with the bits of sqrt(1/2) moved to those of 1, the exponent's field is n + its bias.
 template <class T>
-struct Split;
-template <>
-struct Split<float> {
-    static constexpr uint32_t root = 0x3f3504f3, offset = 0x3f800000 - root, mask = 0x007fffff, magic = 0x4b000000;
-    static constexpr float bias = 0x1p23f + 127;
-};
-template <>
-struct Split<double> {
-    static constexpr uint64_t root = 0x3fe6a09e667f3bcd, offset = 0x3ff0000000000000 - root, mask = 0x000fffffffffffff,
-                              magic = 0x4330000000000000;
-    static constexpr double bias = 0x1p52 + 1023;
-};
+using Split = lanes::Split<T>;
 
 #define FASTDET_VEC_COMMON(T, R, LANES) \
     using Scalar = T;                   \
@@ -362,29 +352,8 @@ struct Vec {
     friend uint32_t eq(Vec a, Vec b) { return a.v == b.v; }
     friend Vec where_positive(Vec test, Vec a, Vec b) { return test.v > 0 ? a.v : b.v; }
     friend Vec where_ge(Vec x, Vec y, Vec a, Vec b) { return x.v >= y.v ? a.v : b.v; }
-    friend Vec scale2(Vec p, Vec t) {
-        using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-        Bits bits;
-        std::memcpy(&bits, &t.v, sizeof bits);
-        bits = (bits << (sizeof(T) == 4 ? 23 : 52)) + (sizeof(T) == 4 ? Bits(0x3f800000) : Bits(0x3ff0000000000000));
-        T two_n;
-        std::memcpy(&two_n, &bits, sizeof bits);
-        return p.v * two_n;
-    }
-    friend Vec split2(Vec x, Vec& n) {
-        using S = Split<T>;
-        using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-        Bits i, e;
-        std::memcpy(&i, &x.v, sizeof i);
-        i += S::offset;
-        e = (i >> (sizeof(T) == 4 ? 23 : 52)) | S::magic;
-        i = (i & S::mask) + S::root;
-        T m;
-        std::memcpy(&n.v, &e, sizeof e);
-        n.v -= S::bias;
-        std::memcpy(&m, &i, sizeof i);
-        return m;
-    }
+    friend Vec scale2(Vec p, Vec t) { return lanes::scale2(p.v, t.v); }
+    friend Vec split2(Vec x, Vec& n) { return lanes::split2(x.v, n.v); }
 };
 static inline void store_fence() {}
 

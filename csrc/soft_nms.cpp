@@ -7,7 +7,7 @@
 // where the method has a threshold).
 #include "loops.h"
 #include "simd.h"
-#include "vmath.h"
+#include "exp.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {
@@ -22,7 +22,7 @@ void meet_odd(const SoftJob<T>& job, const Box<T>& box, int64_t cluster) {
         const Box<T> other{c.x1[l], c.y1[l], c.x2[l], c.y2[l]};
         const T iou = measure(box, other, Measure::iou, false, 0.0);
         if (Gaussian) {
-            c.score[l] *= fastdet::exp_negative(-(iou * iou) / job.sigma);
+            c.score[l] *= lanes::exp_negative(-(iou * iou) / job.sigma);
         } else if (iou >= job.threshold) {
             c.score[l] *= T(1) - iou;
         }
@@ -123,8 +123,8 @@ int64_t run(SoftJob<T>& job) {
                 if (!ge(meet, bshare + V::load(c.share + at))) continue;
                 const V both = (barea + max(cx2 - cx1, zero) * max(cy2 - cy1, zero)) - meet;
                 const V iou = where_positive(both, meet / both, zero);
-                const V weight =
-                    Gaussian ? exp_negative((zero - iou * iou) / sigma) : where_ge(iou, threshold, one - iou, one);
+                const V weight = Gaussian ? lanes::exp_negative((zero - iou * iou) / sigma)
+                                          : where_ge(iou, threshold, one - iou, one);
                 (V::load(c.score + at) * weight).store(c.score + at);
                 changed = true;
             }

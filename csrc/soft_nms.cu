@@ -50,7 +50,7 @@ struct Soft {
         const T h = lesser(best.y2, other.y2) - greater(best.y1, other.y1);
         if (!(w > 0 && h > 0)) return score;  // a weight of 1
         const T iou = measure(best, other, Measure::iou, false, 0.0);
-        if (gaussian) return score * exp_negative(-(iou * iou) / sigma);
+        if (gaussian) return score * lanes::exp_negative(-(iou * iou) / sigma);
         return iou >= threshold ? score * (T(1) - iou) : score;
     }
 };

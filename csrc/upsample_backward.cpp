@@ -16,21 +16,6 @@ namespace {
 constexpr int64_t kLanes = 16;      // of a block of sums over columns
 constexpr int64_t kMostTerms = 64;  // of a sum, up to which tables pay
 
-// Where outputs begin to have input `i0` or a later one as their first.
-template <class T>
-int64_t first_of(int64_t i0, int64_t in, int64_t out, bool align_corners, T step) {
-    int64_t low = 0, high = out;
-    while (low < high) {
-        const int64_t middle = low + (high - low) / 2;
-        if (tap(middle, in, out, align_corners, step).i0 < i0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
 // What the columns [left, right) of the gradient with respect to the input share. Region r: the outputs whose first
 // input is r, neighbours all; their second is r + 1, but for the last region and equal sizes (`own`): r itself.
 template <class T>

@@ -1,33 +1,18 @@
-// exp and log of vectors by IEEE operations alone, the same ones in the same order as _vmath.py and _numba_vmath.py:
-// libraries differ in the last bit, these do not. No tables; about 26 operations for exp, 30 and a division for log.
-// Included after simd.h, inside namespace FASTDET_ISA, by files that are compiled once per instruction set.
+// exp and log by IEEE operations alone, the same ones in the same order as _vmath.py and _numba_vmath.py: libraries
+// differ in the last bit, these do not. No tables; about 26 operations for exp, 30 and a division for log. Of floats,
+// doubles and vectors; see lanes.h.
 #pragma once
 
 #include "exp.h"
-#include "simd.h"
 
 namespace fastdet {
-namespace FASTDET_ISA {
+namespace lanes {
 
-// exp(x) for x <= 0, to 2 ulp; below ExpConstants::low as at it. NaN stays.
+// exp_negative, but 0 from ExpConstants::low down: -inf is probability 0.
 template <class V>
-inline V exp_negative(V x) {
-    using T = typename V::Scalar;
-    using C = ExpConstants<T>;
-    x = max(V::set(C::low), x);
-    const V shifted = x * V::set(T(1.4426950408889634)) + V::set(C::magic);
-    const V n = shifted - V::set(C::magic);
-    const V r = (x - n * V::set(C::ln2_high)) - n * V::set(C::ln2_low);
-    V p = V::set(T(kInverseFactorial[C::degree]));
-    for (int k = C::degree - 1; k >= 0; --k) p = p * r + V::set(T(kInverseFactorial[k]));
-    return scale2(p, shifted);
-}
-
-// The same, but 0 from ExpConstants::low down: -inf is probability 0.
-template <class V>
-inline V exp_or_zero(V x) {
-    const V low = V::set(ExpConstants<typename V::Scalar>::low);
-    return where_ge(low, x, V::set(0), exp_negative(x));
+FASTDET_HD V exp_or_zero(V x) {
+    const V low = all<V>(ExpConstants<ScalarOf<V>>::low);
+    return where_ge(low, x, all<V>(0), exp_negative(x));
 }
 
 template <class T>
@@ -51,26 +36,25 @@ struct LogConstants<double> {
 
 // log(x) for x >= 0, to 1 ulp (fdlibm's method): -inf for 0, inf for inf. NaN stays.
 template <class V>
-inline V log_positive(V x) {
-    using T = typename V::Scalar;
+FASTDET_HD V log_positive(V x) {
+    using T = ScalarOf<V>;
     using C = LogConstants<T>;
-    const V zero = V::set(0), normal = V::set(C::normal);
+    const V zero = all<V>(0), normal = all<V>(C::normal);
     V n;
-    const V f = split2(where_ge(x, normal, x, x * V::set(C::up)), n) - V::set(1);
-    n = n - where_ge(x, normal, zero, V::set(C::shift));
-    const V s = f / (V::set(2) + f), z = s * s, half = V::set(T(0.5)) * f * f;
-    V r = V::set(C::series[C::terms - 1]);
-    for (int k = C::terms - 2; k >= 0; --k) r = r * z + V::set(C::series[k]);
-    const V y = (((s * (half + r * z) + n * V::set(C::ln2_low)) - half) + f) + n * V::set(C::ln2_high);
-    return where_ge(V::set(C::most), x, where_ge(zero, x, V::set(-T(INFINITY)), y), x);
+    const V f = split2(where_ge(x, normal, x, x * all<V>(C::up)), n) - all<V>(1);
+    n = n - where_ge(x, normal, zero, all<V>(C::shift));
+    const V s = f / (all<V>(2) + f), z = s * s, half = all<V>(T(0.5)) * f * f;
+    const V r = polynomial<C, C::terms>(z);
+    const V y = (((s * (half + r * z) + n * all<V>(C::ln2_low)) - half) + f) + n * all<V>(C::ln2_high);
+    return where_ge(all<V>(C::most), x, where_ge(zero, x, all<V>(-T(INFINITY)), y), x);
 }
 
 // log(1 + x) for x >= 0, to 2 ulp however small x is.
 template <class V>
-inline V log1p_positive(V x) {
-    const V one = V::set(1), s = one + x;
-    return where_ge(V::set(LogConstants<typename V::Scalar>::most), s, log_positive(s) + (x - (s - one)) / s, s);
+FASTDET_HD V log1p_positive(V x) {
+    const V one = all<V>(1), s = one + x;
+    return where_ge(all<V>(LogConstants<ScalarOf<V>>::most), s, log_positive(s) + (x - (s - one)) / s, s);
 }
 
-}  // namespace FASTDET_ISA
+}  // namespace lanes
 }  // namespace fastdet

@@ -3,6 +3,7 @@
 Modules, not functions, are re-exported, each imported when it is first used: ``fastdet.nms.nms(...)``,
 ``fastdet.boxes.box_iou(...)``, ``fastdet.segmentation.confusion_matrix(...)``.
 NumPy is the only dependency; torch, numba and other array libraries are used where they are already imported.
+``fastdet.models`` is networks in torch, and imports it.
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ from fastdet._version import __version__
 
 if TYPE_CHECKING:
     from fastdet import boxes, coco, detection, inference, losses, nms, pool, segmentation, upsample
+    from fastdet import models as models
 
 __all__ = [
     "__version__",
@@ -32,12 +34,14 @@ __all__ = [
     "upsample",
 ]
 
+_WITH_TORCH = ("models",)  # not in __all__: a star import needs no torch
+
 
 def __getattr__(name: str) -> ModuleType:
-    if name in __all__:
+    if name in __all__ or name in _WITH_TORCH:
         return import_module(f"fastdet.{name}")
     raise AttributeError(f"module 'fastdet' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_WITH_TORCH})

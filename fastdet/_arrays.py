@@ -38,6 +38,13 @@ def to_array(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
     return _cuda_arrays.from_dlpack(op, name, x)
 
 
+def to_host(op: str, name: str, x: Any) -> Array:
+    """`to_numpy`, for what is small: an array on a GPU is copied to the host."""
+    array = to_array(op, name, x)
+    numbers: Array = array if isinstance(array, np.ndarray) else array.host()
+    return numbers
+
+
 def on_cuda(x: Any) -> bool:
     """Whether ``x`` is an array in the memory of an NVIDIA GPU."""
     if type(x) is np.ndarray:

@@ -338,9 +338,17 @@ def labels(op: str, name: str, x: Array) -> Array:
 def label_found(op: str, name: str, x: Array, flat: int, classes: int, ignore: int | None) -> NoReturn:
     """Raise for the label at a flat index that is out of range."""
     at: Any = tuple(int(i) for i in np.unravel_index(flat, x.shape))
-    value, at = int(x[at]), at[0] if len(at) == 1 else at
+    value, at = int(value_at(x, at)), at[0] if len(at) == 1 else at
     also = "" if ignore is None else f" or ignore_index {ignore}"
     raise ValueError(f"{op}: {name} must hold classes in [0, {classes}){also}, got {value} at index {at}")
+
+
+def value_at(x: Any, index: tuple[int, ...]) -> Any:
+    """``x[index]``, read back where ``x`` is on a GPU."""
+    if isinstance(x, np.ndarray):
+        return x[index]
+    one = x.reshape((1, *x.shape))[tuple(slice(i, i + 1) for i in (0, *index))]
+    return one.host().ravel()[0]
 
 
 def class_scores(op: str, name: str, x: Array) -> Array:
@@ -418,13 +426,15 @@ def ignored_label(op: str, x: Any, dtype: np.dtype[Any]) -> int | None:
 
 
 def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) -> Array:
-    """(C,) weights of 0 or more, finite in ``dtype``."""
+    """(C,) weights of 0 or more, finite in ``dtype``: not looked at on a GPU, where a wrong one makes all NaN."""
     if x.dtype.kind not in "fiu":
         raise TypeError(f"{op}: {name} must be a float array, got {x.dtype}")
     if x.shape != (count,):
         raise ValueError(f"{op}: {name} must have shape ({count},), one per class, got {x.shape}")
     with np.errstate(over="ignore"):
-        weights = np.require(x, dtype, ["C", "A"])
+        weights = require(x, dtype)
+    if not isinstance(weights, np.ndarray):
+        return weights
     bad = ~((weights >= 0) & (weights <= np.finfo(dtype).max))
     if bad.any():
         at = int(np.argmax(bad))
@@ -437,7 +447,8 @@ def class_label_found(op: str, target: Array, code: int, classes: int) -> NoRetu
     at = tuple(int(i) for i in np.unravel_index(code, target.shape))
     where = at[0] if len(at) == 1 else at
     raise ValueError(
-        f"{op}: target must hold classes 0 to {classes - 1} or ignore_index, got {target[at]} at index {where}"
+        f"{op}: target must hold classes 0 to {classes - 1} or ignore_index, "
+        f"got {value_at(target, at)} at index {where}"
     )
 
 
@@ -540,10 +551,10 @@ def indices(op: str, x: Array) -> Array:
     return x
 
 
-def outside(op: str, indices: Array, bad: Array) -> NoReturn:
-    """Raise for the first index that lies in no place of the image."""
-    at = np.unravel_index(int(np.argmax(bad.reshape(-1))), indices.shape)
-    value, where = int(indices[at]), tuple(map(int, at))
+def outside(op: str, indices: Array, flat: int) -> NoReturn:
+    """Raise for the first index that lies in no place of the image, by its position."""
+    where = tuple(int(i) for i in np.unravel_index(flat, indices.shape))
+    value = int(value_at(indices, where))
     raise ValueError(f"{op}: indices must lie in the image, got {value} at index {where}")
 
 

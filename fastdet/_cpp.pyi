@@ -117,15 +117,19 @@ def dice_loss(
     logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool, /
 ) -> tuple[Any, Array | None, float] | int: ...
 def read_coco(file: IO[bytes], size: int, results: bool, /) -> tuple[Any, ...] | str: ...
-def group_rows(key: NDArray[np.int64], /) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+def group_rows(
+    key: NDArray[np.int64], true_key: NDArray[np.int64], /
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]: ...
 def match_groups(
     boxes: NDArray[np.float64],
     scores: NDArray[np.float64],
     areas: NDArray[np.float64],
+    rows: NDArray[np.int64],
     start: NDArray[np.int64],
     truth: NDArray[np.float64],
     truth_areas: NDArray[np.float64],
     flags: NDArray[np.uint8],
+    truth_rows: NDArray[np.int64],
     truth_start: NDArray[np.int64],
     thresholds: NDArray[np.float64],
     ranges: NDArray[np.float64],

@@ -56,10 +56,6 @@ class DeviceArray:
         """A small array of NumPy's, copied to beside this one on its stream."""
         raise NotImplementedError
 
-    def to_host(self) -> np.ndarray[Any, Any]:
-        """A small array, for an error's text or a result of the host's; waits for it."""
-        raise NotImplementedError
-
     def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
         raise NotImplementedError
 
@@ -69,6 +65,9 @@ class DeviceArray:
 
     def __getitem__(self, index: Any) -> DeviceArray:
         return type(self)(self.owner[index])
+
+    def __setitem__(self, index: Any, value: DeviceArray) -> None:
+        self.owner[index] = value.owner
 
     def reshape(self, *shape: Any) -> DeviceArray:
         return type(self)(self.owner.reshape(*shape))
@@ -86,6 +85,10 @@ class DeviceArray:
 
     def copy(self) -> DeviceArray:
         """C-contiguous, in new memory."""
+        raise NotImplementedError
+
+    def host(self) -> Any:
+        """A NumPy array of it: waits, and is for what is small."""
         raise NotImplementedError
 
     def ravel(self) -> DeviceArray:
@@ -169,11 +172,6 @@ class TorchArray(DeviceArray):
     def from_host(self, x: np.ndarray[Any, Any]) -> DeviceArray:
         return TorchArray(sys.modules["torch"].from_numpy(x).to(self.owner.device))
 
-    def to_host(self) -> np.ndarray[Any, Any]:
-        if self.dtype == BFLOAT16:
-            return np.asarray(self.owner.view(sys.modules["torch"].int16).cpu().numpy()).view(BFLOAT16)
-        return np.asarray(self.owner.cpu().numpy())
-
     def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
         return TorchArray(self.owner.to(_from_numpy()[np.dtype(dtype)], copy=copy))
 
@@ -190,6 +188,10 @@ class TorchArray(DeviceArray):
 
     def copy(self) -> DeviceArray:
         return TorchArray(self.owner.clone(memory_format=sys.modules["torch"].contiguous_format))
+
+    def host(self) -> Any:
+        bits = self.view(np.int16).owner if self.dtype == BFLOAT16 else self.owner
+        return bits.cpu().numpy().view(self.dtype)
 
     @property
     def c_contiguous(self) -> bool:
@@ -224,9 +226,6 @@ class CuPyArray(DeviceArray):
         with self.owner.device:
             return CuPyArray(sys.modules["cupy"].asarray(x))
 
-    def to_host(self) -> np.ndarray[Any, Any]:
-        return np.asarray(self.owner.get())
-
     def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
         with self.owner.device:
             return CuPyArray(self.owner.astype(dtype, copy=copy))
@@ -234,6 +233,7 @@ class CuPyArray(DeviceArray):
     def require(self, dtype: Any) -> DeviceArray:
         with self.owner.device:
             x = sys.modules["cupy"].ascontiguousarray(self.owner, self.owner.dtype if dtype is None else dtype)
+            x = x.reshape(self.shape)  # an array without axes may have got one
             return CuPyArray(x if x.data.ptr % ALIGNMENT == 0 else x.copy())
 
     def transpose(self, *axes: int) -> DeviceArray:
@@ -245,6 +245,9 @@ class CuPyArray(DeviceArray):
     def copy(self) -> DeviceArray:
         with self.owner.device:
             return CuPyArray(self.owner.copy())
+
+    def host(self) -> Any:
+        return self.owner.get()
 
     @property
     def c_contiguous(self) -> bool:

@@ -145,14 +145,29 @@ def multiclass_nms(
         *where,
     )
     keep, status = nms_padded(candidates, values, keys, iou_threshold, None, -1, metric, max_per_key=max_per_class)
+    return placed(candidates, values, keys, keep, status, batch, classes, max_output)
+
+
+def placed(
+    candidates: DeviceArray,
+    values: DeviceArray,
+    keys: DeviceArray,
+    keep: DeviceArray,
+    status: DeviceArray,
+    batch: int,
+    classes: int,
+    max_output: int,
+) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray]:
+    """Kept candidates, whose keys are image * classes + class, as padded boxes, scores, labels and counts."""
     result = (
-        boxes.empty((batch, max_output, 4), boxes.dtype),
-        boxes.empty((batch, max_output), scores.dtype),
-        boxes.empty((batch, max_output), np.int64),
-        boxes.empty((batch,), np.int64),
+        candidates.empty((batch, max_output, 4), candidates.dtype),
+        candidates.empty((batch, max_output), values.dtype),
+        candidates.empty((batch, max_output), np.int64),
+        candidates.empty((batch,), np.int64),
     )
     native.multiclass_place(
-        *dtypes,
+        candidates.dtype.char,
+        values.dtype.char,
         candidates.pointer,
         values.pointer,
         keys.pointer,
@@ -161,11 +176,8 @@ def multiclass_nms(
         batch,
         classes,
         max_output,
-        result[0].pointer,
-        result[1].pointer,
-        result[2].pointer,
-        result[3].pointer,
-        *where,
+        *(x.pointer for x in result),
+        *candidates.where,
     )
     return result
 

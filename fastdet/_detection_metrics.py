@@ -206,8 +206,7 @@ class DetectionMetrics:
         TypeError, ValueError  ci, resamples
         """
         op, one = f"{NAME}.compute", self._joined()
-        results = self._summary(one, *self._curves(one)[:2])
-        results["classes"] = one.classes
+        results = self._summary(one.classes, *self._measures(one))
         if ci is not None:
             level = _check.unit(op, "ci", ci)
             if level in (0, 1):
@@ -506,10 +505,13 @@ class DetectionMetrics:
             self._accumulated = one, result
         return result
 
-    def _summary(self, one: Chunk, precision: Floats, recall: Floats) -> dict[str, Any]:
+    def _measures(self, one: Chunk) -> tuple[Floats, Floats]:
+        """Precision (T, R, K, A, M), or average precision (T, 1, K, A, 1), and recall (T, K, A, M)."""
+        precision, recall, _ = self._curves(one)
+        return (self._areas_below(one)[:, None] if self._parameters.method == "area" else precision), recall
+
+    def _summary(self, classes: Ints, precision: Floats, recall: Floats) -> dict[str, Any]:
         p = self._parameters
-        if p.method == "area":
-            precision = self._areas_below(one)[:, None]
         results: dict[str, Any] = {"map": _mean(precision[..., 0, -1])}
         for name, wanted in (("map_50", 0.5), ("map_75", 0.75)):
             at = np.flatnonzero(np.isclose(p.iou_thresholds, wanted, rtol=0, atol=1e-9))
@@ -521,11 +523,12 @@ class DetectionMetrics:
         for a, (name, _, _) in enumerate(p.areas[1:], 1):
             results[f"mar_{name}"] = _mean(recall[..., a, -1])
         if self._class_metrics:
-            classes = range(len(one.classes))
-            results["map_per_class"] = np.array([_mean(precision[:, :, k, 0, -1]) for k in classes])
+            each = range(len(classes))
+            results["map_per_class"] = np.array([_mean(precision[:, :, k, 0, -1]) for k in each])
             results[f"mar_{_word(p.max_detections[-1])}_per_class"] = np.array(
-                [_mean(recall[:, k, 0, -1]) for k in classes]
+                [_mean(recall[:, k, 0, -1]) for k in each]
             )
+        results["classes"] = classes
         return results
 
     def _areas_below(self, one: Chunk) -> Floats:
@@ -550,10 +553,10 @@ class DetectionMetrics:
         for _ in range(resamples if count else 0):
             times = np.bincount(generator.integers(0, count, count), minlength=count)
             sample = state.groups(one, np.repeat(np.arange(len(one.image)), times[one.image]))
-            results = self._summary(sample, *self._curves(sample)[:2])
+            results = self._summary(sample.classes, *self._measures(sample))
             drawn.append({k: v for k, v in results.items() if isinstance(v, float)})
         out = {}
-        for key, value in self._summary(one, *self._curves(one)[:2]).items():
+        for key, value in self._summary(one.classes, *self._measures(one)).items():
             if isinstance(value, float):
                 values = np.array([d[key] for d in drawn if d[key] > -1])
                 ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) if len(values) else np.full(2, -1.0)

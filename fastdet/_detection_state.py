@@ -207,6 +207,17 @@ def without(chunk: Chunk, dropped: NDArray[np.bool_]) -> Chunk:
     return kept._replace(images=chunk.images[~dropped], image=smallest(place[kept.image]), pairs=smallest(pairs))
 
 
+def of_classes(chunk: Chunk, wanted: NDArray[np.bool_]) -> Chunk:
+    """Some of the classes of a joined chunk, and the images that have any of them."""
+    kept = groups(chunk, np.flatnonzero(wanted[chunk.label]))
+    used, place = np.unique(kept.image, return_inverse=True)
+    label = (np.cumsum(wanted) - 1)[kept.label]
+    return kept._replace(
+        images=chunk.images[used], classes=chunk.classes[wanted], image=smallest(place.reshape(-1)),
+        label=smallest(label), pairs=chunk.pairs[:0],
+    )  # fmt: skip
+
+
 def to_records(chunk: Chunk) -> tuple[Records, Ints]:
     """A joined chunk as `Records`, and the first group of each class."""
     label = chunk.label.astype(np.int64)

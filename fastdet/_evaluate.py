@@ -96,6 +96,12 @@ def evaluate(
     confusion_at: Annotated[
         str | None, typer.Option(metavar="IOU,SCORE", help="Where the confusion matrix is made (0.5,0.25 for --plots).")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="Where the work is done: here, or on a Ray cluster, from shards.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of the Ray cluster; without, one of this machine.")
+    ] = None,
 ) -> None:
     """Score detections: COCO's average precision and recall, or VOC's.
 
@@ -115,10 +121,23 @@ def evaluate(
 
     A wrong file gets one line that names the record and the field, and no
     figure is printed. -1 stands where there is nothing to find.
+
+    --engine ray: GT and DETECTIONS are each a file, a folder or a pattern in
+    quotes of COCO JSON or Parquet shards, which need not be divided alike.
     """
     began = time.perf_counter()
     settings = _settings(method, rule, iou, max_dets, areas, _confusion(confusion_at, plots is not None))
     reading = _reading(format, classes, images, image_size, image_set, boxes, inclusive, labels)
+    given_to_local = {
+        "--plots": plots, "--ci": ci or None, "--classes": classes, "--images": images, "--image-size": image_size,
+        "--image-set": image_set, "--boxes": boxes, "--labels": labels, "--confusion-at": confusion_at,
+        "--format": format if format not in ("auto", "coco") else None,
+    }  # fmt: skip
+    if _on_cluster(engine, address, given_to_local):
+        found = _from_cluster(truth, detections, settings, bool(inclusive), address)
+        found |= {"backend": _backends.default(), "seconds": round(time.perf_counter() - began, 6)}
+        print(json.dumps(found)) if as_json else show(found, per_class)
+        return
     if plots is not None:
         if not (plots.is_dir() or (not plots.exists() and plots.parent.is_dir())):
             raise Failure(f"evaluate: --plots must be a folder, or a new one in an existing folder, got {plots}")
@@ -164,6 +183,45 @@ def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMe
     except ValueError as error:  # areas that overflow, ids of more than 62 bits: what no reader minds
         raise Failure(str(error)) from None
     return metrics
+
+
+def _on_cluster(engine: str, address: str | None, local_only: dict[str, Any]) -> bool:
+    if engine not in ("local", "ray"):
+        raise Failure(f"evaluate: --engine must be local or ray, got {engine}")
+    if engine == "local":
+        if address is not None:
+            raise Failure("evaluate: --address goes with --engine ray")
+        return False
+    for option, value in local_only.items():
+        if value is not None:
+            raise Failure(f"evaluate: {option} does not go with --engine ray")
+    return True
+
+
+def _from_cluster(
+    truth: Path, detections: Path, settings: Settings, inclusive: bool, address: str | None
+) -> dict[str, Any]:
+    """The figures of shards scored on a Ray cluster; classes by their ids, since no process holds their names."""
+    from fastdet import distributed
+
+    options = {key: value for key, value in vars(settings).items() if key != "confusion_at"}
+    with stage("scoring on the cluster"):
+        try:
+            results = distributed.evaluate(str(truth), str(detections), address=address, inclusive=inclusive, **options)
+        except (ImportError, OSError, ValueError) as error:  # FormatError is one
+            raise Failure(str(error)) from None
+    most = settings.max_detections[-1]
+    recall = results[f"mar_{'all' if most is None else most}_per_class"]
+    of_class = zip(results["classes"].tolist(), results["map_per_class"].tolist(), recall.tolist(), strict=True)
+    return {
+        "truth": str(truth),
+        "detections": str(detections),
+        **figures(results, settings, inclusive=inclusive),
+        "classes": int((results["map_per_class"] > -1).sum()),
+        "per_class": [{"id": k, "name": str(k), "ap": ap, "ar": ar} for k, ap, ar in of_class],
+        "plots": [],
+        "notes": [],
+    }
 
 
 # ------------------------------------------------------------------------------------------------ options

@@ -73,28 +73,21 @@ def match_rows(
     rule: Rule, detections: Rows, truth: Rows, *, matched: bool = False, backend: str | None = None
 ) -> Records:
     """Match every group of a data set."""
-    n = len(detections.group)
-    every = np.concatenate([detections.group, truth.group])
-    order, first = _backends.choose("group_rows", backend, group_rows_reference)(every)
-    group = every[order[first[:-1]]]
-    is_detection = order < n
-    start = np.concatenate([[0], np.cumsum(is_detection)])[first]
-    d, g = order[is_detection], order[~is_detection] - n
-    match_groups = _backends.choose("match_groups", backend, match_groups_reference)
-    scores = detections.scores[d]
-    by_score, kept, outcomes, counted, found = match_groups(
-        detections.boxes[d], scores, detections.areas[d], start,
-        truth.boxes[g], truth.areas[g], truth.flags[g], first - start,
+    group, rows, start, true_rows, true_start = _backends.choose("group_rows", backend, group_rows_reference)(
+        detections.group, truth.group
+    )
+    order, kept, outcomes, counted, found = _backends.choose("match_groups", backend, match_groups_reference)(
+        detections.boxes, detections.scores, detections.areas, rows, start,
+        truth.boxes, truth.areas, truth.flags, true_rows, true_start,
         rule.thresholds, rule.ranges, rule.max_detections, rule.offset, rule.voc, matched,
     )  # fmt: skip
+    n = len(detections.group)
     if int(kept.sum()) < n:
         inside = np.arange(n) - np.repeat(start[:-1], np.diff(start)) < np.repeat(kept, np.diff(start))
-        by_score, outcomes = by_score[inside], outcomes[inside]
+        order, outcomes = order[inside], outcomes[inside]
         found = found[inside] if found is not None else None
         start = np.concatenate([[0], np.cumsum(kept)])
-    if found is not None:
-        found = np.where(found < 0, -1, g[found]) if len(g) else found
-    return Records(group, start, counted, scores[by_score], outcomes, d[by_score], found)
+    return Records(group, start, counted, detections.scores[order], outcomes, order, found)
 
 
 def unpack(outcomes: Bytes, thresholds: int, ranges: int) -> Bytes:
@@ -111,10 +104,14 @@ def pack(outcomes: Bytes) -> Bytes:
     return (wide * (3 ** np.arange(PACKED))).sum(axis=2).astype(np.uint8)
 
 
-def group_rows_reference(key: Ints) -> tuple[Ints, Ints]:
-    order = np.argsort(key, kind="stable")
-    _, first = np.unique(key[order], return_index=True)
-    return order, np.append(first, len(key)).astype(np.int64)
+def group_rows_reference(key: Ints, true_key: Ints) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+    """(group, rows, start, true_rows, true_start): the keys that there are, and both kinds of rows by their keys."""
+    group = np.unique(np.concatenate([key, true_key]))
+    found = [group]
+    for x in (key, true_key):
+        rows = np.argsort(x, kind="stable")
+        found += [rows, np.append(np.searchsorted(x[rows], group), len(x)).astype(np.int64)]
+    return tuple(found)  # type: ignore[return-value]
 
 
 def overlap_reference(d: Floats, g: Floats, crowd: NDArray[np.bool_], offset: float) -> Floats:
@@ -131,8 +128,8 @@ def overlap_reference(d: Floats, g: Floats, crowd: NDArray[np.bool_], offset: fl
 
 
 def match_groups_reference(
-    boxes: Floats, scores: Floats, areas: Floats, start: Ints,
-    truth: Floats, truth_areas: Floats, flags: Bytes, truth_start: Ints,
+    boxes: Floats, scores: Floats, areas: Floats, rows: Ints, start: Ints,
+    truth: Floats, truth_areas: Floats, flags: Bytes, truth_rows: Ints, truth_start: Ints,
     thresholds: Floats, ranges: Floats, max_detections: int, offset: float, voc: bool, with_matched: bool,
 ) -> tuple[Ints, Ints, Bytes, Ints, Ints | None]:  # fmt: skip
     """(order, kept, outcomes, counted, matched): see `Records`; rows past ``kept`` of a group are undefined."""
@@ -141,22 +138,22 @@ def match_groups_reference(
     kept, counted = np.zeros(groups, np.int64), np.zeros((groups, A), np.int64)
     outcomes, matched = np.zeros((len(boxes), T, A), np.uint8), np.full((len(boxes), T, A), -1)
     for i in range(groups):
-        d, g = slice(start[i], start[i + 1]), slice(truth_start[i], truth_start[i + 1])
-        rows = start[i] + np.argsort(-scores[d], kind="stable")
-        order[d] = rows
-        kept[i] = len(rows) if max_detections < 0 else min(len(rows), max_detections)
-        rows = rows[: kept[i]]
-        iou = overlap_reference(boxes[rows], truth[g], (flags[g] & CROWD) > 0, offset)
+        d, g = rows[start[i] : start[i + 1]], truth_rows[truth_start[i] : truth_start[i + 1]]
+        d = d[np.argsort(-scores[d], kind="stable")]
+        order[start[i] : start[i + 1]] = d
+        kept[i] = len(d) if max_detections < 0 else min(len(d), max_detections)
+        d = d[: kept[i]]
+        iou = overlap_reference(boxes[d], truth[g], (flags[g] & CROWD) > 0, offset)
+        at = slice(start[i], start[i] + kept[i])
         for a, (least, most) in enumerate(ranges):
             ignored = (flags[g] > 0) | (truth_areas[g] < least) | (truth_areas[g] > most)
             counted[i, a] = np.count_nonzero(~ignored)
-            outside = (areas[rows] < least) | (areas[rows] > most)
+            outside = (areas[d] < least) | (areas[d] > most)
             for t, threshold in enumerate(thresholds):
                 match, result = match_voc if voc else match_coco, np.where(outside, IGNORED, FALSE)
                 found = match(iou, threshold, ignored, (flags[g] & CROWD) > 0, result)
-                at = slice(start[i], start[i] + kept[i])
                 outcomes[at, t, a] = result
-                matched[at, t, a] = np.where(found < 0, -1, found + truth_start[i])
+                matched[at, t, a] = np.append(g, -1)[found]
     return order, kept, pack(outcomes), counted, matched if with_matched else None
 
 

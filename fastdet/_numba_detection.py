@@ -7,32 +7,33 @@ from typing import Any
 import numpy as np
 
 from fastdet._check import Array
-from fastdet._matching import CROWD, FALSE, IGNORED, PACKED, TRUE, Bytes, Floats, Ints
+from fastdet._matching import CROWD, FALSE, IGNORED, PACKED, TRUE, Bytes, Floats, Ints, group_rows_reference
 from fastdet._numba_nms import jit, plain
 
 LEAST = 1 - 1e-10
 EPSILON = float(np.spacing(1))
 
 
-def group_rows(key: Ints) -> tuple[Ints, Ints]:
-    order = np.argsort(key, kind="stable")
-    ordered = key[order]
-    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(key)])
-    return order, np.append(first, len(key)).astype(np.int64)
+def group_rows(key: Ints, true_key: Ints) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+    return group_rows_reference(key, true_key)
 
 
 def match_groups(
-    boxes: Floats, scores: Floats, areas: Floats, start: Ints,
-    truth: Floats, truth_areas: Floats, flags: Bytes, truth_start: Ints,
+    boxes: Floats, scores: Floats, areas: Floats, rows: Ints, start: Ints,
+    truth: Floats, truth_areas: Floats, flags: Bytes, truth_rows: Ints, truth_start: Ints,
     thresholds: Floats, ranges: Floats, max_detections: int, offset: float, voc: bool, with_matched: bool,
 ) -> tuple[Ints, Ints, Bytes, Ints, Ints | None]:  # fmt: skip
     cells = len(thresholds) * len(ranges)
-    order = np.lexsort((-scores, np.repeat(np.arange(len(start) - 1), np.diff(start))))
+    order = rows[np.lexsort((-scores[rows], np.repeat(np.arange(len(start) - 1), np.diff(start))))]
     kept, counted = np.zeros(len(start) - 1, np.int64), np.zeros((len(start) - 1, len(ranges)), np.int64)
     packed = np.zeros((len(boxes), -(-cells // PACKED)), np.uint8)
     matched = np.full((len(boxes) if with_matched else 0, len(thresholds), len(ranges)), -1)
-    arrays = [plain(x) for x in (boxes, areas, start, truth, truth_areas, flags, truth_start, thresholds, ranges)]
-    args: Any = (*arrays, max_detections, float(offset), voc, order, kept, packed, counted, matched)
+    mine = [plain(x) for x in (boxes, areas, start)]
+    theirs = [
+        plain(x) for x in (truth[truth_rows], truth_areas[truth_rows], flags[truth_rows], truth_rows, truth_start)
+    ]
+    how = (plain(thresholds), plain(ranges), max_detections, float(offset), voc)
+    args: Any = (*mine, *theirs, *how, order, kept, packed, counted, matched)
     _match(*args)
     return order, kept, packed, counted, matched if with_matched else None
 
@@ -52,7 +53,8 @@ def _overlap(d: Floats, i: int, g: Floats, j: int, crowd: bool, offset: float) -
 
 @jit
 def _match(
-    boxes: Floats, areas: Floats, start: Ints, truth: Floats, truth_areas: Floats, flags: Bytes, truth_start: Ints,
+    boxes: Floats, areas: Floats, start: Ints,
+    truth: Floats, truth_areas: Floats, flags: Bytes, truth_rows: Ints, truth_start: Ints,
     thresholds: Floats, ranges: Floats, max_detections: int, offset: float, voc: bool,
     order: Ints, kept: Ints, packed: Bytes, counted: Ints, matched: Ints,
 ) -> None:  # fmt: skip
@@ -97,7 +99,7 @@ def _match(
                     cell = t * A + a
                     packed[i, cell // PACKED] += result * 3 ** (cell % PACKED)
                     if len(matched) and match >= 0:
-                        matched[i, t, a] = g + match
+                        matched[i, t, a] = truth_rows[g + match]
 
 
 @jit

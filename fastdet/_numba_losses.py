@@ -10,6 +10,7 @@ from fastdet._check import Array
 from fastdet._half import narrow, widen
 from fastdet._numba_nms import jit, plain, typed
 from fastdet._numba_vmath import exp_or_zero, log_positive
+from fastdet.box_losses import ordered_sum, ordered_sums
 
 CHUNK, SUM_LANES, DICE_LANES = 256, 8, 16
 CROSS_ENTROPY, SMOOTHED, FOCAL = range(3)
@@ -108,10 +109,12 @@ def _loss(
     numbers = (scale, 1 - label_smoothing, label_smoothing / classes, weight_sum, gamma, gamma - int(gamma))
     constants = np.array([typed(x.dtype, number) for number in numbers])
     weights = np.append(weight, x.dtype.type(0))
-    total = _softmax(x, last, label, weights, kind, int(gamma), constants, gradient, grad, each)
+    parts = np.empty((images, -(-pixels // CHUNK)), np.float64)
+    _softmax(x, last, label, weights, kind, int(gamma), constants, gradient, grad, each, parts)
     found = narrow(grad, logits.dtype) if gradient else None
     if reduction == "none":
         return each, found, divisor
+    total = float(ordered_sum(parts))
     if reduction == "mean":
         total = total / divisor if divisor > 0 else 0.0
     return total, found, divisor
@@ -160,12 +163,13 @@ def _softmax(
     gradient: bool,
     grad: Array,
     each: Array,
-) -> Any:
+    parts: Array,
+) -> None:
     zero, one, infinity = x.dtype.type(0), x.dtype.type(1), x.dtype.type(np.inf)
     scale, keep, smooth, weight_sum = constants[0], constants[1], constants[2], constants[3]
     gamma, fraction = constants[4], constants[5]
     classes, images, pixels = len(weight) - 1, *labels.shape
-    scratch, result = np.empty((classes, CHUNK), x.dtype), 0.0
+    scratch = np.empty((classes, CHUNK), x.dtype)
     most_of, rest_of, factor_of = np.empty(CHUNK, x.dtype), np.empty(CHUNK, x.dtype), np.empty(CHUNK, x.dtype)
     target_of, smoothed_of = np.empty(CHUNK, x.dtype), np.empty(CHUNK, x.dtype)
     counts_of, lanes = np.empty(CHUNK, np.bool_), np.empty(SUM_LANES, np.float64)
@@ -229,7 +233,7 @@ def _softmax(
             part = 0.0
             for lane in lanes:
                 part += lane
-            result += part
+            parts[image, at // CHUNK] = part
             if not gradient:
                 continue
             for i in range(n):
@@ -243,7 +247,6 @@ def _softmax(
                     for i in range(n):
                         rows[c, i] -= step * (one if counts[i] else zero)
             _put(rows, last, image, at, n, grad)
-    return result
 
 
 def dice_loss(
@@ -254,9 +257,10 @@ def dice_loss(
     label, counts, bad = _labels(target, ignore, classes)
     if bad >= 0:
         return bad
-    number, both, probability = counts[:classes].astype(np.float64), np.zeros(classes), np.zeros(classes)
+    number, chunks = counts[:classes].astype(np.float64), -(-label.shape[1] // CHUNK)
+    both, probability = (np.empty((classes, len(label) * chunks)) for _ in range(2))
     _dice_sums(x, last, label, both, probability)
-    above, below = 2 * both + eps, (probability + number) + eps
+    above, below = 2 * ordered_sums(both) + eps, (ordered_sums(probability) + number) + eps
     mean = 0.0
     for score in (above / below).tolist():
         mean += score
@@ -290,7 +294,7 @@ def _dice_sums(x: Array, last: bool, labels: Array, both: Array, probability: Ar
     classes, images, pixels = len(both), *labels.shape
     scratch, lanes = np.empty((classes, CHUNK), x.dtype), np.empty((classes, DICE_LANES), x.dtype)
     most_of, inverse_of, counts_of = np.empty(CHUNK, x.dtype), np.empty(CHUNK, x.dtype), np.empty(CHUNK, np.bool_)
-    own = np.empty(classes, np.float64)
+    own, chunk = np.empty(classes, np.float64), 0
     for image in range(images):
         for at in range(0, pixels, CHUNK):
             n = min(CHUNK, pixels - at)
@@ -308,8 +312,9 @@ def _dice_sums(x: Array, last: bool, labels: Array, both: Array, probability: Ar
                 part = 0.0
                 for lane in lanes[c]:
                     part += lane
-                probability[c] += part
-                both[c] += own[c]
+                probability[c, chunk] = part
+                both[c, chunk] = own[c]
+            chunk += 1
 
 
 @jit

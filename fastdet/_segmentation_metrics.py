@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastdet import _backends, _check, segmentation
-from fastdet._arrays import to_numpy
+from fastdet._arrays import to_array
 from fastdet._check import Array
 from fastdet._half import BFLOAT16
 
@@ -119,14 +119,17 @@ class SegmentationMetrics:
         size, align_corners : (H, W) of the target: the logits are upsampled bilinearly to it first, as torch's
             ``interpolate`` does, without the full-size logits ever existing
 
+        Both on a GPU are counted there, and the counts (with ``per_image`` of each image) alone come to the host, which
+        waits for them.
+
         Raises
         ------
         TypeError   kind, dtype, device
         ValueError  shape, a label out of range, NaN. Nothing is counted then
         """
         op = "SegmentationMetrics.update"
-        truth = to_numpy(op, "target", target)
-        guess = to_numpy(op, "prediction", prediction, half=True)
+        truth = to_array(op, "target", target)
+        guess = to_array(op, "prediction", prediction, half=True)
         if truth.ndim not in (2, 3):
             raise ValueError(f"{op}: target must have shape (H, W) or (N, H, W), got {truth.shape}")
         if guess.dtype == BFLOAT16 or guess.dtype.kind == "f":
@@ -136,39 +139,43 @@ class SegmentationMetrics:
                 raise ValueError(
                     f"{op}: prediction must be integer labels, or logits of shape {want}, got {guess.shape}"
                 )
-            options: dict[str, Any] = {"size": size, "align_corners": align_corners}
+            options: dict[str, Any] = {"size": size, "align_corners": bool(align_corners)}
         elif size is not None or align_corners:
             raise ValueError(f"{op}: size and align_corners go with logits, got a prediction of {guess.dtype}")
         else:
             options = {}
-        if not self.per_image:
-            counted = self._count(truth, guess, options)
-            records = []
+        counted: Any = 0
+        records = []
+        for one in self._counts(truth, guess, options):
+            counted += one
+            if self.per_image:
+                records.append(self._record(one))
+        self._matrix += counted
+        if records:
+            self._records.append(np.stack(records))
+        self._images += 1 if truth.ndim == 2 else len(truth)
+
+    def _counts(self, truth: Any, guess: Any, options: dict[str, Any]) -> Iterable[Array]:
+        """The matrix of each image, one after the other, or of all of them where single ones are not asked for."""
+        several = truth.ndim == 3 and guess.shape[:1] == truth.shape[:1]  # another shape raises
+        each = self.per_image and several
+        if not (isinstance(truth, np.ndarray) and isinstance(guess, np.ndarray)):
+            yield from self._count(truth, guess, {**options, "each": each})
+        elif not each:
+            yield self._count(truth, guess, options)
         else:
-            several = truth.ndim == 3 and guess.shape[:1] == truth.shape[:1]  # another shape raises
-            maps = list(zip(truth, guess, strict=True)) if several else [(truth, guess)]
-            counted = np.zeros_like(self._matrix)
-            block = np.zeros((len(maps), self._record(counted).size), np.int64)
             try:
-                for i, pair in enumerate(maps):
-                    one = self._count(*pair, options)
-                    counted += one
-                    block[i] = self._record(one)
+                for pair in zip(truth, guess, strict=True):
+                    yield self._count(*pair, options)
             except ValueError:
                 self._count(truth, guess, options)  # the same error, with the index in the whole batch
                 raise
-            records = [block] if len(maps) else []
-        self._matrix += counted
-        self._records += records
-        self._images += 1 if truth.ndim == 2 else len(truth)
 
-    def _count(self, truth: Array, guess: Array, options: dict[str, Any]) -> Array:
-        given: dict[str, Any] = {"ignore_index": self.ignore_index, "void": "count", "backend": self.backend}
-        if options:
-            matrix = segmentation.confusion_matrix_from_logits(truth, guess, **given, **options)
-        else:
-            matrix = segmentation.confusion_matrix(truth, guess, self.num_classes, **given)
-        return np.asarray(matrix)
+    def _count(self, truth: Any, guess: Any, options: dict[str, Any]) -> Array:
+        given = {"ignore": self.ignore_index, "backend": self.backend, **options}
+        if "size" in options:
+            return segmentation.count_logits(truth, guess, **given)
+        return segmentation.count_labels(truth, guess, classes=self.num_classes, **given)
 
     def _record(self, matrix: Array) -> Array:
         """What the figures of one image need, under every convention.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, registered, to_numpy
+from fastdet._arrays import like, registered, to_array
 from fastdet._check import Array
 
 __all__ = [
@@ -130,15 +130,15 @@ def ciou_loss_with_grad(
 def _box_loss(
     op: str, kind: str, boxes1: Any, boxes2: Any, reduction: str, eps: float, grad: bool, backend: str | None
 ) -> Any:
-    a = _check.boxes(op, "boxes1", to_numpy(op, "boxes1", boxes1, differentiable=not grad))
-    b = _check.boxes(op, "boxes2", to_numpy(op, "boxes2", boxes2, differentiable=not grad))
+    a = _check.boxes(op, "boxes1", to_array(op, "boxes1", boxes1, differentiable=not grad))
+    b = _check.boxes(op, "boxes2", to_array(op, "boxes2", boxes2, differentiable=not grad))
     if a.dtype != b.dtype:
         a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
     if len(a) != len(b):
         raise ValueError(f"{op}: boxes2 must have shape {a.shape} as boxes1, got {b.shape}")
     reduction = _check.choice(op, "reduction", reduction, REDUCTIONS)
     eps = _check.non_negative(op, "eps", eps)
-    kernel: Any = _backends.choose("box_loss", backend, box_loss_reference)
+    kernel: Any = _backends.choose("box_loss", backend, box_loss_reference, a, b)
     back = like(boxes1)
     loss, grad1, grad2 = kernel(a, b, kind, DIAGONAL_EPS if kind == "ciou" else eps, eps, reduction, grad)
     return (back(loss), (back(grad1), like(boxes2)(grad2))) if grad else back(loss)
@@ -283,14 +283,21 @@ def reduce(loss: Array, reduction: str) -> Array:
 
 def ordered_sum(x: Array) -> np.float64:
     """The sum in float64 in one fixed order: blocks of 1024, in each halves added to halves (csrc/block_sum.h)."""
-    sums: Array = x.astype(np.float64).reshape(-1)
+    total: np.float64 = ordered_sums(x.reshape(1, -1))[0]
+    return total
+
+
+def ordered_sums(x: Array) -> Array:
+    """`ordered_sum` of each row."""
+    sums: Array = x.astype(np.float64)
     with np.errstate(all="ignore"):
         while True:
             half = 1024
-            sums = np.concatenate([sums, np.zeros(-sums.size % half)]).reshape(-1, half)
+            short = -sums.shape[1] % half if sums.shape[1] else half
+            sums = np.pad(sums, ((0, 0), (0, short))).reshape(len(sums), -1, half)
             while half > 1:
                 half //= 2
-                sums = sums[:, :half] + sums[:, half:]
-            sums = sums[:, 0]
-            if sums.size < 2:
-                return sums[0] if sums.size else np.float64(0)
+                sums = sums[..., :half] + sums[..., half:]
+            sums = sums[..., 0]
+            if sums.shape[1] == 1:
+                return sums[:, 0]

@@ -408,7 +408,7 @@ class COCOeval:
             raise FormatError(f"COCOeval: annotations[{i}].score of cocoDt: expected a number, got no such field")
         self._evaluated = _Evaluated(p, self.cocoGt._columns(), detections)
         self._records, self._evalImgs, self._ious = self._evaluated.records(), None, None
-        self._paramsEval = copy.deepcopy(p)
+        self._paramsEval = copy.deepcopy(p, {id(p.imgIds): p.imgIds.copy()})  # many: not one by one
 
     @property
     def evalImgs(self) -> Any:
@@ -509,8 +509,9 @@ class COCOeval:
 # --------------------------------------------------------------------------------------------- evalImgs
 def _truth_rows(done: _Evaluated) -> dict[int, Ints]:
     """The true boxes of each group that has any."""
-    order, first = choose("group_rows", None, _matching.group_rows_reference)(done.truth.group)
-    return {int(done.truth.group[order[a]]): order[a:b] for a, b in pairwise(first)}
+    group_rows = choose("group_rows", None, _matching.group_rows_reference)
+    groups, order, first, *_ = group_rows(done.truth.group, done.truth.group[:0])
+    return {group: order[a:b] for group, (a, b) in zip(groups.tolist(), pairwise(first), strict=True)}
 
 
 def _overlaps(done: _Evaluated) -> dict[tuple[int, int], Any]:

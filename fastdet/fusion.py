@@ -108,8 +108,8 @@ def _refuse(op: str, found: Any, boxes: Sequence[Any], scores: Sequence[Any]) ->
     if kind.startswith("nan"):
         _check.nan_error(op, name, (row,))
     if kind == "negative_score":
-        raise ValueError(f"{op}: scores must be 0 or more, got {x.to_host().min()}")
-    values = np.atleast_1d(x[row : row + 1].to_host()[0])
+        raise ValueError(f"{op}: scores must be 0 or more, got {x.host().min()}")
+    values = np.atleast_1d(x[row : row + 1].host()[0])
     _check.infinite(op, name, values[np.isinf(values)][0], row)
 
 

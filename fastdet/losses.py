@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, registered, to_numpy
+from fastdet._arrays import like, registered, to_array, to_numpy
 from fastdet._check import Array
 from fastdet._half import narrow, widen
 from fastdet._vmath import exp_or_zero, log_positive
@@ -41,6 +41,8 @@ from fastdet.box_losses import (
     diou_loss_with_grad,
     giou_loss,
     giou_loss_with_grad,
+    ordered_sum,
+    ordered_sums,
 )
 from fastdet.sigmoid_focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad
 
@@ -264,8 +266,8 @@ class _Pixels:
 
     def __init__(self, op: str, logits: Any, target: Any, ignore_index: int) -> None:
         self.op, self.like = op, like(logits)
-        x = _check.logits(op, to_numpy(op, "logits", logits, half=True))
-        labels = to_numpy(op, "target", target)
+        x = _check.logits(op, to_array(op, "logits", logits, half=True))
+        labels = to_array(op, "target", target)
         self.shape, self.dtype = x.shape, x.dtype
         self.classes = x.shape[x.ndim > 1]
         self.compute = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
@@ -274,7 +276,7 @@ class _Pixels:
         x = x[None] if x.ndim == 1 else x
         count, rest = len(x), x.shape[2:]
         pixels = math.prod(rest)
-        last = np.moveaxis(x, 1, -1)
+        last = x.transpose(0, *range(2, x.ndim), 1)
         self.full = last.shape
         if pixels == 1:  # (N, C): one image of N pixels
             planes = x.reshape(count, self.classes).T
@@ -283,28 +285,40 @@ class _Pixels:
         else:
             self.last = last.flags.c_contiguous and not x.flags.c_contiguous
         shape = (count, pixels, self.classes) if self.last else (count, self.classes, pixels)
-        self.logits = np.require(last if self.last else x, None, ["C", "A"]).reshape(shape)
+        self.logits = _check.require(last if self.last else x, None).reshape(shape)
         self.labels = self.target.reshape(count, pixels)
 
-    def weights(self, name: str, weight: Any) -> Array:
+    def weights(self, name: str, weight: Any) -> Any:
+        """(C,) weights in the dtype that is computed in; on a GPU a number where they are all the same."""
         if weight is None:
-            return np.ones(self.classes, self.compute)
-        return _check.class_weights(self.op, name, to_numpy(self.op, name, weight), self.classes, self.compute)
+            return self.same_weights(name, 1.0)
+        return _check.class_weights(self.op, name, to_array(self.op, name, weight), self.classes, self.compute)
+
+    def same_weights(self, name: str, value: float) -> Any:
+        one = _check.class_weights(self.op, name, np.full(1, value), 1, self.compute)
+        return np.repeat(one, self.classes) if isinstance(self.logits, np.ndarray) else float(one[0])
+
+    def function(self, op: str, backend: str | None, reference: Any, weights: Any = None) -> Any:
+        """The backend's function for these arrays."""
+        more = None if isinstance(weights, float) else weights
+        return _backends.choose(op, backend, reference, self.logits, self.labels, more)
 
     def results(self, answer: tuple[Any, Array | None, float] | int, zero: bool) -> tuple[Any, Any]:
         """What a backend answers, as the caller gets it; ``zero``: 0 counted pixels are worth a warning."""
         if isinstance(answer, int):
             _check.class_label_found(self.op, self.target, answer, self.classes)
         loss, grad, divisor = answer
-        if zero and not divisor > 0:
+        if zero and divisor <= 0:  # NaN: not known, on a GPU
             text = f"{self.op}: no pixel counts, or the weights of those that do sum to 0: the loss is 0"
             warnings.warn(text, RuntimeWarning, stacklevel=4)
-        with np.errstate(over="ignore"):
-            loss = np.asarray(loss).astype(self.compute, copy=False)
-        loss = narrow(loss.reshape(self.target.shape if loss.ndim else ()), self.dtype)
+        if isinstance(self.logits, np.ndarray):
+            with np.errstate(over="ignore"):
+                loss = narrow(np.asarray(loss).astype(self.compute, copy=False), self.dtype)
+        loss = loss.reshape(self.target.shape if loss.ndim else ())
         if grad is not None:
             if self.last:
-                grad = np.moveaxis(grad.reshape(self.full), -1, 1)
+                axes = len(self.full)
+                grad = grad.reshape(self.full).transpose(0, axes - 1, *range(1, axes - 1))
             elif len(self.logits) != self.full[0]:
                 grad = grad[0].T
             grad = self.like(grad.reshape(self.shape))
@@ -325,7 +339,7 @@ def _cross_entropy(
     x = _Pixels(op, logits, target, ignore_index)
     weights, smoothing = x.weights("weight", weight), _check.unit(op, "label_smoothing", label_smoothing)
     how = _check.choice(op, "reduction", reduction, REDUCTIONS)
-    function = _backends.choose("cross_entropy", backend, cross_entropy_reference)
+    function = x.function("cross_entropy", backend, cross_entropy_reference, weights)
     return x.results(function(x.logits, x.last, x.labels, weights, x.ignore, how, smoothing, gradient), how == "mean")
 
 
@@ -342,18 +356,20 @@ def _focal(
 ) -> tuple[Any, Any]:
     x = _Pixels(op, logits, target, ignore_index)
     if alpha is not None and np.ndim(alpha) == 0:
-        alpha = np.full(x.classes, _check.number(op, "alpha", alpha))
-    weights, power = x.weights("alpha", alpha), _check.number(op, "gamma", gamma)
+        weights = x.same_weights("alpha", _check.number(op, "alpha", alpha))
+    else:
+        weights = x.weights("alpha", alpha)
+    power = _check.number(op, "gamma", gamma)
     if power < 0:
         raise ValueError(f"{op}: gamma must be 0 or more, got {power}")
     how = _check.choice(op, "reduction", reduction, REDUCTIONS)
     if power == 0:
-        function = _backends.choose("cross_entropy", backend, cross_entropy_reference)
+        function = x.function("cross_entropy", backend, cross_entropy_reference, weights)
         answer = function(x.logits, x.last, x.labels, weights, x.ignore, how, 0.0, gradient)
     else:
-        focused = _backends.choose("focal_loss", backend, focal_loss_reference)
+        function = x.function("focal_loss", backend, focal_loss_reference, weights)
         power = min(power, 2.0**30)  # (1 - p)^gamma is 0 or 1 there
-        answer = focused(x.logits, x.last, x.labels, weights, power, x.ignore, how, gradient)
+        answer = function(x.logits, x.last, x.labels, weights, power, x.ignore, how, gradient)
     return x.results(answer, how == "mean")
 
 
@@ -362,7 +378,7 @@ def _dice(
 ) -> tuple[Any, Any]:
     x = _Pixels(op, logits, target, ignore_index)
     added = _check.positive(op, "eps", eps)
-    function = _backends.choose("dice_loss", backend, dice_loss_reference)
+    function = x.function("dice_loss", backend, dice_loss_reference)
     return x.results(function(x.logits, x.last, x.labels, x.ignore, added, gradient), True)
 
 
@@ -454,7 +470,7 @@ def _softmax_loss(
             grad = _stored(grad, logits, last)
         if reduction == "none":
             return loss, grad, divisor
-        result = float(_in_order(_chunked(loss.astype(np.float64), SUM_LANES).ravel()))
+        result = float(ordered_sum(_chunked(loss.astype(np.float64), SUM_LANES)))
     if reduction == "mean":
         result = result / divisor if divisor > 0 else 0.0
     return result, grad, divisor
@@ -481,8 +497,8 @@ def dice_loss_reference(
         both_by_chunk = np.bincount(
             (label + (classes + 1) * chunk).ravel(), p_own.ravel(), (classes + 1) * by_chunk.shape[1]
         ).reshape(-1, classes + 1)[:, :classes]
-        above = 2 * _in_order(both_by_chunk, 0) + eps
-        below = (_in_order(by_chunk, 1) + counts) + eps
+        above = 2 * ordered_sums(both_by_chunk.T) + eps
+        below = (ordered_sums(by_chunk) + counts) + eps
         loss = 1 - float(_in_order(above / below)) / classes
         grad = None
         if gradient:

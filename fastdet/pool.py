@@ -1,7 +1,7 @@
 """Max-pooling that keeps where each maximum was, and unpooling that puts it back there.
 
-Images are HW, CHW or NCHW: NumPy arrays, torch CPU tensors or anything with ``__dlpack__`` on the CPU, and the result
-is of the same type. Channels-last memory is recognised by its strides and kept, in values and indices. The gradient of
+Images are HW, CHW or NCHW: NumPy arrays, torch tensors, CuPy arrays or anything with ``__dlpack__``, and the result is
+of the same type. Channels-last memory is recognised by its strides and kept, in values and indices. The gradient of
 each op is a function of its own, for training without torch.
 
 An index is flat, ``y * W + x`` in the plane of the unpooled image (int64, interchangeable with torch's), or compact:
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, registered, to_numpy, writable
+from fastdet._arrays import like, registered, to_array, writable
 from fastdet._check import Array
 from fastdet._half import BFLOAT16, narrow, widen
 from fastdet._layout import from_nchw, to_nchw
@@ -73,7 +73,7 @@ def max_pool2d(
     op = "max_pool2d"
     if (ops := registered(x, out)) is not None:
         return ops.max_pool2d(x, kernel_size, stride, padding, ceil_mode, return_indices, compact, out, backend)
-    array = to_numpy(op, "x", x, differentiable=True, half=True)
+    array = to_array(op, "x", x, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.char in "efdbBhHiIlqL" and array.dtype != np.uint64)):
         raise TypeError(f"{op}: x must be float16, bfloat16, float32, float64 or integer, got {array.dtype}")
     array = _check.planes(op, "x", array)
@@ -93,7 +93,7 @@ def max_pool2d(
         for i, buffer in enumerate(out if return_indices else (out,)):
             to = writable(op, "out", buffer)
             given[i] = _check.out_image(op, to, shape, dtypes[i], last, [array, *(g for g in given if g is not None)])
-    function = _backends.choose(op, backend, max_pool2d_reference)
+    function = _backends.choose(op, backend, max_pool2d_reference, array, *given)
     if wider is None:
         values, indices = function(image, last, window, size, kind, *given)
     else:
@@ -175,7 +175,7 @@ def max_pool2d_backward(
     if (ops := registered(grad, indices)) is not None:
         return ops.max_pool2d_backward(grad, indices, input_size, kernel_size, stride, padding, backend)
     op = "max_pool2d_backward"
-    array = to_numpy(op, "grad", grad, differentiable=True, half=True)
+    array = to_array(op, "grad", grad, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.kind == "f" and array.dtype.itemsize <= 8)):
         raise TypeError(f"{op}: grad must be float16, bfloat16, float32 or float64, got {array.dtype}")
     window = _check.window(op, kernel_size, stride, padding)
@@ -239,7 +239,7 @@ def max_unpool2d(
     op = "max_unpool2d"
     if (ops := registered(x, indices, out)) is not None:
         return ops.max_unpool2d(x, indices, kernel_size, stride, padding, output_size, out, backend)
-    array = to_numpy(op, "x", x, differentiable=True, half=True)
+    array = to_array(op, "x", x, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.kind in "fiu" and array.dtype.itemsize <= 8)):
         raise TypeError(f"{op}: x must be float or integer, got {array.dtype}")
     array = _check.planes(op, "x", array)
@@ -293,22 +293,19 @@ def max_unpool2d_backward(
     if (ops := registered(grad, indices)) is not None:
         return ops.max_unpool2d_backward(grad, indices, kernel_size, stride, padding, backend)
     op = "max_unpool2d_backward"
-    array = to_numpy(op, "grad", grad, differentiable=True, half=True)
+    array = to_array(op, "grad", grad, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.kind in "fiu" and array.dtype.itemsize <= 8)):
         raise TypeError(f"{op}: grad must be float or integer, got {array.dtype}")
     array = _check.planes(op, "grad", array)
     window = _check.window(op, kernel_size, stride, padding)
-    where = _check.indices(op, to_numpy(op, "indices", indices))
+    where = _check.indices(op, to_array(op, "indices", indices))
     _check.planes(op, "indices", where)
     if where.shape[:-2] != array.shape[:-2]:
         raise ValueError(f"{op}: indices must have shape {(*array.shape[:-2], 'h', 'w')}, got {where.shape}")
     size = _check.unpooled_size(op, "grad", array.shape, where.shape, window)
     image, last = to_nchw(array)
-    result = _backends.choose(op, backend, max_unpool2d_backward_reference)(
-        image, _as_laid_out(where, last), last, window
-    )
-    if result is None:
-        _check.outside(op, where, positions(where.reshape(1, -1, *where.shape[-2:]), window, size)[1])
+    function = _backends.choose(op, backend, max_unpool2d_backward_reference, array, where)
+    result = _placed(op, function(image, _as_laid_out(where, last), last, window), where, window, size)
     return like(grad)(from_nchw(result, last, array.ndim))
 
 
@@ -347,28 +344,37 @@ def _scatter(
     reference: Any,
 ) -> Any:
     """`max_unpool2d` and `max_pool2d_backward` from where their own arguments have been checked."""
-    where = _check.indices(op, to_numpy(op, "indices", indices))
+    where = _check.indices(op, to_array(op, "indices", indices))
     array = _check.planes(op, name, array)
     if where.shape != array.shape:
         raise ValueError(f"{op}: indices must have the shape of {name}, {array.shape}, got {where.shape}")
     image, last = to_nchw(array)
-    args: list[Any] = [image, _as_laid_out(where, last), last, window, size]
-    if reference is max_unpool2d_reference:
-        given = None
-        if out is not None:
-            shape = (*array.shape[:-2], *size)
-            given = _check.out_image(op, writable(op, "out", out), shape, image.dtype, last, [array, where])
-        args.append(given)
-    result = _backends.choose(op, backend, reference)(*args)
-    if result is None:
-        _check.outside(op, where, positions(where.reshape(1, -1, *where.shape[-2:]), window, size)[1])
+    given = None
+    if out is not None:
+        shape = (*array.shape[:-2], *size)
+        given = _check.out_image(op, writable(op, "out", out), shape, image.dtype, last, [array, where])
+    function = _backends.choose(op, backend, reference, array, where, given)
+    args = [image, _as_laid_out(where, last), last, window, size]
+    result = function(*args, given) if reference is max_unpool2d_reference else function(*args)
+    result = _placed(op, result, where, window, size)
     return out if out is not None else like(x)(from_nchw(result, last, array.ndim))
+
+
+def _placed(op: str, result: Any, indices: Array, window: Window, size: Size) -> Array:
+    """A backend's result; raises where it is None, or the position of an index outside the image."""
+    if result is None:
+        bad = positions(indices.reshape(1, -1, *indices.shape[-2:]), window, size)[1]
+        result = int(np.argmax(bad.reshape(-1)))
+    if isinstance(result, int):
+        _check.outside(op, indices, result)
+    placed: Array = result
+    return placed
 
 
 def _as_laid_out(x: Array, last: bool) -> Array:
     """HW, CHW or NCHW ``x`` as a 4-d array of that layout, copied where it has another."""
     x = x.reshape((1,) * (4 - x.ndim) + x.shape)
-    return np.require(x.transpose(0, 2, 3, 1) if last else x, None, ["C", "A"])
+    return _check.require(x.transpose(0, 2, 3, 1) if last else x, None)
 
 
 def _planes(x: Array, last: bool) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, registered, to_numpy
+from fastdet._arrays import like, registered, to_array, to_host
 from fastdet._check import Array
 from fastdet._half import widen
 from fastdet._layout import to_nchw
@@ -75,7 +75,8 @@ def confusion_matrix(
     ------
     TypeError    dtype, device
     ValueError   shapes that differ, num_classes, an unknown void; a label that is neither a class nor ignore_index,
-        with the place of the first: in target if there is one there, else in prediction
+        with the place of the first: in target if there is one there, else in prediction. On a GPU the next call
+        raises it (with FASTDET_SYNC=1 this one), and the matrix is meaningless
     MemoryError  a matrix that does not fit
 
     Notes
@@ -88,22 +89,31 @@ def confusion_matrix(
     classes = _check.class_count(op, num_classes)
     ignore = _check.ignored(op, ignore_index)
     _check.choice(op, "void", void, VOID)
-    truth = _check.labels(op, "target", to_numpy(op, "target", target))
-    predicted = _check.labels(op, "prediction", to_numpy(op, "prediction", prediction))
+    return like(target)(_without(count_labels(target, prediction, classes, ignore, backend), classes, void))
+
+
+def count_labels(
+    target: Any, prediction: Any, classes: int, ignore: int | None, backend: str | None, **options: Any
+) -> Array:
+    """`confusion_matrix` of all labels, void last. ``options`` are the CUDA backend's: see `_cuda_segmentation`."""
+    op = "confusion_matrix"
+    truth = _check.labels(op, "target", to_array(op, "target", target))
+    predicted = _check.labels(op, "prediction", to_array(op, "prediction", prediction))
     if truth.shape != predicted.shape:
         raise ValueError(f"{op}: prediction must have target's shape {truth.shape}, got {predicted.shape}")
-    found = _backends.choose(op, backend, confusion_matrix_reference)(truth, predicted, classes, ignore)
+    function: Any = _backends.choose(op, backend, confusion_matrix_reference, truth, predicted)
+    found: Array | int = function(truth, predicted, classes, ignore, **options)
     if isinstance(found, int):
         name, map_ = ("prediction", predicted) if found & 1 else ("target", truth)
         _check.label_found(op, name, map_, found >> 1, classes, ignore)
-    return like(target)(_without(found, classes, void))
+    return found
 
 
 def _without(matrix: Array, classes: int, void: str) -> Array:
     """The rows and columns of all labels, void last, that `void` leaves."""
     if void == "count" or len(matrix) == classes:
         return matrix
-    return matrix[:classes] if void == "miss" else np.ascontiguousarray(matrix[:classes, :classes])
+    return matrix[:classes] if void == "miss" else _check.require(matrix[:classes, :classes], None)
 
 
 def codes(labels: Array, classes: int, ignore: int | None) -> tuple[Array, int]:
@@ -169,20 +179,36 @@ def confusion_matrix_from_logits(
     ------
     TypeError    dtype, device
     ValueError   shapes that do not fit, an unknown void; a label of target that is out of range; a score that is
-        NaN or, where scores are resampled, infinite. With the place of the first
+        NaN or, where scores are resampled, infinite. With the place of the first; on a GPU as in `confusion_matrix`
 
     Notes
     -----
     Equal to resampling, argmax and `confusion_matrix` in a row, on every backend. A band of predictions is all that
-    is held: scores at full resolution never exist. Tensors that require grad are taken: counts have no gradient.
+    is held (on a GPU not even that): scores at full resolution never exist. Tensors that require grad are taken:
+    counts have no gradient.
     """
     op = "confusion_matrix_from_logits"
     if (ops := registered(target, logits, grad=False)) is not None:
         return ops.confusion_matrix_from_logits(target, logits, ignore_index, void, size, align_corners, backend)
     ignore = _check.ignored(op, ignore_index)
     _check.choice(op, "void", void, VOID)
-    truth = _check.labels(op, "target", to_numpy(op, "target", target))
-    scores = _check.class_scores(op, "logits", to_numpy(op, "logits", logits, half=True))
+    counts = count_logits(target, logits, ignore, size, bool(align_corners), backend)
+    return like(target)(_without(counts, len(counts) - (ignore is not None), void))
+
+
+def count_logits(
+    target: Any,
+    logits: Any,
+    ignore: int | None,
+    size: tuple[int, int] | None,
+    align_corners: bool,
+    backend: str | None,
+    **options: Any,
+) -> Array:
+    """`confusion_matrix_from_logits` of all labels, void last; ``options`` as in `count_labels`."""
+    op = "confusion_matrix_from_logits"
+    truth = _check.labels(op, "target", to_array(op, "target", target))
+    scores = _check.class_scores(op, "logits", to_array(op, "logits", logits, half=True))
     if truth.ndim != scores.ndim - 1 or (truth.ndim == 3 and len(truth) != len(scores)):
         want = "(H, W)" if scores.ndim == 3 else f"({len(scores)}, H, W)"
         raise ValueError(f"{op}: target must have shape {want} for logits {scores.shape}, got {truth.shape}")
@@ -195,18 +221,21 @@ def confusion_matrix_from_logits(
     elif truth.size and not scores.size:
         raise ValueError(f"{op}: logits must have at least 1 pixel to be resampled, got {scores.shape}")
     image, channels_last = to_nchw(scores if truth.size else scores[..., :0])
-    maps = truth.reshape((-1, *truth.shape[-2:])) if truth.size else np.zeros((len(image), *image.shape[2:]), np.int64)
-    function = _backends.choose(op, backend, confusion_matrix_from_logits_reference)
-    found = function(maps, image, ignore, channels_last, bool(align_corners))
+    if truth.size:
+        maps = truth.reshape((-1, *truth.shape[-2:]))
+    else:
+        maps = _check.empty(op, (len(image), *image.shape[2:]), np.dtype(np.int64), image)
+    function: Any = _backends.choose(op, backend, confusion_matrix_from_logits_reference, maps, image)
+    found: Array | int = function(maps, image, ignore, channels_last, align_corners, **options)
     if isinstance(found, int):
         if not found & 1:
             _check.label_found(op, "target", truth, found >> 1, classes, ignore)
         index = tuple(int(i) for i in np.unravel_index(found >> 1, scores.shape))
-        value = widen(scores[index])
+        value = widen(_check.value_at(scores, index))
         if np.isnan(value):
             _check.nan_error(op, "logits", index)
         raise ValueError(f"{op}: logits must be finite to be resampled, got {value} at index {index}")
-    return like(target)(_without(found, classes, void))
+    return found
 
 
 def confusion_matrix_from_logits_reference(
@@ -250,7 +279,8 @@ def pixel_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:
 
     Parameters
     ----------
-    matrix : (R, K) counts, rows are the truth; `confusion_matrix` says which `void` gives which shape
+    matrix : (R, K) counts, rows are the truth; `confusion_matrix` says which `void` gives which shape. One on a GPU is
+        copied to the host, which waits for it
     num_classes : how many of its first rows and columns are classes; None: min(R, K), right for "miss" and "drop".
         Further columns are predictions of no class, misses of the row's class; further rows are pixels of no class,
         which count against the column's class; where they cross nothing counts. For "count" give C
@@ -323,7 +353,7 @@ def frequency_weighted_iou(matrix: Any, *, num_classes: int | None = None) -> fl
 
 def _sums(op: str, matrix: Any, num_classes: int | None) -> tuple[Array, Array, Array]:
     """Of each class: pixels predicted right, true pixels, and pixels predicted as it."""
-    counts, classes = _check.counts(op, to_numpy(op, "matrix", matrix), num_classes)
+    counts, classes = _check.counts(op, to_host(op, "matrix", matrix), num_classes)
     return np.diagonal(counts)[:classes], counts[:classes].sum(axis=1), counts[:, :classes].sum(axis=0)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, registered, to_numpy
+from fastdet._arrays import like, registered, to_array
 from fastdet._check import Array
 from fastdet._half import BFLOAT16, narrow, widen
 from fastdet._vmath import exp_or_zero, log_positive
@@ -85,15 +85,15 @@ def sigmoid_focal_loss_with_grad(
 def _sigmoid_focal(
     op: str, inputs: Any, targets: Any, alpha: float, gamma: float, reduction: str, grad: bool, backend: str | None
 ) -> Any:
-    x = _check.floats(op, "inputs", to_numpy(op, "inputs", inputs, differentiable=not grad, half=True))
-    t = to_numpy(op, "targets", targets, half=True)
+    x = _check.floats(op, "inputs", to_array(op, "inputs", inputs, differentiable=not grad, half=True))
+    t = to_array(op, "targets", targets, half=True)
     if t.shape != x.shape:
         raise ValueError(f"{op}: targets must have shape {x.shape} as inputs, got {t.shape}")
     if t.dtype != x.dtype:  # which holds 0 and 1 for certain; other targets in what is computed in
         if t.dtype.kind not in "biuf" and t.dtype != BFLOAT16:
             raise TypeError(f"{op}: targets must be boolean, integer or float, got {t.dtype}")
-        t = widen(t).astype(np.float64 if x.dtype == np.float64 else np.float32)
-    t = np.require(t, t.dtype.newbyteorder("="), ["C", "A"])
+        t = (widen(t) if isinstance(t, np.ndarray) else t).astype(np.float64 if x.dtype == np.float64 else np.float32)
+    t = _check.require(t, t.dtype.newbyteorder("="))
     alpha = _check.number(op, "alpha", alpha)
     if alpha > 1:
         raise ValueError(f"{op}: alpha must be at most 1, got {alpha}")
@@ -101,9 +101,9 @@ def _sigmoid_focal(
     if gamma > MOST_GAMMA:
         raise ValueError(f"{op}: gamma must be at most {MOST_GAMMA}, got {gamma}")
     reduction = _check.choice(op, "reduction", reduction, REDUCTIONS)
-    kernel: Any = _backends.choose("sigmoid_focal_loss", backend, sigmoid_focal_loss_reference)
+    kernel: Any = _backends.choose("sigmoid_focal_loss", backend, sigmoid_focal_loss_reference, x, t)
     loss, slope = kernel(x, t, alpha, gamma, reduction, grad)
-    if reduction != "none":  # float64 as yet
+    if reduction != "none" and isinstance(loss, np.ndarray):  # float64 as yet
         loss = rounded(loss, x.dtype)
     back = like(inputs)
     return (back(loss), back(slope)) if grad else back(loss)

@@ -4,8 +4,8 @@ Along one axis an output is ``w0 * x[i0] + w1 * x[i1]``, with torch's source ind
 ``h0 * (w0 * a + w1 * b) + h1 * (w0 * c + w1 * d)``, in that order on every backend, so that results are equal bit
 for bit. float64 computes in float64, all else in float32; float16, bfloat16 and uint8 are rounded once, at the end.
 
-Every function takes NumPy arrays, torch CPU tensors, anything with ``__dlpack__`` on the CPU or nested lists, and
-gives back the same type, dtype and memory order: planes, or channels last where the input is that (by its shape, or
+Every function takes NumPy arrays, torch tensors, CuPy arrays, anything with ``__dlpack__`` or nested lists, and gives
+back the same type, dtype and memory order: planes, or channels last where the input is that (by its shape, or
 torch's channels_last and NumPy's moveaxis by their strides).
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, registered, to_numpy, writable
+from fastdet._arrays import like, registered, to_array, writable
 from fastdet._check import Array
 from fastdet._half import BFLOAT16, narrow, widen
 from fastdet._layout import from_nchw, from_nhwc, to_nchw, to_nhwc
@@ -76,17 +76,19 @@ def upsample_bilinear(
     array, planes, last = _image(op, "x", x, DTYPES, bool(channels_last))
     height, width = planes.shape[1:3] if last else planes.shape[2:]
     new, factors = _sizes(op, size, scale_factor, (height, width))
-    kernel = _backends.choose(op, backend, upsample_bilinear_reference)
+    given = None
+    if out is not None:
+        half = planes.dtype == BFLOAT16  # whose bits are the tensor's own memory
+        given = to_array(op, "out", out, differentiable=True, half=True) if half else writable(op, "out", out)
+    kernel = _backends.choose(op, backend, upsample_bilinear_reference, array, given)
     shape = (planes.shape[0], *new, planes.shape[3]) if last else (*planes.shape[:2], *new)
     back = from_nhwc if channels_last else from_nchw
-    if out is None:
-        result = _check.empty(op, shape, planes.dtype)
+    if given is None:
+        result = _check.empty(op, shape, planes.dtype, planes)
     else:
-        half = planes.dtype == BFLOAT16  # whose bits are the tensor's own memory
-        given = to_numpy(op, "out", out, differentiable=True, half=True) if half else writable(op, "out", out)
         wanted = (*array.shape[:-3], *new, array.shape[-1]) if channels_last else (*array.shape[:-2], *new)
         result, kind = (given, last) if given.ndim != array.ndim else _layout(given, bool(channels_last))
-        fits = kind == last and np.may_share_memory(result, given)
+        fits = kind == last and _check.may_share_memory(result, given)
         _check.image_out(op, given, planes, wanted, fits or not given.size, (array,))
         result = result.reshape(shape)
     kernel(planes, last, bool(align_corners), *factors, result)
@@ -137,9 +139,9 @@ def upsample_bilinear_backward(
         led = tuple(math.floor(n * f) for n, f in zip(old, factors, strict=True))
         if led != new:
             raise ValueError(f"{op}: grad must have height and width {led} for that scale_factor, got {new}")
-    kernel = _backends.choose(op, backend, upsample_bilinear_backward_reference)
+    kernel = _backends.choose(op, backend, upsample_bilinear_backward_reference, array)
     shape = (planes.shape[0], *old, planes.shape[3]) if last else (*planes.shape[:2], *old)
-    result = _check.empty(op, shape, planes.dtype)
+    result = _check.empty(op, shape, planes.dtype, planes)
     kernel(planes, last, bool(align_corners), *factors, result)
     return like(grad)((from_nhwc if channels_last else from_nchw)(result, last, array.ndim))
 
@@ -179,7 +181,7 @@ def _image(
     op: str, name: str, x: Any, dtypes: tuple[np.dtype[Any], ...], channels_last: bool
 ) -> tuple[Array, Array, bool]:
     """The argument as an array, and as 4-d memory with its order: see `fastdet._layout`."""
-    array = to_numpy(op, name, x, differentiable=True, half=True)
+    array = to_array(op, name, x, differentiable=True, half=True)
     if isinstance(x, (list, tuple)) and array.dtype.kind in "iu":
         array = array.astype(np.float64)
     array = _check.image(op, name, array, dtypes, channels_last, AXES[channels_last])

@@ -124,7 +124,7 @@ def on_cpu(x: Any) -> Any:
 
 def _empty(shape: Any, dtype: Any) -> Any:
     x = on_gpu(np.empty(shape, dtype), 256)  # as a GPU allocator
-    x.view(np.uint8).reshape(-1)[...] = 0xA5 if x.size else 0
+    x.reshape(-1).view(np.uint8)[...] = 0xA5 if x.size else 0
     return x
 
 
@@ -133,7 +133,9 @@ def _cupy() -> types.ModuleType:
     module.ndarray = Array
     module.empty = _empty
     module.asarray = on_gpu
-    module.ascontiguousarray = lambda x, dtype: on_gpu(np.ascontiguousarray(x, dtype))
+    module.ascontiguousarray = lambda x, dtype: (
+        x if x.flags.c_contiguous and x.dtype == dtype else on_gpu(np.ascontiguousarray(x, dtype))
+    )
     stream = types.SimpleNamespace(ptr=0)
     module.cuda = types.SimpleNamespace(get_current_stream=lambda: stream)
     return module

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from array_op import ALL_FLOATS, ArrayOp, Case, cast
-from ops import Arguments
+from ops import CPU, Arguments
 
 from fastdet import upsample
 
@@ -60,9 +60,15 @@ def _backward(shape: tuple[int, ...], options: dict[str, Any]) -> Case:
 
 OPS: dict[str, ArrayOp] = {
     "upsample_bilinear": ArrayOp(
-        upsample.upsample_bilinear, {name: _forward(*row) for name, row in SHAPES.items()}, (*ALL_FLOATS, "uint8")
+        upsample.upsample_bilinear,
+        {name: _forward(*row) for name, row in SHAPES.items()},
+        (*ALL_FLOATS, "uint8"),
+        (*CPU, "cuda"),
     ),
     "upsample_bilinear_backward": ArrayOp(
-        upsample.upsample_bilinear_backward, {name: _backward(*row) for name, row in SHAPES.items()}, ALL_FLOATS
+        upsample.upsample_bilinear_backward,
+        {name: _backward(*row) for name, row in SHAPES.items()},
+        ALL_FLOATS,
+        (*CPU, "cuda"),
     ),
 }

@@ -54,5 +54,6 @@ OPS: dict[str, ArrayOp] = {
         }
         | {"none": empty, "infinite": infinite},
         dtypes=ALL_FLOATS,
+        backends=("numba", "cpp", "cuda"),
     ),
 }

@@ -26,3 +26,11 @@ def real_data(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"missing data: shared/data/{'/'.join(parts)} beside the repository")
     return path
+
+
+def real_facts(name: str) -> Path:
+    """A file of facts about published networks, beside the repository; skips the test where it is absent."""
+    path = DATA.parent / "facts" / name
+    if not path.exists():
+        pytest.skip(f"missing data: shared/facts/{name} beside the repository")
+    return path

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from fastdet import _backends
 from fastdet.coco import COCO, COCOeval, FormatError, Params
 
 Json = dict[str, Any]
+EXAMPLES = int(os.environ.get("FASTDET_EXAMPLES", 300))  # of small data sets that are compared with pycocotools
 
 
 def dataset(truth: list[Json], images: int = 1, categories: int = 1) -> Json:
@@ -209,7 +211,7 @@ def same(ours: COCOeval, want: Any) -> None:
         assert np.array_equal(ours.stats, want.stats)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(data_sets())
 def test_equal_to_pycocotools(case: tuple[Json, list[Json], Json]) -> None:
     gt, results, params = case

@@ -198,6 +198,26 @@ def test_kernels_of_whole_data_sets(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("rule", ["coco", "voc"])
+def test_many_outcomes_and_many_rows(rule: str, backend: str) -> None:
+    """More outcomes than a machine word has bits, thresholds in any order, groups of all sizes up to a thousand."""
+    r = np.random.default_rng(7)
+    for n, m, T, A in ((40, 12, 15, 4), (40, 12, 25, 4), (90, 20, 61, 1), (1100, 30, 7, 9)):
+        (boxes, scores, truth), _ = random_set(r, n, m)
+        labels = (3 * r.random(n) ** 2).astype(int), (3 * r.random(m) ** 2).astype(int)
+        least = np.concatenate([[0], r.integers(0, 40, A - 1)])
+        options = {
+            "labels": labels[0], "true_labels": labels[1], "iscrowd": r.integers(0, 5, m) == 0, "rule": rule,
+            "iou_thresholds": r.integers(1, 21, T) / 20, "area_ranges": np.stack([least, least + 30], axis=1),
+            "max_detections": None if n < 50 else 300,
+        }  # fmt: skip
+        want = match_detections(boxes, scores, truth, **options, backend="reference")
+        for x, y in zip(match_detections(boxes, scores, truth, **options, backend=backend), want, strict=True):
+            assert np.array_equal(x, y), (T, A)
+        assert (want.outcome == 1).any()
+
+
+@pytest.mark.parametrize("backend", FAST)
 def test_boxes_of_any_size(backend: str) -> None:
     """Areas and sums that overflow or vanish, on every backend alike."""
     r = np.random.default_rng(5)

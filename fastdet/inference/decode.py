@@ -2,19 +2,19 @@
 
 `yolo_decode` and `ssd_decode` give every box of the network: NumPy arrays in and out, or tensors of any device, with
 gradients. `yolo_candidates` and `yolo_postprocess` are for the outputs of YOLO v5 and later, where all but a few of
-thousands of boxes are thrown away at once: kernels, on the CPU, that read the output once.
+thousands of boxes are thrown away at once: kernels that read the output once.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from fastdet import _backends, _check
-from fastdet._arrays import like, to_numpy
+from fastdet._arrays import like, to_array, to_numpy
 from fastdet._check import Array
 from fastdet.boxes import METRICS
 from fastdet.nms import Detections, nms_reference
@@ -208,22 +208,31 @@ def yolo_candidates(
     memory is read as it lies, once. Tensors come back without a graph.
     """
     op = "yolo_candidates"
-    found, _ = _candidates(op, output, score_threshold, objectness, multi_label, candidates_last, backend)
+    given = _outputs(op, output, score_threshold, objectness, multi_label, candidates_last)
     wrap = like(output)
-    return Candidates(*(wrap(x) for x in found))
+    return Candidates(*(wrap(x) for x in _candidates(op, given, backend)))
 
 
-def _candidates(
-    op: str,
-    output: Any,
-    score_threshold: float,
-    objectness: bool,
-    multi_label: bool,
-    candidates_last: bool | None,
-    backend: str | None,
-) -> tuple[tuple[Array, Array, Array, Array], tuple[int, int]]:
-    """Candidates, and how many images and classes there are."""
-    x = to_numpy(op, "output", output)
+class _Outputs(NamedTuple):
+    """A YOLO's outputs as kernels take them, and which axes the caller gave the other way round."""
+
+    laid: Any
+    planes: bool
+    objectness: bool
+    multi_label: bool
+    score_threshold: float
+    turned: bool
+
+    @property
+    def classes(self) -> int:
+        channels: int = self.laid.shape[1 if self.planes else 2]
+        return channels - (5 if self.objectness else 4)
+
+
+def _outputs(
+    op: str, output: Any, score_threshold: float, objectness: bool, multi_label: bool, candidates_last: bool | None
+) -> _Outputs:
+    x = to_array(op, "output", output)
     if x.ndim != 3:
         raise ValueError(f"{op}: output must have shape (N, P, 4 + C) or (N, 4 + C, P), got {x.shape}")
     planes = x.shape[2] > x.shape[1] if candidates_last is None else bool(candidates_last)
@@ -239,12 +248,20 @@ def _candidates(
     least = _check.number(op, "score_threshold", score_threshold)
     turned = not x.flags.c_contiguous and x.transpose(0, 2, 1).flags.c_contiguous
     laid = _check.real(op, "output", x.transpose(0, 2, 1) if turned else x)
-    kernel = _backends.choose("yolo_candidates", backend, yolo_candidates_reference)
-    result = kernel(laid, planes != turned, bool(objectness), bool(multi_label), least)
+    return _Outputs(laid, planes != turned, bool(objectness), bool(multi_label), least, turned)
+
+
+def _candidates(op: str, given: _Outputs, backend: str | None) -> tuple[Array, Array, Array, Array]:
+    kernel = _backends.choose("yolo_candidates", backend, yolo_candidates_reference, given.laid)
+    result = kernel(*given[:5])
     if isinstance(result, int):
-        at = [int(i) for i in np.unravel_index(result, laid.shape)]
-        _check.nan_error(op, "output", (at[0], at[2], at[1]) if turned else tuple(at))
-    return result, (x.shape[0], channels - first)
+        _nan_found(op, given, result)
+    return result
+
+
+def _nan_found(op: str, given: _Outputs, flat: int) -> NoReturn:
+    at = [int(i) for i in np.unravel_index(flat, given.laid.shape)]
+    _check.nan_error(op, "output", (at[0], at[2], at[1]) if given.turned else tuple(at))
 
 
 def yolo_candidates_reference(
@@ -307,16 +324,24 @@ def yolo_postprocess(
     threshold = _check.unit(op, "iou_threshold", iou_threshold)
     most = _check.count(op, "max_output", max_output)
     _check.choice(op, "metric", metric, METRICS)
-    found, (count, classes) = _candidates(
-        op, output, score_threshold, objectness, multi_label, candidates_last, backend
-    )
-    boxes, scores, labels, images = found
-    groups = images if class_agnostic else images * classes + labels
+    given = _outputs(op, output, score_threshold, objectness, multi_label, candidates_last)
+    wrap, count = like(output), len(given.laid)
+    if not isinstance(given.laid, np.ndarray):
+        whole: Any = _backends.choose(op, backend, yolo_candidates_reference, given.laid)
+        final = whole(*given[:5], bool(class_agnostic), threshold, metric, most)
+        if isinstance(final[0], int):
+            nan, image = final
+            if nan >= 0:
+                _nan_found(op, given, nan)
+            _infinite_found(op, image)
+        return Detections(*(wrap(x) for x in final))
+    boxes, scores, labels, images = _candidates(op, given, backend)
+    groups = images if class_agnostic else images * given.classes + labels
     limit = most if count == 1 else -1
     kernel = _backends.choose("nms", backend, nms_reference)
     keep = kernel(boxes, scores, groups, threshold, None, limit, metric)
     if isinstance(keep, int):  # an infinite centre less an infinite side
-        raise ValueError(f"{op}: output must not hold infinite boxes, got one in image {images[keep >> 1]}")
+        _infinite_found(op, images[keep >> 1])
     padded = Detections(
         np.zeros((count, most, 4), boxes.dtype),
         np.zeros((count, most), scores.dtype),
@@ -328,5 +353,8 @@ def yolo_postprocess(
         mine = keep if count == 1 else keep[of_image == i][:most]
         padded.count[i] = n = len(mine)
         padded.boxes[i, :n], padded.scores[i, :n], padded.labels[i, :n] = boxes[mine], scores[mine], labels[mine]
-    wrap = like(output)
     return Detections(*(wrap(x) for x in padded))
+
+
+def _infinite_found(op: str, image: int) -> NoReturn:
+    raise ValueError(f"{op}: output must not hold infinite boxes, got one in image {image}")

@@ -48,18 +48,22 @@ inline double2 make_double2(double x, double y) { return {x, y}; }
 
 typedef struct EmulatedStream* cudaStream_t;
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9, cudaErrorIllegalAddress = 700 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 enum cudaMemcpyKind { cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3, cudaMemcpyDefault = 4 };
 
 namespace emulator {
 
+constexpr int kShared = 227 << 10;  // bytes of a block, as Hopper's
+
 extern uint3 thread, block;
 extern dim3 block_size, grid_size;
 
-void launch(dim3 grid, dim3 block, const std::function<void()>& kernel);
+void launch(dim3 grid, dim3 block, const std::function<void()>& kernel, size_t shared_bytes = 0);
 cudaError_t last_error();
 void sync_block();
 void give_way();
 void* shared(const void* site, size_t bytes);
+void* shared_rest();
 // Waits for the lanes of `mask`; what each of them gave is in the 32 places from the result on.
 const uint64_t* exchange(uint32_t mask, uint64_t value);
 int lane();
@@ -91,6 +95,13 @@ T from_bits(uint64_t bits) {
         ::emulator::launch(blocks, threads, [&] { FASTDET_STRIP kernel(__VA_ARGS__); }); \
         ::fastdet::check_cuda(::emulator::last_error());                                 \
     } while (false)
+#define FASTDET_LAUNCH_SHARED(kernel, blocks, threads, bytes, stream, ...)                              \
+    do {                                                                                                \
+        (void)(stream);                                                                                 \
+        ::emulator::launch(blocks, threads, [&] { FASTDET_STRIP kernel(__VA_ARGS__); }, size_t(bytes)); \
+        ::fastdet::check_cuda(::emulator::last_error());                                                \
+    } while (false)
+#define FASTDET_SHARED_REST(T, name) T* const name = static_cast<T*>(::emulator::shared_rest())
 #define FASTDET_STRIP(...) __VA_ARGS__
 #define FASTDET_SHARED(T, name, extents) \
     static const char name##_site = 0;   \
@@ -131,6 +142,15 @@ T __shfl_down_sync(uint32_t mask, T x, int by) {
     const T theirs = emulator::from_bits<T>(emulator::exchange(mask, emulator::bits_of(x))[from & 31]);
     return from > 31 ? x : theirs;
 }
+template <class T>
+uint32_t __match_any_sync(uint32_t mask, T x) {
+    const uint64_t* all = emulator::exchange(mask, emulator::bits_of(x));
+    uint32_t same = 0;
+    for (int lane = 0; lane < 32; ++lane) {
+        if (mask >> lane & 1) same |= uint32_t(all[lane] == emulator::bits_of(x)) << lane;
+    }
+    return same;
+}
 template <class F>
 uint32_t emulated_reduce(uint32_t mask, uint32_t x, F&& f) {
     const uint64_t* all = emulator::exchange(mask, x);
@@ -152,6 +172,11 @@ inline uint32_t __reduce_or_sync(uint32_t mask, uint32_t x) {
 inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 inline int __ffs(uint32_t x) { return __builtin_ffs(int(x)); }
 inline int __clz(uint32_t x) { return x ? __builtin_clz(x) : 32; }
+
+template <class T>
+void __stwb(T* p, T x) {
+    *p = x;
+}
 
 // One fiber runs at a time: an atomic is an ordinary update between two chances to give way.
 template <class T, class F>
@@ -192,6 +217,19 @@ inline const char* cudaGetErrorName(cudaError_t code) { return code ? "cudaError
 inline const char* cudaGetErrorString(cudaError_t) { return "an error that a test asked for"; }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
+    *value = which == cudaDevAttrMultiProcessorCount ? 2 : emulator::kShared;
+    return cudaSuccess;
+}
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+template <class T>
+cudaError_t cudaFuncSetAttribute(T*, cudaFuncAttribute, int value) {
+    return value > emulator::kShared ? cudaErrorInvalidConfiguration : cudaSuccess;
+}
+template <class T>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, T*, int, size_t) {
+    return *blocks = 2, cudaSuccess;
+}
 inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
 inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
 inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 13000, cudaSuccess; }

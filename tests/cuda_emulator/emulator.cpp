@@ -133,6 +133,7 @@ std::vector<int> thread_of;   // fiber -> thread
 int alive, current;           // threads that have not returned; the running fiber
 const std::function<void()>* body;
 std::map<const void*, std::vector<char>> shared_memory;
+size_t rest_bytes;
 cudaError_t pending_error = cudaSuccess, next_error = cudaSuccess;
 
 int running() { return thread_of[size_t(current)]; }
@@ -303,13 +304,15 @@ void* shared(const void* site, size_t bytes) {
     return memory.data();
 }
 
-void launch(dim3 grid, dim3 size, const std::function<void()>& kernel) {
+void* shared_rest() { return shared(&rest_bytes, rest_bytes); }
+
+void launch(dim3 grid, dim3 size, const std::function<void()>& kernel, size_t shared_bytes) {
     if (next_error) {
         pending_error = next_error, next_error = cudaSuccess;
         return;
     }
     if (!grid.x || !grid.y || !grid.z || !size.x || size.y != 1 || size.z != 1 || size.x > 1024 || grid.x >= 1u << 31 ||
-        grid.y > 65535 || grid.z > 65535) {
+        grid.y > 65535 || grid.z > 65535 || shared_bytes > size_t(kShared)) {
         pending_error = cudaErrorInvalidConfiguration;
         return;
     }
@@ -324,7 +327,7 @@ void launch(dim3 grid, dim3 size, const std::function<void()>& kernel) {
         home.bottom = low;
     }
 #endif
-    body = &kernel, grid_size = grid, block_size = size;
+    body = &kernel, grid_size = grid, block_size = size, rest_bytes = shared_bytes;
     std::vector<uint64_t> order(size_t(grid.x) * grid.y * grid.z);
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
     shuffle(order);

@@ -1,0 +1,52 @@
+"""Bytes of a detection on its way through `fastdet.distributed`: in files, between the steps, and as it is kept.
+
+    python bench/detection_bytes.py
+
+From a data set of val2017's size (`coco_cases.generate`), whose scores have six digits; float32 scores are those of a
+detector.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from coco_cases import generate
+
+from fastdet import _shards
+from fastdet.detection import DetectionMetrics
+
+COUNT = 500_000
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        truth, found = generate(Path(folder), COUNT)
+        rows = [("COCO JSON", found.stat().st_size)]
+        piece = _shards.read_detections(str(found), 1)[0]
+        rows.append(("Parquet", parquet(Path(folder) / "found.parquet", piece)))
+        rows.append(("between reading and matching", sum(x.nbytes for x in piece.rows)))
+        of_truth = _shards.read_truth(str(truth), 1)
+        for name, scores in (("six digits", piece.rows.scores), ("float32", np.float32(piece.rows.scores))):
+            some = piece._replace(rows=piece.rows._replace(scores=scores.astype(np.float64)))
+            metrics = DetectionMetrics()
+            metrics.update_columns(*_shards.joined(of_truth, [some]))
+            rows.append((f"kept, scores of {name}", metrics.nbytes))
+    print(f"{'':<32}{'bytes':>7}{'a billion, GB':>15}")
+    for name, size in rows:
+        print(f"{name:<32}{size / COUNT:>7.1f}{size / COUNT:>15.1f}")
+
+
+def parquet(path: Path, piece: _shards.Piece) -> int:
+    import pyarrow
+    import pyarrow.parquet
+
+    boxes = pyarrow.FixedSizeListArray.from_arrays(piece.rows.boxes.astype(np.float32).ravel(), 4)
+    columns = {"image_id": piece.rows.image, "category_id": piece.rows.label, "bbox": boxes}
+    pyarrow.parquet.write_table(pyarrow.table({**columns, "score": piece.rows.scores.astype(np.float32)}), path)
+    return path.stat().st_size
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""Train YOLOv1 (tiny) or SSD300 on blood cells (BCCD), score it with hard and with Soft-NMS, draw curves and boxes.
+
+    python docs/examples/train_detector.py ../shared/data/bccd runs/yolo --model yolov1_tiny --width 0.5 --option grid=9
+    python docs/examples/train_detector.py ../shared/data/bccd runs/ssd --model ssd300 --width 0.25 --option norm=true
+
+Trained on the images of ImageSets/Main/trainval.txt, scored on those of test.txt. A run that was ended goes on from its
+last epoch when it is called again. Its folder gets checkpoint.pt, result.json, curves.png and detections.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fastdet import inference, plots
+from fastdet._detection_files import read_voc
+from fastdet.boxes import box_convert
+from fastdet.detection import DetectionMetrics
+from fastdet.models import MODELS, ssd_encode, ssd_loss, yolo_encode, yolo_loss
+from fastdet.models.yolo import STRIDE
+from fastdet.nms import batched_nms, batched_soft_nms
+
+MODEL_NAMES = ("ssd300", "yolov1", "yolov1_tiny")
+LEAST = 0.01  # candidates of a lower score are nothing
+MOST = 100  # detections of an image
+
+
+class Sample(NamedTuple):
+    """An image as large as the network takes it, and its true boxes there."""
+
+    name: str
+    image: Any  # (side, side, 3) uint8
+    boxes: Any  # (N, 4) float32, pixels of the network's image, x1 y1 x2 y2
+    labels: Any  # (N,) int64
+
+
+def read(folder: Path, side: int, most: int | None) -> tuple[list[Sample], list[Sample], list[str]]:
+    """Training and test images, and the classes. Boxes without area are named and left out."""
+    data = read_voc(folder / "Annotations")
+    at = {name: i for i, name in enumerate(data.image_names)}
+    parts = []
+    for part in ("trainval", "test"):
+        samples = []
+        for name in (folder / "ImageSets" / "Main" / f"{part}.txt").read_text().split()[:most]:
+            i = at[name]
+            mine = data.truth.image == data.images[i]
+            boxes, labels = data.truth.boxes[mine], np.searchsorted(data.categories, data.truth.label[mine])
+            empty = (boxes[:, 2:] <= 0).any(1)
+            for box in boxes[empty]:
+                print(f"{name}: a box without area is left out: x, y, width, height {box.tolist()}")
+            corners = box_convert(boxes[~empty] + np.array([-1, -1, 1, 1]), "xywh", "xyxy")  # 1-based, last one inside
+            with Image.open(folder / "JPEGImages" / f"{name}.jpg") as picture:
+                corners *= np.array([side / picture.width, side / picture.height] * 2)
+                image = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
+            samples.append(Sample(name, image, corners.clip(0, side).astype(np.float32), labels[~empty]))
+        parts.append(samples)
+    return parts[0], parts[1], list(data.category_names)
+
+
+class Detector:
+    """What differs between YOLO and SSD: the side of the image, targets, loss, decoding."""
+
+    def __init__(self, name: str, classes: int, width: float, given: list[str]) -> None:
+        options: dict[str, Any] = {"width": width}
+        options |= {key: json.loads(value) for key, _, value in (item.partition("=") for item in given)}
+        unknown = options.keys() - inspect.signature(MODELS[name]).parameters.keys()
+        if unknown:
+            raise SystemExit(f"{name} has no option {', '.join(sorted(unknown))}")
+        self.ssd, self.classes = name == "ssd300", classes
+        self.network: Any = MODELS[name](classes, **options)
+        self.side = 300 if self.ssd else STRIDE * self.network.grid
+
+    def target(self, boxes: Any, labels: Any) -> tuple[Any, ...]:
+        size = (self.side, self.side)
+        if self.ssd:
+            return ssd_encode(boxes, labels, self.network.priors.cpu(), size, classes=self.classes)
+        grid, predictors = self.network.grid, self.network.predictors
+        return (yolo_encode(boxes, labels, size, grid=grid, predictors=predictors, classes=self.classes),)
+
+    def loss(self, output: Any, target: Any) -> Any:
+        if self.ssd:
+            return ssd_loss(*output, *target)
+        return yolo_loss(output, *target, predictors=self.network.predictors)
+
+    def candidates(self, output: Any) -> tuple[Any, Any, Any]:
+        """One image's boxes, scores and labels, one row for each box and class above `LEAST`."""
+        size = (self.side, self.side)
+        if self.ssd:
+            decoded = inference.ssd_decode(*output, self.network.priors, size=size)
+        else:
+            decoded = inference.yolo_decode(output, self.network.predictors, size=size)
+        boxes, scores = (x[0].cpu().numpy() for x in decoded)
+        row, label = np.nonzero(scores > LEAST)
+        return boxes[row].clip(0, self.side), scores[row, label], label
+
+
+def varied(sample: Sample, rng: Any) -> Sample:
+    """Mirrored either way, darker or lighter, and a random part of at least 0.7 of each side, stretched."""
+    side = len(sample.image)
+    image, boxes = sample.image, sample.boxes.copy()
+    share = rng.uniform(0.7, 1, 2)
+    width, height = (int(x) for x in share * side)
+    x, y = int(rng.integers(0, side - width + 1)), int(rng.integers(0, side - height + 1))
+    part = Image.fromarray(image[y : y + height, x : x + width]).resize((side, side), Image.Resampling.BILINEAR)
+    boxes = (boxes - np.array([x, y, x, y])) * np.array([side / width, side / height] * 2)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    boxes = boxes.clip(0, side)
+    inside = ((centre > 0) & (centre < side)).all(1) & (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+    image, boxes, labels = np.asarray(part), boxes[inside], sample.labels[inside]
+    if rng.random() < 0.5:
+        image, boxes = image[:, ::-1], boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [side, 0, side, 0]
+    if rng.random() < 0.5:
+        image, boxes = image[::-1], boxes[:, [0, 3, 2, 1]] * [1, -1, 1, -1] + [0, side, 0, side]
+    light = rng.uniform(0.8, 1.2)
+    image = np.minimum(image * light, 255).astype(np.uint8)
+    return Sample(sample.name, image, boxes.astype(np.float32), labels)
+
+
+def inputs(images: Any, device: str) -> Any:
+    x = torch.from_numpy(np.ascontiguousarray(np.stack(images))).to(device)
+    return x.permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()
+
+
+def evaluate(detector: Detector, samples: list[Sample], device: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metrics of hard and of Soft-NMS, and the detections of each."""
+    detector.network.eval()
+    metrics = {name: DetectionMetrics() for name in ("nms", "soft_nms")}
+    kept: dict[str, list[Any]] = {name: [] for name in metrics}
+    for sample in samples:
+        with torch.no_grad():
+            boxes, scores, labels = detector.candidates(detector.network(inputs([sample.image], device)))
+        hard = batched_nms(boxes, scores, labels, 0.5)[:MOST]
+        soft, weaker = (x[:MOST] for x in batched_soft_nms(boxes, scores, labels, method="gaussian"))
+        target = {"boxes": sample.boxes, "labels": sample.labels}
+        for name, keep, found in (("nms", hard, scores[hard]), ("soft_nms", soft, weaker)):
+            detections = {"boxes": boxes[keep], "scores": found, "labels": labels[keep]}
+            metrics[name].update([detections], [target])
+            kept[name].append(detections)
+    return metrics, kept
+
+
+def draw(out: Path, samples: list[Sample], metrics: Any, kept: Any, classes: list[str]) -> None:
+    """Curves of precision over recall; true boxes and detections of a few images."""
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    for ax, (name, metric) in zip(figure.subplots(1, len(metrics)), metrics.items(), strict=True):
+        metric.plot(ax=ax)
+        ax.set_title(name, loc="left")
+    figure.savefig(out / "curves.png", dpi=80)
+    chosen = np.linspace(0, len(samples) - 1, 3).astype(int)
+    figure = Figure(figsize=(11, 5.2 * len(chosen)), layout="constrained")
+    for row, i in zip(figure.subplots(len(chosen), 2, squeeze=False), chosen, strict=True):
+        sample, found = samples[i], kept["nms"][i]
+        shown = found["scores"] > 0.3
+        columns = (
+            (f"{sample.name}: true boxes", sample.boxes, sample.labels, None),
+            ("detections with a score > 0.3", *(found[key][shown] for key in ("boxes", "labels", "scores"))),
+        )
+        for ax, (title, boxes, labels, scores) in zip(row, columns, strict=True):
+            ax.imshow(sample.image)
+            plots.draw_boxes(boxes, labels, scores, names=classes, ax=ax)
+            ax.set_title(title, loc="left")
+            ax.set_axis_off()
+    figure.savefig(out / "detections.png", dpi=80)
+
+
+def save(path: Path, state: Any) -> None:
+    """Whole or not at all."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path, help="folder of the run")
+    parser.add_argument("--model", choices=MODEL_NAMES, default="yolov1_tiny")
+    parser.add_argument("--width", type=float, default=1.0, help="factor on the channels")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the network")
+    parser.add_argument("--images", type=int, help="of training and of test at most, for a quick try")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate at the start; it falls to 0")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    torch.manual_seed(args.seed)
+    detector = Detector(args.model, 3, args.width, args.option)
+    network = detector.network.to(args.device)
+    train, test, classes = read(args.data, detector.side, args.images)
+    optimiser = torch.optim.AdamW(network.parameters(), args.rate, weight_decay=1e-4)
+    steps = len(train) // args.batch
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda i: min((i + 1) / 100, 1) * (1 - i / (steps * args.epochs + 1)) ** 0.9
+    )
+    parameters = sum(x.numel() for x in network.parameters())
+    settings = {key: str(x) if isinstance(x, Path) else x for key, x in vars(args).items()}
+
+    checkpoint, first, seconds, history = args.out / "checkpoint.pt", 0, 0.0, []
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=args.device)
+        changed = [x for x in settings if x not in ("threads", "device") and state["settings"][x] != settings[x]]
+        if changed:
+            raise SystemExit(f"{checkpoint} was made with another {', '.join(changed)}: choose another folder")
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        first, seconds, history = state["epoch"], state["seconds"], state["history"]
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress:
+        task = progress.add_task(f"{args.model}, {parameters:,} parameters", total=steps * args.epochs)
+        progress.advance(task, steps * first)
+        for epoch in range(first, args.epochs):
+            start, losses = time.perf_counter(), []
+            torch.manual_seed(args.seed + epoch + 1)  # of dropout: the same after a restart
+            rng = np.random.default_rng([args.seed, epoch])
+            order = rng.permutation(len(train))
+            network.train()
+            for at in range(0, steps * args.batch, args.batch):
+                batch = [varied(train[i], rng) for i in order[at : at + args.batch]]
+                each = [detector.target(sample.boxes, sample.labels) for sample in batch]
+                target = [torch.stack(x).to(args.device) for x in zip(*each, strict=True)]
+                loss = detector.loss(network(inputs([sample.image for sample in batch], args.device)), target)
+                optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 10)
+                optimiser.step()
+                schedule.step()
+                losses.append(loss.item())
+                if not math.isfinite(losses[-1]):
+                    raise SystemExit(f"the loss is {losses[-1]} in epoch {epoch + 1}")
+                progress.update(task, advance=1, description=f"epoch {epoch + 1}/{args.epochs} loss {losses[-1]:.3f}")
+            seconds += time.perf_counter() - start
+            history.append(float(np.mean(losses)))
+            parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
+            state = {key: x.state_dict() for key, x in parts.items()}
+            state |= {"epoch": epoch + 1, "seconds": seconds, "history": history, "settings": settings}
+            save(checkpoint, state)
+            progress.console.print(f"epoch {epoch + 1}: mean loss {history[-1]:.4f}, {seconds:.0f} s")
+
+    metrics, kept = evaluate(detector, test, args.device)
+    draw(args.out, test, metrics, kept, classes)
+    result = {"settings": settings, "parameters": parameters, "training_seconds": round(seconds, 1), "loss": history}
+    result["test"] = {}
+    for name, metric in metrics.items():
+        found = metric.compute()
+        figures = {key: round(float(found[key]), 4) for key in ("map", "map_50", "map_75", "mar_100")}
+        figures |= {f"map {name}": round(float(x), 4) for name, x in zip(classes, found["map_per_class"], strict=True)}
+        result["test"][name] = figures
+        print(f"{name}: " + ", ".join(f"{key} {x:.4f}" for key, x in figures.items()))
+    (args.out / "result.json").write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

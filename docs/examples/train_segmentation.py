@@ -1,0 +1,268 @@
+r"""Train a network of fastdet.models on CamVid or on the cell membranes of ISBI 2012, score it, draw what it sees.
+
+    python docs/examples/train_segmentation.py ../shared/data/camvid_240x180 runs/segnet_basic --model segnet_basic
+    python docs/examples/train_segmentation.py ../shared/data/isbi2012_membrane runs/unet --model unet --width 0.25 \
+        --crop 188
+
+A run that was ended goes on from its last epoch when it is called again. Its folder gets checkpoint.pt, result.json and
+predictions.png. Options of the network: --option norm=true --option upsampling=nearest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.nn import functional as F
+
+from fastdet.losses import cross_entropy, focal_loss, median_frequency_weights
+from fastdet.models import MODELS
+from fastdet.pool import max_pool2d
+from fastdet.segmentation import SegmentationMetrics
+
+CAMVID = ["Sky", "Building", "Pole", "Road", "Pavement", "Tree"]
+CAMVID += ["SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist"]
+DENSE = sorted(name for name in MODELS if name.startswith(("deeplab", "fcn", "hrnet", "pspnet", "segnet", "unet")))
+VOID = 255
+BORDER = 3  # pixels: how near to another class a pixel of the boundary is
+
+
+class Data(NamedTuple):
+    """Images (N, H, W, C) uint8 and their labels (N, H, W) uint8, VOID where nobody knows."""
+
+    images: Any
+    labels: Any
+
+
+def read(folder: Path) -> tuple[Data, Data, list[str]]:
+    """Training and validation data, and the classes."""
+    if (folder / "train").is_dir():
+        parts = []
+        for part in ("train", "val"):
+            labels = pictures(folder / part / "labels")
+            labels[labels == len(CAMVID)] = VOID
+            parts.append(Data(pictures(folder / part / "images"), labels))
+        return parts[0], parts[1], CAMVID
+    images, labels = pictures(folder / "image"), (pictures(folder / "label") > 127).astype(np.uint8)
+    images = images[..., None] if images.ndim == 3 else images
+    last = len(images) * 4 // 5  # sections of one stack: neighbours look alike, so the end of the stack is held back
+    return Data(images[:last], labels[:last]), Data(images[last:], labels[last:]), ["membrane", "cell"]
+
+
+def pictures(folder: Path) -> Any:
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())])
+
+
+def build(name: str, classes: int, channels: int, width: float, given: list[str]) -> torch.nn.Module:
+    options: dict[str, Any] = {"in_channels": channels, "width": width}
+    for item in given:
+        key, _, value = item.partition("=")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    unknown = options.keys() - inspect.signature(MODELS[name]).parameters.keys()
+    if unknown:
+        raise SystemExit(f"{name} has no option {', '.join(sorted(unknown))}")
+    return MODELS[name](classes, **options)
+
+
+def logits_of(network: Any, x: Any) -> list[Any]:
+    """Scores of every pixel, and in training those of an auxiliary head; valid convolutions get a mirrored border."""
+    height, width = x.shape[-2:]
+    margin = getattr(network, "margin", 0)
+    if margin:
+        down, right = (network.fitting(side) - 2 * margin - side for side in (height, width))
+        x = F.pad(x, (margin, margin + right, margin, margin + down), mode="reflect")
+    out = network(x)
+    return [y[..., :height, :width] for y in (out if isinstance(out, tuple) else (out,))]
+
+
+def batches(data: Data, size: int, crop: int, rng: Any) -> Any:
+    """Batches of an epoch in random order: random crops of ``crop`` pixels (0: none), mirrored half of the time."""
+    order = rng.permutation(len(data.images))
+    for at in range(0, len(order) - size + 1, size):
+        chosen = []
+        for i in order[at : at + size]:
+            image, label = data.images[i], data.labels[i]
+            if crop:
+                y, x = (int(rng.integers(0, side - min(crop, side) + 1)) for side in label.shape)
+                image, label = (z[y : y + crop, x : x + crop] for z in (image, label))
+            if rng.random() < 0.5:
+                image, label = image[:, ::-1], label[:, ::-1]
+            chosen.append((image, label))
+        images, labels = (np.ascontiguousarray(np.stack(z)) for z in zip(*chosen, strict=True))
+        yield torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def inputs(images: Any, mean: Any, spread: Any, device: str) -> Any:
+    x = (images.to(device).float() - mean.to(device)) / spread.to(device)
+    return x.permute(0, 3, 1, 2).contiguous()
+
+
+def loss_of(name: str, logits: Any, target: Any, weight: Any) -> Any:
+    if logits.is_cuda:  # fastdet's losses are on the CPU
+        if name != "cross_entropy":
+            raise SystemExit("on a GPU the loss is cross_entropy")
+        return F.cross_entropy(logits, target.long(), weight.to(logits), ignore_index=VOID)
+    if name == "focal":
+        return focal_loss(logits, target, weight, ignore_index=VOID)
+    return cross_entropy(logits, target, weight, ignore_index=VOID)
+
+
+def near_boundary(labels: Any) -> Any:
+    """Which pixels have another class within `BORDER` pixels."""
+    window: Any = {"stride": 1, "padding": BORDER, "return_indices": False}
+    known = np.where(labels == VOID, -1, labels).astype(np.int16)
+    return max_pool2d(known, 2 * BORDER + 1, **window) != -max_pool2d(-known, 2 * BORDER + 1, **window)
+
+
+def evaluate(network: Any, data: Data, classes: list[str], given: Any) -> tuple[dict[str, Any], Any]:
+    """Figures of all pixels, of those near a boundary and of the largest class everywhere; and the predictions."""
+    network.eval()
+    whole, edges, largest = (SegmentationMetrics(len(classes), ignore_index=VOID) for _ in range(3))
+    predictions = []
+    constant = np.bincount(data.labels[data.labels != VOID]).argmax()
+    for image, label in zip(data.images, data.labels, strict=True):
+        with torch.no_grad():
+            logits = logits_of(network, inputs(torch.from_numpy(image[None]), *given))[0]
+        predicted = logits.argmax(1).to(torch.uint8).cpu().numpy()[0]
+        whole.update(label, predicted)
+        edges.update(np.where(near_boundary(label), label, VOID), predicted)
+        largest.update(label, np.full_like(label, constant))
+        predictions.append(predicted)
+    figures = {name: figures_of(metrics) for name, metrics in (("all", whole), ("boundary", edges))}
+    figures["largest class everywhere"] = figures_of(largest)
+    figures["iou"] = {name: float(x) for name, x in zip(classes, whole.compute()["iou"], strict=True)}
+    return figures, predictions
+
+
+def figures_of(metrics: SegmentationMetrics) -> dict[str, float]:
+    found = metrics.compute()
+    return {name: float(found[name]) for name in ("mean_iou", "mean_class_accuracy", "pixel_accuracy")}
+
+
+def draw(path: Path, data: Data, predictions: Any, classes: list[str], count: int = 4) -> None:
+    """Image, truth and prediction of a few images."""
+    chosen = np.linspace(0, len(predictions) - 1, count).astype(int)
+    figure = Figure(figsize=(12, 3.2 * count), layout="constrained")
+    for row, i in zip(figure.subplots(count, 3, squeeze=False), chosen, strict=True):
+        truth = np.where(data.labels[i] == VOID, np.nan, data.labels[i])
+        row[0].imshow(data.images[i].squeeze(), cmap="gray")
+        for ax, labels in ((row[1], truth), (row[2], predictions[i])):
+            shown = ax.imshow(labels, cmap="tab20", vmin=-0.5, vmax=19.5, interpolation="nearest")
+        for ax, title in zip(row, ("image", "truth", "prediction"), strict=True):
+            ax.set_title(f"{title} {i}", loc="left")
+            ax.set_axis_off()
+    colours = [shown.cmap(shown.norm(i)) for i in range(len(classes))]
+    figure.legend([Patch(color=x) for x in colours], classes, loc="outside lower center", ncols=6)
+    figure.savefig(path, dpi=80)
+
+
+def save(path: Path, state: Any) -> None:
+    """Whole or not at all."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path, help="folder of the run")
+    parser.add_argument("--model", choices=DENSE, default="segnet_basic")
+    parser.add_argument("--width", type=float, default=1.0, help="factor on the channels")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the network")
+    parser.add_argument("--crop", type=int, default=0, help="side of random crops in training, pixels; 0: whole images")
+    parser.add_argument("--images", type=int, help="of training and of validation at most, for a quick try")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate at the start; it falls to 0")
+    parser.add_argument("--loss", choices=("cross_entropy", "focal"), default="cross_entropy")
+    parser.add_argument("--balance", type=float, default=1.0, help="power of the class weights; 0: all alike")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    train, val, classes = read(args.data)
+    train, val = (Data(*(x[: args.images] for x in part)) for part in (train, val))
+    counts = np.stack([np.bincount(x[x != VOID], minlength=len(classes)) for x in train.labels])
+    weight = torch.from_numpy(median_frequency_weights(counts) ** args.balance).float()
+    pixels = train.images.reshape(-1, train.images.shape[-1])
+    mean, spread = (torch.tensor(x, dtype=torch.float32) for x in (pixels.mean(0), pixels.std(0)))
+    given = (mean, spread, args.device)
+
+    torch.manual_seed(args.seed)
+    network = build(args.model, len(classes), train.images.shape[-1], args.width, args.option).to(args.device)
+    optimiser = torch.optim.AdamW(network.parameters(), args.rate, weight_decay=1e-4)
+    steps = len(train.images) // args.batch
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: (1 - i / (steps * args.epochs + 1)) ** 0.9)
+    parameters = sum(x.numel() for x in network.parameters())
+    settings = {key: str(x) if isinstance(x, Path) else x for key, x in vars(args).items()}
+
+    checkpoint, first, seconds, history = args.out / "checkpoint.pt", 0, 0.0, []
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=args.device)
+        changed = [x for x in settings if x not in ("threads", "device") and state["settings"][x] != settings[x]]
+        if changed:
+            raise SystemExit(f"{checkpoint} was made with another {', '.join(changed)}: choose another folder")
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        first, seconds, history = state["epoch"], state["seconds"], state["history"]
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress:
+        task = progress.add_task(f"{args.model}, {parameters:,} parameters", total=steps * args.epochs)
+        progress.advance(task, steps * first)
+        for epoch in range(first, args.epochs):
+            start, losses = time.perf_counter(), []
+            torch.manual_seed(args.seed + epoch + 1)  # of dropout: the same after a restart
+            network.train()
+            for images, labels in batches(train, args.batch, args.crop, np.random.default_rng([args.seed, epoch])):
+                main_logits, *others = logits_of(network, inputs(images, *given))
+                labels = labels.to(args.device)
+                loss = loss_of(args.loss, main_logits, labels, weight)
+                for logits in others:
+                    loss = loss + 0.4 * loss_of(args.loss, logits, labels, weight)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                losses.append(loss.item())
+                if not math.isfinite(losses[-1]):
+                    raise SystemExit(f"the loss is {losses[-1]} in epoch {epoch + 1}")
+                progress.update(task, advance=1, description=f"epoch {epoch + 1}/{args.epochs} loss {losses[-1]:.3f}")
+            seconds += time.perf_counter() - start
+            history.append(float(np.mean(losses)))
+            parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
+            state = {key: x.state_dict() for key, x in parts.items()}
+            state |= {"epoch": epoch + 1, "seconds": seconds, "history": history, "settings": settings}
+            save(checkpoint, state)
+            progress.console.print(f"epoch {epoch + 1}: mean loss {history[-1]:.4f}, {seconds:.0f} s")
+
+    figures, predictions = evaluate(network, val, classes, given)
+    result = {"settings": settings, "parameters": parameters, "training_seconds": round(seconds, 1), "loss": history}
+    (args.out / "result.json").write_text(json.dumps({**result, "validation": figures}, indent=1))
+    draw(args.out / "predictions.png", val, predictions, classes)
+    for name in ("all", "boundary", "largest class everywhere"):
+        print(f"{name}: " + ", ".join(f"{key} {x:.4f}" for key, x in figures[name].items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The lecture's networks in torch, on fastdet's ops: one a file, each in full size by default and smaller by ``width``.
+
+Images are (N, in_channels, H, W) float tensors. Networks of segmentation give logits (N, classes, H, W); what
+detectors give is told in their files, with what they are trained by.
+"""
+
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError:
+    raise ImportError('fastdet.models needs torch: pip install "fastdet[torch]"') from None
+
+from fastdet.models._layers import convert_linear
+from fastdet.models.deeplab import DeepLabLargeFOV, DeepLabV3, DeepLabV3Plus
+from fastdet.models.fcn import FCN8s, FCN16s, FCN32s
+from fastdet.models.hrnet import HRNetOCR, HRNetV2
+from fastdet.models.overfeat import OverFeatAccurate, OverFeatFast
+from fastdet.models.pspnet import PSPNet
+from fastdet.models.segnet import SegNet, SegNetBasic
+from fastdet.models.ssd import SSD300, ssd_encode, ssd_loss, ssd_priors
+from fastdet.models.unet import UNet
+from fastdet.models.vgg import VGG16
+from fastdet.models.yolo import YOLOv1, YOLOv1Tiny, yolo_encode, yolo_loss
+
+__all__ = [
+    "MODELS",
+    "SSD300",
+    "VGG16",
+    "DeepLabLargeFOV",
+    "DeepLabV3",
+    "DeepLabV3Plus",
+    "FCN8s",
+    "FCN16s",
+    "FCN32s",
+    "HRNetOCR",
+    "HRNetV2",
+    "OverFeatAccurate",
+    "OverFeatFast",
+    "PSPNet",
+    "SegNet",
+    "SegNetBasic",
+    "UNet",
+    "YOLOv1",
+    "YOLOv1Tiny",
+    "convert_linear",
+    "ssd_encode",
+    "ssd_loss",
+    "ssd_priors",
+    "yolo_encode",
+    "yolo_loss",
+]
+
+MODELS = {
+    "deeplab_largefov": DeepLabLargeFOV,
+    "deeplab_v3": DeepLabV3,
+    "deeplab_v3plus": DeepLabV3Plus,
+    "fcn16s": FCN16s,
+    "fcn32s": FCN32s,
+    "fcn8s": FCN8s,
+    "hrnet_ocr": HRNetOCR,
+    "hrnet_v2": HRNetV2,
+    "overfeat_accurate": OverFeatAccurate,
+    "overfeat_fast": OverFeatFast,
+    "pspnet": PSPNet,
+    "segnet": SegNet,
+    "segnet_basic": SegNetBasic,
+    "ssd300": SSD300,
+    "unet": UNet,
+    "vgg16": VGG16,
+    "yolov1": YOLOv1,
+    "yolov1_tiny": YOLOv1Tiny,
+}

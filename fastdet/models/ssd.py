@@ -1,0 +1,201 @@
+"""SSD300: class scores and offsets for 8,732 default boxes (priors) on six maps; matching and the loss for training.
+
+Priors are cx cy w h in fractions of the image. Offsets are cx cy w h relative to the prior: the centre's by its sides,
+the sides' as logarithms, divided by the variances 0.1, 0.1, 0.2, 0.2. Class 0 is the background.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastdet.boxes import box_convert, box_iou
+from fastdet.models._layers import MaxPool2d, cross_entropy, initialise, scaled
+from fastdet.models._targets import true_boxes
+from fastdet.models.vgg import vgg_channels, vgg_features
+
+__all__ = ["SSD300", "VARIANCES", "ssd_encode", "ssd_loss", "ssd_priors"]
+
+VARIANCES = (0.1, 0.1, 0.2, 0.2)
+SIDE = 300  # pixels of an image
+MAPS = (38, 19, 10, 5, 3, 1)  # cells a side
+STEPS = (8, 16, 32, 64, 100, 300)  # pixels of a cell
+SIZES = (30, 60, 111, 162, 213, 264, 315)  # pixels of a map's priors, and of the next one's
+RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))  # of sides, each also the other way round
+EXTRAS = ((256, 512, 2, 1), (128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))  # channels, stride, padding
+
+
+def ssd_priors() -> Tensor:
+    """(8732, 4) float32 priors, cx cy w h in fractions of the image: map by map, row by row, a cell's together."""
+    priors = []
+    for side, step, size, larger, ratios in zip(MAPS, STEPS, SIZES, SIZES[1:], RATIOS, strict=False):
+        between = math.sqrt(size * larger)
+        shapes = [(size, size), (between, between)]
+        for ratio in ratios:
+            long, short = size * math.sqrt(ratio), size / math.sqrt(ratio)
+            shapes += [(long, short), (short, long)]
+        for row, column in itertools.product(range(side), repeat=2):
+            priors += [((column + 0.5) * step, (row + 0.5) * step, *shape) for shape in shapes]
+    return torch.tensor(priors) / SIDE
+
+
+class SSD300(nn.Module):
+    """SSD300 (Liu et al. 2015) on VGG16.
+
+    Parameters
+    ----------
+    classes : without the background
+    in_channels : of the image
+    width : factor on all channels but the outputs
+    norm : batch normalisation in the VGG stages and the extra layers; the paper's has none
+
+    Notes
+    -----
+    ``forward``: (N, in_channels, 300, 300) to offsets (N, 8732, 4) and logits (N, 8732, classes + 1) for `priors`.
+    """
+
+    priors: Tensor
+
+    def __init__(self, classes: int = 20, *, in_channels: int = 3, width: float = 1.0, norm: bool = False) -> None:
+        super().__init__()
+        self.classes = classes
+        pools: list[nn.Module] = [MaxPool2d(), MaxPool2d(), MaxPool2d(ceil_mode=True), MaxPool2d(), MaxPool2d(3, 1, 1)]
+        stages = vgg_features(in_channels, width, norm, pools=pools)
+        channels, hidden = vgg_channels(width), scaled(1024, width)
+        self.early = nn.Sequential(*stages[:3], stages[3][:-1])  # to conv4_3
+        self.scale = nn.Parameter(torch.full((channels[3],), 20.0))
+        fc6 = nn.Conv2d(channels[4], hidden, 3, padding=6, dilation=6)
+        self.late = nn.Sequential(
+            *(stages[3][-1], stages[4], fc6, nn.ReLU(inplace=True)),
+            *(nn.Conv2d(hidden, hidden, 1), nn.ReLU(inplace=True)),
+        )
+        self.extras = nn.ModuleList()
+        maps = [channels[3], hidden]
+        for narrow, wide, stride, padding in EXTRAS:
+            between, outputs = scaled(narrow, width), scaled(wide, width)
+            self.extras.append(
+                nn.Sequential(
+                    *_convolution(maps[-1], between, 1, 1, 0, norm),
+                    *_convolution(between, outputs, 3, stride, padding, norm),
+                )
+            )
+            maps.append(outputs)
+        counts = [2 + 2 * len(ratios) for ratios in RATIOS]
+        self.offsets, self.scores = (
+            nn.ModuleList(
+                nn.Conv2d(inputs, count * values, 3, padding=1) for inputs, count in zip(maps, counts, strict=True)
+            )
+            for values in (4, classes + 1)
+        )
+        initialise(self)
+        for head in (*self.offsets, *self.scores):  # to begin near the priors, all classes alike
+            nn.init.normal_(cast(nn.Conv2d, head).weight, 0, 0.01)
+        self.register_buffer("priors", ssd_priors(), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.shape[-2:] != (SIDE, SIDE):
+            raise ValueError(f"SSD300: image must be {SIDE} x {SIDE}, got {tuple(x.shape[-2:])}")
+        x = self.early(x)
+        maps = [F.normalize(x) * self.scale[:, None, None]]
+        x = self.late(x)
+        maps.append(x)
+        for extra in self.extras:
+            x = extra(x)
+            maps.append(x)
+        offsets = [_listed(head(y), 4) for head, y in zip(self.offsets, maps, strict=True)]
+        scores = [_listed(head(y), self.classes + 1) for head, y in zip(self.scores, maps, strict=True)]
+        return torch.cat(offsets, 1), torch.cat(scores, 1)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int, padding: int, norm: bool) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+    return [conv, *[nn.BatchNorm2d(outputs)] * norm, nn.ReLU(inplace=True)]
+
+
+def _listed(x: Tensor, values: int) -> Tensor:
+    """(N, count * values, h, w) as (N, h * w * count, values)."""
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
+
+
+def ssd_encode(
+    boxes: Any, labels: Any, priors: Tensor, size: tuple[int, int], *, classes: int = 20, iou_threshold: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """The true boxes of an image as offsets and classes of the priors.
+
+    Parameters
+    ----------
+    boxes : (N, 4) float, pixels, x1 y1 x2 y2
+    labels : (N,) integer in [0, classes), without the background
+    priors : (P, 4) float on the CPU, cx cy w h, fractions of the image
+    size : (height, width) of the image, pixels
+    iou_threshold : a prior whose greatest IoU with a box is above it is that box's
+
+    Returns
+    -------
+    offsets : (P, 4) float32; 0 for the background's priors
+    target : (P,) int64, label + 1, or 0 for the background
+
+    Raises
+    ------
+    ValueError  shape, a label out of range, a box without area
+
+    Notes
+    -----
+    First each box is given one prior: of all pairs the one of the greatest IoU, and so on among the boxes and priors
+    that are left. Then the threshold decides for the other priors.
+    Source: Liu et al., "SSD: Single Shot MultiBox Detector", 2015, section 2.2.
+    """
+    corners, wanted = true_boxes("ssd_encode", boxes, labels, size, classes)
+    offsets, target = torch.zeros(len(priors), 4), torch.zeros(len(priors), dtype=torch.int64)
+    if not len(corners):
+        return offsets, target
+    corners = corners / corners.new_tensor([size[1], size[0]] * 2)
+    overlaps = box_iou(box_convert(priors, "cxcywh", "xyxy"), corners)
+    best, owner = overlaps.max(1)
+    matched = best > iou_threshold
+    for _ in range(min(overlaps.shape)):
+        prior, box = divmod(int(overlaps.argmax()), len(corners))
+        matched[prior], owner[prior] = True, box
+        overlaps[prior], overlaps[:, box] = -1, -1
+    mine = priors[matched]
+    own = box_convert(corners, "xyxy", "cxcywh")[owner[matched]]
+    relative = torch.cat([(own[:, :2] - mine[:, :2]) / mine[:, 2:], (own[:, 2:] / mine[:, 2:]).log()], 1)
+    offsets[matched] = relative / relative.new_tensor(VARIANCES)
+    target[matched] = wanted[owner[matched]] + 1
+    return offsets, target
+
+
+def ssd_loss(
+    offsets: Tensor, scores: Tensor, true_offsets: Tensor, target: Tensor, *, negatives: float = 3.0
+) -> Tensor:
+    """SSD's loss: smooth L1 of matched priors' offsets and cross-entropy of their classes and of hard negatives.
+
+    Parameters
+    ----------
+    offsets, scores : (N, P, 4) and (N, P, classes + 1), what `SSD300` gives
+    true_offsets, target : (N, P, 4) and (N, P), what `ssd_encode` gives
+    negatives : of an image's background priors those of the greatest loss count, this many for each matched prior
+
+    Returns
+    -------
+    loss : () float, divided by the number of matched priors of the batch; 0 where there is none
+
+    Notes
+    -----
+    Of priors with equal losses the first ones are taken.
+    Source: Liu et al., 2015, equations 1 to 3 and "Hard negative mining".
+    """
+    matched = target > 0
+    each = cross_entropy(scores.flatten(0, 1), target.flatten(), "none").view_as(target)
+    with torch.no_grad():
+        hardness = each.masked_fill(matched, -math.inf)
+        rank = hardness.argsort(dim=1, descending=True, stable=True).argsort(1)
+        mined = ~matched & (rank < negatives * matched.sum(1, keepdim=True))
+    location = F.smooth_l1_loss(offsets, true_offsets, reduction="none").sum(-1)
+    total = torch.where(matched, location, 0.0).sum() + torch.where(matched | mined, each, 0.0).sum()
+    return total / matched.sum().clamp(min=1)

@@ -1,0 +1,155 @@
+"""The training scripts of docs/examples, on pictures drawn here: they train, go on after an end, score and draw."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from optional import need
+
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what it imports
+
+
+def example(name: str) -> Any:
+    for package in ("torch", "matplotlib", "PIL", "rich"):
+        need(package)
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(script: Any, monkeypatch: pytest.MonkeyPatch, *args: Any) -> dict[str, Any]:
+    """The script's result.json."""
+    monkeypatch.setattr("sys.argv", ["script", *map(str, args), "--threads", "1"])
+    script.main()
+    result: dict[str, Any] = json.loads((args[1] / "result.json").read_text())
+    return result
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Path:
+    """Images in CamVid's folders: the upper half is sky, the lower one road, and a strip is void."""
+    image = need("PIL.Image")
+    rng = np.random.default_rng(0)
+    labels = np.zeros((36, 48), np.uint8)
+    labels[18:], labels[:, :4] = 3, 11
+    for part, count in (("train", 4), ("val", 4)):
+        for kind in ("images", "labels"):
+            (tmp_path / part / kind).mkdir(parents=True)
+        for i in range(count):
+            photo = np.where(labels[..., None] == 3, 60, 190) + rng.integers(-20, 20, (36, 48, 3))
+            image.fromarray(photo.astype(np.uint8)).save(tmp_path / part / "images" / f"{i}.png")
+            image.fromarray(labels).save(tmp_path / part / "labels" / f"{i}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("model", ["segnet_basic", "unet"])
+def test_train_segmentation(street: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    script = example("train_segmentation")
+    options = ["--model", model, "--width", 0.125, "--batch", 2, "--rate", 0.01, "--option", "in_channels=3"]
+    if model == "unet":
+        options += ["--option", "depth=1", "--option", "norm=true"]
+    out = street / "run"
+    result = run(script, monkeypatch, street, out, *options, "--epochs", 15)
+    assert result["loss"][-1] < result["loss"][0]
+    figures = result["validation"]
+    assert figures["all"]["pixel_accuracy"] > 0.9 > figures["largest class everywhere"]["pixel_accuracy"]
+    assert figures["all"]["pixel_accuracy"] >= figures["boundary"]["pixel_accuracy"]
+    assert (out / "predictions.png").stat().st_size > 1000
+    with pytest.raises(SystemExit, match="was made with another epochs"):
+        run(script, monkeypatch, street, out, *options, "--epochs", 3)
+    with pytest.raises(SystemExit, match="has no option colour"):
+        run(script, monkeypatch, street, street / "other", *options, "--option", "colour=1")
+
+
+def test_a_run_that_was_ended_goes_on(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the same loss and the same figures as one that was not."""
+    script = example("train_segmentation")
+    options = ["--model", "segnet_basic", "--width", 0.125, "--batch", 2, "--epochs", 3]
+    whole = run(script, monkeypatch, street, street / "whole", *options)
+    save, saved = script.save, []
+
+    def ended(path: Path, state: Any) -> None:
+        save(path, state)
+        saved.append(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "save", ended)
+    with pytest.raises(KeyboardInterrupt):
+        run(script, monkeypatch, street, street / "ended", *options)
+    assert len(saved) == 1
+    monkeypatch.setattr(script, "save", save)
+    ended_result = run(script, monkeypatch, street, street / "ended", *options)
+    assert ended_result["loss"] == whole["loss"]
+    assert ended_result["validation"] == whole["validation"]
+
+
+def test_near_boundary() -> None:
+    script = example("train_segmentation")
+    labels = np.zeros((20, 20), np.uint8)
+    labels[:, 10:] = 2
+    near = script.near_boundary(labels)
+    assert near[:, 7:13].all()
+    assert not near[:, :7].any()
+    assert not near[:, 13:].any()
+
+
+BLOOD = """<annotation><size><width>96</width><height>64</height></size>{}</annotation>"""
+CELL = (
+    """<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"""
+)
+
+
+@pytest.mark.parametrize(("model", "options"), [("yolov1_tiny", ["grid=2"]), ("ssd300", ["norm=true"])])
+def test_train_detector(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    model: str,
+    options: list[str],
+) -> None:
+    """Also that a box without area is named, and that targets given as predictions score 1."""
+    need("fastdet.inference")
+    script, image, torch = example("train_detector"), need("PIL.Image"), need("torch")
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    boxes = [("RBC", 5, 9, 40, 30), ("WBC", 50, 33, 90, 60), ("Platelets", 60, 5, 80, 20)]
+    photo = np.full((64, 96, 3), 200, np.uint8)
+    for i, (_, x1, y1, x2, y2) in enumerate(boxes):
+        photo[y1 - 1 : y2, x1 - 1 : x2, i] = 50
+    for name in "abcd":
+        objects = "".join(CELL.format(*box) for box in boxes) + (CELL.format("RBC", 9, 9, 9, 9) if name == "a" else "")
+        (tmp_path / "Annotations" / f"{name}.xml").write_text(BLOOD.format(objects))
+        image.fromarray(photo).save(tmp_path / "JPEGImages" / f"{name}.jpg")
+    for part in ("trainval", "test"):
+        (tmp_path / "ImageSets" / "Main" / f"{part}.txt").write_text("a\nb\nc\nd\n")
+    given = ["--model", model, "--width", 1 / 16, "--batch", 2, "--epochs", 8, "--rate", 0.03, "--option", *options]
+    result = run(script, monkeypatch, tmp_path, tmp_path / "run", *given)
+    assert "a: a box without area is left out: x, y, width, height [9.0, 9.0, 0.0, 0.0]" in capsys.readouterr().out
+    assert result["loss"][-1] < result["loss"][0]
+    assert result["test"].keys() == {"nms", "soft_nms"}
+    assert all((tmp_path / "run" / f"{name}.png").exists() for name in ("curves", "detections"))
+
+    detector = script.Detector(model, 3, 1 / 32, options)
+    _, test, classes = script.read(tmp_path, detector.side, None)
+    assert classes == ["Platelets", "RBC", "WBC"]
+    targets = iter([detector.target(sample.boxes, sample.labels) for sample in test])
+
+    def truth(images: Any) -> Any:
+        found = next(targets)
+        if model == "ssd300":
+            return found[0][None], 20.0 * torch.nn.functional.one_hot(found[1], 4)[None]
+        return found[0][None]
+
+    monkeypatch.setattr(detector.network, "forward", truth)
+    metrics, _ = script.evaluate(detector, test, "cpu")
+    assert float(metrics["nms"].compute()["map_50"]) == pytest.approx(1)

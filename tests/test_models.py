@@ -1,0 +1,609 @@
+"""The networks: parameters and shapes as published, gradients, compilation, and what makes each system that system."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from optional import need, real_facts
+
+from fastdet.upsample import upsample_bilinear
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what it imports
+
+# Where there is no other source: counted by hand from the paper's tables.
+COUNTS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "vgg16": ("vgg16", {}, 138_357_544),  # torchvision's, as are those of the next one and of both ResNets
+    "vgg16 norm": ("vgg16", {"norm": True}, 138_365_992),
+    "fcn32s": ("fcn32s", {}, 136_152_917),  # the authors' prototxts
+    "fcn16s": ("fcn16s", {}, 134_815_994),
+    "fcn8s": ("fcn8s", {}, 134_489_759),
+    "segnet": ("segnet", {}, 29_449_355),  # the authors' prototxts
+    "segnet_basic": ("segnet_basic", {}, 1_416_587),
+    "unet": ("unet", {}, 31_030_658),
+    "unet transposed": ("unet", {"up": "transposed", "classes": 1}, 31_030_593),
+    "unet colour": ("unet", {"in_channels": 3, "classes": 21}, 31_033_045),
+    "unet norm": ("unet", {"in_channels": 3, "norm": True, "padded": True}, 31_037_698),  # milesial/Pytorch-UNet
+    "deeplab_largefov": ("deeplab_largefov", {}, 20_505_429),
+    "deeplab 7x7": ("deeplab_largefov", {"kernel": 7, "rate": 4, "features": 4096}, 134_346_581),
+    "deeplab 4x4": ("deeplab_largefov", {"kernel": 4, "rate": 8, "features": 4096}, 65_140_565),
+    "deeplab_v3": ("deeplab_v3", {}, 39_638_869),  # torchvision's deeplabv3_resnet50 without its auxiliary head
+    "overfeat_fast": ("overfeat_fast", {}, 145_920_872),  # the classifier's
+    "overfeat_accurate": ("overfeat_accurate", {}, 144_656_488),
+    "yolov1": ("yolov1", {"local": True, "predictors": 3}, 197_328_243),  # floats of darknet's file: with running means
+    "yolov1_tiny": ("yolov1_tiny", {}, 27_099_950),
+    "ssd300": ("ssd300", {}, 26_285_486),
+    "ssd300 coco": ("ssd300", {"classes": 90}, 35_641_826),  # torchvision's ssd300_vgg16
+}
+
+
+class Small(NamedTuple):
+    """A network that runs in milliseconds."""
+
+    options: dict[str, Any]
+    shape: tuple[int, ...]
+
+
+DENSE = Small({"width": 1 / 16}, (2, 3, 45, 61))
+SMALL = {
+    **dict.fromkeys(("deeplab_v3", "deeplab_v3plus", "pspnet", "segnet", "segnet_basic", "deeplab_largefov"), DENSE),
+    **dict.fromkeys(
+        ("hrnet_ocr", "hrnet_v2"), DENSE._replace(options={**DENSE.options, "modules": (1, 1, 1), "blocks": 1})
+    ),
+    **dict.fromkeys(("fcn8s", "fcn16s", "fcn32s"), Small({"width": 1 / 32, "classes": 3}, (1, 3, 45, 61))),
+    "overfeat_accurate": Small({"width": 1 / 32, "classes": 5}, (1, 3, 245, 221)),
+    "overfeat_fast": Small({"width": 1 / 32, "classes": 5}, (1, 3, 231, 263)),
+    "ssd300": Small({"width": 1 / 32, "classes": 3}, (1, 3, 300, 300)),
+    "unet": Small({"width": 1 / 16}, (1, 1, 204, 188)),
+    "vgg16": Small({"width": 1 / 32, "classes": 7}, (1, 3, 64, 96)),
+    "yolov1": Small({"width": 1 / 32, "grid": 2}, (2, 3, 128, 128)),
+    "yolov1_tiny": Small({"width": 1 / 16, "grid": 3}, (2, 3, 192, 192)),
+}
+
+
+@pytest.fixture
+def torch() -> Iterator[Any]:
+    module = need("torch")
+    import torch._dynamo
+
+    module.manual_seed(0)
+    threads = module.get_num_threads()
+    module.set_num_threads(1)  # small work, and the machine may be busy
+    yield module
+    module.set_num_threads(threads)
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def models(torch: Any) -> Any:
+    return need("fastdet.models")
+
+
+def facts(name: str) -> Any:
+    return json.loads(real_facts(name).read_text())
+
+
+def tensors(x: Any) -> list[Any]:
+    return list(x) if isinstance(x, (tuple, list)) else [x]
+
+
+def small(torch: Any, models: Any, name: str) -> tuple[Any, Any]:
+    """A network with random weights everywhere (score layers begin at 0), and an image."""
+    options, shape = SMALL[name]
+    network = models.MODELS[name](**options)
+    with torch.no_grad():
+        for x in network.parameters():
+            x.add_(0.02 * torch.randn_like(x))
+    return network, torch.randn(shape)
+
+
+def shapes(torch: Any, network: Any, *image: int) -> list[tuple[str, tuple[int, ...]]]:
+    """What each convolution, pool and unpooling of a network on the meta device gives, in the order of execution."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    kinds = {"convolution": "convolution", "max_pool2d": "pool", "max_pool2d_values": "pool", "max_unpool2d": "unpool"}
+    found = []
+
+    class Record(TorchDispatchMode):  # type: ignore[misc]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            kind = func._schema.name.partition("::")[2]
+            if kind in kinds:
+                found.append((kinds[kind], tuple(tensors(out)[0].shape[1:])))
+            return out
+
+    with torch.no_grad(), Record():
+        network.eval()(torch.empty(1, *image, device="meta"))
+    return found
+
+
+def test_models(models: Any) -> None:
+    assert models.MODELS.keys() == SMALL.keys()
+    for cls in models.MODELS.values():
+        assert getattr(models, cls.__name__) is cls
+        assert cls.__name__ in models.__all__
+
+
+def test_torch_is_imported_by_nothing_else(torch: Any, python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    python("""
+import sys, fastdet
+from fastdet import *
+assert "models" in dir(fastdet) and "torch" not in sys.modules
+fastdet.models.MODELS["fcn8s"]
+assert "torch" in sys.modules
+""")
+
+
+# Parameters and shapes
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_parameters(torch: Any, models: Any, case: str) -> None:
+    name, options, want = COUNTS[case]
+    with torch.device("meta"):
+        network = models.MODELS[name](**options)
+    if name.startswith("overfeat"):
+        network.regressor = torch.nn.Identity()
+    count = sum(x.numel() for x in network.parameters())
+    if name.startswith("yolo"):
+        count += sum(x.numel() for key, x in network.named_buffers() if "running" in key)
+    assert count == want
+
+
+def test_parameters_are_the_facts() -> None:
+    """The counts above, where the file of facts has them too."""
+    known = facts("facts.json")
+    fcn, segnet, unet, deeplab = (known[name] for name in ("fcn", "segnet", "unet", "deeplab_vgg16"))
+    yolo, overfeat = known["yolo"], known["overfeat"]
+    want = {
+        **fcn["params_total_21_classes"],
+        "segnet": segnet["params_prototxt_11_classes"]["segnet"],
+        "segnet_basic": segnet["params_prototxt_11_classes"]["segnet_basic"],
+        "unet": unet["params_1ch_2cls"],
+        "unet transposed": unet["params_1ch_1cls"],
+        "unet colour": unet["params_3ch_21cls"],
+        "unet norm": unet["milesial_bn_3ch_2cls"],
+        "deeplab_largefov": deeplab["largeFOV_3x3_r12_1024"],
+        "deeplab 7x7": deeplab["7x7_4096"],
+        "deeplab 4x4": deeplab["4x4_4096"],
+        "overfeat_fast": overfeat["fast"]["params"],
+        "overfeat_accurate": overfeat["accurate"]["params"],
+        "yolov1": yolo["yolov1.cfg"]["floats"],
+        "yolov1_tiny": yolo["yolov1-tiny.cfg"]["floats"],
+    }
+    assert {case: COUNTS[case][2] for case in want} == want
+
+
+@pytest.mark.parametrize(("layers", "want"), [(50, 25_557_032), (101, 44_549_160)])
+def test_resnet_parameters(torch: Any, models: Any, layers: int, want: int) -> None:
+    with torch.device("meta"):
+        trunk = models.resnet.ResNet(layers)
+    assert sum(x.numel() for x in trunk.parameters()) + 2048 * 1000 + 1000 == want
+
+
+@pytest.mark.parametrize(("name", "millions"), [("hrnet_v2", 65.9), ("hrnet_ocr", 70.4)])
+def test_hrnet_parameters(torch: Any, models: Any, name: str, millions: float) -> None:
+    """The papers' numbers have this many digits."""
+    with torch.device("meta"):
+        network = models.MODELS[name]()
+    assert round(sum(x.numel() for x in network.parameters()) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("size", [(500, 500), (375, 500)])
+@pytest.mark.parametrize("name", ["fcn32s", "fcn16s", "fcn8s"])
+def test_fcn_shapes(torch: Any, models: Any, name: str, size: tuple[int, int]) -> None:
+    """Every convolution and pool against the authors' prototxt."""
+    layers = facts("caffe_shapes.json")[f"voc-{name}@{size[0]}x{size[1]}"]["layers"]
+    kinds = {"convolution": "convolution", "deconvolution": "convolution", "pooling": "pool"}
+    want = [(kinds[kind], tuple(out)) for _, kind, _, out in layers if kind in kinds]
+    with torch.device("meta"):
+        network = models.MODELS[name]()
+    got = shapes(torch, network, 3, *size)
+    assert sorted(got) == sorted(want)  # 8s scores pool3 before it upsamples, or after: nothing depends on it
+    assert got[: len(got) - 5] == want[: len(want) - 5]
+
+
+def test_fcn_shapes_of_the_paper(torch: Any, models: Any) -> None:
+    """Images of 224 pixels: the lecture's numbers, of pools that round down; of 500: those of the prototxt."""
+    with torch.device("meta"):
+        network, down = models.FCN32s(), models.FCN32s(ceil_mode=False)
+    got = shapes(torch, down, 3, 224, 224)
+    assert [shape for kind, shape in got if kind == "pool"][-1] == (512, 13, 13)
+    assert [shape for kind, shape in got][-4:] == [(4096, 7, 7), (4096, 7, 7), (21, 7, 7), (21, 256, 256)]
+    with pytest.raises(ValueError, match=r"FCN32s: pools that round down leave no scores for all of \(500, 500\)"):
+        shapes(torch, down, 3, 500, 500)
+    got = shapes(torch, network, 3, 500, 500)
+    assert [shape[1] for kind, shape in got if kind == "pool"] == [349, 175, 88, 44, 22]
+    assert (got[0][1][1], got[-1][1][1]) == (698, 544)
+
+
+def test_segnet_shapes(torch: Any, models: Any) -> None:
+    layers = facts("caffe_shapes.json")["segnet_train@360x480"]["layers"]
+    kinds = {"convolution": "convolution", "pooling": "pool", "upsample": "unpool"}
+    want = [(kinds[kind], tuple(out)) for _, kind, _, out in layers if kind in kinds]
+    with torch.device("meta"):
+        network = models.SegNet()
+    assert shapes(torch, network, 3, 360, 480) == want
+
+
+def test_segnet_basic_shapes(torch: Any, models: Any) -> None:
+    """The authors' prototxt has pad_out_h where the pool has rounded up: 45 rows come back as 45, not as 46."""
+    with torch.device("meta"):
+        network = models.SegNetBasic()
+    sizes = [(360, 480), (180, 240), (90, 120), (45, 60)]
+    want = []
+    for i, size in enumerate(sizes):
+        want += [("convolution", (64, *size)), ("pool", (64, *[(23, 30), (45, 60), (90, 120), (180, 240)][3 - i]))]
+    for size in sizes[::-1]:
+        want += [("unpool", (64, *size)), ("convolution", (64, *size))]
+    assert shapes(torch, network, 3, 360, 480) == [*want, ("convolution", (11, 360, 480))]
+
+
+def test_unet_shapes(torch: Any, models: Any) -> None:
+    with torch.device("meta"):
+        network = models.UNet()
+    got = [shape for kind, shape in shapes(torch, network, 1, 572, 572) if kind == "convolution"]
+    assert [shape[1] for shape in got[1:10:2]] == [568, 280, 136, 64, 28]
+    assert [shape[1] for shape in got[10:22:3]] == [56, 104, 200, 392]
+    assert [shape[1] for shape in got[12:22:3]] == [52, 100, 196, 388]
+    assert got[-1] == (2, 388, 388)
+    assert network.margin == 92
+    assert (network.fitting(388), network.fitting(389), network.fitting(1)) == (572, 588, 188)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_unet_fitting(torch: Any, models: Any, depth: int) -> None:
+    """Sizes that fit give what they promise, and no smaller one does."""
+    with torch.device("meta"):
+        network = models.UNet(depth=depth, width=1 / 64)
+    for wanted in (1, 4, 5, 30, 31):
+        side = network.fitting(wanted)
+        out = network(torch.empty(1, 1, side, side, device="meta")).shape[-1]
+        assert out == side - 2 * network.margin >= wanted
+        assert out - 2**depth < max(wanted, 4)
+
+
+def test_deeplab_shapes(torch: Any, models: Any) -> None:
+    with torch.device("meta"):
+        largest = models.DeepLabLargeFOV()
+    got = shapes(torch, largest, 3, 321, 321)
+    assert [shape[1] for kind, shape in got if kind == "pool"] == [161, 81, 41, 41, 41]
+    assert got[-3:] == [("convolution", (channels, 41, 41)) for channels in (1024, 1024, 21)]
+    for stride in (8, 16):
+        with torch.device("meta"):
+            network = models.DeepLabV3(output_stride=stride)
+        maps = network.trunk(torch.empty(1, 3, 512, 512, device="meta"))
+        assert [x.shape[1:] for x in maps[:2]] == [(256, 128, 128), (512, 64, 64)]
+        assert maps[-1].shape[1:] == (2048, 512 // stride, 512 // stride)
+
+
+OVERFEAT = [
+    ("overfeat_fast", 231, 1),
+    ("overfeat_fast", 245, 1),
+    ("overfeat_fast", 281, 2),
+    ("overfeat_fast", 461, 8),
+    *[("overfeat_accurate", *x) for x in ((221, 1), (245, 1), (281, 2), (317, 3), (389, 5), (425, 6), (461, 7))],
+]
+
+
+@pytest.mark.parametrize(("name", "size", "want"), OVERFEAT)
+def test_overfeat_shapes(torch: Any, models: Any, name: str, size: int, want: int) -> None:
+    """The paper's multi-scale table; with offset pooling three times as many places, where the map has them."""
+    with torch.device("meta"):
+        network = models.MODELS[name]()
+        image = torch.empty(1, 3, size, size)
+    assert network.features(image).shape[1] == 1024
+    scores, boxes = network(image)
+    assert scores.shape == (1, 1000, want, want)
+    assert boxes.shape == (1, 4, want, want)
+    pooled = network.features(image).shape[-1]
+    assert network(image, dense=True)[0].shape[-1] == pooled - network.last_pool * network.kernel + 1
+    assert network.window == (231 if "fast" in name else 221)
+    assert (network.step(), network.step(dense=True)) == ((32, 16) if "fast" in name else (36, 12))
+    if "accurate" in name and size > 221:
+        before = {245: 17, 281: 20, 317: 23, 389: 29, 425: 32, 461: 35}
+        assert pooled == before[size]
+
+
+def test_yolo_shapes(torch: Any, models: Any) -> None:
+    with torch.device("meta"):
+        network, tiny = models.YOLOv1(local=True, predictors=3), models.YOLOv1Tiny()
+        image = torch.empty(1, 3, 448, 448)
+    got = [shape for kind, shape in shapes(torch, network, 3, 448, 448) if kind == "convolution"]
+    assert len(got) == 24
+    assert got[-1] == (1024, 7, 7)
+    assert network.head[0](torch.empty(1, 1024, 7, 7, device="meta")).shape == (1, 256, 7, 7)
+    assert network(image).flatten().shape == (1715,)
+    assert tiny(image).shape == (1, 7, 7, 30)
+
+
+def test_ssd_shapes(torch: Any, models: Any) -> None:
+    with torch.device("meta"):
+        network = models.SSD300()
+    offsets, scores = network(torch.empty(2, 3, 300, 300, device="meta"))
+    assert offsets.shape == (2, 8732, 4)
+    assert scores.shape == (2, 8732, 21)
+
+
+@pytest.mark.parametrize("name", ["unet", "fcn8s", "fcn32s", "segnet", "segnet_basic", "deeplab_v3plus", "pspnet"])
+@pytest.mark.parametrize("size", [(33, 50), (64, 48)])
+def test_any_image_size(torch: Any, models: Any, name: str, size: tuple[int, int]) -> None:
+    options = {"padded": True, "in_channels": 3} if name == "unet" else {}
+    network = models.MODELS[name](5, width=1 / 32, **options).eval()
+    with torch.no_grad():
+        assert network(torch.randn(1, 3, *size)).shape == (1, 5, *size)
+
+
+# Training
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_reach_every_parameter(torch: Any, models: Any, name: str) -> None:
+    network, image = small(torch, models, name)
+    sum(x.square().sum() for x in tensors(network(image))).backward()
+    for key, x in network.named_parameters():
+        assert x.grad is not None, key
+        assert x.grad.isfinite().all(), key
+        assert x.ndim == 1 or x.grad.any(), key  # a bias before batch normalisation has the gradient 0
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_compile(torch: Any, models: Any, name: str) -> None:
+    """The whole graph at once, forward, to the same numbers."""
+    network, image = small(torch, models, name)
+    compiled = torch.compile(network.eval(), fullgraph=True, backend="eager")
+    with torch.no_grad():
+        for got, want in zip(tensors(compiled(image)), tensors(network(image)), strict=True):
+            assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("name", ["segnet_basic", "unet"])
+def test_compile_training(torch: Any, models: Any, name: str) -> None:
+    """With the gradient, through the ops' fakes and their registered derivatives."""
+    network, image = small(torch, models, name)
+    network.eval()  # no dropout
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    found = []
+    for call in (compiled, network):
+        network.zero_grad()
+        call(image).square().sum().backward()
+        found.append([x.grad.clone() for x in network.parameters()])
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_cuda(torch: Any, models: Any, name: str) -> None:
+    """The same numbers on a GPU."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    network, image = small(torch, models, name)
+    network.double().eval()
+    with torch.no_grad():
+        want = tensors(network(image.double()))
+        got = tensors(network.cuda()(image.double().cuda()))
+    for x, y in zip(got, want, strict=True):
+        torch.testing.assert_close(x.cpu(), y)
+
+
+# Systems of segmentation
+
+
+def test_vgg_loads_torchvision(torch: Any, models: Any) -> None:
+    """The names and shapes of torchvision's state dict, written down here."""
+    convolutions = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), *[(256, 256)] * 2]
+    convolutions += [(256, 512), *[(512, 512)] * 5]
+    linear = {"classifier.0": (4096, 25088), "classifier.3": (4096, 4096), "classifier.6": (1000, 4096)}
+    for norm, places in (
+        (False, (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)),
+        (True, (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)),
+    ):
+        want: dict[str, tuple[int, ...]] = {}
+        for place, (inputs, outputs) in zip(places, convolutions, strict=True):
+            want[f"features.{place}.weight"] = (outputs, inputs, 3, 3)
+            want[f"features.{place}.bias"] = (outputs,)
+            if norm:
+                names = ("weight", "bias", "running_mean", "running_var")
+                want |= {f"features.{place + 1}.{x}": (outputs,) for x in names}
+                want[f"features.{place + 1}.num_batches_tracked"] = ()
+        for layer, shape in linear.items():
+            want |= {f"{layer}.weight": shape, f"{layer}.bias": shape[:1]}
+        with torch.device("meta"):
+            network = models.VGG16(norm=norm)
+        assert {key: tuple(x.shape) for key, x in network.state_dict().items()} == want
+
+
+def test_resnet_has_torchvisions_names(torch: Any, models: Any) -> None:
+    with torch.device("meta"):
+        state = models.resnet.ResNet(50, 8).state_dict()
+    assert {key.split(".")[0] for key in state} == {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}
+    assert state["layer3.0.downsample.0.weight"].shape == (1024, 512, 1, 1)
+    assert state["layer4.2.conv2.weight"].shape == (512, 512, 3, 3)
+    assert state["layer1.0.bn3.running_var"].shape == (256,)
+
+
+def test_converted_classifier(torch: Any, models: Any) -> None:
+    """Law: a fully convolutional classifier gives on a 224 pixel image the Linear original's scores, as a 1 x 1 map."""
+    vgg = models.VGG16(6, width=1 / 16).eval()
+    linear = [vgg.classifier[i] for i in (0, 3, 6)]
+    converted = torch.nn.Sequential(
+        *(models.convert_linear(linear[0], 7), torch.nn.ReLU(), models.convert_linear(linear[1]), torch.nn.ReLU()),
+        models.convert_linear(linear[2]),
+    )
+    image = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        got = converted(vgg.features(image))
+        assert got.shape == (2, 6, 1, 1)
+        torch.testing.assert_close(got[..., 0, 0], vgg(image))
+        maps = vgg.features(torch.randn(1, 3, 288, 256))  # larger: one score for each window of the map
+        want = torch.stack([vgg.classifier(maps[..., y : y + 7, x : x + 7].flatten(1)) for y in (0, 2) for x in (0, 1)])
+        torch.testing.assert_close(converted(maps)[..., [0, 2], :].flatten(2).permute(2, 0, 1), want)
+    with pytest.raises(ValueError, match="convert_linear: linear must have a multiple of 9 inputs, got 32"):
+        models.convert_linear(torch.nn.Linear(32, 2), 3)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_fcn_takes_vgg_over(torch: Any, models: Any, norm: bool) -> None:
+    vgg = models.VGG16(6, width=1 / 16, norm=norm).eval()
+    network = models.FCN8s(4, width=1 / 16, norm=norm).eval()
+    network.load_vgg(vgg.state_dict())
+    image = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        x = vgg.features(image)
+        want = vgg.classifier[:4](x.flatten(1))
+        network.stages[0][0].padding = 1
+        for stage in network.stages:
+            image = stage(image)
+        torch.testing.assert_close(image, x)
+        torch.testing.assert_close(network.fc7(network.fc6(image).relu()).flatten(1), want)
+
+
+@pytest.mark.parametrize("name", ["fcn32s", "fcn16s", "fcn8s"])
+def test_fcn_starts_as_bilinear_resampling(torch: Any, models: Any, name: str) -> None:
+    """Each transposed convolution before training: its classes apart, and inside the borders fastdet's resampling."""
+    network = models.MODELS[name](3, width=1 / 32)
+    for layer in network.upscores:
+        factor = layer.stride[0]
+        x = torch.randn(1, 3, 5, 6)
+        with torch.no_grad():
+            got = layer(x)[..., factor // 2 : -(factor // 2), factor // 2 : -(factor // 2)]
+        want = upsample_bilinear(x, scale_factor=factor)
+        inner = slice(factor, -factor)
+        torch.testing.assert_close(got[..., inner, inner], want[..., inner, inner])
+    assert [layer.stride[0] for layer in network.upscores] == {"32": [32], "16": [2, 16], "8": [2, 2, 8]}[name[3:-1]]
+
+
+@pytest.mark.parametrize("name", ["fcn32s", "fcn16s", "fcn8s"])
+def test_fcn_crops_what_the_padding_adds(torch: Any, models: Any, name: str) -> None:
+    """Where every score says which row its cell lies in, every pixel says its own row: the offsets are right."""
+    network = models.MODELS[name](1, width=1 / 32).eval()
+    lift = 1000.0  # above what a ReLU cuts
+    with torch.no_grad():
+        for conv, centre in ((network.fc6, 3), (network.fc7, 0)):
+            conv.weight.zero_()
+            conv.weight[0, 0, centre, centre] = 1
+        for score in network.scores:
+            score.weight[:, 0] = 1
+            score.bias.fill_(-lift)
+
+        class Rows(torch.nn.Module):  # type: ignore[misc]
+            def __init__(self, level: int, stage: Any) -> None:
+                super().__init__()
+                self.level, self.stage = level, stage
+
+            def forward(self, x: Any) -> Any:
+                x, stride = self.stage(x), 2 << self.level
+                rows = stride * torch.arange(float(x.shape[2])) + (stride - 1) / 2 - 99  # of pixels that a cell pools
+                return (rows + lift)[:, None].expand_as(x)
+
+        network.stages = torch.nn.ModuleList(Rows(*pair) for pair in enumerate(network.stages))
+        got = network(torch.zeros(1, 3, 224, 200))[0, 0, 64:160, 64:136] / len(network.scores)
+    torch.testing.assert_close(got, torch.arange(64.0, 160)[:, None].expand_as(got), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["segnet", "segnet_basic"])
+def test_segnet_unpools_where_the_maxima_were(torch: Any, models: Any, name: str) -> None:
+    """Of the same weights, what the decoder gets has one value in each window, at its maximum; or four equal ones."""
+    torch.manual_seed(1)
+    network = models.MODELS[name](3, width=1 / 16).eval()
+    nearest = models.MODELS[name](3, width=1 / 16, upsampling="nearest").eval()
+    nearest.load_state_dict(network.state_dict())
+    image, seen = torch.randn(1, 3, 32, 64), []
+    for each in (network, nearest):
+        each.encoder[0].register_forward_hook(lambda _, given, out: seen.append(out))
+        each.decoder[-1].register_forward_hook(lambda _, given, out: seen.append(given[0]))
+        with torch.no_grad():
+            each(image)
+    first, unpooled, _, repeated = (x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4) for x in seen)
+    placed = unpooled != 0
+    assert placed.any()
+    assert placed.sum(-1).max() == 1
+    where = placed.nonzero(as_tuple=True)
+    assert torch.equal(first[where], first.amax(-1)[where[:-1]])
+    assert torch.equal(repeated, repeated[..., :1].expand_as(repeated))
+    with pytest.raises(ValueError, match="SegNet: upsampling must be 'unpool' or 'nearest', got 'cubic'"):
+        models.MODELS[name](upsampling="cubic")
+
+
+@pytest.mark.parametrize(("up", "extra"), [("transposed", 0), ("bilinear", 48)])
+def test_unet_tiles(torch: Any, models: Any, up: str, extra: int) -> None:
+    """Law: a tile gives what the whole image gives there; a bilinear up-conv needs context beyond the margin."""
+    network = models.UNet(2, width=1 / 16, up=up).eval()
+    margin, tile = network.margin, 132 + 2 * extra
+    side = network.fitting(tile)
+    image = torch.randn(1, 1, side + 64, side + 32)
+    cut = slice(extra, side - 2 * margin - extra)
+    with torch.no_grad():
+        whole, part = network(image), network(image[..., 64:, 32:])[..., cut, cut]
+    down, right = (slice(at + extra, at + extra + part.shape[-1]) for at in (64, 32))
+    torch.testing.assert_close(part, whole[..., down, right], rtol=1e-5, atol=1e-5)
+
+
+def test_dilation_sees_more(torch: Any, models: Any) -> None:
+    """A pixel of LargeFOV's fc6 depends on the cells of the last map at its rate, and on no other."""
+    network = models.DeepLabLargeFOV(2, width=1 / 32).eval()
+    maps = torch.zeros(1, 16, 41, 41, requires_grad=True)
+    network.head[0](maps)[0, 0, 20, 20].backward()
+    rows, columns = (x.unique().tolist() for x in maps.grad[0, 0].nonzero(as_tuple=True))
+    assert rows == columns == [8, 20, 32]
+
+
+def test_object_context(torch: Any, models: Any) -> None:
+    """OCR's two steps, pixel by pixel in NumPy."""
+    pixels, regions = torch.randn(2, 4, 3, 5), torch.randn(2, 3, 3, 5)
+    objects = models.hrnet.described(pixels, regions)
+    share = np.exp(regions.numpy().reshape(2, 3, 15))
+    share /= share.sum(-1, keepdims=True)
+    want = np.einsum("nkp,ncp->nck", share, pixels.numpy().reshape(2, 4, 15))
+    np.testing.assert_allclose(objects[..., 0].numpy(), want, rtol=1e-5, atol=1e-6)
+    key, value = torch.randn(2, 4, 3), torch.randn(2, 4, 3)
+    got = models.hrnet.attended(pixels, key, value)
+    for n, y, x in np.ndindex(2, 3, 5):
+        near = np.exp(key[n].numpy().T @ pixels[n, :, y, x].numpy() / 2)  # the root of 4 channels
+        want = value[n].numpy() @ (near / near.sum())
+        np.testing.assert_allclose(got[n, :, y, x].numpy(), want, rtol=1e-5, atol=1e-6)
+
+
+# OverFeat
+
+
+@pytest.mark.parametrize("name", ["overfeat_fast", "overfeat_accurate"])
+def test_overfeat_is_every_window_by_itself(torch: Any, models: Any, name: str) -> None:
+    """Law: dense evaluation is that of each window alone; where padding reaches into a window it cannot be."""
+    network = models.MODELS[name](5, width=1 / 32, padded=False).eval()
+    side, step = network.window, network.step(dense=True)
+    assert side == {"overfeat_fast": 327, "overfeat_accurate": 317}[name]
+    image = torch.randn(1, 3, side + 2 * step + 1, side + 3 * step)
+    with torch.no_grad():
+        scores, boxes = network(image, dense=True)
+        assert scores.shape == (1, 5, 3, 4)
+        for y, x in np.ndindex(3, 4):
+            window = image[..., y * step : y * step + side, x * step : x * step + side]
+            for got, alone in zip((scores, boxes), network(window), strict=True):
+                torch.testing.assert_close(got[..., y : y + 1, x : x + 1], alone, rtol=1e-4, atol=1e-5)
+        padded = models.MODELS[name](5, width=1 / 32).eval()
+        padded.load_state_dict(network.state_dict())
+        side = padded.window
+        want = padded(image[..., :side, :side])[0]
+        torch.testing.assert_close(padded(image[..., :side, :side], dense=True)[0], want)
+        assert not torch.allclose(padded(image, dense=True)[0][..., :1, :1], want, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["overfeat_fast", "overfeat_accurate"])
+def test_offset_pooling(torch: Any, models: Any, name: str) -> None:
+    """The paper's way: the last pool from every offset, the heads on each, the results interleaved."""
+    network = models.MODELS[name](5, width=1 / 32, class_boxes=True).eval()
+    p = network.last_pool
+    with torch.no_grad():
+        image = torch.randn(1, 3, 300, 290)
+        scores, boxes = network(image, dense=True)
+        assert boxes.shape[1] == 20
+        maps = network.features(image)
+        for dy, dx in np.ndindex(p, p):
+            pooled = torch.nn.functional.max_pool2d(maps[..., dy:, dx:], p)
+            for got, head in ((scores, network.classifier), (boxes, network.regressor)):
+                torch.testing.assert_close(got[..., dy::p, dx::p], head(pooled))
