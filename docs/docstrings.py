@@ -7,9 +7,9 @@ entries become definition lists wherever they stand, and names in backticks beco
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
-from collections.abc import Iterator
 from typing import Any
 
 import griffe
@@ -48,32 +48,30 @@ def block(text: str) -> str:
     result: list[str] = []
     while lines:
         line = lines.pop(0)
-        entry = ENTRY.match(line)
-        below = list(indented(lines))
+        if line.startswith("```"):
+            end = lines.index("```") + 1
+            result += [line, *lines[:end]]
+            del lines[:end]
+            continue
+        below = list(itertools.takewhile(lambda line: line.startswith(" "), lines))
         del lines[: len(below)]
+        entry = ENTRY.match(line)
         if not entry or not (entry["text"] or entry["word"] or below):
             result += [line, *below]
             continue
-        body = block("\n".join([entry["text"] or entry["meaning"] or "", textwrap.dedent("\n".join(below))]).strip("\n"))
-        term = (entry["term"] or entry["word"]).replace(", ", "`, `")
-        result += ["", f"`{term}`", textwrap.indent(body, "    ").replace("    ", ":   ", 1), ""]
+        first, rest = entry["text"] or entry["meaning"] or "", textwrap.dedent("\n".join(below))
+        body = textwrap.indent(block(f"{first}\n{rest}"), "    ").replace("    ", ":   ", 1)
+        result += ["", "`" + (entry["term"] or entry["word"]).replace(", ", "`, `") + "`", body, ""]
     return "\n".join(result).strip("\n")
 
 
-def indented(lines: list[str]) -> Iterator[str]:
-    for i, line in enumerate(lines):
-        if not line.startswith(" ") and (line or not any(lines[i + 1 : i + 2]) or lines[i + 1][0] != " "):
-            return
-        yield line
-
-
 def link(name: str, obj: griffe.Object) -> str:
-    """A link to what a docstring's `name` means: a sibling, a public name of its module, then one of any module."""
-    modules = [m for m in obj.package.members.values() if not m.is_alias and m.is_module and m.exports]
+    """A link to what a docstring's `name` means: a method beside it, a name of its module, then one of any module."""
     owner = obj if obj.is_class else obj.parent
     if owner is not None and owner.is_class and name in owner.functions:
         return f"[`{name}`][{owner.path}.{name}]"
-    for module in sorted(modules, key=lambda m: m.name not in (obj.module.name, obj.module.parent and obj.module.parent.name)):
+    modules = [m for m in obj.package.members.values() if not m.is_alias and m.is_module and m.exports]
+    for module in sorted(modules, key=lambda m: not f"{obj.module.path}.".startswith(f"{m.path}.")):
         if name in module.exports:
             return f"[`{name}`][{module.path}.{name}]"
         if name == module.path or (name.startswith(f"{module.path}.") and name.rpartition(".")[2] in module.exports):

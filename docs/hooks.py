@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: the pages' examples and the gallery's scripts are run when the site is built, and say what they said.
+"""Hooks of MkDocs: examples of the pages and scripts of the gallery are run when the site is built.
 
 A fence ```python on a page is run after those above it, in one namespace, and what it prints stands below it; of a
 fence ```console the lines "$ fastdet ..." are run. A script of the gallery is a page: its docstring, and cells that
@@ -39,11 +39,12 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     for path in sorted((DOCS / "gallery").glob("*.py")):
         text, pictures = script(path)
         title, _, about = text.removeprefix("# ").partition("\n\n")
-        about = about.partition("\n\n")[0]
+        about = " ".join(about.partition("\n\n")[0].split())
         files.append(File.generated(config, f"gallery/{path.stem}.md", content=text))
         for name, data in pictures.items():
             files.append(File.generated(config, f"gallery/{name}", content=data))
-        cards.append(f"- [![]({list(pictures)[-1]})]({path.stem}.md)\n\n    **[{title}]({path.stem}.md)**\n\n    {about}")
+        page, picture = f"{path.stem}.md", list(pictures)[-1]
+        cards.append(f"- [![]({picture})]({page})\n\n    **[{title}]({page})**\n\n    {about}")
     index = (DOCS / "gallery" / "index.md").read_text(encoding="utf-8")
     files.append(File.generated(config, "gallery/index.md", content=index.replace("CARDS", "\n\n".join(cards))))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

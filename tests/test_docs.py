@@ -102,7 +102,9 @@ Raises
 ------
 TypeError   dtype
 """
-    assert re.sub(r"\n\s*\n", "\n\n", module.markdown(text)) == """One line.
+    assert (
+        re.sub(r"\n\s*\n", "\n\n", module.markdown(text))
+        == """One line.
 
 **Parameters**
 
@@ -123,3 +125,4 @@ TypeError   dtype
 
 `TypeError`
 :   dtype"""
+    )

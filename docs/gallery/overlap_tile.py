@@ -43,7 +43,12 @@ print("greatest difference without margins:", seams.max().round(3))
 
 # %%
 figure = Figure(figsize=(11, 2.9), layout="constrained")
-shown = {"image": image, "tiles with margins": tiled > 0.5, "tiles by themselves": by_itself > 0.5, "their error": seams}
+shown = {
+    "image": image,
+    "tiles with margins": tiled > 0.5,
+    "tiles by themselves": by_itself > 0.5,
+    "their error": seams,
+}
 for ax, (title, picture) in zip(figure.subplots(1, 4), shown.items(), strict=True):
     ax.imshow(picture[0], cmap="magma" if title == "their error" else "gray", interpolation="nearest")
     ax.set(title=title, xticks=[], yticks=[])

@@ -35,7 +35,12 @@ for name, back in {"unpooled": unpooled, "repeated": repeated}.items():
 
 # %%
 # Unpooling loses most pixels of a line, and misplaces none; convolutions behind it fill the gaps.
-shown = {"image": image, f"pooled to {second.shape[0]} x {second.shape[1]}": second, "unpooled": unpooled, "repeated": repeated}
+shown = {
+    "image": image,
+    f"pooled to {second.shape[0]} x {second.shape[1]}": second,
+    "unpooled": unpooled,
+    "repeated": repeated,
+}
 figure = Figure(figsize=(10, 3), layout="constrained")
 for ax, (title, picture) in zip(figure.subplots(1, 4), shown.items(), strict=True):
     ax.imshow(picture, cmap="gray_r", interpolation="nearest")

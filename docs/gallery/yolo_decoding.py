@@ -50,9 +50,10 @@ print(count, "detections of", len(sample["objects"]), "objects")
 # %%
 figure = Figure(figsize=(12, 4.2), layout="constrained")
 size = (height, width)
-before = decoded.scores.max(1) > 0.25
+best, labels = decoded.scores.max(1), decoded.scores.argmax(1)
+sure = best > 0.25
 panels = {
-    f"decoded: {before.sum()} boxes": (decoded.boxes[before], decoded.scores.argmax(1)[before], decoded.scores.max(1)[before]),
+    f"decoded: {sure.sum()} boxes": (decoded.boxes[sure], labels[sure], best[sure]),
     f"after NMS: {count}": (found.boxes[0, :count], found.labels[0, :count], found.scores[0, :count]),
 }
 for ax, (title, (boxes, labels, scores)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
