@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 FENCE = re.compile(r"^```(python|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-TERMINAL = {"COLUMNS": "96", "NO_COLOR": "1"}  # of commands
+TERMINAL = {"COLUMNS": "86", "NO_COLOR": "1"}  # of commands
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
@@ -40,7 +40,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
         text, pictures = script(path)
         title, _, about = text.removeprefix("# ").partition("\n\n")
         about = " ".join(about.partition("\n\n")[0].split())
-        files.append(File.generated(config, f"gallery/{path.stem}.md", content=text))
+        files.append(File.generated(config, f"gallery/{path.stem}.md", content=f"---\nhide: [toc]\n---\n{text}"))
         for name, data in pictures.items():
             files.append(File.generated(config, f"gallery/{name}", content=data))
         page, picture = f"{path.stem}.md", list(pictures)[-1]
