@@ -244,7 +244,7 @@ def kill_workers() -> int:
     return killed
 
 
-def until(condition: Any, seconds: float = 30) -> Any:
+def until(condition: Any, seconds: float = 60) -> Any:
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end
@@ -313,7 +313,7 @@ def test_killed_workers_are_run_again(shards: Shards, cluster: Any) -> None:
             os.set_blocking(file.fileno(), True)
             file.write(text)
     finally:
-        thread.join(40)
+        thread.join(90)
     assert not thread.is_alive()
     assert isinstance(results[0], dict), results[0]
     assert same(results[0], want)
