@@ -107,7 +107,7 @@ def draw(found: list[Point], path: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parents[1] / "docs" / "speed.png")
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parents[1] / "docs" / "pages" / "speed.png")
     options = parser.parse_args()
     files = options.files or sorted(RESULTS.glob("*.json"))
     found = [p for path in files for p in points(path)]

@@ -113,7 +113,7 @@ def nms_command(
 ) -> None:
     """Turn raw overlapping detections into final ones, class by class in each image.
 
-    JSON: a list of {image_id, category_id, bbox: [x, y, width, height], score}; kept records come out as the very
+    JSON: a list of {image_id, category_id, bbox: \\[x, y, width, height], score}; kept records come out as the very
     bytes that came in, only soft methods write a new score.
 
     NPZ: boxes or boxes_xyxy (N, 4) as x1 y1 x2 y2, scores (N,), and as they apply labels (N,), offsets (I + 1,) with

@@ -16,7 +16,7 @@ import pytest
 
 import fastdet
 
-EXTRAS = {"cli", "numba", "torch", "cuda12", "cuda13", "ray", "test", "bench", "dev", "all"}
+EXTRAS = {"cli", "numba", "torch", "cuda12", "cuda13", "ray", "test", "bench", "docs", "dev", "all"}
 HERE = Path(fastdet.__file__).parent
 
 

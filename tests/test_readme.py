@@ -1,4 +1,4 @@
-"""The examples of the README and of docs/ run as they stand, one after the other."""
+"""The examples of the README run as they stand, one after the other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 from optional import need
 
 README = Path(__file__).parents[1] / "README.md"
@@ -22,14 +21,3 @@ def test_examples() -> None:
     assert names["keep"].tolist() == [0, 2, 1]
     assert names["gradient"].shape == names["full"].shape
     assert bool(names["x"].grad.any())
-
-
-@pytest.mark.parametrize("page", ["inference"])
-def test_pages(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    text = (README.parent / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(examples) >= 3
-    names: dict[str, Any] = {}
-    for example in examples:
-        exec(compile(example, f"{page}.md", "exec"), names)
