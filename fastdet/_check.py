@@ -431,10 +431,10 @@ def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) 
         raise TypeError(f"{op}: {name} must be a float array, got {x.dtype}")
     if x.shape != (count,):
         raise ValueError(f"{op}: {name} must have shape ({count},), one per class, got {x.shape}")
+    if not isinstance(x, np.ndarray):
+        return require(x, dtype)
     with np.errstate(over="ignore"):
         weights = require(x, dtype)
-    if not isinstance(weights, np.ndarray):
-        return weights
     bad = ~((weights >= 0) & (weights <= np.finfo(dtype).max))
     if bad.any():
         at = int(np.argmax(bad))
