@@ -393,3 +393,35 @@ def test_parquet_that_is_wrong(results: bool, column: str, values: Any, text: st
     (tmp_path / "bad.parquet").write_text("no such thing")
     with pytest.raises(FormatError, match=r"bad\.parquet: not Parquet: "):
         score(*(tmp_path / f"{name}.parquet" for name in names))
+
+
+# From the command line
+
+
+def test_command(shards: Shards, cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    need("typer")
+    from fastdet.cli import main
+
+    truth, found = f"{shards.folder}/truth/*.json", str(shards.folder / "found")
+    assert main(["evaluate", truth, found, "--engine", "ray", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    want = score(shards.folder / "truth", found).compute()
+    assert told["stats"] == [want[key] for key in KEYS]
+    assert [row["ap"] for row in told["per_class"]] == want["map_per_class"].tolist()
+    assert main(["evaluate", truth, found, "--engine", "ray", "--per-class", "--method", "area"]) == 0
+    assert "Mean AP" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("options", "text"), [
+    (["--engine", "spark"], "evaluate: --engine must be local or ray, got spark"),
+    (["--address", "auto"], "evaluate: --address goes with --engine ray"),
+    (["--engine", "ray", "--ci"], "evaluate: --ci does not go with --engine ray"),
+    (["--engine", "ray", "--format", "voc"], "evaluate: --format does not go with --engine ray"),
+    (["--engine", "ray"], "evaluate: ground_truth must be"),
+])  # fmt: skip
+def test_command_that_is_wrong(options: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    need("typer")
+    from fastdet.cli import main
+
+    assert main(["evaluate", "no/such.json", "no/such/either.json", *options]) == 2
+    assert text in capsys.readouterr().err
