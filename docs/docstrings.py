@@ -18,6 +18,7 @@ SECTION = re.compile(r"^(Parameters|Returns|Raises|Notes|Attributes|Examples)\n-
 NAMES = r"\(?\w+(?:, \w+)*\)?"
 # boxes, scores : text | TypeError   text | "miss"   text
 ENTRY = re.compile(rf'^(?P<term>{NAMES})(?: : |$)(?P<text>.*)|^(?P<word>{NAMES}|"\w+") {{2,}}(?P<meaning>\S.*)')
+SHORT = 80  # a line that was not wrapped
 REFERENCE = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)`(?!`)")
 
 
@@ -60,7 +61,8 @@ def block(text: str) -> str:
             result += [line, *below]
             continue
         first, rest = entry["text"] or entry["meaning"] or "", textwrap.dedent("\n".join(below))
-        body = textwrap.indent(block(f"{first}\n{rest}"), "    ").replace("    ", ":   ", 1)
+        gap = "\n\n" if len(line) < SHORT and rest[:1].isupper() else "\n"  # numpydoc's type on a line of its own
+        body = textwrap.indent(block(f"{first}{gap}{rest}"), "    ").replace("    ", ":   ", 1)
         result += ["", "`" + (entry["term"] or entry["word"]).replace(", ", "`, `") + "`", body, ""]
     return "\n".join(result).strip("\n")
 
