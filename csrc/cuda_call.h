@@ -16,6 +16,14 @@ inline void check_cuda(cudaError_t code) {
     if (code != cudaSuccess) throw CudaError{code};
 }
 
+// Of the current device.
+inline int64_t device_attribute(cudaDeviceAttr which) {
+    int device, value;
+    check_cuda(cudaGetDevice(&device));
+    check_cuda(cudaDeviceGetAttribute(&value, which, device));
+    return value;
+}
+
 inline int64_t blocks_for(int64_t items, int64_t per_block) { return (items + per_block - 1) / per_block; }
 
 // Parts of a workspace, one after the other. Without memory it only counts the bytes.

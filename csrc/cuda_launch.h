@@ -18,13 +18,11 @@
         ::fastdet::check_cuda(cudaGetLastError());                         \
     } while (false)
 // The same with `bytes` of shared memory more, which the kernel calls `name` by FASTDET_SHARED_REST(T, name).
-#define FASTDET_LAUNCH_SHARED(kernel, blocks, threads, bytes, stream, ...)                                             \
-    do {                                                                                                               \
-        if ((bytes) > 48 << 10)                                                                                        \
-            ::fastdet::check_cuda(cudaFuncSetAttribute(                                                                \
-                FASTDET_STRIP kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)));                       \
-        FASTDET_STRIP kernel<<<blocks, threads, size_t(bytes), stream>>>(__VA_ARGS__);                                 \
-        ::fastdet::check_cuda(cudaGetLastError());                                                                     \
+#define FASTDET_LAUNCH_SHARED(kernel, blocks, threads, bytes, stream, ...)             \
+    do {                                                                               \
+        ::fastdet::ask_for_shared(FASTDET_STRIP kernel, bytes);                        \
+        FASTDET_STRIP kernel<<<blocks, threads, size_t(bytes), stream>>>(__VA_ARGS__); \
+        ::fastdet::check_cuda(cudaGetLastError());                                     \
     } while (false)
 #define FASTDET_STRIP(...) __VA_ARGS__
 
@@ -40,6 +38,23 @@ namespace fastdet {
 
 constexpr int kWarp = 32;
 constexpr uint32_t kAllLanes = 0xffffffffu;
+
+constexpr int64_t kUnaskedShared = 48 << 10;  // bytes of shared memory that a block has without asking
+
+template <class Kernel>
+void ask_for_shared(Kernel* kernel, int64_t bytes) {
+    if (bytes > kUnaskedShared)
+        check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)));
+}
+
+// Blocks of a kernel that the device runs at once.
+template <class Kernel>
+int64_t at_once(Kernel* kernel, int threads, int64_t shared_bytes) {
+    ask_for_shared(kernel, shared_bytes);
+    int of_each = 0;
+    check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_each, kernel, threads, size_t(shared_bytes)));
+    return of_each * device_attribute(cudaDevAttrMultiProcessorCount);
+}
 
 // Of a one-dimensional launch.
 __device__ inline int64_t thread_index() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }

@@ -224,6 +224,7 @@ def registered(*xs: Any, grad: bool = True) -> Any:
             or native._len_torch_function_stack()
             or native._get_tracing_state() is not None
             or torch.is_autocast_enabled("cpu")
+            or torch.is_autocast_enabled("cuda")
             or torch.autograd.forward_ad._current_level >= 0
         ):
             wrapped = native._functorch.is_functorch_wrapped_tensor

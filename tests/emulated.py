@@ -86,6 +86,9 @@ class Array(np.ndarray[Any, Any]):
     def __array_finalize__(self, obj: Any) -> None:
         pass
 
+    def get(self) -> Any:
+        return np.array(self)
+
 
 class Device(contextlib.nullcontext[None]):
     id = 0
@@ -127,7 +130,9 @@ def _cupy() -> types.ModuleType:
     module: Any = types.ModuleType("cupy")
     module.ndarray = Array
     module.empty = _empty
-    module.ascontiguousarray = lambda x, dtype: on_gpu(np.ascontiguousarray(x, dtype))
+    module.ascontiguousarray = lambda x, dtype: (
+        x if x.flags.c_contiguous and x.dtype == dtype else on_gpu(np.ascontiguousarray(x, dtype))
+    )
     stream = types.SimpleNamespace(ptr=0)
     module.cuda = types.SimpleNamespace(get_current_stream=lambda: stream)
     return module

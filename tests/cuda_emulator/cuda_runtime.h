@@ -95,12 +95,11 @@ T from_bits(uint64_t bits) {
         ::emulator::launch(blocks, threads, [&] { FASTDET_STRIP kernel(__VA_ARGS__); }); \
         ::fastdet::check_cuda(::emulator::last_error());                                 \
     } while (false)
-#define FASTDET_LAUNCH_SHARED(kernel, blocks, threads, bytes, stream, ...)                    \
-    do {                                                                                      \
-        (void)(stream);                                                                       \
-        ::emulator::launch(                                                                   \
-            blocks, threads, [&] { FASTDET_STRIP kernel(__VA_ARGS__); }, size_t(bytes));      \
-        ::fastdet::check_cuda(::emulator::last_error());                                      \
+#define FASTDET_LAUNCH_SHARED(kernel, blocks, threads, bytes, stream, ...)                              \
+    do {                                                                                                \
+        (void)(stream);                                                                                 \
+        ::emulator::launch(blocks, threads, [&] { FASTDET_STRIP kernel(__VA_ARGS__); }, size_t(bytes)); \
+        ::fastdet::check_cuda(::emulator::last_error());                                                \
     } while (false)
 #define FASTDET_SHARED_REST(T, name) T* const name = static_cast<T*>(::emulator::shared_rest())
 #define FASTDET_STRIP(...) __VA_ARGS__
@@ -207,6 +206,15 @@ inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
     *value = which == cudaDevAttrMultiProcessorCount ? 2 : emulator::kShared;
     return cudaSuccess;
+}
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+template <class T>
+cudaError_t cudaFuncSetAttribute(T*, cudaFuncAttribute, int value) {
+    return value > emulator::kShared ? cudaErrorInvalidConfiguration : cudaSuccess;
+}
+template <class T>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, T*, int, size_t) {
+    return *blocks = 2, cudaSuccess;
 }
 inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
 inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
