@@ -425,7 +425,7 @@ def ignored_label(op: str, x: Any, dtype: np.dtype[Any]) -> int | None:
     return value if value < 2**63 else value - 2**64
 
 
-def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) -> Array:
+def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) -> Any:
     """(C,) weights of 0 or more, finite in ``dtype``: not looked at on a GPU, where a wrong one makes all NaN."""
     if x.dtype.kind not in "fiu":
         raise TypeError(f"{op}: {name} must be a float array, got {x.dtype}")
