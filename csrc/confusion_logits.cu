@@ -106,7 +106,7 @@ constexpr int kTile = 128 / int(sizeof(T));  // classes at a time
 constexpr int64_t kTileBytes = 18 << 10;     // at least of a block's tiles
 
 template <class S>
-__global__ void __launch_bounds__(kPixelThreads)
+__global__ void __launch_bounds__(kPixelThreads, 8)
     channels_last_kernel(Scores<S> scores, LabelMap target, LabelMap prediction, Matrices m) {
     using T = Computed<S>;
     constexpr int kMost = kTile<T>;

@@ -45,7 +45,8 @@ struct LabelsFound {
     unsigned poison;         // 1: the results are NaN
     unsigned blocks;         // that are done
 };
-// counts (classes,) 0 at first: the pixels of each class. weight and even as above.
+// counts (classes + 2,) 0 at first: the pixels of each class, of what is ignored, of what is out of range. weight and
+// even as above.
 template <class T>
 void count_labels_cuda(const Labels& labels, int64_t n, const T* weight, T even, Reduction reduction,
                        unsigned long long* counts, LabelsFound* found, int64_t* fault, cudaStream_t stream);

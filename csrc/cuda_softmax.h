@@ -105,7 +105,7 @@ class SoftmaxTile {
 
     // This thread's pixels of a row; any pixel p of the chunk; the k-th own one.
     __device__ Values row(int c) const { return load_pack<V>(rows_ + c * step_ + mine * pitch_); }
-    __device__ void put(int c, const Values& x) { *reinterpret_cast<Values*>(rows_ + c * step_ + mine * pitch_) = x; }
+    __device__ void put(int c, const Values& x) { store_as_is<T, V>(rows_ + c * step_ + mine * pitch_, x); }
     __device__ T& at(int c, int p) const { return rows_[c * step_ + p * pitch_]; }
     __device__ T& own(int64_t c, int k) const { return at(int(c), mine + k); }
 
@@ -119,9 +119,10 @@ class SoftmaxTile {
         Values most{}, zeroth{};
         each_part([&](int64_t first, int count) {
             stage(first, count);
+            if (first == 0) most = zeroth = row(0);
+#pragma unroll 4
             for (int c = 0; c < count; ++c) {
                 const Values x = row(c);
-                if (first + c == 0) most = zeroth = x;
 #pragma unroll
                 for (int k = 0; k < V; ++k) most.v[k] = std::fmax(x.v[k], most.v[k]);
             }

@@ -314,7 +314,7 @@ class Accumulator {
             const double npig = double(npig_[size_t(a)]);
             int64_t hits = 1;
             for (int64_t r = 0; npig > 0 && r < curve_.R; ++r) {
-                hits = std::max(hits, int64_t(std::min(curve_.recalls[r], 1.0) * npig) - 1);
+                hits = std::max(hits, int64_t(std::min(std::max(curve_.recalls[r], 0.0), 1.0) * npig) - 1);
                 while (double(hits) <= npig && double(hits) / npig < curve_.recalls[r]) ++hits;
                 needed_[size_t(a * curve_.R + r)] = hits;
             }

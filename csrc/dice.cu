@@ -168,7 +168,7 @@ struct Workspace {
     Workspace(Parts& memory, int64_t chunks, int64_t classes) {
         found = memory.take<LabelsFound>(1);
         done = memory.take<unsigned>(2 * classes + 1);
-        counts = memory.take<unsigned long long>(classes);
+        counts = memory.take<unsigned long long>(classes + 2);
         zeroed = memory.bytes();
         scores = memory.take<double>(classes);
         sums = memory.take<double>(2 * classes * chunks);

@@ -1,11 +1,12 @@
 // The pixels of each class, and what a mean is divided by: before gradients can be written.
 //
-// 16 bytes of labels a thread at a time; equal neighbours are counted in a register, and a run is added to the block's
-// table in shared memory when it ends (past kTable classes, to the one in memory). The block that is done last adds up
-// counts times weights in the order of the classes. Floor: reading the labels (8 x 1024^2: 2 us of bytes, 16 us of
-// int64, at 4.3 TB/s).
+// 16 bytes of labels a thread at a time, which are mostly alike; equal ones are counted in a register, and a run is
+// added to the block's table in shared memory when it ends (past kTable classes, to the one in memory). The block that
+// is done last adds up counts times weights in the order of the classes. Floor: reading the labels (8 x 1024^2: 2 us of
+// bytes, 16 us of int64, at 4.3 TB/s).
 #include "cuda_losses.h"
 #include "cuda_sum.h"
+#include "cuda_vector.h"
 
 namespace fastdet {
 namespace {
@@ -13,64 +14,62 @@ namespace {
 constexpr int kThreads = 256, kMostBlocks = 1024;
 constexpr int64_t kTable = 2048;
 
-// The labels of a thread, one run after the other.
+// Equal labels of a thread, one after the other.
 struct Run {
-    int32_t label = -1;
+    int32_t label = 0;
     unsigned length = 0;
+    int64_t at = 0;
 };
 
-template <class T>
+// Small: the table holds all classes.
+template <class I, class T, bool Small>
 __global__ void __launch_bounds__(kThreads)
-    count_kernel(Labels labels, int64_t n, const T* weight, T even, Reduction reduction, unsigned long long* counts,
-                 LabelsFound* found, int64_t* fault) {
+    count_kernel(const I* from, Labels labels, int64_t n, const T* weight, T even, Reduction reduction,
+                 unsigned long long* counts, LabelsFound* found, int64_t* fault) {
     FASTDET_SHARED(unsigned, table, [kTable]);
-    const int64_t classes = labels.classes;
-    const bool small = classes <= kTable;
-    if (small) {
-        for (int64_t c = threadIdx.x; c < classes; c += kThreads) table[c] = 0;
-    }
+    const int64_t classes = labels.classes, entries = classes + 2;
+    for (int64_t c = threadIdx.x; Small && c < entries; c += kThreads) table[c] = 0;
     __syncthreads();
     const int32_t bad = int32_t(classes) + 1, ignored = labels.ignores ? int32_t(classes) : bad;
     Run run;
-    const auto flush = [&] {
-        if (uint32_t(run.label) >= uint32_t(classes)) return;
-        if (small) {
+    const auto end_run = [&] {
+        if constexpr (Small) {
             atomicAdd(&table[run.label], run.length);
         } else {
             atomicAdd(&counts[run.label], static_cast<unsigned long long>(run.length));
         }
+        if (run.label == bad) atomicMax(&found->bad, ~static_cast<unsigned long long>(run.at));
     };
-    by_type(labels, [&](const auto* from) {
-        using I = std::remove_const_t<std::remove_pointer_t<decltype(from)>>;
-        constexpr int N = 16 / int(sizeof(I));
-        const auto take = [&](I label, int64_t at) {
-            const int32_t c = class_number(int64_t(label), classes, labels.ignore, ignored, bad);
-            if (c == bad) atomicMax(&found->bad, ~static_cast<unsigned long long>(at));
-            if (c != run.label) {
-                flush();
-                run.label = c, run.length = 0;
-            }
-            ++run.length;
-        };
-        struct alignas(16) Pack {
-            I x[N];
-        };
-        const int64_t step = int64_t(gridDim.x) * kThreads;
-        for (int64_t k = thread_index(); k < n / N; k += step) {
-            const Pack pack = reinterpret_cast<const Pack*>(from)[k];
+    const auto take = [&](I label, int64_t at, unsigned count) {
+        const int32_t c = class_number(int64_t(label), classes, labels.ignore, ignored, bad);
+        if (c != run.label) {
+            end_run();
+            run = {c, 0, at};
+        }
+        run.length += count;
+    };
+    constexpr int N = 16 / int(sizeof(I));
+    const int64_t step = int64_t(gridDim.x) * kThreads;
+    for (int64_t at = thread_index() * N; at < n; at += step * N) {
+        bool alike = at + N <= n;
+        I first = 0;
+        if (alike) {
+            const Pack<I, N> pack = load_pack<N>(from + at);
+            first = pack.v[0];
 #pragma unroll
-            for (int i = 0; i < N; ++i) take(pack.x[i], k * N + i);
+            for (int i = 1; i < N; ++i) alike = alike && pack.v[i] == first;
         }
-        if (thread_index() == 0) {
-            for (int64_t at = n / N * N; at < n; ++at) take(from[at], at);
+        if (alike) {
+            take(first, at, N);
+        } else {
+#pragma unroll 1
+            for (int i = 0; i < N && at + i < n; ++i) take(from[at + i], at + i, 1);
         }
-    });
-    flush();
+    }
+    end_run();
     __syncthreads();
-    if (small) {
-        for (int64_t c = threadIdx.x; c < classes; c += kThreads) {
-            if (table[c]) atomicAdd(&counts[c], static_cast<unsigned long long>(table[c]));
-        }
+    for (int64_t c = threadIdx.x; Small && c < entries; c += kThreads) {
+        if (table[c]) atomicAdd(&counts[c], static_cast<unsigned long long>(table[c]));
     }
     if (!comes_last(&found->blocks, gridDim.x)) return;
     FASTDET_SHARED(double, weights, [kThreads]);
@@ -108,11 +107,17 @@ template <class T>
 void count_labels_cuda(const Labels& labels, int64_t n, const T* weight, T even, Reduction reduction,
                        unsigned long long* counts, LabelsFound* found, int64_t* fault, cudaStream_t stream) {
     const int64_t blocks = blocks_for(n * labels.bytes, 16 * kThreads);
-    FASTDET_LAUNCH((count_kernel<T>),
-                   unsigned(blocks < 1             ? 1
-                            : blocks < kMostBlocks ? blocks
-                                                   : kMostBlocks),
-                   kThreads, stream, labels, n, weight, even, reduction, counts, found, fault);
+    const unsigned grid = unsigned(blocks < 1 ? 1 : blocks < kMostBlocks ? blocks : kMostBlocks);
+    by_type(labels, [&](const auto* from) {
+        using I = std::remove_const_t<std::remove_pointer_t<decltype(from)>>;
+        if (labels.classes + 2 <= kTable) {
+            FASTDET_LAUNCH((count_kernel<I, T, true>), grid, kThreads, stream, from, labels, n, weight, even, reduction,
+                           counts, found, fault);
+        } else {
+            FASTDET_LAUNCH((count_kernel<I, T, false>), grid, kThreads, stream, from, labels, n, weight, even,
+                           reduction, counts, found, fault);
+        }
+    });
 }
 
 template void count_labels_cuda(const Labels&, int64_t, const float*, float, Reduction, unsigned long long*,

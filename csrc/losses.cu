@@ -137,7 +137,7 @@ struct Workspace {
     Workspace(Parts& parts_of_memory, int64_t chunks, int64_t classes) {
         found = parts_of_memory.take<LabelsFound>(1);
         done = parts_of_memory.take<unsigned>(2);
-        counts = parts_of_memory.take<unsigned long long>(classes);
+        counts = parts_of_memory.take<unsigned long long>(classes + 2);
         zeroed = parts_of_memory.bytes();
         partial = parts_of_memory.take<double>(chunks);
         parts = parts_of_memory.take<double>(parts_of(chunks));

@@ -22,7 +22,10 @@ FASTDET_HD int32_t class_number(int64_t label, int64_t classes, int64_t ignore, 
     return label == ignore ? ignored : known;
 }
 
-// f(labels, as their type), for any of the eight.
+// f(labels, as their type), for any of the eight; f is the host's or the device's as the caller is.
+#if defined(__CUDACC__)
+#pragma nv_exec_check_disable
+#endif
 template <class F>
 FASTDET_HD void by_type(const Labels& labels, F&& f) {
     const int code = labels.bytes * 2 + labels.is_signed;
@@ -75,9 +78,7 @@ struct SoftmaxJob {
     FASTDET_MEMBER int64_t chunks() const { return images * chunks_of_image(); }
     // Of rows in the scratch memory: no power of two.
     FASTDET_MEMBER int64_t stride() const { return tile + 16; }
-    FASTDET_MEMBER int64_t scratch() const {
-        return (classes + 1) * stride() + classes * (kDiceLanes + 1);
-    }
+    FASTDET_MEMBER int64_t scratch() const { return (classes + 1) * stride() + classes * (kDiceLanes + 1); }
 };
 
 // The loops, compiled once per instruction set; see kernels.h. They work on chunks [first, last).

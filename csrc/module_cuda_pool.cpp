@@ -1,6 +1,7 @@
 // fastdet._cuda: pooling. See module_cuda.h.
 #include "cuda_pool.h"
 #include "module_cuda.h"
+#include "module_pool.h"
 
 namespace fastdet {
 namespace {
@@ -24,35 +25,6 @@ PoolType scalar_of(char dtype) {
             return PoolType::i64;
     }
     throw py::type_error(std::string("fastdet._cuda: no kernel for dtype ") + dtype);
-}
-
-// Of values that are only moved: `itemsize` bytes each.
-PoolType bits_of(int64_t itemsize) {
-    switch (itemsize) {
-        case 1:
-            return PoolType::u8;
-        case 2:
-            return PoolType::u16;
-        case 4:
-            return PoolType::u32;
-        case 8:
-            return PoolType::i64;
-    }
-    throw py::type_error("fastdet._cuda: unfit item size");
-}
-
-int64_t entry(const py::tuple& of, size_t i, int64_t least) {
-    const int64_t value = of[i].cast<int64_t>();
-    if (value < least || value >= int64_t(1) << 30) throw py::value_error("fastdet._cuda: unfit window or size");
-    return value;
-}
-
-PoolWindow window_of(const py::tuple& of) {
-    if (of.size() != 6) throw py::value_error("fastdet._cuda: unfit window");
-    const PoolWindow w{entry(of, 0, 1), entry(of, 1, 1), entry(of, 2, 1),
-                       entry(of, 3, 1), entry(of, 4, 0), entry(of, 5, 0)};
-    if (w.ph * 2 > w.kh || w.pw * 2 > w.kw) throw py::value_error("fastdet._cuda: unfit window");
-    return w;
 }
 
 // Images are (planes, height, width, inner), as in pool.h.

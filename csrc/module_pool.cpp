@@ -1,4 +1,5 @@
 // fastdet._cpp: max-pooling and unpooling. See module_cpp.h.
+#include "module_pool.h"
 #include "module_cpp.h"
 
 #include <string>
@@ -25,31 +26,7 @@ PoolType scalar_of(const py::array& x) {
 PoolType bits_of(const py::array& x) {
     const char kind = x.dtype().kind();
     if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'V') throw py::type_error("fastdet._cpp: unfit array");
-    switch (x.itemsize()) {
-        case 1:
-            return PoolType::u8;
-        case 2:
-            return PoolType::u16;
-        case 4:
-            return PoolType::u32;
-        case 8:
-            return PoolType::i64;
-    }
-    throw py::type_error("fastdet._cpp: unfit array");
-}
-
-int64_t entry(const py::tuple& of, size_t i, int64_t least) {
-    const int64_t value = of[i].cast<int64_t>();
-    if (value < least || value >= int64_t(1) << 31) throw py::value_error("fastdet._cpp: unfit window or size");
-    return value;
-}
-
-PoolWindow window_of(const py::tuple& of) {
-    if (of.size() != 6) throw py::value_error("fastdet._cpp: unfit window");
-    const PoolWindow w{entry(of, 0, 1), entry(of, 1, 1), entry(of, 2, 1),
-                       entry(of, 3, 1), entry(of, 4, 0), entry(of, 5, 0)};
-    if (w.ph * 2 > w.kh || w.pw * 2 > w.kw) throw py::value_error("fastdet._cpp: unfit window");
-    return w;
+    return fastdet::bits_of(int64_t(x.itemsize()));
 }
 
 void expect_image(const py::array& x) {

@@ -69,7 +69,7 @@ __device__ inline bool is_of(const PlaceJob& job, int top, int left, int64_t ind
               x1 = beside < int(job.width) ? beside : int(job.width);
     bool found = false;
     for (int y = top > 0 ? top : 0; y < y1; ++y) {
-        found |= uint64_t(index - (y * job.width + x0)) < uint64_t(x1 - x0);
+        found |= uint64_t(index) - uint64_t(y * job.width + x0) < uint64_t(x1 - x0);
     }
     return found;
 }
@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(kThreads) two_places_kernel(const PlaceJob job
 #pragma unroll
         for (int j = 0; j < N; ++j) {
             const int64_t origin = sizeof(I) > 1 ? int64_t(2 * r) * W + chunk * V + 2 * j : 0;
-            const uint64_t from = uint64_t(int64_t(indices.v[j]) - origin);  // 0, 1, down or down + 1
+            const uint64_t from = uint64_t(indices.v[j]) - uint64_t(origin);  // 0, 1, down or down + 1
             A value = A{};
             put<kAdd>(value, values.v[j]);
             const S there = kept<S>(value), zero = S{};

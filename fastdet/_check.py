@@ -425,16 +425,16 @@ def ignored_label(op: str, x: Any, dtype: np.dtype[Any]) -> int | None:
     return value if value < 2**63 else value - 2**64
 
 
-def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) -> Array:
+def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) -> Any:
     """(C,) weights of 0 or more, finite in ``dtype``: not looked at on a GPU, where a wrong one makes all NaN."""
     if x.dtype.kind not in "fiu":
         raise TypeError(f"{op}: {name} must be a float array, got {x.dtype}")
     if x.shape != (count,):
         raise ValueError(f"{op}: {name} must have shape ({count},), one per class, got {x.shape}")
+    if not isinstance(x, np.ndarray):
+        return require(x, dtype)
     with np.errstate(over="ignore"):
         weights = require(x, dtype)
-    if not isinstance(weights, np.ndarray):
-        return weights
     bad = ~((weights >= 0) & (weights <= np.finfo(dtype).max))
     if bad.any():
         at = int(np.argmax(bad))

@@ -19,7 +19,7 @@ class Found(NamedTuple):
     infinite_box: int
     infinite_score: int
     negative_score: int
-    count: int
+    results: int  # how many
 
 
 def _gathered(
@@ -56,7 +56,8 @@ def merge_boxes(
     together, status, n = _gathered([boxes], [scores], None)
     where, dtypes = boxes.where, (boxes.dtype.char, scores.dtype.char)
     workspace = boxes.empty_bytes(native.merge_boxes_workspace(n))
-    out = boxes.empty((n, 4), boxes.dtype), boxes.empty((n,), scores.dtype), boxes.empty((n,), np.int64)
+    merged, total = boxes.empty((n, 4), boxes.dtype), boxes.empty((n,), scores.dtype)
+    groups = boxes.empty((n,), np.int64)
     native.merge_boxes(
         *dtypes,
         together.pointer,
@@ -64,12 +65,14 @@ def merge_boxes(
         iou_threshold,
         metric,
         workspace.pointer,
-        *(x.pointer for x in out),
+        merged.pointer,
+        total.pointer,
+        groups.pointer,
         status.pointer,
         *where,
     )
     found = Found(*native.read(status.pointer, len(Found._fields), *where))
-    return found, out[0][: found.count], out[1][: found.count], out[2]
+    return found, merged[: found.results], total[: found.results], groups
 
 
 def weighted_boxes_fusion(
@@ -88,7 +91,8 @@ def weighted_boxes_fusion(
     dtypes = b.dtype.char, scores[0].dtype.char
     workspace = b.empty_bytes(native.weighted_boxes_fusion_workspace(n, models, where[0]))
     weights = b.from_host(np.array(share, np.float64))
-    out = b.empty((n, 4), b.dtype), b.empty((n,), scores[0].dtype), b.empty((n,), np.int64)
+    fused, value = b.empty((n, 4), b.dtype), b.empty((n,), scores[0].dtype)
+    label = b.empty((n,), np.int64)
     native.weighted_boxes_fusion(
         *dtypes,
         together.pointer,
@@ -102,9 +106,11 @@ def weighted_boxes_fusion(
         sum(share),
         max(share),
         workspace.pointer,
-        *(x.pointer for x in out),
+        fused.pointer,
+        value.pointer,
+        label.pointer,
         status.pointer,
         *where,
     )
     found = Found(*native.read(status.pointer, len(Found._fields), *where))
-    return found, out[0][: found.count], out[1][: found.count], out[2][: found.count]
+    return found, fused[: found.results], value[: found.results], label[: found.results]

@@ -159,12 +159,9 @@ def placed(
     max_output: int,
 ) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray]:
     """Kept candidates, whose keys are image * classes + class, as padded boxes, scores, labels and counts."""
-    result = (
-        candidates.empty((batch, max_output, 4), candidates.dtype),
-        candidates.empty((batch, max_output), values.dtype),
-        candidates.empty((batch, max_output), np.int64),
-        candidates.empty((batch,), np.int64),
-    )
+    boxes = candidates.empty((batch, max_output, 4), candidates.dtype)
+    scores = candidates.empty((batch, max_output), values.dtype)
+    labels, counts = candidates.empty((batch, max_output), np.int64), candidates.empty((batch,), np.int64)
     native.multiclass_place(
         candidates.dtype.char,
         values.dtype.char,
@@ -176,10 +173,13 @@ def placed(
         batch,
         classes,
         max_output,
-        *(x.pointer for x in result),
+        boxes.pointer,
+        scores.pointer,
+        labels.pointer,
+        counts.pointer,
         *candidates.where,
     )
-    return result
+    return boxes, scores, labels, counts
 
 
 def nan_code(nan_box: int, nan_score: int) -> int | None:

@@ -43,13 +43,21 @@ def _found(
     nan, infinite, count = native.read(status.pointer, STATUS, *where)
     if nan >= 0:
         return nan, -1
-    found = (
-        output.empty((count, 4), output.dtype),
-        output.empty((count,), output.dtype),
-        *(output.empty((count,), np.int64) for _ in range(3)),
+    boxes, scores = output.empty((count, 4), output.dtype), output.empty((count,), output.dtype)
+    labels, of_image, keys = (output.empty((count,), np.int64) for _ in range(3))
+    native.yolo_write(
+        *job,
+        workspace.pointer,
+        places.pointer,
+        count,
+        boxes.pointer,
+        scores.pointer,
+        labels.pointer,
+        of_image.pointer,
+        keys.pointer,
+        *where,
     )
-    native.yolo_write(*job, workspace.pointer, places.pointer, count, *(x.pointer for x in found), *where)
-    return found, infinite // max(candidates, 1) if infinite >= 0 else -1
+    return (boxes, scores, labels, of_image, keys), infinite // max(candidates, 1) if infinite >= 0 else -1
 
 
 def yolo_postprocess(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fastdet import _check, box_losses, losses, sigmoid_focal
-from fastdet._arrays import registered
+from fastdet._arrays import on_cuda, registered
 from fastdet._torch_library import (
     backend_name,
     computed,
@@ -97,12 +97,23 @@ class Loss:
 def _times(grad: Any, upstream: Any) -> Any:
     """``grad * upstream``, without a second buffer where nothing else may look at the first one."""
     if registered(grad, upstream) is None:
-        grad = grad.detach()
-        if upstream.numel() == 1 and upstream.item() == 1:
+        grad, on_gpu = grad.detach(), on_cuda(grad)
+        if upstream.numel() == 1 and not on_gpu and upstream.item() == 1:
             return grad
         if not torch._C._autograd._get_current_graph_task_keep_graph():
+            if upstream.numel() == 1 and on_gpu and grad.untyped_storage().nbytes() == grad.nbytes:
+                return _scaled(grad, upstream)
             return grad.mul_(upstream)
     return grad * upstream
+
+
+def _scaled(grad: Any, upstream: Any) -> Any:
+    """``grad.mul_(upstream)`` on a GPU, where a number that is 1 is not waited for, nor multiplied with."""
+    from fastdet import _cuda_losses
+    from fastdet._cuda_arrays import TorchArray
+
+    _cuda_losses.scale(TorchArray(grad), TorchArray(upstream.detach().to(grad.dtype)))
+    return grad
 
 
 def _reduced(x: Any, shape: Any, reduction: str, dtype: Any = None) -> Any:

@@ -1,9 +1,9 @@
 """Losses of box regression: generalized, distance and complete IoU loss, each with its gradients in one pass.
 
 The formulas and their gradients are torchvision's. Boxes are aligned: box i of the one set with box i of the other.
-NumPy arrays, torch CPU tensors and anything with ``__dlpack__`` on the CPU come back as the same type; float64 is
-computed as float64, float32, float16, bfloat16 and integers of up to 16 bits as float32, wider integers as float64,
-and boxes of two such dtypes as float64.
+NumPy arrays, torch tensors, CuPy arrays and anything with ``__dlpack__`` on the CPU or an NVIDIA GPU come back as the
+same type; float64 is computed as float64, float32, float16, bfloat16 and integers of up to 16 bits as float32, wider
+integers as float64, and boxes of two such dtypes as float64.
 """
 
 from __future__ import annotations

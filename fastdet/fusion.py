@@ -66,8 +66,8 @@ def merge_boxes(
     if (ops := registered(boxes, scores, grad=False)) is not None:
         return ops.merge_boxes(boxes, scores, iou_threshold, metric, backend)
     op = "merge_boxes"
-    b = _check.boxes(op, "boxes", to_array(op, "boxes", boxes))
-    s = _check.scores(op, to_array(op, "scores", scores), len(b))
+    b: Any = _check.boxes(op, "boxes", to_array(op, "boxes", boxes))
+    s: Any = _check.scores(op, to_array(op, "scores", scores), len(b))
     threshold = _check.unit(op, "iou_threshold", iou_threshold)
     _check.choice(op, "metric", metric, METRICS)
     kernel: Any = _backends.choose(op, backend, merge_boxes_reference, b, s)
@@ -217,9 +217,11 @@ def weighted_boxes_fusion(
     least = _check.number(op, "skip_box_thr", skip_box_thr)
     _check.choice(op, "conf_type", conf_type, CONF_TYPES)
 
-    boxes, scores, labels = [], [], []
+    boxes: list[Any] = []
+    scores: list[Any] = []
+    labels: list[Any] = []
     for m in range(models):
-        b = _check.boxes(op, "boxes", to_array(op, "boxes", boxes_list[m]))
+        b: Any = _check.boxes(op, "boxes", to_array(op, "boxes", boxes_list[m]))
         s = _check.scores(op, to_array(op, "scores", scores_list[m]), len(b))
         if isinstance(b, np.ndarray) and isinstance(s, np.ndarray):
             _real_and_finite(op, b, s)

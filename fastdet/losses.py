@@ -4,10 +4,11 @@ Logits are (N, C, d1, ...), images of one score per class and pixel, also (N, C)
 without C and holds class numbers of any integer type. The classes may lie last in memory (torch's channels_last): such
 logits are not copied, and their gradient lies alike.
 
-Every function takes NumPy arrays, torch CPU tensors or anything with ``__dlpack__`` on the CPU and gives back the same
-type. float64 is computed in float64; float32, float16 and bfloat16 in float32, and the loss and the gradient are
-rounded to the logits' dtype once. exp and log are made of IEEE operations (to 2 ulp), so that all backends give the
-same bits; a pixel's loss is then summed up in float64, in an order that does not depend on the number of threads.
+Every function takes NumPy arrays, torch tensors, CuPy arrays or anything with ``__dlpack__`` on the CPU or an NVIDIA
+GPU and gives back the same type. float64 is computed in float64; float32, float16 and bfloat16 in float32, and the loss
+and the gradient are rounded to the logits' dtype once. exp and log are made of IEEE operations (to 2 ulp), so that all
+backends give the same bits, on a GPU too; a pixel's loss is then summed up in float64, in an order that depends on the
+shape alone.
 
 Rules for odd input, the same for every loss here:
 
@@ -18,6 +19,9 @@ Rules for odd input, the same for every loss here:
 - Logits of -inf have probability 0; a target with one has loss inf. NaN or +inf, or -inf for all classes, make the
   pixel's loss and gradient NaN. Finite logits may be of any size: a probability below 1e-37 (float32; 1e-307 in
   float64) is taken for 0, and never a logarithm of 0.
+- On a GPU nothing waits for values to be looked at: a label out of range makes the loss and all of the gradient NaN,
+  and the next call raises; weights that are negative or not finite make them NaN; there is no warning. With
+  FASTDET_SYNC=1 in the environment labels raise at once, and there are warnings.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class ArrayOp:
     public: Callable[..., Any]
     cases: dict[str, Case]
     dtypes: tuple[str, ...] = FLOATS
-    backends: tuple[str, ...] = ("numba", "cpp")
+    backends: tuple[str, ...] = ("numba", "cpp", "cuda")
     same: Compare = equal
 
     def arguments(self, case: str, dtype: str) -> Arguments:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from optional import need
 
 import fastdet
@@ -204,3 +205,12 @@ def real() -> Iterator[str]:
     """The backend as it is installed, while another one is in its place; gives why it cannot be used, or ""."""
     with _replaced({}):
         yield _backends.cuda_available()
+
+
+def torch_on_gpu(patch: pytest.MonkeyPatch) -> Any:
+    """torch, whose CPU tensors are taken for a GPU's, since the emulator can read their memory; skips without torch."""
+    torch = need("torch")
+    patch.setattr(fastdet._arrays, "on_cuda", lambda x: isinstance(x, torch.Tensor))
+    patch.setattr(torch.cuda, "current_stream", lambda device: types.SimpleNamespace(cuda_stream=0))
+    patch.setattr(torch.Tensor, "get_device", lambda self: 0)
+    return torch

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from array_op import ALL_FLOATS, ArrayOp, Case, cast
-from ops import CPU, Arguments
+from ops import Arguments
 from samples import FAMILIES, missing
 from samples import cast as cast_boxes
 
@@ -91,27 +91,27 @@ LOGITS: dict[str, Case] = {
     "past the caches": _logits((1024, 1027), 4),
 }
 
-GPU = (*CPU, "cuda")
 OPS: dict[str, ArrayOp] = {
     **{
-        f"{name}_loss": ArrayOp(partial(flat, getattr(box_losses, f"{name}_loss_with_grad")), BOXES, backends=GPU)
+        f"{name}_loss": ArrayOp(partial(flat, getattr(box_losses, f"{name}_loss_with_grad")), BOXES)
         for name in ("giou", "diou", "ciou")
     },
     "giou_loss of halves": ArrayOp(
-        partial(flat, box_losses.giou_loss_with_grad), {"clustered": BOXES["clustered"]}, ("float16", "int32"), GPU
+        partial(flat, box_losses.giou_loss_with_grad), {"clustered": BOXES["clustered"]}, ("float16", "int32")
     ),
     "giou_loss of bfloat16": ArrayOp(  # which a GPU's tensors have, and CuPy's stand-in lacks
-        partial(flat, box_losses.giou_loss_with_grad), {"clustered": BOXES["clustered"]}, ("bfloat16",)
+        partial(flat, box_losses.giou_loss_with_grad),
+        {"clustered": BOXES["clustered"]},
+        ("bfloat16",),
+        ("numba", "cpp"),
     ),
-    "sigmoid_focal_loss": ArrayOp(partial(flat, sigmoid_focal.sigmoid_focal_loss_with_grad), LOGITS, ALL_FLOATS, GPU),
+    "sigmoid_focal_loss": ArrayOp(partial(flat, sigmoid_focal.sigmoid_focal_loss_with_grad), LOGITS, ALL_FLOATS),
     "sigmoid_focal_loss, value": ArrayOp(
         sigmoid_focal.sigmoid_focal_loss,
         {name: LOGITS[name] for name in ("plane", "special", "soft", "mean", "sum")},
-        backends=GPU,
     ),
     "ciou_loss, value": ArrayOp(
         box_losses.ciou_loss,
         {name: BOXES[name] for name in ("clustered", "missing", "mean", "sum")},
-        backends=GPU,
     ),
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from array_op import ALL_FLOATS, ArrayOp, Case, cast
-from ops import CPU, Arguments
+from ops import Arguments
 
 from fastdet import losses
 
@@ -79,12 +79,11 @@ _FOCAL = {
 }
 _DICE = {**_cases(""), "threads": _case((2, 19, 100, 101)), "eps": _case((2, 5, 17, 23), eps=1e-3)}
 
-GPU = (*CPU, "cuda")
 OPS: dict[str, ArrayOp] = {
-    "cross_entropy": ArrayOp(losses.cross_entropy, _CROSS_ENTROPY, backends=GPU),
-    "cross_entropy_with_grad": ArrayOp(losses.cross_entropy_with_grad, _CROSS_ENTROPY, ALL_FLOATS, GPU),
-    "focal_loss": ArrayOp(losses.focal_loss, _FOCAL, backends=GPU),
-    "focal_loss_with_grad": ArrayOp(losses.focal_loss_with_grad, _FOCAL, ALL_FLOATS, GPU),
-    "dice_loss": ArrayOp(losses.dice_loss, _DICE, backends=GPU),
-    "dice_loss_with_grad": ArrayOp(losses.dice_loss_with_grad, _DICE, ALL_FLOATS, GPU),
+    "cross_entropy": ArrayOp(losses.cross_entropy, _CROSS_ENTROPY),
+    "cross_entropy_with_grad": ArrayOp(losses.cross_entropy_with_grad, _CROSS_ENTROPY, ALL_FLOATS),
+    "focal_loss": ArrayOp(losses.focal_loss, _FOCAL),
+    "focal_loss_with_grad": ArrayOp(losses.focal_loss_with_grad, _FOCAL, ALL_FLOATS),
+    "dice_loss": ArrayOp(losses.dice_loss, _DICE),
+    "dice_loss_with_grad": ArrayOp(losses.dice_loss_with_grad, _DICE, ALL_FLOATS),
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from array_op import ALL_FLOATS, ArrayOp, Case, cast
-from ops import CPU, Arguments
+from ops import Arguments
 from samples import Array
 
 from fastdet import pool
@@ -91,15 +91,10 @@ OPS: dict[str, ArrayOp] = {
         pool.max_pool2d,
         {**cases(pooling), "values": pooling("3x3/2", (2, 3, 9, 37), return_indices=False)},
         (*ALL_FLOATS, "uint8"),
-        (*CPU, "cuda"),
     ),
-    "max_unpool2d": ArrayOp(
-        pool.max_unpool2d, cases(unpooling), ("float32", "float64", "bfloat16", "uint8"), (*CPU, "cuda")
-    ),
-    "max_pool2d_backward": ArrayOp(
-        pool.max_pool2d_backward, cases(unpooling, "pool", kinds=BACK), ALL_FLOATS, (*CPU, "cuda")
-    ),
+    "max_unpool2d": ArrayOp(pool.max_unpool2d, cases(unpooling), ("float32", "float64", "bfloat16", "uint8")),
+    "max_pool2d_backward": ArrayOp(pool.max_pool2d_backward, cases(unpooling, "pool", kinds=BACK), ALL_FLOATS),
     "max_unpool2d_backward": ArrayOp(
-        pool.max_unpool2d_backward, cases(unpooling, "unpool", kinds=BACK), ("float32", "bfloat16"), (*CPU, "cuda")
+        pool.max_unpool2d_backward, cases(unpooling, "unpool", kinds=BACK), ("float32", "bfloat16")
     ),
 }

@@ -68,7 +68,6 @@ OPS: dict[str, ArrayOp] = {
             "large": maps((640, 1000), 11, 90, 11),
         },
         dtypes=("uint8", "int8", "uint16", "int64"),
-        backends=("numba", "cpp", "cuda"),
     ),
     "confusion_matrix_from_logits": ArrayOp(
         segmentation.confusion_matrix_from_logits,
@@ -85,6 +84,5 @@ OPS: dict[str, ArrayOp] = {
             "large": logits(3, 5, (60, 70), (290, 310), ignore_index=255),
         },
         dtypes=ALL_FLOATS,
-        backends=("numba", "cpp", "cuda"),
     ),
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from array_op import ALL_FLOATS, ArrayOp, Case, cast
-from ops import CPU, Arguments
+from ops import Arguments
 
 from fastdet import upsample
 
@@ -63,12 +63,10 @@ OPS: dict[str, ArrayOp] = {
         upsample.upsample_bilinear,
         {name: _forward(*row) for name, row in SHAPES.items()},
         (*ALL_FLOATS, "uint8"),
-        (*CPU, "cuda"),
     ),
     "upsample_bilinear_backward": ArrayOp(
         upsample.upsample_bilinear_backward,
         {name: _backward(*row) for name, row in SHAPES.items()},
         ALL_FLOATS,
-        (*CPU, "cuda"),
     ),
 }

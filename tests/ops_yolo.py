@@ -54,6 +54,5 @@ OPS: dict[str, ArrayOp] = {
         }
         | {"none": empty, "infinite": infinite},
         dtypes=ALL_FLOATS,
-        backends=("numba", "cpp", "cuda"),
     ),
 }

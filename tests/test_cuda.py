@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from emulated import on_cpu, on_gpu
 from ops import FLOATS, OPS, equal
-from optional import need
 from samples import FAMILIES, Array, Sample, sample
 from test_parity import LAYOUTS, big_endian
 
@@ -78,9 +77,9 @@ def test_sorted_and_counted(name: str, n: int) -> None:
         check(name, given, OPS[name].call(given, "cpp"))
 
 
+@pytest.mark.parametrize("n", [2500, 5000])  # by chunks, and by rounds
 @pytest.mark.parametrize("kind", ["one", "few", "many", "single", "long and short"])
-def test_segments(emulator: emulated.Emulator, kind: str) -> None:
-    n = 2500
+def test_segments(emulator: emulated.Emulator, kind: str, n: int) -> None:
     given, rng = sample("clustered", n), np.random.default_rng(0)
     keys = {
         "one": np.zeros(n, np.int64),
@@ -134,22 +133,6 @@ def test_rounds(family: str, dtype: str) -> None:
     for threshold in (0.5, 0.05):
         want = nms.nms(b, s, threshold)
         equal(on_cpu(nms.nms(on_gpu(b), on_gpu(s), threshold)), want)
-
-
-@pytest.mark.parametrize("kind", ["few", "many", "single", "long and short"])
-def test_rounds_in_segments(emulator: emulated.Emulator, kind: str) -> None:
-    n, rng = ROUNDS + 900, np.random.default_rng(1)
-    given = sample("clustered", n)
-    keys = {
-        "few": rng.integers(-2, 2, n) << 40,
-        "many": rng.integers(0, n // 30, n),
-        "single": rng.permutation(n),
-        "long and short": np.where(rng.random(n) < 0.6, 5, rng.integers(0, 200, n)),
-    }[kind]
-    for seed, t in ((1, 0.5), (2, 0.05)):
-        emulator.seed(seed)
-        want = nms.batched_nms(given.boxes, given.scores, keys, t)
-        equal(on_cpu(nms.batched_nms(on_gpu(given.boxes), on_gpu(given.scores), on_gpu(keys), t)), want)
 
 
 def test_rounds_do_not_end_a_chain() -> None:
@@ -382,11 +365,7 @@ def test_kernels_refuse_what_is_not_aligned() -> None:
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
-    torch = need("torch")
-    monkeypatch.setattr(fastdet._arrays, "on_cuda", lambda x: isinstance(x, torch.Tensor))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
-    monkeypatch.setattr(torch.Tensor, "get_device", lambda self: 0)
-    return torch
+    return emulated.torch_on_gpu(monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["box_area", "box_iou crowd", "batched_nms", "batched_soft_nms", "multiclass_nms",

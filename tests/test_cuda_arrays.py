@@ -14,7 +14,9 @@ from test_array_parity import OPS, comparable
 
 from fastdet._half import BFLOAT16
 
+WIDENED = ("yolo_candidates", "bfloat16")  # a tensor is float32 before the kernel sees it; the stand-in has none
 ROWS = [(name, dtype) for name, op in OPS.items() if "cuda" in op.backends for dtype in op.dtypes]
+ROWS.remove(WIDENED)
 CASES = [(name, dtype, case) for name, dtype in ROWS for case in OPS[name].cases]
 NAMES = sorted({name for name, _ in ROWS})
 
@@ -42,9 +44,9 @@ def answer(name: str, dtype: str, case: str) -> Any:
 
 
 def whole(x: Any) -> Any:
-    """bfloat16's bits as the float32 values that they are."""
+    """bfloat16's bits as the float32 values that they are; tuples plain, as `comparable` gives them."""
     if isinstance(x, tuple):
-        return type(x)(*map(whole, x)) if hasattr(x, "_fields") else tuple(map(whole, x))
+        return tuple(map(whole, x))
     if isinstance(x, np.ndarray) and x.dtype == BFLOAT16:
         return np.asarray(np.left_shift(x["bfloat16"], 16, dtype=np.uint32)).view(np.float32)
     return x
@@ -71,7 +73,7 @@ def test_order_of_threads(emulator: emulated.Emulator, name: str) -> None:
     want = op.call(case, op.dtypes[0], "cpp")
     for seed in range(4):
         emulator.seed(seed)
-        op.same(answer(name, op.dtypes[0], case), want)
+        op.same(answer(name, op.dtypes[0], case), comparable(want))
 
 
 @pytest.mark.parametrize("name", NAMES)

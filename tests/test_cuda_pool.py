@@ -13,10 +13,8 @@ import pytest
 from emulated import on_cpu, on_gpu
 from ops import equal
 from ops_pool import WINDOWS, channels_last, image
-from optional import need
 from samples import Array
 
-import fastdet
 from fastdet import pool
 
 FLOATS = ("float32", "float64", "float16")
@@ -329,11 +327,7 @@ def test_past_two_to_the_31_values() -> None:
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
-    torch = need("torch")
-    monkeypatch.setattr(fastdet._arrays, "on_cuda", lambda x: isinstance(x, torch.Tensor))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
-    monkeypatch.setattr(torch.Tensor, "get_device", lambda self: 0)
-    return torch
+    return emulated.torch_on_gpu(monkeypatch)
 
 
 @pytest.mark.parametrize("compact", [False, True])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import emulated
@@ -13,10 +12,8 @@ from array_op import ALL_FLOATS, cast
 from emulated import on_cpu, on_gpu
 from ops import equal
 from ops_segmentation import regions
-from optional import need
 from samples import Array
 
-import fastdet
 from fastdet import segmentation
 from fastdet.segmentation import SegmentationMetrics, confusion_matrix, confusion_matrix_from_logits
 
@@ -345,11 +342,7 @@ def test_figures_of_a_matrix_on_the_gpu() -> None:
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
-    torch = need("torch")
-    monkeypatch.setattr(fastdet._arrays, "on_cuda", lambda x: isinstance(x, torch.Tensor))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
-    monkeypatch.setattr(torch.Tensor, "get_device", lambda self: 0)
-    return torch
+    return emulated.torch_on_gpu(monkeypatch)
 
 
 def test_torch(torch: Any) -> None:

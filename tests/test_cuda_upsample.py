@@ -14,7 +14,6 @@ from ops import equal
 from optional import need
 from samples import Array
 
-import fastdet
 from fastdet import upsample
 
 WIDTHS = (1, 31, 32, 33, 127, 128, 129, 1023, 1024, 1025)
@@ -218,11 +217,7 @@ def test_past_two_to_the_31_values() -> None:
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
-    torch = need("torch")
-    monkeypatch.setattr(fastdet._arrays, "on_cuda", lambda x: isinstance(x, torch.Tensor))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
-    monkeypatch.setattr(torch.Tensor, "get_device", lambda self: 0)
-    return torch
+    return emulated.torch_on_gpu(monkeypatch)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])

@@ -244,7 +244,7 @@ def kill_workers() -> int:
     return killed
 
 
-def until(condition: Any, seconds: float = 30) -> Any:
+def until(condition: Any, seconds: float = 60) -> Any:
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end
@@ -274,7 +274,7 @@ def unread(file: Any) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 def test_killed_workers_are_run_again(shards: Shards, cluster: Any) -> None:
-    """One dies in the middle of a shard, which is a pipe; then all of them when a step of matching is done, or of sums.
+    """One dies in the middle of a shard, which is a pipe; then all of them when a step of matching is done.
 
     Nothing is counted twice: the numbers are equal to the last bit.
     """
@@ -287,7 +287,7 @@ def test_killed_workers_are_run_again(shards: Shards, cluster: Any) -> None:
     killed: list[int] = []
 
     def progress(stage: str, done: int, total: int) -> None:
-        if (stage, done) in (("match", 1), ("sum up", 1)):
+        if (stage, done) == ("match", 1):
             killed.append(kill_workers())
 
     results: list[Any] = []
@@ -313,12 +313,12 @@ def test_killed_workers_are_run_again(shards: Shards, cluster: Any) -> None:
             os.set_blocking(file.fileno(), True)
             file.write(text)
     finally:
-        thread.join(40)
+        thread.join(90)
     assert not thread.is_alive()
     assert isinstance(results[0], dict), results[0]
     assert same(results[0], want)
-    assert min(killed) > 0
-    assert len(killed) == 2
+    assert len(killed) == 1
+    assert killed[0] > 0
 
 
 # What is wrong
@@ -393,3 +393,35 @@ def test_parquet_that_is_wrong(results: bool, column: str, values: Any, text: st
     (tmp_path / "bad.parquet").write_text("no such thing")
     with pytest.raises(FormatError, match=r"bad\.parquet: not Parquet: "):
         score(*(tmp_path / f"{name}.parquet" for name in names))
+
+
+# From the command line
+
+
+def test_command(shards: Shards, cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    need("typer")
+    from fastdet.cli import main
+
+    truth, found = f"{shards.folder}/truth/*.json", str(shards.folder / "found")
+    assert main(["evaluate", truth, found, "--engine", "ray", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    want = score(shards.folder / "truth", found).compute()
+    assert told["stats"] == [want[key] for key in KEYS]
+    assert [row["ap"] for row in told["per_class"]] == want["map_per_class"].tolist()
+    assert main(["evaluate", truth, found, "--engine", "ray", "--per-class", "--method", "area"]) == 0
+    assert "Mean AP" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("options", "text"), [
+    (["--engine", "spark"], "evaluate: --engine must be local or ray, got spark"),
+    (["--address", "auto"], "evaluate: --address goes with --engine ray"),
+    (["--engine", "ray", "--ci"], "evaluate: --ci does not go with --engine ray"),
+    (["--engine", "ray", "--format", "voc"], "evaluate: --format does not go with --engine ray"),
+    (["--engine", "ray"], "evaluate: ground_truth must be"),
+])  # fmt: skip
+def test_command_that_is_wrong(options: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    need("typer")
+    from fastdet.cli import main
+
+    assert main(["evaluate", "no/such.json", "no/such/either.json", *options]) == 2
+    assert text in capsys.readouterr().err

@@ -113,10 +113,7 @@ def inputs(images: Any, mean: Any, spread: Any, device: str) -> Any:
 
 
 def loss_of(name: str, logits: Any, target: Any, weight: Any) -> Any:
-    if logits.is_cuda:  # fastdet's losses are on the CPU
-        if name != "cross_entropy":
-            raise SystemExit("on a GPU the loss is cross_entropy")
-        return F.cross_entropy(logits, target.long(), weight.to(logits), ignore_index=VOID)
+    weight = weight.to(logits.device)
     if name == "focal":
         return focal_loss(logits, target, weight, ignore_index=VOID)
     return cross_entropy(logits, target, weight, ignore_index=VOID)

@@ -8,21 +8,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastdet import losses, pool, upsample
+from fastdet import _backends, losses, pool, upsample
 
-# fastdet's ops have their kernels on the CPU; on a GPU torch's own do the same with the same indices and numbers.
+
+def without_kernels(x: Tensor) -> bool:
+    """Whether ``x`` is on a GPU for which this build of fastdet has no kernels: torch's own do the same there."""
+    return x.is_cuda and bool(_backends.cuda_available())
 
 
 def max_pool2d(x: Tensor, kernel: int = 2, stride: int | None = None, padding: int = 0, ceil_mode: bool = False) -> Any:
     """Maxima and where they were, for `max_unpool2d` with the same window."""
-    if x.is_cuda:
+    if without_kernels(x):
         return F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, return_indices=True)
     return pool.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, compact=True)
 
 
 def max_unpool2d(x: Tensor, indices: Tensor, size: Any, kernel: int = 2) -> Tensor:
     """``x`` back at its places in an image of ``size`` (height, width), zeros elsewhere."""
-    if x.is_cuda:
+    if without_kernels(x):
         return F.max_unpool2d(x, indices, [kernel, kernel], output_size=size)
     image: Tensor = pool.max_unpool2d(x, indices, kernel, output_size=size)
     return image
@@ -30,7 +33,7 @@ def max_unpool2d(x: Tensor, indices: Tensor, size: Any, kernel: int = 2) -> Tens
 
 def upsample_bilinear(x: Tensor, size: Any, align_corners: bool = False) -> Tensor:
     """``x`` resampled to ``size`` (height, width)."""
-    if x.is_cuda:
+    if without_kernels(x):
         return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
     image: Tensor = upsample.upsample_bilinear(x, size, align_corners=align_corners)
     return image
@@ -38,7 +41,7 @@ def upsample_bilinear(x: Tensor, size: Any, align_corners: bool = False) -> Tens
 
 def cross_entropy(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Softmax cross-entropy of (N, C, ...) logits."""
-    if logits.is_cuda:
+    if without_kernels(logits):
         return F.cross_entropy(logits, target, reduction=reduction)
     loss: Tensor = losses.cross_entropy(logits, target, reduction=reduction)
     return loss
@@ -52,7 +55,7 @@ class MaxPool2d(nn.Module):
         self.kernel, self.stride, self.padding, self.ceil_mode = kernel, stride, padding, ceil_mode
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda:
+        if without_kernels(x):
             return F.max_pool2d(x, self.kernel, self.stride, self.padding, ceil_mode=self.ceil_mode)
         options: Any = {"ceil_mode": self.ceil_mode, "return_indices": False}
         values: Tensor = pool.max_pool2d(x, self.kernel, self.stride, self.padding, **options)
