@@ -163,7 +163,7 @@ def like(x: Any) -> Callable[[Array], Any]:
         return _as_cuda(x)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
-        return _to_torch
+        return to_torch
     if hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray):
         space = sys.modules.get(type(x).__module__.split(".")[0])
         if hasattr(x, "__array_namespace__"):
@@ -202,7 +202,8 @@ def _as_ml_dtype(dtype: np.dtype[Any]) -> Callable[[Array], Any]:
     return lambda x: x.view(dtype) if x.dtype == BFLOAT16 else x
 
 
-def _to_torch(x: Array) -> Any:
+def to_torch(x: Array) -> Any:
+    """A tensor over the array's memory."""
     torch = sys.modules["torch"]
     if x.dtype == BFLOAT16:
         return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)

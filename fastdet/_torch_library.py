@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fastdet import _check
-from fastdet._arrays import like, no_graph, to_array, to_numpy, writable
+from fastdet._arrays import no_graph, to_array, to_numpy, to_torch, writable
 from fastdet._backends import NAMES
 
 forward_ad: Any = torch.autograd.forward_ad
@@ -37,7 +37,6 @@ def define(
     library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     op = getattr(torch.ops.fastdet, name).default
     arguments = [argument.name for argument in op._schema.arguments]
-    back = like(torch.empty(0))
 
     def array(argument: str, x: Any) -> Any:
         if isinstance(x, torch.Tensor):  # a subclass that reaches a kernel is a plain tensor to it
@@ -54,7 +53,7 @@ def define(
         return tensor_of(result)
 
     def tensor_of(x: Any) -> Any:
-        return x.owner if hasattr(x, "owner") else back(np.asarray(x))
+        return x.owner if hasattr(x, "owner") else to_torch(np.asarray(x))
 
     for key in ("CPU", "CUDA"):
         library.impl(name, kernel, key)
