@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastdet._scenes import NAMES, SIZE, Scene, draw, make
 from fastdet.boxes import box_convert
@@ -168,7 +167,8 @@ def main() -> None:
     train(network, scenes, images, args.epochs, args.batch, args.rate, args.seed)
     with args.out.open("wb") as file:
         np.savez_compressed(file, **sample(network, range(args.scenes, args.scenes + args.held_out)))
-    print(f"{sum(x.numel() for x in network.parameters()):,} parameters, {time.process_time() - start:.0f} s of one core")
+    parameters = sum(x.numel() for x in network.parameters())
+    print(f"{parameters:,} parameters, {time.process_time() - start:.0f} s of one core")
     print(f"{args.out}: {args.out.stat().st_size} bytes")
 
 
