@@ -87,16 +87,16 @@ def draw(scene: Scene, seed: int, scale: int = 1) -> Array:
     canvas.rectangle((0, 0, width, _HORIZON), "#dcebf5")
     x = -float(rng.uniform(0, 20))
     while x < width:  # houses, and their windows
-        side, top = rng.uniform(20, 34), rng.uniform(4, 34)
+        side, top = (float(v) for v in rng.uniform((20, 4), 34))
         canvas.rectangle((x, top, x + side, _HORIZON), str(rng.choice(_WALLS)))
-        for row in np.arange(top + 4, _HORIZON - 10, 9):
-            for column in np.arange(x + 4, x + side - 5, 7):
+        for row in np.arange(top + 4, _HORIZON - 10, 9).tolist():
+            for column in np.arange(x + 4, x + side - 5, 7).tolist():
                 canvas.rectangle((column, row, column + 3, row + 4.5), "#eef3f7" if rng.random() < 0.75 else "#fdf0c4")
         x += side
     canvas.rectangle((0, _HORIZON, width, _KERB), "#d5d2cc")
     canvas.rectangle((0, _KERB - 1, width, _KERB), "#aeaba5")
     canvas.rectangle((0, _KERB, width, height), "#a3a8ae")
-    for x in np.arange(-rng.uniform(0, 30), width, 30):
+    for x in np.arange(-rng.uniform(0, 30), width, 30).tolist():
         canvas.polygon([(x, 104), (x + 16, 104), (x + 15, 106), (x - 1, 106)], "#eceff1")
     for (x1, y1, x2, y2), label in zip(scene.boxes.tolist(), scene.labels.tolist(), strict=True):
         (_person, _car, _bicycle, _dog)[label](canvas, x1, y1, x2 - x1, y2 - y1, rng)
