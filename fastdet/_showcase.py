@@ -13,11 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from fastdet import _backends, _sample, detection, nms, plots
+from fastdet import _backends, _sample, _scenes, detection, nms, plots
 from fastdet import boxes as box_ops
 from fastdet._check import Array
+from fastdet._sample import Sample
+from fastdet._scenes import Scene
+from fastdet.inference import Candidates, Found, yolo_candidates
 
-CUT = 0.3  # the least score that counts as a detection in the demo
+LEAST = 0.05  # boxes of a lower score are no candidates, before and after Soft-NMS
+SURE = 0.3  # the least score of a box that is drawn, or counts as having found something
 FOUND = 0.6  # IoU with an object from which on a box of its class has found it
 
 
@@ -27,107 +31,110 @@ class Different(Exception):
 
 @dataclass
 class Step:
-    """One method's outcome."""
+    """What is left of the boxes of all scenes after one of the methods."""
 
     title: str
-    boxes: Array
-    labels: Array
-    scores: Array
-    missed: Array  # (M, 4) objects that no kept box has found
-    precision: Array  # (3,) COCO's AP, AP50 and AP75 of what is kept
-    milliseconds: dict[str, float]  # by backend
+    given: int  # boxes before
+    kept: Candidates
+    missed: list[Array]  # for each scene, (M,) its objects that no kept box of score `SURE` or more has found
+    precision: Array  # (3,) COCO's AP, AP50 and AP75 over all scenes
+    milliseconds: dict[str, float]  # by backend, for all scenes at once
 
 
 @dataclass
 class Demo:
-    sample: dict[str, Array]
-    before: Array  # (3,) COCO's AP, AP50 and AP75 of all candidates
-    steps: list[Step]
+    sample: Sample
+    steps: list[Step]  # decoding, NMS, Soft-NMS linear, Soft-NMS gaussian
     backends: list[str]
 
     @property
-    def candidates(self) -> int:
-        return len(self.sample["boxes"])
-
-    @property
-    def objects(self) -> Array:
-        return self.sample["objects"]
+    def objects(self) -> int:
+        return sum(len(scene.labels) for scene in self.sample.scenes)
 
 
 def demo() -> Demo:
-    """The embedded sample through NMS and Soft-NMS on every backend there is."""
+    """The network's output for all scenes through decoding, NMS and Soft-NMS on every backend there is."""
     sample = _sample.load()
-    b, s, k = sample["boxes"], sample["scores"], sample["labels"]
+
+    def decode(backend: str) -> Any:
+        return yolo_candidates(sample.output, LEAST, backend=backend)
+
+    raw, times = _measure("decoding", decode, seconds=0.2)
+    boxes, scores, labels, images = raw
+    groups = images * len(_scenes.NAMES) + labels
 
     def hard(backend: str) -> Any:
-        return nms.batched_nms(b, s, k, 0.5, score_threshold=CUT, backend=backend)
+        return nms.batched_nms(boxes, scores, groups, 0.5, backend=backend)
 
     def soft(method: str) -> Callable[[str], Any]:
-        return lambda backend: nms.batched_soft_nms(b, s, k, method=method, min_score=CUT, backend=backend)
+        options: Any = {"method": method, "min_score": LEAST}
+        return lambda backend: nms.batched_soft_nms(boxes, scores, groups, **options, backend=backend)
 
-    steps = []
+    steps = [_step(sample, "decoding", sample.output[:, 0].size, raw, times)]
     for title, run in (("NMS", hard), ("Soft-NMS linear", soft("linear")), ("Soft-NMS gaussian", soft("gaussian"))):
-        result, times = _measure(title, run, _usable(), seconds=0.2)
-        keep, scores = result if isinstance(result, tuple) else (result, s[result])
-        missed = sample["objects"][_missed(sample, b[keep], k[keep])]
-        precision = _precision(sample, title, b[keep], k[keep], scores)
-        steps.append(Step(title, b[keep], k[keep], scores, missed, precision, times))
-    return Demo(sample, _precision(sample, "candidates", b, k, s), steps, _usable())
+        result, times = _measure(title, run, seconds=0.2)
+        keep, rescored = result if isinstance(result, tuple) else (result, scores[result])
+        kept = Candidates(boxes[keep], rescored, labels[keep], images[keep])
+        steps.append(_step(sample, title, len(boxes), kept, times))
+    return Demo(sample, steps, _usable())
 
 
-def picture(result: Demo) -> Any:
-    """The figure of the demo: before, after NMS, after Soft-NMS."""
-    sample, (hard, soft, _) = result.sample, result.steps
-    objects, labels, size = sample["objects"], sample["object_labels"], (int(sample["size"][0]), int(sample["size"][1]))
-
-    def title(step: Step, name: str) -> str:
-        lost = len(step.missed)
-        words = f"{lost} of {len(objects)} objects lost (dashed)" if lost else "every object found"
-        return f"{name}: {len(step.boxes)} kept, {words}"
-
-    figure, _ = plots.compare(
-        [
-            (f"Before: {result.candidates} candidates", sample["boxes"], sample["labels"], sample["scores"]),
-            (title(hard, "NMS"), hard.boxes, hard.labels, hard.scores),
-            (title(soft, "Soft-NMS"), soft.boxes, soft.labels, soft.scores),
-        ],
-        names=sample["names"].tolist(),
-        size=size,
-        backdrop=lambda ax: plots.draw_street(objects, labels, size, ax=ax),
-        missed=[None, hard.missed, soft.missed],
-        note="Synthetic scene and boxes, arranged so that the methods differ: no photograph, no detector. "
-        f"NMS at IoU 0.5, linear Soft-NMS at 0.3, both per class, scores from {CUT}. Opacity is the score.\n"
-        f"Average precision: {result.before[0]:.3f} before, {hard.precision[0]:.3f} after NMS, "
-        f"{soft.precision[0]:.3f} after Soft-NMS.",
-    )
-    return figure
-
-
-def _precision(sample: dict[str, Array], title: str, boxes: Array, labels: Array, scores: Array) -> Array:
-    """AP, AP50 and AP75 against the sample's objects, the same on every backend."""
-    found = {"boxes": boxes, "scores": scores, "labels": labels}
-    truth = {"boxes": sample["objects"], "labels": sample["object_labels"]}
+def _step(sample: Sample, title: str, given: int, kept: Candidates, times: dict[str, float]) -> Step:
+    found = [of_scene(kept, i) for i in range(len(sample.scenes))]
+    missed = [_missed(scene, of_scene(kept, i, SURE)) for i, scene in enumerate(sample.scenes)]
 
     def run(backend: str) -> Array:
         metrics = detection.DetectionMetrics(backend=backend)
-        metrics.update([found], [truth])
+        metrics.update([some._asdict() for some in found], [scene._asdict() for scene in sample.scenes])
         results = metrics.compute()
         return np.array([results[key] for key in ("map", "map_50", "map_75")])
 
-    precision: Array = _measure(f"average precision of {title}", run, _usable(), seconds=0)[0]
-    return precision
+    return Step(title, given, kept, missed, _agreed(f"average precision after {title}", run), times)
 
 
-def _missed(sample: dict[str, Array], kept: Array, labels: Array) -> Array:
-    """Indices of the objects that no kept box of their class has found; a box finds one object, its best."""
-    overlap = box_ops.box_iou(sample["objects"], kept)
-    overlap[sample["object_labels"][:, None] != labels] = 0
-    found = np.zeros(len(overlap), bool)
+def of_scene(kept: Candidates, i: int, least: float = 0) -> Found:
+    """The boxes of one scene that have a score of ``least`` or more."""
+    mine = (kept.images == i) & (kept.scores >= least)
+    return Found(kept.boxes[mine], kept.scores[mine], kept.labels[mine])
+
+
+def _missed(scene: Scene, found: Found) -> Array:
+    """Indices of the objects that no box of their class has found; a box finds one object, its best."""
+    overlap = box_ops.box_iou(scene.boxes, found.boxes)
+    overlap[scene.labels[:, None] != found.labels] = 0
+    hit = np.zeros(len(overlap), bool)
     while overlap.size and overlap.max() >= FOUND:
         i, j = np.unravel_index(np.argmax(overlap), overlap.shape)
-        found[i] = True
+        hit[i] = True
         overlap[i], overlap[:, j] = 0, 0
-    return np.flatnonzero(~found)
+    return np.flatnonzero(~hit)
+
+
+def picture(result: Demo) -> Any:
+    """The figure of the demo: the scene that has the most objects, before NMS, after it, after Soft-NMS."""
+    sample, (raw, hard, soft, _) = result.sample, result.steps
+    i = max(range(len(sample.scenes)), key=lambda i: len(sample.scenes[i].labels))
+    scene, (height, width) = sample.scenes[i], _scenes.SIZE
+    image = _scenes.draw(scene, sample.seeds[i], scale=6)
+
+    def panel(step: Step, name: str) -> tuple[str, Array, Array, Array]:
+        boxes, scores, labels = of_scene(step.kept, i, SURE)
+        lost = len(step.missed[i])
+        words = f"{lost} of {len(scene.labels)} objects lost (dashed)" if lost else "every object found"
+        return f"{name}: {len(boxes)} boxes, {words}", boxes, labels, scores
+
+    figure, _ = plots.compare(
+        [panel(raw, "Before"), panel(hard, "NMS"), panel(soft, "Soft-NMS")],
+        names=_scenes.NAMES,
+        size=_scenes.SIZE,
+        backdrop=lambda ax: ax.imshow(image, extent=(0, width, height, 0)),
+        missed=[scene.boxes[step.missed[i]] for step in (raw, hard, soft)],
+        note="A made-up street, and what a small YOLO that never saw it says; boxes of a score of "
+        f"{SURE} or more, opacity is the score. NMS at IoU 0.5, linear Soft-NMS at 0.3, both per class.\n"
+        f"Average precision over {len(sample.scenes)} such scenes: {raw.precision[0]:.3f} before, "
+        f"{hard.precision[0]:.3f} after NMS, {soft.precision[0]:.3f} after Soft-NMS.",
+    )
+    return figure
 
 
 def bench() -> list[dict[str, Any]]:
@@ -166,15 +173,11 @@ def _usable() -> list[str]:
 
 
 def _measure(
-    what: str, run: Callable[[str], Any], backends: list[str], *, seconds: float
+    what: str, run: Callable[[str], Any], backends: list[str] | None = None, *, seconds: float
 ) -> tuple[Any, dict[str, float]]:
     """The one answer of all backends, and the median milliseconds of each; the first call compiles, uncounted."""
-    answer: Any = None
-    for name in backends:
-        result = run(name)
-        if answer is not None and not _equal(answer, result):
-            raise Different(f"{what}: {backends[0]} and {name} disagree; please report it with `fastdet info --json`")
-        answer = result if answer is None else answer
+    backends = _usable() if backends is None else backends
+    answer = _agreed(what, run, backends)
     times = {}
     for name in backends:
         samples: list[float] = []
@@ -186,6 +189,18 @@ def _measure(
             spent += samples[-1]
         times[name] = round(statistics.median(samples) * 1e3, 6)
     return answer, times
+
+
+def _agreed(what: str, run: Callable[[str], Any], backends: list[str] | None = None) -> Any:
+    """The one answer of all backends."""
+    backends = _usable() if backends is None else backends
+    answer: Any = None
+    for name in backends:
+        result = run(name)
+        if answer is not None and not _equal(answer, result):
+            raise Different(f"{what}: {backends[0]} and {name} disagree; please report it with `fastdet info --json`")
+        answer = result if answer is None else answer
+    return answer
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -24,7 +24,6 @@ __all__ = [
     "draw_class_scores",
     "draw_confusion",
     "draw_precision_recall",
-    "draw_street",
 ]
 
 
@@ -283,107 +282,6 @@ def _class_words(op: str, names: Sequence[str] | None, count: int) -> list[str]:
     if len(names) != count:
         raise ValueError(f"{op}: names must be {count}, one per class, got {len(names)}")
     return [name.replace("$", r"\$") for name in names]  # no formulas
-
-
-def draw_street(objects: Array, labels: Array, size: tuple[int, int], *, ax: Any = None) -> tuple[Any, Any]:
-    """The scene of ``fastdet demo``, drawn from simple shapes.
-
-    Parameters
-    ----------
-    objects : (M, 4) float, pixels, x1 y1 x2 y2, from the back to the front
-    labels : (M,) integer: 0 person, 1 car, 2 bicycle, 3 dog
-    size : height and width, pixels
-    """
-    from matplotlib.patches import Circle, Polygon, Rectangle
-
-    if ax is None:
-        _, ax = new_axes()
-    height, width = size
-    ax.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
-
-    def rect(x: float, y: float, w: float, h: float, colour: str) -> None:
-        ax.add_patch(Rectangle((x, y), w, h, color=colour, linewidth=0))
-
-    rect(0, 0, width, 320, "#dcebf5")
-    ax.add_patch(Circle((108, 52), 26, color="#fbe7a8", linewidth=0))
-    rng = np.random.default_rng(3)
-    x = -20.0
-    while x < width:  # houses, and their windows
-        w, top = float(rng.integers(70, 130)), float(rng.integers(30, 135))
-        rect(x, top, w, 282 - top, str(rng.choice(["#cfd3dc", "#d9d2cb", "#c9d3d2", "#d6cdd4"])))
-        for row in np.arange(top + 14, 255, 30).tolist():
-            for column in np.arange(x + 12, x + w - 18, 24).tolist():
-                rect(column, row, 11, 15, "#eef3f7" if rng.random() < 0.75 else "#fdf0c4")
-        x += w
-    rect(0, 276, width, 44, "#d5d2cc")
-    rect(0, 316, width, 5, "#aeaba5")
-    rect(0, 321, width, height - 321, "#a3a8ae")
-    for x in range(-30, width, 110):
-        ax.add_patch(Polygon([(x, 409), (x + 60, 409), (x + 56, 415), (x - 4, 415)], color="#eceff1", linewidth=0))
-    drawers = (_person, _car, _bicycle, _dog)
-    for i, (box, label) in enumerate(zip(objects.tolist(), labels.tolist(), strict=True)):
-        x1, y1, x2, y2 = box
-        drawers[label](ax, x1, y1, x2, y2, i)
-    return ax.figure, ax
-
-
-def _person(ax: Any, x1: float, y1: float, x2: float, y2: float, i: int) -> None:
-    from matplotlib.patches import Circle, FancyBboxPatch
-
-    coat = ("#8f6f78", "#76808f", "#a08a6b", "#6f8a80", "#94788f")[i % 5]
-    w, h, x = x2 - x1, y2 - y1, (x1 + x2) / 2
-    for side in (-0.24, 0.02):
-        ax.add_patch(_rounded(FancyBboxPatch, x + side * w, y1 + 0.55 * h, 0.22 * w, 0.45 * h, 0.06 * w, "#565d69"))
-    ax.add_patch(_rounded(FancyBboxPatch, x1, y1 + 0.2 * h, w, 0.42 * h, 0.25 * w, coat))
-    ax.add_patch(Circle((x, y1 + 0.095 * h), 0.095 * h, facecolor="#e6c3a5", edgecolor="white", linewidth=0.6))
-
-
-def _car(ax: Any, x1: float, y1: float, x2: float, y2: float, i: int) -> None:
-    from matplotlib.patches import Circle, FancyBboxPatch, Polygon
-
-    body = ("#8fa3b8", "#b3a08f", "#9aa892", "#a796ad")[i % 4]
-    w, h = x2 - x1, y2 - y1
-    roof = [(0.14, 0.45), (0.27, 0.0), (0.70, 0.0), (0.86, 0.45)]
-    glass = [(0.22, 0.43), (0.31, 0.10), (0.66, 0.10), (0.77, 0.43)]
-    for shape, colour in ((roof, body), (glass, "#e3edf3")):
-        points = [(x1 + u * w, y1 + v * h) for u, v in shape]
-        ax.add_patch(Polygon(points, facecolor=colour, edgecolor="white", linewidth=0.6))
-    ax.add_patch(_rounded(FancyBboxPatch, x1, y1 + 0.4 * h, w, 0.42 * h, 0.13 * h, body))
-    for u in (0.22, 0.78):
-        ax.add_patch(Circle((x1 + u * w, y2 - 0.2 * h), 0.2 * h, facecolor="#41464e", edgecolor="white", linewidth=0.6))
-        ax.add_patch(Circle((x1 + u * w, y2 - 0.2 * h), 0.08 * h, color="#c9ced4", linewidth=0))
-
-
-def _bicycle(ax: Any, x1: float, y1: float, x2: float, y2: float, i: int) -> None:
-    from matplotlib.patches import Circle
-
-    w, h = x2 - x1, y2 - y1
-    r = 0.5 * min(0.62 * h, 0.46 * w)
-    colour = ("#4d5560", "#5f6d58")[i % 2]
-    left, right, y = x1 + r, x2 - r, y2 - r
-    for x in (left, right):
-        ax.add_patch(Circle((x, y), r - 1.5, fill=False, edgecolor=colour, linewidth=1.8))
-    seat, crank, bar = (x1 + 0.36 * w, y1 + 0.14 * h), (x1 + 0.46 * w, y), (x1 + 0.70 * w, y1 + 0.06 * h)
-    for a, b in (((left, y), seat), ((left, y), crank), (seat, crank), (seat, bar), (crank, bar), (bar, (right, y))):
-        ax.plot([a[0], b[0]], [a[1], b[1]], color=colour, linewidth=1.8, solid_capstyle="round")
-    ax.plot([seat[0] - 6, seat[0] + 7], [seat[1]] * 2, color="#333940", linewidth=2.6, solid_capstyle="round")
-
-
-def _dog(ax: Any, x1: float, y1: float, x2: float, y2: float, i: int) -> None:
-    from matplotlib.patches import Circle, FancyBboxPatch
-
-    w, h, coat = x2 - x1, y2 - y1, ("#9c7b5b", "#7d6a5a", "#b59b7d")[i % 3]
-    for u in (0.16, 0.30, 0.58, 0.70):
-        ax.add_patch(_rounded(FancyBboxPatch, x1 + u * w, y1 + 0.6 * h, 0.08 * w, 0.4 * h, 0.03 * w, coat))
-    ax.add_patch(_rounded(FancyBboxPatch, x1 + 0.12 * w, y1 + 0.36 * h, 0.68 * w, 0.36 * h, 0.15 * h, coat))
-    ax.plot([x1 + 0.14 * w, x1 + 0.02 * w], [y1 + 0.44 * h, y1 + 0.16 * h], color=coat, linewidth=2.4)
-    ax.add_patch(Circle((x2 - 0.2 * w, y1 + 0.26 * h), 0.25 * h, facecolor=coat, edgecolor="white", linewidth=0.5))
-
-
-def _rounded(patch: Any, x: float, y: float, w: float, h: float, r: float, colour: str) -> Any:
-    """A rectangle with round corners that fills exactly x, y, w, h."""
-    style = f"round,pad=0,rounding_size={r}"
-    return patch((x, y), w, h, boxstyle=style, facecolor=colour, edgecolor="white", linewidth=0.6)
 
 
 def _mark(ax: Any, boxes: Array) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import fastdet
-from fastdet import _backends, _sample, _showcase, cli, nms, plots
+from fastdet import _backends, _sample, _scenes, _showcase, cli, nms, plots
+from fastdet.inference import Found
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 COMMAND = [sys.executable, "-m", "fastdet"]
@@ -252,11 +253,17 @@ def test_command_imports_no_pictures() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_sample_is_what_its_script_makes() -> None:
-    made, kept = _sample.make(), _sample.load()
-    assert list(made) == list(kept)
-    assert all(np.array_equal(made[name], kept[name]) and made[name].dtype == kept[name].dtype for name in made)
-    assert _sample.PATH.stat().st_size < 10_000
+def test_sample() -> None:
+    """The scenes are those of their seeds, the output is a network's: a box and four scores for each of 384 cells."""
+    sample = _sample.load()
+    assert sample.output.shape == (len(sample.scenes), 4 + len(_scenes.NAMES), 384)
+    assert sample.output.dtype == np.float32
+    assert sample.output[:, 4:].min() >= 0
+    assert sample.output[:, 4:].max() <= 1
+    for scene, seed in zip(sample.scenes, sample.seeds, strict=True):
+        assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(scene, _scenes.make(seed), strict=True))
+    assert np.array_equal(np.diff(sample.seeds), np.ones(len(sample.seeds) - 1))  # none left out
+    assert _sample.PATH.stat().st_size < 64_000
 
 
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,12 +271,9 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert cli.main(["demo"]) == 0
     out = capsys.readouterr().out
     assert out.replace("\n", "").endswith(f"picture: {tmp_path / 'fastdet_demo.png'}")
-    assert "22 of 26" in out
-    assert "26 of 26" in out
     cells = [re.findall(r"[a-zA-Z-]+(?: [a-zA-Z-]+)*|[\d.]+", line) for line in out.splitlines()]
-    assert ["all candidates", "0.660", "0.759", "0.640"] in cells
-    assert ["after NMS", "0.790", "0.834", "0.795"] in cells
-    assert ["after Soft-NMS linear", "0.977", "1.000", "1.000"] in cells
+    for row in PRECISION:
+        assert row in cells
     picture = (tmp_path / "fastdet_demo.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 50_000
@@ -277,13 +281,58 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "matplotlib.pyplot" not in sys.modules
 
 
-def test_demo_soft_keeps_what_hard_drops() -> None:
+def test_demo_is_the_plain_way() -> None:
+    """One scene, one class at a time, and the reference."""
     result = _showcase.demo()
-    hard, linear, gaussian = result.steps
-    assert [len(step.missed) for step in result.steps] == [4, 0, 0]
-    assert len(hard.boxes) < len(linear.boxes) == len(gaussian.boxes) == len(result.objects)
+    raw, hard, linear, _ = result.steps
+    sample = result.sample
     assert result.backends == USABLE
-    assert result.before[0] < hard.precision[0] < linear.precision[0] == pytest.approx(gaussian.precision[0], abs=0.01)
+    assert raw.given == sample.output[:, 4].size
+    assert len(raw.kept.boxes) == hard.given == (sample.output[:, 4:].max(1) > _showcase.LEAST).sum()
+    for i in range(len(sample.scenes)):
+        given = _showcase.of_scene(raw.kept, i)
+        for label in range(len(_scenes.NAMES)):
+            boxes, scores = given.boxes[given.labels == label], given.scores[given.labels == label]
+            keep = nms.nms(boxes, scores, 0.5, backend="reference")
+            soft, rescored = nms.soft_nms(boxes, scores, min_score=_showcase.LEAST, backend="reference")
+            for step, chosen, values in ((hard, keep, scores[keep]), (linear, soft, rescored)):
+                kept = _showcase.of_scene(step.kept, i)
+                mine = kept.labels == label
+                assert np.array_equal(kept.boxes[mine], boxes[chosen])
+                assert np.array_equal(kept.scores[mine], values)
+
+
+def test_demo_missed() -> None:
+    """A box finds one object, of its class, its best; below the IoU of `FOUND` nothing."""
+    scene = _scenes.Scene(
+        np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]], np.float32), np.array([0, 0, 1], np.int64)
+    )
+    boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60], [50, 50, 60, 55]], np.float32)
+    found = Found(boxes, np.ones(3, np.float32), np.array([0, 0, 1]))
+    assert _showcase._missed(scene, found).tolist() == [1, 2]
+    assert _showcase._missed(scene, found._replace(labels=np.array([0, 1, 1]))).tolist() == [1]
+    assert _showcase._missed(scene, Found(boxes[:0], np.ones(0), np.zeros(0, np.int64))).tolist() == [0, 1, 2]
+
+
+def test_scenes() -> None:
+    """Objects are inside, from the back to the front; pictures are the same at any scale but for their sharpness."""
+    height, width = _scenes.SIZE
+    for seed in range(20):
+        scene = _scenes.make(seed)
+        x1, y1, x2, y2 = scene.boxes.T
+        assert ((x1 >= 0) & (y1 >= 0) & (x2 <= width) & (y2 <= height) & (x1 < x2) & (y1 < y2)).all()
+        assert (np.diff(y2) >= 0).all()
+    image = _scenes.draw(scene, 5)
+    assert image.shape == (height, width, 3)
+    assert np.array_equal(image, _scenes.draw(scene, 5))
+    large = _scenes.draw(scene, 5, scale=4).astype(float).reshape(height, 4, width, 4, 3).mean((1, 3))
+    assert np.abs(large - image).mean() < 2
+    changed = (image != _scenes.draw(scene._replace(boxes=scene.boxes[:0], labels=scene.labels[:0]), 5)).any(2)
+    for box in scene.boxes:
+        x1, y1, x2, y2 = (round(float(v)) for v in box)
+        assert changed[y1:y2, x1:x2].mean() > 0.15
+        changed[y1 - 1 : y2 + 1, x1 - 1 : x2 + 1] = False
+    assert not changed[: _scenes._HORIZON].any()  # nothing is painted outside of the boxes
 
 
 def test_demo_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from optional import need
 
+from fastdet import _sample, _scenes
+
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what it imports
@@ -153,3 +155,40 @@ def test_train_detector(
     monkeypatch.setattr(detector.network, "forward", truth)
     metrics, _ = script.evaluate(detector, test, "cpu")
     assert float(metrics["nms"].compute()["map_50"]) == pytest.approx(1)
+
+
+def test_train_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's network learns, says the same for the same seed, and its output is what `fastdet demo` reads."""
+    script, torch = example("train_demo"), need("torch")
+    options = ["--scenes", 24, "--held-out", 3, "--batch", 8, "--epochs", 4, "--threads", 1]
+    for name in "ab":
+        monkeypatch.setattr("sys.argv", ["script", str(tmp_path / name), *map(str, options)])
+        script.main()
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    monkeypatch.setattr(_sample, "PATH", tmp_path / "a")
+    sample = _sample.load()
+    assert sample.output.shape == (3, 8, 384)
+    assert sample.seeds == [24, 25, 26]
+    assert np.array_equal(sample.scenes[1].boxes, _scenes.make(25).boxes)
+
+    torch.manual_seed(0)
+    network = script.Detector(8)
+    scenes = [_scenes.make(seed) for seed in range(8)]
+    batch = [(_scenes.draw(scene, seed), *scene) for seed, scene in enumerate(scenes)]
+    before = script.loss_of(network, batch).item()
+    script.train(network, scenes, np.stack([image for image, _, _ in batch]), 30, 8, 0.02, 0)
+    assert script.loss_of(network, batch).item() < 0.6 * before
+
+
+def test_train_demo_targets() -> None:
+    """Every object has a cell at its centre; a cell between two objects is the nearer one's."""
+    script = example("train_demo")
+    boxes = np.array([[0, 0, 48, 48], [22, 0, 70, 48], [100, 100, 104, 104]], np.float32)
+    owner = script.owners(boxes).reshape(16, 24)
+    assert owner[2].tolist()[:9] == [-1, 0, 0, 0, 1, 1, 1, -1, -1]
+    assert (owner == 2).sum() == 1
+    assert owner[12, 12] == 2
+    assert (script.owners(boxes[:0]) == -1).all()
+    image, turned = script.mirrored(np.arange(192)[None, :, None], boxes)
+    assert turned[0].tolist() == [144, 0, 192, 48]
+    assert image[0, 0, 0] == 191
