@@ -10,7 +10,7 @@ namespace fastdet {
 namespace {
 
 template <class T, BoxLoss K, bool Grad>
-__global__ void __launch_bounds__(kSumThreads) box_loss_kernel(const CudaBoxLoss<T> x, double* sums) {
+__global__ void __launch_bounds__(kSumThreads, 2) box_loss_kernel(const CudaBoxLoss<T> x, double* sums) {
     FASTDET_SHARED(T, losses, [kSumBlock]);
     const int64_t base = int64_t(blockIdx.x) * kSumBlock;
 #pragma unroll 1

@@ -45,7 +45,7 @@ __device__ inline bool comes_last(unsigned* count, unsigned blocks) {
 inline int64_t parts_of(int64_t n) { return n > kSumBlock ? blocks_for(n, kSumBlock) : 1; }
 
 template <class Finish>
-__global__ void __launch_bounds__(kSumThreads)
+__global__ void __launch_bounds__(kSumThreads, 2)
     sum_kernel(const double* sums, int64_t n, int64_t columns, int64_t per_column, double* parts, unsigned* done,
                Finish finish) {
     const int64_t column = blockIdx.x / per_column;

@@ -20,7 +20,7 @@ struct DiceCall {
 };
 
 template <class S, int V>
-__global__ void __launch_bounds__(kChunk / V) sums_kernel(const DiceCall<S> call) {
+__global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) sums_kernel(const DiceCall<S> call) {
     using T = Compute<S>;
     constexpr int kThreads = SoftmaxTile<S, V>::kThreads;
     FASTDET_SHARED_REST(T, rows);
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kChunk / V) sums_kernel(const DiceCall<S> call
 }
 
 template <class S, int V>
-__global__ void __launch_bounds__(kChunk / V) gradient_kernel(const DiceCall<S> call) {
+__global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) gradient_kernel(const DiceCall<S> call) {
     using T = Compute<S>;
     FASTDET_SHARED_REST(T, rows);
     const int64_t classes = call.x.classes;

@@ -23,7 +23,7 @@ struct Run {
 
 // Small: the table holds all classes.
 template <class I, class T, bool Small>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     count_kernel(const I* from, Labels labels, int64_t n, const T* weight, T even, Reduction reduction,
                  unsigned long long* counts, LabelsFound* found, int64_t* fault) {
     FASTDET_SHARED(unsigned, table, [kTable]);

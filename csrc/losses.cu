@@ -5,10 +5,12 @@
 // pixel's loss and factor (loss_pixel.h), the gradient; then the chunks' losses are added up (cuda_sum.h). Four
 // launches; nothing comes back to the host.
 // Floor: logits read and gradient written once (8 x 21 x 1024^2 bfloat16: 705 MB, 164 us at 4.3 TB/s, and 31 us for
-// int64 labels, which are read twice). Operations: about 37 instructions a logit, 25 of them its exponential, without
-// contraction to FMA: some 210 us at one an H200's scheduler and cycle. So arithmetic is the limit for half precision,
-// memory for float32. Aim: 1.3 times the bytes. Above 40 classes (float64: 20) logits are read three times and
-// exponentials made twice. Limit: 2^31 chunks.
+// int64 labels, which are read twice). Operations, counted in the code for Hopper: 36 instructions a logit (28 of them
+// its exponential, which must round as the CPU's and so has no contraction to FMA) and some 200 a pixel: at 21 classes
+// 240 to 270 us on an H200 that issues one a cycle. So arithmetic is the limit for half precision, memory for float32,
+// and the aim, 1.3 times the bytes, an estimate says is missed for the former by a fifth or more: a cheaper exponential
+// would be next. Above 40 classes (float64: 20) logits are read three times and exponentials made twice. Limit: 2^31
+// chunks.
 #include "cuda_softmax.h"
 #include "cuda_sum.h"
 #include "loss_pixel.h"

@@ -52,7 +52,7 @@ __device__ inline void store_some(S* p, int count, const Pack<Compute<S>, kEach>
 }
 
 template <class S, FocalPower P>
-__global__ void __launch_bounds__(kSumThreads) sigmoid_focal_kernel(const CudaSigmoidFocal<S> x, double* sums) {
+__global__ void __launch_bounds__(kSumThreads, 2) sigmoid_focal_kernel(const CudaSigmoidFocal<S> x, double* sums) {
     using T = Compute<S>;
     FASTDET_SHARED(T, losses, [kSumBlock]);
     const int at = int(threadIdx.x) * kEach;
