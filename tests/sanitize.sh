@@ -57,7 +57,8 @@ half=$!
 other=0
 suite "${small[@]}" \
     "$tests"/test_{adversarial,arrays,threads,known,errors,segmentation,upsample,pool,losses,box_losses}.py \
-    "$tests"/test_{detection,detection_files,coco}.py --deselect "$tests/test_adversarial.py::test_many" || other=$?
+    "$tests"/test_{detection,detection_files,coco}.py "$tests"/test_cuda*.py \
+    --deselect "$tests/test_adversarial.py::test_many" || other=$?
 wait "$half" || other=$?
 cat "$work/half"
 exit "$other"
