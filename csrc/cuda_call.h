@@ -13,7 +13,9 @@ struct CudaError {
 };
 
 inline void check_cuda(cudaError_t code) {
-    if (code != cudaSuccess) throw CudaError{code};
+    if (code == cudaSuccess) return;
+    cudaGetLastError();  // it is told here, and of no later launch
+    throw CudaError{code};
 }
 
 // Of the current device.

@@ -41,10 +41,12 @@ constexpr uint32_t kAllLanes = 0xffffffffu;
 
 constexpr int64_t kUnaskedShared = 48 << 10;  // bytes of shared memory that a block has without asking
 
+// For a kernel without shared memory of its own. Always the most there is: another thread may ask for less in between.
 template <class Kernel>
 void ask_for_shared(Kernel* kernel, int64_t bytes) {
     if (bytes > kUnaskedShared)
-        check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)));
+        check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                        int(device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin))));
 }
 
 // Blocks of a kernel that the device runs at once.

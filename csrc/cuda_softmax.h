@@ -94,7 +94,7 @@ class SoftmaxTile {
             if (mine >= n) return;
             S* to = x_.grad + first_ + first * x_.pixels + mine;
 #pragma unroll 4
-            for (int c = 0; c < count; ++c) store_pack<S, V>(to + c * x_.pixels, make(c, row(c)));
+            for (int c = 0; c < count; ++c) store_narrowed<S, V>(to + c * x_.pixels, make(c, row(c)));
             return;
         }
         for (int c = 0; c < count; ++c) put(c, make(c, row(c)));
@@ -105,7 +105,7 @@ class SoftmaxTile {
 
     // This thread's pixels of a row; any pixel p of the chunk; the k-th own one.
     __device__ Values row(int c) const { return load_pack<V>(rows_ + c * step_ + mine * pitch_); }
-    __device__ void put(int c, const Values& x) { store_as_is<T, V>(rows_ + c * step_ + mine * pitch_, x); }
+    __device__ void put(int c, const Values& x) { store_shared<T, V>(rows_ + c * step_ + mine * pitch_, x); }
     __device__ T& at(int c, int p) const { return rows_[c * step_ + p * pitch_]; }
     __device__ T& own(int64_t c, int k) const { return at(int(c), mine + k); }
 

@@ -1,50 +1,19 @@
-// A few neighbouring values that a thread loads or stores at once.
+// Neighbouring values widened to what they are computed in, and narrowed back.
 #pragma once
 
-#include "cuda_launch.h"
+#include "cuda_pack.h"
 #include "half.h"
 
 namespace fastdet {
 
+// To shared memory, up to 16 bytes.
 template <class S, int V>
-struct alignas(sizeof(S) * V) Pack {
-    S v[V];
-};
-
-// A number of bytes that is one load or store.
-template <size_t Bytes>
-struct Word;
-template <>
-struct Word<2> {
-    using type = uint16_t;
-};
-template <>
-struct Word<4> {
-    using type = uint32_t;
-};
-template <>
-struct Word<8> {
-    using type = uint2;
-};
-template <>
-struct Word<16> {
-    using type = uint4;
-};
-template <class S, int V>
-using WordOf = typename Word<sizeof(S) * V>::type;
-
-template <int V, class S>
-__device__ inline Pack<S, V> load_pack(const S* from) {
-    const WordOf<S, V> word = *reinterpret_cast<const WordOf<S, V>*>(from);
-    Pack<S, V> x;
-    std::memcpy(&x, &word, sizeof x);
-    return x;
-}
-template <class S, int V>
-__device__ inline void store_as_is(S* to, const Pack<S, V>& from) {
-    WordOf<S, V> word;
+__device__ inline void store_shared(S* to, const Pack<S, V>& from) {
+    using W = typename Word<int(sizeof(S)) * V>::Type;
+    static_assert(sizeof(W) == sizeof from, "one store");
+    W word;
     std::memcpy(&word, &from, sizeof word);
-    *reinterpret_cast<WordOf<S, V>*>(to) = word;
+    *reinterpret_cast<W*>(to) = word;
 }
 
 template <class S, int V>
@@ -74,7 +43,7 @@ __device__ inline uint32_t two_stored(S, float low, float high) {
 #endif
 
 template <class S, int V>
-__device__ inline void store_pack(S* to, const Pack<Compute<S>, V>& from) {
+__device__ inline void store_narrowed(S* to, const Pack<Compute<S>, V>& from) {
     if constexpr (sizeof(S) == 2 && V == 4) {
         *reinterpret_cast<uint2*>(to) =
             make_uint2(two_stored(S{}, from.v[0], from.v[1]), two_stored(S{}, from.v[2], from.v[3]));
@@ -82,7 +51,7 @@ __device__ inline void store_pack(S* to, const Pack<Compute<S>, V>& from) {
         Pack<S, V> x;
 #pragma unroll
         for (int k = 0; k < V; ++k) x.v[k] = stored<S>(from.v[k]);
-        store_as_is<S, V>(to, x);
+        store_pack(to, x);
     }
 }
 

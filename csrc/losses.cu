@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) softmax_kernel(c
         if (call.found->poison) loss.v[k] = factor.v[k] = T(NAN);
         losses[tile.mine + k] = tile.mine + k < tile.n ? loss.v[k] : T(0);
     }
-    if (!call.partial && tile.mine < tile.n) store_pack<S, V>(x.loss + tile.pixel + tile.mine, loss);
+    if (!call.partial && tile.mine < tile.n) store_narrowed<S, V>(x.loss + tile.pixel + tile.mine, loss);
 
     if (x.grad) {
         tile.each_part([&](int64_t first, int count) {

@@ -16,13 +16,15 @@ int64_t* fault_slot(Fault op) {
     int64_t* slots = fault_slots.load();
     if (!slots) {
         void* memory = nullptr;
-        check_cuda(cudaHostAlloc(&memory, sizeof(int64_t) * size_t(Fault::count), cudaHostAllocPortable));
+        cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;  // no stream takes part in this
+        check_cuda(cudaThreadExchangeStreamCaptureMode(&mode));
+        const cudaError_t code = cudaHostAlloc(&memory, sizeof(int64_t) * size_t(Fault::count), cudaHostAllocPortable);
+        check_cuda(cudaThreadExchangeStreamCaptureMode(&mode));
+        check_cuda(code);
         std::memset(memory, 0, sizeof(int64_t) * size_t(Fault::count));
-        if (fault_slots.compare_exchange_strong(slots, static_cast<int64_t*>(memory))) {
-            slots = static_cast<int64_t*>(memory);  // for the life of the process
-        } else {
-            cudaFreeHost(memory);
-        }
+        // For the life of the process, also where another thread has been quicker: to free it would wait.
+        if (fault_slots.compare_exchange_strong(slots, static_cast<int64_t*>(memory)))
+            slots = static_cast<int64_t*>(memory);
     }
     return slots + int(op);
 }
@@ -47,9 +49,8 @@ py::object take_fault() {
     volatile int64_t* slots = fault_slots.load();
     if (!slots) return py::none();
     for (int i = 0; i < int(Fault::count); ++i) {
-        const int64_t noted = slots[i];
+        const int64_t noted = slots[i] ? __atomic_exchange_n(slots + i, int64_t(0), __ATOMIC_ACQ_REL) : 0;
         if (!noted) continue;
-        slots[i] = 0;
         return py::make_tuple(kFaultNames[i], noted - 1);
     }
     return py::none();

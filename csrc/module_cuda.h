@@ -75,7 +75,7 @@ class OnDevice {
         if (device != before_) check_cuda(cudaSetDevice(device));
     }
     ~OnDevice() {
-        if (device_ != before_) cudaSetDevice(before_);
+        if (device_ != before_ && cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
     }
     OnDevice(const OnDevice&) = delete;
     OnDevice& operator=(const OnDevice&) = delete;

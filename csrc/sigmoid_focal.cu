@@ -38,10 +38,10 @@ template <class S>
 __device__ inline void store_some(S* p, int count, const Pack<Compute<S>, kEach>& x) {
     if (count == kEach) {
         if constexpr (sizeof(S) * kEach <= 16) {
-            return store_pack<S, kEach>(p, x);
+            return store_narrowed<S, kEach>(p, x);
         } else {
-            store_pack<S, 2>(p, {x.v[0], x.v[1]});
-            store_pack<S, 2>(p + 2, {x.v[2], x.v[3]});
+            store_narrowed<S, 2>(p, {x.v[0], x.v[1]});
+            store_narrowed<S, 2>(p + 2, {x.v[2], x.v[3]});
             return;
         }
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -66,11 +67,17 @@ class DeviceArray:
     def __getitem__(self, index: Any) -> DeviceArray:
         return type(self)(self.owner[index])
 
+    def on_device(self) -> AbstractContextManager[Any]:
+        """Where the library's own kernels run on the array's device, which need not be the current one."""
+        return nullcontext()
+
     def __setitem__(self, index: Any, value: DeviceArray) -> None:
-        self.owner[index] = value.owner
+        with self.on_device():
+            self.owner[index] = value.owner
 
     def reshape(self, *shape: Any) -> DeviceArray:
-        return type(self)(self.owner.reshape(*shape))
+        with self.on_device():
+            return type(self)(self.owner.reshape(*shape))
 
     def transpose(self, *axes: int) -> DeviceArray:
         """A view, as all of these but `astype`, `require`, `copy` and a reshape that cannot be one."""
@@ -95,10 +102,12 @@ class DeviceArray:
         return self.reshape(-1)
 
     def min(self) -> Any:
-        return self.owner.min().item()  # read back: for what is checked only in rare dtypes
+        with self.on_device():
+            return self.owner.min().item()  # read back: for what is checked only in rare dtypes
 
     def max(self) -> Any:
-        return self.owner.max().item()
+        with self.on_device():
+            return self.owner.max().item()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -141,6 +150,19 @@ class DeviceArray:
 
 class TorchArray(DeviceArray):
     library = "torch"
+
+    def min(self) -> Any:
+        return self._extreme("min")
+
+    def max(self) -> Any:
+        return self._extreme("max")
+
+    def _extreme(self, which: str) -> Any:
+        """torch compares no unsigned numbers of more than 8 bits on a GPU."""
+        torch, x, most = sys.modules["torch"], self.owner, 2**63
+        if self.dtype == np.uint64:  # in the same order as signed ones
+            return getattr(x.view(torch.int64) ^ -most, which)().item() + most
+        return getattr(x.long() if self.dtype.kind == "u" else x, which)().item()
 
     def _dtype(self) -> np.dtype[Any]:
         dtype = _torch_dtypes().get(self.owner.dtype)
@@ -203,6 +225,10 @@ class CuPyArray(DeviceArray):
 
     library = "cupy"
 
+    def on_device(self) -> AbstractContextManager[Any]:
+        device: AbstractContextManager[Any] = self.owner.device
+        return device
+
     def _dtype(self) -> np.dtype[Any]:
         return np.dtype(self.owner.dtype)
 
@@ -215,23 +241,24 @@ class CuPyArray(DeviceArray):
 
     @property
     def where(self) -> tuple[int, int]:
-        return self.device, sys.modules["cupy"].cuda.get_current_stream().ptr
+        device = self.device
+        return device, sys.modules["cupy"].cuda.get_current_stream(device).ptr
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         cupy = sys.modules["cupy"]
-        with self.owner.device:
+        with self.on_device():
             return CuPyArray(cupy.empty(shape, dtype))
 
     def from_host(self, x: np.ndarray[Any, Any]) -> DeviceArray:
-        with self.owner.device:
+        with self.on_device():
             return CuPyArray(sys.modules["cupy"].asarray(x))
 
     def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
-        with self.owner.device:
+        with self.on_device():
             return CuPyArray(self.owner.astype(dtype, copy=copy))
 
     def require(self, dtype: Any) -> DeviceArray:
-        with self.owner.device:
+        with self.on_device():
             x = sys.modules["cupy"].ascontiguousarray(self.owner, self.owner.dtype if dtype is None else dtype)
             x = x.reshape(self.shape)  # an array without axes may have got one
             return CuPyArray(x if x.data.ptr % ALIGNMENT == 0 else x.copy())
@@ -243,7 +270,7 @@ class CuPyArray(DeviceArray):
         return CuPyArray(self.owner.view(dtype))
 
     def copy(self) -> DeviceArray:
-        with self.owner.device:
+        with self.on_device():
             return CuPyArray(self.owner.copy())
 
     def host(self) -> Any:

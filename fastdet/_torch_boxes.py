@@ -260,6 +260,7 @@ _multiclass_nms = define(
     " int? max_per_class, str metric, str? backend) -> (Tensor, Tensor, Tensor, Tensor)",
     suppression.multiclass_nms,
     _detections,
+    waits=True,
     vmap=_images_of_images,
 )
 

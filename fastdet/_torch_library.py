@@ -27,14 +27,18 @@ def define(
     fake: Callable[..., Any],
     *,
     half: bool = False,
+    waits: bool = False,
     vmap: Callable[..., Any] | None = None,
 ) -> Any:
     """Register ``schema``, its arguments named as those of ``public``, without defaults; the op to call.
 
-    ``half``: ``public`` takes bfloat16 as it is. ``vmap`` makes the op's rule for a batch; None: a call for each item.
+    ``half``: ``public`` takes bfloat16 as it is. ``waits``: on a GPU it reads something back although its results have
+    a known size, so that compilers must leave it out of CUDA graphs. ``vmap`` makes the op's rule for a batch; None: a
+    call for each item.
     """
     name = schema.partition("(")[0]
-    library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    unsafe = (getattr(torch.Tag, "cudagraph_unsafe", None),) if waits else ()  # torch 2.9 or later
+    library.define(schema, tags=tuple(tag for tag in (torch.Tag.pt2_compliant_tag, *unsafe) if tag is not None))
     op = getattr(torch.ops.fastdet, name).default
     arguments = [argument.name for argument in op._schema.arguments]
 

@@ -138,7 +138,7 @@ def _cupy() -> types.ModuleType:
         x if x.flags.c_contiguous and x.dtype == dtype else on_gpu(np.ascontiguousarray(x, dtype))
     )
     stream = types.SimpleNamespace(ptr=0)
-    module.cuda = types.SimpleNamespace(get_current_stream=lambda: stream)
+    module.cuda = types.SimpleNamespace(get_current_stream=lambda device: stream)
     return module
 
 

@@ -284,3 +284,49 @@ def test_graph_of_images(torch: Any) -> None:
         torch.cuda.synchronize()
         got = tuple(x.clone() for x in captured)
         equal(back(got), back(run()))
+
+
+def test_a_graph_is_the_first_call(torch: Any, python: Any) -> None:
+    """Where faults are told has to be allocated even while a stream is being captured."""
+    python(
+        """
+import torch
+from fastdet import losses
+x, t = torch.randn(2, 5, 8, 8, device="cuda"), torch.zeros((2, 8, 8), dtype=torch.int64, device="cuda")
+torch.cuda.synchronize()
+graph = torch.cuda.CUDAGraph()
+with torch.cuda.graph(graph):
+    loss = losses.cross_entropy(x, t)
+graph.replay()
+assert abs(loss.item() - torch.nn.functional.cross_entropy(x, t).item()) < 1e-5
+"""
+    )
+
+
+def test_a_failed_call_does_not_fail_the_next(torch: Any, python: Any) -> None:
+    python(
+        """
+import torch
+from fastdet import boxes, nms
+b, s = torch.rand(9, 4, device="cuda"), torch.rand(9, device="cuda")
+nms.nms(b, s, 0.5)
+try:
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        nms.nms(b, s, 0.5)  # waits, which a capture forbids
+except Exception as error:
+    print(error)
+else:
+    raise SystemExit("no error")
+assert boxes.box_area(b).shape == (9,)
+"""
+    )
+
+
+def test_compiled_into_graphs(torch: Any) -> None:
+    given = sample("clustered", 200)
+    b = torch.from_numpy(np.array(given.boxes))[None].cuda()
+    s = torch.from_numpy(np.array(given.scores))[None, :, None].cuda()
+    run = torch.compile(lambda b, s: nms.multiclass_nms(b * 1, s * 1, 0.5), mode="reduce-overhead")
+    want = nms.multiclass_nms(given.boxes[None], given.scores[None, :, None], 0.5)
+    for _ in range(3):
+        equal(tuple(x.cpu().numpy() for x in run(b, s)), tuple(want))

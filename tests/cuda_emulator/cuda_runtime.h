@@ -240,6 +240,7 @@ inline cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
     return std::memcpy(to, from, bytes), cudaSuccess;
 }
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal = 0, cudaStreamCaptureModeRelaxed = 2 };
+inline cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
 constexpr unsigned cudaHostAllocPortable = 1;
 inline cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) { return *p = std::malloc(bytes), cudaSuccess; }
-inline cudaError_t cudaFreeHost(void* p) { return std::free(p), cudaSuccess; }
