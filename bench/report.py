@@ -1,6 +1,6 @@
 """Time against size, one panel an op, from result files: python bench/report.py [-o PICTURE.png] [FILE.json ...]
 
-Takes what `compare.py` and `gpu.py` write; without names, every file of bench/results. Both axes are logarithmic. Every
+Takes what `compare.py`, `coco_cases.py` and `gpu.py` write; without names, every file of bench/results. Both axes are logarithmic. Every
 line is one contender on one machine: fastdet's backends, its best peers, and the floor where it was measured.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Point:
 def points(path: Path) -> list[Point]:
     """Of either kind of file; what gave a wrong answer is left out."""
     told = json.loads(path.read_text())
-    return _of_gpu(told) if "rows" in told else _of_cpu(told)
+    return _of_gpu(told) if "rows" in told else _of_cpu(told) if "runs" in told else _of_coco(told)
 
 
 def _of_gpu(told: dict[str, Any]) -> list[Point]:
@@ -66,6 +67,21 @@ def _of_cpu(told: dict[str, Any]) -> list[Point]:
     return found
 
 
+def _of_coco(told: dict[str, Any]) -> list[Point]:
+    """Of `coco_cases.py`: seconds of processor time, on one thread."""
+    found = []
+    for case in told["results"]:
+        count, _, what = case["case"].partition(" ")
+        if case["threads"] != 1 or what != "detections":
+            continue
+        for who, runs in case["runs"].items():
+            name, peer = ("fastdet cpp", False) if who == "fastdet" else (who, True)
+            for op, key in (("COCO evaluation", "cpu_evaluate"), ("COCO evaluation, from files", "cpu_total")):
+                seconds = statistics.median(run[key] for run in runs)
+                found.append(Point(op, int(count), case["case"], name, peer, seconds))
+    return found
+
+
 def lines(of_op: list[Point]) -> dict[str, list[tuple[int, float]]]:
     """By contender, (n, seconds) with n rising: ours, the floor, and the quickest peers."""
     by_who: dict[str, dict[int, float]] = defaultdict(dict)
@@ -84,7 +100,7 @@ def draw(found: list[Point], path: Path) -> None:
     ops = list(dict.fromkeys(p.op for p in found if not p.op.endswith("_out")))  # fresh results only
     columns = min(4, len(ops))
     rows = -(-len(ops) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(4.4 * columns, 3.5 * rows), squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(rows, columns, figsize=(3.6 * columns, 2.9 * rows), squeeze=False, layout="constrained")
     for ax in axes.flat[len(ops) :]:
         ax.set_axis_off()
     for ax, op in zip(axes.flat, ops, strict=False):
@@ -98,9 +114,9 @@ def draw(found: list[Point], path: Path) -> None:
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(alpha=0.3, which="major")
         ax.legend(fontsize=6.5, frameon=False)
-    fig.supxlabel("boxes, or pixels and values of an image")
+    fig.supxlabel("boxes or detections, or pixels and values of an image")
     fig.supylabel("seconds a call, median")
-    fig.savefig(path, dpi=110)
+    fig.savefig(path, dpi=85)
     plt.close(fig)
 
 
