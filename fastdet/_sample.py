@@ -26,6 +26,11 @@ class Sample(NamedTuple):
     seeds: list[int]  # (N,) that `fastdet._scenes` made and draws them by
 
 
+def units(classes: int) -> Array:
+    """What the file counts in, (4 + C, 1): quarters of a pixel for boxes, 1024ths for scores."""
+    return np.array([4] * 4 + [1024] * classes, np.float32)[:, None]
+
+
 def load() -> Sample:
     """The sample from the file that comes with the package."""
     with np.load(PATH, allow_pickle=False) as archive:
@@ -33,7 +38,7 @@ def load() -> Sample:
         boxes, labels = archive["objects"], archive["object_labels"].astype(np.int64)
     ends = np.cumsum(counts.astype(np.int64))[:-1]
     scenes = [Scene(*each) for each in zip(np.split(boxes, ends), np.split(labels, ends), strict=True)]
-    return Sample(output.astype(np.float32), scenes, seeds.tolist())
+    return Sample(output / units(output.shape[1] - 4), scenes, seeds.tolist())
 
 
 def clustered(n: int, seed: int = 0, classes: int = 80) -> tuple[Array, Array, Array]:

@@ -126,8 +126,11 @@ def compare(
     -------
     fig, ax : the figure and the array of axes
     """
+    height = 4.05 if size is None else 6.4 * size[0] / size[1]
     figure, axes = (
-        new_axes(len(panels), 6.4, 4.9 + 0.3 * note.count("\n")) if ax is None else (np.ravel(ax)[0].figure, ax)
+        new_axes(len(panels), 6.4, height + 0.9 + 0.3 * note.count("\n"))
+        if ax is None
+        else (np.ravel(ax)[0].figure, ax)
     )
     for i, (panel, (title, boxes, labels, scores)) in enumerate(zip(np.ravel(axes), panels, strict=True)):
         if size is not None:

@@ -263,7 +263,7 @@ def test_sample() -> None:
     for scene, seed in zip(sample.scenes, sample.seeds, strict=True):
         assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(scene, _scenes.make(seed), strict=True))
     assert np.array_equal(np.diff(sample.seeds), np.ones(len(sample.seeds) - 1))  # none left out
-    assert _sample.PATH.stat().st_size < 64_000
+    assert _sample.PATH.stat().st_size < 70_000
 
 
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,8 +272,10 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     out = capsys.readouterr().out
     assert out.replace("\n", "").endswith(f"picture: {tmp_path / 'fastdet_demo.png'}")
     cells = [re.findall(r"[a-zA-Z-]+(?: [a-zA-Z-]+)*|[\d.]+", line) for line in out.splitlines()]
-    for row in PRECISION:
-        assert row in cells
+    assert ["after decoding", "0.601", "0.719", "0.705"] in cells
+    assert ["after NMS", "0.776", "0.967", "0.884"] in cells
+    assert ["after Soft-NMS linear", "0.813", "0.999", "0.953"] in cells
+    assert ["after Soft-NMS gaussian", "0.813", "0.999", "0.945"] in cells
     picture = (tmp_path / "fastdet_demo.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 50_000
@@ -327,12 +329,17 @@ def test_scenes() -> None:
     assert np.array_equal(image, _scenes.draw(scene, 5))
     large = _scenes.draw(scene, 5, scale=4).astype(float).reshape(height, 4, width, 4, 3).mean((1, 3))
     assert np.abs(large - image).mean() < 2
-    changed = (image != _scenes.draw(scene._replace(boxes=scene.boxes[:0], labels=scene.labels[:0]), 5)).any(2)
-    for box in scene.boxes:
-        x1, y1, x2, y2 = (round(float(v)) for v in box)
-        assert changed[y1:y2, x1:x2].mean() > 0.15
-        changed[y1 - 1 : y2 + 1, x1 - 1 : x2 + 1] = False
-    assert not changed[: _scenes._HORIZON].any()  # nothing is painted outside of the boxes
+
+
+def test_scenes_fill_their_boxes() -> None:
+    """What is painted of an object reaches to the sides of its box, and not beyond."""
+    for label, (w, h) in enumerate(_scenes._SIDES):
+        canvas = _scenes._Canvas(4)
+        paint = (_scenes._person, _scenes._car, _scenes._bicycle, _scenes._dog)[label]
+        paint(canvas, 20, 30, w, h, np.random.default_rng(label))
+        y, x = np.nonzero(canvas.pixels.any(2))
+        painted = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1]) / 4
+        assert np.abs(painted - [20, 30, 20 + w, 30 + h]).max() <= 0.05 * h, _scenes.NAMES[label]
 
 
 def test_demo_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
