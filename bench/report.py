@@ -1,7 +1,8 @@
 """Time against size, one panel an op, from result files: python bench/report.py [-o PICTURE.png] [FILE.json ...]
 
-Takes what `compare.py`, `coco_cases.py` and `gpu.py` write; without names, every file of bench/results. Both axes are logarithmic. Every
-line is one contender on one machine: fastdet's backends, its best peers, and the floor where it was measured.
+Takes what `compare.py`, `coco_cases.py` and `gpu.py` write; without names, every file of bench/results. Both axes are
+logarithmic. Every line is one contender on one machine: fastdet's backends, its best peers, and the floor where it was
+measured.
 """
 
 from __future__ import annotations
