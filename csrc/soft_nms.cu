@@ -58,7 +58,7 @@ struct Soft {
 // Without keys: keep and new_scores in order of selection. With keys: each box's new score, and -1 of those not
 // selected.
 template <class T>
-__global__ void __launch_bounds__(kMany)
+__global__ void __launch_bounds__(kMany, 1)
     soft_kernel(Ordered<T> o, const T* scores, int64_t n, Soft<T> rule, int64_t limit, bool keys, T* current,
                 int64_t* keep, T* new_scores, unsigned long long* count) {
     FASTDET_SHARED(Best<T>, best_of, [kMany / kWarp]);

@@ -47,7 +47,7 @@ struct BestClass {
 
 // LANES threads a candidate: 1, or a warp.
 template <class T, int LANES>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     look_kernel(YoloJob<T> job, bool multi_label, uint8_t* flags, int32_t* label, Status* status) {
     const int64_t at = thread_index() / LANES;
     const int lane = int(threadIdx.x % LANES);
