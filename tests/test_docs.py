@@ -25,7 +25,7 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "overlap_tile": lambda x: np.array_equal(x["tiled"], x["whole"]) and x["seams"].max() > 0.5,
     "precision_and_recall": lambda x: 0.2 < x["ap"] < 0.8 and x["outcome"][:, 1].sum() < x["outcome"][:, 0].sum(),
     "unpooling": lambda x: x["image"][x["unpooled"] > 0].all() and x["image"][x["repeated"] > 0].mean() < 0.5,
-    "yolo_decoding": lambda x: x["count"] <= x["cells"] < len(x["sample"]["objects"]),
+    "yolo_decoding": lambda x: x["count"] <= x["cells"] < len(x["scene"].labels),
 }
 
 

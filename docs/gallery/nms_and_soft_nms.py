@@ -1,44 +1,51 @@
 """NMS against Soft-NMS
 
-A crowded street: objects overlap, and so do the candidates of one object. NMS removes what overlaps; Soft-NMS lowers
+Crowded streets: objects overlap, and so do the candidates of one object. NMS removes what overlaps; Soft-NMS lowers
 its score.
 """
 
 # %%
-# The sample that comes with the package has a made-up scene and candidates as a detector gives them.
-from fastdet import _sample, plots
+# The sample that comes with the package: what a small YOLO said of made-up streets that it was not trained on
+# (`docs/examples/train_demo.py`), raw. Decoding leaves the boxes that have a score.
+from fastdet import _sample, _scenes, plots
 from fastdet.detection import DetectionMetrics
+from fastdet.inference import yolo_candidates
 from fastdet.nms import batched_nms, batched_soft_nms
 
 sample = _sample.load()
-boxes, scores, labels = sample["boxes"], sample["scores"], sample["labels"]
-print(f"{len(boxes)} candidates of {len(sample['objects'])} objects")
+boxes, scores, labels, images = yolo_candidates(sample.output, 0.05)
+print(f"{len(boxes)} candidates of {sum(len(x.labels) for x in sample.scenes)} objects in {len(sample.scenes)} scenes")
 
 # %%
-# A class suppresses only itself. NMS gives indices; Soft-NMS also the scores that are left. What falls below 0.3 is no
-# detection, before NMS or in the course of Soft-NMS.
-hard = batched_nms(boxes, scores, labels, 0.5, score_threshold=0.3)
-soft, soft_scores = batched_soft_nms(boxes, scores, labels, method="linear", min_score=0.3)
-results = {"NMS": (hard, scores[hard]), "Soft-NMS": (soft, soft_scores)}
+# Only boxes of one class of one scene suppress each other. NMS gives indices; Soft-NMS also the scores that are left.
+groups = images * len(_scenes.NAMES) + labels
+hard = batched_nms(boxes, scores, groups, 0.5)
+soft, soft_scores = batched_soft_nms(boxes, scores, groups, method="linear", min_score=0.05)
+results = {"candidates": (slice(None), scores), "NMS": (hard, scores[hard]), "Soft-NMS": (soft, soft_scores)}
 for name, (keep, _) in results.items():
-    print(f"{name}: {len(keep)} kept")
+    print(f"{name}: {len(boxes[keep])} boxes")
 
 # %%
-# Two people side by side overlap by more than 0.5: NMS takes one for the other's double. Average precision says so.
-truth = {"boxes": sample["objects"], "labels": sample["object_labels"]}
+# Average precision says what that is worth.
 precision = {}
-for name, (keep, kept_scores) in {"candidates": (slice(None), scores), **results}.items():
+for name, (keep, kept_scores) in results.items():
     metrics = DetectionMetrics()
-    metrics.update([{"boxes": boxes[keep], "scores": kept_scores, "labels": labels[keep]}], [truth])
+    for i, scene in enumerate(sample.scenes):
+        mine = images[keep] == i
+        found = {"boxes": boxes[keep][mine], "scores": kept_scores[mine], "labels": labels[keep][mine]}
+        metrics.update([found], [scene._asdict()])
     precision[name] = float(metrics.compute()["map"])
     print(f"{name:10}  AP {precision[name]:.3f}")
 
 # %%
-# The two, over the scene. Opacity is the score.
-size = tuple(sample["size"].tolist())
+# The scene that has the most objects. Opacity is the score.
+i = max(range(len(sample.scenes)), key=lambda i: len(sample.scenes[i].labels))
+image = _scenes.draw(sample.scenes[i], sample.seeds[i], scale=4)
+height, width = _scenes.SIZE
+panels = []
+for name, (keep, kept_scores) in results.items():
+    mine = (images[keep] == i) & (kept_scores > 0.3)
+    panels.append((f"{name}: AP {precision[name]:.3f}", boxes[keep][mine], labels[keep][mine], kept_scores[mine]))
 figure, _ = plots.compare(
-    [(f"{name}: AP {precision[name]:.3f}", boxes[keep], labels[keep], s) for name, (keep, s) in results.items()],
-    names=sample["names"].tolist(),
-    size=size,
-    backdrop=lambda ax: plots.draw_street(sample["objects"], sample["object_labels"], size, ax=ax),
+    panels, names=_scenes.NAMES, size=_scenes.SIZE, backdrop=lambda ax: ax.imshow(image, extent=(0, width, height, 0))
 )

@@ -4,23 +4,24 @@ From the raw grid of a YOLO (v1) to boxes: each cell has two boxes with their co
 """
 
 # %%
-# What a network might say of the sample's scene, a 14 x 14 grid of 5 x 2 + 4 numbers: the cell that holds an object's
-# centre has two boxes near it, and its neighbours have a less certain one.
+# What a network might say of the sample's scene with the most objects, a 7 x 7 grid of 5 x 2 + 4 numbers: the cell
+# that holds an object's centre has two boxes near it, and its neighbours have a less certain one.
 import numpy as np
 from matplotlib.figure import Figure
 
-from fastdet import _sample, plots
+from fastdet import _sample, _scenes, plots
 from fastdet.inference import yolo_decode
 from fastdet.nms import multiclass_nms
 
 sample = _sample.load()
-height, width = sample["size"].tolist()
-S, B, C = 14, 2, 4
+scene, seed = max(zip(sample.scenes, sample.seeds, strict=True), key=lambda x: len(x[0].labels))
+height, width = _scenes.SIZE
+S, B, C = 7, 2, 4
 rng = np.random.default_rng(1)
 centres = set()
 output = np.zeros((S, S, 5 * B + C), np.float32)
 output[..., 5 * B :] = 1 / C
-for (x1, y1, x2, y2), label in zip(sample["objects"].astype(float), sample["object_labels"], strict=True):
+for (x1, y1, x2, y2), label in zip(scene.boxes.astype(float), scene.labels, strict=True):
     cx, cy, w, h = (x1 + x2) / 2 / width * S, (y1 + y2) / 2 / height * S, (x2 - x1) / width, (y2 - y1) / height
     for di, dj, sure in ((0, 0, 0.9), (0, 1, 0.5), (1, 0, 0.45), (0, -1, 0.4)):
         i, j = min(int(cy) + di, S - 1), int(np.clip(int(cx) + dj, 0, S - 1))
@@ -33,7 +34,7 @@ for (x1, y1, x2, y2), label in zip(sample["objects"].astype(float), sample["obje
             cell[5 * B + label] = 0.88
     centres.add((int(cy), int(cx)))
 cells = len(centres)
-print(output.shape, f"{len(sample['objects'])} objects with their centres in {cells} cells")
+print(output.shape, f"{len(scene.labels)} objects with their centres in {cells} cells")
 
 # %%
 # Decoding makes boxes in pixels, and scores: confidence times class probability.
@@ -45,11 +46,10 @@ print(decoded.boxes.shape, decoded.scores.shape)
 # of this network; two of a class that overlap by more than 0.5 the limit of NMS.
 found = multiclass_nms(decoded.boxes[None], decoded.scores[None], 0.5, score_threshold=0.25)
 count = int(found.count[0])
-print(count, "detections of", len(sample["objects"]), "objects")
+print(count, "detections of", len(scene.labels), "objects")
 
 # %%
 figure = Figure(figsize=(12, 4.2), layout="constrained")
-size = (height, width)
 best, labels = decoded.scores.max(1), decoded.scores.argmax(1)
 sure = best > 0.25
 panels = {
@@ -57,7 +57,7 @@ panels = {
     f"after NMS: {count}": (found.boxes[0, :count], found.labels[0, :count], found.scores[0, :count]),
 }
 for ax, (title, (boxes, labels, scores)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-    plots.draw_street(sample["objects"], sample["object_labels"], size, ax=ax)
+    ax.imshow(_scenes.draw(scene, seed, scale=4), extent=(0, width, height, 0))
     ax.set_xticks(np.arange(S + 1) * width / S, [])
     ax.set_yticks(np.arange(S + 1) * height / S, [])
     ax.grid(color="white", linewidth=0.6, alpha=0.7)
