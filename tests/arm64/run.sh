@@ -10,7 +10,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 flags=(-O3 -std=c++17 -ffp-contract=off -Wall -Wextra -Icsrc)
 rest=(csrc/{box_losses_call,boxes,confusion_call,grid,isa,losses_call,memory,nms_call,pool_call,sigmoid_focal_call,threads,upsample_call}.cpp)
-loops=(csrc/{box_iou,box_losses,confusion,losses,nms,pool,pool_places,sigmoid_focal,soft_nms,table,upsample,upsample_backward}.cpp)
+loops=(csrc/{box_iou,box_losses,confusion,losses,nms,pool,pool_places,sigmoid_focal,soft_nms,table,upsample,upsample_backward,yolo_candidates}.cpp)
 one=(-DFASTDET_ISA=baseline "-DFASTDET_ISA_LIST=X(baseline)")
 g++ "${flags[@]}" "${one[@]}" tests/arm64/answers.cpp "${rest[@]}" "${loops[@]}" -o "$work/here" -pthread
 aarch64-linux-gnu-g++ -static "${flags[@]}" "${one[@]}" tests/arm64/answers.cpp "${rest[@]}" "${loops[@]}" -o "$work/arm" -pthread
