@@ -78,6 +78,11 @@ __device__ inline void store_box(Box<double>* p, const Box<double>& b) {
     reinterpret_cast<double2*>(p)[1] = make_double2(b.x2, b.y2);
 }
 
+// The least of the values noted; at first it is -1, all bits set, which is the highest as unsigned.
+__device__ inline void note_first(int64_t* to, int64_t value) {
+    atomicMin(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
+}
+
 __device__ inline int warp_sum(int x) {
     for (int step = kWarp / 2; step; step /= 2) x += __shfl_xor_sync(kAllLanes, x, step);
     return x;

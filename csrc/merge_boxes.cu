@@ -13,10 +13,6 @@ namespace {
 
 constexpr int kThreads = 256, kMergeThreads = 512;
 
-__device__ inline void note_first(int64_t* to, int64_t value) {  // -1, all bits set, is the highest as unsigned
-    atomicMin(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
-}
-
 template <class T>
 __device__ inline bool is_infinite(T x) {
     return x == x && !is_finite(x);

@@ -10,10 +10,6 @@ namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / kWarp;
 
-__device__ inline void note_first(int64_t* to, int64_t i) {  // -1 is the highest as unsigned
-    atomicMin(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(i));
-}
-
 template <class T>
 __global__ void __launch_bounds__(kThreads) nan_kernel(const T* x, int64_t n, int64_t* first) {
     const int64_t i = thread_index();

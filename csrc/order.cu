@@ -26,14 +26,10 @@ struct Keys {
     }
 };
 
-__device__ inline void note_least(int64_t* to, int64_t value) {  // -1, all bits set, is the highest as unsigned
-    atomicMin(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
-}
-
 template <class T, class S>
 __device__ inline void look_for_nan(const Box<T>& box, S score, int64_t i, Status* status) {
-    if (is_nan(box)) note_least(&status->nan_box, i);
-    if (score != score) note_least(&status->nan_score, i);
+    if (is_nan(box)) note_first(&status->nan_box, i);
+    if (score != score) note_first(&status->nan_score, i);
 }
 
 template <class T, class S>

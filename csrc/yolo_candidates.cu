@@ -13,10 +13,6 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__device__ inline void note_first(int64_t* to, int64_t value) {  // -1, all bits set, is the highest as unsigned
-    atomicMin(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
-}
-
 // One image's candidate, by channel.
 template <class T>
 struct Candidate {

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optional import real_data
 
 import fastdet
 from fastdet import _backends, _sample, _scenes, _showcase, cli, nms, plots
 from fastdet.inference import Found
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 COMMAND = [sys.executable, "-m", "fastdet"]
 USABLE = [name for name, reason in _backends.available().items() if not reason]
 
@@ -484,9 +484,7 @@ def wait_for_open(pid: int, path: Path) -> None:
 
 def test_real_candidates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """94,162 raw candidates of a detector on 209 images; the same through JSON; class by class as the plain way."""
-    source = DATA / "raw_coco_train209" / "raw_yolox_nano.npz"
-    if not source.is_file():
-        pytest.skip("developers' data absent: raw_coco_train209")
+    source = real_data("raw_coco_train209", "raw_yolox_nano.npz")
     assert cli.main(["nms", str(source), "-o", str(tmp_path / "a.npz"), "--iou", "0.65", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["images"], summary["candidates"]) == (209, 94_162)
@@ -505,9 +503,7 @@ def test_real_candidates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_known_keep_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = DATA / "mmcv_batched_nms" / "mmcv_batched_nms.npz"
-    if not source.is_file():
-        pytest.skip("developers' data absent: mmcv_batched_nms")
+    source = real_data("mmcv_batched_nms", "mmcv_batched_nms.npz")
     assert cli.main(["nms", str(source), "-o", str(tmp_path / "a.npz"), "--iou", "0.7"]) == 0
     assert capsys.readouterr().err == "fastdet: not carried over: keep\n"
     with np.load(source) as raw, np.load(tmp_path / "a.npz") as final:

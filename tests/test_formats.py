@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optional import real_data
 
 from fastdet import _formats, _json_pieces
 from fastdet._formats import FormatError, Kept, Table
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 RECORD = '{"image_id": 7, "category_id": 1, "bbox": [1, 2.50, 3e1, 4], "score": 0.10}'
 
 
@@ -340,9 +340,7 @@ def test_atomic_writes_through_a_link(tmp_path: Path) -> None:
     ],
 )
 def test_real_files_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
-    path = DATA / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip(f"developers' data absent: {name}")
+    path = real_data(f"{name}.npz")
     table = _formats.read(path)
     _formats.write(table, everything(table), tmp_path / "out.npz")
     with np.load(path) as came, np.load(tmp_path / "out.npz") as went:
