@@ -24,6 +24,7 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "nms_and_soft_nms": lambda x: x["precision"]["Soft-NMS"] > x["precision"]["NMS"] > x["precision"]["candidates"],
     "overlap_tile": lambda x: np.array_equal(x["tiled"], x["whole"]) and x["seams"].max() > 0.5,
     "precision_and_recall": lambda x: 0.2 < x["ap"] < 0.8 and x["outcome"][:, 1].sum() < x["outcome"][:, 0].sum(),
+    "unet": lambda x: np.abs(x["logits"] - x["whole"]).max() < 1e-5 and (x["predicted"] == x["truth"]).mean() > 0.95,
     "unpooling": lambda x: x["image"][x["unpooled"] > 0].all() and x["image"][x["repeated"] > 0].mean() < 0.5,
     "yolo_decoding": lambda x: x["count"] <= x["cells"] < len(x["scene"].labels),
 }
@@ -63,6 +64,8 @@ def test_page(page: Path, hooks: Any) -> None:
 
 @pytest.mark.parametrize("path", sorted((DOCS / "gallery").glob("*.py")), ids=lambda path: path.stem)
 def test_script(path: Path, hooks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "import torch" in path.read_text(encoding="utf-8"):
+        need("torch")
     names: list[dict[str, Any]] = []
     run = hooks.run
     monkeypatch.setattr(hooks, "run", lambda code, name, scope: (names.append(scope), run(code, name, scope))[1])
