@@ -69,6 +69,8 @@ def test_train_segmentation(street: Path, monkeypatch: pytest.MonkeyPatch, model
     assert (out / "predictions.png").stat().st_size > 1000
     with pytest.raises(SystemExit, match="was made with another epochs"):
         run(script, monkeypatch, street, out, *options, "--epochs", 3)
+    with pytest.raises(SystemExit, match="--turns needs squares, got 36 x 48 pixels"):
+        run(script, monkeypatch, street, street / "other", *options, "--turns")
     with pytest.raises(SystemExit, match="has no option colour"):
         run(script, monkeypatch, street, street / "other", *options, "--option", "colour=1")
 
@@ -93,6 +95,61 @@ def test_a_run_that_was_ended_goes_on(street: Path, monkeypatch: pytest.MonkeyPa
     ended_result = run(script, monkeypatch, street, street / "ended", *options)
     assert ended_result["loss"] == whole["loss"]
     assert ended_result["validation"] == whole["validation"]
+
+
+@pytest.mark.parametrize("model", ["unet", "segnet_basic"])
+def test_segment_images(street: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    """The labels that training scored, whether an image is one tile or many; and images that do not fit are named."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    (street / "classes.txt").write_text("\n".join("abcdefghijk"))
+    train, segment, image = example("train_segmentation"), example("segment_images"), need("PIL.Image")
+    options = ["--model", model, "--width", 0.125, "--batch", 2, "--epochs", 2, "--rate", 0.01]
+    if model == "unet":
+        options += ["--option", "depth=1", "--option", "up=transposed"]
+    out = street / "run"
+    result = run(train, monkeypatch, street, out, *options)
+    assert list(result["validation"]["iou"]) == list("abcdefghijk")
+    truth = [np.asarray(image.open(street / "val" / "labels" / f"{i}.png")) for i in range(4)]
+    found = []
+    for tile in (32, 64) if model == "unet" else (64,):
+        arguments = [out, street / "val" / "images", street / f"labels{tile}", "--tile", tile, "--margin", 0]
+        monkeypatch.setattr("sys.argv", ["script", *map(str, arguments)])
+        segment.main()
+        found.append([np.asarray(image.open(street / f"labels{tile}" / f"{i}.png")) for i in range(4)])
+    known = np.stack(truth) != 11
+    right = (np.stack(found[-1]) == np.stack(truth))[known].mean()
+    assert np.array_equal(found[0], found[-1])
+    if model == "unet":  # a network that pads sees another border in a tile than in the image
+        assert abs(right - result["validation"]["all"]["pixel_accuracy"]) < 1e-9
+    image.fromarray(truth[0]).save(street / "grey.png")
+    (street / "note.png").write_text("no picture")
+    for path, message in (
+        ("grey.png", "3 channels of uint8"),
+        ("note.png", "cannot identify"),
+        ("none.png", "No such"),
+    ):
+        monkeypatch.setattr("sys.argv", ["script", str(out), str(street / path), str(street / "wrong")])
+        with pytest.raises(SystemExit, match=f"{path}: .*{message}"):
+            segment.main()
+    assert not list((street / "wrong").iterdir())
+    (street / "classes.txt").write_text("sky")
+    with pytest.raises(SystemExit, match=r"train: labels \[3, 11\] of 1 classes"):
+        run(train, monkeypatch, street, street / "other", *options)
+
+
+def test_batches_keep_image_and_labels_together() -> None:
+    """Cropped, turned and mirrored; every one of the eight ways occurs."""
+    script = example("train_segmentation")
+    labels = np.arange(30 * 40, dtype=np.int32).reshape(1, 30, 40).repeat(64, 0)
+    data = script.Data(labels[..., None], labels)
+    ways = set()
+    for images, targets in script.batches(data, 8, 20, True, np.random.default_rng(0)):
+        assert images.shape == (8, 20, 20, 1)
+        assert (images[..., 0] == targets).all()
+        ways |= {(int(t[0, 1] - t[0, 0]), int(t[1, 0] - t[0, 0])) for t in targets}
+    assert len(ways) == 8
+    for _, targets in script.batches(data, 8, 0, False, np.random.default_rng(0)):
+        assert (targets.sort(2).values.numpy() == labels[0]).all()
 
 
 def test_near_boundary() -> None:

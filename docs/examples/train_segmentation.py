@@ -2,10 +2,15 @@ r"""Train a network of fastdet.models on CamVid or on the cell membranes of ISBI
 
     python docs/examples/train_segmentation.py ../shared/data/camvid_240x180 runs/segnet_basic --model segnet_basic
     python docs/examples/train_segmentation.py ../shared/data/isbi2012_membrane runs/unet --model unet --width 0.25 \
-        --crop 188
+        --crop 188 --turns --balance 0
+
+Data of your own: train/images, train/labels, val/images, val/labels, pictures matched by their sorted names, labels as
+PNG of class numbers from 0, with 255 or the number after the last class for pixels that nobody knows; and classes.txt,
+a name a line, unless they are CamVid's.
 
 A run that was ended goes on from its last epoch when it is called again. Its folder gets checkpoint.pt, result.json and
-predictions.png. Options of the network: --option norm=true --option upsampling=nearest.
+predictions.png; segment_images.py applies it to images of any size. Options of the network: --option norm=true
+--option upsampling=nearest.
 """
 
 from __future__ import annotations
@@ -49,12 +54,18 @@ class Data(NamedTuple):
 def read(folder: Path) -> tuple[Data, Data, list[str]]:
     """Training and validation data, and the classes."""
     if (folder / "train").is_dir():
+        names = folder / "classes.txt"
+        classes = names.read_text(encoding="utf-8").split("\n") if names.exists() else CAMVID
+        classes = [name.strip() for name in classes if name.strip()]
         parts = []
         for part in ("train", "val"):
             labels = pictures(folder / part / "labels")
-            labels[labels == len(CAMVID)] = VOID
+            labels[labels == len(classes)] = VOID
+            wrong = np.unique(labels[(labels > len(classes)) & (labels != VOID)])
+            if wrong.size:
+                raise SystemExit(f"{folder / part}: labels {wrong.tolist()} of {len(classes)} classes")
             parts.append(Data(pictures(folder / part / "images"), labels))
-        return parts[0], parts[1], CAMVID
+        return parts[0], parts[1], classes
     images, labels = pictures(folder / "image"), (pictures(folder / "label") > 127).astype(np.uint8)
     images = images[..., None] if images.ndim == 3 else images
     last = len(images) * 4 // 5  # sections of one stack: neighbours look alike, so the end of the stack is held back
@@ -90,8 +101,8 @@ def logits_of(network: Any, x: Any) -> list[Any]:
     return [y[..., :height, :width] for y in (out if isinstance(out, tuple) else (out,))]
 
 
-def batches(data: Data, size: int, crop: int, rng: Any) -> Any:
-    """Batches of an epoch in random order: random crops of ``crop`` pixels (0: none), mirrored half of the time."""
+def batches(data: Data, size: int, crop: int, turns: bool, rng: Any) -> Any:
+    """Batches of an epoch in random order: random crops of ``crop`` pixels (0: none), turned, half of them mirrored."""
     order = rng.permutation(len(data.images))
     for at in range(0, len(order) - size + 1, size):
         chosen = []
@@ -100,6 +111,9 @@ def batches(data: Data, size: int, crop: int, rng: Any) -> Any:
             if crop:
                 y, x = (int(rng.integers(0, side - min(crop, side) + 1)) for side in label.shape)
                 image, label = (z[y : y + crop, x : x + crop] for z in (image, label))
+            if turns:
+                quarters = int(rng.integers(4))
+                image, label = (np.rot90(z, quarters) for z in (image, label))
             if rng.random() < 0.5:
                 image, label = image[:, ::-1], label[:, ::-1]
             chosen.append((image, label))
@@ -183,6 +197,7 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0, help="factor on the channels")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the network")
     parser.add_argument("--crop", type=int, default=0, help="side of random crops in training, pixels; 0: whole images")
+    parser.add_argument("--turns", action="store_true", help="random quarter turns: for images without an up")
     parser.add_argument("--images", type=int, help="of training and of validation at most, for a quick try")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch", type=int, default=4)
@@ -199,6 +214,9 @@ def main() -> None:
 
     train, val, classes = read(args.data)
     train, val = (Data(*(x[: args.images] for x in part)) for part in (train, val))
+    sides = [min(args.crop or side, side) for side in train.labels.shape[1:]]
+    if args.turns and sides[0] != sides[1]:
+        raise SystemExit(f"--turns needs squares, got {sides[0]} x {sides[1]} pixels: see --crop")
     counts = np.stack([np.bincount(x[x != VOID], minlength=len(classes)) for x in train.labels])
     weight = torch.from_numpy(median_frequency_weights(counts) ** args.balance).float()
     pixels = train.images.reshape(-1, train.images.shape[-1])
@@ -216,7 +234,8 @@ def main() -> None:
     checkpoint, first, seconds, history = args.out / "checkpoint.pt", 0, 0.0, []
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=args.device)
-        changed = [x for x in settings if x not in ("threads", "device") and state["settings"][x] != settings[x]]
+        ignored, before = ("threads", "device"), state["settings"]
+        changed = [x for x in settings if x not in ignored and before.get(x) != settings[x]]
         if changed:
             raise SystemExit(f"{checkpoint} was made with another {', '.join(changed)}: choose another folder")
         network.load_state_dict(state["network"])
@@ -231,7 +250,8 @@ def main() -> None:
             start, losses = time.perf_counter(), []
             torch.manual_seed(args.seed + epoch + 1)  # of dropout: the same after a restart
             network.train()
-            for images, labels in batches(train, args.batch, args.crop, np.random.default_rng([args.seed, epoch])):
+            rng = np.random.default_rng([args.seed, epoch])
+            for images, labels in batches(train, args.batch, args.crop, args.turns, rng):
                 main_logits, *others = logits_of(network, inputs(images, *given))
                 labels = labels.to(args.device)
                 loss = loss_of(args.loss, main_logits, labels, weight)
@@ -250,6 +270,7 @@ def main() -> None:
             parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
             state = {key: x.state_dict() for key, x in parts.items()}
             state |= {"epoch": epoch + 1, "seconds": seconds, "history": history, "settings": settings}
+            state |= {"mean": mean, "spread": spread, "classes": classes}  # what an image of another day needs
             save(checkpoint, state)
             progress.console.print(f"epoch {epoch + 1}: mean loss {history[-1]:.4f}, {seconds:.0f} s")
 

@@ -1,0 +1,92 @@
+"""Apply a network that train_segmentation.py trained to images of any size, tile by tile; label maps come out as PNG.
+
+    python docs/examples/segment_images.py runs/unet scan.png labels --tile 388
+    python docs/examples/segment_images.py runs/unet ../shared/data/camvid_240x180/val/images labels
+    fastdet miou ../shared/data/camvid_240x180/val/labels labels --ignore 11
+
+A tile is computed with the margin around it, mirrored at the image's border: a U-Net without padding has its own
+margin, and its result is the whole image's. Other networks pad, so what a tile's margin should hide is up to --margin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from rich.progress import track
+from train_segmentation import build, inputs
+
+from fastdet.inference import overlap_tile
+
+Image.MAX_IMAGE_PIXELS = None  # a scan of a billion pixels is no attack here
+STRIDE = 32  # pixels; the grids of all networks' pools stay where they are when a tile begins at its multiple
+
+
+class Segmenter:
+    """A trained network as a function from an image (H, W, C) or (H, W) uint8 to its labels (H, W) uint8."""
+
+    def __init__(self, run: Path, tile: int, margin: int, device: str) -> None:
+        state = torch.load(run / "checkpoint.pt", map_location=device)
+        settings = state["settings"]
+        self.mean, self.spread, self.device = state["mean"], state["spread"], device
+        self.channels, classes = len(self.mean), len(state["classes"])
+        network = build(settings["model"], classes, self.channels, settings["width"], settings["option"])
+        network.load_state_dict(state["network"])
+        self.network: Any = network.to(device).eval()
+        self.margin = getattr(network, "margin", 0)
+        if self.margin:  # valid convolutions: sizes that halve evenly, and a step that leaves the pools' grid in place
+            self.tile = self.network.fitting(tile) - 2 * self.margin
+            self.step = self.tile - 4
+        else:
+            self.margin = -(-margin // STRIDE) * STRIDE
+            self.tile = self.step = -(-tile // STRIDE) * STRIDE
+
+    def labels(self, batch: Any) -> Any:
+        """Of a batch of tiles (n, h, w, C)."""
+        with torch.no_grad():
+            logits = self.network(inputs(torch.from_numpy(batch), self.mean, self.spread, self.device))
+        return logits.argmax(1, keepdim=True).permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+
+    def __call__(self, image: Any) -> Any:
+        image = image[..., None] if image.ndim == 2 else image
+        if image.shape[2] != self.channels or image.dtype != np.uint8:
+            raise ValueError(
+                f"{self.channels} channels of uint8 are what the network takes, got {image.shape}, {image.dtype}"
+            )
+        tile, margin, step = self.tile, self.margin, self.step
+        return overlap_tile(self.labels, image, tile, margin, step=step, channels_last=True)[..., 0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a run of train_segmentation.py")
+    parser.add_argument("images", type=Path, help="an image, or a folder of images")
+    parser.add_argument("out", type=Path, help="folder of the label maps, NAME.png each")
+    parser.add_argument("--tile", type=int, default=256, help="pixels of a side that are computed at once, at least")
+    parser.add_argument("--margin", type=int, default=64, help="pixels around a tile, for networks that pad; at least")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    if args.tile < STRIDE or args.margin < 0:
+        raise SystemExit(f"--tile must be {STRIDE} or more and --margin 0 or more, got {args.tile} and {args.margin}")
+    if not (args.run / "checkpoint.pt").is_file():
+        raise SystemExit(f"{args.run}: no checkpoint.pt in it")
+    paths = sorted(args.images.iterdir()) if args.images.is_dir() else [args.images]
+    segment = Segmenter(args.run, args.tile, args.margin, args.device)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for path in track(paths, f"{len(paths)} images, tiles of {segment.tile} and a margin of {segment.margin}"):
+        try:
+            labels = segment(np.asarray(Image.open(path)))
+        except (OSError, UnidentifiedImageError, ValueError) as error:
+            raise SystemExit(f"{path}: {error}") from None
+        part = args.out / f"{path.stem}.part"
+        Image.fromarray(labels).save(part, "png")
+        os.replace(part, args.out / f"{path.stem}.png")
+
+
+if __name__ == "__main__":
+    main()
