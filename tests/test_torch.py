@@ -19,6 +19,8 @@ from fastdet.losses import cross_entropy, dice_loss, focal_loss
 pytestmark = [  # torch's own, of what it imports and compiles
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Skipping serialization:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
 ]
 
 
@@ -506,9 +508,8 @@ class Items:
     def __getitem__(self, i: int) -> Any:
         torch = need("torch")
         x = torch.full((1, 4, 4), float(i), requires_grad=True)
-        y = pooled(x)[0]
-        y.sum().backward()
-        return y.detach() + x.grad.sum()
+        y, indices = pooled(x)  # a graph, but no backward: torch's own threads for it need not survive a fork
+        return y.detach() + pool.max_pool2d_backward(torch.ones(1, 2, 2), indices, (4, 4), 2).sum()
 
 
 def test_loader_workers(torch: Any) -> None:
