@@ -16,8 +16,10 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import pybind11
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
@@ -65,6 +67,8 @@ REST = [
     "csrc/upsample_call.cpp",
     "csrc/yolo_candidates_call.cpp",
 ]
+
+COMPILER = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS")  # what setuptools takes of the environment
 
 # One rounding everywhere: no contraction of a * b + c, no fast-math.
 FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
@@ -142,6 +146,34 @@ class BuildExt(build_ext):
         else:
             self.build_cpp(ext)
 
+    def is_current(self, target: str, source: str, ext: Pybind11Extension) -> bool:
+        """Whether an object of an earlier build is newer than all that it was made from."""
+        newest = max(map(os.path.getmtime, [source, "setup.py", *ext.depends]))
+        return not self.force and os.path.exists(target) and os.path.getmtime(target) > newest
+
+    def objects(self, ext: Pybind11Extension, jobs: list[tuple]) -> list[str]:
+        """Compiles what is not current of jobs (sources, name, macros, flags); each set of flags has its own folder."""
+
+        def compile_one(job: tuple) -> str:
+            source, name, macros, flags = job
+            made_by = (macros, flags, pybind11.__version__, [os.environ.get(key) for key in COMPILER])
+            folder = os.path.join(self.build_temp, f"{name}-{zlib.crc32(repr(made_by).encode()):08x}")
+            (target,) = self.compiler.object_filenames([source], output_dir=folder)
+            if not self.is_current(target, source, ext):
+                self.compiler.compile(
+                    [source],
+                    output_dir=folder,
+                    macros=[*ext.define_macros, *macros],
+                    include_dirs=ext.include_dirs,
+                    extra_postargs=flags,
+                    depends=ext.depends,
+                )
+            return target
+
+        each = [(source, *rest) for sources, *rest in jobs for source in sources]
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return list(pool.map(compile_one, each))
+
     def build_cpp(self, ext: Pybind11Extension) -> None:
         sanitize = os.environ.get("FASTDET_SANITIZE", "")
         flags = [*FLAGS, *ext.extra_compile_args]
@@ -152,27 +184,8 @@ class BuildExt(build_ext):
         listed = ("FASTDET_ISA_LIST", " ".join(f"X({isa})" for isa in ISAS))
         jobs = [(REST, "common", [listed], flags)]
         jobs += [(LOOPS, isa, [("FASTDET_ISA", isa)], [*flags, *extra]) for isa, extra in ISAS.items()]
-        compile_jobs = [
-            (source, os.path.join(self.build_temp, folder), macros, extra)
-            for sources, folder, macros, extra in jobs
-            for source in sources
-        ]
-
-        def compile_one(job: tuple) -> list[str]:
-            source, folder, macros, extra = job
-            return self.compiler.compile(
-                [source],
-                output_dir=folder,
-                macros=[*ext.define_macros, *macros],
-                include_dirs=ext.include_dirs,
-                extra_postargs=extra,
-                depends=ext.depends,
-            )
-
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            objects = [path for paths in pool.map(compile_one, compile_jobs) for path in paths]
         self.compiler.link_shared_object(
-            objects,
+            self.objects(ext, jobs),
             self.get_ext_fullpath(ext.name),
             extra_postargs=ext.extra_link_args,
             target_lang="c++",
@@ -200,21 +213,14 @@ class BuildExt(build_ext):
 
         def compile_kernels(source: str) -> str:
             target = os.path.join(folder, os.path.basename(source) + ".o")
-            newest = max(map(os.path.getmtime, [source, "setup.py", *ext.depends]))
-            if self.force or not os.path.exists(target) or os.path.getmtime(target) < newest:
+            if not self.is_current(target, source, ext):
                 subprocess.run(nvcc_command(nvcc, source, target, archs), check=True)
             return target
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             objects = list(pool.map(compile_kernels, CUDA_KERNELS))
-        objects += self.compiler.compile(
-            CUDA_MODULE,
-            output_dir=folder,
-            macros=ext.define_macros,
-            include_dirs=[*ext.include_dirs, include],
-            extra_postargs=[*FLAGS, *ext.extra_compile_args],
-            depends=ext.depends,
-        )
+        ext.include_dirs.append(include)
+        objects += self.objects(ext, [(CUDA_MODULE, "cuda", [], [*FLAGS, *ext.extra_compile_args])])
         # The runtime is linked in and stays private: the module needs no CUDA library, and loads without a driver.
         self.compiler.link_shared_object(
             objects,
