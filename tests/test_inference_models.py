@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from optional import need
 
-from fastdet.inference import overfeat_dense, ssd_decode, yolo_decode
+from fastdet.inference import overfeat_dense, overfeat_multiscale, ssd_decode, yolo_decode
+from fastdet.nms import merge_boxes
+from fastdet.upsample import upsample_bilinear
 
 BOXES = np.array([[10, 20, 100, 200], [200, 50, 280, 90]], np.float32)
 LABELS = [3, 5]
@@ -32,6 +34,53 @@ def test_overfeat_is_every_window_by_itself(name: str, class_boxes: bool) -> Non
         torch.testing.assert_close(scores, logits.flatten().softmax(0), rtol=0, atol=1e-5)
         want = edges.reshape(boxes.shape) * window + torch.tensor([x, y, x, y])
         torch.testing.assert_close(boxes, want, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["OverFeatFast", "OverFeatAccurate"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_overfeat_of_images_hardly_larger_than_a_window(name: str, padded: bool) -> None:
+    """Some offsets of the last pooling leave fewer features than a window has there; they are no windows."""
+    torch = need("torch")
+    torch.manual_seed(0)
+    net = getattr(need("fastdet.models.overfeat"), name)(4, width=1 / 32, padded=padded).eval()
+    window, step = net.window, net.step(dense=True)
+    for more_rows, more_columns in ((0, 0), (1, step - 1), (step, 2 * step - 1), (2 * step, 0)):
+        image = torch.randn(3, window + more_rows, window + more_columns)
+        dense = overfeat_dense(net, image)
+        rows, columns = more_rows // step + 1, more_columns // step + 1
+        assert dense.windows[:, :2].tolist() == [[step * x, step * y] for y in range(rows) for x in range(columns)]
+        assert dense.scores.shape == (rows * columns, 4)
+        with torch.no_grad():
+            logits, edges = net(image[None, :, :window, :window])
+        if not padded or not more_rows + more_columns:
+            torch.testing.assert_close(dense.scores[0], logits.flatten().softmax(0), rtol=0, atol=1e-5)
+            torch.testing.assert_close(dense.boxes[0], edges.flatten() * window, rtol=0, atol=0.01)
+
+
+def test_overfeat_multiscale_merges_what_the_scales_say() -> None:
+    torch = need("torch")
+    torch.manual_seed(0)
+    net = need("fastdet.models.overfeat").OverFeatAccurate(4, width=1 / 32).eval()
+    with torch.no_grad():  # boxes as a trained regressor's: about the middle of the window
+        net.regressor[-1].weight *= 1e-3
+        net.regressor[-1].bias.copy_(torch.tensor([0.1, 0.2, 0.9, 0.8]))
+    side = net.window + 20
+    image = torch.randn(3, side, side)
+    found = overfeat_multiscale(net, image, (0.5, 1.0, 1.5), score_threshold=0.25, background=0, metric="iou")
+    boxes, scores, labels = [], [], []
+    for scale in (1.0, 1.5):  # at half the size there is no window
+        dense = overfeat_dense(net, upsample_bilinear(image, (round(side * scale), round(side * scale))))
+        row, label = torch.nonzero(dense.scores[:, 1:] > 0.25).unbind(1)
+        boxes.append(dense.boxes[row] / scale)
+        scores.append(dense.scores[row, label + 1])
+        labels.append(label + 1)
+    every = [torch.cat(x) for x in (boxes, scores, labels)]
+    assert len(every[0]) > len(found.boxes) > 0
+    assert set(found.labels.tolist()) == set(every[2].tolist())
+    for label in found.labels.unique():
+        merged = merge_boxes(*(x[every[2] == label] for x in every[:2]), 0.5)
+        torch.testing.assert_close(found.boxes[found.labels == label], merged.boxes, rtol=1e-5, atol=1e-3)
+        torch.testing.assert_close(found.scores[found.labels == label], merged.scores, rtol=1e-5, atol=1e-5)
 
 
 def test_yolo_decode_undoes_the_models_encoding() -> None:

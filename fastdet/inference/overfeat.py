@@ -153,7 +153,7 @@ def overfeat_multiscale(
 
     Notes
     -----
-    Rescaled bilinearly by `fastdet.upsample` (images on the CPU). Nothing is clipped.
+    Rescaled bilinearly by `fastdet.upsample`. Nothing is clipped.
     Source: lecture, "OverFeat"; Sermanet et al., "OverFeat", 2013, section 4.3.
     """
     op = "overfeat_multiscale"
@@ -236,6 +236,8 @@ def _dense(
         raise ValueError(f"{op}: features must give (1, D, h, w), got {tuple(maps.shape)}")
     corners, scores, boxes = [], [], []
     for dy, dx, pooled in offset_pool(maps, pool):
+        if dy * stride + window > image.shape[-2] or dx * stride + window > image.shape[-1]:
+            continue  # pooled from here, the features are too few for a whole window
         given = [
             as_given(op, only(op, f(pooled), n), None)
             for f, n in ((classifier, "classifier"), (regressor, "regressor"))
