@@ -64,7 +64,7 @@ def test_overfeat_multiscale_merges_what_the_scales_say() -> None:
     with torch.no_grad():  # boxes as a trained regressor's: about the middle of the window
         net.regressor[-1].weight *= 1e-3
         net.regressor[-1].bias.copy_(torch.tensor([0.1, 0.2, 0.9, 0.8]))
-    side = net.window + 20
+    side = net.window + 19
     image = torch.randn(3, side, side)
     found = overfeat_multiscale(net, image, (0.5, 1.0, 1.5), score_threshold=0.25, background=0, metric="iou")
     boxes, scores, labels = [], [], []
