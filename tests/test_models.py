@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from optional import need, real_facts
 
+from fastdet.inference import overlap_tile
 from fastdet.upsample import upsample_bilinear
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what it imports
@@ -529,18 +531,36 @@ def test_segnet_unpools_where_the_maxima_were(torch: Any, models: Any, name: str
         models.MODELS[name](upsampling="cubic")
 
 
-@pytest.mark.parametrize(("up", "extra"), [("transposed", 0), ("bilinear", 48)])
-def test_unet_tiles(torch: Any, models: Any, up: str, extra: int) -> None:
-    """Law: a tile gives what the whole image gives there; a bilinear up-conv needs context beyond the margin."""
-    network = models.UNet(2, width=1 / 16, up=up).eval()
-    margin, tile = network.margin, 132 + 2 * extra
-    side = network.fitting(tile)
-    image = torch.randn(1, 1, side + 64, side + 32)
-    cut = slice(extra, side - 2 * margin - extra)
+@pytest.mark.parametrize("up", ["bilinear", "transposed"])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_unet_tiles(torch: Any, models: Any, up: str, depth: int) -> None:
+    """Law: overlap-tile of valid convolutions gives what the whole image, mirrored at its border, gives at once."""
+    network = models.UNet(2, width=1 / 16, up=up, depth=depth).eval()
+    tiling = network.tiling(64)
+    image = torch.randn(1, 150, 230)
+    reach = tiling["margin"] - network.margin
+    sides = [network.fitting(side + 2 * reach) for side in (150, 230)]
+    (down, right), around = (side - n for side, n in zip(sides, (150, 230), strict=True)), tiling["margin"]
+    mirrored = torch.nn.functional.pad(image[None], (around, right - around, around, down - around), mode="reflect")
     with torch.no_grad():
-        whole, part = network(image), network(image[..., 64:, 32:])[..., cut, cut]
-    down, right = (slice(at + extra, at + extra + part.shape[-1]) for at in (64, 32))
-    torch.testing.assert_close(part, whole[..., down, right], rtol=1e-5, atol=1e-5)
+        tiled = overlap_tile(network, image, **tiling)
+        whole = network(mirrored)[0, :, reach : reach + 150, reach : reach + 230]
+        torch.testing.assert_close(tiled, whole, rtol=1e-5, atol=1e-5)
+        narrow = overlap_tile(network, image, **{**tiling, "margin": network.margin})
+    assert ((narrow - whole).abs().max() > 1e-3) == (up == "bilinear") == (reach > 0)
+
+
+def test_unet_refuses_sizes_that_do_not_fit(models: Any) -> None:
+    torch = need("torch")
+    for padded, size, rule in (
+        (False, (188, 203), "sides that halve evenly"),
+        (False, (172, 188), "sides that halve evenly"),
+        (True, (15, 40), "16 pixels or more"),
+    ):
+        with pytest.raises(ValueError, match=f"UNet: image must have {rule}.*, got {re.escape(str(size))}"):
+            models.UNet(2, width=1 / 16, padded=padded)(torch.zeros(1, 1, *size))
+    with pytest.raises(ValueError, match="UNet: tiling must be of a network without padding"):
+        models.UNet(2, width=1 / 16, padded=True).tiling(64)
 
 
 def test_dilation_sees_more(torch: Any, models: Any) -> None:

@@ -2,10 +2,11 @@
 
     python docs/examples/segment_images.py runs/unet scan.png labels --tile 388
     python docs/examples/segment_images.py runs/unet ../shared/data/camvid_240x180/val/images labels
-    fastdet miou ../shared/data/camvid_240x180/val/labels labels --ignore 11
+    fastdet miou ../shared/data/camvid_240x180/val/labels labels --classes 11 --ignore 11
 
-A tile is computed with the margin around it, mirrored at the image's border: a U-Net without padding has its own
-margin, and its result is the whole image's. Other networks pad, so what a tile's margin should hide is up to --margin.
+A tile is computed with the margin around it, mirrored at the image's border. A U-Net without padding knows the margin
+with which its result is the whole image's; the others pad, and a tile of theirs sees zeros where the image goes on: a
+wider --margin hides more of that.
 """
 
 from __future__ import annotations
@@ -38,13 +39,11 @@ class Segmenter:
         network = build(settings["model"], classes, self.channels, settings["width"], settings["option"])
         network.load_state_dict(state["network"])
         self.network: Any = network.to(device).eval()
-        self.margin = getattr(network, "margin", 0)
-        if self.margin:  # valid convolutions: sizes that halve evenly, and a step that leaves the pools' grid in place
-            self.tile = self.network.fitting(tile) - 2 * self.margin
-            self.step = self.tile - 4
+        if getattr(network, "margin", 0):  # valid convolutions
+            self.tiles = self.network.tiling(tile)
         else:
-            self.margin = -(-margin // STRIDE) * STRIDE
-            self.tile = self.step = -(-tile // STRIDE) * STRIDE
+            whole = -(-tile // STRIDE) * STRIDE
+            self.tiles = {"tile": whole, "margin": -(-margin // STRIDE) * STRIDE}
 
     def labels(self, batch: Any) -> Any:
         """Of a batch of tiles (n, h, w, C)."""
@@ -58,8 +57,7 @@ class Segmenter:
             raise ValueError(
                 f"{self.channels} channels of uint8 are what the network takes, got {image.shape}, {image.dtype}"
             )
-        tile, margin, step = self.tile, self.margin, self.step
-        return overlap_tile(self.labels, image, tile, margin, step=step, channels_last=True)[..., 0]
+        return overlap_tile(self.labels, image, **self.tiles, channels_last=True)[..., 0]
 
 
 def main() -> None:
@@ -78,7 +76,7 @@ def main() -> None:
     paths = sorted(args.images.iterdir()) if args.images.is_dir() else [args.images]
     segment = Segmenter(args.run, args.tile, args.margin, args.device)
     args.out.mkdir(parents=True, exist_ok=True)
-    for path in track(paths, f"{len(paths)} images, tiles of {segment.tile} and a margin of {segment.margin}"):
+    for path in track(paths, f"{len(paths)} images, tiles of {segment.tiles['tile']}"):
         try:
             labels = segment(np.asarray(Image.open(path)))
         except (OSError, UnidentifiedImageError, ValueError) as error:

@@ -44,7 +44,7 @@ print(image.shape, labels.shape, f"{labels.mean():.0%} are cell")
 # A U-Net of two levels and an eighth of the channels. Its convolutions are valid, so the output is smaller than the
 # input by a margin on each side. The loss weighs the two classes by how rare they are.
 torch.manual_seed(0)
-network = MODELS["unet"](classes=2, width=0.125, depth=2, norm=True, up="transposed")
+network = MODELS["unet"](classes=2, width=0.125, depth=2, norm=True)
 margin, crop = network.margin, network.fitting(92)
 counts = np.stack([np.bincount(labels.ravel(), minlength=2) for _, labels in sections])
 weight = torch.from_numpy(median_frequency_weights(counts)).float()
@@ -69,15 +69,14 @@ for step in range(120):
 network.eval()
 
 # %%
-# A scan that it has not seen, of any size. A tile is computed with the network's margin around it, mirrored at the
-# scan's border; a step that is a multiple of 4, what two pools halve, keeps their grid in place.
+# A scan that it has not seen, of any size. A tile is computed with so much around it, mirrored at the scan's border,
+# that it becomes what the whole scan has there.
 scan, truth = tissue(500, 700)
+print(network.tiling(140))
 with torch.no_grad():
-    logits = overlap_tile(network, scan, tile=132, margin=margin, step=128)
-    fits = [network.fitting(side) - 2 * margin - side for side in truth.shape]
-    pad = [(0, 0), (margin, margin + fits[0]), (margin, margin + fits[1])]
-    whole = network(torch.from_numpy(np.pad(scan, pad, mode="reflect"))[None])[0, :, :500, :700].numpy()
-print(logits.shape, "greatest difference from the whole image at once:", f"{np.abs(logits - whole).max():.0e}")
+    logits = overlap_tile(network, scan, **network.tiling(140))
+    whole = overlap_tile(network, scan, **network.tiling(700))  # one tile
+print(logits.shape, f"greatest difference from one tile for all: {np.abs(logits - whole).max():.0e}")
 
 # %%
 # Scored: against the scan's truth, and what a constant answer or a threshold on the grey value would have got.

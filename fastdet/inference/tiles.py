@@ -31,10 +31,11 @@ def overlap_tile(
     ----------
     model : torch module (as it is: call ``eval()`` first), ONNX Runtime session, or function. From a batch
         (n, C, h, w) with h, w = tile + 2 margin it makes (n, K, h', w') or (n, h', w'), where h', w' are the tile's
-        (valid convolutions) or h, w (padded ones; the margin is then cut off)
+        (valid convolutions), h, w (padded ones) or between; what is more than the tile is cut off, alike on both sides
     image : (C, H, W) or (H, W), then C = 1: a tensor, a NumPy array or memmap, or anything like zarr's arrays
     tile : int or (height, width), pixels of the result that one call makes
     margin : int or (height, width), pixels of context on every side; U-Net's 572 -> 388 is tile 388, margin 92
+        (bilinear upsampling sees further: ``UNet.tiling`` has tile, margin and step with which the result is exact)
     mode : what stands beyond the image: "mirror" (the border's pixels are not repeated), "edge" or "zero"
     step : int or (height, width) from tile to tile, at most tile; None is tile. A network that pools sees its grid
         move with the tile unless the step is a multiple of its total stride: for U-Net's tiles of 388, 384
@@ -95,9 +96,13 @@ def _core(op: str, made: Any, count: int, size: tuple[int, int], whole: tuple[in
     got = tuple(made.shape[1:3] if last or made.ndim == 3 else made.shape[2:])
     if got == size:
         return made
-    if got != whole:
-        raise ValueError(f"{op}: model must make {size} or {whole} of a tile of {whole} with its margin, got {got}")
-    y, x = (whole[0] - size[0]) // 2, (whole[1] - size[1]) // 2
+    beyond = [side - tile for side, tile in zip(got, size, strict=True)]
+    if any(more < 0 or more % 2 or side > most for more, side, most in zip(beyond, got, whole, strict=True)):
+        raise ValueError(
+            f"{op}: model must make {size} to {whole} of a tile of {whole} with its margin, and as much more than "
+            f"{size} on one side as on the other, got {got}"
+        )
+    y, x = (more // 2 for more in beyond)
     return _part(made, y, y + size[0], x, x + size[1], last, batch=True)
 
 

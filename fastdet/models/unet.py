@@ -25,14 +25,14 @@ class UNet(nn.Module):
         output is smaller by `margin` on each side
     norm : batch normalisation instead of biases
     up : "bilinear", upsampling followed by a 2 x 2 convolution, or "transposed", a 2 x 2 transposed convolution: as
-        many parameters, but no influence of the border of a tile on its inside
+        many parameters, but no influence of the border of a tile on its inside (see `tiling`)
     depth : pools, 4 in the paper
 
     Notes
     -----
     ``forward``: (N, in_channels, H, W) to logits (N, classes, H - 2 margin, W - 2 margin). Without padding, H and W
     must halve evenly at each pool (as 572 does, to 388); `fitting` gives sizes that do. With it they are any of
-    2 ** depth or more.
+    2 ** depth or more. ValueError for other sizes.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class UNet(nn.Module):
         super().__init__()
         if up not in ("bilinear", "transposed"):
             raise ValueError(f"UNet: up must be 'bilinear' or 'transposed', got {up!r}")
-        self.padded, self.depth = padded, depth
+        self.padded, self.depth, self.up_kind = padded, depth, up
         channels = [scaled(64 << level, width) for level in range(depth + 1)]
         make = _UpConv if up == "bilinear" else _transposed
         self.down = nn.ModuleList(
@@ -78,7 +78,24 @@ class UNet(nn.Module):
             return max(size, step)
         return 4 + -(-max(size - 4, 0) // step) * step + 2 * self.margin
 
+    def tiling(self, size: int) -> dict[str, int]:
+        """The tile, ``size`` or more, margin and step with which `fastdet.inference.overlap_tile` gives the whole image's
+        result; for networks without padding.
+
+        The margin is `margin`, and with bilinear upsampling as much as the border of its maps reaches inwards: 2
+        pixels at the deepest, twice as many and 2 more at each level above. The step leaves the pools' grid in place.
+        """
+        if self.padded:
+            raise ValueError("UNet: tiling must be of a network without padding, got padded=True")
+        reach = (2 << self.depth) * (self.up_kind == "bilinear")
+        margin = self.margin + reach
+        tile = self.fitting(size + 2 * reach) - 2 * margin
+        return {"tile": tile, "margin": margin, "step": max(tile - 4, 1)}
+
     def forward(self, x: Tensor) -> Tensor:
+        if any(self.fitting(side - 2 * self.margin) != side for side in x.shape[-2:]):
+            rule = f"{1 << self.depth} pixels or more" if self.padded else "sides that halve evenly (see fitting)"
+            raise ValueError(f"UNet: image must have {rule}, got {tuple(x.shape[-2:])}")
         maps = []
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)
