@@ -132,9 +132,51 @@ def test_segment_images(street: Path, monkeypatch: pytest.MonkeyPatch, model: st
         with pytest.raises(SystemExit, match=f"{path}: .*{message}"):
             segment.main()
     assert not list((street / "wrong").iterdir())
+    monkeypatch.setattr("sys.argv", ["script", str(street / "nowhere"), str(street), str(street / "wrong")])
+    with pytest.raises(SystemExit, match="nowhere: no checkpoint"):
+        segment.main()
     (street / "classes.txt").write_text("sky")
     with pytest.raises(SystemExit, match=r"train: labels \[3, 11\] of 1 classes"):
         run(train, monkeypatch, street, street / "other", *options)
+
+
+def test_train_segmentation_of_grey_images(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a network with a head of its own for training, and focal loss."""
+    script, image = example("train_segmentation"), need("PIL.Image")
+    for path in street.glob("*/images/*"):
+        image.open(path).convert("L").save(path)
+    options = ["--model", "pspnet", "--width", 1 / 16, "--batch", 2, "--epochs", 4, "--loss", "focal"]
+    result = run(script, monkeypatch, street, street / "run", *options)
+    assert result["settings"]["loss"] == "focal"
+    assert result["loss"][-1] < result["loss"][0]
+
+
+def test_data_that_cannot_be_used_is_named(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, image = example("train_segmentation"), need("PIL.Image")
+
+    def refused(match: str, *options: Any, data: Path = street) -> None:
+        with pytest.raises(SystemExit, match=match):
+            run(script, monkeypatch, data, street / "run", "--width", 0.125, *options)
+
+    for batch in (0, 5):
+        refused(rf"--batch must be in \[1, 4\], the number of images, got {batch}", "--batch", batch)
+    refused("unet needs 92 mirrored pixels around images or crops of 36", "--model", "unet")
+    refused(
+        "--option: UNet: up must be 'bilinear' or 'transposed', got 'cubic'", "--model", "unet", "--option", "up=cubic"
+    )
+    refused("nowhere: neither train/ and val/ nor image/ and label/", data=street / "nowhere")
+    first = street / "train" / "images" / "0.png"
+    whole = image.open(first).copy()
+    for wrong, match in (
+        (whole.resize((40, 36)), "1.png: must be L or RGB and as the first, RGB 40 x 36; got RGB 48 x 36"),
+        (whole.convert("RGBA"), "0.png: must be L or RGB .* got RGBA 48 x 36"),
+    ):
+        wrong.save(first)
+        refused(match)
+    first.write_bytes(b"no picture")
+    refused("0.png: cannot identify")
+    first.unlink()
+    refused("images and .*labels must hold the same names, but for 0")
 
 
 def test_batches_keep_image_and_labels_together() -> None:

@@ -73,7 +73,12 @@ def main() -> None:
         raise SystemExit(f"--tile must be {STRIDE} or more and --margin 0 or more, got {args.tile} and {args.margin}")
     if not (args.run / "checkpoint.pt").is_file():
         raise SystemExit(f"{args.run}: no checkpoint.pt in it")
-    paths = sorted(args.images.iterdir()) if args.images.is_dir() else [args.images]
+    paths = [args.images]
+    if args.images.is_dir():
+        paths = sorted(path for path in args.images.iterdir() if path.is_file() and path.name[0] != ".")
+    names = [path.stem for path in paths]
+    if not names or len(set(names)) < len(names):
+        raise SystemExit(f"{args.images}: must hold images, each with a name of its own, got {len(names)} files")
     segment = Segmenter(args.run, args.tile, args.margin, args.device)
     args.out.mkdir(parents=True, exist_ok=True)
     for path in track(paths, f"{len(paths)} images, tiles of {segment.tiles['tile']}"):

@@ -79,7 +79,10 @@ class Detector:
         if unknown:
             raise SystemExit(f"{name} has no option {', '.join(sorted(unknown))}")
         self.ssd, self.classes = name == "ssd300", classes
-        self.network: Any = MODELS[name](classes, **options)
+        try:
+            self.network: Any = MODELS[name](classes, **options)
+        except (TypeError, ValueError) as error:
+            raise SystemExit(f"--option: {error}") from None
         self.side = 300 if self.ssd else STRIDE * self.network.grid
 
     def target(self, boxes: Any, labels: Any) -> tuple[Any, ...]:
@@ -205,6 +208,8 @@ def main() -> None:
     detector = Detector(args.model, 3, args.width, args.option)
     network = detector.network.to(args.device)
     train, test, classes = read(args.data, detector.side, args.images)
+    if not 0 < args.batch <= len(train):
+        raise SystemExit(f"--batch must be in [1, {len(train)}], the number of images, got {args.batch}")
     optimiser = torch.optim.AdamW(network.parameters(), args.rate, weight_decay=1e-4)
     steps = len(train) // args.batch
     schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -4,9 +4,9 @@ r"""Train a network of fastdet.models on CamVid or on the cell membranes of ISBI
     python docs/examples/train_segmentation.py ../shared/data/isbi2012_membrane runs/unet --model unet --width 0.25 \
         --crop 188 --turns --balance 0
 
-Data of your own: train/images, train/labels, val/images, val/labels, pictures matched by their sorted names, labels as
-PNG of class numbers from 0, with 255 or the number after the last class for pixels that nobody knows; and classes.txt,
-a name a line, unless they are CamVid's.
+Data of your own: train/images, train/labels, val/images, val/labels: RGB or grey images of one size, and for each a PNG
+of the same name with class numbers from 0, and 255 or the number after the last class for pixels that nobody knows;
+and classes.txt, a name a line, unless they are CamVid's.
 
 A run that was ended goes on from its last epoch when it is called again. Its folder gets checkpoint.pt, result.json and
 predictions.png; segment_images.py applies it to images of any size. Options of the network: --option norm=true
@@ -59,21 +59,49 @@ def read(folder: Path) -> tuple[Data, Data, list[str]]:
         classes = [name.strip() for name in classes if name.strip()]
         parts = []
         for part in ("train", "val"):
-            labels = pictures(folder / part / "labels")
-            labels[labels == len(classes)] = VOID
-            wrong = np.unique(labels[(labels > len(classes)) & (labels != VOID)])
+            data = pictures(folder / part / "images", folder / part / "labels")
+            data.labels[data.labels == len(classes)] = VOID
+            wrong = np.unique(data.labels[(data.labels > len(classes)) & (data.labels != VOID)])
             if wrong.size:
                 raise SystemExit(f"{folder / part}: labels {wrong.tolist()} of {len(classes)} classes")
-            parts.append(Data(pictures(folder / part / "images"), labels))
+            parts.append(data)
         return parts[0], parts[1], classes
-    images, labels = pictures(folder / "image"), (pictures(folder / "label") > 127).astype(np.uint8)
-    images = images[..., None] if images.ndim == 3 else images
+    if not (folder / "image").is_dir():
+        raise SystemExit(f"{folder}: neither train/ and val/ nor image/ and label/ are in it")
+    images, labels = pictures(folder / "image", folder / "label")
+    labels = (labels > 127).astype(np.uint8)
     last = len(images) * 4 // 5  # sections of one stack: neighbours look alike, so the end of the stack is held back
     return Data(images[:last], labels[:last]), Data(images[last:], labels[last:]), ["membrane", "cell"]
 
 
-def pictures(folder: Path) -> Any:
-    return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())])
+def pictures(images: Path, labels: Path) -> Data:
+    """The images of a folder and their labels in another one, by name."""
+    stacks, stems = [], []
+    for folder, modes in ((images, ("L", "RGB")), (labels, ("L", "P"))):
+        if not folder.is_dir():
+            raise SystemExit(f"{folder}: no such folder")
+        paths = sorted((path for path in folder.iterdir() if path.name[0] != "."), key=lambda path: path.stem)
+        if not paths:
+            raise SystemExit(f"{folder}: nothing in it")
+        kinds = []
+        for path in paths:
+            try:
+                with Image.open(path) as picture:
+                    stacks.append(np.array(picture))
+                    kinds.append((picture.mode, picture.size))
+            except OSError as error:
+                raise SystemExit(f"{path}: {error}") from None
+            if kinds[-1][0] not in modes or kinds[-1] != kinds[0]:
+                got, first = (f"{mode} {width} x {height}" for mode, (width, height) in (kinds[-1], kinds[0]))
+                raise SystemExit(f"{path}: must be {' or '.join(modes)} and as the first, {first}; got {got}")
+        stems.append([path.stem for path in paths])
+    if stems[0] != stems[1]:
+        alone = sorted(set(stems[0]) ^ set(stems[1])) or ["a name that comes twice"]
+        raise SystemExit(f"{images} and {labels} must hold the same names, but for {alone[0]}")
+    seen, known = (np.stack(x) for x in (stacks[: len(stems[0])], stacks[len(stems[0]) :]))
+    if seen.shape[:3] != known.shape:
+        raise SystemExit(f"{labels}: must be as large as the images, {seen.shape[1:3]}, got {known.shape[1:]}")
+    return Data(seen[..., None] if seen.ndim == 3 else seen, known)
 
 
 def build(name: str, classes: int, channels: int, width: float, given: list[str]) -> torch.nn.Module:
@@ -87,7 +115,10 @@ def build(name: str, classes: int, channels: int, width: float, given: list[str]
     unknown = options.keys() - inspect.signature(MODELS[name]).parameters.keys()
     if unknown:
         raise SystemExit(f"{name} has no option {', '.join(sorted(unknown))}")
-    return MODELS[name](classes, **options)
+    try:
+        return MODELS[name](classes, **options)
+    except (TypeError, ValueError) as error:
+        raise SystemExit(f"--option: {error}") from None
 
 
 def logits_of(network: Any, x: Any) -> list[Any]:
@@ -214,6 +245,8 @@ def main() -> None:
 
     train, val, classes = read(args.data)
     train, val = (Data(*(x[: args.images] for x in part)) for part in (train, val))
+    if not 0 < args.batch <= len(train.images):
+        raise SystemExit(f"--batch must be in [1, {len(train.images)}], the number of images, got {args.batch}")
     sides = [min(args.crop or side, side) for side in train.labels.shape[1:]]
     if args.turns and sides[0] != sides[1]:
         raise SystemExit(f"--turns needs squares, got {sides[0]} x {sides[1]} pixels: see --crop")
@@ -225,6 +258,13 @@ def main() -> None:
 
     torch.manual_seed(args.seed)
     network = build(args.model, len(classes), train.images.shape[-1], args.width, args.option).to(args.device)
+    for side in sorted({*sides, *val.labels.shape[1:]}) if getattr(network, "margin", 0) else ():
+        mirrored = network.fitting(side) - network.margin - side
+        if mirrored >= side:
+            raise SystemExit(
+                f"{args.model} needs {mirrored} mirrored pixels around images or crops of {side}: they must be larger, "
+                "or padded=true, or depth smaller"
+            )
     optimiser = torch.optim.AdamW(network.parameters(), args.rate, weight_decay=1e-4)
     steps = len(train.images) // args.batch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: (1 - i / (steps * args.epochs + 1)) ** 0.9)
