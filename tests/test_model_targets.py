@@ -259,14 +259,84 @@ def test_targets_are_checked(models: Any, encode: str) -> None:
         return getattr(models, encode)(boxes, labels, *given, classes=3)
 
     box = [10.0, 10, 20, 20]
-    with pytest.raises(ValueError, match=rf"{encode}: labels must lie in \[0, 3\), got 3"):
-        call([box, box], [0, 3])
-    with pytest.raises(ValueError, match=rf"{encode}: labels must have shape \(1,\), got \(2,\)"):
-        call([box], [0, 1])
-    with pytest.raises(ValueError, match=rf"{encode}: boxes must have x1 < x2 and y1 < y2, got .* at 1"):
-        call([box, [10.0, 10, 10, 20]], [0, 1])
-    with pytest.raises(ValueError, match=rf"{encode}: boxes must have x1 < x2 and y1 < y2"):
-        call([[10.0, 10, math.nan, 20]], [0])
+    for boxes, labels, rule in (
+        ([box, box], [0, 3], r"labels must be in \[0, 3\), got 3 at index 1"),
+        ([box], [0, 1], r"labels must have shape \(1,\), one per box, got \(2,\)"),
+        ([box, [10.0, 10, 10, 20]], [0, 1], "boxes must be of x1 < x2 and y1 < y2, got .* at index 1"),
+        ([[10.0, 10, math.nan, 20]], [0], "boxes must be finite, got .* at index 0"),
+        ([[10.0, 10, math.inf, 20]], [0], "boxes must be finite"),
+        ([[-20.0, 10, 0, 20]], [0], "boxes must be partly inside the image"),
+        ([[10.0, 500, 20, 510]], [0], "boxes must be partly inside the image"),
+        (np.zeros((4, 2)), [0, 1], r"boxes must have shape \(N, 4\), got \(4, 2\)"),
+        (np.zeros(8), [0, 1], r"boxes must have shape \(N, 4\), got \(8,\)"),
+    ):
+        with pytest.raises(ValueError, match=f"^{encode}: {rule}"):
+            call(boxes, labels)
+    with pytest.raises(TypeError, match=f"^{encode}: labels must be an integer array, got float64"):
+        call([box], [1.7])
+    with pytest.raises(TypeError, match=f"^{encode}: size must be integers"):
+        getattr(models, encode)([box], [0], *given[:-1], (math.nan, 20))
+
+
+def test_settings_of_targets_are_checked(torch: Any, models: Any) -> None:
+    box, priors = [[10.0, 10, 20, 20]], models.ssd_priors()
+    for name in ("grid", "predictors"):
+        with pytest.raises(ValueError, match=f"^yolo_encode: {name} must be 1 or more, got 0"):
+            models.yolo_encode(box, [0], SIZE, **{name: 0})
+    for threshold in (math.nan, 2.0):
+        with pytest.raises(ValueError, match=r"^ssd_encode: iou_threshold must be"):
+            models.ssd_encode(box, [0], priors, SIZE, iou_threshold=threshold)
+    with pytest.raises(ValueError, match=r"^ssd_encode: priors must have shape \(N, 4\)"):
+        models.ssd_encode(box, [0], priors.T, SIZE)
+    want = models.ssd_encode(box, [0], priors, SIZE)
+    for other in (priors.numpy(), priors.double()):
+        assert all(torch.equal(a, b) for a, b in zip(models.ssd_encode(box, [0], other, SIZE), want, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what it compiles
+def test_losses_compile(torch: Any, models: Any) -> None:
+    """To one graph, with the same loss and gradient."""
+    target = models.yolo_encode([[10.0, 10, 20, 20]], [1], SIZE)[None]
+    offsets, classes = (x[None] for x in models.ssd_encode([[10.0, 10, 20, 20]], [1], models.ssd_priors(), SIZE))
+    for loss, output, rest in (
+        (models.yolo_loss, (torch.rand_like(target),), (target,)),
+        (models.ssd_loss, (torch.rand_like(offsets), torch.rand(*classes.shape, 21)), (offsets, classes)),
+    ):
+        answers = []
+        for call in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
+            given = [x.clone().requires_grad_() for x in output]
+            value = call(*given, *rest)
+            value.backward()
+            answers.append([value, *(x.grad for x in given)])
+        assert all(torch.equal(a, b) for a, b in zip(*answers, strict=True))
+
+
+def test_losses_are_checked(torch: Any, models: Any) -> None:
+    """What would be broadcast, or be NaN, is refused."""
+    target = models.yolo_encode([[10.0, 10, 20, 20]], [1], SIZE)[None]
+    output = torch.rand_like(target)
+    for x, t, options, rule in (
+        (output, target[0], {}, r"target must have output's shape \(1, 7, 7, 30\), got \(7, 7, 30\)"),
+        (output, target[:, :1, :1], {}, "target must have output's shape"),
+        (output[:0], target[:0], {}, "output must have shape"),
+        (output[:, :5], target[:, :5], {}, "output must have shape"),
+        (output, target, {"predictors": 6}, r"output must have shape \(N, S, S, 5 \* 6 \+ C\)"),
+        (output, target, {"predictors": 0}, "predictors must be 1 or more"),
+    ):
+        with pytest.raises(ValueError, match=f"^yolo_loss: {rule}"):
+            models.yolo_loss(x, t, **options)
+    offsets, scores, classes = torch.rand(2, 9, 4), torch.rand(2, 9, 21), torch.zeros(2, 9, dtype=torch.int64)
+    for given, options, rule in (
+        ((offsets[:, :8], scores, offsets, classes), {}, r"offsets must have shape \(2, 9, 4\), got \(2, 8, 4\)"),
+        ((offsets, scores, offsets[:1], classes), {}, "true_offsets must have shape"),
+        ((offsets, scores[..., 0], offsets, classes), {}, r"scores must have shape \(2, 9, classes \+ 1\)"),
+        ((offsets, scores, offsets, classes[0]), {}, r"target must have shape \(N, P\)"),
+        ((offsets, scores, offsets, classes), {"negatives": -1}, "negatives must be 0 or more"),
+    ):
+        with pytest.raises(ValueError, match=f"^ssd_loss: {rule}"):
+            models.ssd_loss(*given, **options)
+    with pytest.raises(TypeError, match=r"^ssd_loss: target must be of integers, got torch.float32"):
+        models.ssd_loss(offsets, scores, offsets, classes.float())
 
 
 def test_yolo_wants_its_image_size(torch: Any, models: Any) -> None:

@@ -7,20 +7,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastdet import _check
+from fastdet._arrays import to_numpy
 
-def true_boxes(op: str, boxes: Any, labels: Any, size: tuple[int, int], classes: int) -> tuple[Tensor, Tensor]:
-    """An image's true boxes, (N, 4) float32 x1 y1 x2 y2, and their labels, (N,) int64."""
-    corners = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    wanted = torch.as_tensor(labels, dtype=torch.int64)
-    if wanted.shape != corners.shape[:1]:
-        raise ValueError(f"{op}: labels must have shape ({len(corners)},), got {tuple(wanted.shape)}")
-    if min(size) <= 0:
-        raise ValueError(f"{op}: size must be positive, got {tuple(size)}")
-    wrong = (wanted < 0) | (wanted >= classes)
-    if wrong.any():
-        raise ValueError(f"{op}: labels must lie in [0, {classes}), got {int(wanted[wrong][0])}")
-    empty = ~(corners[:, :2] < corners[:, 2:]).all(1)
-    if empty.any():
-        at = int(empty.nonzero()[0])
-        raise ValueError(f"{op}: boxes must have x1 < x2 and y1 < y2, got {corners[at].tolist()} at {at}")
-    return corners, wanted
+
+def true_boxes(
+    op: str, boxes: Any, labels: Any, size: Any, classes: Any
+) -> tuple[Tensor, Tensor, tuple[int, int], int]:
+    """An image's true boxes, (N, 4) float32 x1 y1 x2 y2, their labels, (N,) int64, the image's size and the classes."""
+    height, width = _check.pair_of_sizes(op, "size", size)
+    count = _check.count(op, "classes", classes)
+    corners = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes))
+    wanted = _check.keys(op, "labels", to_numpy(op, "labels", labels), len(corners))
+    for name, wrong, rule in (
+        ("boxes", ~(abs(corners) < float("inf")).all(1), "finite"),
+        ("boxes", ~(corners[:, :2] < corners[:, 2:]).all(1), "of x1 < x2 and y1 < y2"),
+        ("boxes", (corners[:, 2:] <= 0).any(1) | (corners[:, :2] >= (width, height)).any(1), "partly inside the image"),
+        ("labels", (wanted < 0) | (wanted >= count), f"in [0, {count})"),
+    ):
+        if wrong.any():
+            at = int(wrong.argmax())
+            got = (corners if name == "boxes" else wanted)[at].tolist()
+            raise ValueError(f"{op}: {name} must be {rule}, got {got} at index {at}")
+    return torch.as_tensor(corners, dtype=torch.float32), torch.as_tensor(wanted), (height, width), count
+
+
+def at_least_one(op: str, name: str, x: Any) -> int:
+    value = _check.count(op, name, x)
+    if not value:
+        raise ValueError(f"{op}: {name} must be 1 or more, got 0")
+    return value

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastdet import _check
+from fastdet._arrays import to_numpy
 from fastdet.boxes import box_convert, box_iou
 from fastdet.models._layers import MaxPool2d, cross_entropy, initialise, scaled
 from fastdet.models._targets import true_boxes
@@ -142,7 +144,8 @@ def ssd_encode(
 
     Raises
     ------
-    ValueError  shape, a label out of range, a box without area
+    TypeError   dtype
+    ValueError  shape, range, a box that is not finite, without area or outside the image
 
     Notes
     -----
@@ -150,11 +153,14 @@ def ssd_encode(
     that are left. Then the threshold decides for the other priors.
     Source: Liu et al., "SSD: Single Shot MultiBox Detector", 2015, section 2.2.
     """
-    corners, wanted = true_boxes("ssd_encode", boxes, labels, size, classes)
+    op = "ssd_encode"
+    corners, wanted, (height, width), _ = true_boxes(op, boxes, labels, size, classes)
+    iou_threshold = _check.unit(op, "iou_threshold", iou_threshold)
+    priors = torch.as_tensor(_check.boxes(op, "priors", to_numpy(op, "priors", priors)), dtype=torch.float32)
     offsets, target = torch.zeros(len(priors), 4), torch.zeros(len(priors), dtype=torch.int64)
     if not len(corners):
         return offsets, target
-    corners = corners / corners.new_tensor([size[1], size[0]] * 2)
+    corners = corners / corners.new_tensor([width, height] * 2)
     overlaps = box_iou(box_convert(priors, "cxcywh", "xyxy"), corners)
     best, owner = overlaps.max(1)
     matched = best > iou_threshold
@@ -185,11 +191,27 @@ def ssd_loss(
     -------
     loss : () float, divided by the number of matched priors of the batch; 0 where there is none
 
+    Raises
+    ------
+    TypeError   target is not of integers
+    ValueError  shape, range
+
     Notes
     -----
     Of priors with equal losses the first ones are taken.
     Source: Liu et al., 2015, equations 1 to 3 and "Hard negative mining".
     """
+    op = "ssd_loss"
+    negatives = _check.non_negative(op, "negatives", negatives)
+    if target.ndim != 2:
+        raise ValueError(f"{op}: target must have shape (N, P), got {tuple(target.shape)}")
+    if target.is_floating_point():
+        raise TypeError(f"{op}: target must be of integers, got {target.dtype}")
+    n, count = target.shape
+    for name, x, last in (("offsets", offsets, 4), ("true_offsets", true_offsets, 4), ("scores", scores, None)):
+        if x.shape[:2] != target.shape or x.ndim != 3 or x.shape[2] != (last or max(x.shape[2], 2)):
+            want = f"({n}, {count}, {last or 'classes + 1'})"
+            raise ValueError(f"{op}: {name} must have shape {want}, got {tuple(x.shape)}")
     matched = target > 0
     each = cross_entropy(scores.flatten(0, 1), target.flatten(), "none").view_as(target)
     with torch.no_grad():

@@ -79,11 +79,11 @@ class UNet(nn.Module):
         return 4 + -(-max(size - 4, 0) // step) * step + 2 * self.margin
 
     def tiling(self, size: int) -> dict[str, int]:
-        """The tile, ``size`` or more, margin and step with which `fastdet.inference.overlap_tile` gives the whole image's
-        result; for networks without padding.
+        """tile, ``size`` or more, margin and step with which `fastdet.inference.overlap_tile` gives the whole's result.
 
-        The margin is `margin`, and with bilinear upsampling as much as the border of its maps reaches inwards: 2
-        pixels at the deepest, twice as many and 2 more at each level above. The step leaves the pools' grid in place.
+        Of networks without padding. The margin is `margin`, and with bilinear upsampling as much as the border of its
+        maps reaches inwards: 2 pixels at the deepest, twice as many and 2 more at each level above. The step leaves
+        the pools' grid in place.
         """
         if self.padded:
             raise ValueError("UNet: tiling must be of a network without padding, got padded=True")

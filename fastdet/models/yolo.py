@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from fastdet.boxes import box_convert, box_iou
 from fastdet.models._layers import MaxPool2d, initialise, scaled
-from fastdet.models._targets import true_boxes
+from fastdet.models._targets import at_least_one, true_boxes
 
 __all__ = ["YOLOv1", "YOLOv1Tiny", "yolo_encode", "yolo_loss"]
 
@@ -151,19 +151,25 @@ def yolo_encode(
 
     Raises
     ------
-    ValueError  shape, a label out of range, a box without area or with its centre outside the image
+    TypeError   dtype
+    ValueError  shape, range, a box that is not finite, without area or with its centre outside the image
 
     Notes
     -----
     A cell says one object: of several whose centres it has, the first one.
     """
     op = "yolo_encode"
-    corners, wanted = true_boxes(op, boxes, labels, size, classes)
+    corners, wanted, (height, width), classes = true_boxes(op, boxes, labels, size, classes)
+    grid, predictors = at_least_one(op, "grid", grid), at_least_one(op, "predictors", predictors)
     target = torch.zeros(grid, grid, 5 * predictors + classes)
-    scale = corners.new_tensor([size[1], size[0]] * 2)
+    scale = corners.new_tensor([width, height] * 2)
     centres, sides = (box_convert(corners, "xyxy", "cxcywh") / scale).split(2, 1)
-    if not ((centres >= 0) & (centres <= 1)).all():
-        raise ValueError(f"{op}: boxes must have their centres inside the image")
+    outside = ((centres < 0) | (centres > 1)).any(1)
+    if outside.any():
+        at = int(outside.nonzero()[0])
+        raise ValueError(
+            f"{op}: boxes must have their centres inside the image, got {corners[at].tolist()} at index {at}"
+        )
     cells = (centres * grid).long().clamp(max=grid - 1)
     for (column, row), centre, side, label in zip(cells.tolist(), centres, sides, wanted.tolist(), strict=True):
         cell = target[row, column]
@@ -186,15 +192,26 @@ def yolo_loss(output: Tensor, target: Tensor, *, predictors: int = 2, coord: flo
     -------
     loss : () float, the sum over cells, the mean over images
 
+    Raises
+    ------
+    ValueError  shape
+
     Notes
     -----
     Responsible is the predictor of the greatest IoU with the object; where all are 0, the one of the least distance.
     Its confidence should be that IoU, the others' 0. w and h are compared by their roots.
     Source: Redmon et al., "You Only Look Once", 2015, equation 3; the rule for IoU 0 is the authors' code's.
     """
+    op = "yolo_loss"
+    predictors = at_least_one(op, "predictors", predictors)
+    n, grid, across, values = output.shape if output.ndim == 4 else (0, 0, 0, 0)
+    if not n or grid != across or values <= 5 * predictors:
+        want = f"(N, S, S, 5 * {predictors} + C) with N and C of 1 or more"
+        raise ValueError(f"{op}: output must have shape {want}, got {tuple(output.shape)}")
+    if target.shape != output.shape:
+        raise ValueError(f"{op}: target must have output's shape {tuple(output.shape)}, got {tuple(target.shape)}")
     boxes, classes = output[..., : 5 * predictors].unflatten(-1, (predictors, 5)), output[..., 5 * predictors :]
     true, present, true_classes = target[..., None, :4], target[..., 4], target[..., 5 * predictors :]
-    grid = output.shape[1]
     with torch.no_grad():
         found, wanted = (_corners(x[..., :4], grid) for x in (boxes, true.expand_as(boxes[..., :4])))
         iou = box_iou(found.reshape(-1, 4), wanted.reshape(-1, 4), aligned=True).view(boxes.shape[:-1])
@@ -208,7 +225,7 @@ def yolo_loss(output: Tensor, target: Tensor, *, predictors: int = 2, coord: flo
     loss = loss + (responsible * (confidence - iou).square()).sum()
     loss = loss + noobj * ((1 - responsible) * confidence.square()).sum()
     loss = loss + (present * (classes - true_classes).square().sum(-1)).sum()
-    return loss / len(output)
+    return loss / n
 
 
 def _corners(boxes: Tensor, grid: int) -> Tensor:
