@@ -1,4 +1,4 @@
-"""A training step of SegNet-Basic and of U-Net: on fastdet's ops, and the same network on torch's.
+"""A training step of SegNet, of SegNet-Basic and of U-Net: on fastdet's ops, and the same network on torch's.
 
     python bench/train_cases.py --width 0.25 --rounds 15 --threads 1 --json result.json
 
@@ -23,6 +23,7 @@ from unittest.mock import patch
 
 VOID = 255
 CASES = {  # arguments of the network, (height, width) of the image
+    "segnet": ({"classes": 11}, (180, 240)),
     "segnet_basic": ({"classes": 11}, (180, 240)),
     "unet": ({"classes": 2}, (316, 316)),
 }

@@ -446,6 +446,17 @@ def test_converted_classifier(torch: Any, models: Any) -> None:
         torch.testing.assert_close(converted(maps)[..., [0, 2], :].flatten(2).permute(2, 0, 1), want)
     with pytest.raises(ValueError, match="convert_linear: linear must have a multiple of 9 inputs, got 32"):
         models.convert_linear(torch.nn.Linear(32, 2), 3)
+    with pytest.raises(ValueError, match="convert_linear: kernel must be 1 or more, got 0"):
+        models.convert_linear(torch.nn.Linear(32, 2), 0)
+    with pytest.raises(TypeError, match="convert_linear: linear must be a Linear layer, got Conv2d"):
+        models.convert_linear(torch.nn.Conv2d(32, 2, 1))
+
+
+@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf")])
+def test_width_is_checked(torch: Any, models: Any, width: float) -> None:
+    for name in models.MODELS:
+        with pytest.raises(ValueError, match=f"width must be above 0 and finite, got {width}"):
+            models.MODELS[name](width=width)
 
 
 @pytest.mark.parametrize("norm", [False, True])

@@ -67,6 +67,8 @@ class MaxPool2d(nn.Module):
 
 def scaled(channels: int, width: float) -> int:
     """Channels of a network of another width; at least 1."""
+    if not 0 < width < float("inf"):
+        raise ValueError(f"width must be above 0 and finite, got {width}")
     return max(1, round(channels * width))
 
 
@@ -110,12 +112,17 @@ def convert_linear(linear: nn.Linear, kernel: int = 1, padding: int = 0) -> nn.C
 
     Raises
     ------
+    TypeError   linear is no Linear layer
     ValueError  inputs that are no multiple of kernel * kernel
 
     Notes
     -----
     Source: Long et al., "Fully Convolutional Networks", 2015, section 3.1.
     """
+    if not isinstance(linear, nn.Linear):
+        raise TypeError(f"convert_linear: linear must be a Linear layer, got {type(linear).__name__}")
+    if kernel < 1:
+        raise ValueError(f"convert_linear: kernel must be 1 or more, got {kernel}")
     channels, rest = divmod(linear.in_features, kernel * kernel)
     if rest:
         raise ValueError(
