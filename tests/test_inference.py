@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from optional import need
 from samples import Array
 
 from fastdet.inference import overlap_tile, sliding_window
+from fastdet.inference._images import Image, Place
 from fastdet.inference._models import Progress
 
 RNG = np.random.default_rng(0)
@@ -199,6 +202,25 @@ def test_blending_is_the_weighted_mean(blend: str, library: str) -> None:
     np.testing.assert_allclose(np.asarray(got), sums / total, rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("size", [(48, 64), (53, 71), (9, 16)])
+def test_integers_where_the_last_window_is_moved_back(size: tuple[int, int]) -> None:
+    """The first window that has a pixel gives it; whether labels are taken does not depend on the image's size."""
+    height, width = size
+    calls: list[int] = []
+
+    def number(x: Array) -> Array:
+        first = len(calls)
+        calls.extend(range(len(x)))
+        return np.arange(first, first + len(x))[:, None, None] * np.ones((16, 16), np.int64)
+
+    across = -(-width // 16)
+    want = (np.arange(height) // 16)[:, None] * across + np.arange(width) // 16
+    equal(sliding_window(number, np.zeros(size), 16, 16, batch_size=3), want)
+    for step in (15, (16, 15)):
+        with pytest.raises(TypeError, match="must give floats where windows overlap, got int64"):
+            sliding_window(number, np.zeros(size), 16, step)
+
+
 @pytest.mark.parametrize("run", [overlap_tile, sliding_window])
 def test_results_do_not_depend_on_the_batch_or_the_thread(run: Callable[..., Any]) -> None:
     def model(x: Array) -> Array:  # of the whole window, so that windows disagree
@@ -207,6 +229,93 @@ def test_results_do_not_depend_on_the_batch_or_the_thread(run: Callable[..., Any
     results = [run(model, IMAGE, 16, 8, batch_size=n, prefetch=ahead) for n, ahead in ((1, 2), (4, 0), (7, 1), (99, 9))]
     for other in results[1:]:
         equal(other, results[0])
+
+
+DEVICES = ["cpu", "cuda"]
+
+
+def on(device: str) -> Any:
+    """torch, where it has that device."""
+    torch = need("torch")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    torch.manual_seed(0)
+    return torch
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_results_of_a_network_do_not_depend_on_the_batch(device: str, depth: int) -> None:
+    torch = on(device)
+    unet = need("fastdet.models").UNet
+    image = torch.from_numpy(IMAGE).to(device)
+    padded = unet(in_channels=3, width=1 / 16, depth=depth, padded=True).eval().to(device)
+    valid = unet(in_channels=3, width=1 / 16, depth=depth).eval().to(device)
+    runs: list[Callable[[int], Any]] = [
+        lambda n: sliding_window(padded, image, 16, 8, "gaussian", batch_size=n),
+        lambda n: overlap_tile(valid, image, **valid.tiling(16), batch_size=n),
+    ]
+    for run in runs:
+        want = run(1)
+        assert want.device == image.device
+        assert want.std() > 1e-3
+        for n in (3, 100):
+            torch.testing.assert_close(run(n), want, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_networks_and_images_on_different_devices(device: str) -> None:
+    """A map is as the image is, wherever the network computes."""
+    torch = on(device)
+    net = torch.nn.Conv2d(3, 2, 1).eval().to(device)
+    want = net.cpu()(torch.from_numpy(IMAGE)[None])[0].detach()
+    got = sliding_window(net.to(device), IMAGE, 16, 9)
+    assert type(got) is np.ndarray
+    np.testing.assert_allclose(got, want.numpy(), rtol=0, atol=1e-5)
+    back = overlap_tile(net.cpu(), torch.from_numpy(IMAGE).to(device), 16, 2)
+    assert back.device.type == device
+    torch.testing.assert_close(back.cpu(), want, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_windows_are_cut_on_the_callers_stream(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for CUDA where there is none: it is told in which thread which stream was entered."""
+    torch = on(device)
+    if device == "cuda":
+        image = torch.from_numpy(IMAGE).cuda()
+        torch.cuda.synchronize()
+        with torch.cuda.stream(torch.cuda.Stream()):
+            got = overlap_tile(lambda x: x * 2, image, 8, 2, prefetch=3)
+        torch.cuda.synchronize()
+        equal(got.cpu().numpy(), IMAGE * 2)
+        return
+    entered: list[tuple[str, str]] = []
+
+    class Cuda:
+        is_cuda = True
+
+        def __init__(self, tensor: Any) -> None:
+            self.tensor = tensor
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.tensor, name)
+
+        def __getitem__(self, key: Any) -> Any:
+            return self.tensor[key]
+
+    @contextlib.contextmanager
+    def stream(name: str) -> Iterator[None]:
+        entered.append((name, threading.current_thread().name))
+        yield
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the caller's of {device}")
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    image = Image("op", torch.from_numpy(IMAGE), False)
+    image.data = Cuda(image.data)
+    for prefetch, want in ((0, []), (2, [("the caller's of cpu", "fastdet-windows_0")] * 2)):
+        entered.clear()
+        list(image.batches([Place(0, 0, 0, 0), Place(9, 9, 0, 1)], (8, 8), "edge", 1, prefetch))
+        assert entered == want
 
 
 # ---- images and models of every kind
@@ -246,10 +355,10 @@ def test_models() -> None:
             assert not torch.is_grad_enabled()
             return x * self.factor
 
-    equal(sliding_window(Module(), IMAGE, 16, 9), IMAGE * 2)
+    equal(sliding_window(Module().eval(), IMAGE, 16, 9), IMAGE * 2)
     equal(sliding_window(lambda x: torch.from_numpy(x) * 2, IMAGE, 16, 9), IMAGE * 2)
     tensor = torch.from_numpy(IMAGE).requires_grad_()
-    for model in (Session(lambda x: x * 2), Module(), lambda x: x.numpy() * 2):
+    for model in (Session(lambda x: x * 2), Module().eval(), lambda x: x.numpy() * 2):
         got = sliding_window(model, tensor, 16, 9)
         assert type(got) is torch.Tensor
         assert torch.equal(got, tensor.detach() * 2)
@@ -272,6 +381,158 @@ def test_onnx_runtime() -> None:
     assert torch.equal(overlap_tile(session, torch.from_numpy(image), 16, 2), torch.from_numpy(image).relu())
 
 
+def views() -> dict[str, Array]:
+    """The same image, as torch does not take it."""
+    fixed = IMAGE.copy()
+    fixed.flags.writeable = False
+    return {
+        "upside down": np.ascontiguousarray(IMAGE[:, ::-1])[:, ::-1],
+        "big-endian": IMAGE.astype(">f4"),
+        "read-only": fixed,
+    }
+
+
+@pytest.mark.parametrize("view", views())
+def test_views_that_torch_does_not_take(view: str) -> None:
+    torch = need("torch")
+    image, net = views()[view], torch.nn.ReLU().eval()
+    for run in (overlap_tile, sliding_window):
+        got = run(net, image, 16, 16) if run is sliding_window else run(net, image, 16, 2)
+        equal(got, IMAGE)
+        assert got.dtype.isnative
+    dtypes: set[np.dtype[Any]] = set()
+    overlap_tile(lambda x: dtypes.add(x.dtype) or x, image, 16, 0)
+    assert all(d.isnative for d in dtypes)
+    # what a function gives of a tensor, and what goes into a tensor
+    tensor = torch.from_numpy(IMAGE)
+    answer = lambda x: image[None, :, :16, :16] * np.ones((len(x), 1, 1, 1), image.dtype)  # noqa: E731
+    equal(overlap_tile(lambda x: image[None], tensor, (53, 71), 0).numpy(), IMAGE)
+    equal(overlap_tile(answer, tensor, 16, 0).numpy()[:, :16, :16], IMAGE[:, :16, :16])
+    out = torch.empty(IMAGE.shape)
+    overlap_tile(lambda x: image[None], IMAGE, (53, 71), 0, out=out)
+    equal(out.numpy(), IMAGE)
+
+
+def test_modules_that_are_not_ready() -> None:
+    torch = need("torch")
+    net = torch.nn.Conv2d(3, 2, 1)
+    with pytest.warns(
+        UserWarning, match=re.escape("sliding_window: model is in train mode: call eval() first")
+    ) as told:
+        sliding_window(net, IMAGE, 16, 16)
+    assert [w.filename for w in told] == [__file__]
+    net.eval()
+    for dtype in (np.uint8, np.float64, np.float16):
+        name = str(torch.from_numpy(np.zeros(1, dtype)).dtype)
+        text = f"sliding_window: image must be torch.float32 as model is, got {name} ("
+        with pytest.raises(TypeError, match=re.escape(text)):
+            sliding_window(net, IMAGE.astype(dtype), 16, 16)
+
+    class Own(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Any) -> Any:
+            if x.dtype == torch.float64:
+                raise RuntimeError("out of luck")
+            return self.net(x.float())
+
+    assert sliding_window(Own().eval(), IMAGE.astype(np.uint8), 16, 16).shape == (2, 53, 71)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        sliding_window(Own().eval(), IMAGE.astype(np.float64), 16, 16)
+
+
+KINDS = ["numpy", "torch", "torch into numpy", "numpy into torch"]
+
+
+def into(kind: str, values: Any, given: str, held: str) -> Any:
+    """What becomes of ``values``, of dtype ``given``, in an out of dtype ``held``."""
+    made, out = np.array(values, given).reshape(1, 1, -1), np.zeros((1, len(values)), held)
+    if kind != "numpy":
+        torch = need("torch")
+        made = torch.from_numpy(made) if kind.startswith("torch") else made
+        out = torch.from_numpy(out) if kind.endswith("torch") else out
+    return np.asarray(overlap_tile(lambda x: made, np.zeros((1, len(values))), (1, len(values)), 0, out=out))[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("values", "given", "held"),
+    [
+        ([0, 255, 7], "int64", "uint8"),
+        ([-128, 127], "int32", "int8"),
+        ([0, 1], "bool", "uint8"),
+        ([3, -(2**31)], "int64", "float32"),
+        ([np.inf, -np.inf, np.nan, 65504], "float64", "float16"),
+        ([1.5, 3e38], "float32", "float64"),
+        ([60000], "int64", "float16"),
+    ],
+)
+def test_out_holds(kind: str, values: list[float], given: str, held: str) -> None:
+    equal(into(kind, values, given, held), np.array(values, given).astype(held))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("values", "given", "held", "error", "text"),
+    [
+        ([0, 300], "int64", "uint8", ValueError, "hold the model's values, got 300 for"),
+        ([-1, 0], "int16", "uint8", ValueError, "hold the model's values, got -1 for"),
+        ([0, 300], "int64", "int8", ValueError, "hold the model's values, got 300 for"),
+        ([np.nan, 1e30], "float64", "float16", ValueError, "hold the model's values, got 1e+30 for"),
+        ([70000], "int64", "float16", ValueError, "hold the model's values, got 70000 for"),
+        ([0.5], "float32", "int64", TypeError, "hold the model's"),
+        ([1], "uint8", "bool", TypeError, "hold the model's"),
+    ],
+)
+def test_out_does_not_hold(
+    kind: str, values: list[float], given: str, held: str, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=re.escape("overlap_tile: out must " + text)):
+        into(kind, values, given, held)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_out_is_apart_from_the_image(library: str) -> None:
+    """Margins would be read after they are written; neighbours in one buffer are none of that."""
+    both = np.stack([IMAGE, IMAGE * 0])
+    kind: Callable[[Array], Any] = (lambda x: x) if library == "numpy" else need("torch").from_numpy
+    given: Any = kind(both)
+    equal(np.asarray(overlap_tile(valid, given[0].numpy() if library == "torch" else given[0], 8, 2, out=given[1])),
+          valid(padded(IMAGE, 2)[None])[0])  # fmt: skip
+    zarr = Sliced(IMAGE)
+    for image, out in (
+        (given[0], given[0]), (given[0, :, 1:], given[0, :, :-1]), (both[0], given[0]), (given[0], both[0]),
+        (zarr, zarr),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=re.escape("overlap_tile: out must not share memory with image")):
+            overlap_tile(lambda x: x, image, 8, 2, out=out)
+
+
+@pytest.mark.parametrize("run", [overlap_tile, sliding_window])
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_models_that_change_their_mind(run: Callable[..., Any], library: str) -> None:
+    image = IMAGE if library == "numpy" else need("torch").from_numpy(IMAGE)
+    wide = "float64" if library == "numpy" else need("torch").float64
+    convert = lambda x: x.astype(wide) if library == "numpy" else x.to(wide)  # noqa: E731
+    changes: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
+        (lambda x: x[:, :1], ValueError, "model must give 3 channels as before, got 1"),
+        (lambda x: x[:, [0, 1]], ValueError, "model must give 3 channels as before, got 2"),
+        (lambda x: x[:, 0], ValueError, "model must give 3 channels as before, got no"),
+        (convert, TypeError, "float32 as before, got"),
+    ]
+    for change, error, text in changes:
+        calls: list[int] = []
+
+        def model(x: Any, change: Callable[[Any], Any] = change, calls: list[int] = calls) -> Any:
+            calls.append(1)
+            return x if len(calls) < 3 else change(x)
+
+        with pytest.raises(error, match=re.escape(text)):
+            run(model, image, 16, 0) if run is overlap_tile else run(model, image, 16, 16)
+
+
 @pytest.mark.parametrize("run", [overlap_tile, sliding_window])
 def test_out_and_images_that_are_read_by_slices(run: Callable[..., Any]) -> None:
     image, out = Sliced(IMAGE), Sliced(np.full((3, 53, 71), 7, np.float64))
@@ -289,21 +550,26 @@ def test_out_and_images_that_are_read_by_slices(run: Callable[..., Any]) -> None
     mine[...] = 0
     run(model, torch.from_numpy(IMAGE), 16, 4, out=mine)
     equal(mine, IMAGE * 2)
+    run(lambda x: model(x).bfloat16(), torch.from_numpy(IMAGE), 16, 4, out=mine)
+    equal(mine, torch.from_numpy(IMAGE * 2).bfloat16().float().numpy())
 
 
-def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
     sliding_window(lambda x: x, IMAGE, (53, 20), (53, 17), batch_size=3, progress=lambda *x: calls.append(x))
     assert calls == [(3, 4), (4, 4)]
     need("rich")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("TERM", "xterm")
     bar: Progress = True
     overlap_tile(lambda x: x, IMAGE, 16, 0, progress=bar)
-    assert not capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert "overlap_tile" in shown.err
+    assert "100%" in shown.err
 
 
 def test_a_model_that_fails_ends_the_thread() -> None:
-    import threading
-
     def model(x: Array) -> Array:
         raise RuntimeError("out of luck")
 
@@ -380,8 +646,8 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
      "overlap_tile: mode must be one of 'mirror', 'edge', 'zero', got 'reflect'"),
     (lambda: overlap_tile(valid, IMAGE, 8, 2, step=9), ValueError,
      "overlap_tile: step must be at most tile (8, 8), got (9, 9)"),
-    (lambda: overlap_tile(valid, IMAGE, 8, 3), ValueError,
-     "overlap_tile: model must make (8, 8) or (14, 14) of a tile of (14, 14) with its margin, got (10, 10)"),
+    (lambda: overlap_tile(valid, IMAGE, 8, 1), ValueError,
+     "overlap_tile: model must make (8, 8) to (10, 10) of a tile of (10, 10) with its margin"),
     (lambda: overlap_tile(lambda x: x.sum(), IMAGE, 8, 3), ValueError,
      "overlap_tile: model must give (n, K, h, w) or (n, h, w) with n = 1, got ()"),
     (lambda: overlap_tile(lambda x: [x, x], IMAGE, 8, 0), ValueError, "overlap_tile: model must give one array, got 2"),
@@ -391,6 +657,8 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: overlap_tile(valid, IMAGE, 8, 2, out=np.zeros((3, 53, 71), int)), TypeError,
      "overlap_tile: out must hold the model's float32, got int64"),
     (lambda: overlap_tile(valid, IMAGE, 8, 2, out=3), TypeError, "overlap_tile: out must be an array, got int"),
+    (lambda: overlap_tile(valid, IMAGE, 8, 2, out=views()["read-only"]), ValueError,
+     "overlap_tile: out must be writable, got a read-only array"),
     (lambda: overlap_tile(valid, IMAGE, 8, 2, batch_size=0), ValueError,
      "overlap_tile: batch_size must be 1 or more, got 0"),
     (lambda: overlap_tile(valid, IMAGE, 8, 2, prefetch=-1), ValueError,

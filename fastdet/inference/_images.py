@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,7 @@ import numpy as np
 from fastdet import _check
 from fastdet._arrays import on_cuda, to_numpy
 from fastdet._check import Array
+from fastdet.inference._models import to_tensor
 
 MODES = ("mirror", "edge", "zero")
 Size = tuple[int, int]
@@ -84,31 +87,41 @@ class Image:
             for group in groups:
                 yield group, self._batch(group, size, mode)
             return
+        stream = self._stream()
         with ThreadPoolExecutor(1, "fastdet-windows") as thread:
-            ahead = deque((group, thread.submit(self._batch, group, size, mode)) for group in islice(groups, prefetch))
+            ahead = deque(
+                (group, thread.submit(self._batch, group, size, mode, stream)) for group in islice(groups, prefetch)
+            )
             try:
                 while ahead:
                     group, batch = ahead.popleft()
                     result = batch.result()
-                    ahead.extend((g, thread.submit(self._batch, g, size, mode)) for g in islice(groups, 1))
+                    ahead.extend((g, thread.submit(self._batch, g, size, mode, stream)) for g in islice(groups, 1))
                     yield group, result
                     del batch, result  # not kept while the next one is waited for
             finally:
                 for _, batch in ahead:
                     batch.cancel()
 
-    def _batch(self, places: Sequence[Place], size: Size, mode: str) -> Any:
+    def _stream(self) -> Any:
+        """The caller's CUDA stream, which the model runs on: a thread begins with the default one."""
+        if not self.tensor or not self.data.is_cuda:
+            return None
+        return sys.modules["torch"].cuda.current_stream(self.data.device)
+
+    def _batch(self, places: Sequence[Place], size: Size, mode: str, stream: Any = None) -> Any:
         shape = (len(places), *size, self.channels) if self.last else (len(places), self.channels, *size)
-        batch = self.empty(shape, self.data.dtype)
-        for i, place in enumerate(places):
-            batch[i] = self.window(place, size, mode)
+        with contextlib.nullcontext() if stream is None else sys.modules["torch"].cuda.stream(stream):
+            batch = self.empty(shape, self.data.dtype)
+            for i, place in enumerate(places):
+                batch[i] = self.window(place, size, mode)
         return batch
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """A fresh array of the image's kind and device."""
+        """A fresh array of the image's kind and device, in native byte order."""
         if self.tensor:
             return self.data.new_empty(shape, dtype=dtype)
-        return _check.empty(self.op, shape, np.dtype(dtype))
+        return _check.empty(self.op, shape, np.dtype(dtype).newbyteorder("="))
 
 
 def _along(start: int, length: int, whole: int, mode: str) -> tuple[slice, Array | None]:
@@ -152,12 +165,31 @@ class Result:
 
     def __init__(self, image: Image, out: Any) -> None:
         self.image, self.out, self.ready = image, out, False
-        if out is not None and not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
+        self.like: tuple[Any, Any] | None = None  # channels and dtype of the pieces
+        self.held: Range | None = None  # of out, where the model's dtype has values beyond it
+        if out is None:
+            return
+        if not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
             raise TypeError(f"{image.op}: out must be an array, got {type(out).__name__}")
+        if isinstance(out, np.ndarray) and not out.flags.writeable:
+            raise ValueError(f"{image.op}: out must be writable, got a read-only array")
+        if _share_memory(out, image.data):
+            raise ValueError(f"{image.op}: out must not share memory with image, which is read after out is written")
+
+    def expect(self, piece: Any) -> None:
+        """Pieces, (K, h, w), (h, w, K) or (h, w), are like the first one."""
+        channels = "no" if piece.ndim == 2 else piece.shape[-1 if self.image.last else 0]
+        if self.like is None:
+            self.like = channels, piece.dtype
+        before, dtype = self.like
+        if channels != before:
+            raise ValueError(f"{self.image.op}: model must give {before} channels as before, got {channels}")
+        if piece.dtype != dtype:
+            raise TypeError(f"{self.image.op}: model must give {dtype} as before, got {piece.dtype}")
 
     def prepare(self, piece: Any) -> None:
-        """From a first piece, (K, h, w), (h, w, K) or (h, w): how large the result is, and of which dtype."""
-        image, size = self.image, self.image.size
+        """From a first piece: how large the result is, and of which dtype."""
+        op, image, size = self.image.op, self.image, self.image.size
         if piece.ndim == 2:
             shape: tuple[int, ...] = size
         else:
@@ -166,41 +198,93 @@ class Result:
             self.out = image.empty(shape, piece.dtype)
         else:
             if tuple(self.out.shape) != shape:
-                raise ValueError(f"{image.op}: out must have shape {shape}, got {tuple(self.out.shape)}")
-            if not _holds(self.out.dtype, piece):
-                raise TypeError(f"{image.op}: out must hold the model's {piece.dtype}, got {self.out.dtype}")
+                raise ValueError(f"{op}: out must have shape {shape}, got {tuple(self.out.shape)}")
+            given, held = range_of(piece.dtype), range_of(self.out.dtype)
+            if given is None or held is None or given.rank > held.rank:
+                if piece.dtype != self.out.dtype:
+                    raise TypeError(f"{op}: out must hold the model's {piece.dtype}, got {self.out.dtype}")
+            elif given.low < held.low or given.high > held.high:
+                self.held = held
         self.ready = True
 
     def write(self, y: int, x: int, piece: Any) -> None:
         """Put a piece where it belongs; the part of it beyond the image is left out."""
+        self.expect(piece)
         if not self.ready:
             self.prepare(piece)
         last = self.image.last or piece.ndim == 2
         height, width = piece.shape[:2] if last else piece.shape[1:]
         height, width = min(height, self.image.size[0] - y), min(width, self.image.size[1] - x)
         piece = piece[:height, :width] if last else piece[:, :height, :width]
+        if self.held is not None:
+            self._check_range(piece, self.held)
         piece = self._of_its_kind(piece)
         if last:
             self.out[y : y + height, x : x + width] = piece
         else:
             self.out[:, y : y + height, x : x + width] = piece
 
+    def _check_range(self, piece: Any, held: Range) -> None:
+        space = np if isinstance(piece, np.ndarray) else sys.modules["torch"]
+        values = piece[space.isfinite(piece)]
+        for value in (values.min().item(), values.max().item()) if len(values) else ():
+            if not held.low <= value <= held.high:
+                dtype = self.out.dtype
+                raise ValueError(f"{self.image.op}: out must hold the model's values, got {value} for {dtype}")
+
     def _of_its_kind(self, piece: Any) -> Any:
         torch = sys.modules.get("torch")
         if torch is not None and isinstance(self.out, torch.Tensor) != isinstance(piece, torch.Tensor):
-            return torch.from_numpy(piece) if isinstance(piece, np.ndarray) else piece.cpu().numpy()
+            return to_tensor(piece) if isinstance(piece, np.ndarray) else to_numpy(self.image.op, "out", piece.cpu())
         return piece
 
 
-def _holds(dtype: Any, piece: Any) -> bool:
+class Range(NamedTuple):
+    """What a dtype holds: 0 truth values, 1 integers, 2 floats; the least and the greatest of them."""
+
+    rank: int
+    low: float
+    high: float
+
+
+def range_of(dtype: Any) -> Range | None:
+    """None for anything else."""
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(piece, torch.Tensor):
-        if isinstance(dtype, torch.dtype):
-            return bool(torch.can_cast(piece.dtype, dtype))
-        piece = piece[:0].cpu().numpy()
-    elif torch is not None and isinstance(dtype, torch.dtype):
-        return bool(torch.can_cast(torch.from_numpy(piece[:0].copy()).dtype, dtype))
-    return bool(np.can_cast(piece.dtype, dtype, "same_kind"))
+    if torch is None or not isinstance(dtype, torch.dtype):
+        dtype = np.dtype(dtype)
+        kind, space = dtype.kind, np
+    else:
+        kind, space = "f" if dtype.is_floating_point else "c" if dtype.is_complex else "i", torch
+        kind = "b" if dtype is torch.bool else kind
+    if kind == "b":
+        return Range(0, 0, 1)
+    if kind not in "iuf":
+        return None
+    held = space.finfo(dtype) if kind == "f" else space.iinfo(dtype)
+    number = float if kind == "f" else int
+    return Range(1 + (kind == "f"), number(held.min), number(held.max))
+
+
+def _share_memory(x: Any, other: Any) -> bool:
+    """Whether two arrays may overlap; `_check.may_share_memory` for tensors of any device too."""
+    if x is other:
+        return True
+    spans = _span(x), _span(other)
+    return max(start for start, _ in spans) < min(end for _, end in spans)
+
+
+def _span(x: Any) -> tuple[float, float]:
+    """The addresses of an array's memory, from and to; none of what has no address."""
+    torch = sys.modules.get("torch")
+    if isinstance(x, np.ndarray):
+        start, strides, size = x.__array_interface__["data"][0], x.strides, x.itemsize
+    elif torch is not None and isinstance(x, torch.Tensor):
+        size = x.element_size()
+        start, strides = x.data_ptr(), tuple(step * size for step in x.stride())
+    else:
+        return math.inf, -math.inf
+    reach = [(length - 1) * step for length, step in zip(x.shape, strides, strict=True)]
+    return start + sum(r for r in reach if r < 0), start + sum(r for r in reach if r > 0) + size
 
 
 def check_run(op: str, mode: str, batch_size: Any, prefetch: Any) -> tuple[int, int]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from fastdet import _check
 from fastdet._arrays import to_numpy
+from fastdet._check import Array
 
 Progress = bool | Callable[[int, int], object] | None
 
@@ -20,7 +24,9 @@ def function_of(op: str, model: Any, name: str = "model") -> Callable[[Any], Any
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(model, torch.nn.Module):
-        return lambda batch: _call_module(torch, model, batch)
+        if model.training:
+            warnings.warn(f"{op}: {name} is in train mode: call eval() first", UserWarning, stacklevel=3)
+        return lambda batch: _call_module(op, model, name, batch)
     if hasattr(model, "run") and hasattr(model, "get_inputs"):
         inputs = model.get_inputs()
         if len(inputs) != 1:
@@ -32,11 +38,25 @@ def function_of(op: str, model: Any, name: str = "model") -> Callable[[Any], Any
     return lambda batch: _call_function(model, batch)
 
 
-def _call_module(torch: Any, model: Any, batch: Any) -> Any:
+def _call_module(op: str, model: Any, name: str, batch: Any) -> Any:
+    torch = sys.modules["torch"]
     weights = next(model.parameters(), None)
-    tensor = batch if isinstance(batch, torch.Tensor) else torch.from_numpy(batch)
+    tensor = batch if isinstance(batch, torch.Tensor) else to_tensor(batch)
     with torch.no_grad():
-        return model(tensor if weights is None else tensor.to(weights.device))
+        if weights is None:
+            return model(tensor)
+        try:
+            return model(tensor.to(weights.device))
+        except RuntimeError as error:  # only then: a module may well convert its input itself
+            if tensor.dtype == weights.dtype or "type" not in str(error):
+                raise
+            wanted = f"{weights.dtype} as {name} is"
+            raise TypeError(f"{op}: image must be {wanted}, got {tensor.dtype} ({error})") from error
+
+
+def to_tensor(x: Array) -> Any:
+    """A tensor of an array's values, over its memory where torch can take that as it is."""
+    return sys.modules["torch"].from_numpy(np.require(x, x.dtype.newbyteorder("="), ["C", "W"]))
 
 
 def _call_function(model: Callable[[Any], Any], batch: Any) -> Any:
@@ -60,7 +80,7 @@ def as_given(op: str, x: Any, given: Any, name: str = "model's output") -> Any:
     """An array that a model gave, as ``given`` is: a tensor on its device, or a NumPy array."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(given, torch.Tensor):
-        tensor = x.detach() if isinstance(x, torch.Tensor) else torch.from_numpy(to_numpy(op, name, x))
+        tensor = x.detach() if isinstance(x, torch.Tensor) else to_tensor(to_numpy(op, name, x))
         return tensor.to(given.device)
     if torch is not None and isinstance(x, torch.Tensor):
         x = x.detach().cpu()

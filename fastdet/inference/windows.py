@@ -40,8 +40,8 @@ def sliding_window(
 
     Parameters
     ----------
-    model : torch module (as it is: call ``eval()`` first), ONNX Runtime session, or function: from a batch
-        (n, C, h, w) of windows it makes (n, K, h, w) or (n, h, w), floats where windows overlap
+    model : torch module (as it is: call ``eval()`` first; a UserWarning in train mode), ONNX Runtime session, or
+        function: from a batch (n, C, h, w) of windows it makes (n, K, h, w) or (n, h, w), floats unless step is window
     image : (C, H, W) or (H, W), then C = 1: a tensor, a NumPy array or memmap, or anything like zarr's arrays
     window : int or (height, width), pixels
     step : int or (height, width) from window to window, at most window; the last window of a row or column is moved
@@ -59,15 +59,16 @@ def sliding_window(
 
     Raises
     ------
-    TypeError   kind of model, image or out; integers that would have to be blended
-    ValueError  shape, range, a step above the window
+    TypeError   kind of model, image or out; integers with a step below the window
+    ValueError  shape, range, a step above the window, a value that out cannot hold
 
     Notes
     -----
     Where windows agree, the result is what they say, bit for bit, under either blend: a point-wise model comes out as
     it is. Windows are blended in order, row by row, so that the result does not depend on batch_size as far as the
-    model's does not. Halves are blended in float32. Memory: (K + 1) values of a band of the image as high as a window,
-    prefetch + 2 batches of input and one of output, besides what image and out keep in memory themselves.
+    model's does not. Halves are blended in float32. Integers cannot be blended: where the last window of a row or
+    column is moved back onto the one before it, that one's stay. Memory: (K + 1) values of a band of the image as high
+    as a window, prefetch + 2 batches of input and one of output, besides what image and out keep in memory themselves.
     """
     op = "sliding_window"
     source = Image(op, image, bool(channels_last))
@@ -78,7 +79,7 @@ def sliding_window(
     batch_size, prefetch = check_run(op, mode, batch_size, prefetch)
     function = function_of(op, model)
     rows, columns, places = grid(source.size, size, each, inside=True)
-    band = _Band(source, Result(source, out), rows, columns, size, _weights(size, blend, sigma))
+    band = _Band(source, Result(source, out), rows, columns, size, _weights(size, blend, sigma), each == size)
     with reporting(op, progress, len(places)) as advance:
         for group, batch in source.batches(places, size, mode, batch_size, prefetch):
             made = as_given(op, only(op, function(batch)), source.data if source.tensor else batch)
@@ -114,9 +115,17 @@ class _Band:
     """Rows of the result that later windows may still reach, as high as a window."""
 
     def __init__(
-        self, source: Image, result: Result, rows: list[int], columns: list[int], size: Size, weights: Array
+        self,
+        source: Image,
+        result: Result,
+        rows: list[int],
+        columns: list[int],
+        size: Size,
+        weights: Array,
+        apart: bool,
     ) -> None:
         self.source, self.result = source, result
+        self.apart = apart  # windows overlap nowhere but in the last row and column
         self.rows, self.columns, self.size = rows, columns, size
         self.row = 0  # of windows, the one that the band stands at
         self.weights: Any = weights
@@ -125,6 +134,7 @@ class _Band:
 
     def add(self, place: Place, piece: Any) -> None:
         """Take a window into the mean: what it is the first to cover as it is, the rest by its share of the weight."""
+        self.result.expect(piece)
         if self.mean is None:
             self._begin(piece)
         if place.row != self.row:
@@ -134,16 +144,13 @@ class _Band:
         left = self.columns[place.column - 1] + width - place.x if place.column else 0
         x, end = place.x, place.x + width
         for y0, y1, x0, x1 in ((0, above, x, end), (above, height, x, x + left)):
-            if y0 < y1 and x0 < x1:
+            if self.floats and y0 < y1 and x0 < x1:
                 self._blend(y0, y1, x0, x1, piece, x)
         self._view(self.mean, above, height, x + left, end)[...] = self._view(piece, above, height, left, width)
         self.total[above:, x + left : end] = self.weights[above:, left:]
 
     def _blend(self, y0: int, y1: int, x0: int, x1: int, piece: Any, x: int) -> None:
         space = np if isinstance(piece, np.ndarray) else sys.modules["torch"]
-        if not self.floats:
-            op, got = self.source.op, piece.dtype
-            raise TypeError(f"{op}: model must give floats where windows overlap, got {got}; or pass step = window")
         mean, total = self._view(self.mean, y0, y1, x0, x1), self.total[y0:y1, x0:x1]
         new = self._view(piece, y0, y1, x0 - x, x1 - x)
         if new.dtype != mean.dtype:
@@ -175,6 +182,9 @@ class _Band:
             wide = np.dtype(np.float32) if piece.dtype == np.float16 else piece.dtype
             share = wide if self.floats else np.dtype(np.float32)
             self.weights = self.weights.astype(share)
+        if not (self.floats or self.apart):
+            op, got = self.source.op, piece.dtype
+            raise TypeError(f"{op}: model must give floats where windows overlap, got {got}; or pass step = window")
         self.mean = self.source.empty(shape, wide)
         self.total = self.source.empty((height, width), share)
 
