@@ -131,6 +131,81 @@ def test_boxes_in_every_form() -> None:
     assert nothing.boxes.shape == (0, 4)
 
 
+Three = tuple[Array, Array, Array]
+
+
+def stacked(windows: Array) -> Three:
+    """What is `seen`, of all windows together, padded."""
+    boxes, scores, labels = np.zeros((len(windows), 9, 4), np.float32), np.zeros((len(windows), 9), np.float32), []
+    for i, (b, s, k) in enumerate(map(seen, windows)):
+        boxes[i, : len(b)], scores[i, : len(b)] = b, s
+        labels.append(np.pad(k, (0, 9 - len(k))))
+    return boxes, scores, np.stack(labels)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+@pytest.mark.parametrize("container", [list, tuple])
+def test_boxes_of_three_arrays(batch_size: int, container: Callable[[Any], Any]) -> None:
+    """As sessions answer: of a batch, three windows too; of one window also without its axis."""
+    want = sliding_window_boxes(lambda x: [seen(w) for w in x], scene(), 70, 25)
+    assert len(want.boxes) > 3
+    got = sliding_window_boxes(lambda x: container(stacked(x)), scene(), 70, 25, batch_size=batch_size)
+    equal(tuple(got), tuple(want))
+    if batch_size == 1:
+        equal(tuple(sliding_window_boxes(lambda x: container(seen(x[0])), scene(), 70, 25)), tuple(want))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_boxes_of_a_session(batch_size: int) -> None:
+    """Of ONNX Runtime: a window's brightest pixel is the score, and the class, of a box in it."""
+    onnx, ort = need("onnx"), need("onnxruntime")
+    node, tensor, info = onnx.helper.make_node, onnx.helper.make_tensor, onnx.helper.make_tensor_value_info
+    single, whole = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    nodes = [
+        node("ReduceMax", ["x", "axes"], ["peak"], keepdims=0),
+        node("Reshape", ["peak", "column"], ["scores"]),
+        node("Cast", ["scores"], ["labels"], to=whole),
+        node("Reshape", ["peak", "plane"], ["peaks"]),
+        node("Mul", ["peaks", "zero"], ["zeros"]),
+        node("Add", ["zeros", "box"], ["boxes"]),
+    ]
+    constants = [
+        tensor("axes", whole, [3], [1, 2, 3]),
+        tensor("column", whole, [2], [-1, 1]),
+        tensor("plane", whole, [3], [-1, 1, 1]),
+        tensor("zero", single, [1], [0]),
+        tensor("box", single, [1, 1, 4], [1, 2, 9, 8]),
+    ]
+    outputs = [info("boxes", single, ["n", 1, 4]), info("scores", single, ["n", 1]), info("labels", whole, ["n", 1])]
+    graph = onnx.helper.make_graph(nodes, "g", [info("x", single, ["n", 1, "h", "w"])], outputs, constants)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    image = np.zeros((10, 40), np.float32)
+    image[3, [3, 13, 23, 33]] = 4, 2, 3, 1
+    found = sliding_window_boxes(session, image, 10, 10, batch_size=batch_size)
+    assert found.labels.tolist() == [4, 3, 2, 1]
+    assert found.scores.tolist() == [4, 3, 2, 1]
+    assert found.boxes.tolist() == [[x + 1, 2, x + 9, 8] for x in (0, 20, 10, 30)]
+
+
+def test_soft_nms_with_its_own_arguments() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 6]], np.float32)
+    scores, labels = np.array([0.9, 0.8, 0.7], np.float32), np.zeros(3, np.int64)
+    model = lambda x: [(boxes, scores, labels)]  # noqa: E731
+    image, every = Z((16, 16)), []
+    for options in (
+        {},
+        {"method": "gaussian", "sigma": 0.3},
+        {"min_score": 0.2},
+        {"method": lambda iou: 1 - iou * iou},
+    ):
+        got = sliding_window_boxes(model, image, 16, 8, "soft_nms", **options)  # type: ignore[arg-type]
+        keep, new = nms.batched_soft_nms(boxes, scores, labels, **{"iou_threshold": 0.5, **options})  # type: ignore[arg-type]
+        equal(tuple(got), (boxes[keep], new, labels[keep]))
+        every.append(new.tolist())
+    assert len({tuple(x) for x in every}) == 4
+
+
 # ---- decoding
 
 
@@ -180,6 +255,11 @@ def test_ssd_decode_undoes_encoding(library: str) -> None:
     np.testing.assert_allclose(np.asarray(got.scores), probabilities[..., 1:], rtol=1e-12)
     one = ssd_decode(given[0][1], given[1][1], given[2])
     np.testing.assert_allclose(np.asarray(one.boxes), boxes[1], rtol=0, atol=1e-13)
+
+
+def test_decoding_of_no_images() -> None:
+    found = yolo_decode(Z((0, 7, 7, 30)), size=8)
+    assert (found.boxes.shape, found.scores.shape) == ((0, 98, 4), (0, 98, 20))
 
 
 def test_decoding_has_gradients() -> None:
@@ -249,6 +329,8 @@ def test_yolo_postprocess_is_decoding_and_nms(multi_label: bool, library: str) -
         assert want.count.min() >= 5
     agnostic = yolo_postprocess(output, class_agnostic=True, multi_label=multi_label)
     assert (agnostic.count < want.count).all()
+    most = yolo_postprocess(output[:, :, :30], max_output=10**12, multi_label=multi_label, candidates_last=True)
+    assert most.boxes.shape == (2, 30 * 80, 4)
     empty = yolo_postprocess(output, score_threshold=1.0, max_output=3)
     assert empty.count.tolist() == [0, 0]
     assert empty.labels.tolist() == [[-1] * 3] * 2
@@ -396,18 +478,146 @@ def test_detect_with_two_outputs() -> None:
     assert found.labels.tolist() == [1]
 
 
+def test_detect_leaves_out_what_lies_in_the_padding() -> None:
+    """The letterbox of an image half as high as wide: its upper and lower quarters are not in the image."""
+    boxes = np.array([[[0, 0, 8, 4], [2, 6, 6, 10], [1, 12, 5, 16], [10, 2, 14, 7]]], np.float32)
+    scores = np.array([[[0.9], [0.8], [0.7], [0.6]]], np.float32)
+    run = functools.partial(detect, lambda x: [boxes[: len(x)], scores[: len(x)]], size=16, fit="letterbox")
+    found = run(Z((3, 8, 16), np.float32), decode=lambda b, s: (b, s))
+    equal(found.boxes, np.array([[2, 2, 6, 6], [10, 0, 14, 3]], np.float32))
+    equal(found.scores, scores[0, [1, 3], 0])
+    batch = run(Z((1, 3, 8, 16), np.float32), decode=lambda b, s: (b, s), max_output=3)
+    assert batch.count.tolist() == [1]
+    equal(batch.boxes[0], np.array([[2, 2, 6, 6], [0] * 4, [0] * 4], np.float32))
+    equal(batch.scores[0], np.array([0.8, 0, 0], np.float32))
+    assert batch.labels.tolist() == [[0, -1, -1]]
+
+
+def test_detect_asks_for_every_image() -> None:
+    """Neither fewer answers nor more; what cannot be used is refused before the network runs."""
+    output, calls = Z((1, 7, 7, 30)), []
+    for images, answers in ((2, 1), (1, 3)):
+        decode = lambda x, n=answers: yolo_decode(x.repeat(n, 0))  # noqa: E731
+        final = lambda x, n=answers: yolo_postprocess(Z((n, 6, 30)))  # noqa: E731
+        for said in (decode, final):
+            text = f"detect: decode must give boxes (N, P, 4) with N = {images}, got ({answers}, "
+            with pytest.raises(ValueError, match=re.escape(text)):
+                detect(lambda x: output, Z((images, 3, 8, 8), np.float32), said)
+    with pytest.raises(TypeError, match=re.escape("detect: decode must be a function, got 'yolo'")):
+        detect(lambda x: calls.append(1), IMAGE, "yolo")  # type: ignore[arg-type]
+    assert not calls
+
+
+def test_detect_takes_views_and_what_numpy_reads() -> None:
+    torch = need("torch")
+
+    class Zarr:
+        shape = (3, 64, 64)
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+            return image
+
+    image = np.random.default_rng(0).random((3, 64, 64)).astype(np.float32)
+    fixed = image.copy()
+    fixed.flags.writeable = False
+    net = torch.nn.Sequential(torch.nn.AvgPool2d(32), torch.nn.Conv2d(3, 13, 1)).eval()
+    decode = lambda x: yolo_decode(x.permute(0, 2, 3, 1).sigmoid(), size=64)  # noqa: E731
+    want = detect(net, image, decode, score_threshold=0.2)
+    assert len(want.boxes) > 1
+    for view in (np.ascontiguousarray(image[..., ::-1])[..., ::-1], image.astype(">f4"), fixed, Zarr()):
+        got = detect(net, view, decode, score_threshold=0.2)
+        assert type(got.boxes) is np.ndarray
+        equal(tuple(got), tuple(want))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_detect_with_fastdets_own_networks(device: str) -> None:
+    """From picture to boxes: YOLO's that it was told to find, SSD's as decoding and NMS find them step by step."""
+    torch = need("torch")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    models, parts = need("fastdet.models"), need("fastdet.models.yolo")
+    torch.manual_seed(0)
+    yolo = models.YOLOv1Tiny(width=1 / 16, grid=2).eval()
+    told, labels = torch.tensor([[3.0, 10, 60, 50], [70, 80, 127, 120]]), torch.tensor([4, 17])
+    answer = parts.yolo_encode(told, labels, (128, 128), grid=2)
+    answer[..., [2, 3, 7, 8]] **= 0.5  # the last layer says roots of sides
+    with torch.no_grad():
+        yolo.head[-1].weight.zero_()
+        yolo.head[-1].bias.copy_(answer.flatten())
+    single = models.SSD300(classes=3, width=1 / 32).eval()
+    with torch.no_grad():
+        for x in single.parameters():
+            x.add_(0.05 * torch.randn_like(x))
+    priors = need("fastdet.models.ssd").ssd_priors()
+    cases: list[tuple[Any, int, Callable[..., Any]]] = [
+        (yolo.to(device), 128, functools.partial(yolo_decode, size=128)),
+        (single.to(device), 300, functools.partial(ssd_decode, priors=priors, size=300)),
+    ]
+    for net, side, decode in cases:
+        image = torch.rand(2, 3, side, side, device=device)
+        found = detect(net, image, decode, score_threshold=0.3, max_output=20)
+        assert found.boxes.device == image.device
+        assert found.count.min() > 1
+        if net is yolo:
+            order = found.labels[1, :2].argsort().cpu()
+            assert found.labels[1, :2].cpu()[order].tolist() == labels.tolist()
+            torch.testing.assert_close(found.boxes[1, :2].cpu()[order], told, rtol=0, atol=1e-3)
+        else:
+            with torch.no_grad():
+                boxes, scores = decode(*net(image))
+            assert (scores > 0.3).any(1).all(0).sum() > 1  # of more than one class
+            want = nms.multiclass_nms(boxes.cpu(), scores.cpu(), 0.5, score_threshold=0.3, max_output=20)
+            torch.testing.assert_close(found.boxes.cpu(), want.boxes.clamp(0, side), rtol=0, atol=1e-3)
+            torch.testing.assert_close(found.scores.cpu(), want.scores, rtol=0, atol=1e-5)
+            assert found.labels.tolist() == want.labels.tolist()
+        one = detect(net, image[0], decode, score_threshold=0.3, max_output=20)
+        larger = image[0].cpu().numpy().repeat(2, 1).repeat(3, 2)  # halves and thirds, to the same pixels
+        again = detect(net, larger, decode, size=side, score_threshold=0.3, max_output=20)
+        assert type(again.boxes) is np.ndarray
+        np.testing.assert_allclose(again.boxes, one.boxes.cpu().numpy() * [3, 2, 3, 2], rtol=0, atol=1e-3)
+        assert again.labels.tolist() == one.labels.tolist()
+
+
 # ---- errors
 
 IMAGE = np.zeros((3, 53, 71), np.float32)
 HEADS = (np.abs, np.abs, np.abs)
 Z = np.zeros
+DETECTED = (Z((3, 2, 4)), Z((3, 2)), Z((3, 2), int))
+
+
+class Sliced:
+    """What has a shape, a dtype and slices, and no way into NumPy."""
+
+    shape, dtype, __getitem__ = (3, 8, 8), np.dtype(np.float32), lambda self, key: IMAGE[key]
+
+
 ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
-    (lambda: sliding_window_boxes(np.abs, IMAGE, 8, 8, "soft_nms"), ValueError,
+    (lambda: sliding_window_boxes(np.abs, IMAGE, 8, 8, "soft_nms", metric="ios"), ValueError,
      "sliding_window_boxes: metric must be 'iou' with merge 'soft_nms', got 'ios'"),
     (lambda: sliding_window_boxes(np.abs, IMAGE, 8, 8, "wbf"), ValueError,
      "sliding_window_boxes: merge must be one of 'nms', 'soft_nms', 'merge', got 'wbf'"),
     (lambda: sliding_window_boxes(np.abs, IMAGE, 8, 8), ValueError,
      "sliding_window_boxes: model must give (boxes, scores, labels) of each of 1 windows, got ndarray"),
+    (lambda: sliding_window_boxes(lambda x: DETECTED[:2], IMAGE, 8, 8, batch_size=3), ValueError,
+     "sliding_window_boxes: model must give three arrays, boxes, scores and labels, got 2"),
+    (lambda: sliding_window_boxes(lambda x: DETECTED, IMAGE, 8, 8, batch_size=2), ValueError,
+     "model must give arrays (n, N, 4), (n, N), (n, N) with n = 2, got (3, 2, 4), (3, 2), (3, 2)"),
+    (lambda: sliding_window_boxes(lambda x: [y[0] for y in DETECTED], IMAGE, 8, 8, batch_size=3), ValueError,
+     "sliding_window_boxes: model must give arrays (n, N, 4), (n, N), (n, N) with n = 3, got (2, 4), (2,), (2,)"),
+    (lambda: sliding_window_boxes(lambda x: [{"boxes": Z((0, 4)), "scores": Z(0)}], IMAGE, 8, 8), ValueError,
+     "sliding_window_boxes: model must give boxes, scores and labels of a window, got no labels"),
+    (lambda: sliding_window_boxes(lambda x: [None], IMAGE, 8, 8), TypeError,
+     "sliding_window_boxes: model must give (boxes, scores, labels) of a window, got NoneType"),
+    (lambda: sliding_window_boxes(np.abs, IMAGE, 8, 8, method="gaussian"), ValueError,
+     "sliding_window_boxes: method must be 'linear' with merge 'nms', got 'gaussian'"),
+    (lambda: sliding_window_boxes(np.abs, IMAGE, 8, 8, "merge", min_score=0.1), ValueError,
+     "sliding_window_boxes: min_score must be 0.001 with merge 'merge', got 0.1"),
+    (lambda: sliding_window_boxes(np.abs, IMAGE, 8, 8, "soft_nms", method="cubic"), ValueError,
+     "sliding_window_boxes: method must be one of 'linear', 'gaussian', got 'cubic'"),
+    (lambda: sliding_window_boxes(np.abs, IMAGE, 8, 8, metric="giou"), ValueError,
+     "sliding_window_boxes: metric must be one of 'iou', 'ios', got 'giou'"),
     (lambda: sliding_window_boxes(lambda x: [(Z((2, 4)), Z(2), Z(3, int))], IMAGE, 99, 9), ValueError,
      "sliding_window_boxes: labels must have shape (2,), one per box, got (3,)"),
     (lambda: sliding_window_boxes(lambda x: [(Z((1, 4)) * np.nan, Z(1), Z(1, int))], IMAGE, 99, 9), ValueError,
@@ -425,6 +635,8 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
      "ssd_decode: priors must have shape (8, 4), got (7, 4)"),
     (lambda: ssd_decode(Z((8, 4)), Z((8, 3)), Z((8, 4)), variances=(1, 0, 1, 1)), ValueError,
      "ssd_decode: variances must be above 0, got 0.0"),
+    (lambda: ssd_decode(Z((8, 4)), Z((8, 3)), Z((8, 4)), variances=0.1), ValueError,  # type: ignore[arg-type]
+     "ssd_decode: variances must be four numbers, got 0.1"),
     (lambda: yolo_candidates(Z((84, 8400))), ValueError,
      "yolo_candidates: output must have shape (N, P, 4 + C) or (N, 4 + C, P), got (84, 8400)"),
     (lambda: yolo_candidates(Z((1, 8400, 5)), objectness=True), ValueError,
@@ -447,6 +659,13 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: detect(np.abs, IMAGE[0], yolo_decode), ValueError,
      "detect: image must have shape (C, H, W) or (N, C, H, W), none of them 0, got (53, 71)"),
     (lambda: detect(np.abs, IMAGE, lambda x: x), TypeError, "detect: decode must give (boxes, scores), got ndarray"),
+    (lambda: detect(np.abs, Sliced(), yolo_decode), TypeError, "detect: image must be an array, got Sliced"),
+    (lambda: detect(np.abs, IMAGE.astype(np.uint8), yolo_decode, fill=300), ValueError,
+     "detect: fill must be a value of uint8, got 300.0"),
+    (lambda: detect(np.abs, IMAGE.astype(np.uint8), yolo_decode, fill=0.5), ValueError,
+     "detect: fill must be a value of uint8, got 0.5"),
+    (lambda: detect(np.abs, need("torch").zeros(3, 8, 8).half(), yolo_decode, fill=1e5), ValueError,
+     "detect: fill must be a value of torch.float16, got 100000.0"),
     (lambda: detect(np.abs, IMAGE, yolo_decode, fit="crop"), ValueError,
      "detect: fit must be one of 'stretch', 'letterbox', got 'crop'"),
 ]  # fmt: skip

@@ -72,7 +72,7 @@ def yolo_decode(output: Any, predictors: int = 2, *, size: Any = None) -> Decode
     boxes = space.stack([cx - half_w, cy - half_h, cx + half_w, cy + half_h], -1)
     scores = box[..., 4:] * x[..., None, 5 * count :]
     places = down * across * count
-    return _decoded(output, boxes.reshape(*lead, places, 4), scores.reshape(*lead, places, -1))
+    return _decoded(output, boxes.reshape(*lead, places, 4), scores.reshape(*lead, places, x.shape[-1] - 5 * count))
 
 
 def ssd_decode(
@@ -122,7 +122,7 @@ def ssd_decode(
     prior = _floats(op, "priors", priors)[0]
     if tuple(prior.shape) != (x.shape[-2], 4):
         raise ValueError(f"{op}: priors must have shape ({x.shape[-2]}, 4), got {tuple(prior.shape)}")
-    if len(variances) != 4:
+    if np.shape(variances) != (4,):
         raise ValueError(f"{op}: variances must be four numbers, got {_check.describe(variances)}")
     prior = _same(x, prior)
     scale = _same(x, np.array([_check.positive(op, "variances", v) for v in variances]))
@@ -307,7 +307,7 @@ def yolo_postprocess(
     ----------
     output, score_threshold, objectness, multi_label, candidates_last : as in `yolo_candidates`
     iou_threshold, metric, backend : as in `fastdet.nms.nms`
-    max_output : K, the most detections of an image, the best by score
+    max_output : the most detections of an image, the best by score; K is this, or P C where that is less
     class_agnostic : boxes suppress those of other classes too
 
     Returns
@@ -326,6 +326,7 @@ def yolo_postprocess(
     _check.choice(op, "metric", metric, METRICS)
     given = _outputs(op, output, score_threshold, objectness, multi_label, candidates_last)
     wrap, count = like(output), len(given.laid)
+    most = min(most, given.laid.shape[2 if given.planes else 1] * given.classes)
     if not isinstance(given.laid, np.ndarray):
         whole: Any = _backends.choose(op, backend, yolo_candidates_reference, given.laid)
         final = whole(*given[:5], bool(class_agnostic), threshold, metric, most)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from fastdet._check import Array
 from fastdet.boxes import METRICS
 from fastdet.inference._images import Image, Place, Result, Size, check_run, grid
 from fastdet.inference._models import Progress, as_given, function_of, only, reporting
-from fastdet.nms import Detections, batched_nms, batched_soft_nms, merge_boxes
+from fastdet.nms import METHODS, Detections, batched_nms, batched_soft_nms, merge_boxes
 
 __all__ = ["Found", "sliding_window", "sliding_window_boxes"]
 
@@ -226,10 +226,12 @@ def sliding_window_boxes(
     merge: str = "nms",
     *,
     iou_threshold: float = 0.5,
-    metric: str = "ios",
+    metric: str | None = None,
     score_threshold: float | None = None,
     max_output: int | None = None,
-    method: str = "linear",
+    method: str | Callable[[float], float] = "linear",
+    sigma: float = 0.5,
+    min_score: float = 0.001,
     mode: str = "mirror",
     batch_size: int = 1,
     channels_last: bool = False,
@@ -241,17 +243,20 @@ def sliding_window_boxes(
 
     Parameters
     ----------
-    model : as in `sliding_window`; from a batch of n windows it makes a sequence of n (boxes (N, 4), scores (N,),
-        labels (N,) integer), or of n dictionaries with these keys (torchvision's), or one `fastdet.nms.Detections`.
-        Boxes are x1 y1 x2 y2 in pixels of the window
+    model : as in `sliding_window`; from a batch of n windows it makes a list of n (boxes (N, 4), scores (N,), labels
+        (N,) integer), or of n dictionaries with these keys (torchvision's), or one `fastdet.nms.Detections`, or, as
+        a session does, three arrays: (n, N, 4), (n, N), (n, N), or a single window's without n. A list whose first
+        item is an array is taken as those three. Boxes are x1 y1 x2 y2 in pixels of the window; those without area,
+        such as padding, are none
     image, window, step, mode, batch_size, channels_last, prefetch, progress : as in `sliding_window`
     merge : "nms"; "soft_nms" (scores fall instead); "merge" (`fastdet.nms.merge_boxes`: means, scores add up)
     iou_threshold : float in [0, 1]; an overlap equal to it is none
     metric : "ios", intersection over the smaller area, which finds the part of an object that another window has
-        whole; or "iou". Soft-NMS takes "iou" alone
+        whole, but also takes an object that lies inside another one of its class for a part of it; or "iou". None:
+        "ios", or for Soft-NMS "iou", the only one that it has
     score_threshold : boxes with score <= it are dropped first; None drops none
     max_output : the most detections, the best by score; None for all
-    method : of Soft-NMS, "linear" or "gaussian"
+    method, sigma, min_score : of Soft-NMS alone, as in `fastdet.nms.soft_nms`
     backend : of the merging
 
     Returns
@@ -262,7 +267,7 @@ def sliding_window_boxes(
     Raises
     ------
     TypeError   kind of model or image, dtype
-    ValueError  shape, range, NaN, metric "ios" with Soft-NMS
+    ValueError  shape, range, NaN, metric "ios" with Soft-NMS, an argument of Soft-NMS with another merge
 
     Notes
     -----
@@ -274,9 +279,18 @@ def sliding_window_boxes(
     size = _check.pair_of_sizes(op, "window", window)
     each = _steps(op, step, size)
     _check.choice(op, "merge", merge, MERGES)
+    soft = merge == "soft_nms"
+    if metric is None:
+        metric = "iou" if soft else "ios"
     _check.choice(op, "metric", metric, METRICS)
-    if merge == "soft_nms" and metric != "iou":
+    if soft and metric != "iou":
         raise ValueError(f"{op}: metric must be 'iou' with merge 'soft_nms', got {metric!r}")
+    if not callable(method):
+        _check.choice(op, "method", method, METHODS)
+    sigma, min_score = _check.positive(op, "sigma", sigma), _check.non_negative(op, "min_score", min_score)
+    for name, value, default in (("method", method, "linear"), ("sigma", sigma, 0.5), ("min_score", min_score, 0.001)):
+        if not soft and value != default:
+            raise ValueError(f"{op}: {name} must be {default!r} with merge {merge!r}, got {_check.describe(value)}")
     threshold = _check.unit(op, "iou_threshold", iou_threshold)
     least = None if score_threshold is None else _check.number(op, "score_threshold", score_threshold)
     most = _check.limit(op, "max_output", max_output)
@@ -297,9 +311,17 @@ def sliding_window_boxes(
     if merge == "nms":
         keep = batched_nms(boxes, scores, labels, threshold, metric=metric, max_output=limit, backend=backend)
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
-    elif merge == "soft_nms":
+    elif soft:
         keep, scores = batched_soft_nms(
-            boxes, scores, labels, method=method, iou_threshold=threshold, max_output=limit, backend=backend
+            boxes,
+            scores,
+            labels,
+            method=method,
+            iou_threshold=threshold,
+            sigma=sigma,
+            min_score=min_score,
+            max_output=limit,
+            backend=backend,
         )
         boxes, labels = boxes[keep], labels[keep]
     else:
@@ -324,17 +346,42 @@ def merge_by_class(
 def _of_each(op: str, output: Any, count: int) -> Sequence[tuple[Any, Any, Any]]:
     """What a model found in each window of a batch."""
     if isinstance(output, Detections):
-        boxes, scores, labels, counts = output
-        output = [(boxes[i], scores[i], labels[i]) for i in range(len(boxes))]
-        output = [tuple(x[: int(n)] for x in one) for one, n in zip(output, counts, strict=True)]
+        counts = [int(n) for n in output.count]
+        each = _of_batch(op, output[:3], count)
+        return [(b[:n], s[:n], k[:n]) for (b, s, k), n in zip(each, counts, strict=True)]
+    if isinstance(output, (list, tuple)) and len(output) and hasattr(output[0], "shape"):
+        if len(output) != 3:
+            raise ValueError(f"{op}: model must give three arrays, boxes, scores and labels, got {len(output)}")
+        if count == 1 and len(output[0].shape) < 3:
+            return [(output[0], output[1], output[2])]
+        return _of_batch(op, output, count)
     if not isinstance(output, (list, tuple)) or len(output) != count:
         got = f"{len(output)} of them" if isinstance(output, (list, tuple)) else type(output).__name__
         raise ValueError(f"{op}: model must give (boxes, scores, labels) of each of {count} windows, got {got}")
-    found = [(one["boxes"], one["scores"], one["labels"]) if isinstance(one, dict) else tuple(one) for one in output]
-    for one in found:
-        if len(one) != 3:
-            raise ValueError(f"{op}: model must give (boxes, scores, labels) of a window, got {len(one)} arrays")
-    return found
+    return [_of_one(op, one) for one in output]
+
+
+def _of_batch(op: str, arrays: Sequence[Any], count: int) -> list[tuple[Any, Any, Any]]:
+    shapes = [tuple(getattr(x, "shape", ())) for x in arrays]
+    if [len(s) for s in shapes] != [3, 2, 2] or any(s[0] != count for s in shapes):
+        got = ", ".join(map(str, shapes))
+        raise ValueError(f"{op}: model must give arrays (n, N, 4), (n, N), (n, N) with n = {count}, got {got}")
+    boxes, scores, labels = arrays
+    return [(boxes[i], scores[i], labels[i]) for i in range(count)]
+
+
+def _of_one(op: str, one: Any) -> tuple[Any, Any, Any]:
+    names = ("boxes", "scores", "labels")
+    if isinstance(one, dict):
+        missing = [name for name in names if name not in one]
+        if missing:
+            raise ValueError(f"{op}: model must give boxes, scores and labels of a window, got no {missing[0]}")
+        return one["boxes"], one["scores"], one["labels"]
+    if not isinstance(one, (list, tuple)):
+        raise TypeError(f"{op}: model must give (boxes, scores, labels) of a window, got {type(one).__name__}")
+    if len(one) != 3:
+        raise ValueError(f"{op}: model must give (boxes, scores, labels) of a window, got {len(one)} arrays")
+    return one[0], one[1], one[2]
 
 
 def _moved(
