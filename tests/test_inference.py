@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -365,6 +366,24 @@ def test_models() -> None:
     half = sliding_window(lambda x: x.bfloat16(), tensor, 16, 9)
     assert half.dtype is torch.bfloat16
     assert torch.equal(half, tensor.detach().bfloat16())
+
+
+@pytest.mark.filterwarnings("ignore")  # zarr's own, of what it imports
+def test_zarr(tmp_path: Path) -> None:
+    """Image and result on disk, in chunks that are no tiles."""
+    zarr = need("zarr")
+    image = zarr.open_array(tmp_path / "image.zarr", mode="w", shape=IMAGE.shape, chunks=(1, 13, 17), dtype="f4")
+    image[...] = IMAGE
+    size = IMAGE.shape[1:]
+    for name, call in (
+        ("tiles", lambda image, out: overlap_tile(lambda x: x[:, :2] * 2, image, 16, 3, out=out)),
+        ("windows", lambda image, out: sliding_window(lambda x: x[:, :2] * 2, image, 16, 9, out=out)),
+    ):
+        out = zarr.open_array(tmp_path / name, mode="w", shape=(2, *size), chunks=(2, 11, 11), dtype="f4")
+        assert call(image, out) is out
+        equal(out[...], IMAGE[:2] * 2)
+        with pytest.raises(ValueError, match="out must not share memory with image"):
+            call(image, image)
 
 
 def test_onnx_runtime() -> None:

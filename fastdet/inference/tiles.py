@@ -29,9 +29,10 @@ def overlap_tile(
 
     Parameters
     ----------
-    model : torch module (as it is: call ``eval()`` first), ONNX Runtime session, or function. From a batch
-        (n, C, h, w) with h, w = tile + 2 margin it makes (n, K, h', w') or (n, h', w'), where h', w' are the tile's
-        (valid convolutions), h, w (padded ones) or between; what is more than the tile is cut off, alike on both sides
+    model : torch module (as it is: call ``eval()`` first; a UserWarning in train mode), ONNX Runtime session, or
+        function. From a batch (n, C, h, w) with h, w = tile + 2 margin it makes (n, K, h', w') or (n, h', w'), where
+        h', w' are the tile's (valid convolutions), h, w (padded ones) or between; what is more than the tile is cut
+        off, alike on both sides
     image : (C, H, W) or (H, W), then C = 1: a tensor, a NumPy array or memmap, or anything like zarr's arrays
     tile : int or (height, width), pixels of the result that one call makes
     margin : int or (height, width), pixels of context on every side; U-Net's 572 -> 388 is tile 388, margin 92
@@ -41,7 +42,7 @@ def overlap_tile(
         move with the tile unless the step is a multiple of its total stride: for U-Net's tiles of 388, 384
     batch_size : tiles of one call of the model, the last ones may be fewer
     channels_last : image, batches and result are (H, W, C)
-    out : array of the result's shape, of a dtype that holds the model's, which receives it: a memmap, zarr, ...
+    out : array of the result's shape, of a dtype that holds the model's values, which receives it: a memmap, zarr, ...
     prefetch : batches cut from the image in a thread while the model computes; 0 for none
     progress : True for a bar on stderr (needs rich), or a function that is called with (tiles done, tiles in all)
 
