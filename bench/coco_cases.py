@@ -14,10 +14,8 @@ well it is what to compare. The twelve numbers of every library are compared wit
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -251,23 +249,12 @@ def main() -> None:
     for name, reason in absent.items():
         print(f"absent: {name}: {reason}")
     if chosen.json:
-        save(chosen.json, {
+        import harness  # needs fastdet here as well
+
+        harness.save(chosen.json, {
             "case": f"update, {chosen.update} images" if chosen.update else f"{chosen.detections} detections",
             "json_mb": size, "threads": chosen.threads, "runs": times, "absent": absent,
         })  # fmt: skip
-
-
-def save(path: Path, result: dict[str, Any]) -> None:
-    """The file's results, this one in place of an older one of the same case."""
-    import harness  # needs fastdet here as well
-
-    machine = {"machine": platform.node(), "cpu": harness.cpu_model(), "cores": os.cpu_count()}
-    machine |= {"system": f"{platform.system()} {platform.machine()}", "versions": harness.versions()}
-    old = json.loads(path.read_text())["results"] if path.exists() else []
-    date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    key = (result["case"], result["threads"])
-    results = [r for r in old if (r["case"], r["threads"]) != key] + [{"date": date, **result}]
-    path.write_text(json.dumps({**machine, "results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

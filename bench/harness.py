@@ -7,7 +7,9 @@ Nothing here knows an op. `Entry` is anything that can be called; `interleave` t
 from __future__ import annotations
 
 import ctypes
+import datetime
 import gc
+import json
 import os
 import platform
 import statistics
@@ -241,6 +243,17 @@ def cpu_model() -> str:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def save(path: Path, result: dict[str, Any]) -> None:
+    """Add ``result`` to a file's results, in place of an older one of the same case and threads; and the machine."""
+    machine = {"machine": platform.node(), "cpu": cpu_model(), "cores": os.cpu_count()}
+    machine |= {"system": f"{platform.system()} {platform.machine()}", "versions": versions()}
+    old = json.loads(path.read_text())["results"] if path.exists() else []
+    date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    key = (result["case"], result["threads"])
+    results = [r for r in old if (r["case"], r["threads"]) != key] + [{"date": date, **result}]
+    path.write_text(json.dumps({**machine, "results": results}, indent=1) + "\n")
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What overlap_tile and sliding_window add to the model's own time.
 
-    python bench/tile_cases.py --side 2000 --channels 16
+    python bench/tile_cases.py --side 2000 --channels 16 --json result.json
 
 The model is small on purpose: three convolutions in torch on one thread; what is added does not grow with it. Processor
 time, the thread that cuts tiles included, of whole runs and of the model in them: a shared machine blurs anything else.
@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from harness import save
 
 from fastdet.inference import overlap_tile, sliding_window
 
@@ -24,6 +26,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=2000)
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -49,6 +52,7 @@ def main() -> None:
         "sliding_window 512, step 384, gaussian": lambda: sliding_window(timed(padded), image, 512, 384, "gaussian"),
         "sliding_window 512, step 256, gaussian": lambda: sliding_window(timed(padded), image, 512, 256, "gaussian"),
     }
+    case, each = f"tiles and windows, {args.side} x {args.side}, {width} channels", {}
     for name, run in runs.items():
         added, whole = [], []
         for _ in range(args.rounds):
@@ -56,7 +60,10 @@ def main() -> None:
             run()
             whole.append(time.process_time() - start)
             added.append(whole[-1] / spent[0] - 1)
-        print(f"{name:40s} {statistics.median(whole):6.3f} s, {statistics.median(added):5.1%} of the model's added")
+        each[name] = {"s": statistics.median(whole), "added": statistics.median(added)}
+        print(f"{name:40s} {each[name]['s']:6.3f} s, {each[name]['added']:5.1%} of the model's added")
+    if args.json:
+        save(args.json, {"case": case, "threads": 1, "runs": each})
 
 
 if __name__ == "__main__":

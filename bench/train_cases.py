@@ -10,7 +10,6 @@ process of its own grows in three steps.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -18,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json")
+    parser.add_argument("--json", type=Path)
     parser.add_argument("--child", choices=WHO, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
@@ -150,7 +150,8 @@ def main() -> None:
         step = Step(args.models, args.width, args.batch)
         print(grown(lambda: [step(args.child) for _ in range(3)]))
         return
-    results = []
+    from harness import save
+
     for name in args.models.split(","):
         step = Step(name, args.width, args.batch)
         loss, gradient = step.compare()
@@ -174,26 +175,22 @@ def main() -> None:
             "--threads",
             str(args.threads),
         ]
-        row: dict[str, Any] = {"model": name, "loss differs": loss, "gradient differs": gradient, "ratio": ratio}
+        case = f"training step of {name}, width {args.width}, {' x '.join(map(str, step.x.shape))}"
+        print(f"{case}, {args.threads} thread(s): torch's time")
+        print(f"  is {ratio:.3f} of fastdet's; loss differs by {loss:.0e}, gradient by {gradient:.0e}")
+        each = {}
         for who in WHO:
-            row[who] = {
+            a = each[who] = {
                 "ms": statistics.median(times[who]) * 1e3,
                 "least ms": min(times[who]) * 1e3,
                 "peak MB": memory(same, who) / 1e6,
             }
-        results.append(row)
-        print(
-            f"{name}, width {args.width}, {' x '.join(map(str, step.x.shape))}, {args.threads} thread(s): torch's time"
-        )
-        print(f"  is {ratio:.3f} of fastdet's; loss differs by {loss:.0e}, gradient by {gradient:.0e}")
-        for who in WHO:
-            a = row[who]
             print(
                 f"  {who:8s} {a['ms']:8.1f} ms (least {a['least ms']:.1f}), peak {a['peak MB']:.0f} MB above the start"
             )
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump({"settings": vars(args), "results": results}, file, indent=1)
+        if args.json:
+            found = {"ratio": ratio, "loss differs": loss, "gradient differs": gradient, "who": each}
+            save(args.json, {"case": case, "threads": args.threads, **found})
 
 
 if __name__ == "__main__":

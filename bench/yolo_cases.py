@@ -10,11 +10,11 @@ classes moved apart by an offset, NMS by torchvision where it works, else writte
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,10 +77,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json")
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     import torch
+    from harness import save
 
     import fastdet
     from fastdet.inference import yolo_candidates, yolo_postprocess
@@ -95,7 +96,6 @@ def main() -> None:
     except Exception as error:
         print(f"torchvision: {type(error).__name__}; its nms in torch ops instead")
         nms, name = torch_nms, "torch ops"
-    results = []
     for form, (channels, candidates, objectness) in FORMS.items():
         planes = torch.from_numpy(output(channels, candidates, objectness))
         for layout, x in (("channels first", planes), ("candidates first", planes.transpose(1, 2).contiguous())):
@@ -120,17 +120,15 @@ def main() -> None:
                     start = time.perf_counter()
                     call()
                     times[key].append(time.perf_counter() - start)
-            print(f"{form} {layout}, 1 x {channels} x {candidates}, {count} kept, {args.threads} thread(s)")
+            case, each = f"YOLO {form}, {layout}, 1 x {channels} x {candidates}", {}
+            print(f"{case}, {count} kept, {args.threads} thread(s)")
             for key, values in times.items():
                 ratio = statistics.median(v / w for v, w in zip(values, times["fastdet"], strict=True))
                 median, least = statistics.median(values) * 1e6, min(values) * 1e6
                 print(f"  {key:30s} {median:8.0f} us (least {least:.0f})  {ratio:6.2f} x fastdet's")
-                results.append(
-                    {"form": form, "layout": layout, "who": key, "us": median, "least": least, "ratio": ratio}
-                )
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1)
+                each[key] = {"us": median, "least": least, "ratio": ratio}
+            if args.json:
+                save(args.json, {"case": case, "threads": args.threads, "who": each})
 
 
 if __name__ == "__main__":
