@@ -95,8 +95,8 @@ def flags(op: str, name: str, x: Array, count: int) -> NDArray[np.bool_]:
 def number(op: str, name: str, x: object) -> float:
     """A finite real number."""
     if type(x) is not float:
-        if isinstance(x, np.ndarray) and x.ndim == 0:
-            x = x[()]
+        if getattr(x, "ndim", None) == 0 and hasattr(x, "item"):  # an array, or a tensor
+            x = x.item()
         if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Real):
             raise TypeError(f"{op}: {name} must be a number, got {describe(x)}")
         try:
@@ -374,7 +374,7 @@ def image_size(op: str, name: str, x: Any) -> tuple[int, int]:
 
 
 def counts(op: str, x: Array, num_classes: Any) -> tuple[Array, int]:
-    """A confusion matrix and its number of classes; see `fastdet.segmentation.pixel_accuracy`."""
+    """A confusion matrix, wide enough for its sums, and its number of classes; see `pixel_accuracy`."""
     if x.dtype.kind not in "iuf":
         raise TypeError(f"{op}: matrix must hold numbers, got {x.dtype}")
     if x.ndim != 2 or not x.size:
@@ -383,6 +383,7 @@ def counts(op: str, x: Array, num_classes: Any) -> tuple[Array, int]:
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(f"{op}: matrix must not be negative or NaN, got {x[at]} at index {at}")
+    x = x.astype(np.float64 if x.dtype.kind == "f" else np.uint64 if x.dtype == np.uint64 else np.int64, copy=False)
     if num_classes is None:
         return x, min(x.shape)
     classes = class_count(op, num_classes)
@@ -464,6 +465,8 @@ def floats(op: str, name: str, x: Array) -> Array:
 
 def pair(op: str, name: str, x: Any, least: int) -> tuple[int, int]:
     """An integer of at least ``least`` for both axes, or two: (height, width)."""
+    if isinstance(x, np.ndarray) and x.ndim == 1:
+        x = x.tolist()
     both = tuple(x) if isinstance(x, (tuple, list)) else (x, x)
     if len(both) == 1:
         both *= 2

@@ -249,8 +249,8 @@ def median_frequency_weights(counts: Any) -> NDArray[np.float64]:
     pixels = to_numpy(op, "counts", counts)
     if pixels.dtype.kind not in "iuf" and pixels.size:
         raise TypeError(f"{op}: counts must be an array of numbers, got {pixels.dtype}")
-    if pixels.ndim not in (1, 2):
-        raise ValueError(f"{op}: counts must have shape (C,) or (images, C), got {pixels.shape}")
+    if pixels.ndim not in (1, 2) or not pixels.shape[-1]:
+        raise ValueError(f"{op}: counts must have shape (C,) or (images, C) with C of 1 or more, got {pixels.shape}")
     pixels = pixels.astype(np.float64).reshape(-1, pixels.shape[-1])
     if not np.all((pixels >= 0) & np.isfinite(pixels)):
         raise ValueError(f"{op}: counts must be finite and 0 or more")

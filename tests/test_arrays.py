@@ -241,3 +241,15 @@ print(took, *sorted({"torch", "numba", "cupy", "matplotlib", "typer", "rich", "m
     lines = [python(code).stdout.split() for _ in range(5)]
     assert all(len(line) == 1 for line in lines), lines[0][1:]
     assert min(float(line[0]) for line in lines) < 0.05
+
+
+def test_thresholds_as_arrays_and_tensors() -> None:
+    """One number is a number, whatever holds it."""
+    torch = need("torch")
+    boxes = np.array([[0, 0, 10, 10], [1, 1, 10, 10], [20, 20, 30, 30]], np.float32)
+    scores = np.array([0.9, 0.8, 0.7], np.float32)
+    for half in (np.array(0.5), np.float32(0.5), torch.tensor(0.5)):
+        assert nms.nms(boxes, scores, half).tolist() == [0, 2]
+    for wrong in (np.array([0.5]), torch.tensor([0.5]), torch.tensor(True), np.array(1j)):
+        with pytest.raises(TypeError, match="nms: iou_threshold must be a number"):
+            nms.nms(boxes, scores, wrong)

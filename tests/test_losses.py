@@ -244,9 +244,13 @@ def test_median_frequency_weights() -> None:
     # class 1 is in the second image only: 20 of its 40 pixels
     np.testing.assert_allclose(losses.median_frequency_weights([[60, 0], [20, 20]]), [0.65 / 0.8, 0.65 / 0.5])
     assert not losses.median_frequency_weights([0, 0]).any()
+    with pytest.raises(
+        ValueError, match=r"counts must have shape \(C,\) or \(images, C\) with C of 1 or more, got \(0,\)"
+    ):
+        losses.median_frequency_weights([])
     with pytest.raises(ValueError, match=r"counts must be finite and 0 or more"):
         losses.median_frequency_weights([1, -1])
-    with pytest.raises(ValueError, match=r"counts must have shape \(C,\) or \(images, C\), got \(\)"):
+    with pytest.raises(ValueError, match=r"counts must have shape \(C,\) or \(images, C\) with C of 1 .*, got \(\)"):
         losses.median_frequency_weights(np.array(3))
 
 

@@ -276,3 +276,9 @@ def test_large_outputs_are_streamed_alike(threads: Any) -> None:
     equal(pool.max_pool2d_backward(values, indices, x.shape, 3, 2, 1), whole)
     equal(pool.max_pool2d(x, 3, 2, 1), (values, indices))
     assert fastdet.get_num_threads() == 1
+
+
+def test_windows_as_arrays() -> None:
+    x = np.arange(36, dtype=np.float32).reshape(1, 6, 6)
+    for got, want in zip(pool.max_pool2d(x, np.array([2, 3])), pool.max_pool2d(x, (2, 3)), strict=True):
+        assert np.array_equal(got, want)

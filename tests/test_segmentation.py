@@ -427,3 +427,22 @@ def test_camvid(variant: str) -> None:
         if void == "miss":
             assert seg.pixel_accuracy(matrix) == pytest.approx(expected["global_accuracy_ignore_void"], rel=1e-14)
             assert seg.mean_class_accuracy(matrix) == pytest.approx(expected["class_avg_accuracy"], rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "uint32", "uint64", "float16", "float32"])
+def test_figures_of_narrow_matrices(dtype: str) -> None:
+    """Sums do not overflow, or round, in the dtype of the matrix."""
+    value = {"uint8": 200, "int16": 30_000, "float16": 40_000, "float32": 2**24 - 1}.get(dtype, 2**30)
+    matrix = np.full((3, 3), value, dtype)
+    for figure in (
+        seg.dice,
+        seg.iou,
+        seg.class_accuracy,
+        seg.pixel_accuracy,
+        seg.mean_dice,
+        seg.frequency_weighted_iou,
+    ):
+        found, want = figure(matrix), figure(matrix.astype(np.float64))
+        assert np.asarray(found).dtype == np.float64
+        assert np.array_equal(found, want)
+    assert np.allclose(seg.dice(matrix), 1 / 3)
