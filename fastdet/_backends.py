@@ -70,6 +70,12 @@ def choose(op: str, backend: str | None, reference: F, *arrays: Any) -> F:
     return function
 
 
+def named(op: str, backend: str | None) -> None:
+    """An unknown name is an error also where no kernel is asked for."""
+    if backend is not None:
+        _check.choice(op, "backend", backend, NAMES)
+
+
 device_array: Any = None  # DeviceArray, once there was one: who has none pays nothing
 
 

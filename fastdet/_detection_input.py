@@ -138,7 +138,7 @@ def most_detections(xs: Any) -> tuple[int, ...]:
     return tuple(values)
 
 
-def areas(xs: Any) -> tuple[tuple[str, float, float], ...]:
+def areas(xs: Any, max_detections: Sequence[int]) -> tuple[tuple[str, float, float], ...]:
     if not isinstance(xs, Mapping) or not xs:
         raise TypeError(f"{NAME}: areas must be a dictionary of (least, greatest), got {_check.describe(xs)}")
     found = []
@@ -150,6 +150,10 @@ def areas(xs: Any) -> tuple[tuple[str, float, float], ...]:
         if not least <= most:
             raise ValueError(f"{NAME}: areas must have least <= greatest, got {_check.describe({name: pair})}")
         found.append((name, least, most))
+    taken = {"50", "75", *("all" if most == UNLIMITED else str(most) for most in max_detections)}
+    for name, _, _ in found[1:]:
+        if name in taken or name.endswith(("per_class", "_ci")):
+            raise ValueError(f"{NAME}: areas must have names that are no other key's of the results, got {name!r}")
     return tuple(found)
 
 

@@ -91,6 +91,7 @@ class DetectionMetrics:
             _backends.choose("match_groups", _check.choice(NAME, "backend", backend, _backends.NAMES), _no_reference)
         self._backend = backend
         _check.choice(NAME, "method", method, METHODS)
+        most = given.most_detections(max_detections)
         self._parameters = Parameters(
             given.thresholds(
                 NAME, "iou_thresholds", np.linspace(0.5, 0.95, 10) if iou_thresholds is None else iou_thresholds
@@ -98,8 +99,8 @@ class DetectionMetrics:
             given.recalls(
                 np.linspace(0, 1, 11 if method == "voc2007" else 101) if rec_thresholds is None else rec_thresholds
             ),
-            given.most_detections(max_detections),
-            given.areas(AREAS if areas is None else areas),
+            most,
+            given.areas(AREAS if areas is None else areas, most),
             _check.choice(NAME, "rule", rule, ("coco", "voc")),
             method,
             bool(inclusive),
@@ -203,7 +204,7 @@ class DetectionMetrics:
 
         Raises
         ------
-        TypeError, ValueError  ci, resamples
+        TypeError, ValueError  ci, resamples, seed
         """
         op, one = f"{NAME}.compute", self._joined()
         results = self._summary(one.classes, *self._measures(one))
@@ -211,7 +212,8 @@ class DetectionMetrics:
             level = _check.unit(op, "ci", ci)
             if level in (0, 1):
                 raise ValueError(f"{op}: ci must be between 0 and 1, got {level}")
-            results |= self._bootstrap(one, level, _check.count(op, "resamples", resamples), seed)
+            given_seed = _check.count(op, "seed", seed)
+            results |= self._bootstrap(one, level, _check.count(op, "resamples", resamples), given_seed)
         if self._give is None:
             return results
         return {key: self._give(np.asarray(value)) for key, value in results.items()}
@@ -413,7 +415,10 @@ class DetectionMetrics:
             raise ValueError(f"{op}: image_ids must be given always or never")
         if image_ids is None:
             return list(range(count)), [(self._next + i) * self._world + self._rank for i in range(count)]
-        ids = [given.integer(op, i) for i in (image_ids.tolist() if hasattr(image_ids, "tolist") else image_ids)]
+        listed = image_ids.tolist() if hasattr(image_ids, "tolist") else image_ids
+        if not isinstance(listed, Iterable) or isinstance(listed, (str, bytes)):
+            raise TypeError(f"{op}: image_ids must be a sequence of integers, got {_check.describe(image_ids)}")
+        ids = [given.integer(op, i) for i in listed]
         if len(ids) != count:
             raise ValueError(f"{op}: image_ids must be one for each image, got {len(ids)} for {count}")
         keep, batch = [], set()

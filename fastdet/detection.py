@@ -27,6 +27,7 @@ from fastdet._matching import (
     CROWD,
     IGNORE,
     IGNORED,
+    TRUE,
     Floats,
     Ints,
     Rows,
@@ -95,7 +96,8 @@ def match_detections(
     iscrowd : (M,) 0/1, regions of many objects: IoU is the part of the detection inside, several detections may
         match one, and those are ignored
     ignore : (M,) 0/1, boxes that need not be found (VOC's difficult ones); detections that match one are ignored
-    true_areas : (M,) float, square pixels, compared with area_ranges; None for width times height
+    true_areas : (M,) float, square pixels, compared with area_ranges; where it is not above 0, and for None, width
+        times height
     iou_thresholds : one or T numbers in (0, 1]
     area_ranges : (A, 2) least and greatest area, both inside. True boxes outside are ignored, and so are unmatched
         detections outside. None for one range that holds all
@@ -117,6 +119,7 @@ def match_detections(
     Source: COCO's evaluation code (pycocotools); The PASCAL VOC development kit.
     """
     op = "match_detections"
+    _backends.named(op, backend)
     d = _xywh(op, "boxes", boxes, box_format)
     g = _xywh(op, "true_boxes", true_boxes, box_format)
     score = _check.scores(op, to_numpy(op, "scores", scores), len(d)).astype(np.float64)
@@ -132,11 +135,12 @@ def match_detections(
     with np.errstate(over="ignore"):
         areas, sizes = ((x[:, 2] + offset) * (x[:, 3] + offset) for x in (d, g))
     if true_areas is not None:
-        sizes = to_numpy(op, "true_areas", true_areas)
-        if sizes.shape != (len(g),):
-            raise ValueError(f"{op}: true_areas must have shape ({len(g)},), one per true box, got {sizes.shape}")
-        sizes = _check.real(op, "true_areas", sizes).astype(np.float64)
-        finite(op, "true_areas", sizes)
+        told = to_numpy(op, "true_areas", true_areas)
+        if told.shape != (len(g),):
+            raise ValueError(f"{op}: true_areas must have shape ({len(g)},), one per true box, got {told.shape}")
+        told = _check.real(op, "true_areas", told).astype(np.float64)
+        finite(op, "true_areas", told)
+        sizes = np.where(told > 0, told, sizes)
     at = thresholds(op, "iou_thresholds", [iou_thresholds] if np.ndim(iou_thresholds) == 0 else iou_thresholds)
     voc = _check.choice(op, "rule", rule, ("coco", "voc")) == "voc"
     limit = _check.limit(op, "max_detections", max_detections)
@@ -187,6 +191,7 @@ def count_naive(
     ValueError  shape, range, NaN or infinity
     """
     op = "count_naive"
+    _backends.named(op, backend)
     a, b = (_check.boxes(op, n, to_numpy(op, n, x)) for n, x in (("boxes", boxes), ("true_boxes", true_boxes)))
     if a.dtype != b.dtype:
         a, b = a.astype(np.float64), b.astype(np.float64)
@@ -228,6 +233,7 @@ def precision_recall_curve(scores: Any, outcome: Any, counted: int) -> PRCurve:
     """
     op = "precision_recall_curve"
     score, result, total = _outcomes(op, scores, outcome, counted, 1)
+    _enough(op, (result == TRUE).sum(), total)
     order = np.argsort(-score, kind="stable")
     give = like(scores)
     return PRCurve(*map(give, curve(score[order], result[order], int(total))))
@@ -261,9 +267,10 @@ def average_precision(
     Raises
     ------
     TypeError   dtype, device
-    ValueError  shape, range, NaN or infinity
+    ValueError  shape, range, NaN or infinity, more true positives than counted
     """
     op = "average_precision"
+    _backends.named(op, backend)
     _check.choice(op, "method", method, METHODS)
     score, result, total = _outcomes(op, scores, outcome, counted, 0 if labels is None else 1)
     shape = result.shape[1:]
@@ -278,6 +285,8 @@ def average_precision(
             raise ValueError(f"{op}: labels must be in [0, {K}), got {label.min()} to {label.max()}")
     order = np.lexsort((-score, label))
     start = np.searchsorted(label[order], np.arange(K + 1)).astype(np.int64)
+    true = np.concatenate([np.zeros((1, T, A), np.int64), np.cumsum(result[order] == TRUE, axis=0)])
+    _enough(op, np.diff(true[start], axis=0), total[:, None])
     if method == "area":
         ap = np.stack([area_below(result[order[i:j]], total[k]) for k, (i, j) in enumerate(itertools.pairwise(start))])
     else:
@@ -293,6 +302,15 @@ def average_precision(
     if labels is not None:
         return like(scores)(ap.reshape(K, *shape))
     return like(scores)(ap.reshape(shape)) if shape else float(ap.item())
+
+
+def _enough(op: str, true: Any, counted: Any) -> None:
+    """There are no more true positives than boxes to find."""
+    more = np.broadcast_to(true > counted, np.shape(true))
+    if more.any():
+        at = tuple(int(i) for i in np.argwhere(more)[0])
+        found, least = np.asarray(true)[at], np.broadcast_to(counted, np.shape(true))[at]
+        raise ValueError(f"{op}: counted must be at least the true positives, {found}, got {least}")
 
 
 def _xywh(op: str, name: str, x: Any, box_format: str) -> Floats:

@@ -55,7 +55,7 @@ def score(ground_truth: Paths, detections: Paths, **options: Any) -> DetectionMe
     Parameters
     ----------
     ground_truth, detections : as in `evaluate`
-    options : of `DetectionMetrics`
+    options : of `DetectionMetrics`, but for box_format, which is that of the files
 
     Returns
     -------
@@ -66,6 +66,8 @@ def score(ground_truth: Paths, detections: Paths, **options: Any) -> DetectionMe
     as `evaluate` does
     """
     op = "score"
+    if "box_format" in options:
+        raise TypeError(f"{op}: box_format must not be given: it is that of the files, got {options['box_format']!r}")
     metrics = DetectionMetrics(**options)
     truth = [_shards.read_truth(path, 1)[0] for path in _shards.shards(op, "ground_truth", ground_truth)]
     found = [_shards.read_detections(path, 1)[0] for path in _shards.shards(op, "detections", detections)]

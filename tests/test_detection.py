@@ -343,6 +343,7 @@ def test_average_precision_of_classes(method: str, backend: str) -> None:
     r = np.random.default_rng(2)
     n, K, T, A = 80, 4, 2, 3
     scores, outcome, labels = np.round(r.random(n), 1), r.integers(0, 3, (n, T, A)), r.integers(0, K - 1, n)
+    outcome[labels == 0, :, 1] = 0  # nothing to find there
     counted = np.stack([(outcome[labels == k] == 1).sum(axis=(0, 1)) + 1 for k in range(K)])
     counted[0, 1] = 0
     ap = average_precision(scores, outcome, counted, labels=labels, method=method, backend=backend)
@@ -354,6 +355,35 @@ def test_average_precision_of_classes(method: str, backend: str) -> None:
     assert (ap[K - 1] == 0).all()  # true boxes and no detection
     flat = average_precision(scores, outcome[:, 0, 0], counted[:, 0], labels=labels, method=method, backend=backend)
     assert np.array_equal(flat, ap[:, 0, 0])
+
+
+@pytest.mark.parametrize("method", ["coco101", "voc2007", "area"])
+def test_no_more_true_positives_than_boxes(method: str) -> None:
+    with pytest.raises(ValueError, match=r"average_precision: counted must be at least the true positives, 2, got 1"):
+        average_precision([0.9, 0.8], [1, 1], 1, method=method)
+    with pytest.raises(ValueError, match="average_precision: counted must be at least the true positives, 1, got 0"):
+        average_precision([0.9, 0.8], [1, 1], [2, 0], labels=[0, 1], method=method)
+    with pytest.raises(ValueError, match="precision_recall_curve: counted must be at least"):
+        precision_recall_curve([0.9, 0.8], [1, 1], 1)
+
+
+def test_a_backend_that_is_unknown_is_an_error_everywhere() -> None:
+    for op, call in (
+        ("average_precision", lambda **k: average_precision([0.9], [1], 1, method="area", **k)),
+        ("count_naive", lambda **k: count_naive(FOUND, TRUTH[:0], **k)),
+        ("match_detections", lambda **k: match_detections(FOUND, SCORES, TRUTH, **k)),
+    ):
+        with pytest.raises(ValueError, match=f"^{op}: backend must be one of .*, got 'foo'"):
+            call(backend="foo")
+
+
+def test_areas_that_are_not_told() -> None:
+    """0 or less: width times height, as in DetectionMetrics."""
+    sides = (TRUTH[:, 2:] - TRUTH[:, :2]).prod(1)
+    for told in (None, np.zeros(len(TRUTH)), np.full(len(TRUTH), -1.0)):
+        for most, counted in ((sides.min(), (sides <= sides.min()).sum()), (1e9, len(TRUTH))):
+            matches = match_detections(FOUND, SCORES, TRUTH, true_areas=told, area_ranges=[[0, most]])
+            assert matches.counted.tolist() == [counted]
 
 
 def test_tensors_in_tensors_out() -> None:

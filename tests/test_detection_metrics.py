@@ -706,3 +706,21 @@ def test_processes_of_torch_distributed(world: int, tmp_path: Path) -> None:
 def test_sync_without_processes() -> None:
     with pytest.raises(RuntimeError, match=r"torch.distributed must be initialized"):
         DetectionMetrics().sync()
+
+
+@pytest.mark.parametrize("name", ["50", "75", "per_class", "100_per_class", "100", "small_ci"])
+def test_areas_have_keys_of_their_own(name: str) -> None:
+    with pytest.raises(ValueError, match="DetectionMetrics: areas must have names that are no other key's"):
+        DetectionMetrics(areas={"all": (0, 1e10), name: (200, 300)})
+    DetectionMetrics(areas={name: (0, 1e10)})  # the first is in no key
+
+
+def test_ids_and_seeds_are_checked() -> None:
+    metrics = DetectionMetrics()
+    empty = {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "labels": np.zeros(0, np.int64)}
+    with pytest.raises(TypeError, match="image_ids must be a sequence of integers, got 3"):
+        metrics.update([empty], [empty], image_ids=3)
+    metrics.update([empty], [empty])
+    for seed, error in ((-1, ValueError), ("x", TypeError)):
+        with pytest.raises(error, match=r"DetectionMetrics.compute: seed must be"):
+            metrics.compute(ci=0.9, seed=seed)
