@@ -41,8 +41,7 @@ class Params:
     """
 
     def __init__(self, iouType: str = "bbox") -> None:
-        if iouType != "bbox":
-            raise NotImplementedError(f"COCOeval: iouType must be 'bbox', got {iouType!r}")
+        _check_type(iouType)
         self.iouType = iouType
         self.useSegm: int | None = None
         self.setDetParams()
@@ -56,6 +55,11 @@ class Params:
         self.areaRng: Any = [[0, 1e10], [0, 1024], [1024, 9216], [9216, 1e10]]
         self.areaRngLbl: Any = ["all", "small", "medium", "large"]
         self.useCats: int = 1
+
+
+def _check_type(iouType: str) -> None:
+    if iouType != "bbox":
+        raise NotImplementedError(f"COCOeval: iouType must be 'bbox', got {iouType!r}")
 
 
 class _Evaluated:
@@ -153,6 +157,9 @@ class COCOeval:
         if self.cocoGt is None or self.cocoDt is None:
             raise ValueError("COCOeval: evaluate needs cocoGt and cocoDt, got None")
         p = self.params
+        if p.useSegm is not None:  # pycocotools' older name for iouType
+            p.iouType = "segm" if p.useSegm == 1 else "bbox"
+        _check_type(p.iouType)
         p.imgIds = np.unique(np.asarray(p.imgIds, np.int64)).tolist()
         if p.useCats:
             p.catIds = np.unique(np.asarray(p.catIds, np.int64)).tolist()
@@ -232,6 +239,11 @@ class COCOeval:
         """
         if not self.eval:
             raise Exception("Please run accumulate() first")
+        names, ranges = self.params.areaRngLbl, len(self.params.areaRng)
+        if len(names) != ranges:
+            raise ValueError(
+                f"COCOeval: params.areaRngLbl must be {ranges} names, one for each of areaRng, got {names}"
+            )
         most = list(self.params.maxDets)
         at = [*most[:3], *[None] * (3 - len(most))]
         last = most[-1]

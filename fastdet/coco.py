@@ -8,7 +8,7 @@ purpose:
   annotations with the same id stay two.
 - ``summarize`` honours ``params.maxDets``: the first line's 100 is its last, however many there are.
 - Empty results are scored; ``iscrowd`` may be absent (0), and ``area`` (width * height).
-- NaN, infinity and negative sides are errors that name record and field.
+- NaN, infinity and negative sides are errors that name record and field, and so are ids that are no integers.
 - Nothing is printed but the twelve lines of ``summarize``.
 
 Source: T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; github.com/cocodataset/cocoapi.
@@ -42,6 +42,10 @@ Ids = int | Sequence[int] | Array
 def _listed(x: Any) -> list[Any]:
     """pycocotools takes one of a thing for a list of it."""
     return list(x) if isinstance(x, Iterable) and not isinstance(x, str) else [x]
+
+
+def _area(annotation: Mapping[str, Any]) -> Any:
+    return annotation["area"] if "area" in annotation else annotation["bbox"][2] * annotation["bbox"][3]
 
 
 class COCO:
@@ -162,8 +166,8 @@ class COCO:
             wanted = set(categories)
             found = [a for a in found if a["category_id"] in wanted]
         if len(areaRng):
-            found = [a for a in found if areaRng[0] < a["area"] < areaRng[1]]
-        return [a["id"] for a in found if iscrowd is None or a["iscrowd"] == iscrowd]
+            found = [a for a in found if areaRng[0] < _area(a) < areaRng[1]]
+        return [a["id"] for a in found if iscrowd is None or a.get("iscrowd", 0) == iscrowd]
 
     def getCatIds(
         self, catNms: str | Sequence[str] = (), supNms: str | Sequence[str] = (), catIds: Ids = ()

@@ -348,3 +348,36 @@ def test_params() -> None:
     want = need("pycocotools.cocoeval").Params("bbox")
     for name in ("imgIds", "catIds", "iouThrs", "recThrs", "maxDets", "areaRng", "areaRngLbl", "useCats"):
         assert np.array_equal(getattr(p, name), getattr(want, name)), name
+
+
+def test_fields_that_are_absent() -> None:
+    """iscrowd is 0 and area width times height, also for queries."""
+    data = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "a"}]}
+    data["annotations"] = [{"id": i, "image_id": 1, "category_id": 1, "bbox": [0, 0, i, 10]} for i in (1, 2, 3)]
+    data["annotations"][2]["iscrowd"] = 1
+    coco = COCO(data)
+    assert coco.getAnnIds(iscrowd=False) == [1, 2]
+    assert coco.getAnnIds(iscrowd=True) == [3]
+    assert coco.getAnnIds(areaRng=[15, 100]) == [2, 3]
+
+
+@pytest.mark.parametrize(("name", "value"), [("iouType", "segm"), ("useSegm", 1)])
+def test_masks_are_refused_when_they_are_asked_for_later(name: str, value: Any) -> None:
+    data = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "a"}], "annotations": []}
+    truth = COCO(data)
+    evaluation = COCOeval(truth, truth.loadRes([]), "bbox")
+    setattr(evaluation.params, name, value)
+    with pytest.raises(NotImplementedError, match="iouType must be 'bbox', got 'segm'"):
+        evaluation.evaluate()
+
+
+def test_ranges_without_names(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "a"}], "annotations": []}
+    truth = COCO(data)
+    evaluation = COCOeval(truth, truth.loadRes([]), "bbox")
+    evaluation.params.areaRng = [[0, 1e10]]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    with pytest.raises(ValueError, match=r"params.areaRngLbl must be 1 names, one for each of areaRng"):
+        evaluation.summarize()
+    assert not capsys.readouterr().out
