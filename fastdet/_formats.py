@@ -24,6 +24,7 @@ import contextlib
 import io
 import os
 import secrets
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet import _json_pieces
-from fastdet._check import Array
+from fastdet._check import Array, describe
 
 Advance = Callable[[int], None]  # told how many more bytes or rows are done
 
@@ -118,12 +119,16 @@ def read(path: Path, advance: Advance = lambda n: None) -> Table:
 
 
 def write(table: Table, kept: Kept, path: Path, advance: Advance = lambda n: None) -> None:
-    """Detections as the suffix of ``path`` says, .json or .npz; ``path`` appears whole or not at all. OSError."""
+    """Detections as the suffix of ``path`` says, .json or .npz; ``path`` appears whole or not at all.
+
+    FormatError for image ids that NPZ does not hold, OSError.
+    """
+    images = None if path.suffix.lower() == ".json" else _image_array(table.images, path)
     with atomic(path) as file:
-        if path.suffix.lower() == ".json":
+        if images is None:
             _write_json(table, kept, file, advance)
         else:
-            _write_npz(table, kept, file, advance)
+            _write_npz(table, kept, images, file, advance)
         table.close()  # the input may be the file that is replaced
 
 
@@ -212,8 +217,11 @@ def _copied(records: Records, kept: Kept) -> Iterator[list[bytes]]:
             file.seek(at)
             lines.append(file.read(size))
         if kept.scores is not None:
-            for i, score in enumerate(kept.scores[a : a + 4096].tolist()):
-                lines[i] = encode({**fields.decode(lines[i]), "score": score})
+            try:
+                for i, score in enumerate(kept.scores[a : a + 4096].tolist()):
+                    lines[i] = encode({**fields.decode(lines[i]), "score": score})
+            except RecursionError:  # more of the stack is in use than when they were read
+                raise FormatError(f"{file.name}: expected detections, got one nested too deeply") from None
         yield lines
 
 
@@ -275,6 +283,10 @@ def read_npz(path: Path, *, scored: bool = True) -> Table:
     if labels is not None:
         expect(path, names["labels"], labels, "iu", "integers", (n,), f"({n},), one per box")
     images, offsets, rows = _npz_images(path, names, arrays, n)
+    for role in ("labels", "images"):
+        ids = arrays.get(role)
+        if ids is not None and ids.dtype.kind == "u" and ids.size and int(ids.max()) >= 2**63:
+            fail(f"{names[role]}: expected integers below 2^63, got {ids.max()}")
     for role in ("boxes", "scores"):
         values = arrays[role].reshape(n, -1)
         bad = ~np.isfinite(values).all(axis=1)
@@ -321,7 +333,17 @@ def _npz_images(
     return ids[order].tolist(), grouped, rows
 
 
-def _write_npz(table: Table, kept: Kept, out: IO[bytes], advance: Advance) -> None:
+def _image_array(ids: Sequence[int | str], path: Path) -> Array:
+    """Image ids as an array that holds them as they are. FormatError where none does."""
+    images = np.array(ids) if len(ids) else np.zeros(0, np.int64)
+    for i, held in zip(ids, images.tolist(), strict=True):
+        if i != held or images.dtype.kind not in "iuU":
+            want = "image ids that are all integers of 64 bits or all strings, as NPZ has them"
+            raise FormatError(f"{path}: expected {want}, got {describe(i)} among them")
+    return images
+
+
+def _write_npz(table: Table, kept: Kept, images: Array, out: IO[bytes], advance: Advance) -> None:
     """The layout that came in; from JSON the one of offsets, with boxes_xyxy in float64."""
     layout = table.layout or {
         "images": "image_id", "offsets": "offsets", "boxes": "boxes_xyxy", "scores": "scores", "labels": "labels"
@@ -332,7 +354,6 @@ def _write_npz(table: Table, kept: Kept, out: IO[bytes], advance: Advance) -> No
     at = rows if kept.scores is None else np.arange(len(rows))
     with zipfile.ZipFile(out, "w") as archive:
         if "images" in layout:
-            images = np.array(table.images) if len(table.images) else np.zeros(0, np.int64)
             if "offsets" not in layout:  # one a row
                 images = images[np.repeat(np.arange(len(images)), np.diff(kept.offsets))]
             _member(archive, layout["images"], images.dtype, images.shape, [images])
@@ -356,6 +377,12 @@ def _member(archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple[int, .
         file.write(header.getvalue())
         for piece in pieces:
             file.write(np.ascontiguousarray(piece, dtype).tobytes())
+
+
+def in_a_line(text: str) -> str:
+    """A name as a line of a table can hold it: control characters and ends of lines are escaped."""
+    strange = (c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp"))
+    return text.translate({ord(c): c.encode("unicode_escape").decode() for c in strange})
 
 
 def _group(image: Array, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:

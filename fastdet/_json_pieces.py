@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import msgspec
 
@@ -33,16 +33,20 @@ class PieceError(Exception):
     """What is wrong, in one line: record number and field, what was expected and what came."""
 
 
+_Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Side = Annotated[float, msgspec.Meta(ge=0)]
+
+
 class Record(msgspec.Struct, gc=False):
     """A detection of COCO's results; other fields are passed over."""
 
-    image_id: int | str
-    category_id: int
-    bbox: tuple[float, float, float, float]  # x, y, width, height in pixels
+    image_id: _Id | str
+    category_id: _Id
+    bbox: tuple[float, float, _Side, _Side]  # x, y, width, height in pixels
     score: float
 
 
-_one = msgspec.json.Decoder(Record)
+_raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _many = msgspec.json.Decoder(list[Record])
 
 
@@ -104,37 +108,37 @@ def decode(buffer: bytes, spans: list[Span], number: int) -> list[Record]:
     """The records of a piece; ``number`` is that of the first."""
     first, last = spans[0][0], spans[-1][1]
     try:
-        records = _many.decode(b"[%b]" % buffer[first:last])
-        for record in records:
-            if record.bbox[2] < 0 or record.bbox[3] < 0 or not -(2**63) <= record.category_id < 2**63:
-                break
-        else:
-            return records
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        pass
-    for i, (start, end) in enumerate(spans):
-        fault = _fault(buffer[start:end])
-        if fault:
-            raise PieceError(f"record {number + i}{fault}")
-    raise PieceError(f"record {number} to {number + len(spans) - 1}: expected detections, got what cannot be decoded")
+        return _many.decode(b"[%b]" % buffer[first:last])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return [_one(buffer[start:end], f"record {number + i}") for i, (start, end) in enumerate(spans)]
 
 
-def _fault(raw: bytes) -> str:
-    """What is wrong with one record, "" if nothing: slow and plain, for the record that stopped the fast way."""
+def _one(raw: bytes, where: str) -> Record:
+    """One record, slow and plain, for those that the fast way does not take: ids like 1.0, and what is wrong."""
     try:
         value = json.loads(raw)  # takes NaN and Infinity, which are not JSON but are what others write
-    except (ValueError, RecursionError) as error:
-        return f": expected JSON, got {' '.join(str(error).split())}"
+    except RecursionError:
+        raise PieceError(f"{where}: expected a detection, got one nested too deeply") from None
+    except ValueError as error:
+        raise PieceError(f"{where}: expected JSON, got {' '.join(str(error).split())}") from None
     for name, want, good in _FIELDS:
         if name not in value:
-            return f", field {name}: expected {want}, got no such field"
+            raise PieceError(f"{where}, field {name}: expected {want}, got no such field")
+        if name.endswith("id") and type(value[name]) is float and value[name].is_integer():
+            value[name] = int(value[name])
         if not good(value[name]):
-            return f", field {name}: expected {want}, got {describe(value[name])}"
+            raise PieceError(f"{where}, field {name}: expected {want}, got {describe(value[name])}")
     try:
-        _one.decode(raw)
+        _raw.decode(raw)  # the same in the other fields
+        return msgspec.convert(value, Record)
+    except RecursionError:
+        raise PieceError(f"{where}: expected a detection, got one nested too deeply") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        return f": expected a detection, got {error}"
-    return ""
+        raise PieceError(f"{where}: expected a detection, got {error}") from None
+
+
+def _integer(x: Any) -> bool:
+    return type(x) is int and -(2**63) <= x < 2**63
 
 
 def _number(x: Any) -> bool:
@@ -142,8 +146,8 @@ def _number(x: Any) -> bool:
 
 
 _FIELDS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
-    ("image_id", "an integer or a string", lambda x: type(x) in (int, str)),
-    ("category_id", "an integer", lambda x: type(x) is int and -(2**63) <= x < 2**63),
+    ("image_id", "an integer or a string", lambda x: type(x) is str or _integer(x)),
+    ("category_id", "an integer", _integer),
     ("bbox", "four finite numbers", lambda x: type(x) is list and len(x) == 4 and all(map(_number, x))),
     ("bbox", "a width and height of 0 or more", lambda x: x[2] >= 0 and x[3] >= 0),
     ("score", "a finite number", _number),

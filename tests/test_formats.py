@@ -15,6 +15,9 @@ from fastdet._formats import FormatError, Kept, Table
 RECORD = '{"image_id": 7, "category_id": 1, "bbox": [1, 2.50, 3e1, 4], "score": 0.10}'
 
 
+DEEP = '{"a": ' * 5000 + "1" + "}" * 5000
+
+
 def everything(table: Table) -> Kept:
     rows = np.arange(int(table.offsets[-1])) if table.rows is None else table.rows
     return Kept(rows, table.offsets, None)
@@ -119,6 +122,8 @@ def without(name: str) -> str:
         (f"[{without('bbox')}]", "record 0, field bbox: expected four finite numbers, got no such field"),
         (f"[{without('score')}]", "record 0, field score: expected a finite number, got no such field"),
         (f"[{change(image_id=1.5)}]", "record 0, field image_id: expected an integer or a string, got 1.5"),
+        (f"[{change(image_id=2**63)}]", f"record 0, field image_id: expected an integer or a string, got {2**63}"),
+        (f"[{change(image_id=-1e300)}]", "record 0, field image_id: expected an integer or a string, got "),
         (f"[{change(category_id=True)}]", "record 0, field category_id: expected an integer, got True"),
         (f"[{change(category_id=2**63)}]", f"record 0, field category_id: expected an integer, got {2**63}"),
         (f"[{change(bbox=[1, 2, 3])}]", "record 0, field bbox: expected four finite numbers, got [1, 2, 3]"),
@@ -133,6 +138,8 @@ def without(name: str) -> str:
         ),
         (f"[{change(score=float('nan'))}]", "record 0, field score: expected a finite number, got nan"),
         (f"[{change(score='high')}]", "record 0, field score: expected a finite number, got 'high'"),
+        (f'[{RECORD},{RECORD[:-1]}, "x": {DEEP}}}]', "record 1: expected a detection, got one nested too deeply"),
+        (f'[{RECORD},{RECORD[:-1]}, "x": NaN}}]', "record 1: expected a detection, got JSON is malformed"),
         (f"[{RECORD.replace('0.10', '1e999')}]", "record 0, field score: expected a finite number, got inf"),
     ],
 )
@@ -141,6 +148,47 @@ def test_wrong_json_is_named(tmp_path: Path, text: str, message: str) -> None:
         read_text(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path / 'in.json'}: {message}")
     assert "\n" not in str(caught.value)
+
+
+def test_whole_floats_are_integers(tmp_path: Path) -> None:
+    text = RECORD.replace('"category_id": 1', '"category_id": 3.0')
+    table = read_text(tmp_path, f"[{RECORD},{text.replace('7', '7.0')},{text.replace('7', '1e1')}]")
+    assert list(table.images) == [7, 10]
+    assert [type(i) for i in table.images] == [int, int]
+    assert table.labels is not None
+    assert table.labels.tolist() == [1, 3, 3]
+    _formats.write(table, everything(table), tmp_path / "out.json")
+    assert '"image_id": 1e1' in (tmp_path / "out.json").read_text()
+
+
+@pytest.mark.parametrize("ids", [[1, "1"], ["a", 1], ["a", "a\0"]])
+def test_image_ids_that_npz_does_not_hold(tmp_path: Path, ids: list[int | str]) -> None:
+    table = read_text(tmp_path, "[" + ",".join(change(image_id=i) for i in ids) + "]")
+    out = tmp_path / "out.npz"
+    out.write_text("old")
+    with pytest.raises(FormatError) as caught:
+        _formats.write(table, everything(table), out)
+    assert str(caught.value).startswith(f"{out}: expected image ids that are all integers of 64 bits or all strings")
+    assert out.read_text() == "old"
+    _formats.write(table, everything(table), tmp_path / "out.json")
+    assert [x["image_id"] for x in json.loads((tmp_path / "out.json").read_text())] == ids
+
+
+def test_record_that_is_too_deep_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could be read, nearer to the end of the stack."""
+    table = read_text(tmp_path, f"[{RECORD}]")
+
+    class Decoder:
+        def __init__(self, kind: object) -> None: ...
+
+        def decode(self, text: bytes) -> object:
+            raise RecursionError
+
+    monkeypatch.setattr(_formats.msgspec.json, "Decoder", Decoder)
+    with pytest.raises(FormatError, match=r"in\.json: expected detections, got one nested too deeply"):
+        _formats.write(table, Kept(np.array([0]), np.array([0, 1]), np.array([0.5])), tmp_path / "out.json")
+    table.close()
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_fault_far_into_the_file(tmp_path: Path) -> None:
