@@ -124,7 +124,9 @@ def _python_content(path: str, file: IO[bytes], results: bool) -> Content:
         tree = json.load(file, object_pairs_hook=_once)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: not JSON: {error}") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise FormatError(f"{path}: not JSON that can be read: nested too deeply") from None
+    except ValueError as error:
         raise FormatError(f"{path}: {error}") from None
     if results and isinstance(tree, list):
         return Content(columns_of(path, "results", tree, results=True), *_no_names(), ANNOTATIONS)
@@ -166,10 +168,14 @@ def content_of(where: str, tree: Mapping[str, Any], *, results: bool = False) ->
     ]
     return Content(
         boxes,
-        (ids, [str(i.get("file_name", "")) for i in images], np.array(sizes, np.int64).reshape(-1, 2)),
-        (category_ids, [str(c.get("name", "")) for c in categories]),
+        (ids, [_text(i.get("file_name")) for i in images], np.array(sizes, np.int64).reshape(-1, 2)),
+        (category_ids, [_text(c.get("name")) for c in categories]),
         sections,
     )
+
+
+def _text(x: object) -> str:
+    return x if isinstance(x, str) else ""
 
 
 def columns_of(where: str, section: str, records: Sequence[Mapping[str, Any]], *, results: bool) -> Columns:

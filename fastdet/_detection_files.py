@@ -15,9 +15,10 @@ the field, what was expected and what was found. COCO's JSON is in `_coco_files`
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -106,7 +107,7 @@ class _Table:
         rows = np.array(self.rows, np.float64).reshape(-1, 8)
         boxes = np.ascontiguousarray(rows[:, 2:6])
         areas = area(boxes, offset)
-        image, label = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
+        image, label = (np.array([row[i] for row in self.rows], np.int64) for i in (0, 1))  # ids that no float holds
         if scores:
             return Columns(image, label, boxes, areas, rows[:, 6].copy(), np.zeros(0, np.uint8), np.zeros(0, np.int64))
         ids = np.arange(1, len(rows) + 1)
@@ -127,24 +128,74 @@ def _data_set(stems: list[str], sizes: Sequence[tuple[int, int]], table: _Table,
     return DataSet(ids, stems, of, np.arange(len(names)), names, truth, offset, tuple(table.notes))
 
 
-def _known_image(path: Path, stems: Mapping[str, int]) -> int:
-    if path.stem not in stems:
-        raise FormatError(f"{path}: expected the name of an image of the data set, got {path.stem!r}")
-    return stems[path.stem]
-
-
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 
 def stem(name: str) -> str:
     """An image's name without folder and suffix; what else has a dot is part of the name."""
-    path = Path(name)
-    return path.stem if path.suffix.lower() in IMAGES else path.name
+    return _shortened(name)[-1]
 
 
-def stems_of(data: DataSet) -> dict[str, int]:
-    """The id of each image by its name."""
-    return {stem(name): int(i) for i, name in zip(data.images, data.image_names, strict=True)}
+def _shortened(name: str) -> tuple[str, str, str]:
+    """An image's name, the same without suffix, and without folder as well."""
+    whole = os.path.normpath(name)
+    root, suffix = os.path.splitext(whole)
+    bare = root if suffix.lower() in IMAGES else whole
+    return whole, bare, os.path.basename(bare)
+
+
+class ImageNames:
+    """Ids of a data set's images by name: the whole one, else without suffix, else without folder as well.
+
+    Where an image goes by several names, as ``vid2/1.jpg`` of detections does where the data set has ``vid1/1.jpg``
+    alone, it is another image that is meant.
+    """
+
+    def __init__(self, data: DataSet) -> None:
+        self._names = dict(zip(data.images.tolist(), data.image_names, strict=True))
+        self._ids: tuple[dict[str, list[int]], ...] = ({}, {}, {})
+        self._found: dict[str, int] = {}
+        self._called: dict[int, str] = {}
+        for i, name in self._names.items():
+            for ids, key in zip(self._ids, _shortened(name), strict=True):
+                if name:
+                    ids.setdefault(key, []).append(i)
+
+    def find(self, where: str, name: str) -> int | None:
+        """The image's id, None where there is none. FormatError where several are meant."""
+        if name in self._found:
+            return self._found[name]
+        for ids, key in zip(self._ids, _shortened(name), strict=True):
+            if key in ids:
+                break
+        else:
+            return None
+        first, *others = ids[key]
+        if others:
+            both = f"{self._names[first]!r} (id {first}) and {self._names[others[0]]!r} (id {others[0]})"
+            raise FormatError(f"{where}: expected the name of one image of the data set, got {name!r} for {both}")
+        if first in self._called:
+            both, of = f"{self._called[first]!r} and {name!r}", self._names[first]
+            raise FormatError(f"{where}: expected one name for each image of the data set, got {both} for {of!r}")
+        self._found[name], self._called[first] = first, name
+        return first
+
+
+def by_name(where: object, ids: Iterable[int], names: Sequence[str]) -> dict[str, int]:
+    """Ids of categories by name, for files that call them so. FormatError where the names do not tell."""
+    known: dict[str, int] = {}
+    for i, name in zip(ids, names, strict=True):
+        if not name or name in known:
+            got = f"{name!r} for {known[name]} and {i}" if name else f"none for {i}"
+            raise FormatError(f"{where}: expected categories with a name each, by which they are matched, got {got}")
+        known[name] = i
+    return known
+
+
+def new_ids(data: DataSet) -> Iterator[int]:
+    """Ids that no category has, for the classes of detections alone; above all others, where int64 goes on."""
+    known = set(data.categories.tolist())
+    return (i for i in itertools.count(min(max(known, default=-1) + 1, 2**61)) if i not in known)
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int]:
@@ -190,8 +241,8 @@ def read_voc(folder: str | os.PathLike[str], classes: Sequence[str] | None = Non
 
 def read_voc_results(folder: str | os.PathLike[str], data: DataSet) -> Columns:
     """Detections as VOC's own tools write them: a file for each class, lines ``image score x1 y1 x2 y2``."""
-    table, stems = _Table(data.category_names), stems_of(data)
-    known = {name: int(i) for name, i in zip(data.category_names, data.categories, strict=True)}
+    table, names = _Table(data.category_names), ImageNames(data)
+    known = by_name(folder, data.categories.tolist(), data.category_names)
     fields = ("score", "x1", "y1", "x2", "y2")
     for path in _texts(folder, ".txt"):
         label = known.get(path.stem, known.get(path.stem.rpartition("_")[2]))
@@ -200,13 +251,14 @@ def read_voc_results(folder: str | os.PathLike[str], data: DataSet) -> Columns:
         for line, words in _lines(path):
             if len(words) != 6:
                 raise FormatError(f"{path}: line {line}: expected image score x1 y1 x2 y2, got {len(words)} words")
-            if words[0] not in stems:
+            image = names.find(f"{path}: line {line}: image", words[0])
+            if image is None:
                 raise FormatError(f"{path}: line {line}: image: expected one of the data set, got {words[0]!r}")
             score, x1, y1, x2, y2 = (_number(path, line, *pair) for pair in zip(fields, words[1:], strict=True))
             for field, side in (("width", x2 - x1), ("height", y2 - y1)):
                 if side < 0:
                     raise FormatError(f"{path}: line {line}: expected a {field} >= 0, got {side:g}")
-            table.rows.append((stems[words[0]], label, x1, y1, x2 - x1, y2 - y1, score, 0))
+            table.rows.append((image, label, x1, y1, x2 - x1, y2 - y1, score, 0))
     return table.columns(data.offset, scores=True)
 
 
@@ -270,19 +322,21 @@ def read_txt_results(folder: str | os.PathLike[str], data: DataSet, *, form: str
 
 
 def _results(folder: str | os.PathLike[str], data: DataSet, parse: Parse, *, by_number: bool = False) -> Columns:
-    table, stems = _Table(data.category_names), stems_of(data)
-    after = int(data.categories.max(initial=-1)) + 1
-    known = {name: int(i) for name, i in zip(data.category_names, data.categories, strict=True)}
-    ids = data.categories.tolist()
+    table, names, new = _Table(data.category_names), ImageNames(data), new_ids(data)
+    if by_number:
+        known = {str(number): i for number, i in enumerate(data.categories.tolist())}
+    else:
+        known = by_name(folder, data.categories.tolist(), data.category_names)
     for path in _texts(folder, ".txt"):
-        image = _known_image(path, stems)
+        image = names.find(str(path), path.stem)
+        if image is None:
+            raise FormatError(f"{path}: expected the name of an image of the data set, got {path.stem!r}")
         for line, words in _lines(path):
             name, (x, y, w, h, _), score = parse(path, image, line, words)
-            if by_number:
-                label = ids[int(name)] if int(name) < len(ids) else after + int(name)
-            else:
-                label = known.setdefault(name, after + len(known) - len(ids))
-            table.rows.append((image, label, x, y, w, h, score, 0))
+            kind = str(int(name)) if by_number else name
+            if kind not in known:
+                known[kind] = next(new)
+            table.rows.append((image, known[kind], x, y, w, h, score, 0))
     return table.columns(data.offset, scores=True)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def read(truth: Path, detections: Path, options: Reading) -> Given:
     form = _told(detections, options.format, scored=True, otherwise=format)
     if options.labels is not None and form not in ("coco", "npz"):
         raise Failure(f"evaluate: --labels does not go with detections that are {form}")
-    found = _detections(detections, form, data, options)
+    found, own = _detections(detections, form, data, options)
     if data.offset:
         found = found._replace(areas=files.area(found.boxes, data.offset))
     if options.image_set is not None:
@@ -84,8 +84,9 @@ def read(truth: Path, detections: Path, options: Reading) -> Given:
     strange = positions(np.sort(data.categories), found.label) < 0
     if strange.any():
         kinds = np.unique(found.label[strange])
-        some = ", ".join(map(str, kinds[:5].tolist())) + (", ..." if len(kinds) > 5 else "")
-        which = f": {some}" if form in ("coco", "npz") else ""  # what the file itself says
+        labels = sorted(own.get(k, k) for k in kinds.tolist())  # what the file itself says
+        some = ", ".join(map(str, labels[:5])) + (", ..." if len(labels) > 5 else "")
+        which = f": {some}" if form in ("coco", "npz") else ""
         notes.append(f"{detections}: {int(strange.sum()):,} detections of no class of {truth} are not scored{which}")
         if options.labels is None and form in ("coco", "npz") and _counted_from_0(found.label, data.categories):
             notes.append("if labels count the classes from 0: --labels position")
@@ -310,29 +311,28 @@ def _without_area(path: Path, data: DataSet) -> list[str]:
 
 
 # --------------------------------------------------------------------------------------------- detections
-def _detections(path: Path, format: str, data: DataSet, o: Reading) -> Columns:
-    if format == "coco":
-        found = _coco_results(path, data)
-    elif format == "npz":
-        found = _npz_results(path, data)
-    elif format == "yolo":
-        return files.read_yolo_results(path, data)
-    elif format == "voc":
-        return files.read_voc_results(path, data)
-    else:
-        return files.read_txt_results(path, data, form=o.boxes or "xyxy")
-    if o.labels == "position":
-        inside = (found.label >= 0) & (found.label < len(data.categories))
-        after = int(data.categories.max(initial=-1)) + 1
-        label = np.where(inside, np.append(data.categories, 0)[np.where(inside, found.label, -1)], after + found.label)
-        found = found._replace(label=label)
-    return found
+def _detections(path: Path, format: str, data: DataSet, o: Reading) -> tuple[Columns, dict[int, int]]:
+    """Detections of the data set's ids, and the file's own labels by the ids that stand for others."""
+    if format == "yolo":
+        return files.read_yolo_results(path, data), {}
+    if format == "voc":
+        return files.read_voc_results(path, data), {}
+    if format == "txt":
+        return files.read_txt_results(path, data, form=o.boxes or "xyxy"), {}
+    by_position = o.labels == "position"
+    found, own = _coco_results(path, data, by_position) if format == "coco" else (_npz_results(path, data), {})
+    if by_position:
+        to, new = dict(enumerate(data.categories.tolist())), files.new_ids(data)
+        own = {next(new): k for k in np.unique(found.label).tolist() if k not in to}
+        to |= {k: i for i, k in own.items()}
+        found = found._replace(label=_renumbered(path, "category_id", found.label, to, "a position"))
+    return found, own
 
 
 class _Named(msgspec.Struct):
     id: int
-    file_name: str = ""
-    name: str = ""
+    file_name: Any = ""
+    name: Any = ""
 
 
 class _Own(msgspec.Struct):
@@ -340,11 +340,12 @@ class _Own(msgspec.Struct):
     categories: list[_Named] = []
 
 
-def _coco_results(path: Path, data: DataSet) -> Columns:
+def _coco_results(path: Path, data: DataSet, by_position: bool) -> tuple[Columns, dict[int, int]]:
     """COCO results; an object that lists its own images and categories is matched with the data set by their names."""
+    ours: dict[int, int] = {}
     with opened(path) as (file, _):
         if file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"{":
-            return files.read_coco_results(path, data)
+            return files.read_coco_results(path, data), ours
         file.seek(0)
         content = file.read()
     found = files.read_coco_results(path)
@@ -352,22 +353,30 @@ def _coco_results(path: Path, data: DataSet) -> Columns:
         own = msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"), type=_Own)
     except msgspec.MsgspecError:  # ids that are no integers, for example
         own = _Own()
-    if own.images and all(image.file_name for image in own.images) and all(data.image_names):
-        of = files.stems_of(data)
-        there = {image.id: of.get(files.stem(image.file_name)) for image in own.images}
+    except RecursionError:
+        raise FormatError(f"{path}: expected images and categories, got what is nested too deeply") from None
+    if _named(image.file_name for image in own.images) and all(data.image_names):
+        names = files.ImageNames(data)
+        there = {image.id: names.find(f"{path}: images", image.file_name) for image in own.images}
         found = found._replace(image=_renumbered(path, "image_id", found.image, there, "an image of the data set"))
     else:
         found = files.read_coco_results(path, data)
-    if own.categories and all(c.name for c in own.categories) and all(data.category_names):
-        known = dict(zip(data.category_names, data.categories.tolist(), strict=True))
-        after = itertools.count(int(data.categories.max(initial=-1)) + 1)
-        kinds: dict[int, int | None] = {c.id: known[c.name] if c.name in known else next(after) for c in own.categories}
+    if not by_position and _named(c.name for c in own.categories) and all(data.category_names):
+        known, new = files.by_name(path, data.categories.tolist(), data.category_names), files.new_ids(data)
+        listed = files.by_name(path, [c.id for c in own.categories], [c.name for c in own.categories])
+        kinds = {i: known[name] if name in known else next(new) for name, i in listed.items()}
         label = _renumbered(path, "category_id", found.label, kinds, "one of the file's categories")
-        found = found._replace(label=label)
-    return found
+        found, ours = found._replace(label=label), {new: i for i, new in kinds.items()}
+    return found, ours
 
 
-def _renumbered(path: Path, field: str, ids: Ints, to: dict[int, int | None], expected: str) -> Ints:
+def _named(names: Iterable[Any]) -> bool:
+    """Whether there are names, and all are such."""
+    found = list(names)
+    return bool(found) and all(isinstance(name, str) and name for name in found)
+
+
+def _renumbered(path: Path, field: str, ids: Ints, to: Mapping[int, int | None], expected: str) -> Ints:
     kinds, inverse = np.unique(ids, return_inverse=True)
     new = [to.get(i) for i in kinds.tolist()]
     for i, value in zip(kinds.tolist(), new, strict=True):
@@ -381,13 +390,13 @@ def _npz_results(path: Path, data: DataSet) -> Columns:
     table = _formats.read_npz(path)
     count = len(table.boxes)
     rows = table.rows if table.rows is not None else np.arange(count)
-    of: dict[Any, int] = {int(i): int(i) for i in data.images} | files.stems_of(data)
+    names, known = files.ImageNames(data), set(data.images.tolist())
     ids = []
     for i in table.images:
-        key = files.stem(i) if isinstance(i, str) else i
-        if key not in of:
+        found = names.find(f"{path}: images", i) if isinstance(i, str) else i if i in known else None
+        if found is None:
             raise FormatError(f"{path}: images: expected images of the data set, got {i!r}")
-        ids.append(of[key])
+        ids.append(found)
     image = np.empty(count, np.int64)
     image[rows] = np.repeat(np.array(ids, np.int64), np.diff(table.offsets))
     boxes = table.corners(np.arange(count)).astype(np.float64)
@@ -407,14 +416,16 @@ def _subset(data: DataSet, found: Columns, path: Path) -> tuple[DataSet, Columns
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise FormatError(f"{path}: expected a name of an image on each line, got other data") from None
-    of = files.stems_of(data)
+    names = files.ImageNames(data)
     wanted = []
     for number, line in enumerate(lines, 1):
-        names = (files.stem(line), files.stem(line.split()[0]))
-        name = next((name for name in names if name in of), None)
-        if name is None:
-            raise FormatError(f"{path}: line {number}: expected the name of an image, got {line!r}")
-        wanted.append(of[name])
+        where = f"{path}: line {number}"
+        image = names.find(where, line)
+        if image is None:
+            image = names.find(where, line.split()[0])
+        if image is None:
+            raise FormatError(f"{where}: expected the name of an image, got {line!r}")
+        wanted.append(image)
     if not wanted:
         raise FormatError(f"{path}: expected a name of an image on each line, got none")
     keep = np.isin(data.images, wanted)

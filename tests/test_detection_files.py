@@ -14,11 +14,13 @@ from fastdet._coco_files import coco_content, columns_of, positions
 from fastdet._detection_files import (
     DataSet,
     FormatError,
+    ImageNames,
     read_coco,
     read_coco_results,
     read_txt,
     read_txt_results,
     read_voc,
+    read_voc_results,
     read_yolo,
     read_yolo_results,
 )
@@ -73,6 +75,13 @@ def test_coco(tmp_path: Path, form: str) -> None:
         np.array_equal(a, b, equal_nan=True)
         for a, b in zip(truth[:4], columns_of("", "annotations", GOOD["annotations"], results=False)[:4], strict=True)
     )
+
+
+@pytest.mark.usefixtures("reader")
+def test_names_that_are_no_strings(tmp_path: Path) -> None:
+    odd = [{"id": i, "file_name": name, "name": name} for i, name in enumerate((5, None, ["a"], "a"))]
+    data = read_coco(write(tmp_path / "a.json", {"images": odd, "categories": odd, "annotations": []}))
+    assert data.image_names == data.category_names == ["", "", "", "a"]
 
 
 @pytest.mark.usefixtures("reader")
@@ -319,6 +328,58 @@ def test_names_with_dots(tmp_path: Path) -> None:
     assert read_txt_results(tmp_path / "d", coco).image.tolist() == [0]
 
 
+def data_set(images: list[str], classes: list[str], first: int = 0) -> DataSet:
+    """Images and classes without boxes, of ids from ``first``."""
+    none = columns_of("", "annotations", [], results=False)
+    ids = [np.arange(first, first + len(names)) for names in (images, classes)]
+    return DataSet(ids[0], images, np.full((len(images), 2), 10), ids[1], classes, none)
+
+
+def test_images_of_one_name_in_several_folders(tmp_path: Path) -> None:
+    names = ImageNames(data_set(["vid1/1.jpg", "vid2/1.jpg", "vid2/2.jpg", "3.png", "vid1/3.jpg", ""], []))
+    asked = ["vid1/1.jpg", "./vid2/1.png", "2", "3", "vid1/3", "4", ""]
+    assert [names.find("a", name) for name in asked] == [0, 1, 2, 3, 4, None, None]
+    assert [names.find("a", name) for name in asked] == [0, 1, 2, 3, 4, None, None]  # the same name again is no second
+    for name in ("1", "vid3/1.jpg"):
+        with pytest.raises(FormatError) as raised:
+            names.find("a", name)
+        text = f"a: expected the name of one image of the data set, got {name!r} for 'vid1/1.jpg' (id 0) and"
+        assert str(raised.value) == f"{text} 'vid2/1.jpg' (id 1)"
+    with pytest.raises(FormatError, match=r"one name for each image .*, got '2' and 'vid9/2.jpg' for 'vid2/2.jpg'"):
+        names.find("a", "vid9/2.jpg")
+
+
+@pytest.mark.parametrize("read", [read_txt_results, read_yolo_results])
+def test_files_of_one_name_in_several_folders(tmp_path: Path, read: Any) -> None:
+    found = folder(tmp_path / "d", b_txt="", a_txt="0 .5 .5 .25 .5 .75")
+    with pytest.raises(FormatError, match=r"a\.txt: expected the name of one image .*'x/a.jpg' .*'y/a.jpg'"):
+        read(found, data_set(["x/a.jpg", "y/a.jpg", "b.jpg"], ["0"]))
+
+
+def test_classes_of_detections_alone_are_no_others(tmp_path: Path) -> None:
+    found = folder(tmp_path / "d", a_txt="cow .5 0 0 1 1\nfox .5 0 0 1 1\ndog .5 0 0 1 1\ncow .5 0 0 1 1")
+    assert read_txt_results(found, data_set(["a"], ["cat", "dog"], 5)).label.tolist() == [7, 8, 6, 7]
+    for names, got in ((["cat", "", "dog"], "none for 6"), (["cat", "dog", "cat"], "'cat' for 5 and 7")):
+        for read, path in (
+            (read_txt_results, found),
+            (read_voc_results, folder(tmp_path / f"v{got[0]}", cat_txt="a .5 0 0 1 1")),
+        ):
+            with pytest.raises(FormatError) as raised:
+                read(path, data_set(["a"], names, 5))
+            text = f"{path}: expected categories with a name each, by which they are matched, got {got}"
+            assert str(raised.value) == text
+    numbers = folder(tmp_path / "y", a_txt="2 .5 .5 .1 .1 1\n02 .5 .5 .1 .1 1\n3 .5 .5 .1 .1 1\n0 .5 .5 .1 .1 1")
+    assert read_yolo_results(numbers, data_set(["a"], ["", ""], 5)).label.tolist() == [7, 7, 8, 5]  # names do not count
+
+
+def test_ids_that_no_float_holds(tmp_path: Path) -> None:
+    first = 2**63 - 3
+    data = data_set(["x", "a"], ["cat", "dog"], first)
+    found = read_txt_results(folder(tmp_path / "d", a_txt="dog .5 0 0 1 1\nfox .5 0 0 1 1"), data)
+    assert found.image.tolist() == [first + 1] * 2
+    assert found.label.tolist() == [first + 1, 2**61]
+
+
 def test_txt(tmp_path: Path) -> None:
     truth = folder(tmp_path / "g", b_txt="dog 1 2 4 6\npotted plant 0 0 1 1 difficult\n\n", a_txt="")
     data = read_txt(truth)
@@ -361,7 +422,7 @@ def test_yolo(tmp_path: Path) -> None:
     assert data.truth.label.tolist() == [1]
     found = read_yolo_results(folder(tmp_path / "d", a_txt="1 .5 .5 .25 .5 .75\n3 0 0 0 0 1"), data)
     assert found.boxes[0].tolist() == [15, 5, 10, 10]
-    assert found.label.tolist() == [1, 5]
+    assert found.label.tolist() == [1, 2]
     assert found.scores.tolist() == [0.75, 1]
     more = read_yolo(labels, {"a": (40, 20), "b": (10, 10), "aa": (5, 5)})  # an image without a file has no object
     assert (more.image_names, more.truth.image.tolist()) == (["a", "aa", "b"], [0])
