@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -19,6 +19,7 @@ from fastdet import _backends, _detection_report
 from fastdet import _detection_sources as sources
 from fastdet._coco_files import DataSet
 from fastdet._detection_metrics import AREAS, METHODS, DetectionMetrics
+from fastdet._formats import in_a_line
 from fastdet._matching import Columns, Floats
 from fastdet._terminal import Failure, interruptible, read_names, say, stage
 
@@ -248,10 +249,20 @@ def _settings(
     try:
         settings.metrics(inclusive=False)
     except (TypeError, ValueError) as error:
-        words = {"iou_thresholds": "--iou", "max_detections": "--max-dets", "confusion_at": "--confusion-at"}
-        name, _, rest = str(error).removeprefix("DetectionMetrics: ").partition(" ")
-        raise Failure(f"evaluate: {words.get(name, f'--{name}')} {rest}") from None
+        text = str(error)
+        if max_dets is not None and ": max_detections" in text:  # in the words of the option, not as numbers for them
+            text = f"{text.partition(', got ')[0]}, got {max_dets}"
+        raise wrong_option("evaluate", text, {"iou_thresholds": "iou", "max_detections": "max-dets"}) from None
     return settings
+
+
+def wrong_option(command: str, text: str, options: Mapping[str, str]) -> Failure:
+    """The error text of a function, ``op: argument must be X``, by the command and its option."""
+    _, _, said = text.partition(": ")
+    name, _, rest = said.partition(" ")
+    if not rest.startswith("must "):
+        return Failure(text)
+    return Failure(f"{command}: --{options.get(name, name.replace('_', '-'))} {rest}")
 
 
 def _reading(
@@ -273,7 +284,7 @@ def _reading(
     size = None
     if image_size is not None:
         width, _, height = image_size.lower().partition("x")
-        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        if not all(side.isdecimal() and len(side) < 10 and int(side) for side in (width, height)):
             raise Failure(f"evaluate: --image-size must be WIDTHxHEIGHT in pixels, such as 640x480, got {image_size}")
         size = int(width), int(height)
     names = None if classes is None else read_names("evaluate", classes)
@@ -481,7 +492,7 @@ def columns(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
 def _table(rows: Sequence[dict[str, Any]]) -> None:
     titles = columns(rows)
     cells = [["class", *titles.values()]]
-    cells += [[row["name"], *(number(row[key]) for key in titles)] for row in rows]
+    cells += [[in_a_line(row["name"]), *(number(row[key]) for key in titles)] for row in rows]
     first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     say("")
     for name, *values in cells:

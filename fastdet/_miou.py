@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,8 @@ from typing import Any
 
 import fastdet
 from fastdet import _formats, _label_maps
-from fastdet._check import Array
-from fastdet._formats import Advance, FormatError
+from fastdet._check import MOST_CLASSES, Array
+from fastdet._formats import Advance, FormatError, in_a_line
 from fastdet._label_maps import Folder, Maps
 from fastdet._palettes import Palette
 from fastdet._segmentation_metrics import SegmentationMetrics
@@ -39,7 +40,9 @@ def class_names(classes: str | None, palette: Palette | None) -> tuple[int, list
         if known is None:
             raise FormatError("miou: --classes is missing: how many classes there are, or a file of their names")
         return len(known), known
-    if classes.strip().lstrip("+-").isdigit():
+    if re.fullmatch(r"\s*[+-]?[0-9]+\s*", classes):
+        if len(classes) > 18:  # what int() may refuse
+            raise FormatError(f"miou: --classes must be in [1, {MOST_CLASSES}], got {classes[:18]}...")
         count, names = int(classes), known
     else:
         names = read_names("miou", Path(classes), "a number or a file of names")
@@ -232,7 +235,7 @@ def show(given: dict[str, Any], per_class: bool, per_image: bool) -> None:
         known = [image for image in single["images"] if image["mean_iou"] is not None]
         say("lowest")
         for image in sorted(known, key=lambda image: image["mean_iou"])[:5]:
-            say(f"  {image['mean_iou']:.4f}  {image['name']}")
+            say(f"  {image['mean_iou']:.4f}  {in_a_line(image['name'])}")
 
 
 def _table(rows: Sequence[dict[str, Any]], ci: dict[str, Any]) -> None:
@@ -243,7 +246,7 @@ def _table(rows: Sequence[dict[str, Any]], ci: dict[str, Any]) -> None:
         ends = [" to ".join(_number(end) for end in row["ci"]["iou"])] if ci else []
         figures = [_number(row["iou"]), *ends, _number(row["accuracy"]), _number(row["dice"])]
         pixels = [f"{row[key]:,}" for key in ("target_pixels", "predicted_pixels", "intersection")]
-        lines.append([row["name"], *figures, *pixels])
+        lines.append([in_a_line(row["name"]), *figures, *pixels])
     first, *widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     say("")
     for name, *cells in lines:

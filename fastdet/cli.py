@@ -13,24 +13,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-
-import fastdet
-from fastdet import _backends, _check, nms, segmentation
-from fastdet._check import Array
-from fastdet._coco_files import FormatError
-from fastdet._plain_axes import new_axes
-
 try:
-    import typer
-    from rich.console import Console
-    from rich.table import Table as Grid
+    import numpy as np
 
-    from fastdet import _evaluate, _formats, _label_maps, _miou, _palettes, _showcase
-    from fastdet._terminal import Failure, interruptible, progress, say, stage
-except ImportError as error:  # this module is the command and nothing else: its import may end the process
-    print(f'fastdet: the command needs {error.name}: pip install "fastdet[cli]"', file=sys.stderr)
-    raise SystemExit(2) from None
+    import fastdet
+    from fastdet import _backends, _check, nms, segmentation
+    from fastdet._check import Array
+    from fastdet._coco_files import FormatError
+    from fastdet._plain_axes import new_axes
+
+    try:
+        import typer
+        from rich.console import Console
+        from rich.table import Table as Grid
+
+        from fastdet import _evaluate, _formats, _label_maps, _miou, _palettes, _showcase
+        from fastdet._terminal import Failure, interruptible, progress, say, stage
+    except ImportError as error:  # this module is the command and nothing else: its import may end the process
+        print(f'fastdet: the command needs {error.name}: pip install "fastdet[cli]"', file=sys.stderr)
+        raise SystemExit(2) from None
+except KeyboardInterrupt:  # most of the time of a short command
+    print("fastdet: interrupted, nothing written", file=sys.stderr)
+    raise SystemExit(130) from None
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 _METHODS = ("hard", "linear", "gaussian")
@@ -176,7 +180,7 @@ def _options(
 ) -> dict[str, Any]:
     """Arguments of the kernel; an option that the method would pass over is an error."""
     if method not in _METHODS:
-        raise Failure(f"nms: method must be one of {', '.join(map(repr, _METHODS))}, got {method!r}")
+        raise Failure(f"nms: --method must be one of {', '.join(map(repr, _METHODS))}, got {method!r}")
     given = {"iou": iou, "metric": metric, "sigma": sigma, "min-score": min_score, "offset": offset}
     defaults: dict[str, dict[str, Any]] = {
         "hard": {"iou": 0.5, "metric": "iou"},
@@ -223,7 +227,7 @@ def _kernel(
         run(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), max_output)
         nms.nms(np.zeros((0, 4)), np.zeros(0), 0.5, score_threshold=score_threshold)  # soft methods do not look at it
     except (TypeError, ValueError, NotImplementedError) as error:
-        raise Failure(str(error)) from None
+        raise _evaluate.wrong_option("nms", str(error), {"iou_threshold": "iou", "n": "threads"}) from None
     return run, backend or _backends.default()
 
 
@@ -324,7 +328,8 @@ def miou_command(
         if plots is not None:
             new_axes()  # a missing matplotlib is known before the work
     except (TypeError, ValueError, ImportError) as error:
-        raise Failure(str(error).replace("SegmentationMetrics: num_classes", "miou: --classes")) from None
+        words = {"num_classes": "classes", "ignore_index": "ignore"}
+        raise _evaluate.wrong_option("miou", str(error), words) from None
     true, guessed = (_label_maps.load(path, colours, ignore) for path in (target, prediction))
     with progress() as bar:
         pairs = _miou.pair(true, guessed, bar)

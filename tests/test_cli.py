@@ -114,6 +114,14 @@ def test_blocks_do_not_matter(raw: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert len(texts) == 1
 
 
+def test_deep_records_are_one_line(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = json.dumps(detections(1, 1)[0])[:-1] + ', "x": ' + '{"a": ' * 5000 + "1" + "}" * 5000 + "}"
+    raw.write_text(f"[{record}]")
+    for flags in ("", "--method linear"):
+        text = fails(capsys, "nms", raw, "-o", raw.with_name("out.json"), *flags.split())
+        assert text == f"{raw}: record 0: expected a detection, got one nested too deeply"
+
+
 def test_summary_object(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out.npz"
     assert (
@@ -175,19 +183,19 @@ def test_offsets_and_images_without_boxes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--iou 1.5", "batched_nms: iou_threshold must be in [0, 1], got 1.5"),
-        ("--iou nan", "batched_nms: iou_threshold must be a finite number, got nan"),
+        ("--iou 1.5", "nms: --iou must be in [0, 1], got 1.5"),
+        ("--iou nan", "nms: --iou must be a finite number, got nan"),
         ("--iou x", "Invalid value for '--iou': "),
-        ("--max-output -1", "batched_nms: max_output must be 0 or more, got -1"),
-        ("--metric giou", "batched_nms: metric must be one of 'iou', 'ios', got 'giou'"),
-        ("--method softer", "nms: method must be one of 'hard', 'linear', 'gaussian', got 'softer'"),
-        ("--method gaussian --sigma 0", "batched_soft_nms: sigma must be above 0, got 0.0"),
-        ("--method linear --score-threshold nan", "nms: score_threshold must be a finite number, got nan"),
+        ("--max-output -1", "nms: --max-output must be 0 or more, got -1"),
+        ("--metric giou", "nms: --metric must be one of 'iou', 'ios', got 'giou'"),
+        ("--method softer", "nms: --method must be one of 'hard', 'linear', 'gaussian', got 'softer'"),
+        ("--method gaussian --sigma 0", "nms: --sigma must be above 0, got 0.0"),
+        ("--method linear --score-threshold nan", "nms: --score-threshold must be a finite number, got nan"),
         ("--method gaussian --iou 0.5", "nms: --iou does not go with --method gaussian"),
         ("--sigma 0.5", "nms: --sigma does not go with --method hard"),
         ("--method linear --metric ios", "nms: --metric does not go with --method linear"),
-        ("--backend cuda", "nms: backend must be one of 'cpp', 'numba', 'reference', got 'cuda'"),
-        ("--threads 0", "set_num_threads: n must be in [1, 1024], got 0"),
+        ("--backend cuda", "nms: --backend must be one of 'cpp', 'numba', 'reference', got 'cuda'"),
+        ("--threads 0", "nms: --threads must be in [1, 1024], got 0"),
         ("--no-such-option", "No such option: --no-such-option"),
     ],
 )
@@ -438,6 +446,27 @@ def test_ctrl_c(tmp_path: Path, delay: float) -> None:
     assert process.returncode == 130
     assert (out, err) == ("", "fastdet: interrupted, nothing written\n")
     assert [p.name for p in tmp_path.iterdir()] == ["long.json"]
+
+
+@pytest.mark.parametrize("module", ["fastdet.nms", "typer", "fastdet._showcase"])
+@pytest.mark.parametrize("start", ["runpy.run_module('fastdet', run_name='__main__')", "import fastdet.cli"])
+def test_ctrl_c_during_the_imports(module: str, start: str) -> None:
+    code = (
+        "import runpy, sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *rest):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        f"sys.meta_path.insert(0, Interrupted())\n{start}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "fastdet: interrupted, nothing written\n")
+
+
+def test_closed_stdout_is_exit_code_1() -> None:
+    with subprocess.Popen([*COMMAND, "info"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(60) == 1
 
 
 def test_ctrl_c_inside_a_kernel_and_a_write(tmp_path: Path) -> None:

@@ -340,6 +340,81 @@ def test_detections_of_another_form(tmp_path: Path, capsys: Capture) -> None:
     )
 
 
+def two_folders(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """Truth with a box in each of two images that differ by their folder alone, and detections that are right."""
+    images = [{"id": i, "file_name": f"vid{i}/0001.jpg"} for i in (1, 2)]
+    found = [{"image_id": i, "category_id": 1, "bbox": [10 * i, 0, 8 * i, 8], "score": 0.5} for i in (1, 2)]
+    truth = [{**box, "id": i} for i, box in enumerate(found)]
+    path = folder / "gt.json"
+    path.write_text(
+        json.dumps({"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": truth}), "utf-8"
+    )
+    return path, found
+
+
+def test_images_of_one_name_in_two_folders(tmp_path: Path, capsys: Capture) -> None:
+    gt, found = two_folders(tmp_path)
+    dt = tmp_path / "dt.json"
+
+    def own(*names: str) -> Path:
+        images = [{"id": 7 - i, "file_name": name} for i, name in enumerate(names, 1)]
+        rows = [{**box, "image_id": 7 - box["image_id"]} for box in found]
+        dt.write_text(json.dumps({"images": images, "annotations": rows}))
+        return dt
+
+    assert scored(capsys, gt, own("vid1/0001.jpg", "vid2/0001.jpg"))["map"] == 1
+    assert scored(capsys, gt, own("vid1/0001.png", "vid2/0001"))["map"] == 1
+    both = "'vid1/0001.jpg' (id 1) and 'vid2/0001.jpg' (id 2)"
+    assert fails(capsys, gt, own("a/0001.jpg", "vid2/0001.jpg")) == (
+        f"{dt}: images: expected the name of one image of the data set, got 'a/0001.jpg' for {both}"
+    )
+    boxes = np.array([[10.0, 0, 18, 8], [20, 0, 36, 8]])
+    columns = {"boxes": boxes, "scores": np.array([0.5, 0.5]), "labels": np.array([1, 1])}
+    np.savez(tmp_path / "dt.npz", **columns, image_ids=np.array(["vid1/0001.jpg", "vid2/0001.jpg"]))
+    assert scored(capsys, gt, tmp_path / "dt.npz")["map"] == 1
+    np.savez(tmp_path / "dt.npz", **columns, image_ids=np.array(["0001", "vid2/0001.jpg"]))
+    assert both in fails(capsys, gt, tmp_path / "dt.npz")
+    dt.write_text(json.dumps(found))
+    chosen = tmp_path / "set.txt"
+    chosen.write_text("vid1/0001.jpg\n")
+    assert scored(capsys, gt, dt, "--image-set", chosen)["true_boxes"] == 1
+    tiny = scored(capsys, gt, dt, "--image-set", chosen, "--areas", "all,tiny=0:100")["map_tiny"]
+    assert tiny == pytest.approx(1, abs=1e-12)  # vid1's box, and -1 without it
+    chosen.write_text("0001 1\n")
+    assert both in fails(capsys, gt, dt, "--image-set", chosen)
+
+
+def test_positions_outside_are_no_class(tmp_path: Path, capsys: Capture) -> None:
+    """Labels that are no position stay unscored, and are told as the file has them."""
+    gt, _ = coco(tmp_path)  # categories 1, 11, 21
+    wrong = [{**RESULT, "category_id": k} for k in (-1, 3, -(2**40), -21, -1)]
+    dt = tmp_path / "wrong.json"
+    for more in ([], [{**RESULT, "category_id": 2}]):
+        dt.write_text(json.dumps([*wrong, *more]))
+        found = scored(capsys, gt, dt, "--labels", "position")
+        assert found["scored_detections"] == len(more)
+        assert found["notes"] == [f"{dt}: 5 detections of no class of {gt} are not scored: {-(2**40)}, -21, -1, 3"]
+
+
+def test_classes_of_their_own_by_position_and_by_name(tmp_path: Path, capsys: Capture) -> None:
+    gt, dt = coco(tmp_path)
+    want = scored(capsys, gt, dt)["stats"]
+    rows = [{**row, "category_id": row["category_id"] // 10} for row in json.loads(dt.read_text())]
+    kinds = [{"id": k, "name": word} for k, word in enumerate(NAMES)] + [{"id": 15, "name": "fox"}]
+    dt.write_text(json.dumps({"annotations": [*rows, {**RESULT, "category_id": 15}], "categories": kinds}))
+    for options in ((), ("--labels", "position")):
+        found = scored(capsys, gt, dt, *options)
+        assert found["stats"] == want
+        assert found["notes"] == [f"{dt}: 1 detections of no class of {gt} are not scored: 15"]
+    dt.write_text(json.dumps({"annotations": rows, "categories": [*kinds, {"id": 16, "name": "fox"}]}))
+    assert fails(capsys, gt, dt).endswith("a name each, by which they are matched, got 'fox' for 15 and 16")
+    images = [{"id": i + 6, "file_name": f"{name(i)}.jpg"} for i in range(12)]  # by name, though classes have numbers
+    rows = [{**row, "image_id": row["image_id"] + 1, "category_id": 10 * row["category_id"] + 1} for row in rows]
+    kinds = [{"id": 10 * k + 1, "name": k} for k in range(3)]
+    dt.write_text(json.dumps({"annotations": rows, "categories": kinds, "images": images}))
+    assert scored(capsys, gt, dt)["stats"] == want
+
+
 def test_yolo_needs_sizes(tmp_path: Path, capsys: Capture) -> None:
     labels, found = yolo(tmp_path)
     want = scored(capsys, labels, found)["stats"]
@@ -470,6 +545,18 @@ def test_table_of_classes(tmp_path: Path, capsys: Capture) -> None:
     assert np.mean([row["ap"] for row in found]) == pytest.approx(scored(capsys, *files)["map"], abs=1e-15)
 
 
+def test_names_of_classes_that_are_no_line(tmp_path: Path, capsys: Capture) -> None:
+    gt, dt = coco(tmp_path)
+    data = json.loads(gt.read_text())
+    for kind, word in zip(data["categories"], ("a\nb", "\x1b[31mred", "caf\xe9 \u2028"), strict=True):
+        kind["name"] = word
+    gt.write_text(json.dumps(data))
+    lines = shown(capsys, gt, dt, "--per-class")[0].split("\n")
+    assert [re.split(r"  +", line)[0] for line in lines[-4:-1]] == ["a\\nb", "\\x1b[31mred", "caf\xe9 \\u2028"]
+    assert len({len(line) for line in lines[-5:-1]}) == 1
+    assert scored(capsys, gt, dt)["per_class"][0]["name"] == "a\nb"
+
+
 def test_nothing_to_find(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "gt.json").write_text('{"images": [{"id": 1}], "annotations": [], "categories": []}')
     (tmp_path / "dt.json").write_text("[]")
@@ -488,7 +575,8 @@ def test_nothing_to_find(tmp_path: Path, capsys: Capture) -> None:
         ("--iou 0.5:0.95:0.1", "evaluate: --iou must be numbers, or FIRST:LAST:STEP, got 0.5:0.95:0.1"),
         ("--iou 0.5:0.9:0", "evaluate: --iou must be numbers, or FIRST:LAST:STEP, got 0.5:0.9:0"),
         ("--iou half", "evaluate: --iou must be numbers, or FIRST:LAST:STEP, got half"),
-        ("--max-dets 10,1", "evaluate: --max-dets must rise from 1 or more, got [10, 1]"),
+        ("--max-dets 10,1", "evaluate: --max-dets must rise from 1 or more, got 10,1"),
+        ("--max-dets all,1", "evaluate: --max-dets must rise from 1 or more, got all,1"),
         ("--max-dets many", "evaluate: --max-dets must be integers, or all, got many"),
         ("--areas huge", "evaluate: --areas must be of all, small, medium, large, or NAME=LEAST:GREATEST, got huge"),
         ("--areas a=5", "evaluate: --areas must be of all, small, medium, large, or NAME=LEAST:GREATEST, got a=5"),
@@ -499,6 +587,7 @@ def test_nothing_to_find(tmp_path: Path, capsys: Capture) -> None:
         ("--boxes xywh", "evaluate: --boxes does not go with a data set that is coco"),
         ("--labels name", "evaluate: --labels must be one of id, position, got name"),
         ("--image-size 640", "evaluate: --image-size must be WIDTHxHEIGHT in pixels, such as 640x480, got 640"),
+        (f"--image-size {'9' * 5000}x9", "evaluate: --image-size must be WIDTHxHEIGHT in pixels, such as 640x480"),
         ("--images . --image-size 6x6", "evaluate: --images does not go with --image-size"),
         ("--confusion-at 0.5", "evaluate: --confusion-at must be IOU,SCORE, got 0.5"),
         ("--confusion-at 0,0.5", "evaluate: --confusion-at must be in (0, 1], got 0.0"),
@@ -578,6 +667,16 @@ def test_wrong_npz_results(tmp_path: Path, capsys: Capture) -> None:
     assert "expected an array named scores or score, got boxes, labels, image" in fails(capsys, gt, tmp_path / "dt.npz")
     np.savez(tmp_path / "dt.npz", **columns, scores=np.array([0.5]))
     assert "images: expected images of the data set, got 99" in fails(capsys, gt, tmp_path / "dt.npz")
+
+
+def test_npz_ids_beyond_int64(tmp_path: Path, capsys: Capture) -> None:
+    gt, _ = coco(tmp_path)
+    columns = {"boxes": np.array([[0.0, 0, 4, 4]]), "labels": np.array([1]), "image": np.array([5])}
+    for name in ("image", "labels"):
+        np.savez(tmp_path / "dt.npz", **{**columns, name: np.array([2**63], np.uint64)}, scores=np.array([0.5]))
+        text = f"{tmp_path / 'dt.npz'}: {name}: expected integers below 2^63, got {2**63}"
+        assert fails(capsys, gt, tmp_path / "dt.npz") == text
+        assert fails(capsys, tmp_path / "dt.npz", tmp_path / "dt.npz") == text
 
 
 def test_wrong_folders(tmp_path: Path, capsys: Capture) -> None:

@@ -569,7 +569,11 @@ def test_summary_for_people(pair: tuple[Path, Path], tmp_path: Path, capsys: pyt
         ("--classes 70000", "miou: --classes must be in [1, 65535], got 70000"),
         ("--classes no.txt", "miou: --classes must be a number or a file of names, got no.txt, no such file"),
         ("--classes 4 --void drop", "miou: --void does not go without --ignore, the label that is void"),
-        ("--classes 4 --ignore 9 --void skip", "miou: void must be one of 'miss', 'drop', 'count', got 'skip'"),
+        ("--classes 4 --ignore 9 --void skip", "miou: --void must be one of 'miss', 'drop', 'count', got 'skip'"),
+        ("--classes ++4", "miou: --classes must be a number or a file of names, got ++4, no such file"),
+        ("--classes \u00b2", "miou: --classes must be a number or a file of names, got \u00b2, no such file"),
+        (f"--classes {'9' * 5000}", f"miou: --classes must be in [1, 65535], got {'9' * 18}..."),
+        (f"--classes 4 --ignore {10**23}", f"miou: --ignore must fit in int64 or uint64, got {10**23}"),
         ("--classes 4 --ignore x", "Invalid value for '--ignore': "),
         ("--classes 12 --palette camvid", "miou: --classes 12 does not go with --palette camvid: 12 classes and 11"),
         ("--classes 4 --plots no/no", "miou: plots must be a folder, or a new one in an existing folder, got no/no"),
@@ -578,6 +582,15 @@ def test_summary_for_people(pair: tuple[Path, Path], tmp_path: Path, capsys: pyt
 )
 def test_wrong_options(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str], flags: str, message: str) -> None:
     assert fails(capsys, "miou", *pair, *flags.split()).startswith(message)
+
+
+def test_names_that_are_no_line(pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("sky\x1b[31m\na\tb\ntree\nmoon\n")
+    assert cli.main(["miou", *map(str, pair), "--classes", str(names), "--per-class"]) == 0
+    lines = capsys.readouterr().out.split("\n")[-6:-1]
+    assert [line.split(" ")[0] for line in lines] == ["class", "sky\\x1b[31m", "a\\tb", "tree", "moon"]
+    assert len({len(line) for line in lines}) == 1
 
 
 def test_wrong_names(pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
