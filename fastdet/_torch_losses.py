@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastdet import _check, box_losses, losses, sigmoid_focal
-from fastdet._arrays import on_cuda, registered
+from fastdet import _arrays, _check, box_losses, losses, sigmoid_focal
+from fastdet._arrays import registered
 from fastdet._torch_library import (
     backend_name,
     computed,
@@ -97,7 +97,7 @@ class Loss:
 def _times(grad: Any, upstream: Any) -> Any:
     """``grad * upstream``, without a second buffer where nothing else may look at the first one."""
     if registered(grad, upstream) is None:
-        grad, on_gpu = grad.detach(), on_cuda(grad)
+        grad, on_gpu = grad.detach(), _arrays.on_cuda(grad)
         if upstream.numel() == 1 and not on_gpu and upstream.item() == 1:
             return grad
         if not torch._C._autograd._get_current_graph_task_keep_graph():

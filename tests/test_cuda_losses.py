@@ -13,7 +13,6 @@ import pytest
 from emulated import on_cpu, on_gpu
 from ops import equal
 
-import fastdet
 from fastdet import losses
 
 SOFTMAX: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
@@ -274,11 +273,7 @@ def test_a_failed_launch_is_an_exception(emulator: emulated.Emulator) -> None:
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
-    torch = emulated.torch_on_gpu(monkeypatch)
-    from fastdet import _torch_losses
-
-    monkeypatch.setattr(_torch_losses, "on_cuda", fastdet._arrays.on_cuda)
-    return torch
+    return emulated.torch_on_gpu(monkeypatch)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastdet import _check
-from fastdet._arrays import on_cuda, to_numpy
+from fastdet import _arrays, _check
+from fastdet._arrays import to_numpy
 from fastdet._check import Array
 from fastdet.inference._models import to_tensor
 
@@ -41,7 +41,7 @@ class Image:
             raise TypeError(f"{op}: image must be an array, got {type(image).__name__}")
         if isinstance(image, np.ma.MaskedArray):
             raise TypeError(f"{op}: image must be a plain array, got a masked array")
-        if not self.tensor and on_cuda(image):
+        if not self.tensor and _arrays.on_cuda(image):
             raise TypeError(f"{op}: image must be a torch tensor or on the CPU, got a {type(image).__name__} on a GPU")
         shape = tuple(image.shape)
         axes = "(H, W, C)" if channels_last else "(C, H, W)"
