@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -19,9 +19,8 @@ from fastdet import _backends, _detection_report
 from fastdet import _detection_sources as sources
 from fastdet._coco_files import DataSet
 from fastdet._detection_metrics import AREAS, METHODS, DetectionMetrics
-from fastdet._formats import in_a_line
 from fastdet._matching import Columns, Floats
-from fastdet._terminal import Failure, interruptible, read_names, say, stage
+from fastdet._terminal import Failure, in_a_line, interruptible, read_names, say, stage, wrong_option
 
 _POINTS = {"coco101": "101 points", "voc2007": "11 points", "area": "area"}
 _LEVEL, _RESAMPLES = 0.95, 1000
@@ -254,15 +253,6 @@ def _settings(
             text = f"{text.partition(', got ')[0]}, got {max_dets}"
         raise wrong_option("evaluate", text, {"iou_thresholds": "iou", "max_detections": "max-dets"}) from None
     return settings
-
-
-def wrong_option(command: str, text: str, options: Mapping[str, str]) -> Failure:
-    """The error text of a function, ``op: argument must be X``, by the command and its option."""
-    _, _, said = text.partition(": ")
-    name, _, rest = said.partition(" ")
-    if not rest.startswith("must "):
-        return Failure(text)
-    return Failure(f"{command}: --{options.get(name, name.replace('_', '-'))} {rest}")
 
 
 def _reading(

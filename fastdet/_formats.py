@@ -24,7 +24,6 @@ import contextlib
 import io
 import os
 import secrets
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -377,12 +376,6 @@ def _member(archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple[int, .
         file.write(header.getvalue())
         for piece in pieces:
             file.write(np.ascontiguousarray(piece, dtype).tobytes())
-
-
-def in_a_line(text: str) -> str:
-    """A name as a line of a table can hold it: control characters and ends of lines are escaped."""
-    strange = (c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp"))
-    return text.translate({ord(c): c.encode("unicode_escape").decode() for c in strange})
 
 
 def _group(image: Array, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:

@@ -16,11 +16,11 @@ from typing import Any
 import fastdet
 from fastdet import _formats, _label_maps
 from fastdet._check import MOST_CLASSES, Array
-from fastdet._formats import Advance, FormatError, in_a_line
+from fastdet._formats import Advance, FormatError
 from fastdet._label_maps import Folder, Maps
 from fastdet._palettes import Palette
 from fastdet._segmentation_metrics import SegmentationMetrics
-from fastdet._terminal import read_names, say
+from fastdet._terminal import in_a_line, read_names, say
 
 FIGURES = {
     "mean_iou": "mIoU",

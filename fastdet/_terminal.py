@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ from fastdet._formats import Advance, FormatError
 
 class Failure(Exception):
     """A wrong argument or a wrong result, in one line."""
+
+
+def wrong_option(command: str, text: str, options: Mapping[str, str]) -> Failure:
+    """The error text of a function, ``op: argument must be X``, by the command and its option."""
+    _, _, said = text.partition(": ")
+    name, _, rest = said.partition(" ")
+    if not rest.startswith("must "):
+        return Failure(text)
+    return Failure(f"{command}: --{options.get(name, name.replace('_', '-'))} {rest}")
 
 
 def interruptible(run: Callable[..., Any], *arguments: Any) -> Any:
@@ -92,3 +102,9 @@ def say(text: str) -> None:
     """Print; what the terminal's encoding lacks is escaped."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def in_a_line(text: str) -> str:
+    """A name as a line of a table can hold it: control characters and ends of lines are escaped."""
+    strange = (c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp"))
+    return text.translate({ord(c): c.encode("unicode_escape").decode() for c in strange})

@@ -28,7 +28,7 @@ try:
         from rich.table import Table as Grid
 
         from fastdet import _evaluate, _formats, _label_maps, _miou, _palettes, _showcase
-        from fastdet._terminal import Failure, interruptible, progress, say, stage
+        from fastdet._terminal import Failure, interruptible, progress, say, stage, wrong_option
     except ImportError as error:  # this module is the command and nothing else: its import may end the process
         print(f'fastdet: the command needs {error.name}: pip install "fastdet[cli]"', file=sys.stderr)
         raise SystemExit(2) from None
@@ -227,7 +227,7 @@ def _kernel(
         run(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), max_output)
         nms.nms(np.zeros((0, 4)), np.zeros(0), 0.5, score_threshold=score_threshold)  # soft methods do not look at it
     except (TypeError, ValueError, NotImplementedError) as error:
-        raise _evaluate.wrong_option("nms", str(error), {"iou_threshold": "iou", "n": "threads"}) from None
+        raise wrong_option("nms", str(error), {"iou_threshold": "iou", "n": "threads"}) from None
     return run, backend or _backends.default()
 
 
@@ -329,7 +329,7 @@ def miou_command(
             new_axes()  # a missing matplotlib is known before the work
     except (TypeError, ValueError, ImportError) as error:
         words = {"num_classes": "classes", "ignore_index": "ignore"}
-        raise _evaluate.wrong_option("miou", str(error), words) from None
+        raise wrong_option("miou", str(error), words) from None
     true, guessed = (_label_maps.load(path, colours, ignore) for path in (target, prediction))
     with progress() as bar:
         pairs = _miou.pair(true, guessed, bar)
