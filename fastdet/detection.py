@@ -284,16 +284,19 @@ def average_precision(
         if len(label) and not (label.min() >= 0 and label.max() < K):
             raise ValueError(f"{op}: labels must be in [0, {K}), got {label.min()} to {label.max()}")
     order = np.lexsort((-score, label))
+    score, result = score[order], result[order]
     start = np.searchsorted(label[order], np.arange(K + 1)).astype(np.int64)
-    true = np.concatenate([np.zeros((1, T, A), np.int64), np.cumsum(result[order] == TRUE, axis=0)])
-    _enough(op, np.diff(true[start], axis=0), total[:, None])
+    some, true = np.flatnonzero(np.diff(start)), np.zeros((K, T, A), np.int64)
+    if len(some):
+        true[some] = np.add.reduceat(result == TRUE, start[some], axis=0, dtype=np.int64)
+    _enough(op, true, total[:, None])
     if method == "area":
-        ap = np.stack([area_below(result[order[i:j]], total[k]) for k, (i, j) in enumerate(itertools.pairwise(start))])
+        ap = np.stack([area_below(result[i:j], total[k]) for k, (i, j) in enumerate(itertools.pairwise(start))])
     else:
         levels = np.linspace(0, 1, 101 if method == "coco101" else 11)
         kernel = _backends.choose("accumulate", backend, accumulate_reference)
         precision, _, _ = kernel(
-            score[order], pack(result[order]), start, np.ascontiguousarray(total), np.arange(K + 1), T, levels,
+            score, pack(result), start, np.ascontiguousarray(total), np.arange(K + 1), T, levels,
             np.array([_check.MAX_COUNT]),
         )  # fmt: skip
         # each mean over its own contiguous row: rounded alike, however many there are
