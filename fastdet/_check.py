@@ -154,6 +154,13 @@ def count(op: str, name: str, x: Any) -> int:
     return min(value, MAX_COUNT)
 
 
+def at_least_one(op: str, name: str, x: Any) -> int:
+    value = count(op, name, x)
+    if not value:
+        raise ValueError(f"{op}: {name} must be 1 or more, got 0")
+    return value
+
+
 def choice(op: str, name: str, x: object, allowed: Sequence[str]) -> str:
     """One of a few words."""
     if isinstance(x, str) and x in allowed:

@@ -13,7 +13,7 @@ import numpy as np
 from fastdet import _check
 from fastdet._arrays import to_numpy
 from fastdet._check import Array
-from fastdet._detection_state import UNLIMITED
+from fastdet._detection_state import UNLIMITED, word
 from fastdet._matching import CROWD, IGNORE, Floats, Ints
 
 NAME = "DetectionMetrics"
@@ -150,7 +150,7 @@ def areas(xs: Any, max_detections: Sequence[int]) -> tuple[tuple[str, float, flo
         if not least <= most:
             raise ValueError(f"{NAME}: areas must have least <= greatest, got {_check.describe({name: pair})}")
         found.append((name, least, most))
-    taken = {"50", "75", *("all" if most == UNLIMITED else str(most) for most in max_detections)}
+    taken = {"50", "75", *map(word, max_detections)}
     for name, _, _ in found[1:]:
         if name in taken or name.endswith(("per_class", "_ci")):
             raise ValueError(f"{NAME}: areas must have names that are no other key's of the results, got {name!r}")

@@ -524,13 +524,13 @@ class DetectionMetrics:
         for a, (name, _, _) in enumerate(p.areas[1:], 1):
             results[f"map_{name}"] = _mean(precision[..., a, -1])
         for m, most in enumerate(p.max_detections):
-            results[f"mar_{_word(most)}"] = _mean(recall[..., 0, m])
+            results[f"mar_{state.word(most)}"] = _mean(recall[..., 0, m])
         for a, (name, _, _) in enumerate(p.areas[1:], 1):
             results[f"mar_{name}"] = _mean(recall[..., a, -1])
         if self._class_metrics:
             each = range(len(classes))
             results["map_per_class"] = np.array([_mean(precision[:, :, k, 0, -1]) for k in each])
-            results[f"mar_{_word(p.max_detections[-1])}_per_class"] = np.array(
+            results[f"mar_{state.word(p.max_detections[-1])}_per_class"] = np.array(
                 [_mean(recall[:, k, 0, -1]) for k in each]
             )
         results["classes"] = classes
@@ -572,10 +572,6 @@ class DetectionMetrics:
 def _mean(x: Floats) -> float:
     known = x[x > -1]
     return float(np.mean(known)) if known.size else -1.0
-
-
-def _word(most: int) -> str:
-    return "all" if most == UNLIMITED else str(most)
 
 
 def _no_reference(*_: Any) -> None:

@@ -17,6 +17,13 @@ from fastdet._matching import IGNORED, PACKED, Bytes, Columns, Ints, Records, Ro
 MAGIC, VERSION = b"fastdet\n", 1
 DTYPES = ("|u1", "<u2", "<u4", "<u8", "<i8", "<f4", "<f8")  # of what travels
 UNLIMITED = _check.MAX_COUNT
+
+
+def word(most: int) -> str:
+    """A number of detections in the keys of results."""
+    return "all" if most == UNLIMITED else str(most)
+
+
 _HEAD, _DIGEST = 8 + 4 + 8, 16  # magic, version, length of the JSON; then the digest of all that follows it
 
 

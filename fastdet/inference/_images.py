@@ -290,7 +290,4 @@ def _span(x: Any) -> tuple[float, float]:
 def check_run(op: str, mode: str, batch_size: Any, prefetch: Any) -> tuple[int, int]:
     """The arguments that all runs over windows share."""
     _check.choice(op, "mode", mode, MODES)
-    size = _check.count(op, "batch_size", batch_size)
-    if size < 1:
-        raise ValueError(f"{op}: batch_size must be 1 or more, got {size}")
-    return size, _check.count(op, "prefetch", prefetch)
+    return _check.at_least_one(op, "batch_size", batch_size), _check.count(op, "prefetch", prefetch)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastdet import _check
-from fastdet._arrays import to_numpy
+from fastdet._arrays import to_numpy, to_torch
 from fastdet._check import Array
 
 Progress = bool | Callable[[int, int], object] | None
@@ -56,7 +56,7 @@ def _call_module(op: str, model: Any, name: str, batch: Any) -> Any:
 
 def to_tensor(x: Array) -> Any:
     """A tensor of an array's values, over its memory where torch can take that as it is."""
-    return sys.modules["torch"].from_numpy(np.require(x, x.dtype.newbyteorder("="), ["C", "W"]))
+    return to_torch(np.require(x, x.dtype.newbyteorder("="), ["C", "W"]))
 
 
 def _call_function(model: Callable[[Any], Any], batch: Any) -> Any:

@@ -57,9 +57,7 @@ def yolo_decode(output: Any, predictors: int = 2, *, size: Any = None) -> Decode
     """
     op = "yolo_decode"
     x, space = _floats(op, "output", output)
-    count = _check.count(op, "predictors", predictors)
-    if count < 1:
-        raise ValueError(f"{op}: predictors must be 1 or more, got {count}")
+    count = _check.at_least_one(op, "predictors", predictors)
     if x.ndim not in (3, 4) or 0 in x.shape[-3:-1] or x.shape[-1] <= 5 * count:
         shape = tuple(x.shape)
         raise ValueError(f"{op}: output must have shape (N, S, S, {5 * count} + C) with C of 1 or more, got {shape}")

@@ -57,9 +57,7 @@ def offset_pool(x: Any, size: int = 3) -> Iterator[tuple[int, int, Any]]:
     Source: Sermanet et al., "OverFeat", 2013, section 3.3.
     """
     op = "offset_pool"
-    side = _check.count(op, "size", size)
-    if side < 1:
-        raise ValueError(f"{op}: size must be 1 or more, got {side}")
+    side = _check.at_least_one(op, "size", size)
     if not hasattr(x, "shape") or len(x.shape) not in (3, 4):
         raise ValueError(f"{op}: x must have shape (C, H, W) or (N, C, H, W), got {_check.describe(x)}")
     for dy in range(side):

@@ -30,10 +30,3 @@ def true_boxes(
             got = (corners if name == "boxes" else wanted)[at].tolist()
             raise ValueError(f"{op}: {name} must be {rule}, got {got} at index {at}")
     return torch.as_tensor(corners, dtype=torch.float32), torch.as_tensor(wanted), (height, width), count
-
-
-def at_least_one(op: str, name: str, x: Any) -> int:
-    value = _check.count(op, name, x)
-    if not value:
-        raise ValueError(f"{op}: {name} must be 1 or more, got 0")
-    return value
