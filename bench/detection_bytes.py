@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from coco_cases import generate
 
-from fastdet import _shards
 from fastdet.detection import DetectionMetrics
+from fastdet.distributed import shards
 
 COUNT = 500_000
 
@@ -24,21 +24,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         truth, found = generate(Path(folder), COUNT)
         rows = [("COCO JSON", found.stat().st_size)]
-        piece = _shards.read_detections(str(found), 1)[0]
+        piece = shards.read_detections(str(found), 1)[0]
         rows.append(("Parquet", parquet(Path(folder) / "found.parquet", piece)))
         rows.append(("between reading and matching", sum(x.nbytes for x in piece.rows)))
-        of_truth = _shards.read_truth(str(truth), 1)
+        of_truth = shards.read_truth(str(truth), 1)
         for name, scores in (("six digits", piece.rows.scores), ("float32", np.float32(piece.rows.scores))):
             some = piece._replace(rows=piece.rows._replace(scores=scores.astype(np.float64)))
             metrics = DetectionMetrics()
-            metrics.update_columns(*_shards.joined(of_truth, [some]))
+            metrics.update_columns(*shards.joined(of_truth, [some]))
             rows.append((f"kept, scores of {name}", metrics.nbytes))
     print(f"{'':<32}{'bytes':>7}{'a billion, GB':>15}")
     for name, size in rows:
         print(f"{name:<32}{size / COUNT:>7.1f}{size / COUNT:>15.1f}")
 
 
-def parquet(path: Path, piece: _shards.Piece) -> int:
+def parquet(path: Path, piece: shards.Piece) -> int:
     import pyarrow
     import pyarrow.parquet
 

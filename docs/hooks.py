@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from fastdet.cli.app import main
+
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
@@ -107,7 +109,6 @@ def run(code: str, name: str, names: dict[str, Any]) -> str:
 
 def command(line: str) -> str:
     """What ``$ fastdet ...`` prints."""
-    from fastdet import cli
 
     if not line.startswith("$ fastdet "):
         return ""
@@ -116,7 +117,7 @@ def command(line: str) -> str:
         contextlib.redirect_stdout(io.StringIO()) as printed,
         contextlib.redirect_stderr(io.StringIO()) as errors,
     ):
-        if cli.main(shlex.split(line)[2:]):
+        if main(shlex.split(line)[2:]):
             raise RuntimeError(f"{line}: {errors.getvalue()}")
     return "\n".join(row.rstrip() for row in printed.getvalue().strip("\n").split("\n")) + "\n"
 

@@ -1,37 +1,59 @@
 """fastdet: compiled kernels for post-processing and scoring detections and segmentations.
 
-Modules, not functions, are re-exported, each imported when it is first used: ``fastdet.nms.nms(...)``,
+Modules are re-exported, not functions, and each is imported when it is first used: ``fastdet.nms.nms(...)``,
 ``fastdet.boxes.box_iou(...)``, ``fastdet.segmentation.confusion_matrix(...)``.
-NumPy is the only dependency; torch, numba and other array libraries are used where they are already imported.
-``fastdet.models`` is networks in torch, and imports it.
+NumPy is the only dependency. torch, CuPy and other array libraries are used where they are already imported.
+``fastdet.models`` holds networks in torch, and imports it.
 """
 
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fastdet._config import config, get_num_threads, set_num_threads, show_config
+from fastdet._core.config import config, get_num_threads, set_num_threads, show_config
 from fastdet._version import __version__
 
 if TYPE_CHECKING:
-    from fastdet import boxes, coco, detection, inference, losses, nms, pool, segmentation, upsample
+    from fastdet import (
+        box_losses,
+        boxes,
+        coco,
+        detection,
+        distributed,
+        fusion,
+        inference,
+        losses,
+        nms,
+        plots,
+        pool,
+        segmentation,
+        sigmoid_focal,
+        upsample,
+        yolo,
+    )
     from fastdet import models as models
 
 __all__ = [
     "__version__",
+    "box_losses",
     "boxes",
     "coco",
     "config",
     "detection",
+    "distributed",
+    "fusion",
     "get_num_threads",
     "inference",
     "losses",
     "nms",
+    "plots",
     "pool",
     "segmentation",
     "set_num_threads",
     "show_config",
+    "sigmoid_focal",
     "upsample",
+    "yolo",
 ]
 
 _WITH_TORCH = ("models",)  # not in __all__: a star import needs no torch

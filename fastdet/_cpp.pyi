@@ -1,6 +1,6 @@
-"""The C++ backend: every native function. Arguments have passed `fastdet._check`: C-contiguous, native-endian arrays.
+"""The C++ backend: every native function. Arguments have passed the checks: C-contiguous, native-endian arrays.
 
-A NaN in ``nms``, ``soft_nms`` and ``multiclass_nms`` is answered by an int, coded as `_check.find_nan` does.
+A NaN in ``nms``, ``soft_nms`` and ``multiclass_nms`` is answered by an int, coded as `check.find_nan` does.
 """
 
 from typing import IO, Any
@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdet._check import Array
+from fastdet._core.check import Array
 
 def box_area(boxes: Array, /) -> Array: ...
 def box_convert(boxes: Array, in_fmt: str, out_fmt: str, /) -> Array: ...

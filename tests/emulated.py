@@ -27,8 +27,8 @@ import pytest
 from optional import need
 
 import fastdet
-from fastdet import _backends
-from fastdet._half import BFLOAT16
+from fastdet._core import backends
+from fastdet._core.half import BFLOAT16
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "tests" / "cuda_emulator"
@@ -157,33 +157,42 @@ class Emulator:
         self._library.fastdet_emulator_fail_next(code)
 
 
-OF_BACKEND = [f"fastdet.{path.stem}" for path in sorted((ROOT / "fastdet").glob("_cuda_*.py"))]
-NAMES = ("fastdet._cuda", *(name for name in OF_BACKEND if name != "fastdet._cuda_arrays"), "cupy")
+AREAS = [f"fastdet.{path.parent.name}._cuda" for path in sorted((ROOT / "fastdet").glob("*/_cuda.py"))]
+NAMES = ("fastdet._cuda", "fastdet._core.cuda", *AREAS, "cupy")
+
+
+def _taken(name: str) -> tuple[Any, Any]:
+    """The module of that name, taken out of sys.modules and of its package."""
+    package, _, short = name.rpartition(".")
+    holder = sys.modules.get(package)
+    return sys.modules.pop(name, None), None if holder is None else holder.__dict__.pop(short, None)
 
 
 @contextlib.contextmanager
 def _replaced(modules: dict[str, Any]) -> Iterator[None]:
     """`modules` in the place of all that belongs to the backend, until the end."""
-    saved = {name: sys.modules.pop(name, None) for name in NAMES}
-    attributes = {name: fastdet.__dict__.pop(name.split(".")[1], None) for name in NAMES if "." in name}
-    state = _backends._missing.pop("cuda", None), _backends.device_array
+    saved = {name: _taken(name) for name in NAMES}
+    state = backends._missing.pop("cuda", None), dict(backends._kernels), backends.device_array
+    backends._kernels.clear()
     sys.modules.update(modules)
     if "fastdet._cuda" in modules:
         fastdet.__dict__["_cuda"] = modules["fastdet._cuda"]
     try:
         yield
     finally:
-        for name in NAMES:
-            sys.modules.pop(name, None)
-            fastdet.__dict__.pop(name.split(".")[-1], None)
-            if saved[name] is not None:
-                sys.modules[name] = saved[name]
-            if attributes.get(name) is not None:
-                fastdet.__dict__[name.split(".")[1]] = attributes[name]
-        _backends._missing.pop("cuda", None)
+        for name, (module, attribute) in saved.items():
+            _taken(name)
+            package, _, short = name.rpartition(".")
+            if module is not None:
+                sys.modules[name] = module
+            if attribute is not None:
+                sys.modules[package].__dict__[short] = attribute
+        backends._missing.pop("cuda", None)
         if state[0] is not None:
-            _backends._missing["cuda"] = state[0]
-        _backends.device_array = state[1]
+            backends._missing["cuda"] = state[0]
+        backends._kernels.clear()
+        backends._kernels.update(state[1])
+        backends.device_array = state[2]
 
 
 @contextlib.contextmanager
@@ -204,13 +213,13 @@ def backend() -> Iterator[Emulator]:
 def real() -> Iterator[str]:
     """The backend as it is installed, while another one is in its place; gives why it cannot be used, or ""."""
     with _replaced({}):
-        yield _backends.cuda_available()
+        yield backends.cuda_available()
 
 
 def torch_on_gpu(patch: pytest.MonkeyPatch) -> Any:
     """torch, whose CPU tensors are taken for a GPU's, since the emulator can read their memory; skips without torch."""
     torch = need("torch")
-    patch.setattr(fastdet._arrays, "on_cuda", lambda x: isinstance(x, torch.Tensor))
+    patch.setattr(fastdet._core.arrays, "on_cuda", lambda x: isinstance(x, torch.Tensor))
     patch.setattr(torch.cuda, "current_stream", lambda device: types.SimpleNamespace(cuda_stream=0))
     patch.setattr(torch.Tensor, "get_device", lambda self: 0)
     return torch

@@ -18,7 +18,8 @@ from array_op import ArrayOp
 from ops import equal
 from test_parity import LAYOUTS
 
-from fastdet import _numba, inference, losses, pool, segmentation, upsample
+from fastdet import inference, losses, pool, segmentation, upsample
+from fastdet.boxes import _numba
 
 OPS: dict[str, ArrayOp] = {
     **ops_segmentation.OPS,

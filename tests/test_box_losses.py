@@ -13,9 +13,11 @@ from hypothesis.extra import numpy as arrays
 from optional import need
 from samples import FAMILIES, Array, missing
 
-from fastdet import box_losses, sigmoid_focal
-from fastdet._half import BFLOAT16
-from fastdet.box_losses import arctan, ordered_sum
+from fastdet import box_losses
+from fastdet._core.elementary import arctan
+from fastdet._core.half import BFLOAT16
+from fastdet._core.sums import ordered_sum
+from fastdet.losses.sigmoid_focal import MOST_GAMMA
 from fastdet.sigmoid_focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad
 
 BACKENDS = ("reference", "numba", "cpp")
@@ -398,4 +400,4 @@ def test_native_functions_trust_nothing() -> None:
     ):
         with pytest.raises((TypeError, ValueError)):
             focal(x, t, 0.25, 2.0, "none", True)
-    assert sigmoid_focal.MOST_GAMMA == 1000
+    assert MOST_GAMMA == 1000

@@ -17,11 +17,15 @@ import pytest
 from optional import real_data
 
 import fastdet
-from fastdet import _backends, _sample, _scenes, _showcase, cli, nms, plots
+from fastdet import cli, nms, plots
+from fastdet._core import backends
+from fastdet.cli import sample as _sample
+from fastdet.cli import scenes, showcase
+from fastdet.cli.app import main
 from fastdet.inference import Found
 
 COMMAND = [sys.executable, "-m", "fastdet"]
-USABLE = [name for name, reason in _backends.available().items() if not reason]
+USABLE = [name for name, reason in backends.available().items() if not reason]
 
 
 def detections(images: int = 6, per_image: int = 40, seed: int = 0) -> list[dict[str, object]]:
@@ -66,7 +70,7 @@ def raw(tmp_path: Path) -> Path:
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """The one line of an error."""
-    assert cli.main([str(a) for a in arguments]) == 2
+    assert main([str(a) for a in arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("fastdet: ")
@@ -92,13 +96,13 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 )
 def test_every_option(raw: Path, tmp_path: Path, backend: str, flags: str, options: dict[str, object]) -> None:
     output = tmp_path / "out.json"
-    assert cli.main(["nms", str(raw), "-o", str(output), "--backend", backend, *flags.split()]) == 0
+    assert main(["nms", str(raw), "-o", str(output), "--backend", backend, *flags.split()]) == 0
     assert json.loads(output.read_text()) == expected(detections(), **options)  # type: ignore[arg-type]
 
 
 def test_soft_score_threshold_drops_first(raw: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.json"
-    assert cli.main(["nms", str(raw), "-o", str(output), "--method", "linear", "--score-threshold", "0.5"]) == 0
+    assert main(["nms", str(raw), "-o", str(output), "--method", "linear", "--score-threshold", "0.5"]) == 0
     left = [r for r in detections() if r["score"] > 0.5]  # type: ignore[operator]
     images = dict.fromkeys(r["image_id"] for r in detections())
     want = {i: [r for r in expected(left, "linear") if r["image_id"] == i] for i in images}
@@ -109,7 +113,7 @@ def test_blocks_do_not_matter(raw: Path, tmp_path: Path, monkeypatch: pytest.Mon
     texts = set()
     for block in (1, 45, 100, 1 << 16):
         monkeypatch.setattr(cli, "_BLOCK", block)
-        assert cli.main(["nms", str(raw), "-o", str(tmp_path / "out.json")]) == 0
+        assert main(["nms", str(raw), "-o", str(tmp_path / "out.json")]) == 0
         texts.add((tmp_path / "out.json").read_text())
     assert len(texts) == 1
 
@@ -124,9 +128,7 @@ def test_deep_records_are_one_line(raw: Path, capsys: pytest.CaptureFixture[str]
 
 def test_summary_object(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out.npz"
-    assert (
-        cli.main(["nms", str(raw), "-o", str(output), "--json", "--method", "gaussian", "--backend", "reference"]) == 0
-    )
+    assert main(["nms", str(raw), "-o", str(output), "--json", "--method", "gaussian", "--backend", "reference"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     summary = json.loads(out)
@@ -153,14 +155,14 @@ def test_summary_object(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_summary_for_people(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["nms", str(raw), "-o", str(tmp_path / "out.json")]) == 0
+    assert main(["nms", str(raw), "-o", str(tmp_path / "out.json")]) == 0
     out, err = capsys.readouterr()
     assert re.match(r"240 candidates in 6 images: \d+ kept \(hard, \w+, [\d.]+ s\)\nwritten to .*out\.json\n$", out)
     assert err == ""
 
 
 def test_output_may_be_the_input(raw: Path) -> None:
-    assert cli.main(["nms", str(raw), "-o", str(raw)]) == 0
+    assert main(["nms", str(raw), "-o", str(raw)]) == 0
     assert json.loads(raw.read_text()) == expected(detections(), iou_threshold=0.5)
 
 
@@ -173,7 +175,7 @@ def test_offsets_and_images_without_boxes(tmp_path: Path) -> None:
         "scores": np.array([0.5, 0.75, 0.25]),
     }
     np.savez(tmp_path / "in.npz", **{name: np.asarray(value) for name, value in arrays.items()})  # type: ignore[arg-type]
-    assert cli.main(["nms", str(tmp_path / "in.npz"), "-o", str(tmp_path / "out.npz")]) == 0
+    assert main(["nms", str(tmp_path / "in.npz"), "-o", str(tmp_path / "out.npz")]) == 0
     with np.load(tmp_path / "out.npz") as out:
         assert out["image_id"].tolist() == [8, 3, 5]
         assert out["offsets"].tolist() == [0, 0, 2, 2]
@@ -236,14 +238,14 @@ def test_full_disk_leaves_the_old_output(
 
 
 def test_version_info_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--version"]) == 0
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"fastdet {fastdet.__version__}\n"
-    assert cli.main(["info", "--json"]) == 0
+    assert main(["info", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(fastdet.config()))
-    assert cli.main(["info"]) == 0
+    assert main(["info"]) == 0
     assert capsys.readouterr().out.startswith(f"fastdet {fastdet.__version__} (Python ")
     for arguments in ([], ["--help"]):
-        assert cli.main(arguments) == 0
+        assert main(arguments) == 0
         out = capsys.readouterr().out
         assert all(word in out for word in ("nms", "miou", "evaluate", "demo", "bench", "info"))
 
@@ -264,19 +266,19 @@ def test_command_imports_no_pictures() -> None:
 def test_sample() -> None:
     """The scenes are those of their seeds, the output is a network's: a box and four scores for each of 384 cells."""
     sample = _sample.load()
-    assert sample.output.shape == (len(sample.scenes), 4 + len(_scenes.NAMES), 384)
+    assert sample.output.shape == (len(sample.scenes), 4 + len(scenes.NAMES), 384)
     assert sample.output.dtype == np.float32
     assert sample.output[:, 4:].min() >= 0
     assert sample.output[:, 4:].max() <= 1
     for scene, seed in zip(sample.scenes, sample.seeds, strict=True):
-        assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(scene, _scenes.make(seed), strict=True))
+        assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(scene, scenes.make(seed), strict=True))
     assert np.array_equal(np.diff(sample.seeds), np.ones(len(sample.seeds) - 1))  # none left out
     assert _sample.PATH.stat().st_size < 70_000
 
 
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["demo"]) == 0
+    assert main(["demo"]) == 0
     out = capsys.readouterr().out
     assert out.replace("\n", "").endswith(f"picture: {tmp_path / 'fastdet_demo.png'}")
     cells = [re.findall(r"[a-zA-Z-]+(?: [a-zA-Z-]+)*|[\d.]+", line) for line in out.splitlines()]
@@ -293,20 +295,20 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 def test_demo_is_the_plain_way() -> None:
     """One scene, one class at a time, and the reference."""
-    result = _showcase.demo()
+    result = showcase.demo()
     raw, hard, linear, _ = result.steps
     sample = result.sample
     assert result.backends == USABLE
     assert raw.given == sample.output[:, 4].size
-    assert len(raw.kept.boxes) == hard.given == (sample.output[:, 4:].max(1) > _showcase.LEAST).sum()
+    assert len(raw.kept.boxes) == hard.given == (sample.output[:, 4:].max(1) > showcase.LEAST).sum()
     for i in range(len(sample.scenes)):
-        given = _showcase.of_scene(raw.kept, i)
-        for label in range(len(_scenes.NAMES)):
+        given = showcase.of_scene(raw.kept, i)
+        for label in range(len(scenes.NAMES)):
             boxes, scores = given.boxes[given.labels == label], given.scores[given.labels == label]
             keep = nms.nms(boxes, scores, 0.5, backend="reference")
-            soft, rescored = nms.soft_nms(boxes, scores, min_score=_showcase.LEAST, backend="reference")
+            soft, rescored = nms.soft_nms(boxes, scores, min_score=showcase.LEAST, backend="reference")
             for step, chosen, values in ((hard, keep, scores[keep]), (linear, soft, rescored)):
-                kept = _showcase.of_scene(step.kept, i)
+                kept = showcase.of_scene(step.kept, i)
                 mine = kept.labels == label
                 assert np.array_equal(kept.boxes[mine], boxes[chosen])
                 assert np.array_equal(kept.scores[mine], values)
@@ -314,40 +316,40 @@ def test_demo_is_the_plain_way() -> None:
 
 def test_demo_missed() -> None:
     """A box finds one object, of its class, its best; below the IoU of `FOUND` nothing."""
-    scene = _scenes.Scene(
+    scene = scenes.Scene(
         np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]], np.float32), np.array([0, 0, 1], np.int64)
     )
     boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60], [50, 50, 60, 55]], np.float32)
     found = Found(boxes, np.ones(3, np.float32), np.array([0, 0, 1]))
-    assert _showcase._missed(scene, found).tolist() == [1, 2]
-    assert _showcase._missed(scene, found._replace(labels=np.array([0, 1, 1]))).tolist() == [1]
-    assert _showcase._missed(scene, Found(boxes[:0], np.ones(0), np.zeros(0, np.int64))).tolist() == [0, 1, 2]
+    assert showcase._missed(scene, found).tolist() == [1, 2]
+    assert showcase._missed(scene, found._replace(labels=np.array([0, 1, 1]))).tolist() == [1]
+    assert showcase._missed(scene, Found(boxes[:0], np.ones(0), np.zeros(0, np.int64))).tolist() == [0, 1, 2]
 
 
 def test_scenes() -> None:
     """Objects are inside, from the back to the front; pictures are the same at any scale but for their sharpness."""
-    height, width = _scenes.SIZE
+    height, width = scenes.SIZE
     for seed in range(20):
-        scene = _scenes.make(seed)
+        scene = scenes.make(seed)
         x1, y1, x2, y2 = scene.boxes.T
         assert ((x1 >= 0) & (y1 >= 0) & (x2 <= width) & (y2 <= height) & (x1 < x2) & (y1 < y2)).all()
         assert (np.diff(y2) >= 0).all()
-    image = _scenes.draw(scene, 5)
+    image = scenes.draw(scene, 5)
     assert image.shape == (height, width, 3)
-    assert np.array_equal(image, _scenes.draw(scene, 5))
-    large = _scenes.draw(scene, 5, scale=4).astype(float).reshape(height, 4, width, 4, 3).mean((1, 3))
+    assert np.array_equal(image, scenes.draw(scene, 5))
+    large = scenes.draw(scene, 5, scale=4).astype(float).reshape(height, 4, width, 4, 3).mean((1, 3))
     assert np.abs(large - image).mean() < 2
 
 
 def test_scenes_fill_their_boxes() -> None:
     """What is painted of an object reaches to the sides of its box, and not beyond."""
-    for label, (w, h) in enumerate(_scenes._SIDES):
-        canvas = _scenes._Canvas(4)
-        paint = (_scenes._person, _scenes._car, _scenes._bicycle, _scenes._dog)[label]
+    for label, (w, h) in enumerate(scenes._SIDES):
+        canvas = scenes._Canvas(4)
+        paint = (scenes._person, scenes._car, scenes._bicycle, scenes._dog)[label]
         paint(canvas, 20, 30, w, h, np.random.default_rng(label))
         y, x = np.nonzero(canvas.pixels.any(2))
         painted = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1]) / 4
-        assert np.abs(painted - [20, 30, 20 + w, 30 + h]).max() <= 0.05 * h, _scenes.NAMES[label]
+        assert np.abs(painted - [20, 30, 20 + w, 30 + h]).max() <= 0.05 * h, scenes.NAMES[label]
 
 
 def test_demo_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -358,19 +360,19 @@ def test_demo_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    cases = [case for case in _showcase._cases() if case[3]]  # the quick ones
-    monkeypatch.setattr(_showcase, "_cases", lambda: cases)
-    assert cli.main(["bench", "--json"]) == 0
+    cases = [case for case in showcase._cases() if case[3]]  # the quick ones
+    monkeypatch.setattr(showcase, "_cases", lambda: cases)
+    assert main(["bench", "--json"]) == 0
     results = json.loads(capsys.readouterr().out)["results"]
     assert {row["op"] for row in results} == {"nms", "batched_nms", "soft_nms", "box_iou"}
     assert all(set(row["milliseconds"]) == set(USABLE) and min(row["milliseconds"].values()) > 0 for row in results)
-    assert cli.main(["bench"]) == 0
+    assert main(["bench"]) == 0
     assert "soft_nms" in capsys.readouterr().out
 
 
 def test_bench_refuses_to_time_a_wrong_backend() -> None:
-    with pytest.raises(_showcase.Different, match="odd: a and b disagree"):
-        _showcase._measure("odd", lambda name: np.array([name == "a"]), ["a", "b"], seconds=0)
+    with pytest.raises(showcase.Different, match="odd: a and b disagree"):
+        showcase._measure("odd", lambda name: np.array([name == "a"]), ["a", "b"], seconds=0)
 
 
 def test_plots_draw_into_given_axes() -> None:
@@ -448,7 +450,7 @@ def test_ctrl_c(tmp_path: Path, delay: float) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["long.json"]
 
 
-@pytest.mark.parametrize("module", ["fastdet.nms", "typer", "fastdet._showcase"])
+@pytest.mark.parametrize("module", ["fastdet.nms", "typer", "fastdet.cli.showcase"])
 @pytest.mark.parametrize("start", ["runpy.run_module('fastdet', run_name='__main__')", "import fastdet.cli"])
 def test_ctrl_c_during_the_imports(module: str, start: str) -> None:
     code = (
@@ -473,9 +475,9 @@ def test_ctrl_c_inside_a_kernel_and_a_write(tmp_path: Path) -> None:
     """In a call that does not look for signals, and in the middle of writing over an old output."""
     (tmp_path / "raw.json").write_text(json.dumps(detections()))
     (tmp_path / "out.json").write_text("old")
-    for target in ("fastdet.cli.nms.batched_nms", "fastdet._formats._copied"):
+    for target in ("fastdet.cli.app.nms.batched_nms", "fastdet._files.records._copied"):
         code = (
-            "import sys, time, fastdet.cli as cli, fastdet._formats\n"
+            "import sys, time, fastdet.cli as cli, fastdet._files.records\n"
             "def slow(boxes, *rest, **options):\n"
             "    if not hasattr(boxes, '__len__') or len(boxes):\n"
             "        print('now', flush=True); time.sleep(30)\n"
@@ -514,7 +516,7 @@ def wait_for_open(pid: int, path: Path) -> None:
 def test_real_candidates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """94,162 raw candidates of a detector on 209 images; the same through JSON; class by class as the plain way."""
     source = real_data("raw_coco_train209", "raw_yolox_nano.npz")
-    assert cli.main(["nms", str(source), "-o", str(tmp_path / "a.npz"), "--iou", "0.65", "--json"]) == 0
+    assert main(["nms", str(source), "-o", str(tmp_path / "a.npz"), "--iou", "0.65", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["images"], summary["candidates"]) == (209, 94_162)
     with np.load(source) as raw, np.load(tmp_path / "a.npz") as final:
@@ -527,13 +529,13 @@ def test_real_candidates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
             assert np.array_equal(final["boxes_xyxy"][mine], boxes[keep])
             assert np.array_equal(final["scores"][mine], scores[keep])
             assert np.array_equal(final["labels"][mine], labels[keep])
-    assert cli.main(["nms", str(source), "-o", str(tmp_path / "b.json"), "--iou", "0.65"]) == 0
+    assert main(["nms", str(source), "-o", str(tmp_path / "b.json"), "--iou", "0.65"]) == 0
     assert len(json.loads((tmp_path / "b.json").read_text())) == summary["kept"]
 
 
 def test_known_keep_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = real_data("mmcv_batched_nms", "mmcv_batched_nms.npz")
-    assert cli.main(["nms", str(source), "-o", str(tmp_path / "a.npz"), "--iou", "0.7"]) == 0
+    assert main(["nms", str(source), "-o", str(tmp_path / "a.npz"), "--iou", "0.7"]) == 0
     assert capsys.readouterr().err == "fastdet: not carried over: keep\n"
     with np.load(source) as raw, np.load(tmp_path / "a.npz") as final:
         assert np.array_equal(final["boxes"], raw["boxes"][raw["keep"]])

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optional import need
 
-from fastdet import _backends
+from fastdet._core import backends
 from fastdet.coco import COCO, COCOeval, FormatError, Params
 
 Json = dict[str, Any]
@@ -232,12 +232,12 @@ def test_equal_to_pycocotools(case: tuple[Json, list[Json], Json]) -> None:
 def test_reference_is_equal(case: tuple[Json, list[Json], Json]) -> None:
     """Without the C++ backend."""
     gt, results, params = case
-    ours, native = scored(gt, results, **params), _backends.native
+    ours, native = scored(gt, results, **params), backends.native
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_backends, "native", None)
-        patch.setattr(_backends, "default", lambda: "reference")
+        patch.setattr(backends, "native", None)
+        patch.setattr(backends, "default", lambda: "reference")
         same(scored(gt, results, **params), ours)
-    assert _backends.native is native
+    assert backends.native is native
 
 
 def test_files_are_equal_to_dictionaries(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from emulated import on_cpu, on_gpu
 from ops import equal, mapped
 from test_array_parity import OPS, comparable
 
-from fastdet._half import BFLOAT16
+from fastdet._core.half import BFLOAT16
 
 WIDENED = ("yolo_candidates", "bfloat16")  # a tensor is float32 before the kernel sees it; the stand-in has none
 ROWS = [(name, dtype) for name, op in OPS.items() if "cuda" in op.backends for dtype in op.dtypes]

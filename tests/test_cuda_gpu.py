@@ -134,14 +134,15 @@ def test_pairs_past_32_bits(torch: Any) -> None:
 
 def test_a_graph(torch: Any) -> None:
     """The padded form can be captured: replayed on other boxes it gives their answer."""
-    from fastdet import _cuda_arrays, _cuda_nms
+    from fastdet._core import device_arrays
+    from fastdet.nms import _cuda
 
     first, second = sample("clustered", 3000, seed=1), sample("clustered", 3000, seed=2)
     b, s = torch.from_numpy(np.array(first.boxes)).cuda(), torch.from_numpy(np.array(first.scores)).cuda()
 
     def run() -> tuple[Any, Any]:
-        arrays = _cuda_arrays.from_torch(b, False), _cuda_arrays.from_torch(s, False)
-        keep, status = _cuda_nms.nms_padded(*arrays, None, 0.5, None, -1, "iou")
+        arrays = device_arrays.from_torch(b, False), device_arrays.from_torch(s, False)
+        keep, status = _cuda.nms_padded(*arrays, None, 0.5, None, -1, "iou")
         return keep.owner, status.owner
 
     side = torch.cuda.Stream()

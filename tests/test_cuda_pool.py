@@ -31,9 +31,9 @@ def emulator() -> Iterator[emulated.Emulator]:
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with FASTDET_SYNC=1."""
-    from fastdet import _cuda_fault
+    from fastdet._core import cuda_faults
 
-    monkeypatch.setattr(_cuda_fault.native, "waits", lambda: True)
+    monkeypatch.setattr(cuda_faults.native, "waits", lambda: True)
 
 
 def values(shape: tuple[int, ...], dtype: str) -> Array:
@@ -290,7 +290,8 @@ def test_a_failed_launch_is_an_exception(emulator: emulated.Emulator) -> None:
 
 
 def test_limits() -> None:
-    from fastdet import _cuda, _cuda_pool
+    from fastdet import _cuda
+    from fastdet.pool import _cuda as _cuda_pool
 
     with pytest.raises(ValueError, match=r"^max_pool2d: images and windows on a GPU must be below 2\^30 each way"):
         _cuda_pool._image("max_pool2d", SimpleNamespace(shape=(1, 1, 2**30, 1)), False, (2, 2, 2, 2, 0, 0))  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from samples import Array
 
 from fastdet import segmentation
 from fastdet.segmentation import SegmentationMetrics, confusion_matrix, confusion_matrix_from_logits
+from fastdet.segmentation.confusion import VOID
 
 LABELS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 WIDTHS = ("uint8", "int16", "uint32", "int64")
@@ -331,7 +332,7 @@ def test_metrics_raise_at_once(native: Any, name: str, per_image: bool) -> None:
 
 def test_figures_of_a_matrix_on_the_gpu() -> None:
     target, prediction = pair(5000, 7)
-    for void in segmentation.VOID:
+    for void in VOID:
         matrix = confusion_matrix(target, prediction, 7, ignore_index=2, void=void)
         for figure in (segmentation.iou, segmentation.mean_iou, segmentation.pixel_accuracy, segmentation.dice):
             equal(figure(on_gpu(matrix), num_classes=7), figure(matrix, num_classes=7))

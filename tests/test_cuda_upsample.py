@@ -187,7 +187,8 @@ def test_a_failed_launch_is_an_exception(emulator: emulated.Emulator) -> None:
 
 def test_limits() -> None:
     """Rows are counted in 32 bits, planes are not; what has too many is refused."""
-    from fastdet import _cuda, _cuda_upsample
+    from fastdet import _cuda
+    from fastdet.upsample import _cuda as _cuda_upsample
 
     def image(*shape: int) -> Any:
         return SimpleNamespace(shape=shape)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optional import need
 
-from fastdet import _backends, _matching
-from fastdet.detection import average_precision, count_naive, match_detections, precision_recall_curve
+from fastdet._core import backends as _backends
+from fastdet.detection import average_precision, count_naive, match_detections, precision_recall_curve, records
 
 BACKENDS = ("reference", "numba", "cpp")
 FAST = ("numba", "cpp")
@@ -167,19 +167,17 @@ def test_kernels_of_whole_data_sets(backend: str) -> None:
     r = np.random.default_rng(1)
     images, classes = 5, 3
     kernel, reference = (
-        _backends.choose("accumulate", name, _matching.accumulate_reference) for name in (backend, "reference")
+        _backends.choose("accumulate", name, records.accumulate_reference) for name in (backend, "reference")
     )
     for case in range(60):
         n, m = int(r.integers(0, 60)), int(r.integers(0, 25))
         (boxes, scores, truth), _ = random_set(r, n, m)
         rows = [
-            _matching.Rows(r.integers(0, images * classes, len(b)), b, b[:, 2] * b[:, 3], s, f)
+            records.Rows(r.integers(0, images * classes, len(b)), b, b[:, 2] * b[:, 3], s, f)
             for b, s, f in ((boxes, scores, np.zeros(0, np.uint8)), (truth, scores[:0], r.integers(0, 3, m, np.uint8)))
         ]
-        rule = _matching.Rule(
-            np.array([0.3, 0.5, 0.8]), np.array([[0, 1e9], [0, 40], [40, 1e9]]), (2, 10, -1)[case % 3]
-        )
-        one, other = (_matching.match_rows(rule, *rows, matched=True, backend=b) for b in (backend, "reference"))
+        rule = records.Rule(np.array([0.3, 0.5, 0.8]), np.array([[0, 1e9], [0, 40], [40, 1e9]]), (2, 10, -1)[case % 3])
+        one, other = (records.match_rows(rule, *rows, matched=True, backend=b) for b in (backend, "reference"))
         for name, x, y in zip(one._fields, one, other, strict=True):
             assert np.array_equal(x, y), (name, case)
         of_class = np.searchsorted(one.group, np.arange(classes + 1) * images).astype(np.int64)
@@ -240,7 +238,7 @@ def test_digits_to_spare_are_not_looked_at(T: int, A: int, backend: str) -> None
     """The last byte of outcomes may hold more than T * A of them; 5,000 rows are more than a counter's 12 bits."""
     r = np.random.default_rng(4)
     kernel, reference = (
-        _backends.choose("accumulate", name, _matching.accumulate_reference) for name in (backend, "reference")
+        _backends.choose("accumulate", name, records.accumulate_reference) for name in (backend, "reference")
     )
     n = 5000
     outcomes = r.integers(0, 243, (n, -(-T * A // 5)), np.uint8)

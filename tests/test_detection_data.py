@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from optional import need, real_data
 
-from fastdet._coco_files import positions
-from fastdet._detection_files import read_txt, read_txt_results, read_voc
-from fastdet._matching import FALSE, IGNORE, TRUE, Columns, Rows, Rule, match_rows, unpack
+from fastdet._files.coco import positions
+from fastdet._files.folders import read_txt, read_txt_results, read_voc
 from fastdet.coco import COCO, COCOeval
+from fastdet.detection.records import FALSE, IGNORE, TRUE, Columns, Rows, Rule, match_rows, unpack
 
 Array = NDArray[Any]
 ALL = np.array([[0.0, np.inf]])

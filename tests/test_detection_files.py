@@ -9,14 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastdet import _backends
-from fastdet._coco_files import coco_content, columns_of, positions
-from fastdet._detection_files import (
-    DataSet,
-    FormatError,
+from fastdet._core import backends
+from fastdet._files.coco import DataSet, FormatError, coco_content, columns_of, positions, read_coco, read_coco_results
+from fastdet._files.folders import (
     ImageNames,
-    read_coco,
-    read_coco_results,
     read_txt,
     read_txt_results,
     read_voc,
@@ -41,8 +37,8 @@ RESULT = {"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """COCO's JSON by the C++ backend, and without it."""
     if request.param == "python":
-        monkeypatch.setattr(_backends, "native", None)
-    elif _backends.native is None:
+        monkeypatch.setattr(backends, "native", None)
+    elif backends.native is None:
         pytest.skip("the C++ backend is not built")
     return str(request.param)
 
@@ -182,7 +178,7 @@ def test_not_json(tmp_path: Path) -> None:
 
 
 def test_truncated_says_where(tmp_path: Path) -> None:
-    if _backends.native is None:
+    if backends.native is None:
         pytest.skip("the C++ backend is not built")
     path = write(tmp_path / "a.json", json.dumps([RESULT] * 3)[:-20])
     with pytest.raises(

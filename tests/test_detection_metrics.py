@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from optional import need
 
 import fastdet
-from fastdet._matching import Columns
 from fastdet.detection import DetectionMetrics, average_precision, match_detections
+from fastdet.detection.records import Columns
 
 Pair = tuple[dict[str, Any], dict[str, Any]]
 HERE = Path(__file__).parent

@@ -400,7 +400,7 @@ def test_parquet_that_is_wrong(results: bool, column: str, values: Any, text: st
 
 def test_command(shards: Shards, cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
     need("typer")
-    from fastdet.cli import main
+    from fastdet.cli.app import main
 
     truth, found = f"{shards.folder}/truth/*.json", str(shards.folder / "found")
     assert main(["evaluate", truth, found, "--engine", "ray", "--json"]) == 0
@@ -421,7 +421,7 @@ def test_command(shards: Shards, cluster: Any, capsys: pytest.CaptureFixture[str
 ])  # fmt: skip
 def test_command_that_is_wrong(options: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     need("typer")
-    from fastdet.cli import main
+    from fastdet.cli.app import main
 
     assert main(["evaluate", "no/such.json", "no/such/either.json", *options]) == 2
     assert text in capsys.readouterr().err

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from optional import need, real_data
 
-from fastdet import _detection_report, _evaluate, _formats, cli
+from fastdet._files import records
+from fastdet.cli import evaluate, report
+from fastdet.cli.app import main
 from fastdet.coco import COCO, COCOeval
 from fastdet.detection import DetectionMetrics
 
@@ -24,7 +26,7 @@ TWELVE += ("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large")
 
 def shown(capsys: Capture, *arguments: object) -> tuple[str, str]:
     """What is printed on stdout and stderr."""
-    code = cli.main(["evaluate", *map(str, arguments)])
+    code = main(["evaluate", *map(str, arguments)])
     out, err = capsys.readouterr()
     assert code == 0, err
     return out, err
@@ -44,7 +46,7 @@ def scored(capsys: Capture, *arguments: object) -> dict[str, Any]:
 
 def fails(capsys: Capture, *arguments: object) -> str:
     """The one line of an error; nothing is printed on stdout."""
-    assert cli.main(["evaluate", *map(str, arguments)]) == 2
+    assert main(["evaluate", *map(str, arguments)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("fastdet: ")
@@ -502,8 +504,8 @@ def test_options_are_those_of_the_class(tmp_path: Path, capsys: Capture) -> None
 
 
 def test_thresholds_of_a_range_are_cocos() -> None:
-    assert _evaluate._thresholds("0.5:0.95:0.05") == tuple(np.linspace(0.5, 0.95, 10).tolist())
-    assert _evaluate._thresholds("0.3:0.3:0.1") == (0.3,)
+    assert evaluate._thresholds("0.5:0.95:0.05") == tuple(np.linspace(0.5, 0.95, 10).tolist())
+    assert evaluate._thresholds("0.3:0.3:0.1") == (0.3,)
 
 
 def test_confusion(tmp_path: Path, capsys: Capture) -> None:
@@ -517,7 +519,7 @@ def test_confusion(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_intervals(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_evaluate, "_RESAMPLES", 40)
+    monkeypatch.setattr(evaluate, "_RESAMPLES", 40)
     files = coco(tmp_path)
     found = scored(capsys, *files, "--ci")
     assert found["ci"] == {"level": 0.95, "resamples": 40}
@@ -771,14 +773,14 @@ def test_files_whole_or_not_at_all(tmp_path: Path, capsys: Capture, monkeypatch:
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device", "report.html")
 
-    monkeypatch.setattr(_detection_report, "report", full)
+    monkeypatch.setattr(report, "report", full)
     assert fails(capsys, *files, "--plots", folder) == "report.html: No space left on device"
     assert not folder.exists()  # nothing is written before all is drawn
     monkeypatch.undo()
 
     shown(capsys, *files, "--plots", folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    monkeypatch.setattr(_formats.os, "fsync", full)
+    monkeypatch.setattr(records.os, "fsync", full)
     assert fails(capsys, *files, "--plots", folder, "--iou", "0.5") == "report.html: No space left on device"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -787,6 +789,6 @@ def test_without_matplotlib(tmp_path: Path, capsys: Capture, monkeypatch: pytest
     def missing(*_: object, **__: object) -> None:
         raise ImportError('plots need matplotlib: pip install "fastdet[cli]"')
 
-    monkeypatch.setattr(_detection_report, "new_axes", missing)
+    monkeypatch.setattr(report, "new_axes", missing)
     assert "plots need matplotlib" in fails(capsys, *coco(tmp_path), "--plots", tmp_path / "plots")
     assert not (tmp_path / "plots").exists()

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from optional import need
 
-from fastdet import _sample, _scenes
+from fastdet.cli import sample as _sample
+from fastdet.cli import scenes as _scenes
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from optional import real_data
 
-from fastdet import _formats, _json_pieces
-from fastdet._formats import FormatError, Kept, Table
+from fastdet._files import json_pieces
+from fastdet._files import records as _formats
+from fastdet._files.records import FormatError, Kept, Table
 
 RECORD = '{"image_id": 7, "category_id": 1, "bbox": [1, 2.50, 3e1, 4], "score": 0.10}'
 
@@ -65,7 +66,7 @@ def test_json_comes_back_byte_for_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1000])
 def test_json_pieces_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(_json_pieces, "PIECE", size)
+    monkeypatch.setattr(json_pieces, "PIECE", size)
     texts = [
         f'{{"image_id":{i // 5},"category_id":{i},"bbox":[{i},0,1,2],"score":0.{i},"s":"}}{{\\""}}' for i in range(40)
     ]
@@ -198,8 +199,8 @@ def test_fault_far_into_the_file(tmp_path: Path) -> None:
 
 
 def test_endless_record_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_json_pieces, "PIECE", 64)
-    monkeypatch.setattr(_json_pieces, "LONGEST", 1 << 20)
+    monkeypatch.setattr(json_pieces, "PIECE", 64)
+    monkeypatch.setattr(json_pieces, "LONGEST", 1 << 20)
     with pytest.raises(FormatError, match="record 0: expected an object of at most 1 MiB, got a longer one"):
         read_text(tmp_path, '[{"a": "' + "x" * (4 << 20) + '"}]')
 

@@ -23,7 +23,10 @@ from optional import real_data
 from PIL import Image
 from test_cli import COMMAND, fails, heeding_ctrl_c, peak
 
-from fastdet import _label_maps, _miou, _palettes, cli
+from fastdet import cli
+from fastdet._files import label_maps, palettes
+from fastdet.cli import miou
+from fastdet.cli.app import main
 from fastdet.segmentation import SegmentationMetrics
 
 Labels = dict[str, np.ndarray[Any, Any]]
@@ -95,7 +98,7 @@ def score(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
     """The JSON object of a run that goes well and says nothing else."""
 
     def run(*arguments: object) -> dict[str, Any]:
-        code = cli.main(["miou", *map(str, arguments), "--json"])
+        code = main(["miou", *map(str, arguments), "--json"])
         out, err = capsys.readouterr()
         assert (code, err) == (0, "")
         return json.loads(out)
@@ -181,7 +184,7 @@ def test_pillow_writes_what_is_read(tmp_path: Path) -> None:
         "palette": Image.fromarray(labels).convert("P"),
     }.items():
         image.save(tmp_path / f"{name}.png", optimize=True)
-    maps = _label_maps.Folder(tmp_path, None, None)
+    maps = label_maps.Folder(tmp_path, None, None)
     read = dict(zip(maps.names, map(maps.read, range(3)), strict=True))
     assert (read["grey.png"] == labels).all()
     assert (read["wide.png"] == labels.astype(int) * 1000).all()
@@ -192,7 +195,7 @@ def test_pillow_writes_what_is_read(tmp_path: Path) -> None:
 
 
 def colours_of(name: str) -> tuple[np.ndarray[Any, Any], int]:
-    palette = _palettes.load(name)
+    palette = palettes.load(name)
     codes = palette.colours.astype(int)
     return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], 1), len(palette.classes)
 
@@ -380,7 +383,7 @@ def test_wrong_images(
 ) -> None:
     (pair[1] / "im1.png").write_bytes(content)
     if message.endswith("|.*"):  # a palette image without its palette: an error or the labels, and no traceback
-        assert cli.main(["miou", *map(str, pair), "--classes", "4"]) in (0, 2)
+        assert main(["miou", *map(str, pair), "--classes", "4"]) in (0, 2)
         return
     text = fails(capsys, "miou", *pair, "--classes", 4)
     where = re.escape(f"miou: 1 label map that cannot be counted: {pair[1] / 'im1.png'}: ")
@@ -391,11 +394,11 @@ def test_every_damaged_byte_is_seen(tmp_path: Path) -> None:
     """A flipped bit anywhere in a PNG, or a cut anywhere, is an error: never other labels."""
     content = png(np.random.default_rng(0).integers(0, 9, (6, 7)), 16)
     (tmp_path / "a.png").write_bytes(content)
-    maps = _label_maps.Folder(tmp_path, None, None)
+    maps = label_maps.Folder(tmp_path, None, None)
     for at in range(len(content)):
         for wrong in (content[:at], content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]):
             (tmp_path / "a.png").write_bytes(wrong)
-            with pytest.raises(_label_maps.FormatError):
+            with pytest.raises(label_maps.FormatError):
                 maps.read(0)
 
 
@@ -412,7 +415,7 @@ def test_labels_out_of_range(pair: tuple[Path, Path], capsys: pytest.CaptureFixt
     text = fails(capsys, "miou", pred, gt, "--classes", 3)
     assert text.startswith("miou: 8 label maps that cannot be counted: ")
     assert "--ignore" not in text
-    assert cli.main(["miou", str(gt), str(pred), "--classes", "4", "--ignore", "255"]) == 0
+    assert main(["miou", str(gt), str(pred), "--classes", "4", "--ignore", "255"]) == 0
 
 
 def test_looking_stops_after_ten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -440,7 +443,7 @@ def test_folders(
     got = score(link, pred, "--classes", 4)
     assert got["ignored"] == [f"{pred}: {name}" for name in ("im0.json", "notes.txt", "sub.png")]
     assert got["confusion_matrix"] == want["confusion_matrix"]
-    assert cli.main(["miou", str(gt), str(pred), "--classes", "4"]) == 0
+    assert main(["miou", str(gt), str(pred), "--classes", "4"]) == 0
     told = capsys.readouterr().err
     assert told == f"fastdet: not read: {pred}: im0.json, {pred}: notes.txt, {pred}: sub.png\n"
     (tmp_path / "elsewhere").unlink()
@@ -544,12 +547,12 @@ def test_json(pair: tuple[Path, Path], score: Callable[..., dict[str, Any]]) -> 
 def test_summary_for_people(pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = tmp_path / "names.txt"
     names.write_text("[sky]\nStraße\nroad way\ntree\nmoon\n\n", encoding="utf-8")
-    assert cli.main(["miou", *map(str, pair), "--classes", str(names)]) == 0
+    assert main(["miou", *map(str, pair), "--classes", str(names)]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert re.fullmatch(r"5 classes, 4 images, 816 pixels\nmIoU +0\.\d{4}\n(.* 0\.\d{4}\n){4}", out), out
     flags = ["--classes", str(names), "--ignore", "3", "--per-class", "--per-image", "--ci"]
-    assert cli.main(["miou", *map(str, pair), *flags]) == 0
+    assert main(["miou", *map(str, pair), *flags]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^void is 3: \d+ true, \d+ predicted; miss: true ones are left out", out, re.M)
     assert re.search(r"^mIoU +0\.\d{4}  \(95 %: 0\.\d{4} to 0\.\d{4}\)$", out, re.M)
@@ -587,7 +590,7 @@ def test_wrong_options(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[st
 def test_names_that_are_no_line(pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = tmp_path / "names.txt"
     names.write_text("sky\x1b[31m\na\tb\ntree\nmoon\n")
-    assert cli.main(["miou", *map(str, pair), "--classes", str(names), "--per-class"]) == 0
+    assert main(["miou", *map(str, pair), "--classes", str(names), "--per-class"]) == 0
     lines = capsys.readouterr().out.split("\n")[-6:-1]
     assert [line.split(" ")[0] for line in lines] == ["class", "sky\\x1b[31m", "a\\tb", "tree", "moon"]
     assert len({len(line) for line in lines}) == 1
@@ -620,7 +623,7 @@ def test_plots(
         with Image.open(path) as image:
             assert min(image.size) > 300
             assert len(np.unique(np.asarray(image.convert("L")))) > 20
-    assert cli.main(["miou", *map(str, pair), "--classes", "5", "--plots", str(out)]) == 0
+    assert main(["miou", *map(str, pair), "--classes", "5", "--plots", str(out)]) == 0
     assert capsys.readouterr().out.endswith(f"picture: {out / 'confusion.png'}\npicture: {out / 'iou.png'}\n")
     assert sorted(p.name for p in out.iterdir()) == ["confusion.png", "iou.png"]
     before = (out / "iou.png").read_bytes()
@@ -683,11 +686,11 @@ def test_ctrl_c(pair: tuple[Path, Path]) -> None:
 
 
 def test_help_comes_in_order(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--help"]) == 0
+    assert main(["--help"]) == 0
     out = capsys.readouterr().out
     places = [re.search(rf"^\W*{word}  ", out, re.M).start() for word in ("nms", "miou", "demo", "bench", "info")]  # type: ignore[union-attr]
     assert places == sorted(places)
-    assert cli.main(["miou", "--help"]) == 0
+    assert main(["miou", "--help"]) == 0
     out = capsys.readouterr().out
     for word in (
         "--classes",
@@ -701,4 +704,4 @@ def test_help_comes_in_order(capsys: pytest.CaptureFixture[str]) -> None:
         "--json",
     ):
         assert word in out
-    assert _miou.FIGURES["mean_iou"] == "mIoU"
+    assert miou.FIGURES["mean_iou"] == "mIoU"

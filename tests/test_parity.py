@@ -244,7 +244,7 @@ def test_nms_without_options(cpp: str, one: str, other: str, family: str) -> Non
 
 
 def test_the_short_way_knows_what_is_not_for_it() -> None:
-    quick, b, s = fastdet._backends.native.nms_quick, np.eye(3, 4, dtype=np.float32), np.ones(3, np.float32)
+    quick, b, s = fastdet._core.backends.native.nms_quick, np.eye(3, 4, dtype=np.float32), np.ones(3, np.float32)
     assert quick(b, s, 0.5) is not None
     odd = [(b[:, :3], s), (b[:2], s), (b[0], s), (b.astype(np.int32), s), (b.astype(np.float16), s), (b[:, ::-1], s),
            (b, s[:, None]), (b.astype(">f4"), s), (b, s.astype(">f8")), (b * np.nan, s), (b, s * np.nan)]  # fmt: skip
@@ -341,15 +341,15 @@ def test_close_tells(dtype: str) -> None:
 
 def test_the_suite_sees_a_wrong_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that is off by the last bit, or by one box, does not pass `check`."""
-    true_iou, true_nms = fastdet._backends.native.box_iou, fastdet._backends.native.nms
+    true_iou, true_nms = fastdet._core.backends.native.box_iou, fastdet._core.backends.native.nms
     rows: dict[str, Op] = {name: OPS[name] for name in ("box_iou", "nms")}
     assert all("cpp" in op.backends for op in rows.values())
 
     def off_by_a_bit(*args: Any) -> Array:
         return np.nextafter(true_iou(*args), np.float32(2))
 
-    monkeypatch.setattr(fastdet._backends.native, "box_iou", off_by_a_bit)
-    monkeypatch.setattr(fastdet._backends.native, "nms", lambda *args: true_nms(*args)[:-1])
+    monkeypatch.setattr(fastdet._core.backends.native, "box_iou", off_by_a_bit)
+    monkeypatch.setattr(fastdet._core.backends.native, "nms", lambda *args: true_nms(*args)[:-1])
     for name in rows:
         with pytest.raises(AssertionError):
             check(name, "cpp", "clustered", 70, "float32")

@@ -19,7 +19,8 @@ from optional import need, real_data
 from test_data import load
 
 from fastdet import segmentation as seg
-from fastdet import upsample
+from fastdet.segmentation.confusion import _resampled
+from fastdet.upsample.bilinear import taps
 
 BACKENDS = ("reference", "numba", "cpp", None)
 T = np.array([[0, 0, 1, 255], [2, 2, 255, 1]], np.uint8)
@@ -276,8 +277,8 @@ def test_logits_are_upsampled_and_compared(
     logits, target = rng.standard_normal((classes, *of)).astype(np.float32), rng.integers(0, classes, size)
     full = logits
     if of != size:
-        ways = [upsample.taps(n, out, align_corners, 0.0, logits.dtype) for n, out in zip(of, size, strict=True)]
-        full = np.stack([seg._resampled(plane, *ways) for plane in logits])
+        ways = [taps(n, out, align_corners, 0.0, logits.dtype) for n, out in zip(of, size, strict=True)]
+        full = np.stack([_resampled(plane, *ways) for plane in logits])
     got = seg.confusion_matrix_from_logits(target, logits, size=size, align_corners=align_corners)
     equal(got, seg.confusion_matrix(target, full.argmax(0), classes))
     equal(got, seg.confusion_matrix_from_logits(target, full))

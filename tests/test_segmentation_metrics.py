@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from optional import need
 
 import fastdet
-from fastdet import _segmentation_metrics, _segmentation_state, plots, segmentation
+from fastdet import plots, segmentation
+from fastdet._core import metric
 from fastdet.segmentation import SegmentationMetrics
+from fastdet.segmentation import metrics as _segmentation_metrics
 
 VOIDS = ("miss", "drop", "count")
 
@@ -414,9 +416,9 @@ def test_bytes_that_make_no_sense(change: dict[str, Any], counts: list[int]) -> 
     """Well sealed, yet no state."""
     about = {"num_classes": 2, "ignore_index": None, "void": "miss", "class_names": None, "per_image": False}
     about["images"] = 1
-    good = _segmentation_state.pack(about, [np.array([1, 0, 0, 1])])
+    good = metric.pack(about, [np.array([1, 0, 0, 1])])
     assert SegmentationMetrics.from_bytes(good).compute()["mean_iou"] == 1
-    wrong = _segmentation_state.pack({**about, **change}, [np.array(counts)])
+    wrong = metric.pack({**about, **change}, [np.array(counts)])
     with pytest.raises(ValueError, match="from_bytes: data must"):
         SegmentationMetrics.from_bytes(wrong)
 

@@ -12,7 +12,7 @@ from optional import need
 from samples import sample
 
 from fastdet import boxes, nms, pool, segmentation, sigmoid_focal, upsample
-from fastdet._arrays import registered
+from fastdet._core.dispatch import registered
 from fastdet.box_losses import ciou_loss, diou_loss, giou_loss
 from fastdet.losses import cross_entropy, dice_loss, focal_loss
 

@@ -20,9 +20,9 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from fastdet._sample import units
-from fastdet._scenes import NAMES, SIZE, Scene, draw, make
 from fastdet.boxes import box_convert
+from fastdet.cli.sample import units
+from fastdet.cli.scenes import NAMES, SIZE, Scene, draw, make
 from fastdet.losses import ciou_loss, sigmoid_focal_loss
 
 STRIDE = 8  # pixels of a cell
@@ -133,7 +133,7 @@ def train(network: Detector, scenes: list[Scene], images: Any, epochs: int, batc
 
 @torch.no_grad()
 def sample(network: Detector, seeds: range) -> dict[str, Any]:
-    """What the network says of scenes, as `fastdet._sample` reads it: in quarters of a pixel, scores in 1024ths."""
+    """What the network says of scenes, as `fastdet.cli.sample` reads it: in quarters of a pixel, scores in 1024ths."""
     scenes = [make(seed) for seed in seeds]
     network.eval()
     output = network(inputs(np.stack([draw(scene, seed) for scene, seed in zip(scenes, seeds, strict=True)]))).numpy()

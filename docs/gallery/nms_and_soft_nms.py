@@ -7,7 +7,9 @@ its score.
 # %%
 # The sample that comes with the package: what a small YOLO said of made-up streets that it was not trained on
 # (`docs/examples/train_demo.py`), raw. Decoding leaves the boxes that have a score.
-from fastdet import _sample, _scenes, plots
+from fastdet import plots
+from fastdet.cli import sample as _sample
+from fastdet.cli import scenes
 from fastdet.detection import DetectionMetrics
 from fastdet.inference import yolo_candidates
 from fastdet.nms import batched_nms, batched_soft_nms
@@ -18,7 +20,7 @@ print(f"{len(boxes)} candidates of {sum(len(x.labels) for x in sample.scenes)} o
 
 # %%
 # Only boxes of one class of one scene suppress each other. NMS gives indices; Soft-NMS also the scores that are left.
-groups = images * len(_scenes.NAMES) + labels
+groups = images * len(scenes.NAMES) + labels
 hard = batched_nms(boxes, scores, groups, 0.5)
 soft, soft_scores = batched_soft_nms(boxes, scores, groups, method="linear", min_score=0.05)
 results = {"candidates": (slice(None), scores), "NMS": (hard, scores[hard]), "Soft-NMS": (soft, soft_scores)}
@@ -40,12 +42,12 @@ for name, (keep, kept_scores) in results.items():
 # %%
 # The scene that has the most objects. Opacity is the score.
 i = max(range(len(sample.scenes)), key=lambda i: len(sample.scenes[i].labels))
-image = _scenes.draw(sample.scenes[i], sample.seeds[i], scale=4)
-height, width = _scenes.SIZE
+image = scenes.draw(sample.scenes[i], sample.seeds[i], scale=4)
+height, width = scenes.SIZE
 panels = []
 for name, (keep, kept_scores) in results.items():
     mine = (images[keep] == i) & (kept_scores > 0.3)
     panels.append((f"{name}: AP {precision[name]:.3f}", boxes[keep][mine], labels[keep][mine], kept_scores[mine]))
 figure, _ = plots.compare(
-    panels, names=_scenes.NAMES, size=_scenes.SIZE, backdrop=lambda ax: ax.imshow(image, extent=(0, width, height, 0))
+    panels, names=scenes.NAMES, size=scenes.SIZE, backdrop=lambda ax: ax.imshow(image, extent=(0, width, height, 0))
 )

@@ -9,13 +9,15 @@ From the raw grid of a YOLO (v1) to boxes: each cell has two boxes with their co
 import numpy as np
 from matplotlib.figure import Figure
 
-from fastdet import _sample, _scenes, plots
+from fastdet import plots
+from fastdet.cli import sample as _sample
+from fastdet.cli import scenes
 from fastdet.inference import yolo_decode
 from fastdet.nms import multiclass_nms
 
 sample = _sample.load()
 scene, seed = max(zip(sample.scenes, sample.seeds, strict=True), key=lambda x: len(x[0].labels))
-height, width = _scenes.SIZE
+height, width = scenes.SIZE
 S, B, C = 7, 2, 4
 rng = np.random.default_rng(1)
 centres = set()
@@ -57,7 +59,7 @@ panels = {
     f"after NMS: {count}": (found.boxes[0, :count], found.labels[0, :count], found.scores[0, :count]),
 }
 for ax, (title, (boxes, labels, scores)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-    ax.imshow(_scenes.draw(scene, seed, scale=4), extent=(0, width, height, 0))
+    ax.imshow(scenes.draw(scene, seed, scale=4), extent=(0, width, height, 0))
     ax.set_xticks(np.arange(S + 1) * width / S, [])
     ax.set_yticks(np.arange(S + 1) * height / S, [])
     ax.grid(color="white", linewidth=0.6, alpha=0.7)

@@ -4,18 +4,13 @@ Images are NumPy arrays, tensors, or anything larger than memory that is read by
 ONNX Runtime session or any function. NumPy is the only requirement.
 """
 
-from fastdet.inference.decode import (
-    Candidates,
-    Decoded,
-    ssd_decode,
-    yolo_candidates,
-    yolo_decode,
-    yolo_postprocess,
-)
+from fastdet.inference.decode import Decoded, ssd_decode, yolo_decode
 from fastdet.inference.detect import detect
 from fastdet.inference.overfeat import offset_pool, overfeat_dense, overfeat_multiscale
 from fastdet.inference.tiles import overlap_tile
 from fastdet.inference.windows import Found, sliding_window, sliding_window_boxes
+from fastdet.yolo.candidates import Candidates, yolo_candidates
+from fastdet.yolo.postprocess import yolo_postprocess
 
 __all__ = [
     "Candidates",

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastdet import _arrays, _check
-from fastdet._arrays import to_numpy
-from fastdet._check import Array
+from fastdet._core import arrays, check
+from fastdet._core.arrays import to_numpy
+from fastdet._core.check import Array
 from fastdet.inference._models import to_tensor
 
 MODES = ("mirror", "edge", "zero")
@@ -41,7 +41,7 @@ class Image:
             raise TypeError(f"{op}: image must be an array, got {type(image).__name__}")
         if isinstance(image, np.ma.MaskedArray):
             raise TypeError(f"{op}: image must be a plain array, got a masked array")
-        if not self.tensor and _arrays.on_cuda(image):
+        if not self.tensor and arrays.on_cuda(image):
             raise TypeError(f"{op}: image must be a torch tensor or on the CPU, got a {type(image).__name__} on a GPU")
         shape = tuple(image.shape)
         axes = "(H, W, C)" if channels_last else "(C, H, W)"
@@ -121,7 +121,7 @@ class Image:
         """A fresh array of the image's kind and device, in native byte order."""
         if self.tensor:
             return self.data.new_empty(shape, dtype=dtype)
-        return _check.empty(self.op, shape, np.dtype(dtype).newbyteorder("="))
+        return check.empty(self.op, shape, np.dtype(dtype).newbyteorder("="))
 
 
 def _along(start: int, length: int, whole: int, mode: str) -> tuple[slice, Array | None]:
@@ -289,5 +289,5 @@ def _span(x: Any) -> tuple[float, float]:
 
 def check_run(op: str, mode: str, batch_size: Any, prefetch: Any) -> tuple[int, int]:
     """The arguments that all runs over windows share."""
-    _check.choice(op, "mode", mode, MODES)
-    return _check.at_least_one(op, "batch_size", batch_size), _check.count(op, "prefetch", prefetch)
+    check.choice(op, "mode", mode, MODES)
+    return check.at_least_one(op, "batch_size", batch_size), check.count(op, "prefetch", prefetch)

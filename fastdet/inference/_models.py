@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fastdet import _check
-from fastdet._arrays import to_numpy, to_torch
-from fastdet._check import Array
+from fastdet._core import check
+from fastdet._core.arrays import to_numpy, to_torch
+from fastdet._core.check import Array
 
 Progress = bool | Callable[[int, int], object] | None
 
@@ -92,7 +92,7 @@ def reporting(op: str, progress: Progress, total: int) -> Iterator[Callable[[int
     """What is told how many more windows are done: the caller's function, a bar on stderr, or nobody."""
     done = [0]
     if not isinstance(progress, bool) and progress is not None and not callable(progress):
-        raise TypeError(f"{op}: progress must be True or a function, got {_check.describe(progress)}")
+        raise TypeError(f"{op}: progress must be True or a function, got {check.describe(progress)}")
     if callable(progress):
 
         def call(n: int) -> None:

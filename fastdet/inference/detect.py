@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from fastdet import _check
-from fastdet._arrays import to_numpy
-from fastdet.boxes import METRICS
+from fastdet._core import check
+from fastdet._core.arrays import to_numpy
+from fastdet.boxes.overlap import METRICS
 from fastdet.inference._images import range_of
 from fastdet.inference._models import as_given, function_of
 from fastdet.inference.decode import Decoded
 from fastdet.inference.windows import Found
-from fastdet.nms import Detections, multiclass_nms
-from fastdet.upsample import upsample_bilinear
-
-__all__ = ["detect"]
+from fastdet.nms.multiclass import Detections, multiclass_nms
+from fastdet.upsample.bilinear import upsample_bilinear
 
 FITS = ("stretch", "letterbox")
 
@@ -77,19 +75,19 @@ def detect(
     if torch is None or not isinstance(image, torch.Tensor):
         image = to_numpy(op, "image", image)
     if not callable(decode):
-        raise TypeError(f"{op}: decode must be a function, got {_check.describe(decode)}")
-    _check.choice(op, "fit", fit, FITS)
-    least = _check.number(op, "score_threshold", score_threshold)
-    threshold = _check.unit(op, "iou_threshold", iou_threshold)
-    most = _check.count(op, "max_output", max_output)
-    _check.choice(op, "metric", metric, METRICS)
+        raise TypeError(f"{op}: decode must be a function, got {check.describe(decode)}")
+    check.choice(op, "fit", fit, FITS)
+    least = check.number(op, "score_threshold", score_threshold)
+    threshold = check.unit(op, "iou_threshold", iou_threshold)
+    most = check.count(op, "max_output", max_output)
+    check.choice(op, "metric", metric, METRICS)
     fill = _fill(op, fill, image.dtype)
     function = function_of(op, model)
     height, width = shape[-2:]
     batch = image if len(shape) == 4 else image[None]
     inner, top, left = (height, width), 0, 0
     if size is not None:
-        outer = _check.pair_of_sizes(op, "size", size)
+        outer = check.pair_of_sizes(op, "size", size)
         inner = outer
         if fit == "letterbox":
             factor = min(outer[0] / height, outer[1] / width)
@@ -140,7 +138,7 @@ def _with_area(found: Detections) -> Detections:
 
 def _fill(op: str, fill: Any, dtype: Any) -> float:
     """A number that the image's dtype holds."""
-    value = _check.number(op, "fill", fill)
+    value = check.number(op, "fill", fill)
     held = range_of(dtype)
     if held is not None and not (held.low <= value <= held.high and (held.rank == 2 or value.is_integer())):
         raise ValueError(f"{op}: fill must be a value of {dtype}, got {value}")

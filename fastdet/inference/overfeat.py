@@ -13,16 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastdet import _check
-from fastdet._arrays import to_numpy
-from fastdet._check import Array
-from fastdet.boxes import METRICS
+from fastdet._core import check
+from fastdet._core.arrays import to_numpy
+from fastdet._core.check import Array
+from fastdet.boxes.overlap import METRICS
 from fastdet.inference._models import as_given, function_of, only
 from fastdet.inference.windows import Found, merge_by_class
-from fastdet.pool import max_pool2d
-from fastdet.upsample import upsample_bilinear
-
-__all__ = ["Dense", "offset_pool", "overfeat_dense", "overfeat_multiscale"]
+from fastdet.pool.max_pool import max_pool2d
+from fastdet.upsample.bilinear import upsample_bilinear
 
 
 class Dense(NamedTuple):
@@ -57,9 +55,9 @@ def offset_pool(x: Any, size: int = 3) -> Iterator[tuple[int, int, Any]]:
     Source: Sermanet et al., "OverFeat", 2013, section 3.3.
     """
     op = "offset_pool"
-    side = _check.at_least_one(op, "size", size)
+    side = check.at_least_one(op, "size", size)
     if not hasattr(x, "shape") or len(x.shape) not in (3, 4):
-        raise ValueError(f"{op}: x must have shape (C, H, W) or (N, C, H, W), got {_check.describe(x)}")
+        raise ValueError(f"{op}: x must have shape (C, H, W) or (N, C, H, W), got {check.describe(x)}")
     for dy in range(side):
         for dx in range(side):
             if x.shape[-2] - dy >= side and x.shape[-1] - dx >= side:
@@ -157,12 +155,12 @@ def overfeat_multiscale(
     op = "overfeat_multiscale"
     parts, (side, step, pooling) = _parts(op, model), _sizes(op, model, window, stride, pool)
     _check_image(op, image, 1)
-    factors = [_check.positive(op, "scales", s) for s in scales]
-    least = _check.number(op, "score_threshold", score_threshold)
-    threshold = _check.unit(op, "iou_threshold", iou_threshold)
-    _check.choice(op, "metric", metric, METRICS)
-    best, most = _check.limit(op, "top_k", top_k), _check.limit(op, "max_output", max_output)
-    nothing = _check.limit(op, "background", background)
+    factors = [check.positive(op, "scales", s) for s in scales]
+    least = check.number(op, "score_threshold", score_threshold)
+    threshold = check.unit(op, "iou_threshold", iou_threshold)
+    check.choice(op, "metric", metric, METRICS)
+    best, most = check.limit(op, "top_k", top_k), check.limit(op, "max_output", max_output)
+    nothing = check.limit(op, "background", background)
     height, width = image.shape[-2:]
     found = []
     for factor in factors:
@@ -185,7 +183,7 @@ def overfeat_multiscale(
 
 def _chosen(scores: Array, boxes: Array, background: int, top_k: int, least: float) -> tuple[Array, Array, Array]:
     """Boxes, scores and labels of a scale's detections."""
-    use = scores > _check.cast(scores.dtype, least)
+    use = scores > check.cast(scores.dtype, least)
     if background >= 0:
         use[:, background] = False
     if top_k >= 0:
@@ -214,7 +212,7 @@ def _sizes(op: str, model: Any, window: int | None, stride: int | None, pool: in
             value = value(dense=True) if callable(value) else value
         if value is None:
             raise ValueError(f"{op}: {name} must be given for a model without {attribute}")
-        sizes.append(_check.pair_of_sizes(op, name, value)[0])
+        sizes.append(check.pair_of_sizes(op, name, value)[0])
     return sizes
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastdet import _check
+from fastdet._core import check
 from fastdet.inference._images import Image, Place, Result, check_run, grid
 from fastdet.inference._models import Progress, as_given, function_of, only, reporting
-
-__all__ = ["overlap_tile"]
 
 
 def overlap_tile(
@@ -65,9 +63,9 @@ def overlap_tile(
     """
     op = "overlap_tile"
     source = Image(op, image, bool(channels_last))
-    size = _check.pair_of_sizes(op, "tile", tile)
-    around = _check.pair(op, "margin", margin, 0)
-    each = size if step is None else _check.pair_of_sizes(op, "step", step)
+    size = check.pair_of_sizes(op, "tile", tile)
+    around = check.pair(op, "margin", margin, 0)
+    each = size if step is None else check.pair_of_sizes(op, "step", step)
     if each[0] > size[0] or each[1] > size[1]:
         raise ValueError(f"{op}: step must be at most tile {size}, got {each}")
     batch_size, prefetch = check_run(op, mode, batch_size, prefetch)

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastdet import _check
-from fastdet._check import Array
-from fastdet.boxes import METRICS
+from fastdet._core import check
+from fastdet._core.check import Array
+from fastdet.boxes.overlap import METRICS
+from fastdet.fusion.merge import merge_boxes
 from fastdet.inference._images import Image, Place, Result, Size, check_run, grid
 from fastdet.inference._models import Progress, as_given, function_of, only, reporting
-from fastdet.nms import METHODS, Detections, batched_nms, batched_soft_nms, merge_boxes
-
-__all__ = ["Found", "sliding_window", "sliding_window_boxes"]
+from fastdet.nms.greedy import batched_nms
+from fastdet.nms.multiclass import Detections
+from fastdet.nms.soft import METHODS, batched_soft_nms
 
 BLENDS = ("constant", "gaussian")
 MERGES = ("nms", "soft_nms", "merge")
@@ -72,10 +73,10 @@ def sliding_window(
     """
     op = "sliding_window"
     source = Image(op, image, bool(channels_last))
-    size = _check.pair_of_sizes(op, "window", window)
+    size = check.pair_of_sizes(op, "window", window)
     each = _steps(op, step, size)
-    _check.choice(op, "blend", blend, BLENDS)
-    sigma = _check.positive(op, "sigma", sigma)
+    check.choice(op, "blend", blend, BLENDS)
+    sigma = check.positive(op, "sigma", sigma)
     batch_size, prefetch = check_run(op, mode, batch_size, prefetch)
     function = function_of(op, model)
     rows, columns, places = grid(source.size, size, each, inside=True)
@@ -96,7 +97,7 @@ def sliding_window(
 
 
 def _steps(op: str, step: Any, size: Size) -> Size:
-    each = _check.pair_of_sizes(op, "step", step)
+    each = check.pair_of_sizes(op, "step", step)
     if each[0] > size[0] or each[1] > size[1]:
         raise ValueError(f"{op}: step must be at most window {size}, got {each}")
     return each
@@ -218,6 +219,9 @@ class Found(NamedTuple):
     labels: Any  # (N,) int64
 
 
+Found.__module__ = "fastdet.inference"
+
+
 def sliding_window_boxes(
     model: Any,
     image: Any,
@@ -276,24 +280,24 @@ def sliding_window_boxes(
     """
     op = "sliding_window_boxes"
     source = Image(op, image, bool(channels_last))
-    size = _check.pair_of_sizes(op, "window", window)
+    size = check.pair_of_sizes(op, "window", window)
     each = _steps(op, step, size)
-    _check.choice(op, "merge", merge, MERGES)
+    check.choice(op, "merge", merge, MERGES)
     soft = merge == "soft_nms"
     if metric is None:
         metric = "iou" if soft else "ios"
-    _check.choice(op, "metric", metric, METRICS)
+    check.choice(op, "metric", metric, METRICS)
     if soft and metric != "iou":
         raise ValueError(f"{op}: metric must be 'iou' with merge 'soft_nms', got {metric!r}")
     if not callable(method):
-        _check.choice(op, "method", method, METHODS)
-    sigma, min_score = _check.positive(op, "sigma", sigma), _check.non_negative(op, "min_score", min_score)
+        check.choice(op, "method", method, METHODS)
+    sigma, min_score = check.positive(op, "sigma", sigma), check.non_negative(op, "min_score", min_score)
     for name, value, default in (("method", method, "linear"), ("sigma", sigma, 0.5), ("min_score", min_score, 0.001)):
         if not soft and value != default:
-            raise ValueError(f"{op}: {name} must be {default!r} with merge {merge!r}, got {_check.describe(value)}")
-    threshold = _check.unit(op, "iou_threshold", iou_threshold)
-    least = None if score_threshold is None else _check.number(op, "score_threshold", score_threshold)
-    most = _check.limit(op, "max_output", max_output)
+            raise ValueError(f"{op}: {name} must be {default!r} with merge {merge!r}, got {check.describe(value)}")
+    threshold = check.unit(op, "iou_threshold", iou_threshold)
+    least = None if score_threshold is None else check.number(op, "score_threshold", score_threshold)
+    most = check.limit(op, "max_output", max_output)
     batch_size, prefetch = check_run(op, mode, batch_size, prefetch)
     function = function_of(op, model)
     parts: list[tuple[Array, Array, Array]] = []
@@ -388,14 +392,14 @@ def _moved(
     op: str, boxes: Any, scores: Any, labels: Any, place: Place, size: Size, least: float | None
 ) -> tuple[Array, Array, Array]:
     """The detections of a window in pixels of the image."""
-    b = _check.boxes(op, "boxes", as_given(op, boxes, None, "boxes"))
-    s = _check.scores(op, as_given(op, scores, None, "scores"), len(b))
-    k = _check.keys(op, "labels", as_given(op, labels, None, "labels"), len(b))
-    nan = _check.find_nan(b, s)
+    b = check.boxes(op, "boxes", as_given(op, boxes, None, "boxes"))
+    s = check.scores(op, as_given(op, scores, None, "scores"), len(b))
+    k = check.keys(op, "labels", as_given(op, labels, None, "labels"), len(b))
+    nan = check.find_nan(b, s)
     if nan is not None:
-        _check.nan_found(op, nan)
+        check.nan_found(op, nan)
     if least is not None:
-        use = s > _check.cast(s.dtype, least)
+        use = s > check.cast(s.dtype, least)
         b, s, k = b[use], s[use], k[use]
     b = b + np.array([place.x, place.y, place.x, place.y], b.dtype)
     b = np.clip(b, 0, np.array([size[1], size[0], size[1], size[0]], b.dtype))

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastdet import _backends, losses, pool, upsample
+from fastdet import losses, pool, upsample
+from fastdet._core import backends
 
 
 def without_kernels(x: Tensor) -> bool:
     """Whether ``x`` is on a GPU for which this build of fastdet has no kernels: torch's own do the same there."""
-    return x.is_cuda and bool(_backends.cuda_available())
+    return x.is_cuda and bool(backends.cuda_available())
 
 
 def max_pool2d(x: Tensor, kernel: int = 2, stride: int | None = None, padding: int = 0, ceil_mode: bool = False) -> Any:

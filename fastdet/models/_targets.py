@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastdet import _check
-from fastdet._arrays import to_numpy
+from fastdet._core import check
+from fastdet._core.arrays import to_numpy
 
 
 def true_boxes(
     op: str, boxes: Any, labels: Any, size: Any, classes: Any
 ) -> tuple[Tensor, Tensor, tuple[int, int], int]:
     """An image's true boxes, (N, 4) float32 x1 y1 x2 y2, their labels, (N,) int64, the image's size and the classes."""
-    height, width = _check.pair_of_sizes(op, "size", size)
-    count = _check.count(op, "classes", classes)
-    corners = _check.boxes(op, "boxes", to_numpy(op, "boxes", boxes))
-    wanted = _check.keys(op, "labels", to_numpy(op, "labels", labels), len(corners))
+    height, width = check.pair_of_sizes(op, "size", size)
+    count = check.count(op, "classes", classes)
+    corners = check.boxes(op, "boxes", to_numpy(op, "boxes", boxes))
+    wanted = check.keys(op, "labels", to_numpy(op, "labels", labels), len(corners))
     for name, wrong, rule in (
         ("boxes", ~(abs(corners) < float("inf")).all(1), "finite"),
         ("boxes", ~(corners[:, :2] < corners[:, 2:]).all(1), "of x1 < x2 and y1 < y2"),

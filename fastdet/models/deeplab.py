@@ -11,8 +11,6 @@ from fastdet.models._layers import MaxPool2d, conv_norm_relu, initialise, scaled
 from fastdet.models.resnet import ResNet
 from fastdet.models.vgg import vgg_channels, vgg_features
 
-__all__ = ["ASPP", "DeepLabLargeFOV", "DeepLabV3", "DeepLabV3Plus"]
-
 
 class DeepLabLargeFOV(nn.Module):
     """DeepLab v1 (Chen et al. 2014) on VGG16 at stride 8; its fc6 is a dilated convolution of a large field of view.

@@ -13,11 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastdet.models._layers import MaxPool2d, convert_linear, initialise, scaled
+from fastdet.models._layers import MaxPool2d, initialise, scaled
 from fastdet.models.vgg import VGG16, vgg_channels, vgg_features
-from fastdet.upsample import bilinear_kernel
-
-__all__ = ["FCN8s", "FCN16s", "FCN32s", "convert_linear"]
+from fastdet.upsample.bilinear import bilinear_kernel
 
 
 class FCN32s(nn.Module):

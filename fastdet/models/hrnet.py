@@ -11,8 +11,6 @@ from torch.nn import functional as F
 from fastdet.models._layers import conv_norm_relu, scaled, upsample_bilinear
 from fastdet.models.resnet import EXPANSION, Bottleneck
 
-__all__ = ["HRNetOCR", "HRNetV2"]
-
 
 class _Basic(nn.Module):
     """Two 3 x 3 convolutions, the input added."""

@@ -14,8 +14,6 @@ from torch.nn import functional as F
 
 from fastdet.models._layers import MaxPool2d, initialise, scaled
 
-__all__ = ["OverFeatAccurate", "OverFeatFast"]
-
 
 class _Layer(NamedTuple):
     channels: int

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from fastdet.models._layers import conv_norm_relu, scaled, upsample_bilinear
 from fastdet.models.resnet import ResNet
 
-__all__ = ["PSPNet", "PyramidPooling"]
-
 BINS = (1, 2, 3, 6)
 
 

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from fastdet.models._layers import MaxPool2d, scaled
 
-__all__ = ["EXPANSION", "Bottleneck", "ResNet"]
-
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 EXPANSION = 4
 

@@ -11,8 +11,6 @@ from torch.nn import functional as F
 from fastdet.models._layers import initialise, max_pool2d, max_unpool2d, scaled
 from fastdet.models.vgg import STAGES, vgg_channels
 
-__all__ = ["SegNet", "SegNetBasic"]
-
 
 class _EncoderDecoder(nn.Module):
     """Stages, a 2 x 2 pool (rounding up) after each; the same back, an unpooling before each; then scores.

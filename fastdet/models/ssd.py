@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastdet import _check
-from fastdet._arrays import to_numpy
-from fastdet.boxes import box_convert, box_iou
+from fastdet._core import check
+from fastdet._core.arrays import to_numpy
+from fastdet.boxes.overlap import box_iou
+from fastdet.boxes.transforms import box_convert
 from fastdet.models._layers import MaxPool2d, cross_entropy, initialise, scaled
 from fastdet.models._targets import true_boxes
 from fastdet.models.vgg import vgg_channels, vgg_features
-
-__all__ = ["SSD300", "VARIANCES", "ssd_encode", "ssd_loss", "ssd_priors"]
 
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 SIDE = 300  # pixels of an image
@@ -155,8 +154,8 @@ def ssd_encode(
     """
     op = "ssd_encode"
     corners, wanted, (height, width), _ = true_boxes(op, boxes, labels, size, classes)
-    iou_threshold = _check.unit(op, "iou_threshold", iou_threshold)
-    priors = torch.as_tensor(_check.boxes(op, "priors", to_numpy(op, "priors", priors)), dtype=torch.float32)
+    iou_threshold = check.unit(op, "iou_threshold", iou_threshold)
+    priors = torch.as_tensor(check.boxes(op, "priors", to_numpy(op, "priors", priors)), dtype=torch.float32)
     offsets, target = torch.zeros(len(priors), 4), torch.zeros(len(priors), dtype=torch.int64)
     if not len(corners):
         return offsets, target
@@ -202,7 +201,7 @@ def ssd_loss(
     Source: Liu et al., 2015, equations 1 to 3 and "Hard negative mining".
     """
     op = "ssd_loss"
-    negatives = _check.non_negative(op, "negatives", negatives)
+    negatives = check.non_negative(op, "negatives", negatives)
     if target.ndim != 2:
         raise ValueError(f"{op}: target must have shape (N, P), got {tuple(target.shape)}")
     if target.is_floating_point():

@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 from fastdet.models._layers import MaxPool2d, initialise, scaled, upsample_bilinear
 
-__all__ = ["UNet"]
-
 
 class UNet(nn.Module):
     """U-Net (Ronneberger et al. 2015).

@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from fastdet.models._layers import MaxPool2d, initialise, scaled
 
-__all__ = ["VGG16", "vgg_channels", "vgg_features"]
-
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 
 

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastdet import _check
-from fastdet.boxes import box_convert, box_iou
+from fastdet._core import check
+from fastdet.boxes.overlap import box_iou
+from fastdet.boxes.transforms import box_convert
 from fastdet.models._layers import MaxPool2d, initialise, scaled
 from fastdet.models._targets import true_boxes
-
-__all__ = ["YOLOv1", "YOLOv1Tiny", "yolo_encode", "yolo_loss"]
 
 POOL = (0, 0, 0)
 Layer = tuple[int, int, int]  # channels, kernel, stride
@@ -161,7 +160,7 @@ def yolo_encode(
     """
     op = "yolo_encode"
     corners, wanted, (height, width), classes = true_boxes(op, boxes, labels, size, classes)
-    grid, predictors = _check.at_least_one(op, "grid", grid), _check.at_least_one(op, "predictors", predictors)
+    grid, predictors = check.at_least_one(op, "grid", grid), check.at_least_one(op, "predictors", predictors)
     target = torch.zeros(grid, grid, 5 * predictors + classes)
     scale = corners.new_tensor([width, height] * 2)
     centres, sides = (box_convert(corners, "xyxy", "cxcywh") / scale).split(2, 1)
@@ -204,7 +203,7 @@ def yolo_loss(output: Tensor, target: Tensor, *, predictors: int = 2, coord: flo
     Source: Redmon et al., "You Only Look Once", 2015, equation 3; the rule for IoU 0 is the authors' code's.
     """
     op = "yolo_loss"
-    predictors = _check.at_least_one(op, "predictors", predictors)
+    predictors = check.at_least_one(op, "predictors", predictors)
     n, grid, across, values = output.shape if output.ndim == 4 else (0, 0, 0, 0)
     if not n or grid != across or values <= 5 * predictors:
         want = f"(N, S, S, 5 * {predictors} + C) with N and C of 1 or more"

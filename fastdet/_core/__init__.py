@@ -1,0 +1,1 @@
+"""What every area uses; it imports no area."""

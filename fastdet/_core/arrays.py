@@ -1,0 +1,210 @@
+"""The only file that knows NumPy from torch from any other array library.
+
+Kernels on the CPU work on NumPy arrays. `to_numpy` gives one over the caller's own memory where it can,
+`to_array` too, and a `DeviceArray` for an array on a GPU; `like` gives a result back as the type that
+came in. A framework is looked for in ``sys.modules``, never imported: who holds a tensor has imported
+torch already.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastdet._core import backends
+from fastdet._core.check import Array
+from fastdet._core.half import BFLOAT16
+
+_DLPACK_CPU = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that the CPU reads
+_DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
+
+
+def to_array(op: str, name: str, x: Any, *, differentiable: bool = False, half: bool = False) -> Any:
+    """`to_numpy`, for an op that has a CUDA kernel: an array on a GPU is given as a `DeviceArray`."""
+    if (type(x) is np.ndarray and not half) or _is_device_array(x):
+        return x
+    if not on_cuda(x):
+        return to_numpy(op, name, x, differentiable=differentiable, half=half)
+    backends.require_cuda(op)
+    from fastdet._core import device_arrays
+
+    if (torch := sys.modules.get("torch")) is not None and isinstance(x, torch.Tensor):
+        return device_arrays.from_torch(_plain_tensor(op, name, x, torch, differentiable), half)
+    if (cupy := sys.modules.get("cupy")) is not None and isinstance(x, cupy.ndarray):
+        return device_arrays.CuPyArray(x)
+    return device_arrays.from_dlpack(op, name, x)
+
+
+def to_host(op: str, name: str, x: Any) -> Array:
+    """`to_numpy`, for what is small: an array on a GPU is copied to the host."""
+    array = to_array(op, name, x)
+    numbers: Array = array if isinstance(array, np.ndarray) else array.host()
+    return numbers
+
+
+def on_cuda(x: Any) -> bool:
+    """Whether ``x`` is an array in the memory of an NVIDIA GPU."""
+    if type(x) is np.ndarray:
+        return False
+    if _is_device_array(x):
+        return True
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return bool(x.is_cuda)
+    return hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) in _DLPACK_CUDA
+
+
+def _is_device_array(x: Any) -> bool:
+    """What torch's dispatcher hands on; see `_torch_library`."""
+    return backends.device_array is not None and isinstance(x, backends.device_array)
+
+
+def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: bool = False) -> Array:
+    """``x`` as a NumPy array, without a copy where its memory allows.
+
+    Takes NumPy arrays, torch CPU tensors, anything with ``__dlpack__`` on the CPU, anything with
+    ``__array__`` and (nested) sequences of numbers. ``differentiable`` says that the op has a gradient
+    which this call would lose: a tensor that requires grad is then refused rather than cut off from its
+    graph. ``half``: bfloat16 stays as it is, an array of `BFLOAT16`, instead of becoming float32.
+    """
+    if type(x) is np.ndarray:
+        return x.view(BFLOAT16) if half and _is_ml_bfloat16(x.dtype) else x
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        if type(x) is torch.Tensor and x.dtype is not torch.bfloat16 and not x.requires_grad:
+            try:  # what most tensors are; a call costs as much as small work
+                plain: Array = x.numpy()
+                return plain
+            except (RuntimeError, TypeError):  # another device, a lazy sign, ...: looked into below
+                pass
+        return _from_torch(op, name, x, torch, differentiable, half)
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{op}: {name} must be a plain array, got a masked array")
+    if isinstance(x, np.ndarray):
+        return np.asarray(x)
+    if hasattr(x, "__dlpack_device__"):
+        device = x.__dlpack_device__()
+        if int(device[0]) not in _DLPACK_CPU:
+            where = tuple(map(int, device))
+            _elsewhere(op, name, f"a {type(x).__name__} on device {where}", int(device[0]) in _DLPACK_CUDA)
+        try:
+            return np.from_dlpack(x)
+        except (BufferError, TypeError, RuntimeError, ValueError) as error:
+            kind = type(x).__name__
+            raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {kind}: {error}") from None
+    if isinstance(x, (list, tuple)) or hasattr(x, "__array__"):
+        try:
+            return np.asarray(x)
+        except ValueError as error:
+            raise ValueError(f"{op}: {name} must be an array, got a ragged {type(x).__name__}: {error}") from None
+    raise TypeError(f"{op}: {name} must be an array, got {type(x).__name__}")
+
+
+def _elsewhere(op: str, name: str, what: str, cuda: bool) -> NoReturn:
+    text = f"{name} must be on the CPU, got {what}"
+    if cuda:
+        raise NotImplementedError(f"{op}: backend 'cuda' has no kernel for it: {text}")
+    raise TypeError(f"{op}: {text}")
+
+
+def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool, half: bool) -> Array:
+    if x.device.type != "cpu" and type(x) is torch.Tensor:
+        _elsewhere(op, name, f"a tensor on {x.device}", x.is_cuda)
+    x = _plain_tensor(op, name, x, torch, differentiable)
+    if x.dtype is torch.bfloat16:
+        if half:
+            return x.resolve_neg().view(torch.int16).numpy().view(BFLOAT16)
+        x = x.float()
+    try:
+        array: Array = x.resolve_conj().resolve_neg().numpy()
+    except TypeError as error:  # a dtype that NumPy lacks
+        raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {x.dtype}: {error}") from None
+    return array
+
+
+def no_graph(op: str, name: str) -> str:
+    """The error where an op would cut a tensor off from its graph."""
+    return f"{op}: {name} requires grad and {op} keeps no graph; pass {name}.detach() or call it under torch.no_grad()"
+
+
+def _plain_tensor(op: str, name: str, x: Any, torch: Any, differentiable: bool) -> Any:
+    """A dense tensor without a graph, or a TypeError that says what ``x`` is instead."""
+    if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
+        raise TypeError(f"{op}: {name} must be a plain torch.Tensor, got {type(x).__name__}")
+    if x.layout is not torch.strided:
+        raise TypeError(f"{op}: {name} must be a dense tensor, got {x.layout}")
+    if x.requires_grad:
+        if differentiable and torch.is_grad_enabled():
+            raise TypeError(no_graph(op, name))
+        x = x.detach()
+    return x
+
+
+def writable(op: str, name: str, x: Any) -> Array:
+    """The array over ``x``'s own memory: what is written there is not lost in a copy."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        if x.dtype is torch.bfloat16 or x.is_neg() or x.is_conj():
+            what = "bfloat16" if x.dtype is torch.bfloat16 else "a tensor whose sign is not yet applied"
+            raise TypeError(f"{op}: {name} must be a plain float32 or float64 tensor, got {what}")
+    elif not isinstance(x, np.ndarray) and not hasattr(x, "__dlpack_device__"):
+        raise TypeError(f"{op}: {name} must be an array, got {type(x).__name__}")
+    return to_array(op, name, x, differentiable=True)
+
+
+def like(x: Any) -> Callable[[Array], Any]:
+    """How a result goes back to the caller who gave ``x``."""
+    if type(x) is np.ndarray:
+        return _as_ml_dtype(x.dtype) if _is_ml_bfloat16(x.dtype) else _same
+    if on_cuda(x):
+        return _as_cuda(x)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return to_torch
+    if hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray):
+        space = sys.modules.get(type(x).__module__.split(".")[0])
+        if hasattr(x, "__array_namespace__"):
+            space = x.__array_namespace__()
+        from_dlpack = getattr(space, "from_dlpack", None)
+        if callable(from_dlpack):
+            return from_dlpack
+    return _same
+
+
+def _as_cuda(x: Any) -> Callable[[Any], Any]:
+    """Of a `DeviceArray` torch's or CuPy's own; another library takes it over by its ``from_dlpack``."""
+    if _is_device_array(x):
+        return _same
+    library = type(x).__module__.split(".")[0]
+    if library in ("torch", "cupy"):
+        return _owner
+    space = x.__array_namespace__() if hasattr(x, "__array_namespace__") else sys.modules.get(library)
+    from_dlpack = getattr(space, "from_dlpack", None)
+    return (lambda array: from_dlpack(array.owner)) if callable(from_dlpack) else _owner
+
+
+def _owner(x: Any) -> Any:
+    return x.owner
+
+
+def _same(x: Array) -> Array:
+    return x
+
+
+def _is_ml_bfloat16(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "V" and dtype.name == "bfloat16"  # a name costs a microsecond
+
+
+def _as_ml_dtype(dtype: np.dtype[Any]) -> Callable[[Array], Any]:
+    return lambda x: x.view(dtype) if x.dtype == BFLOAT16 else x
+
+
+def to_torch(x: Array) -> Any:
+    """A tensor over the array's memory."""
+    torch = sys.modules["torch"]
+    if x.dtype == BFLOAT16:
+        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(x)

@@ -1,0 +1,56 @@
+"""What this build of fastdet has and uses: version, backends, instruction set, threads."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+from fastdet._core import backends as _backends
+from fastdet._core import check
+from fastdet._version import __version__
+
+
+def set_num_threads(n: int) -> None:
+    """Use at most ``n`` threads (1 or more) in compiled kernels of this process. Results do not depend on it."""
+    value = check.count("set_num_threads", "n", n)
+    if not 1 <= value <= _backends.MAX_THREADS:
+        raise ValueError(f"set_num_threads: n must be in [1, {_backends.MAX_THREADS}], got {value}")
+    if _backends.native is not None:
+        _backends.native.set_num_threads(value)
+
+
+def get_num_threads() -> int:
+    """Threads that compiled kernels may use.
+
+    By default FASTDET_NUM_THREADS, else the CPUs this process may use (its affinity, its cgroup's quota); 1 in a
+    process that was forked from one that had used threads already, such as a data loader's worker.
+    """
+    return 1 if _backends.native is None else int(_backends.native.get_num_threads())
+
+
+def config() -> dict[str, Any]:
+    """Version, backends (with the reason for each absent one), instruction sets, threads."""
+    native = _backends.native
+    backends = {**_backends.available(), "cuda": _backends.cuda_available()}
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "backends": {name: reason or "available" for name, reason in backends.items()},
+        "isa": None if native is None else native.isa(),
+        "isa_available": [] if native is None else list(native.isa_available()),
+        "threads": get_num_threads(),
+    }
+
+
+def show_config() -> None:
+    """Print what `config` tells, a line each."""
+    values = config()
+    print(f"fastdet {values['version']} (Python {values['python']}, {values['machine']})")
+    for name, state in values["backends"].items():
+        print(f"  backend {name:<10} {state}")
+    usable = ", ".join(values["isa_available"])
+    print(
+        f"  instruction set    {values['isa'] or 'none'}" + (f" (of {usable}; FASTDET_ISA chooses)" if usable else "")
+    )
+    print(f"  threads            {values['threads']} (FASTDET_NUM_THREADS or fastdet.set_num_threads)")

@@ -1,0 +1,338 @@
+"""Arrays in GPU memory by NumPy's words, for the checks and the CUDA backend: shape, dtype, flags, and no arithmetic.
+
+A `DeviceArray` holds an array of torch or CuPy. Whatever needs memory or a conversion is asked of that library, on
+its device and current stream, so that results come from the caller's own allocator and can be captured in a graph.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fastdet._core.half import BFLOAT16
+
+CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
+ALIGNMENT = 16  # bytes: kernels load that much at once
+
+
+class DeviceArray:
+    """What is the same for torch and CuPy. Behaves as a `numpy.ndarray` towards `fastdet._check`."""
+
+    library = ""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.shape: tuple[int, ...] = tuple(owner.shape)
+        self.dtype: np.dtype[Any] = self._dtype()
+        self.pointer: int = self._pointer()
+
+    def _dtype(self) -> np.dtype[Any]:
+        raise NotImplementedError
+
+    def _pointer(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def device(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def where(self) -> tuple[int, int]:
+        """Device and current stream: the last two arguments of every native function."""
+        raise NotImplementedError
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        """New memory beside this array's; not written yet."""
+        raise NotImplementedError
+
+    def empty_bytes(self, count: int) -> DeviceArray:
+        return self.empty((count,), np.uint8)
+
+    def from_host(self, x: np.ndarray[Any, Any]) -> DeviceArray:
+        """A small array of NumPy's, copied to beside this one on its stream."""
+        raise NotImplementedError
+
+    def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
+        raise NotImplementedError
+
+    def require(self, dtype: Any) -> DeviceArray:
+        """``numpy.require(self, dtype, ["C", "A"])``."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: Any) -> DeviceArray:
+        return type(self)(self.owner[index])
+
+    def on_device(self) -> AbstractContextManager[Any]:
+        """Where the library's own kernels run on the array's device, which need not be the current one."""
+        return nullcontext()
+
+    def __setitem__(self, index: Any, value: DeviceArray) -> None:
+        with self.on_device():
+            self.owner[index] = value.owner
+
+    def reshape(self, *shape: Any) -> DeviceArray:
+        with self.on_device():
+            return type(self)(self.owner.reshape(*shape))
+
+    def transpose(self, *axes: int) -> DeviceArray:
+        """A view, as all of these but `astype`, `require`, `copy` and a reshape that cannot be one."""
+        raise NotImplementedError
+
+    @property
+    def T(self) -> DeviceArray:
+        return self.transpose(*reversed(range(self.ndim)))
+
+    def view(self, dtype: Any) -> DeviceArray:
+        raise NotImplementedError
+
+    def copy(self) -> DeviceArray:
+        """C-contiguous, in new memory."""
+        raise NotImplementedError
+
+    def host(self) -> Any:
+        """A NumPy array of it: waits, and is for what is small."""
+        raise NotImplementedError
+
+    def ravel(self) -> DeviceArray:
+        return self.reshape(-1)
+
+    def min(self) -> Any:
+        with self.on_device():
+            return self.owner.min().item()  # read back: for what is checked only in rare dtypes
+
+    def max(self) -> Any:
+        with self.on_device():
+            return self.owner.max().item()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def flags(self) -> DeviceArray:
+        return self
+
+    @property
+    def c_contiguous(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def aligned(self) -> bool:
+        return self.pointer % ALIGNMENT == 0
+
+    writeable = True
+
+    def shares_memory(self, other: DeviceArray) -> bool:
+        """Whether the two, both C-contiguous, overlap."""
+        mine, theirs = self.pointer, other.pointer
+        return mine < theirs + other.nbytes and theirs < mine + self.nbytes
+
+
+class TorchArray(DeviceArray):
+    library = "torch"
+
+    def min(self) -> Any:
+        return self._extreme("min")
+
+    def max(self) -> Any:
+        return self._extreme("max")
+
+    def _extreme(self, which: str) -> Any:
+        """torch compares no unsigned numbers of more than 8 bits on a GPU."""
+        torch, x, most = sys.modules["torch"], self.owner, 2**63
+        if self.dtype == np.uint64:  # in the same order as signed ones
+            return getattr(x.view(torch.int64) ^ -most, which)().item() + most
+        return getattr(x.long() if self.dtype.kind == "u" else x, which)().item()
+
+    def _dtype(self) -> np.dtype[Any]:
+        dtype = _torch_dtypes().get(self.owner.dtype)
+        if dtype is None:
+            return np.dtype(np.void)  # the checks then name it
+        return dtype
+
+    def _pointer(self) -> int:
+        return self.owner.data_ptr()
+
+    @property
+    def device(self) -> int:
+        return self.owner.get_device()
+
+    @property
+    def where(self) -> tuple[int, int]:
+        device = self.device
+        return device, sys.modules["torch"].cuda.current_stream(device).cuda_stream
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        torch = sys.modules["torch"]
+        kind = np.dtype(dtype)
+        try:
+            return TorchArray(torch.empty(shape, dtype=_from_numpy()[kind], device=self.owner.device))
+        except torch.OutOfMemoryError as error:
+            wanted = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+            raise MemoryError(f"{wanted} bytes on {self.owner.device}: {error}") from error
+
+    def from_host(self, x: np.ndarray[Any, Any]) -> DeviceArray:
+        return TorchArray(sys.modules["torch"].from_numpy(x).to(self.owner.device))
+
+    def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
+        return TorchArray(self.owner.to(_from_numpy()[np.dtype(dtype)], copy=copy))
+
+    def require(self, dtype: Any) -> DeviceArray:
+        x = self.owner if dtype is None else self.owner.to(_from_numpy()[np.dtype(dtype)])
+        x = x.contiguous()
+        return TorchArray(x if x.data_ptr() % ALIGNMENT == 0 else x.clone())
+
+    def transpose(self, *axes: int) -> DeviceArray:
+        return TorchArray(self.owner.permute(*axes))
+
+    def view(self, dtype: Any) -> DeviceArray:
+        return TorchArray(self.owner.view(_from_numpy()[np.dtype(dtype)]))
+
+    def copy(self) -> DeviceArray:
+        return TorchArray(self.owner.clone(memory_format=sys.modules["torch"].contiguous_format))
+
+    def host(self) -> Any:
+        bits = self.view(np.int16).owner if self.dtype == BFLOAT16 else self.owner
+        return bits.cpu().numpy().view(self.dtype)
+
+    @property
+    def c_contiguous(self) -> bool:
+        return self.owner.is_contiguous()
+
+
+class CuPyArray(DeviceArray):
+    """CuPy's arrays speak NumPy already."""
+
+    library = "cupy"
+
+    def on_device(self) -> AbstractContextManager[Any]:
+        device: AbstractContextManager[Any] = self.owner.device
+        return device
+
+    def _dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.owner.dtype)
+
+    def _pointer(self) -> int:
+        return self.owner.data.ptr
+
+    @property
+    def device(self) -> int:
+        return self.owner.device.id
+
+    @property
+    def where(self) -> tuple[int, int]:
+        device = self.device
+        return device, sys.modules["cupy"].cuda.get_current_stream(device).ptr
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        cupy = sys.modules["cupy"]
+        with self.on_device():
+            return CuPyArray(cupy.empty(shape, dtype))
+
+    def from_host(self, x: np.ndarray[Any, Any]) -> DeviceArray:
+        with self.on_device():
+            return CuPyArray(sys.modules["cupy"].asarray(x))
+
+    def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
+        with self.on_device():
+            return CuPyArray(self.owner.astype(dtype, copy=copy))
+
+    def require(self, dtype: Any) -> DeviceArray:
+        with self.on_device():
+            x = sys.modules["cupy"].ascontiguousarray(self.owner, self.owner.dtype if dtype is None else dtype)
+            x = x.reshape(self.shape)  # an array without axes may have got one
+            return CuPyArray(x if x.data.ptr % ALIGNMENT == 0 else x.copy())
+
+    def transpose(self, *axes: int) -> DeviceArray:
+        return CuPyArray(self.owner.transpose(*axes))
+
+    def view(self, dtype: Any) -> DeviceArray:
+        return CuPyArray(self.owner.view(dtype))
+
+    def copy(self) -> DeviceArray:
+        with self.on_device():
+            return CuPyArray(self.owner.copy())
+
+    def host(self) -> Any:
+        return self.owner.get()
+
+    @property
+    def c_contiguous(self) -> bool:
+        return self.owner.flags.c_contiguous
+
+
+@lru_cache(maxsize=1)
+def _torch_dtypes() -> dict[Any, np.dtype[Any]]:
+    torch = sys.modules["torch"]
+    names = ("uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64", "float16", "float32", "float64")
+    return {
+        **{getattr(torch, name): np.dtype(name) for name in names if hasattr(torch, name)},
+        torch.bool: np.dtype(np.bool_),
+        torch.bfloat16: BFLOAT16,
+        torch.complex64: np.dtype(np.complex64),
+        torch.complex128: np.dtype(np.complex128),
+    }
+
+
+@lru_cache(maxsize=1)
+def _from_numpy() -> dict[np.dtype[Any], Any]:
+    return {dtype: kind for kind, dtype in _torch_dtypes().items()}
+
+
+def from_torch(x: Any, half: bool) -> DeviceArray:
+    """A plain CUDA tensor without gradient; bfloat16 becomes float32 unless ``half``."""
+    torch = sys.modules["torch"]
+    if x.dtype is torch.bfloat16 and not half:
+        x = x.float()
+    return TorchArray(x.resolve_conj().resolve_neg())
+
+
+def from_dlpack(op: str, name: str, x: Any) -> DeviceArray:
+    """An array of another library, in the hands of CuPy or torch: results have to be allocated by somebody.
+
+    ``from_dlpack`` gives the producer our current stream, so that it waits for what is not yet written.
+    """
+    for library, wrap in (("cupy", CuPyArray), ("torch", TorchArray)):
+        space = sys.modules.get(library)
+        if space is not None:
+            return wrap(space.from_dlpack(x))
+    for library in ("cupy", "torch"):
+        try:
+            importlib.import_module(library)
+        except ImportError:
+            continue
+        return from_dlpack(op, name, x)
+    raise TypeError(f"{op}: {name} is a {type(x).__name__} in GPU memory, which takes CuPy or torch to be installed")
+
+
+def one_place(op: str, arrays: tuple[Any, ...]) -> None:
+    """Raise TypeError unless all arrays (some may be None) are of one device and one library."""
+    places = {
+        f"{x.library} arrays on cuda:{x.device}" if isinstance(x, DeviceArray) else "arrays on the CPU"
+        for x in arrays
+        if x is not None
+    }
+    if len(places) > 1:
+        raise TypeError(
+            f"{op}: all arrays must be on one device and of one library, got {' and '.join(sorted(places))}"
+        )

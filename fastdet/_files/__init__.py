@@ -1,0 +1,1 @@
+"""Readers and writers: one reader per format, one FormatError, one atomic writer."""

@@ -1,0 +1,164 @@
+"""Detections and true boxes from Parquet files, one row each, by pyarrow.
+
+Columns: ``image_id`` and ``category_id`` (integers) and ``bbox`` (a list of four numbers: x, y, width, height); of
+detections ``score``; of true boxes, where wanted, ``area`` (width * height where it is absent or null), ``iscrowd`` and
+``difficult`` (0/1). Other columns are not read. A true row whose ``category_id`` and ``bbox`` are null only names an
+image: one without true boxes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastdet._core.check import Array
+from fastdet._files.coco import FormatError
+from fastdet.detection.records import CROWD, IGNORE, Bytes, Columns, Floats, Ints
+
+_ROWS = 1 << 16  # that are decoded at a time
+
+
+def read_parquet_results(path: str | os.PathLike[str]) -> Columns:
+    """Detections; ``ids`` is empty."""
+    return _read(str(path), results=True)[1]
+
+
+def read_parquet(path: str | os.PathLike[str]) -> tuple[Ints, Columns]:
+    """The ids of the images that a file has true boxes of, or names; its true boxes."""
+    return _read(str(path), results=False)
+
+
+def _read(path: str, *, results: bool) -> tuple[Ints, Columns]:
+    pyarrow: Any = _pyarrow("pyarrow")
+    parquet: Any = _pyarrow("pyarrow.parquet")
+    needed = ["image_id", "category_id", "bbox", *(["score"] if results else [])]
+    wanted = needed if results else [*needed, "area", "iscrowd", "difficult"]
+    images, columns, row = [np.zeros(0, np.int64)], [_none(results)], 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            present = file.schema_arrow.names
+            for name in needed:
+                if name not in present:
+                    raise FormatError(f"{path}: expected a column {name!r}, got {present}")
+            for batch in file.iter_batches(_ROWS, columns=[name for name in wanted if name in present]):
+                ids, some = _columns(_Batch(path, row, batch), results)
+                images.append(np.unique(ids))
+                columns.append(some)
+                row += batch.num_rows
+    except pyarrow.ArrowException as error:
+        raise FormatError(f"{path}: not Parquet: {str(error).splitlines()[0]}") from None
+    return np.unique(np.concatenate(images)), Columns(*(np.concatenate(c) for c in zip(*columns, strict=True)))
+
+
+def _pyarrow(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ImportError('Parquet files need pyarrow: pip install "fastdet[ray]"') from None
+
+
+def _none(results: bool) -> Columns:
+    ids, numbers = np.zeros(0, np.int64), np.zeros(0)
+    return Columns(ids, ids, np.zeros((0, 4)), numbers, numbers, np.zeros(0, np.uint8), ids)
+
+
+def _columns(batch: _Batch, results: bool) -> tuple[Ints, Columns]:
+    ids = batch.integers("image_id")
+    none = _none(results)
+    if results:
+        label, boxes = batch.integers("category_id"), batch.boxes()
+        scores = batch.numbers("score", "a number")
+        return ids[:0], Columns(ids, label, boxes, boxes[:, 2] * boxes[:, 3], scores, none.flags, none.ids)
+    empty = batch.null("category_id") & batch.null("bbox")
+    rest = batch.without(empty) if empty.any() else batch
+    boxes = rest.boxes()
+    areas = rest.numbers("area", "a number >= 0", absent=boxes[:, 2] * boxes[:, 3])
+    flags = rest.flags("iscrowd", CROWD) | rest.flags("difficult", IGNORE)
+    truth = Columns(ids[~empty], rest.integers("category_id"), boxes, areas, none.scores, flags, none.ids)
+    return ids, truth
+
+
+class _Batch:
+    """Some rows of a file. Its errors name the row in the file."""
+
+    def __init__(self, path: str, first: int, batch: Any, rows: Ints | None = None) -> None:
+        self._path, self._batch = path, batch
+        self._rows = first + np.arange(batch.num_rows) if rows is None else rows
+
+    def without(self, dropped: Array) -> _Batch:
+        kept = np.flatnonzero(~dropped)
+        return _Batch(self._path, 0, self._batch.take(_pyarrow("pyarrow").array(kept)), self._rows[kept])
+
+    def null(self, name: str) -> Array:
+        found: Array = self._batch.column(name).is_null().to_numpy(zero_copy_only=False)
+        return found
+
+    def integers(self, name: str) -> Ints:
+        kind, column = _pyarrow("pyarrow").types, self._batch.column(name)
+        if not kind.is_integer(column.type):
+            raise FormatError(f"{self._path}: {name}: expected integers, got {column.type}")
+        self._no_nulls(name, "an integer", column)
+        values: Array = column.to_numpy(zero_copy_only=False)
+        if values.dtype == np.uint64:
+            self._all(name, "an integer of 64 bits", values, values < 2**63)
+        return values.astype(np.int64)
+
+    def numbers(self, name: str, expected: str, absent: Floats | None = None) -> Floats:
+        """Finite; where ``absent`` is given they are areas, which it has where the column or the value is missing."""
+        if absent is not None and name not in self._batch.schema.names:
+            return absent
+        column = self._batch.column(name)
+        self._numeric(name, expected, column.type)
+        if absent is None:
+            self._no_nulls(name, expected, column)
+        values: Floats = column.to_numpy(zero_copy_only=False).astype(np.float64)
+        if absent is not None:
+            values = np.where(self.null(name), absent, values)
+        self._all(name, expected, values, np.isfinite(values) & ((absent is None) | (values >= 0)))
+        return values
+
+    def flags(self, name: str, flag: int) -> Bytes:
+        if name not in self._batch.schema.names:
+            return np.zeros(self._batch.num_rows, np.uint8)
+        column = self._batch.column(name)
+        values: Array = column.fill_null(False if column.type == "bool" else 0).to_numpy(zero_copy_only=False)
+        self._all(name, "0 or 1", values, (values == 0) | (values == 1))
+        return values.astype(np.uint8) * np.uint8(flag)
+
+    def boxes(self) -> Floats:
+        kind, column = _pyarrow("pyarrow").types, self._batch.column("bbox")
+        lists = kind.is_list(column.type) or kind.is_large_list(column.type) or kind.is_fixed_size_list(column.type)
+        if not lists:
+            raise FormatError(f"{self._path}: bbox: expected lists of four numbers, got {column.type}")
+        self._numeric("bbox", "lists of four numbers", column.type.value_type)
+        self._no_nulls("bbox", "four numbers", column)
+        if kind.is_fixed_size_list(column.type):
+            length = np.full(len(column), column.type.list_size)
+        else:
+            length = np.diff(column.offsets.to_numpy())
+        self._all("bbox", "four numbers", length, length == 4)
+        sides = column.flatten()
+        out: Floats = sides.to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, 4)  # null: NaN
+        for at, expected in enumerate(("four numbers", "four numbers", "a width >= 0", "a height >= 0")):
+            self._all("bbox", expected, out[:, at], np.isfinite(out[:, at]) & ((at < 2) | (out[:, at] >= 0)))
+        return out
+
+    def _numeric(self, name: str, expected: str, found: Any) -> None:
+        kind = _pyarrow("pyarrow").types
+        if not (kind.is_integer(found) or kind.is_floating(found)):
+            raise FormatError(f"{self._path}: {name}: expected {expected}, got {found}")
+
+    def _no_nulls(self, name: str, expected: str, column: Any) -> None:
+        if column.null_count:
+            self._fail(name, expected, int(np.argmax(self.null(name))), "null")
+
+    def _all(self, name: str, expected: str, values: Array, good: Array) -> None:
+        if not good.all():
+            i = int(np.argmin(good))
+            self._fail(name, expected, i, f"{values[i]:.6g}" if values.dtype.kind == "f" else str(values[i]))
+
+    def _fail(self, name: str, expected: str, i: int, found: str) -> NoReturn:
+        raise FormatError(f"{self._path}: row {self._rows[i]}: {name}: expected {expected}, got {found}")

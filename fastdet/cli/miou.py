@@ -1,0 +1,285 @@
+"""What ``fastdet miou`` does: pairs of label maps counted in threads, and the summary for people and for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fastdet
+from fastdet._core.check import MOST_CLASSES, Array
+from fastdet._files import label_maps, records
+from fastdet._files.label_maps import Folder, Maps
+from fastdet._files.palettes import Palette
+from fastdet._files.records import Advance, FormatError
+from fastdet.cli.terminal import in_a_line, read_names, say
+from fastdet.segmentation.metrics import SegmentationMetrics
+
+FIGURES = {
+    "mean_iou": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_class_accuracy": "mean class accuracy",
+    "mean_dice": "mean Dice",
+    "frequency_weighted_iou": "frequency weighted IoU",
+}
+_MOST_WRONG = 10  # maps that are told of; contents are not looked at further
+Bar = Callable[[str, "int | None"], Advance]
+
+
+def class_names(classes: str | None, palette: Palette | None) -> tuple[int, list[str] | None]:
+    """How many classes there are, and their names, from ``--classes`` and the palette. FormatError, OSError."""
+    known = None if palette is None else list(palette.classes)
+    if classes is None:
+        if known is None:
+            raise FormatError("miou: --classes is missing: how many classes there are, or a file of their names")
+        return len(known), known
+    if re.fullmatch(r"\s*[+-]?[0-9]+\s*", classes):
+        if len(classes) > 18:  # what int() may refuse
+            raise FormatError(f"miou: --classes must be in [1, {MOST_CLASSES}], got {classes[:18]}...")
+        count, names = int(classes), known
+    else:
+        names = read_names("miou", Path(classes), "a number or a file of names")
+        count = len(names)
+    if known is not None and palette is not None and len(known) != count:
+        got = f"miou: --classes {classes} does not go with --palette {palette.name}"
+        raise FormatError(f"{got}: {count} classes and {len(known)}")
+    return count, names
+
+
+def pair(target: Maps, prediction: Maps, bar: Bar) -> list[tuple[int, int]]:
+    """Positions of the maps that go together, every one with a partner of its size. FormatError names the others."""
+    pairs, missing, extra = label_maps.match(target, prediction)
+    if missing or extra:
+        told = []
+        for one, other, names in ((target, prediction, missing), (prediction, target, extra)):
+            if names:
+                told.append(f"{len(names):,} of {one.path} not in {other.path}: {label_maps.few(names, _MOST_WRONG)}")
+        what = "label maps without a partner" if pairs else "no label map has a partner of its name"
+        raise FormatError(f"miou: {what}: {'; '.join(told)}")
+    advance = bar("looking at sizes", len(pairs))
+    wrong: list[str] = []
+    for i, j in pairs:
+        shapes = []
+        for maps, at in ((target, i), (prediction, j)):
+            with _noting(wrong, maps, at):
+                shapes.append(maps.shape(at))
+        if len(shapes) == 2 and shapes[0] != shapes[1]:
+            wrong.append(_sizes(_where(prediction, j), shapes[0], shapes[1]))
+        advance(1)
+    if wrong:
+        raise FormatError(_unusable(wrong))
+    return pairs
+
+
+def count(
+    target: Maps, prediction: Maps, pairs: Sequence[tuple[int, int]], metrics: SegmentationMetrics, advance: Advance
+) -> None:
+    """Count all pairs into ``metrics``, in their order, a few maps at a time. FormatError names bad maps."""
+    threads = min(fastdet.get_num_threads(), len(pairs))
+    wrong: list[str] = []
+    todo = iter(pairs)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="fastdet-miou")
+    try:
+        ahead = itertools.islice(todo, 2 * threads)
+        waiting = deque(pool.submit(_one, target, prediction, i, j, metrics) for i, j in ahead)
+        for done in range(1, len(pairs) + 1):
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(_one, target, prediction, i, j, metrics) for i, j in itertools.islice(todo, 1))
+            if isinstance(result, SegmentationMetrics):
+                metrics.merge_state(result)
+            else:
+                wrong += result
+            advance(1)
+            if len(wrong) >= _MOST_WRONG and done < len(pairs):
+                raise FormatError(f"{_unusable(wrong, metrics)}; stopped after {done:,} of {len(pairs):,} pairs")
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    if wrong:
+        raise FormatError(_unusable(wrong, metrics))
+
+
+def _one(
+    target: Maps, prediction: Maps, i: int, j: int, metrics: SegmentationMetrics
+) -> SegmentationMetrics | list[str]:
+    """The counts of one pair, or what is wrong with it."""
+    maps: list[Array] = []
+    wrong: list[str] = []
+    for source, at in ((target, i), (prediction, j)):
+        with _noting(wrong, source, at):
+            maps.append(source.read(at))
+    if wrong:
+        return wrong
+    truth, guess = maps
+    if truth.shape != guess.shape:  # one was replaced meanwhile
+        return [_sizes(_where(prediction, j), truth.shape, guess.shape)]
+    one = SegmentationMetrics(**metrics._parameters(), backend=metrics.backend)
+    try:
+        one.update(truth, guess)
+    except ValueError:
+        classes, ignore = metrics.num_classes, metrics.ignore_index
+        for source, at, labels in ((target, i, truth), (prediction, j, guess)):
+            found = label_maps.first_wrong(labels, classes, ignore)
+            if found is not None:
+                value, row, column = found
+                allowed = f"labels 0 to {classes - 1}" + ("" if ignore is None else f" or {ignore} (void)")
+                wrong.append(f"{_where(source, at)}: expected {allowed}, got {value} at row {row}, column {column}")
+        if not wrong:
+            raise
+        return wrong
+    return one
+
+
+def _where(maps: Maps, i: int) -> str:
+    folder = label_maps.shown(str(maps.path))
+    return os.path.join(folder, maps.names[i]) if isinstance(maps, Folder) else f"{folder}: {maps.names[i]}"
+
+
+@contextlib.contextmanager
+def _noting(wrong: list[str], maps: Maps, i: int) -> Iterator[None]:
+    """What is wrong with a map goes onto the list."""
+    try:
+        yield
+    except FormatError as error:
+        wrong.append(f"{_where(maps, i)}: {error}")
+    except OSError as error:
+        wrong.append(f"{_where(maps, i)}: {error.strerror or error}")
+
+
+def _sizes(where: str, want: tuple[int, ...], got: tuple[int, ...]) -> str:
+    return f"{where}: expected {want[0]} x {want[1]} pixels (height x width) as the target has, got {got[0]} x {got[1]}"
+
+
+def _unusable(wrong: Sequence[str], metrics: SegmentationMetrics | None = None) -> str:
+    """The error text for some maps, with a hint where all have the same stray label."""
+    maps = "1 label map" if len(wrong) == 1 else f"{len(wrong):,} label maps"
+    more = f"; and {len(wrong) - _MOST_WRONG:,} more" if len(wrong) > _MOST_WRONG else ""
+    text = f"miou: {maps} that cannot be counted: {'; '.join(wrong[:_MOST_WRONG])}{more}"
+    if metrics is not None and metrics.ignore_index is None:
+        for value in (255, metrics.num_classes):
+            if all(f", got {value} at row " in each for each in wrong):
+                return f"{text}; if {value} is void: --ignore {value}"
+    return text
+
+
+def summary(result: dict[str, Any], metrics: SegmentationMetrics, names: Sequence[str]) -> dict[str, Any]:
+    """The figures as one JSON object; null stands for NaN. ``names`` are those of the images."""
+    classes = metrics.class_names or [str(i) for i in range(metrics.num_classes)]
+    intervals = result.get("ci")
+    columns = {"iou": "iou", "accuracy": "class_accuracy", "dice": "dice"}
+    counts = ("target_pixels", "predicted_pixels", "intersection")
+    rows = []
+    for i, name in enumerate(classes):
+        row: dict[str, Any] = {"class": i, "name": name}
+        row |= {word: _plain(result[key][i]) for word, key in columns.items()}
+        row |= {key: int(result[key][i]) for key in counts}
+        if intervals is not None:
+            row["ci"] = {word: [_plain(end) for end in intervals[key][:, i]] for word, key in columns.items()}
+        rows.append(row)
+    given: dict[str, Any] = {
+        "images": result["images"],
+        "pixels": result["pixels"],
+        "void_pixels": result["void_pixels"],
+        "void_predictions": result["void_predictions"],
+        "classes": metrics.num_classes,
+        "ignore": metrics.ignore_index,
+        "void": None if metrics.ignore_index is None else metrics.void,
+        **{name: _plain(result[name]) for name in FIGURES},
+        "per_class": rows,
+        "confusion_matrix": result["confusion_matrix"].tolist(),
+    }
+    if intervals is not None:
+        ends = {name: [_plain(end) for end in intervals[name]] for name in (*FIGURES, "per_image_mean")}
+        given["ci"] = {**{key: intervals[key] for key in ("level", "n_boot", "seed")}, **ends}
+    if "per_image" in result:
+        single = result["per_image"]
+        scores = zip(names, single["mean_iou"].tolist(), single["pixel_accuracy"].tolist(), strict=True)
+        given["per_image"] = {
+            "mean": _plain(single["mean"]),
+            "quantiles": {key: _plain(value) for key, value in single["quantiles"].items()},
+            "scored": single["scored"],
+            "images": [{"name": n, "mean_iou": _plain(a), "pixel_accuracy": _plain(b)} for n, a, b in scores],
+        }
+    return given
+
+
+def show(given: dict[str, Any], per_class: bool, per_image: bool) -> None:
+    """The summary for people, on stdout."""
+    ends = given.get("ci", {})
+    count = given["images"]
+    say(f"{given['classes']} classes, {count:,} image{'' if count == 1 else 's'}, {given['pixels']:,} pixels")
+    if given["ignore"] is not None:
+        how = {
+            "miss": "true ones are left out, predicted ones are misses",
+            "drop": "true and predicted ones are left out",
+            "count": "true ones count against the prediction, predicted ones are misses",
+        }[given["void"]]
+        predicted = f"{given['void_predictions']:,} predicted"
+        say(f"void is {given['ignore']}: {given['void_pixels']:,} true, {predicted}; {given['void']}: {how}")
+    for name, title in FIGURES.items():
+        say(f"{title:<22}  {_number(given[name])}{_interval(ends, name)}")
+    if per_class:
+        _table(given["per_class"], ends)
+    if per_image:
+        single = given["per_image"]
+        say("\nmIoU of each image by itself (their mean is not the mIoU above, which is of all pixels together):")
+        say(f"{'mean':<22}  {_number(single['mean'])}{_interval(ends, 'per_image_mean')}")
+        for name, value in single["quantiles"].items():
+            say(f"{name:<22}  {_number(value)}")
+        known = [image for image in single["images"] if image["mean_iou"] is not None]
+        say("lowest")
+        for image in sorted(known, key=lambda image: image["mean_iou"])[:5]:
+            say(f"  {image['mean_iou']:.4f}  {in_a_line(image['name'])}")
+
+
+def _table(rows: Sequence[dict[str, Any]], ci: dict[str, Any]) -> None:
+    titles = ["class", "IoU", *([f"{100 * ci['level']:g} % interval"] if ci else []), "accuracy", "Dice"]
+    titles += ["true pixels", "predicted", "right"]
+    lines = [titles]
+    for row in rows:
+        ends = [" to ".join(_number(end) for end in row["ci"]["iou"])] if ci else []
+        figures = [_number(row["iou"]), *ends, _number(row["accuracy"]), _number(row["dice"])]
+        pixels = [f"{row[key]:,}" for key in ("target_pixels", "predicted_pixels", "intersection")]
+        lines.append([in_a_line(row["name"]), *figures, *pixels])
+    first, *widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    say("")
+    for name, *cells in lines:
+        say("  ".join([name.ljust(first), *(c.rjust(width) for c, width in zip(cells, widths, strict=True))]))
+
+
+def _number(x: float | None) -> str:
+    return "absent" if x is None else f"{x:.4f}"
+
+
+def _interval(ends: dict[str, Any], name: str) -> str:
+    if not ends or ends[name][0] is None:
+        return ""
+    return f"  ({100 * ends['level']:g} %: {ends[name][0]:.4f} to {ends[name][1]:.4f})"
+
+
+def _plain(x: Any) -> float | None:
+    value = float(x)
+    return None if math.isnan(value) else value
+
+
+def draw(result: dict[str, Any], metrics: SegmentationMetrics, folder: Path) -> list[Path]:
+    """The confusion matrix and the classes' IoU as pictures in a folder, which is made if need be. OSError."""
+    from fastdet import plots
+
+    heat, _ = plots.draw_confusion(
+        result["confusion_matrix"], names=metrics.class_names, num_classes=metrics.num_classes
+    )
+    ends = None if "ci" not in result else result["ci"]["iou"]
+    bars, _ = plots.draw_class_scores(result["iou"], names=metrics.class_names, intervals=ends)
+    folder.mkdir(exist_ok=True)
+    paths = [folder / "confusion.png", folder / "iou.png"]
+    for figure, path in zip((heat, bars), paths, strict=True):
+        with records.atomic(path) as file:
+            figure.savefig(file, format="png", dpi=130)
+    return paths

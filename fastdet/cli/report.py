@@ -1,0 +1,302 @@
+"""The pictures of ``fastdet evaluate --plots``, and a page of HTML that holds them and needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastdet import plots
+from fastdet._core.check import Array
+from fastdet._files import records
+from fastdet._version import __version__
+from fastdet.detection.curves import PRCurve
+from fastdet.detection.metrics import DetectionMetrics
+from fastdet.plots.axes import new_axes, ramp
+from fastdet.plots.detection import steps
+
+_MOST_BARS = 100  # classes that a picture of bars has
+Pictures = dict[str, tuple[str, bytes]]  # file name -> caption, PNG
+
+
+def need() -> None:
+    """ImportError where matplotlib is not installed."""
+    new_axes()
+
+
+def save(metrics: DetectionMetrics, found: dict[str, Any], folder: Path) -> list[Path]:
+    """Pictures and ``report.html`` in a folder, which is made if need be; each file whole or not at all. OSError."""
+    pictures = draw(metrics, found)
+    page = report(metrics, found, pictures).encode()
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for name, content in [*((name, png) for name, (_, png) in pictures.items()), ("report.html", page)]:
+        paths.append(folder / name)
+        with records.atomic(paths[-1]) as file:
+            file.write(content)
+    return paths
+
+
+def draw(metrics: DetectionMetrics, found: dict[str, Any]) -> Pictures:
+    """Every picture with its caption, as PNG."""
+    settings, rows = found["settings"], [row for row in found["per_class"] if row["true_boxes"]]
+    at = settings["iou"]
+    every = metrics.average_precision()[..., 0]
+    curves = metrics.precision_recall_curves()
+    words = [f"IoU {t:.2f}   AP {_mean(ap):.3f}" for t, ap in zip(at, every, strict=True)][: len(curves)]
+    figures = {
+        "precision_recall.png": (
+            "Precision over recall, the mean of all classes at each IoU threshold, with the average precision below "
+            "each line. Strong: interpolated. Fine: raw.",
+            plots.draw_precision_recall(curves, names=words, title="mean of all classes")[0],
+        )
+    }
+    if len(settings["areas"]) > 1:
+        names = list(settings["areas"])
+        figures["ap_by_size.png"] = (
+            "Scores by size of the true boxes.",
+            plots.draw_area_scores(_by_size(metrics, at), names=names, counts=_counts(metrics))[0],
+        )
+    best = sorted(rows, key=lambda row: -row["ap"])
+    shown = best if len(best) <= _MOST_BARS else [*best[: _MOST_BARS // 2], *best[-(_MOST_BARS // 2) :]]
+    some = "" if len(shown) == len(best) else f": the {_MOST_BARS // 2} best and the lowest of {len(best):,}"
+    figures["ap_by_class.png"] = (
+        f"Average precision of each class{some}. The dashed line is the mean of all classes.",
+        plots.draw_class_scores(
+            np.array([row["ap"] for row in shown]), names=[row["name"] for row in shown], title="AP",
+            mean=found["map"] if rows else None,
+        )[0],
+    )  # fmt: skip
+    confusion = found["confusion"]
+    names = confusion["classes"][:-1]
+    figures["confusion.png"] = (
+        f"Where detections of a score from {confusion['score']:g} went, matched whatever their class at IoU "
+        f"{confusion['iou']:g}. Right column: true boxes that nothing met. Lowest row: detections that met nothing.",
+        plots.draw_confusion(
+            np.array(confusion["matrix"]), names=names, num_classes=len(names), beyond="background"
+        )[0],
+    )  # fmt: skip
+    return {name: (caption, _png(figure)) for name, (caption, figure) in figures.items()}
+
+
+def _by_size(metrics: DetectionMetrics, at: Sequence[float]) -> dict[str, Array]:
+    """Name of a score -> its mean over classes (A,)."""
+    precision, recall = metrics.average_precision(), metrics.curves()[1][..., -1]
+    areas = range(precision.shape[2])
+    found = {"AP": np.array([_mean(precision[..., a]) for a in areas])}
+    for i, t in enumerate(at):
+        if len(at) > 1 and abs(t - 0.5) < 1e-9:
+            found["AP50"] = np.array([_mean(precision[i, :, a]) for a in areas])
+    found["AR"] = np.array([_mean(recall[..., a]) for a in areas])
+    return found
+
+
+def _counts(metrics: DetectionMetrics) -> list[int]:
+    counts: list[int] = metrics.records[0].counted.sum(axis=0).tolist()
+    return counts
+
+
+def _mean(x: Array) -> float:
+    known = x[x > -1]
+    return float(known.mean()) if known.size else -1.0
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in a script that the font lacks
+        figure.savefig(file, format="png", dpi=130)
+    return file.getvalue()
+
+
+# --------------------------------------------------------------------------------------------------- page
+def report(metrics: DetectionMetrics, found: dict[str, Any], pictures: Pictures) -> str:
+    """The page: figures, pictures as data URIs, a table of the classes, and a curve of each as SVG."""
+    from fastdet.cli.evaluate import headline, words  # which imports this module
+
+    cards = [_card(line) for line in found["summary"] if line["area"] == "all"]
+    lines = "\n".join(words(line, found["settings"]["method"], found.get("ci")) for line in found["summary"])
+    figures = []
+    for name, (caption, png) in pictures.items():
+        uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        wide = " class=wide" if name == "confusion.png" else ""
+        figures.append(
+            f"<figure{wide}><div{wide and ' style=max-height:none'}><img src='{uri}' alt='{_text(name)}'></div>"
+            f"<figcaption>{_text(caption)}</figcaption></figure>"
+        )
+    notes = "".join(f"<li>{_text(note)}</li>" for note in found["notes"])
+    return _PAGE.format(
+        title=_text(Path(found["detections"]).name),
+        truth=_text(found["truth"]),
+        detections=_text(found["detections"]),
+        headline=_text(headline(found)),
+        cards="".join(cards),
+        lines=_text(lines),
+        notes=f"<h2>Notes</h2><ul>{notes}</ul>" if notes else "",
+        figures="".join(figures),
+        table=_table(found["per_class"]),
+        panels=_panels(metrics, found),
+        settings=_text(_settings(found["settings"])),
+        version=_text(__version__),
+    )
+
+
+def _text(x: object) -> str:
+    return html.escape(str(x), quote=True)
+
+
+def _card(line: dict[str, Any]) -> str:
+    most = "" if line["kind"] == "AP" else f", maxDets {'all' if line['most'] is None else line['most']}"
+    value = "absent" if line["value"] < 0 else f"{line['value']:.3f}"
+    interval = ""
+    if line.get("ci") and line["ci"][0] >= 0:
+        interval = f"<small>{line['ci'][0]:.3f} to {line['ci'][1]:.3f}</small>"
+    return f"<div class=card><b>{value}</b>{interval}<span>{line['kind']}, IoU {line['iou']}{most}</span></div>"
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    at = ", ".join(f"{t:g}" for t in settings["iou"])
+    most = ", ".join("all" if m is None else str(m) for m in settings["max_dets"])
+    spans = settings["areas"].items()
+    sizes = ", ".join(f"{k} {a:g} to {'any' if b is None or b >= 1e10 else f'{b:g}'}" for k, (a, b) in spans)
+    last = "counts" if settings["inclusive"] else "does not count"
+    return (
+        f"Average precision by {settings['method']}, matched by the rule of {settings['rule']}; the last pixel of a "
+        f"box {last}. IoU thresholds {at}. Most detections of an image and class {most}. "
+        f"Square pixels of the sizes: {sizes}."
+    )
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    from fastdet.cli.evaluate import columns, number
+
+    titles = columns(rows)
+    head = "".join(f"<th><button>{_text(title)}</button></th>" for title in ("class", *titles.values()))
+    body = []
+    for row in rows:
+        cells = "".join(f"<td data-v={row[key]:.6g}>{number(row[key])}</td>" for key in titles)
+        body.append(f"<tr><th>{_text(row['name'])}</th>{cells}</tr>")
+    return f"<table id=classes><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _panels(metrics: DetectionMetrics, found: dict[str, Any]) -> str:
+    """A small picture of each class: its interpolated curves, and the raw one of the first threshold."""
+    at = found["settings"]["iou"]
+    colours = ramp(len(at))
+    keys = [f"<span style='color:{colour}'>IoU {t:g}</span>" for t, colour in zip(at, colours, strict=True)]
+    panels = []
+    for row in sorted(found["per_class"], key=lambda row: -row["ap"]):
+        curves = metrics.precision_recall_curves(row["id"])
+        if curves:
+            pairs = zip(curves, colours, strict=True)
+            paths = "".join(_paths(curve, colour, curve is curves[0]) for curve, colour in pairs)
+            name = _text(row["name"])
+            panels.append(
+                f"<figure><svg viewBox='-4 -4 248 188' role=img aria-label='{name}: precision over recall'>"
+                f"<path class=grid d='M0 0V180H240M0 0H240V180M0 90H240M120 0V180'/>{paths}</svg>"
+                f"<figcaption>{name} <b>{row['ap']:.3f}</b></figcaption></figure>"
+            )
+    return f"<p class=keys>{' '.join(keys)}</p><div class=panels>{''.join(panels)}</div>"
+
+
+def _paths(curve: PRCurve, colour: str, raw: bool) -> str:
+    """A curve as SVG on a grid of whole pixels: what would not be seen is left out."""
+    lines = [(*steps(curve.recall, curve.interpolated), 1.6, 1.0)]
+    if raw:
+        lines.append((curve.recall, curve.precision, 0.7, 0.7))
+    found = ""
+    for x, y, width, opacity in lines:
+        points = np.stack([np.round(240 * x), np.round(180 * (1 - y))], axis=1).astype(np.int64)
+        points = points[np.append(True, (np.diff(points, axis=0) != 0).any(axis=1))] if len(points) else points
+        if len(points):
+            text = "L".join(f"{a} {b}" for a, b in points.tolist())
+            found += f"<path d='M{text}' stroke='{colour}' stroke-width='{width}' opacity='{opacity}'/>"
+    return found
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}: average precision</title>
+<style>
+:root {{ color-scheme: light dark; --ink: #1d2733; --soft: #5c6775; --line: #dfe3e8; --page: #f5f6f8; --card: #fff; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ink: #e8e8e8; --soft: #a3a3a3; --line: #383838; --page: #131313; --card: #1c1c1c; }}
+  figure img {{ filter: invert(0.89) hue-rotate(180deg); }}
+}}
+* {{ box-sizing: border-box; }}
+body {{ margin: 0 auto; padding: 1.2rem; max-width: 78rem; background: var(--page); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }}
+h1 {{ font-size: 1.6rem; margin: 0.3rem 0; overflow-wrap: anywhere; }}
+h2 {{ font-size: 1.15rem; margin: 2rem 0 0.7rem; }}
+p, li {{ color: var(--soft); margin: 0.2rem 0; overflow-wrap: anywhere; }}
+.cards {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 0.8rem; margin: 1.2rem 0; }}
+.card, figure, .scroll, pre {{ background: var(--card); border: 1px solid var(--line); border-radius: 0.6rem; }}
+.card {{ padding: 0.7rem 0.9rem; }}
+.card b {{ display: block; font-size: 1.7rem; line-height: 1.2; font-variant-numeric: tabular-nums; }}
+.card span, .card small {{ display: block; color: var(--soft); font-size: 0.82rem; }}
+pre, .scroll {{ overflow-x: auto; margin: 0; padding: 0.8rem; }}
+pre {{ font: 0.8rem/1.5 ui-monospace, Consolas, "DejaVu Sans Mono", monospace; }}
+figure {{ margin: 0; padding: 0.8rem; min-width: 0; }}
+figure img {{ display: block; max-width: 100%; margin: 0 auto; }}
+figcaption {{ color: var(--soft); font-size: 0.85rem; margin-top: 0.4rem; overflow-wrap: anywhere; }}
+.figures {{ columns: 2 26rem; column-gap: 0.8rem; }}
+.figures figure {{ break-inside: avoid; margin-bottom: 0.8rem; }}
+.figures .wide {{ column-span: all; margin-top: 0.8rem; }}
+.figures div {{ max-height: 42rem; overflow: auto; }}
+@media (max-width: 40rem) {{ .figures .wide img {{ max-width: none; width: 44rem; }} }}
+.panels {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(44%, 11rem), 1fr)); gap: 0.6rem; }}
+.panels figure {{ padding: 0.5rem; }}
+.panels svg {{ display: block; width: 100%; fill: none; stroke-linejoin: round; }}
+.panels .grid {{ stroke: var(--line); }}
+.panels b {{ float: right; color: var(--ink); }}
+.keys {{ font-size: 0.85rem; font-weight: 600; }}
+.keys span {{ margin-right: 0.6rem; white-space: nowrap; }}
+table {{ border-collapse: collapse; width: 100%; font-size: 0.88rem; font-variant-numeric: tabular-nums; }}
+td, th {{ padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }}
+th:first-child {{ text-align: left; font-weight: 500; position: sticky; left: 0; background: var(--card); }}
+th button {{ all: unset; cursor: pointer; font-weight: 650; }}
+th button:focus-visible {{ outline: 2px solid; }}
+footer {{ margin-top: 2rem; font-size: 0.85rem; }}
+</style>
+</head>
+<body>
+<header>
+<h1>{title}</h1>
+<p>{detections} scored against {truth}</p>
+<p>{headline}</p>
+</header>
+<div class="cards">{cards}</div>
+<pre>{lines}</pre>
+{notes}
+<h2>Pictures</h2>
+<div class="figures">{figures}</div>
+<h2>Classes</h2>
+<div class="scroll">{table}</div>
+<h2>Precision over recall of each class</h2>
+<p>Across: recall from 0 to 1. Up: precision from 0 to 1. Strong: interpolated. Fine: raw, at the first threshold.</p>
+{panels}
+<footer><p>{settings}</p><p>fastdet {version}</p></footer>
+<script>
+document.querySelectorAll("#classes thead button").forEach((button, column) => {{
+  let sign = column ? -1 : 1;
+  button.addEventListener("click", () => {{
+    const body = document.querySelector("#classes tbody");
+    const value = (row) => column ? +row.cells[column].dataset.v : row.cells[0].textContent;
+    const order = (a, b) => column ? value(a) - value(b) : value(a).localeCompare(value(b));
+    body.append(...[...body.rows].sort((a, b) => sign * order(a, b)));
+    sign = -sign;
+  }});
+}});
+</script>
+</body>
+</html>
+"""

@@ -1,0 +1,110 @@
+"""What the commands share: the error of a wrong argument, bars on stderr, work that Ctrl-C ends, names of classes."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fastdet._files.records import Advance, FormatError
+
+
+class Failure(Exception):
+    """A wrong argument or a wrong result, in one line."""
+
+
+def wrong_option(command: str, text: str, options: Mapping[str, str]) -> Failure:
+    """The error text of a function, ``op: argument must be X``, by the command and its option."""
+    _, _, said = text.partition(": ")
+    name, _, rest = said.partition(" ")
+    if not rest.startswith("must "):
+        return Failure(text)
+    return Failure(f"{command}: --{options.get(name, name.replace('_', '-'))} {rest}")
+
+
+def interruptible(run: Callable[..., Any], *arguments: Any) -> Any:
+    """``run`` in a thread of its own: a kernel does not look for Ctrl-C, but waiting for it does."""
+    result: list[Any] = []
+    trouble: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(run(*arguments))
+        except BaseException as error:
+            trouble.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if trouble:
+        raise trouble[0]
+    return result[0]
+
+
+@contextlib.contextmanager
+def progress(unit: int = 1) -> Iterator[Callable[[str, int | None], Advance]]:
+    """Bars on stderr while it is a terminal; ``bar(title, total)`` gives what moves one. Counts in ``unit``s."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+
+        def bar(title: str, total: int | None) -> Advance:
+            done = [0]
+            task = shown.add_task(title, total=None if total is None else -(-total // unit))
+
+            def advance(n: int) -> None:
+                done[0] += n
+                shown.update(task, completed=-(-done[0] // unit))
+
+            return advance
+
+        yield bar
+
+
+@contextlib.contextmanager
+def stage(title: str) -> Iterator[None]:
+    """What goes on, on stderr while it is a terminal, for work that does not say how far it is."""
+    console = Console(stderr=True)
+    with console.status(title) if console.is_terminal else contextlib.nullcontext():
+        yield
+
+
+def read_names(op: str, path: Path, expected: str = "a file of names") -> list[str]:
+    """The names of classes, one a line. FormatError, OSError."""
+    if not path.is_file():
+        what = "no such file" if not path.exists() else "a folder or device"
+        raise FormatError(f"{op}: --classes must be {expected}, got {path}, {what}")
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+    except UnicodeDecodeError:
+        raise FormatError(f"{path}: expected a name of a class on each line, got other data") from None
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise FormatError(f"{path}: line {number}: expected the name of class {number - 1}, got an empty line")
+        if name in seen:
+            raise FormatError(f"{path}: line {number}: expected another name than line {seen[name]}, got {name!r}")
+        seen[name] = number
+    if not names:
+        raise FormatError(f"{path}: expected a name of a class on each line, got an empty file")
+    return names
+
+
+def say(text: str) -> None:
+    """Print; what the terminal's encoding lacks is escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def in_a_line(text: str) -> str:
+    """A name as a line of a table can hold it: control characters and ends of lines are escaped."""
+    strange = (c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp"))
+    return text.translate({ord(c): c.encode("unicode_escape").decode() for c in strange})

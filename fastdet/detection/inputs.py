@@ -1,0 +1,163 @@
+"""What `DetectionMetrics` is given, checked: parameters, and the dictionaries of images."""
+
+from __future__ import annotations
+
+import itertools
+import numbers
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastdet._core import check
+from fastdet._core.arrays import to_numpy
+from fastdet._core.check import Array
+from fastdet.detection.records import CROWD, IGNORE, Floats, Ints
+from fastdet.detection.state import UNLIMITED, word
+
+NAME = "DetectionMetrics"
+
+Image = tuple[Array, Array, Array, Array, Array, Array, Array]
+
+
+def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str) -> Image:
+    """Checked copies of an image's arrays: x y w h, scores, labels; x y w h, labels, flags, areas."""
+    for name, x in (("predictions", prediction), ("targets", target)):
+        if not isinstance(x, Mapping):
+            raise TypeError(f"{op}: {name}[{i}] must be a dictionary, got {type(x).__name__}")
+    what = f"predictions[{i}]"
+    boxes = to_xywh(op, f"{what}['boxes']", _get(op, what, prediction, "boxes"), box_format)
+    scores = _column(op, what, prediction, "scores", len(boxes))
+    labels = _labels(op, what, prediction, len(boxes))
+    what = f"targets[{i}]"
+    true_boxes = to_xywh(op, f"{what}['boxes']", _get(op, what, target, "boxes"), box_format)
+    count = len(true_boxes)
+    true_labels = _labels(op, what, target, count)
+    flags, areas = np.zeros(count, np.uint8), np.zeros(count)
+    for key, flag in (("iscrowd", CROWD), ("difficult", IGNORE)):
+        if target.get(key) is not None:
+            flags |= check.flags(op, f"{what}[{key!r}]", _get(op, what, target, key), count).view(np.uint8) * flag
+    if target.get("area") is not None:
+        areas[:] = _column(op, what, target, "area", count)
+    return boxes, scores, labels, true_boxes, true_labels, flags, areas
+
+
+def _get(op: str, what: str, x: Mapping[str, Any], key: str) -> Array:
+    if key not in x:
+        raise ValueError(f"{op}: {what} must have {key!r}, got {check.describe(sorted(map(str, x)))}")
+    value = x[key]
+    return value if type(value) is np.ndarray else to_numpy(op, f"{what}[{key!r}]", value)
+
+
+def to_xywh(op: str, name: str, x: Array, box_format: str) -> Floats:
+    """Finite x y w h as float64, a copy; sides are taken in the dtype of the boxes."""
+    b = check.boxes(op, name, x)
+    out = np.empty(b.shape)
+    out[:] = b
+    if box_format == "cxcywh":
+        out[:, :2] = b[:, :2] - b.dtype.type(0.5) * b[:, 2:]
+    elif box_format == "xyxy":
+        out[:, 2:] = b[:, 2:] - b[:, :2]
+    if not np.isfinite(out).all():
+        finite(op, name, b)
+        bad = int(np.argwhere(~np.isfinite(out))[0, 0])
+        raise ValueError(f"{op}: {name} must have finite sides, got {b[bad].tolist()} at index {bad}")
+    return out
+
+
+def _column(op: str, what: str, x: Mapping[str, Any], key: str, count: int) -> Array:
+    """(N,) finite numbers, copied."""
+    value = _get(op, what, x, key)
+    if value.shape != (count,):
+        raise ValueError(f"{op}: {what}[{key!r}] must have shape ({count},), one per box, got {value.shape}")
+    value = check.real(op, f"{what}[{key!r}]", value).copy()
+    if not np.isfinite(value).all():
+        finite(op, f"{what}[{key!r}]", value)
+    return value
+
+
+def _labels(op: str, what: str, x: Mapping[str, Any], count: int) -> Ints:
+    value = _get(op, what, x, "labels")
+    if value.dtype == np.int64 and value.shape == (count,):  # as torch has them
+        return value.astype(np.int64)
+    return check.keys(op, f"{what}['labels']", value, count).copy()
+
+
+def finite(op: str, name: str, x: Array) -> None:
+    """Raise ValueError with the place of the first NaN or infinity."""
+    bad = np.argwhere(np.isnan(x))
+    if len(bad):
+        check.nan_error(op, name, tuple(map(int, bad[0])))
+    bad = np.argwhere(np.isinf(x))
+    if len(bad):
+        at = tuple(map(int, bad[0]))
+        raise ValueError(f"{op}: {name} must be finite, got {x[at]} at index {at[0] if len(at) == 1 else at}")
+
+
+def integer(op: str, x: Any) -> int:
+    try:
+        value = operator.index(x)
+    except TypeError:
+        raise TypeError(f"{op}: image_ids must be integers, got {check.describe(x)}") from None
+    if not -(2**62) <= value < 2**62:
+        raise ValueError(f"{op}: image_ids must be within 62 bits, got {value}")
+    return value
+
+
+def _numbers(op: str, name: str, xs: Any) -> list[float]:
+    if isinstance(xs, (str, bytes)) or not isinstance(xs, Iterable):
+        raise TypeError(f"{op}: {name} must be a sequence of numbers, got {check.describe(xs)}")
+    values = [check.number(op, name, x) for x in xs]
+    if not values:
+        raise ValueError(f"{op}: {name} must not be empty")
+    return values
+
+
+def thresholds(op: str, name: str, xs: Any) -> tuple[float, ...]:
+    values = _numbers(op, name, xs)
+    for x in values:
+        if not 0 < x <= 1:
+            raise ValueError(f"{op}: {name} must be in (0, 1], got {x}")
+    return tuple(values)
+
+
+def recalls(xs: Any) -> tuple[float, ...]:
+    values = _numbers(NAME, "rec_thresholds", xs)
+    if any(not 0 <= x <= 1 for x in values) or any(a >= b for a, b in itertools.pairwise(values)):
+        raise ValueError(f"{NAME}: rec_thresholds must rise within [0, 1], got {check.describe(values)}")
+    return tuple(values)
+
+
+def most_detections(xs: Any) -> tuple[int, ...]:
+    if isinstance(xs, (str, bytes)) or not isinstance(xs, Iterable):
+        raise TypeError(f"{NAME}: max_detections must be a sequence of integers, got {check.describe(xs)}")
+    values = [UNLIMITED if x is None else check.count(NAME, "max_detections", x) for x in xs]
+    if not values or values[0] < 1 or any(a >= b for a, b in itertools.pairwise(values)):
+        raise ValueError(f"{NAME}: max_detections must rise from 1 or more, got {check.describe(values)}")
+    return tuple(values)
+
+
+def areas(xs: Any, max_detections: Sequence[int]) -> tuple[tuple[str, float, float], ...]:
+    if not isinstance(xs, Mapping) or not xs:
+        raise TypeError(f"{NAME}: areas must be a dictionary of (least, greatest), got {check.describe(xs)}")
+    found = []
+    for name, pair in xs.items():
+        real = isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(x, numbers.Real) for x in pair)
+        if not isinstance(name, str) or not real:
+            raise TypeError(f"{NAME}: areas must be name: (least, greatest), got {check.describe({name: pair})}")
+        least, most = map(float, pair)
+        if not least <= most:
+            raise ValueError(f"{NAME}: areas must have least <= greatest, got {check.describe({name: pair})}")
+        found.append((name, least, most))
+    taken = {"50", "75", *map(word, max_detections)}
+    for name, _, _ in found[1:]:
+        if name in taken or name.endswith(("per_class", "_ci")):
+            raise ValueError(f"{NAME}: areas must have names that are no other key's of the results, got {name!r}")
+    return tuple(found)
+
+
+def confusion(x: Any) -> tuple[float, float]:
+    if not isinstance(x, Sequence) or len(x) != 2:
+        raise TypeError(f"{NAME}: confusion_at must be (iou, score), got {check.describe(x)}")
+    return thresholds(NAME, "confusion_at", x[:1])[0], check.number(NAME, "confusion_at", x[1])

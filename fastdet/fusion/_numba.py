@@ -1,0 +1,88 @@
+"""Numba kernels of box fusion, in float64; `_numba_nms` says what holds for all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdet._core.check import Array
+from fastdet._core.numba_jit import Indices, jit, plain
+from fastdet.boxes._numba import overlap
+
+
+def merge_boxes(boxes: Array, iou_threshold: float, metric: str) -> tuple[Array, Indices]:
+    boxes, owner = plain(boxes), np.arange(len(boxes))
+    _merge(boxes, iou_threshold, metric == "ios", owner)
+    slots, groups = np.unique(owner, return_inverse=True)
+    return boxes[slots], groups
+
+
+@jit
+def _look(boxes: Array, i: int, alive: Array, ios: bool, best: Array, partner: Indices) -> None:
+    """The best partner of box i among those after it; the first of equals."""
+    best[i], partner[i] = -1.0, -1
+    for j in range(i + 1, len(boxes)):
+        if alive[j]:
+            value = overlap(boxes, i, boxes, j, ios)
+            if value > best[i]:
+                best[i], partner[i] = value, j
+
+
+@jit
+def _merge(boxes: Array, threshold: float, ios: bool, owner: Indices) -> None:
+    """Merge in place; ``owner`` becomes the slot of each box's merged box. `merge_boxes_reference` says how."""
+    count = len(boxes)
+    alive, best, partner = np.ones(count, np.bool_), np.empty(count), np.empty(count, np.int64)
+    for i in range(count):
+        _look(boxes, i, alive, ios, best, partner)
+    while count:
+        i = int(np.argmax(best))
+        if not best[i] > threshold:
+            break
+        j = partner[i]
+        for k in range(4):
+            boxes[i, k] = 0.5 * boxes[i, k] + 0.5 * boxes[j, k]
+        alive[j], best[j] = False, -1.0
+        for k in range(count):
+            if owner[k] == j:
+                owner[k] = i
+        _look(boxes, i, alive, ios, best, partner)
+        for k in range(count):
+            if alive[k] and k != i and (partner[k] == i or partner[k] == j):
+                _look(boxes, k, alive, ios, best, partner)
+        for k in range(i):
+            if alive[k]:
+                value = overlap(boxes, i, boxes, k, ios)
+                if value > best[k] or (value == best[k] and i < partner[k]):
+                    best[k], partner[k] = value, i
+
+
+def weighted_boxes_fusion(boxes: Array, scores: Array, labels: Indices, iou_threshold: float) -> tuple[Array, Indices]:
+    fused, group = np.zeros((len(boxes), 4)), np.zeros(len(boxes), np.int64)
+    count = _fuse(plain(boxes), plain(scores), plain(labels), iou_threshold, fused, group)
+    return fused[:count], group
+
+
+@jit
+def _fuse(boxes: Array, scores: Array, labels: Indices, threshold: float, fused: Array, group: Indices) -> Any:
+    total, weighted = np.zeros(len(boxes)), np.zeros((len(boxes), 4))
+    count = first = 0
+    for i in range(len(boxes)):
+        if i > 0 and labels[i] != labels[i - 1]:
+            first = count
+        at, nearest = count, threshold
+        for j in range(first, count):
+            value = overlap(boxes, i, fused, j, False)
+            if np.isnan(value):  # of infinite scores; NumPy's argmax stops there too
+                at = count
+                break
+            if value > nearest:
+                at, nearest = j, value
+        count = max(count, at + 1)
+        group[i] = at
+        total[at] += scores[i]
+        for k in range(4):
+            weighted[at, k] += scores[i] * boxes[i, k]
+            fused[at, k] = weighted[at, k] / total[at] if total[at] > 0 else boxes[i, k]
+    return count

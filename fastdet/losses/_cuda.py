@@ -1,0 +1,122 @@
+"""Losses of the CUDA backend. Losses and gradients are written in the dtype that they are returned in.
+
+What the CPU finds by looking at values is told late, or not at all: see `_cuda_fault` for labels. A weight that is
+negative or not finite gives NaN, and a mean over no pixel is 0 without a warning, unless calls wait (FASTDET_SYNC=1).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastdet._core.cuda import found, native
+from fastdet._core.device_arrays import DeviceArray
+
+Answer = tuple[DeviceArray, DeviceArray | None, float] | int
+
+
+def cross_entropy(
+    logits: DeviceArray,
+    last: bool,
+    target: DeviceArray,
+    weight: DeviceArray | float,
+    ignore: int | None,
+    reduction: str,
+    label_smoothing: float,
+    gradient: bool,
+) -> Answer:
+    return _softmax("cross_entropy", logits, last, target, weight, (ignore, reduction, label_smoothing), gradient)
+
+
+def focal_loss(
+    logits: DeviceArray,
+    last: bool,
+    target: DeviceArray,
+    alpha: DeviceArray | float,
+    gamma: float,
+    ignore: int | None,
+    reduction: str,
+    gradient: bool,
+) -> Answer:
+    return _softmax("focal_loss", logits, last, target, alpha, (gamma, ignore, reduction), gradient)
+
+
+def _softmax(
+    op: str,
+    logits: DeviceArray,
+    last: bool,
+    target: DeviceArray,
+    weight: DeviceArray | float,
+    options: tuple[Any, ...],
+    gradient: bool,
+) -> Answer:
+    """``weight``: a number is that of every class."""
+    shape = _shape(logits, last)
+    loss = logits.empty(target.shape if options[-1 if op == "focal_loss" else 1] == "none" else (), logits.dtype)
+    grad = logits.empty(logits.shape, logits.dtype) if gradient else None
+    workspace, where = logits.empty_bytes(native.softmax_loss_workspace(*shape)), logits.where
+    pointer, even = (weight.pointer, 1.0) if isinstance(weight, DeviceArray) else (0, weight)
+    labels, into = (target.dtype.char, target.pointer), (loss.pointer, 0 if grad is None else grad.pointer)
+    function = getattr(native, op)
+    function(logits.dtype.char, logits.pointer, last, *shape, *labels, pointer, even, *options, *into,
+             workspace.pointer, *where)  # fmt: skip
+    return _answer(op, loss, grad, workspace)
+
+
+def dice_loss(
+    logits: DeviceArray, last: bool, target: DeviceArray, ignore: int | None, eps: float, gradient: bool
+) -> Answer:
+    shape = _shape(logits, last)
+    loss, grad = logits.empty((), logits.dtype), logits.empty(logits.shape, logits.dtype) if gradient else None
+    workspace, where = logits.empty_bytes(native.dice_loss_workspace(logits.dtype.char, *shape)), logits.where
+    labels, into = (target.dtype.char, target.pointer), (loss.pointer, 0 if grad is None else grad.pointer)
+    native.dice_loss(
+        logits.dtype.char, logits.pointer, last, *shape, *labels, ignore, eps, *into, workspace.pointer, *where
+    )
+    return _answer("dice_loss", loss, grad, workspace)
+
+
+def _shape(logits: DeviceArray, last: bool) -> tuple[int, int, int]:
+    """(images, classes, pixels)."""
+    images, first, second = logits.shape
+    return (images, second, first) if last else (images, first, second)
+
+
+def _answer(op: str, loss: DeviceArray, grad: DeviceArray | None, workspace: DeviceArray) -> Answer:
+    if (code := found(op)) is not None:
+        return code
+    divisor = math.nan  # unknown
+    if native.waits():
+        divisor = float(np.array(native.read(workspace.pointer, 1, *workspace.where)).view(np.float64)[0])
+    return loss, grad, divisor
+
+
+def box_loss(
+    a: DeviceArray, b: DeviceArray, kind: str, eps: float, alpha_eps: float, reduction: str, grad: bool
+) -> tuple[DeviceArray, DeviceArray | None, DeviceArray | None]:
+    loss = a.empty((len(a),) if reduction == "none" else (), a.dtype)
+    grads = (a.empty(a.shape, a.dtype), b.empty(b.shape, b.dtype)) if grad else (None, None)
+    to_a, to_b = (0 if x is None else x.pointer for x in grads)
+    workspace, where = a.empty_bytes(native.loss_sum_workspace(len(a))), a.where
+    native.box_loss(a.dtype.char, a.pointer, b.pointer, len(a), kind, eps, alpha_eps, reduction, loss.pointer, to_a,
+                    to_b, workspace.pointer, *where)  # fmt: skip
+    return loss, *grads
+
+
+def sigmoid_focal_loss(
+    inputs: DeviceArray, targets: DeviceArray, alpha: float, gamma: float, reduction: str, grad: bool
+) -> tuple[DeviceArray, DeviceArray | None]:
+    loss = inputs.empty(inputs.shape if reduction == "none" else (), inputs.dtype)
+    slope = inputs.empty(inputs.shape, inputs.dtype) if grad else None
+    workspace, where = inputs.empty_bytes(native.loss_sum_workspace(inputs.size)), inputs.where
+    into = loss.pointer, 0 if slope is None else slope.pointer
+    native.sigmoid_focal_loss(inputs.dtype.char, inputs.pointer, targets.pointer, targets.dtype != inputs.dtype,
+                              inputs.size, alpha, gamma, reduction, *into, workspace.pointer, *where)  # fmt: skip
+    return loss, slope
+
+
+def scale(grad: DeviceArray, factor: DeviceArray) -> None:
+    """``grad *= factor``, a number on the GPU; where that is 1, as it mostly is, nothing moves."""
+    native.scale(grad.dtype.char, grad.pointer, grad.size, factor.pointer, *grad.where)

@@ -1,0 +1,222 @@
+"""Losses of box regression: generalized, distance and complete IoU loss, each with its gradients in one pass.
+
+The formulas and their gradients are torchvision's. Boxes are aligned: box i of the one set with box i of the other.
+NumPy arrays, torch tensors, CuPy arrays and anything with ``__dlpack__`` on the CPU or an NVIDIA GPU come back as the
+same type; float64 is computed as float64, float32, float16, bfloat16 and integers of up to 16 bits as float32, wider
+integers as float64, and boxes of two such dtypes as float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdet._core import backends, check
+from fastdet._core.arrays import like, to_array
+from fastdet._core.check import Array
+from fastdet._core.dispatch import registered
+from fastdet._core.elementary import arctan
+from fastdet.losses.reduction import REDUCTIONS, reduce, share
+
+DIAGONAL_EPS = 1e-7  # of complete IoU's loss, whose eps stands in alpha alone: torchvision's rule
+
+
+def giou_loss(
+    boxes1: Any, boxes2: Any, reduction: str = "none", eps: float = 1e-7, *, backend: str | None = None
+) -> Any:
+    """Generalized IoU loss: 1 - (I / (U + eps) - (H - U) / (H + eps)), in [0, 2] for proper boxes.
+
+    I is the area of the intersection, U that of the union, H that of the hull: the smallest box around both.
+
+    Parameters
+    ----------
+    boxes1, boxes2 : (N, 4) float, pixels, x1 y1 x2 y2
+    reduction : "none", "mean" (0 for no boxes) or "sum"
+    eps : float, 0 or more; square pixels
+
+    Returns
+    -------
+    loss : (N,) float, or () where reduced
+
+    Raises
+    ------
+    TypeError   dtype, device
+    ValueError  shape, an unknown reduction, an unfit eps
+
+    Notes
+    -----
+    Boxes with x2 <= x1 or y2 <= y1 have the signed area (x2 - x1) * (y2 - y1), and touching boxes no intersection.
+    NaN coordinates, and areas that overflow the dtype, give NaN or infinity; a sum carries them on. Sums are taken
+    in float64 in one fixed order. Equal on every backend and for any number of threads. Differentiable in both boxes:
+    see `giou_loss_with_grad`.
+    Source: Rezatofighi et al., "Generalized Intersection over Union", 2019; torchvision.ops.generalized_box_iou_loss.
+    """
+    if (ops := registered(__name__, boxes1, boxes2)) is not None:
+        return ops.giou_loss(boxes1, boxes2, reduction, eps, backend)
+    return _box_loss("giou_loss", "giou", boxes1, boxes2, reduction, eps, False, backend)
+
+
+def giou_loss_with_grad(
+    boxes1: Any, boxes2: Any, reduction: str = "none", eps: float = 1e-7, *, backend: str | None = None
+) -> tuple[Any, tuple[Any, Any]]:
+    """`giou_loss` and its gradients with respect to both boxes, in one pass.
+
+    Parameters and errors as in `giou_loss`; a tensor that requires grad is taken as if detached.
+
+    Returns
+    -------
+    loss : (N,) float, or () where reduced
+    (grad1, grad2) : (N, 4) float each, of the reduced loss; with reduction "none" of its sum, so that the rows times
+        each loss's upstream gradient are the gradients of anything else
+
+    Notes
+    -----
+    max(a, b) and min(a, b) of equal corners pass half of the gradient on to each, and an intersection without area
+    passes on none: torch's rules.
+    """
+    return _box_loss("giou_loss_with_grad", "giou", boxes1, boxes2, reduction, eps, True, backend)
+
+
+def diou_loss(
+    boxes1: Any, boxes2: Any, reduction: str = "none", eps: float = 1e-7, *, backend: str | None = None
+) -> Any:
+    """Distance IoU loss: 1 - I / (U + eps) + d^2 / (c^2 + eps), in [0, 2] for proper boxes.
+
+    d is the distance of the centres, c the diagonal of the hull. All else as in `giou_loss`.
+    Source: Zheng et al., "Distance-IoU Loss", 2019; torchvision.ops.distance_box_iou_loss.
+    """
+    if (ops := registered(__name__, boxes1, boxes2)) is not None:
+        return ops.diou_loss(boxes1, boxes2, reduction, eps, backend)
+    return _box_loss("diou_loss", "diou", boxes1, boxes2, reduction, eps, False, backend)
+
+
+def diou_loss_with_grad(
+    boxes1: Any, boxes2: Any, reduction: str = "none", eps: float = 1e-7, *, backend: str | None = None
+) -> tuple[Any, tuple[Any, Any]]:
+    """`diou_loss` and its gradients, as in `giou_loss_with_grad`."""
+    return _box_loss("diou_loss_with_grad", "diou", boxes1, boxes2, reduction, eps, True, backend)
+
+
+def ciou_loss(
+    boxes1: Any, boxes2: Any, reduction: str = "none", eps: float = 1e-7, *, backend: str | None = None
+) -> Any:
+    """Complete IoU loss: the distance IoU loss with eps 1e-7, plus alpha * v.
+
+    v = 4 / pi^2 (atan(w2 / h2) - atan(w1 / h1))^2 and alpha = v / (1 - IoU + v + eps), which is a constant to the
+    gradient. A box of no height has a NaN gradient, one of neither width nor height a NaN loss. All else as in
+    `giou_loss`.
+    Source: Zheng et al., "Distance-IoU Loss", 2019; torchvision.ops.complete_box_iou_loss.
+    """
+    if (ops := registered(__name__, boxes1, boxes2)) is not None:
+        return ops.ciou_loss(boxes1, boxes2, reduction, eps, backend)
+    return _box_loss("ciou_loss", "ciou", boxes1, boxes2, reduction, eps, False, backend)
+
+
+def ciou_loss_with_grad(
+    boxes1: Any, boxes2: Any, reduction: str = "none", eps: float = 1e-7, *, backend: str | None = None
+) -> tuple[Any, tuple[Any, Any]]:
+    """`ciou_loss` and its gradients, as in `giou_loss_with_grad`."""
+    return _box_loss("ciou_loss_with_grad", "ciou", boxes1, boxes2, reduction, eps, True, backend)
+
+
+def _box_loss(
+    op: str, kind: str, boxes1: Any, boxes2: Any, reduction: str, eps: float, grad: bool, backend: str | None
+) -> Any:
+    a = check.boxes(op, "boxes1", to_array(op, "boxes1", boxes1, differentiable=not grad))
+    b = check.boxes(op, "boxes2", to_array(op, "boxes2", boxes2, differentiable=not grad))
+    if a.dtype != b.dtype:
+        a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
+    if len(a) != len(b):
+        raise ValueError(f"{op}: boxes2 must have shape {a.shape} as boxes1, got {b.shape}")
+    reduction = check.choice(op, "reduction", reduction, REDUCTIONS)
+    eps = check.non_negative(op, "eps", eps)
+    kernel: Any = backends.choose("box_loss", backend, box_loss_reference, a, b)
+    back = like(boxes1)
+    loss, grad1, grad2 = kernel(a, b, kind, DIAGONAL_EPS if kind == "ciou" else eps, eps, reduction, grad)
+    return (back(loss), (back(grad1), like(boxes2)(grad2))) if grad else back(loss)
+
+
+def box_loss_reference(
+    a: Array, b: Array, kind: str, eps: float, alpha_eps: float, reduction: str, grad: bool
+) -> tuple[Array, Array | None, Array | None]:
+    one = a.dtype.type
+    zero, half = one(0), one(0.5)
+    with np.errstate(all="ignore"):
+        eps, alpha_eps = one(eps), one(alpha_eps)
+        (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a.T, b.T
+        wa, ha, wb, hb = ax2 - ax1, ay2 - ay1, bx2 - bx1, by2 - by1
+        iw, ih = _min(ax2, bx2) - _max(ax1, bx1), _min(ay2, by2) - _max(ay1, by1)
+        cw, ch = _max(ax2, bx2) - _min(ax1, bx1), _max(ay2, by2) - _min(ay1, by1)  # the hull
+        meet = (iw > 0) & (ih > 0)
+        inter = np.where(meet, iw * ih, zero)
+        area = (wa * ha + wb * hb) - inter
+        iou = inter / (area + eps)
+
+        rate = one(1) / (area + eps)
+        # by_x: the derivative of the loss by x
+        dx = dy = by_wa = by_ha = by_wb = by_hb = zero
+        if kind == "giou":
+            hull = cw * ch
+            per_hull = one(1) / (hull + eps)
+            spare = (hull - area) / (hull + eps)
+            loss = one(1) - (iou - spare)
+            by_hull = (one(1) - spare) * per_hull
+            by_area = iou * rate - per_hull
+            by_cw, by_ch = by_hull * ch, by_hull * cw
+        else:
+            diagonal = (cw * cw + ch * ch) + eps
+            per_diagonal = one(1) / diagonal
+            dx, dy = half * (ax2 + ax1) - half * (bx2 + bx1), half * (ay2 + ay1) - half * (by2 + by1)
+            distance = (dx * dx + dy * dy) / diagonal
+            loss = (one(1) - iou) + distance
+            by_side = one(-2) * (distance * per_diagonal)
+            by_area = iou * rate
+            by_cw, by_ch = by_side * cw, by_side * ch
+            dx, dy = dx * per_diagonal, dy * per_diagonal
+        if kind == "ciou":
+            factor = one(4 / np.pi**2)
+            qa, qb = wa / ha, wb / hb
+            turn = arctan(qb) - arctan(qa)
+            v = factor * (turn * turn)
+            alpha = v / (((one(1) - iou) + v) + alpha_eps)  # a constant to the gradient
+            loss = loss + alpha * v
+            by_turn = one(2) * (factor * (alpha * turn))
+            by_wa, by_wb = (zero - by_turn) / (one(1) + qa * qa) / ha, by_turn / (one(1) + qb * qb) / hb
+            by_ha, by_hb = zero - by_wa * qa, zero - by_wb * qb
+        loss = np.ascontiguousarray(loss)
+        reduced = reduce(loss, reduction)
+        if not grad:
+            return reduced, None, None
+        by_inter = zero - (rate + by_area)
+        by_iw, by_ih = np.where(meet, by_inter * ih, zero), np.where(meet, by_inter * iw, zero)
+        by_wa, by_ha = by_area * ha + by_wa, by_area * wa + by_ha
+        by_wb, by_hb = by_area * hb + by_wb, by_area * wb + by_hb
+        grad1 = (
+            dx - (by_wa + _pick(ax1, bx1, by_iw, by_cw)),
+            dy - (by_ha + _pick(ay1, by1, by_ih, by_ch)),
+            dx + (by_wa + _pick(bx2, ax2, by_iw, by_cw)),
+            dy + (by_ha + _pick(by2, ay2, by_ih, by_ch)),
+        )
+        grad2 = (
+            (zero - dx) - (by_wb + _pick(bx1, ax1, by_iw, by_cw)),
+            (zero - dy) - (by_hb + _pick(by1, ay1, by_ih, by_ch)),
+            (by_wb + _pick(ax2, bx2, by_iw, by_cw)) - dx,
+            (by_hb + _pick(ay2, by2, by_ih, by_ch)) - dy,
+        )
+        scale = one(share(len(a), reduction))
+        return reduced, np.stack(grad1, axis=1) * scale, np.stack(grad2, axis=1) * scale
+
+
+def _min(x: Array, y: Array) -> Array:
+    return np.where(x < y, x, y)
+
+
+def _max(x: Array, y: Array) -> Array:
+    return np.where(x > y, x, y)
+
+
+def _pick(x: Array, y: Array, inner: Array, outer: Array) -> Array:
+    """The gradient that a corner passes on: of two equal ones each gets half."""
+    both = x.dtype.type(0.5) * (inner + outer)
+    return np.where(x >= y, np.where(y >= x, both, inner), outer)

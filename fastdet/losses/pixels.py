@@ -1,0 +1,134 @@
+"""What the losses on a softmax share: how logits and targets reach a backend, and sums in one fixed order."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdet._core import backends, check
+from fastdet._core.arrays import like, to_array
+from fastdet._core.check import Array
+from fastdet._core.half import narrow, widen
+
+CHUNK, SUM_LANES, DICE_LANES = 256, 8, 16  # csrc/losses.h
+
+
+class _Pixels:
+    """Logits and target as the backends take them: three axes, classes in the middle or last, and the way back."""
+
+    def __init__(self, op: str, logits: Any, target: Any, ignore_index: int) -> None:
+        self.op, self.like = op, like(logits)
+        x = check.logits(op, to_array(op, "logits", logits, half=True))
+        labels = to_array(op, "target", target)
+        self.shape, self.dtype = x.shape, x.dtype
+        self.classes = x.shape[x.ndim > 1]
+        self.compute = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
+        self.target = check.class_labels(op, labels, x.shape[2:] if x.ndim == 1 else x.shape[:1] + x.shape[2:])
+        self.ignore = check.ignored_label(op, ignore_index, self.target.dtype)
+        x = x[None] if x.ndim == 1 else x
+        count, rest = len(x), x.shape[2:]
+        pixels = math.prod(rest)
+        last = x.transpose(0, *range(2, x.ndim), 1)
+        self.full = last.shape
+        if pixels == 1:  # (N, C): one image of N pixels
+            planes = x.reshape(count, self.classes).T
+            self.last = not planes.flags.c_contiguous
+            x, last, count, pixels = planes, last, 1, count
+        else:
+            self.last = last.flags.c_contiguous and not x.flags.c_contiguous
+        shape = (count, pixels, self.classes) if self.last else (count, self.classes, pixels)
+        self.logits = check.require(last if self.last else x, None).reshape(shape)
+        self.labels = self.target.reshape(count, pixels)
+
+    def weights(self, name: str, weight: Any) -> Any:
+        """(C,) weights in the dtype that is computed in; on a GPU a number where they are all the same."""
+        if weight is None:
+            return self.same_weights(name, 1.0)
+        return check.class_weights(self.op, name, to_array(self.op, name, weight), self.classes, self.compute)
+
+    def same_weights(self, name: str, value: float) -> Any:
+        one = check.class_weights(self.op, name, np.full(1, value), 1, self.compute)
+        return np.repeat(one, self.classes) if isinstance(self.logits, np.ndarray) else float(one[0])
+
+    def function(self, op: str, backend: str | None, reference: Any, weights: Any = None) -> Any:
+        """The backend's function for these arrays."""
+        more = None if isinstance(weights, float) else weights
+        return backends.choose(op, backend, reference, self.logits, self.labels, more)
+
+    def results(self, answer: tuple[Any, Array | None, float] | int, zero: bool) -> tuple[Any, Any]:
+        """What a backend answers, as the caller gets it; ``zero``: 0 counted pixels are worth a warning."""
+        if isinstance(answer, int):
+            check.class_label_found(self.op, self.target, answer, self.classes)
+        loss, grad, divisor = answer
+        if zero and divisor <= 0:  # NaN: not known, on a GPU
+            text = f"{self.op}: no pixel counts, or the weights of those that do sum to 0: the loss is 0"
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+        if isinstance(self.logits, np.ndarray):
+            with np.errstate(over="ignore"):
+                loss = narrow(np.asarray(loss).astype(self.compute, copy=False), self.dtype)
+        loss = loss.reshape(self.target.shape if loss.ndim else ())
+        if grad is not None:
+            if self.last:
+                axes = len(self.full)
+                grad = grad.reshape(self.full).transpose(0, axes - 1, *range(1, axes - 1))
+            elif len(self.logits) != self.full[0]:
+                grad = grad[0].T
+            grad = self.like(grad.reshape(self.shape))
+        return self.like(loss), grad
+
+
+def _planes(logits: Array, last: bool) -> Array:
+    """(images, classes, pixels) in the dtype that is computed in."""
+    x = widen(logits)
+    return x.transpose(0, 2, 1) if last else x
+
+
+def _stored(grad: Array, logits: Array, last: bool) -> Array:
+    """A gradient as the logits are stored."""
+    return narrow(np.ascontiguousarray(grad.transpose(0, 2, 1) if last else grad), logits.dtype)
+
+
+def _classes(target: Array, ignore: int | None, classes: int) -> NDArray[np.int64] | int:
+    """The class of each pixel, ``classes`` where it is ignored; or the position of the first label out of range."""
+    signed = target.astype(np.int64)  # uint64 above int64 becomes negative: out of range as well
+    ignored = np.zeros(target.shape, np.bool_) if ignore is None else signed == ignore
+    bad = ((signed < 0) | (signed >= classes)) & ~ignored
+    return int(np.argmax(bad)) if bad.any() else np.where(ignored, classes, signed)
+
+
+def _most(x: Array) -> Array:
+    """The maximum over the classes, as the kernels find it where there is a NaN."""
+    most = x[:, 0]
+    for c in range(1, x.shape[1]):
+        most = np.where(x[:, c] > most, x[:, c], most)
+    return most[:, None]
+
+
+def _clear_uncounted(e: Array, counts: Array) -> Array:
+    """The sum over the classes; where a pixel does not count and its logits make that NaN, ``e`` becomes 0."""
+    rest = _in_order(e, 1)
+    nan = ~counts & np.isnan(rest)
+    np.copyto(e, e.dtype.type(0), where=nan[:, None])
+    return np.where(nan, e.dtype.type(1), rest)
+
+
+def _in_order(x: Array, axis: int = 0) -> Any:
+    """The sum along an axis, one after the other: NumPy's own order depends on the memory."""
+    x = np.moveaxis(x, axis, 0)
+    total = np.zeros(x.shape[1:], x.dtype)
+    for part in x:
+        total = total + part
+    return total
+
+
+def _chunked(x: Array, lanes: int) -> Array:
+    """float64 sums of chunks of pixels (the last axis), in interleaved lanes first."""
+    chunks = -(-x.shape[-1] // CHUNK)
+    padded = np.zeros((*x.shape[:-1], chunks * CHUNK), x.dtype)
+    padded[..., : x.shape[-1]] = x
+    rows = padded.reshape(*x.shape[:-1], chunks, CHUNK // lanes, lanes)
+    return np.asarray(_in_order(_in_order(rows, -2).astype(np.float64), -1))

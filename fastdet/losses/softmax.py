@@ -1,0 +1,294 @@
+"""Cross-entropy and focal loss, each with its gradient in one pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdet._core import check
+from fastdet._core.check import Array
+from fastdet._core.dispatch import registered
+from fastdet._core.elementary import exp_or_zero, log_positive
+from fastdet._core.sums import ordered_sum
+from fastdet.losses.pixels import (
+    SUM_LANES,
+    _chunked,
+    _classes,
+    _clear_uncounted,
+    _in_order,
+    _most,
+    _Pixels,
+    _planes,
+    _stored,
+)
+from fastdet.losses.reduction import REDUCTIONS
+
+
+def cross_entropy(
+    logits: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    *,
+    backend: str | None = None,
+) -> Any:
+    """Cross-entropy of a softmax: -w_t log p_t for a pixel of class t, as torch.nn.functional.cross_entropy.
+
+    Parameters
+    ----------
+    logits : (N, C, d1, ...), (N, C) or (C,) float
+    target : (N, d1, ...), (N,) or () integer, class numbers
+    weight : (C,) float of 0 or more; None for 1
+    ignore_index : label of pixels that do not count; may lie in [0, C)
+    reduction : "mean" over the counted pixels, weighted: the sum divided by the sum of w_t; "sum"; "none"
+    label_smoothing : e in [0, 1]: the target is 1 - e for class t and e / C for every class; the loss of a pixel is
+        -(1 - e) w_t log p_t - e / C sum_c w_c log p_c
+
+    Returns
+    -------
+    loss : () float, the dtype of the logits; for "none" the target's shape
+
+    Raises
+    ------
+    TypeError   dtype, device
+    ValueError  shape, a label out of range, a weight that is negative or NaN, label_smoothing outside [0, 1]
+    """
+    if (ops := registered(__name__, logits, weight)) is not None:
+        return ops.cross_entropy(logits, target, weight, ignore_index, reduction, label_smoothing, backend)
+    loss, _ = _cross_entropy(
+        "cross_entropy", logits, target, weight, ignore_index, reduction, label_smoothing, False, backend
+    )
+    return loss
+
+
+def cross_entropy_with_grad(
+    logits: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    *,
+    backend: str | None = None,
+) -> tuple[Any, Any]:
+    """`cross_entropy` and its gradient for the logits, in one pass that keeps no probabilities.
+
+    Returns
+    -------
+    loss : as `cross_entropy` gives it
+    grad : of the logits' shape, dtype and layout; for reduction "none" that of loss.sum(): the gradient for upstream
+        gradients g of the pixels is g times it
+    """
+    return _cross_entropy(
+        "cross_entropy_with_grad", logits, target, weight, ignore_index, reduction, label_smoothing, True, backend
+    )
+
+
+def focal_loss(
+    logits: Any,
+    target: Any,
+    alpha: Any = None,
+    gamma: float = 2.0,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    *,
+    backend: str | None = None,
+) -> Any:
+    """Focal loss of a softmax (Lin et al. 2017, multi-class): -a_t (1 - p_t)^gamma log p_t for a pixel of class t.
+
+    With gamma = 0 it is `cross_entropy` with weight = alpha, to the last bit; so "mean" divides by the sum of a_t over
+    the counted pixels. 1 - p_t is the sum of the other classes' probabilities, exact to a few ulp however near to 1
+    p_t is. A gamma that is no integer costs a logarithm and an exponential more for each pixel, and its power is exact
+    to about |log(1 - p_t)| ulp.
+
+    Parameters
+    ----------
+    logits : (N, C, d1, ...), (N, C) or (C,) float
+    target : (N, d1, ...), (N,) or () integer, class numbers
+    alpha : (C,) float of 0 or more, or a number for all classes (which a mean divides out again); None for 1
+    gamma : float of 0 or more
+    ignore_index : label of pixels that do not count; may lie in [0, C)
+    reduction : "mean" (the sum divided by the sum of a_t over the counted pixels), "sum" or "none"
+
+    Returns
+    -------
+    loss : () float, the dtype of the logits; for "none" the target's shape
+
+    Raises
+    ------
+    TypeError   dtype, device
+    ValueError  shape, a label out of range, alpha or gamma that is negative or NaN
+    """
+    if (ops := registered(__name__, logits, alpha)) is not None:
+        return ops.focal_loss(logits, target, alpha, gamma, ignore_index, reduction, backend)
+    loss, _ = _focal("focal_loss", logits, target, alpha, gamma, ignore_index, reduction, False, backend)
+    return loss
+
+
+def focal_loss_with_grad(
+    logits: Any,
+    target: Any,
+    alpha: Any = None,
+    gamma: float = 2.0,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    *,
+    backend: str | None = None,
+) -> tuple[Any, Any]:
+    """`focal_loss` and its gradient for the logits, in one pass, as `cross_entropy_with_grad`."""
+    return _focal("focal_loss_with_grad", logits, target, alpha, gamma, ignore_index, reduction, True, backend)
+
+
+def _cross_entropy(
+    op: str,
+    logits: Any,
+    target: Any,
+    weight: Any,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+    gradient: bool,
+    backend: str | None,
+) -> tuple[Any, Any]:
+    x = _Pixels(op, logits, target, ignore_index)
+    weights, smoothing = x.weights("weight", weight), check.unit(op, "label_smoothing", label_smoothing)
+    how = check.choice(op, "reduction", reduction, REDUCTIONS)
+    function = x.function("cross_entropy", backend, cross_entropy_reference, weights)
+    return x.results(function(x.logits, x.last, x.labels, weights, x.ignore, how, smoothing, gradient), how == "mean")
+
+
+def _focal(
+    op: str,
+    logits: Any,
+    target: Any,
+    alpha: Any,
+    gamma: float,
+    ignore_index: int,
+    reduction: str,
+    gradient: bool,
+    backend: str | None,
+) -> tuple[Any, Any]:
+    x = _Pixels(op, logits, target, ignore_index)
+    if alpha is not None and np.ndim(alpha) == 0:
+        weights = x.same_weights("alpha", check.number(op, "alpha", alpha))
+    else:
+        weights = x.weights("alpha", alpha)
+    power = check.number(op, "gamma", gamma)
+    if power < 0:
+        raise ValueError(f"{op}: gamma must be 0 or more, got {power}")
+    how = check.choice(op, "reduction", reduction, REDUCTIONS)
+    if power == 0:
+        function = x.function("cross_entropy", backend, cross_entropy_reference, weights)
+        answer = function(x.logits, x.last, x.labels, weights, x.ignore, how, 0.0, gradient)
+    else:
+        function = x.function("focal_loss", backend, focal_loss_reference, weights)
+        power = min(power, 2.0**30)  # (1 - p)^gamma is 0 or 1 there
+        answer = function(x.logits, x.last, x.labels, weights, power, x.ignore, how, gradient)
+    return x.results(answer, how == "mean")
+
+
+def cross_entropy_reference(
+    logits: Array,
+    last: bool,
+    target: Array,
+    weight: Array,
+    ignore: int | None,
+    reduction: str,
+    label_smoothing: float,
+    gradient: bool,
+) -> tuple[Any, Array | None, float] | int:
+    return _softmax_loss(logits, last, target, weight, ignore, reduction, label_smoothing, None, gradient)
+
+
+def focal_loss_reference(
+    logits: Array,
+    last: bool,
+    target: Array,
+    alpha: Array,
+    gamma: float,
+    ignore: int | None,
+    reduction: str,
+    gradient: bool,
+) -> tuple[Any, Array | None, float] | int:
+    return _softmax_loss(logits, last, target, alpha, ignore, reduction, 0.0, gamma, gradient)
+
+
+def _softmax_loss(
+    logits: Array,
+    last: bool,
+    target: Array,
+    weight: Array,
+    ignore: int | None,
+    reduction: str,
+    label_smoothing: float,
+    gamma: float | None,
+    gradient: bool,
+) -> tuple[Any, Array | None, float] | int:
+    """The loss, the gradient and the divisor of a mean, or the position of a label that is out of range.
+
+    csrc/losses.cpp has the same operations in the same order, and says what they are for.
+    """
+    x = _planes(logits, last)
+    one, classes = x.dtype.type, x.shape[1]
+    label = _classes(target, ignore, classes)
+    if isinstance(label, int):
+        return label
+    counts = np.bincount(label.ravel(), minlength=classes + 1)[:classes]
+    divisor = float(_in_order(counts * weight.astype(np.float64)))
+    scale = one((1 / divisor if divisor > 0 else 0.0) if reduction == "mean" else 1.0)
+    here, w = label < classes, np.append(weight, one(0))[label]
+    own = np.where(here, label, 0)[:, None]
+    with np.errstate(all="ignore"):
+        z = x - _most(x)
+        z_own = np.take_along_axis(z, own, 1)[:, 0]
+        others = x.copy()
+        np.put_along_axis(others, own, np.where(here[:, None], one(-np.inf), np.take_along_axis(x, own, 1)), 1)
+        e = exp_or_zero(others - _most(x))
+        rest = _clear_uncounted(e, here if label_smoothing > 0 else w > 0)
+        e_own = exp_or_zero(z_own)
+        total = rest + e_own
+        log_total = log_positive(total)
+        nll = log_total + np.where(z_own >= 0, (rest - (total - one(1))) / total, one(0) - z_own)
+        if label_smoothing > 0:
+            keep, smooth = one(1 - label_smoothing), one(label_smoothing / classes)
+            weight_sum = one(_in_order(weight.astype(np.float64)))
+            mine, others = keep * w, smooth * weight_sum
+            both = mine + others
+            loss = mine * nll + smooth * (weight_sum * log_total - _in_order(weight[:, None] * z, 1))
+            loss, factor = np.where(here, loss, one(0)), np.where(here, (both * scale) / total, one(0))
+            mine = np.where(both > 0, (others * e_own - mine * rest) / both, one(0))
+        else:
+            loss, factor, mine = w * nll, w * scale, one(0) - rest
+            if gamma is not None:
+                p, q = e_own / total, rest / total
+                modulation = _power(q, int(gamma), one(gamma - int(gamma)))
+                ratio = np.where(q > 0, np.where(p > 0, p * nll, one(0)) / q, one(1))
+                loss = modulation * loss
+                factor = (modulation * factor) * (one(1) + one(gamma) * ratio)
+            loss, factor = np.where(w > 0, loss, one(0)), np.where(w > 0, factor / total, one(0))
+        grad = None
+        if gradient:
+            np.put_along_axis(e, own, np.where(here[:, None], mine[:, None], np.take_along_axis(e, own, 1)), 1)
+            grad = e * factor[:, None]
+            if label_smoothing > 0:
+                grad -= ((smooth * weight) * scale)[:, None] * here[:, None].astype(x.dtype)
+            grad = _stored(grad, logits, last)
+        if reduction == "none":
+            return loss, grad, divisor
+        result = float(ordered_sum(_chunked(loss.astype(np.float64), SUM_LANES)))
+    if reduction == "mean":
+        result = result / divisor if divisor > 0 else 0.0
+    return result, grad, divisor
+
+
+def _power(x: Array, whole: int, fraction: Any) -> Array:
+    """x^(whole + fraction) for x in [0, 1]: an integer power by squaring."""
+    result, square = np.ones_like(x), x
+    while whole:
+        if whole & 1:
+            result = result * square
+        square, whole = square * square, whole >> 1
+    return result * exp_or_zero(fraction * log_positive(x)) if fraction > 0 else result

@@ -1,0 +1,31 @@
+"""Non-maximum suppression: greedy, class-wise, soft, and for batches of images.
+
+One rule on every backend: boxes are taken by falling score, equal scores in order of index; a box whose
+overlap with a kept one is ABOVE the threshold goes, one that is equal to it stays; the overlap is rounded and
+compared in the boxes' dtype; 0/0 is 0; a NaN raises with its index; an infinite box overlaps nothing.
+
+Every function takes NumPy arrays, torch tensors, CuPy arrays or anything with ``__dlpack__``, on the CPU or an
+NVIDIA GPU (fusion: on the CPU), and gives back the type of ``boxes``. Float32 and float64 are computed as such,
+float16 and bfloat16 in float32, integers as `fastdet.boxes` says. No function here has a gradient: tensors that
+require grad are taken as they are and the results carry no graph.
+"""
+
+from fastdet._core.dispatch import register_with_torch
+from fastdet.fusion.merge import merge_boxes
+from fastdet.fusion.weighted import weighted_boxes_fusion
+from fastdet.nms.greedy import batched_nms, nms
+from fastdet.nms.multiclass import Detections, multiclass_nms
+from fastdet.nms.soft import batched_soft_nms, soft_nms
+
+__all__ = [
+    "Detections",
+    "batched_nms",
+    "batched_soft_nms",
+    "merge_boxes",
+    "multiclass_nms",
+    "nms",
+    "soft_nms",
+    "weighted_boxes_fusion",
+]
+
+register_with_torch(__name__)

@@ -1,0 +1,156 @@
+"""Greedy non-maximum suppression, of all boxes together or within groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdet._core import backends, check
+from fastdet._core.arrays import like, to_array
+from fastdet._core.check import Array
+from fastdet._core.dispatch import registered
+from fastdet.boxes.overlap import METRICS, box_iou_reference
+
+
+def nms(
+    boxes: Any,
+    scores: Any,
+    iou_threshold: float,
+    *,
+    score_threshold: float | None = None,
+    max_output: int | None = None,
+    metric: str = "iou",
+    backend: str | None = None,
+) -> Any:
+    """Greedy non-maximum suppression.
+
+    Parameters
+    ----------
+    boxes : (N, 4) float, pixels, x1 y1 x2 y2
+    scores : (N,) float
+    iou_threshold : float in [0, 1]; a box with IoU == threshold survives
+    score_threshold : boxes with score <= it are dropped first; None drops none
+    max_output : stop after so many kept boxes; None for all
+    metric : "iou", or "ios" for intersection over the smaller area (tiled inference)
+
+    Returns
+    -------
+    keep : (K,) int64, by falling score; equal scores: lower index first
+
+    Raises
+    ------
+    TypeError   dtype, or mixed devices
+    ValueError  shape, range, NaN
+
+    Notes
+    -----
+    Empty input gives an empty result. Equal on every backend. O(N) memory.
+    Source: lecture, "Non-maximum suppression".
+    """
+    plain = type(boxes) is np.ndarray and type(scores) is np.ndarray
+    if not plain and (ops := registered(__name__, boxes, scores, grad=False)) is not None:
+        return ops.nms(boxes, scores, iou_threshold, score_threshold, max_output, metric, backend)
+    if (
+        backend is None
+        and type(iou_threshold) is float
+        and score_threshold is None
+        and max_output is None
+        and metric == "iou"
+        and backends.native is not None
+    ):  # small inputs: a call costs as much as the work
+        if plain:
+            keep = backends.native.nms_quick(boxes, scores, iou_threshold)
+            if keep is not None:
+                return keep
+        else:
+            arrays = to_array("nms", "boxes", boxes), to_array("nms", "scores", scores)
+            if all(type(x) is np.ndarray for x in arrays):
+                keep = backends.native.nms_quick(*arrays, iou_threshold)
+                if keep is not None:
+                    return like(boxes)(keep)
+    return _nms("nms", boxes, scores, None, iou_threshold, score_threshold, max_output, metric, backend)
+
+
+def batched_nms(
+    boxes: Any,
+    scores: Any,
+    idxs: Any,
+    iou_threshold: float,
+    *,
+    score_threshold: float | None = None,
+    max_output: int | None = None,
+    metric: str = "iou",
+    backend: str | None = None,
+) -> Any:
+    """Greedy non-maximum suppression within each group (class, image, or both in one key).
+
+    Parameters as in `nms`, and
+
+    idxs : (N,) integer, the group of each box, any values; boxes of different groups never meet. The group
+        is a key, not an offset of coordinates, so nothing is lost to rounding
+    max_output : over all groups together, the best by score
+
+    Returns
+    -------
+    keep : (K,) int64, by falling score over all groups; equal scores: lower index first
+    """
+    if (ops := registered(__name__, boxes, scores, idxs, grad=False)) is not None:
+        return ops.batched_nms(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, backend)
+    return _nms("batched_nms", boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, backend)
+
+
+def _nms(
+    op: str,
+    boxes: Any,
+    scores: Any,
+    idxs: Any,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_output: int | None,
+    metric: str,
+    backend: str | None,
+) -> Any:
+    b = check.boxes(op, "boxes", to_array(op, "boxes", boxes))
+    s = check.scores(op, to_array(op, "scores", scores), len(b))
+    k = None if op == "nms" else check.keys(op, "idxs", to_array(op, "idxs", idxs), len(b))
+    threshold = check.unit(op, "iou_threshold", iou_threshold)
+    least = None if score_threshold is None else check.number(op, "score_threshold", score_threshold)
+    most = check.limit(op, "max_output", max_output)
+    if metric != "iou":
+        check.choice(op, "metric", metric, METRICS)
+    kernel = backends.choose("nms", backend, nms_reference, b, s, k)
+    keep = kernel(b, s, k, threshold, least, most, metric)
+    if isinstance(keep, int):
+        check.nan_found(op, keep)
+    return like(boxes)(keep)
+
+
+def nms_reference(
+    boxes: Array,
+    scores: Array,
+    idxs: Array | None,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_output: int,
+    metric: str,
+) -> NDArray[np.int64] | int:
+    """One kept box at a time against all that are left. A NaN is answered as `_check.find_nan` codes it."""
+    nan = check.find_nan(boxes, scores)
+    if nan is not None:
+        return nan
+    threshold = boxes.dtype.type(iou_threshold)
+    left = np.argsort(-scores, kind="stable")
+    if score_threshold is not None:
+        left = left[scores[left] > check.cast(scores.dtype, score_threshold)]
+    keep: list[int] = []
+    while left.size and len(keep) != max_output:
+        best, left = left[0], left[1:]
+        keep.append(best)
+        overlap = box_iou_reference(boxes[best : best + 1], boxes[left], metric, False, None, 0.0, None)[0]
+        stays = ~(overlap > threshold)
+        if idxs is not None:
+            stays |= idxs[left] != idxs[best]
+        left = left[stays]
+    return np.array(keep, np.int64)

@@ -1,0 +1,87 @@
+"""Pooling of the CUDA backend. Where an index lies in no place of the image, its position, if calls wait for that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdet._core import cuda
+from fastdet._core.cuda import native
+from fastdet._core.device_arrays import DeviceArray
+
+Window = tuple[int, int, int, int, int, int]
+Size = tuple[int, int]
+MOST = 2**30  # each way, of images and windows: the kernels count them in 32 bits
+
+
+def max_pool2d(
+    x: DeviceArray,
+    last: bool,
+    window: Window,
+    size: Size,
+    kind: str,
+    values: DeviceArray | None,
+    indices: DeviceArray | None,
+) -> tuple[DeviceArray, DeviceArray | None]:
+    image = _image("max_pool2d", x, last, window)
+    shape = _shape(x, last, size)
+    if values is None:
+        values = x.empty(shape, x.dtype)
+    if indices is None and kind != "none":
+        indices = x.empty(shape, np.uint8 if kind == "compact" else np.int64)
+    where = 0 if indices is None else indices.pointer
+    native.max_pool2d(x.dtype.char, x.pointer, image, size, window, kind == "compact", values.pointer, where, *x.where)
+    return values, indices
+
+
+def max_pool2d_backward(
+    grad: DeviceArray, indices: DeviceArray, last: bool, window: Window, size: Size
+) -> DeviceArray | int:
+    out = grad.empty(_shape(grad, last, size), grad.dtype)
+    return _move("max_pool2d_backward", grad.dtype.char, grad, indices, last, window, out, out, indices, True)
+
+
+def max_unpool2d(
+    x: DeviceArray, indices: DeviceArray, last: bool, window: Window, size: Size, out: DeviceArray | None
+) -> DeviceArray | int:
+    if out is None:
+        out = x.empty(_shape(x, last, size), x.dtype)
+    return _move("max_unpool2d", x.itemsize, x, indices, last, window, out, out, indices, False)
+
+
+def max_unpool2d_backward(grad: DeviceArray, indices: DeviceArray, last: bool, window: Window) -> DeviceArray | int:
+    out = grad.empty(indices.shape, grad.dtype)
+    return _move("max_unpool2d_backward", grad.itemsize, grad, indices, last, window, out, grad, indices, False)
+
+
+def _move(
+    op: str,
+    kind: Any,
+    x: DeviceArray,
+    indices: DeviceArray,
+    last: bool,
+    window: Window,
+    out: DeviceArray,
+    image: DeviceArray,
+    pooled: DeviceArray,
+    add: bool,
+) -> DeviceArray | int:
+    sizes = _image(op, image, last, window), _image(op, pooled, last, window)[1:3], window, indices.dtype == np.uint8
+    workspace = x.empty_bytes(native.pool_places_workspace(x.dtype.char, add, *sizes))
+    getattr(native, op)(kind, x.pointer, indices.pointer, *sizes, workspace.pointer, out.pointer, *x.where)
+    code = cuda.found(op)
+    return out if code is None else code
+
+
+def _image(op: str, x: DeviceArray, last: bool, window: Window) -> tuple[int, int, int, int]:
+    """(planes, height, width, neighbouring channels), as the kernels take it."""
+    a, b, c, d = x.shape
+    planes, height, width, inner = (a, b, c, d) if last else (a * b, c, d, 1)
+    if max(height, width, *window) >= MOST:
+        raise ValueError(f"{op}: images and windows on a GPU must be below 2^30 each way, got {x.shape} and {window}")
+    return planes, height, width, inner
+
+
+def _shape(x: DeviceArray, last: bool, size: Size) -> tuple[int, ...]:
+    return (x.shape[0], *size, x.shape[3]) if last else (*x.shape[:2], *size)

@@ -1,0 +1,216 @@
+"""Pooling as ops of torch. The gradient of pooling scatters, that of unpooling gathers: each the other's gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fastdet import pool
+from fastdet._core import check
+from fastdet._core.torch_library import (
+    backend_name,
+    define,
+    differentiable,
+    folded,
+    gradient,
+    image_like,
+    into,
+    tensor,
+    wants_gradient,
+)
+
+_WINDOW = "int[] kernel_size, int[] stride, int[] padding"
+
+
+def _pooled(x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, compact: Any, backend: Any) -> Any:
+    window = *kernel_size, *stride, *padding
+    size = check.pooled_size("max_pool2d", x.shape[-2:], window, ceil_mode)
+    return image_like(x, size), image_like(x, size, dtype=torch.uint8 if compact else torch.int64)
+
+
+def _unpooled(x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any, backend: Any) -> Any:
+    if output_size is None:
+        window = zip(x.shape[-2:], kernel_size, stride, padding, strict=True)
+        output_size = [(n - 1) * step - 2 * pad + kernel for n, kernel, step, pad in window]
+    return image_like(x, output_size[-2:])
+
+
+def max_pool2d_values(x: Any, **options: Any) -> Any:
+    return pool.max_pool2d(x, return_indices=False, **options)
+
+
+_max_pool2d = define(
+    f"max_pool2d(Tensor x, {_WINDOW}, bool ceil_mode, bool compact, str? backend) -> (Tensor, Tensor)",
+    pool.max_pool2d,
+    _pooled,
+    half=True,
+    vmap=folded(1),
+)
+_max_pool2d_values = define(
+    f"max_pool2d_values(Tensor x, {_WINDOW}, bool ceil_mode, str? backend) -> Tensor",
+    max_pool2d_values,
+    lambda x, kernel_size, stride, padding, ceil_mode, backend: _pooled(
+        x, kernel_size, stride, padding, ceil_mode, False, backend
+    )[0],
+    half=True,
+    vmap=folded(1),
+)
+_max_pool2d_backward = define(
+    f"max_pool2d_backward(Tensor grad, Tensor indices, SymInt[] input_size, {_WINDOW}, str? backend) -> Tensor",
+    pool.max_pool2d_backward,
+    lambda grad, indices, input_size, *rest: image_like(grad, input_size[-2:]),
+    half=True,
+    vmap=folded(2),
+)
+_max_unpool2d = define(
+    f"max_unpool2d(Tensor x, Tensor indices, {_WINDOW}, SymInt[]? output_size, str? backend) -> Tensor",
+    pool.max_unpool2d,
+    _unpooled,
+    half=True,
+    vmap=folded(2),
+)
+_max_unpool2d_backward = define(
+    f"max_unpool2d_backward(Tensor grad, Tensor indices, {_WINDOW}, str? backend) -> Tensor",
+    pool.max_unpool2d_backward,
+    lambda grad, indices, *rest: image_like(grad, indices.shape[-2:]),
+    half=True,
+    vmap=folded(2),
+)
+
+
+def _keep_pool(ctx: Any, inputs: Any, output: Any) -> None:
+    x, *window, _, _, backend = inputs
+    ctx.mark_non_differentiable(output[1])
+    _keep(ctx, x, output[1], window, backend)
+
+
+def _keep_unpool(ctx: Any, inputs: Any, output: Any) -> None:
+    x, indices, *window, _, backend = inputs
+    _keep(ctx, x, indices, window, backend)
+
+
+def _keep_scatter(ctx: Any, inputs: Any, output: Any) -> None:
+    grad, indices, _, *window, backend = inputs
+    _keep(ctx, grad, indices, window, backend)
+
+
+def _keep_gather(ctx: Any, inputs: Any, output: Any) -> None:
+    grad, indices, *window, backend = inputs
+    _keep(ctx, grad, indices, window, backend)
+
+
+def _keep(ctx: Any, x: Any, indices: Any, window: Any, backend: Any) -> None:
+    ctx.save_for_backward(indices)
+    ctx.size, ctx.window, ctx.backend = list(x.shape[-2:]), window, backend
+
+
+def _scatter(ctx: Any, grad: Any, *_: Any) -> Any:
+    return _max_pool2d_backward(grad, *ctx.saved_tensors, ctx.size, *ctx.window, ctx.backend)
+
+
+def _gather(ctx: Any, grad: Any) -> Any:
+    return _max_unpool2d_backward(grad, *ctx.saved_tensors, *ctx.window, ctx.backend)
+
+
+_max_pool2d = gradient(_max_pool2d, _keep_pool, lambda ctx, *grads: (_scatter(ctx, *grads), *(None,) * 6), folded(1))
+_max_unpool2d = gradient(_max_unpool2d, _keep_unpool, lambda ctx, grad: (_gather(ctx, grad), *(None,) * 6), folded(2))
+_max_pool2d_backward = gradient(
+    _max_pool2d_backward, _keep_scatter, lambda ctx, grad: (_gather(ctx, grad), *(None,) * 6), folded(2)
+)
+_max_unpool2d_backward = gradient(
+    _max_unpool2d_backward, _keep_gather, lambda ctx, grad: (_scatter(ctx, grad), *(None,) * 5), folded(2)
+)
+
+
+def _window(op: str, kernel_size: Any, stride: Any, padding: Any) -> list[list[int]]:
+    window = check.window(op, kernel_size, stride, padding)
+    return [list(window[i : i + 2]) for i in (0, 2, 4)]
+
+
+def max_pool2d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: Any = False,
+    return_indices: Any = True,
+    compact: Any = False,
+    out: Any = None,
+    backend: Any = None,
+) -> Any:
+    op = "max_pool2d"
+    x, window = differentiable(op, "x", x, out), _window(op, kernel_size, stride, padding)
+    backend = backend_name(op, backend)
+    if not return_indices:
+        if wants_gradient(x):  # which needs the indices: small ones, if the kernel allows
+            small = window[0][0] * window[0][1] <= 256
+            return into(op, out, _max_pool2d(x, *window, bool(ceil_mode), small, backend)[0])
+        return into(op, out, _max_pool2d_values(x, *window, bool(ceil_mode), backend))
+    result = _max_pool2d(x, *window, bool(ceil_mode), bool(compact), backend)
+    if out is None:
+        return result
+    if not (isinstance(out, (tuple, list)) and len(out) == 2):
+        raise TypeError(f"{op}: out must be (values, indices), got {type(out).__name__}")
+    for buffer, value in zip(out, result, strict=True):
+        into(op, buffer, value)
+    return out
+
+
+def max_pool2d_backward(
+    grad: Any,
+    indices: Any,
+    input_size: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    backend: Any = None,
+) -> Any:
+    op = "max_pool2d_backward"
+    return _max_pool2d_backward(
+        differentiable(op, "grad", grad),
+        tensor(op, "indices", indices),
+        _sizes(op, "input_size", input_size, grad.shape),
+        *_window(op, kernel_size, stride, padding),
+        backend_name(op, backend),
+    )
+
+
+def max_unpool2d(
+    x: Any,
+    indices: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+    out: Any = None,
+    backend: Any = None,
+) -> Any:
+    op = "max_unpool2d"
+    x = differentiable(op, "x", x, out)
+    result = _max_unpool2d(
+        x,
+        tensor(op, "indices", indices),
+        *_window(op, kernel_size, stride, padding),
+        None if output_size is None else _sizes(op, "output_size", output_size, x.shape),
+        backend_name(op, backend),
+    )
+    return into(op, out, result)
+
+
+def max_unpool2d_backward(
+    grad: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, backend: Any = None
+) -> Any:
+    op = "max_unpool2d_backward"
+    return _max_unpool2d_backward(
+        differentiable(op, "grad", grad),
+        tensor(op, "indices", indices),
+        *_window(op, kernel_size, stride, padding),
+        backend_name(op, backend),
+    )
+
+
+def _sizes(op: str, name: str, x: Any, shape: Any) -> list[Any]:
+    if torch.compiler.is_compiling():  # sizes may be symbols
+        return list(x)
+    return list(check.plane_size(op, name, x, tuple(shape)))

@@ -1,0 +1,31 @@
+"""Confusion matrices of label maps, and the figures that are read off them."""
+
+from fastdet._core.dispatch import register_with_torch
+from fastdet.segmentation.confusion import confusion_matrix, confusion_matrix_from_logits
+from fastdet.segmentation.figures import (
+    class_accuracy,
+    dice,
+    frequency_weighted_iou,
+    iou,
+    mean_class_accuracy,
+    mean_dice,
+    mean_iou,
+    pixel_accuracy,
+)
+from fastdet.segmentation.metrics import SegmentationMetrics
+
+__all__ = [
+    "SegmentationMetrics",
+    "class_accuracy",
+    "confusion_matrix",
+    "confusion_matrix_from_logits",
+    "dice",
+    "frequency_weighted_iou",
+    "iou",
+    "mean_class_accuracy",
+    "mean_dice",
+    "mean_iou",
+    "pixel_accuracy",
+]
+
+register_with_torch(__name__)

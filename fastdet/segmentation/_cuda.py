@@ -1,0 +1,94 @@
+"""Confusion matrices of the CUDA backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdet._core import check, cuda
+from fastdet._core.check import Array
+from fastdet._core.cuda import native
+from fastdet._core.device_arrays import DeviceArray
+
+# As the references, with one argument more. each None: the matrix stays on the GPU and nothing waits. True: the call
+# waits, and the matrix of each image (along the first axis) comes to the host, (N, side, side). False: (1, side, side),
+# of all images.
+
+
+def confusion_matrix(
+    target: DeviceArray,
+    prediction: DeviceArray,
+    num_classes: int,
+    ignore_index: int | None,
+    each: bool | None = None,
+) -> DeviceArray | Array | int:
+    counts = _Counts("confusion_matrix", target, num_classes, ignore_index, each)
+    images = counts.images
+    native.confusion_matrix(
+        _labels(target),
+        _labels(prediction),
+        images,
+        target.size // max(images, 1),
+        target.shape[-1] if target.ndim else 1,
+        num_classes,
+        ignore_index,
+        counts.native,
+        *target.where,
+    )
+    return counts.found()
+
+
+def confusion_matrix_from_logits(
+    target: DeviceArray,
+    logits: DeviceArray,
+    ignore_index: int | None,
+    channels_last: bool,
+    align_corners: bool,
+    each: bool | None = None,
+) -> DeviceArray | Array | int:
+    n, *image = logits.shape
+    classes, height, width = (image[2], *image[:2]) if channels_last else image
+    counts = _Counts("confusion_matrix_from_logits", target, classes, ignore_index, each)
+    native.confusion_matrix_from_logits(
+        _labels(target),
+        logits.dtype.char,
+        logits.pointer,
+        (n, classes, height, width),
+        target.shape[1],
+        target.shape[2],
+        channels_last,
+        align_corners,
+        ignore_index,
+        counts.native,
+        *target.where,
+    )
+    return counts.found()
+
+
+def _labels(x: DeviceArray) -> tuple[str, int, int]:
+    return x.dtype.kind, x.itemsize, x.pointer
+
+
+class _Counts:
+    """The memory that a call counts into."""
+
+    def __init__(self, op: str, target: DeviceArray, classes: int, ignore: int | None, each: bool | None) -> None:
+        self._op, self._wait = op, each is not None
+        side = classes + (ignore is not None)
+        self.images = len(target) if each else 1
+        self._shape = (self.images, side, side) if self._wait else (side, side)
+        cells = self.images * side * side
+        shape = (cells + 1,) if self._wait else self._shape  # the fault comes with the cells
+        memory: Any = check.empty(op, shape, np.dtype(np.int64), target)
+        self._cells: DeviceArray = memory
+        self._workspace = target.empty_bytes(native.confusion_workspace())
+        fault = memory.pointer + 8 * cells if self._wait else 0
+        self.native = memory.pointer, bool(each), self._workspace.pointer, fault
+
+    def found(self) -> DeviceArray | Array | int:
+        if not self._wait:
+            code = cuda.found(self._op)
+            return self._cells if code is None else code
+        cells = self._cells.host()
+        return cells[:-1].reshape(self._shape) if cells[-1] == 0 else int(cells[-1]) - 1

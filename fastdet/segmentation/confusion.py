@@ -1,0 +1,260 @@
+"""Confusion matrices of label maps, and of class scores whose largest is the prediction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastdet._core import backends, check
+from fastdet._core.arrays import like, to_array
+from fastdet._core.check import Array
+from fastdet._core.dispatch import registered
+from fastdet._core.half import widen
+from fastdet._core.layout import to_nchw
+from fastdet.upsample.bilinear import taps
+
+if TYPE_CHECKING:
+    pass
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SegmentationMetrics":  # which stands on the functions here; imported when it is first used
+        from fastdet.segmentation.metrics import SegmentationMetrics
+
+        return SegmentationMetrics
+    raise AttributeError(f"module 'fastdet.segmentation' has no attribute {name!r}")
+
+
+VOID = ("miss", "drop", "count")
+
+
+def confusion_matrix(
+    target: Any,
+    prediction: Any,
+    num_classes: int,
+    *,
+    ignore_index: int | None = None,
+    void: str = "miss",
+    backend: str | None = None,
+) -> Any:
+    """How often each class was predicted where each class is true.
+
+    Parameters
+    ----------
+    target : integers (or booleans) of any shape, the true class of each pixel
+    prediction : integers (or booleans) of the same shape; the dtypes may differ
+    num_classes : int in [1, 65535]
+    ignore_index : a label that marks void pixels, in target and in prediction; may be one of the classes, whose row
+        and column then stay 0. None: there are none
+    void : what becomes of void pixels. "miss": those of void truth are dropped, a prediction of void is a miss of
+        the true class. "drop": a pixel that is void in either is dropped. "count": void truth counts against the
+        predicted class as well
+
+    Returns
+    -------
+    matrix : int64, rows are the truth, columns the prediction; its sum is the number of counted pixels. (C, C);
+        with ignore_index (C, C + 1) for "miss", whose last column counts predictions of void, (C, C) for "drop",
+        (C + 1, C + 1) for "count", whose last row and column are void
+
+    Raises
+    ------
+    TypeError    dtype, device
+    ValueError   shapes that differ, num_classes, an unknown void; a label that is neither a class nor ignore_index,
+        with the place of the first: in target if there is one there, else in prediction. On a GPU the next call
+        raises it (with FASTDET_SYNC=1 this one), and the matrix is meaningless
+    MemoryError  a matrix that does not fit
+
+    Notes
+    -----
+    Exact, and equal on every backend and for any number of threads.
+    """
+    op = "confusion_matrix"
+    if (ops := registered(__name__, target, prediction, grad=False)) is not None:
+        return ops.confusion_matrix(target, prediction, num_classes, ignore_index, void, backend)
+    classes = check.class_count(op, num_classes)
+    ignore = check.ignored(op, ignore_index)
+    check.choice(op, "void", void, VOID)
+    return like(target)(_without(count_labels(target, prediction, classes, ignore, backend), classes, void))
+
+
+def count_labels(
+    target: Any, prediction: Any, classes: int, ignore: int | None, backend: str | None, **options: Any
+) -> Array:
+    """`confusion_matrix` of all labels, void last. ``options`` are the CUDA backend's: see `_cuda_segmentation`."""
+    op = "confusion_matrix"
+    truth = check.labels(op, "target", to_array(op, "target", target))
+    predicted = check.labels(op, "prediction", to_array(op, "prediction", prediction))
+    if truth.shape != predicted.shape:
+        raise ValueError(f"{op}: prediction must have target's shape {truth.shape}, got {predicted.shape}")
+    function: Any = backends.choose(op, backend, confusion_matrix_reference, truth, predicted)
+    found: Array | int = function(truth, predicted, classes, ignore, **options)
+    if isinstance(found, int):
+        name, map_ = ("prediction", predicted) if found & 1 else ("target", truth)
+        check.label_found(op, name, map_, found >> 1, classes, ignore)
+    return found
+
+
+def _without(matrix: Array, classes: int, void: str) -> Array:
+    """The rows and columns of all labels, void last, that `void` leaves."""
+    if void == "count" or len(matrix) == classes:
+        return matrix
+    return matrix[:classes] if void == "miss" else check.require(matrix[:classes, :classes], None)
+
+
+def codes(labels: Array, classes: int, ignore: int | None) -> tuple[Array, int]:
+    """The labels as int64 with ``classes`` for void, and the flat index of the first that is out of range, or -1."""
+    flat = labels.ravel()
+    void = np.zeros(flat.shape, np.bool_)
+    if ignore is not None and np.iinfo(flat.dtype).min <= ignore <= np.iinfo(flat.dtype).max:
+        void = flat == flat.dtype.type(ignore)
+    bad = ~void & ((flat < 0) | (flat > min(classes - 1, np.iinfo(flat.dtype).max)))
+    if bad.any():
+        return flat, int(np.argmax(bad))
+    return np.where(void, classes, flat.astype(np.int64)), -1
+
+
+def confusion_matrix_reference(
+    target: Array, prediction: Array, num_classes: int, ignore_index: int | None
+) -> Array | int:
+    """All labels, void last. A label that is out of range: twice its flat index, plus 1 in prediction."""
+    truth, bad = codes(target, num_classes, ignore_index)
+    if bad >= 0:
+        return 2 * bad
+    predicted, bad = codes(prediction, num_classes, ignore_index)
+    if bad >= 0:
+        return 2 * bad + 1
+    side = num_classes + (ignore_index is not None)
+    pairs = truth * side + predicted
+    if side <= 1024:
+        return np.bincount(pairs, minlength=side * side).reshape(side, side).astype(np.int64, copy=False)
+    matrix = np.zeros((side, side), np.int64)  # a large one costs only what is written
+    cells, count = np.unique(pairs, return_counts=True)
+    matrix.flat[cells] = count
+    return matrix
+
+
+def confusion_matrix_from_logits(
+    target: Any,
+    logits: Any,
+    *,
+    ignore_index: int | None = None,
+    void: str = "miss",
+    size: tuple[int, int] | None = None,
+    align_corners: bool = False,
+    backend: str | None = None,
+) -> Any:
+    """The confusion matrix of the classes with the highest scores, without the map of them.
+
+    Parameters
+    ----------
+    target : (N, H, W) or (H, W) integers, the true class of each pixel
+    logits : (N, C, h, w) or (C, h, w) float16, bfloat16, float32 or float64, the score of each class; torch's
+        channels_last memory is read as it is. The lower one of equal scores wins
+    ignore_index, void : as in `confusion_matrix`; C is the number of classes
+    size : None where h, w are H, W; else (H, W), to which the scores are resampled bilinearly before they are
+        compared, with `fastdet.upsample.upsample_bilinear`'s numbers (halves: in float32, not rounded back)
+    align_corners : as in `fastdet.upsample.upsample_bilinear`
+    backend : as in every function
+
+    Returns
+    -------
+    matrix : int64, as `confusion_matrix` gives it
+
+    Raises
+    ------
+    TypeError    dtype, device
+    ValueError   shapes that do not fit, an unknown void; a label of target that is out of range; a score that is
+        NaN or, where scores are resampled, infinite. With the place of the first; on a GPU as in `confusion_matrix`
+
+    Notes
+    -----
+    Equal to resampling, argmax and `confusion_matrix` in a row, on every backend. A band of predictions is all that
+    is held (on a GPU not even that): scores at full resolution never exist. Tensors that require grad are taken:
+    counts have no gradient.
+    """
+    op = "confusion_matrix_from_logits"
+    if (ops := registered(__name__, target, logits, grad=False)) is not None:
+        return ops.confusion_matrix_from_logits(target, logits, ignore_index, void, size, align_corners, backend)
+    ignore = check.ignored(op, ignore_index)
+    check.choice(op, "void", void, VOID)
+    counts = count_logits(target, logits, ignore, size, bool(align_corners), backend)
+    return like(target)(_without(counts, len(counts) - (ignore is not None), void))
+
+
+def count_logits(
+    target: Any,
+    logits: Any,
+    ignore: int | None,
+    size: tuple[int, int] | None,
+    align_corners: bool,
+    backend: str | None,
+    **options: Any,
+) -> Array:
+    """`confusion_matrix_from_logits` of all labels, void last; ``options`` as in `count_labels`."""
+    op = "confusion_matrix_from_logits"
+    truth = check.labels(op, "target", to_array(op, "target", target))
+    scores = check.class_scores(op, "logits", to_array(op, "logits", logits, half=True))
+    if truth.ndim != scores.ndim - 1 or (truth.ndim == 3 and len(truth) != len(scores)):
+        want = "(H, W)" if scores.ndim == 3 else f"({len(scores)}, H, W)"
+        raise ValueError(f"{op}: target must have shape {want} for logits {scores.shape}, got {truth.shape}")
+    classes, height, width = scores.shape[-3:]
+    if size is None:
+        if truth.shape[-2:] != (height, width):
+            raise ValueError(f"{op}: target must have the logits' {(height, width)} pixels, got {truth.shape[-2:]}")
+    elif check.image_size(op, "size", size) != truth.shape[-2:]:
+        raise ValueError(f"{op}: size must be the target's {truth.shape[-2:]}, got {tuple(size)}")
+    elif truth.size and not scores.size:
+        raise ValueError(f"{op}: logits must have at least 1 pixel to be resampled, got {scores.shape}")
+    image, channels_last = to_nchw(scores if truth.size else scores[..., :0])
+    if truth.size:
+        maps = truth.reshape((-1, *truth.shape[-2:]))
+    else:
+        maps = check.empty(op, (len(image), *image.shape[2:]), np.dtype(np.int64), image)
+    function: Any = backends.choose(op, backend, confusion_matrix_from_logits_reference, maps, image)
+    found: Array | int = function(maps, image, ignore, channels_last, align_corners, **options)
+    if isinstance(found, int):
+        if not found & 1:
+            check.label_found(op, "target", truth, found >> 1, classes, ignore)
+        index = tuple(int(i) for i in np.unravel_index(found >> 1, scores.shape))
+        value = widen(check.value_at(scores, index))
+        if np.isnan(value):
+            check.nan_error(op, "logits", index)
+        raise ValueError(f"{op}: logits must be finite to be resampled, got {value} at index {index}")
+    return found
+
+
+def confusion_matrix_from_logits_reference(
+    target: Array, logits: Array, ignore_index: int | None, channels_last: bool, align_corners: bool
+) -> Array | int:
+    """(N, H, W) and (N, C, h, w) or (N, h, w, C). An unfit score: twice its flat index in the former, plus 1."""
+    scores = widen(logits.transpose(0, 3, 1, 2) if channels_last else logits)
+    classes, plain = scores.shape[1], scores.shape[2:] == target.shape[1:]
+    _, bad = codes(target, classes, ignore_index)
+    if bad >= 0:
+        return 2 * bad
+    unfit = np.isnan(scores) if plain else ~np.isfinite(scores)
+    if unfit.any():
+        return 2 * int(np.argmax(unfit)) + 1
+    prediction = np.zeros(target.shape, np.int64)
+    if target.size:
+        ways = [
+            taps(n, out, align_corners, 0.0, scores.dtype)
+            for n, out in zip(scores.shape[2:], target.shape[1:], strict=True)
+        ]
+        for image, best_class in zip(scores, prediction, strict=True):
+            best = image[0] if plain else _resampled(image[0], *ways)
+            for c in range(1, classes):
+                score = image[c] if plain else _resampled(image[c], *ways)
+                better = ~(best >= score)
+                best = np.where(better, score, best)
+                best_class[better] = c
+    return confusion_matrix_reference(target, prediction, classes, ignore_index)
+
+
+def _resampled(plane: Array, rows: tuple[Array, ...], columns: tuple[Array, ...]) -> Array:
+    i0, i1, w0, w1 = columns
+    with np.errstate(all="ignore"):
+        wide = w0 * plane[:, i0] + w1 * plane[:, i1]
+        i0, i1, w0, w1 = rows
+        return w0[:, None] * wide[i0] + w1[:, None] * wide[i1]

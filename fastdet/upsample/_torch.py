@@ -1,0 +1,106 @@
+"""Bilinear resampling as an op of torch: linear, so its gradient is its transpose, of which it is the gradient."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from fastdet import upsample
+from fastdet._core import check as _check
+from fastdet._core.torch_library import backend_name, define, differentiable, folded, gradient, image_like, into
+from fastdet.upsample.bilinear import _sizes
+
+
+def _resampled(x: Any, size: Any, scale_factor: Any, align_corners: bool, channels_last: bool, backend: Any) -> Any:
+    if size is None:
+        old = x.shape[-3:-1] if channels_last else x.shape[-2:]
+        size = [math.floor(n * f) for n, f in zip(old, scale_factor, strict=True)]
+    return image_like(x, size, channels_last)
+
+
+_upsample_bilinear = define(
+    "upsample_bilinear(Tensor x, SymInt[]? size, float[]? scale_factor, bool align_corners, bool channels_last,"
+    " str? backend) -> Tensor",
+    upsample.upsample_bilinear,
+    _resampled,
+    half=True,
+    vmap=folded(1),
+)
+_upsample_bilinear_backward = define(
+    "upsample_bilinear_backward(Tensor grad, SymInt[] input_size, float[]? scale_factor, bool align_corners,"
+    " bool channels_last, str? backend) -> Tensor",
+    upsample.upsample_bilinear_backward,
+    lambda grad, input_size, scale_factor, align_corners, channels_last, backend: image_like(
+        grad, input_size, channels_last
+    ),
+    half=True,
+    vmap=folded(1),
+)
+
+
+def _keep_size(ctx: Any, inputs: Any, output: Any) -> None:
+    x, _, *ctx.options = inputs
+    ctx.size = list(x.shape[-3:-1] if inputs[4] else x.shape[-2:])
+
+
+def _backward(ctx: Any, grad: Any) -> Any:
+    return _upsample_bilinear_backward(grad, ctx.size, *ctx.options), *(None,) * 5
+
+
+def _forward(ctx: Any, grad: Any) -> Any:
+    size = ctx.size if ctx.options[0] is None else None
+    return _upsample_bilinear(grad, size, *ctx.options), *(None,) * 5
+
+
+_upsample_bilinear = gradient(_upsample_bilinear, _keep_size, _backward, folded(1))
+_upsample_bilinear_backward = gradient(_upsample_bilinear_backward, _keep_size, _forward, folded(1))
+
+
+def upsample_bilinear(
+    x: Any,
+    size: Any = None,
+    scale_factor: Any = None,
+    align_corners: Any = False,
+    channels_last: Any = False,
+    out: Any = None,
+    backend: Any = None,
+) -> Any:
+    op = "upsample_bilinear"
+    if (size is None) == (scale_factor is None):
+        _sizes(op, size, scale_factor, (1, 1))  # raises
+    result = _upsample_bilinear(
+        differentiable(op, "x", x, out),
+        None if size is None else _pair(op, "size", size),
+        None if scale_factor is None else _pair(op, "scale_factor", scale_factor, _check.pair_of_factors),
+        bool(align_corners),
+        bool(channels_last),
+        backend_name(op, backend),
+    )
+    return into(op, out, result)
+
+
+def upsample_bilinear_backward(
+    grad: Any,
+    input_size: Any,
+    scale_factor: Any = None,
+    align_corners: Any = False,
+    channels_last: Any = False,
+    backend: Any = None,
+) -> Any:
+    op = "upsample_bilinear_backward"
+    return _upsample_bilinear_backward(
+        differentiable(op, "grad", grad),
+        _pair(op, "input_size", input_size),
+        None if scale_factor is None else _pair(op, "scale_factor", scale_factor, _check.pair_of_factors),
+        bool(align_corners),
+        bool(channels_last),
+        backend_name(op, backend),
+    )
+
+
+def _pair(op: str, name: str, x: Any, check: Any = _check.pair_of_sizes) -> list[Any]:
+    if torch.compiler.is_compiling():  # numbers may be symbols
+        return list(x) if isinstance(x, (tuple, list)) else [x, x]
+    return list(check(op, name, x))

@@ -1,0 +1,294 @@
+"""Bilinear upsampling, its gradient, and the equivalent kernel of a transposed convolution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastdet._core import backends, check
+from fastdet._core.arrays import like, to_array, writable
+from fastdet._core.check import Array
+from fastdet._core.dispatch import registered
+from fastdet._core.half import BFLOAT16, narrow, widen
+from fastdet._core.layout import from_nchw, from_nhwc, to_nchw, to_nhwc
+
+FLOATS = (np.dtype(np.float16), BFLOAT16, np.dtype(np.float32), np.dtype(np.float64))
+DTYPES = (*FLOATS, np.dtype(np.uint8))
+AXES = {False: "(H, W), (C, H, W) or (N, C, H, W)", True: "(H, W, C) or (N, H, W, C)"}
+
+
+def upsample_bilinear(
+    x: Any,
+    size: Any = None,
+    scale_factor: Any = None,
+    align_corners: bool = False,
+    *,
+    channels_last: bool = False,
+    out: Any = None,
+    backend: str | None = None,
+) -> Any:
+    """Images resampled bilinearly to another size, larger or smaller; torch.nn.functional.interpolate's numbers.
+
+    Parameters
+    ----------
+    x : (H, W), (C, H, W) or (N, C, H, W) float16, bfloat16, float32, float64 or uint8; H and W of 1 or more.
+        Integers in a list are taken as float64
+    size : (height, width) of the result, pixels, or one integer for both
+    scale_factor : instead of ``size``, (vertical, horizontal) or one number for both: the result has
+        floor(H * vertical) x floor(W * horizontal) pixels, and a step of one pixel there is 1 / factor here
+    align_corners : True: the centres of the corner pixels of x and of the result coincide, a step is
+        (in - 1) / (out - 1). False: the corners of the images do, and pixels past the outermost centres repeat
+    channels_last : x is (H, W, C) or (N, H, W, C)
+    out : array of the result's shape and dtype, in the memory order of x, that receives it
+
+    Returns
+    -------
+    y : x's axes, dtype and memory order, the new height and width; ``out`` itself where given
+
+    Raises
+    ------
+    TypeError   dtype, device, out's dtype
+    ValueError  shape, both or none of size and scale_factor, a size below 1, an unfit out
+    MemoryError a result that cannot be allocated
+
+    Notes
+    -----
+    No antialiasing: smaller results take only the two nearest pixels of each axis, as torch does by default.
+    NaN and infinities go through as the arithmetic gives them: a weight of 0 does not stop them.
+    uint8 is computed in float32 and rounded once, halves up; torch rounds rows and columns one after the other in
+    fixed point, and so differs by at most 1.
+    """
+    if (ops := registered(__name__, x, out)) is not None:
+        return ops.upsample_bilinear(x, size, scale_factor, align_corners, channels_last, out, backend)
+    op = "upsample_bilinear"
+    array, planes, last = _image(op, "x", x, DTYPES, bool(channels_last))
+    height, width = planes.shape[1:3] if last else planes.shape[2:]
+    new, factors = _sizes(op, size, scale_factor, (height, width))
+    given = None
+    if out is not None:
+        half = planes.dtype == BFLOAT16  # whose bits are the tensor's own memory
+        given = to_array(op, "out", out, differentiable=True, half=True) if half else writable(op, "out", out)
+    kernel = backends.choose(op, backend, upsample_bilinear_reference, array, given)
+    shape = (planes.shape[0], *new, planes.shape[3]) if last else (*planes.shape[:2], *new)
+    back = from_nhwc if channels_last else from_nchw
+    if given is None:
+        result = check.empty(op, shape, planes.dtype, planes)
+    else:
+        wanted = (*array.shape[:-3], *new, array.shape[-1]) if channels_last else (*array.shape[:-2], *new)
+        result, kind = (given, last) if given.ndim != array.ndim else _layout(given, bool(channels_last))
+        fits = kind == last and check.may_share_memory(result, given)
+        check.image_out(op, given, planes, wanted, fits or not given.size, (array,))
+        result = result.reshape(shape)
+    kernel(planes, last, bool(align_corners), *factors, result)
+    return like(x)(back(result, last, array.ndim)) if out is None else out
+
+
+def upsample_bilinear_backward(
+    grad: Any,
+    input_size: Any,
+    scale_factor: Any = None,
+    align_corners: bool = False,
+    *,
+    channels_last: bool = False,
+    backend: str | None = None,
+) -> Any:
+    """The gradient of `upsample_bilinear` with respect to x: its exact transpose.
+
+    Parameters
+    ----------
+    grad : gradient with respect to the result, of its shape; float16, bfloat16, float32 or float64
+    input_size : (height, width) of x, pixels
+    scale_factor, align_corners, channels_last : as given to `upsample_bilinear`; scale_factor None where size was
+
+    Returns
+    -------
+    gradient : grad's axes, dtype and memory order, x's height and width; 0 where x was not looked at
+
+    Raises
+    ------
+    TypeError   dtype, device, a tensor that requires grad
+    ValueError  shape, a scale_factor that does not lead from input_size to grad's size
+
+    Notes
+    -----
+    A gather in a fixed order, whatever the number of threads: for each input row its output rows from top to
+    bottom, ``h * g``; then for each input column its output columns from left to right, ``w * v``. Sums are
+    float32 (float64 for float64), rounded once.
+    """
+    if (ops := registered(__name__, grad)) is not None:
+        return ops.upsample_bilinear_backward(grad, input_size, scale_factor, align_corners, channels_last, backend)
+    op = "upsample_bilinear_backward"
+    array, planes, last = _image(op, "grad", grad, FLOATS, bool(channels_last))
+    new = planes.shape[1:3] if last else planes.shape[2:]
+    old = check.pair_of_sizes(op, "input_size", input_size)
+    factors = (0.0, 0.0)
+    if scale_factor is not None:
+        factors = check.pair_of_factors(op, "scale_factor", scale_factor)
+        led = tuple(math.floor(n * f) for n, f in zip(old, factors, strict=True))
+        if led != new:
+            raise ValueError(f"{op}: grad must have height and width {led} for that scale_factor, got {new}")
+    kernel = backends.choose(op, backend, upsample_bilinear_backward_reference, array)
+    shape = (planes.shape[0], *old, planes.shape[3]) if last else (*planes.shape[:2], *old)
+    result = check.empty(op, shape, planes.dtype, planes)
+    kernel(planes, last, bool(align_corners), *factors, result)
+    return like(grad)((from_nhwc if channels_last else from_nchw)(result, last, array.ndim))
+
+
+def bilinear_kernel(channels: int, factor: int, dtype: Any = np.float32) -> Array:
+    """Weights of a transposed convolution that upsamples bilinearly, each channel for itself.
+
+    With stride ``factor`` and, for an even factor, padding ``factor // 2`` it gives `upsample_bilinear`'s values
+    (align_corners=False) but for the border, where a convolution sees zeros.
+
+    Parameters
+    ----------
+    channels, factor : integers, 1 or more
+    dtype : float16, float32 or float64
+
+    Returns
+    -------
+    weights : (channels, channels, 2 * factor, 2 * factor), as torch.nn.ConvTranspose2d takes them: in, out, H, W
+
+    Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks", 2015, which starts its learned upsampling
+    from these weights.
+    """
+    op = "bilinear_kernel"
+    sizes = [check.pair_of_sizes(op, name, value)[0] for name, value in (("channels", channels), ("factor", factor))]
+    kind = np.dtype(dtype)
+    if kind.char not in "efd":
+        raise TypeError(f"{op}: dtype must be float16, float32 or float64, got {kind}")
+    channels, factor = sizes
+    line = 1 - np.abs(np.arange(2 * factor) - (factor - 0.5)) / factor
+    weights = check.empty(op, (channels, channels, 2 * factor, 2 * factor), kind)
+    weights[...] = 0
+    weights[np.arange(channels), np.arange(channels)] = np.outer(line, line)
+    return weights
+
+
+def _image(
+    op: str, name: str, x: Any, dtypes: tuple[np.dtype[Any], ...], channels_last: bool
+) -> tuple[Array, Array, bool]:
+    """The argument as an array, and as 4-d memory with its order: see `fastdet._layout`."""
+    array = to_array(op, name, x, differentiable=True, half=True)
+    if isinstance(x, (list, tuple)) and array.dtype.kind in "iu":
+        array = array.astype(np.float64)
+    array = check.image(op, name, array, dtypes, channels_last, AXES[channels_last])
+    return array, *_layout(array, channels_last)
+
+
+def _layout(x: Array, channels_last: bool) -> tuple[Array, bool]:
+    return to_nhwc(x) if channels_last else to_nchw(x)
+
+
+def _sizes(op: str, size: Any, scale_factor: Any, old: tuple[int, int]) -> tuple[tuple[int, int], tuple[float, float]]:
+    """The new size, and the factors that set the steps: 0 where the sizes do."""
+    if (size is None) == (scale_factor is None):
+        got = "none" if size is None else "both"
+        raise ValueError(f"{op}: size must be given or else scale_factor, exactly one of them, got {got}")
+    if size is not None:
+        return check.pair_of_sizes(op, "size", size), (0.0, 0.0)
+    factors = check.pair_of_factors(op, "scale_factor", scale_factor)
+    exact = [n * f for n, f in zip(old, factors, strict=True)]
+    if min(exact) < 1 or max(exact) >= 2**62:
+        raise ValueError(
+            f"{op}: scale_factor must lead to a size of 1 or more and below 2^62, got {check.describe(scale_factor)}"
+        )
+    return (math.floor(exact[0]), math.floor(exact[1])), factors
+
+
+# Both layouts are one to the arithmetic: an image is (P, H, L), P planes of L = W values a row or, channels last, P
+# images of L = W * C values a row, in which the neighbour of a value stands C further on.
+
+
+def upsample_bilinear_reference(
+    x: Array, channels_last: bool, align_corners: bool, factor_y: float, factor_x: float, out: Array
+) -> None:
+    rows, result, y, columns = geometry(x, out, channels_last, align_corners, factor_y, factor_x)
+    r0, r1, h0, h1 = y
+    c0, c1, w0, w1 = columns
+    rows = widen(rows) if rows.dtype != np.uint8 else rows.astype(np.float32)
+    h0, h1 = h0[:, None], h1[:, None]
+    with np.errstate(all="ignore"):
+        for source, target in zip(rows, result, strict=True):
+            wide = w0 * source[:, c0] + w1 * source[:, c1]
+            target[...] = rounded(h0 * wide[r0] + h1 * wide[r1], out.dtype)
+
+
+def upsample_bilinear_backward_reference(
+    grad: Array, channels_last: bool, align_corners: bool, factor_y: float, factor_x: float, out: Array
+) -> None:
+    result, rows, y, columns = geometry(out, grad, channels_last, align_corners, factor_y, factor_x)
+    rows = widen(rows)
+    with np.errstate(all="ignore"):
+        for source, target in zip(rows, result, strict=True):
+            tall = _gather(source, y, result.shape[1])
+            wide = _gather(np.ascontiguousarray(tall.T), columns, result.shape[2])
+            target[...] = rounded(np.ascontiguousarray(wide.T), out.dtype)
+
+
+def _gather(values: Array, axis: tuple[Array, Array, Array, Array], size: int) -> Array:
+    """The transpose of taps along the first axis: each input sums its outputs in rising order."""
+    i0, i1, w0, w1 = axis
+    to, weight = np.stack([i0, i1], 1).ravel(), np.stack([w0, w1], 1).ravel()
+    source = np.repeat(np.arange(len(i0)), 2)
+    order = np.argsort(to, kind="stable")  # by input, then by output, then w0 before w1
+    to, weight, source = to[order], weight[order], source[order]
+    rank = np.arange(len(to)) - np.searchsorted(to, to)  # of each term in its sum
+    sums = np.zeros((size, values.shape[1]), values.dtype)
+    for k in range(int(rank.max()) + 1):
+        now = rank == k
+        sums[to[now]] += weight[now, None] * values[source[now]]
+    return sums
+
+
+def rounded(values: Array, dtype: np.dtype[Any]) -> Array:
+    """What was computed, in the result's dtype; uint8 to the nearest, halves up."""
+    if dtype == np.uint8:
+        return (values + np.float32(0.5)).astype(np.uint8)
+    return narrow(values, dtype)
+
+
+Axis = tuple[Array, Array, Array, Array]
+
+
+def geometry(
+    small: Array, large: Array, channels_last: bool, align_corners: bool, factor_y: float, factor_x: float
+) -> tuple[Array, Array, Axis, Axis]:
+    """Input and output as (P, H, L), and the taps of rows and of values in a row."""
+    axis, channels = (1, small.shape[3]) if channels_last else (2, 1)
+    dtype = np.dtype(np.float64 if small.dtype == np.float64 else np.float32)
+    (height, width), (new_height, new_width) = small.shape[axis : axis + 2], large.shape[axis : axis + 2]
+    planes = small.shape[0] if channels_last else small.shape[0] * small.shape[1]
+    y = taps(height, new_height, align_corners, factor_y, dtype)
+    i0, i1, w0, w1 = taps(width, new_width, align_corners, factor_x, dtype)
+    if channels_last:
+        c = np.arange(channels)
+        i0, i1 = ((i[:, None] * channels + c).ravel() for i in (i0, i1))
+        w0, w1 = (np.repeat(w, channels) for w in (w0, w1))
+    return (
+        small.reshape(planes, height, width * channels),
+        large.reshape(planes, new_height, new_width * channels),
+        y,
+        (i0, i1, w0, w1),
+    )
+
+
+def taps(size: int, out: int, align_corners: bool, scale_factor: float, dtype: np.dtype[Any]) -> Axis:
+    """Along one axis, output i is ``w0[i] * x[i0[i]] + w1[i] * x[i1[i]]``: (i0, i1, w0, w1).
+
+    torch's rule, in ``dtype`` (float32 or float64). scale_factor <= 0: from the sizes.
+    """
+    one, half = dtype.type(1), dtype.type(0.5)
+    dst = np.arange(out)
+    if size == out:
+        return dst, dst, np.ones(out, dtype), np.zeros(out, dtype)
+    if align_corners:
+        at = (dtype.type(size - 1) / dtype.type(out - 1) if out > 1 else dtype.type(0)) * dst.astype(dtype)
+    else:
+        step = dtype.type(1.0 / scale_factor) if scale_factor > 0 else dtype.type(size) / dtype.type(out)
+        at = np.maximum(step * (dst.astype(dtype) + half) - half, 0)
+    i0 = np.minimum(at.astype(np.int64), size - 1)
+    w1 = np.minimum(at - i0.astype(dtype), one)
+    return i0, np.minimum(i0 + 1, size - 1), one - w1, w1

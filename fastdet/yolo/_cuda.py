@@ -1,0 +1,84 @@
+"""YOLO's candidates and final detections of the CUDA backend. Their number is read back, and a NaN with it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastdet._core.cuda import native
+from fastdet._core.device_arrays import DeviceArray
+from fastdet.nms._cuda import STATUS, nms_padded, placed
+
+Found = tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray, DeviceArray]
+
+
+def yolo_candidates(
+    output: DeviceArray, planes: bool, objectness: bool, multi_label: bool, score_threshold: float
+) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray] | int:
+    found, _ = _found(output, planes, objectness, multi_label, score_threshold)
+    return found if isinstance(found, int) else found[:4]
+
+
+def _found(
+    output: DeviceArray, planes: bool, objectness: bool, multi_label: bool, score_threshold: float
+) -> tuple[Found | int, int]:
+    """Boxes, scores, labels, images, and image * classes + label; and the first image of an infinite box, or -1."""
+    images, *sides = output.shape
+    channels, candidates = sides if planes else sides[::-1]
+    classes, where = channels - (5 if objectness else 4), output.where
+    job = (
+        output.dtype.char,
+        output.pointer,
+        images,
+        candidates,
+        channels,
+        planes,
+        objectness,
+        score_threshold,
+        multi_label,
+    )
+    entries = images * candidates * (classes if multi_label else 1)
+    workspace, places = output.empty_bytes(native.yolo_workspace(entries)), output.empty((entries,), np.int64)
+    status = output.empty((STATUS,), np.int64)
+    native.yolo_look(*job, workspace.pointer, places.pointer, status.pointer, *where)
+    nan, infinite, count = native.read(status.pointer, STATUS, *where)
+    if nan >= 0:
+        return nan, -1
+    boxes, scores = output.empty((count, 4), output.dtype), output.empty((count,), output.dtype)
+    labels, of_image, keys = (output.empty((count,), np.int64) for _ in range(3))
+    native.yolo_write(
+        *job,
+        workspace.pointer,
+        places.pointer,
+        count,
+        boxes.pointer,
+        scores.pointer,
+        labels.pointer,
+        of_image.pointer,
+        keys.pointer,
+        *where,
+    )
+    return (boxes, scores, labels, of_image, keys), infinite // max(candidates, 1) if infinite >= 0 else -1
+
+
+def yolo_postprocess(
+    output: DeviceArray,
+    planes: bool,
+    objectness: bool,
+    multi_label: bool,
+    score_threshold: float,
+    class_agnostic: bool,
+    iou_threshold: float,
+    metric: str,
+    max_output: int,
+) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray] | tuple[int, int]:
+    """The padded detections; or the flat index of a NaN and -1; or -1 and the image of an infinite box."""
+    found, infinite = _found(output, planes, objectness, multi_label, score_threshold)
+    if isinstance(found, int):
+        return found, -1
+    if infinite >= 0:
+        return -1, infinite
+    boxes, scores, _, images, keys = found
+    groups = images if class_agnostic else keys
+    keep, status = nms_padded(boxes, scores, groups, iou_threshold, None, -1, metric)
+    classes = output.shape[1 if planes else 2] - (5 if objectness else 4)
+    return placed(boxes, scores, keys, keep, status, len(output), classes, max_output)
