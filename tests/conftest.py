@@ -11,8 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import fastdet
+
+# Derandomized: a run tests the same inputs each time.
+settings.register_profile(
+    "fastdet",
+    derandomize=True,
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("fastdet")
 
 
 def _instruction_sets() -> tuple[str, ...]:
@@ -50,6 +61,15 @@ def variant(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 cpp = variant
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Any]:
+    """The CUDA backend on the CPU, in the place of the real one: see emulated.py."""
+    import emulated
+
+    with emulated.backend() as emulator:
+        yield emulator
 
 
 @pytest.fixture

@@ -1,0 +1,90 @@
+"""Segmentation, resampling, pooling and losses on the CUDA emulator: the reference's answer in any order of threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import emulated
+import numpy as np
+import pytest
+from emulated import on_cpu, on_gpu
+from op_rows import comparable, equal, mapped
+from op_tables import ARRAY_OPS as OPS
+
+from fastdet._core.half import BFLOAT16
+
+pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("emulator")]
+
+WIDENED = ("yolo_candidates", "bfloat16")  # a tensor is float32 before the kernel sees it; the stand-in has none
+ROWS = [(name, dtype) for name, op in OPS.items() if "cuda" in op.backends for dtype in op.dtypes]
+ROWS.remove(WIDENED)
+CASES = [(name, dtype, case) for name, dtype in ROWS for case in OPS[name].cases]
+NAMES = sorted({name for name, _ in ROWS})
+
+
+def prepared(x: Any) -> Any:
+    """A case's arguments on the "GPU"; bfloat16 cases are tensors, which `mapped` does not look into."""
+    if type(x).__module__.startswith("torch"):
+        return on_gpu(x)
+    if isinstance(x, dict):
+        return {key: prepared(value) for key, value in x.items()}
+    if isinstance(x, (tuple, list)):
+        return type(x)(prepared(value) for value in x)
+    return mapped(x, on_gpu)
+
+
+def answer(name: str, dtype: str, case: str) -> Any:
+    args, options = OPS[name].arguments(case, dtype)
+    return whole(on_cpu(OPS[name].public(*prepared(args), **prepared(options))))
+
+
+def whole(x: Any) -> Any:
+    """bfloat16's bits as the float32 values that they are; tuples plain, as `comparable` gives them."""
+    if isinstance(x, tuple):
+        return tuple(map(whole, x))
+    if isinstance(x, np.ndarray) and x.dtype == BFLOAT16:
+        return np.asarray(np.left_shift(x["bfloat16"], 16, dtype=np.uint32)).view(np.float32)
+    return x
+
+
+@pytest.mark.parametrize(("name", "dtype", "case"), CASES)
+def test_values(name: str, dtype: str, case: str) -> None:
+    want = on_host(comparable(OPS[name].call(case, dtype, "cpp")))
+    OPS[name].same(answer(name, dtype, case), want)
+
+
+def on_host(x: Any) -> Any:
+    """The tensors that bfloat16 cases give, as NumPy arrays."""
+    if isinstance(x, tuple):
+        return tuple(map(on_host, x))
+    return x.numpy() if type(x).__module__.startswith("torch") else x
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_order_of_threads(emulator: emulated.Emulator, name: str) -> None:
+    """A barrier that is missing would show in one of the orders."""
+    op = OPS[name]
+    case = next(iter(op.cases))
+    want = op.call(case, op.dtypes[0], "cpp")
+    for seed in range(4):
+        emulator.seed(seed)
+        op.same(answer(name, op.dtypes[0], case), comparable(want))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_are_not_written_to(name: str) -> None:
+    op = OPS[name]
+    for case in op.cases:
+        args, options = op.arguments(case, op.dtypes[0])
+        given = prepared((args, options))
+        op.public(*given[0], **given[1])
+        for after, before in zip(arrays(given), arrays((args, options)), strict=True):
+            equal(np.array(after), np.array(before))
+
+
+def arrays(x: Any) -> list[Any]:
+    if isinstance(x, np.ndarray):
+        return [x]
+    if isinstance(x, dict):
+        x = list(x.values())
+    return [a for part in x for a in arrays(part)] if isinstance(x, (tuple, list)) else []

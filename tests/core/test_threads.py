@@ -1,0 +1,290 @@
+"""Threads, processes and interpreters: one result, no hang, whatever the environment says."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from optional import need
+from pool_work import same_keep, work
+from samples import sample
+
+import fastdet
+from fastdet import nms
+
+PATIENCE = 60  # seconds until a child counts as hung
+# Python 3.12 and later warn of fork in a process with threads; that it works here is what these tests are for.
+forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_the_number_of_threads_changes_nothing(threads: Callable[[int], None], count: int) -> None:
+    want = work()
+    threads(count)
+    assert fastdet.get_num_threads() == count
+    for _ in range(5):
+        assert work() == want
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_groups_side_by_side(threads: Callable[[int], None], count: int) -> None:
+    """So many boxes that their groups are shared out: the same as each group alone."""
+    given, key = sample("clustered", 20_000), np.arange(20_000) % 37
+    hard, soft = [], []
+    for k in range(37):
+        mine = np.flatnonzero(key == k)
+        hard.append(mine[nms.nms(given.boxes[mine], given.scores[mine], 0.5, backend="cpp")])
+        kept, new = nms.soft_nms(given.boxes[mine], given.scores[mine], min_score=0.1, backend="cpp")
+        soft += zip(-new, mine[kept], strict=True)
+    want = np.sort(np.concatenate(hard))
+    threads(count)
+    got = nms.batched_nms(given.boxes, given.scores, key, 0.5, backend="cpp")
+    assert got.tolist() == want[np.argsort(-given.scores[want], kind="stable")].tolist()
+    kept, new = nms.batched_soft_nms(given.boxes, given.scores, key, min_score=0.1, backend="cpp")
+    assert list(zip(-new, kept, strict=True)) == sorted(soft)
+
+
+def test_many_python_threads(threads: Callable[[int], None]) -> None:
+    """Kernels release the GIL: sixteen callers, one pool, one result."""
+    threads(2)
+    want = work()
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(lambda _: work(), range(48))) == {want}
+
+
+def test_numba_in_many_threads() -> None:
+    given = sample("clustered", 2000)
+    want = nms.nms(given.boxes, given.scores, 0.5, backend="reference").tolist()
+    with ThreadPoolExecutor(8) as pool:
+        for keep in pool.map(lambda _: nms.nms(given.boxes, given.scores, 0.5, backend="numba").tolist(), range(16)):
+            assert keep == want
+
+
+def test_the_number_changes_while_kernels_run(threads: Callable[[int], None]) -> None:
+    want, stop = work(), threading.Event()
+
+    def change() -> None:
+        n = 0
+        while not stop.is_set():
+            n = n % 6 + 1
+            threads(n)
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert set(pool.map(lambda _: work(), range(24))) == {want}
+    finally:
+        stop.set()
+        changer.join()
+
+
+def test_the_instruction_set_changes_while_kernels_run(cpp: str) -> None:
+    from fastdet import _cpp
+
+    want, stop = work(), threading.Event()
+
+    def change() -> None:
+        while not stop.is_set():
+            for isa in _cpp.isa_available():
+                _cpp.set_isa(isa)
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    try:
+        assert {work() for _ in range(12)} == {want}
+    finally:
+        stop.set()
+        changer.join()
+
+
+# Fork and spawn.
+
+
+@posix
+@forks
+@pytest.mark.parametrize("depth", [1, 2])
+def test_fork(threads: Callable[[int], None], depth: int) -> None:
+    """After the pool has run, a child, and a child's child, compute the same with one thread and end."""
+    threads(2)
+    want = work()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(PATIENCE)  # a hung child dies, and the parent fails instead of waiting
+        good = False
+        try:
+            single = fastdet.get_num_threads() == 1
+            good = work() == want and single
+            if depth == 2:
+                grandchild = os.fork()
+                if grandchild == 0:
+                    signal.alarm(PATIENCE)
+                    os._exit(0 if work() == want else 1)
+                good = good and os.waitpid(grandchild, 0)[1] == 0
+            fastdet.set_num_threads(2)  # a child that asks for threads gets a pool of its own
+            good = good and work() == want
+        finally:
+            os.write(write, b"1" if good else b"0")
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(child, 0)
+    assert answer == b"1"
+    assert work() == want
+
+
+@posix
+@forks
+def test_fork_while_kernels_run(threads: Callable[[int], None]) -> None:
+    """Locks that other threads hold at the moment of the fork do not stop the child."""
+    threads(2)
+    want, stop = work(), threading.Event()
+
+    def busy() -> None:
+        while not stop.is_set():
+            work()
+
+    others = [threading.Thread(target=busy) for _ in range(2)]
+    for thread in others:
+        thread.start()
+    try:
+        for _ in range(8):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(PATIENCE)
+                os._exit(0 if work() == want else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        for thread in others:
+            thread.join()
+
+
+@forks
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_multiprocessing(threads: Callable[[int], None], method: str) -> None:
+    threads(2)
+    want = same_keep()
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        results = [pool.apply_async(same_keep) for _ in range(4)]
+        assert all(result.get(PATIENCE) == want for result in results)
+
+
+@forks
+def test_data_loader_workers(threads: Callable[[int], None]) -> None:
+    torch_data = need("torch.utils.data")
+
+    class Images(torch_data.Dataset):  # type: ignore[name-defined,misc]
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, index: int) -> Any:
+            given = sample("clustered", 3000, seed=index)
+            return len(nms.nms(given.boxes, given.scores, 0.5)), fastdet.get_num_threads()
+
+    threads(2)
+    work()
+    images = Images()
+    got = list(torch_data.DataLoader(images, batch_size=None, num_workers=2, timeout=PATIENCE))
+    assert [int(kept) for kept, _ in got] == [images[i][0] for i in range(6)]
+    if multiprocessing.get_start_method() == "fork":
+        assert {int(used) for _, used in got} == {1}
+
+
+# The environment.
+
+TELL = "import fastdet; print(fastdet.get_num_threads(), fastdet.config()['isa'])"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_threads_from_the_environment(python: Any, count: int) -> None:
+    assert python(TELL, FASTDET_NUM_THREADS=str(count)).stdout.split()[0] == str(count)
+
+
+def test_default_is_what_the_process_may_use(python: Any) -> None:
+    n = int(python(TELL, FASTDET_NUM_THREADS="").stdout.split()[0])
+    assert 1 <= n <= (os.cpu_count() or 1)
+    if hasattr(os, "sched_setaffinity"):
+        one = min(os.sched_getaffinity(0))
+        code = f"import os; os.sched_setaffinity(0, {{{one}}}); {TELL}"
+        assert python(code, FASTDET_NUM_THREADS="").stdout.split()[0] == "1"
+
+
+def test_instruction_set_from_the_environment(cpp: str, python: Any) -> None:
+    from fastdet import _cpp
+
+    isa = _cpp.isa()  # the fixture's
+    assert python(TELL, FASTDET_ISA=isa).stdout.split()[1] == isa
+
+
+@pytest.mark.parametrize(("name", "value"), [("FASTDET_ISA", "sse9"), ("FASTDET_NUM_THREADS", "many"),
+                                             ("FASTDET_NUM_THREADS", "0"), ("FASTDET_NUM_THREADS", "-3")])  # fmt: skip
+def test_a_bad_environment_is_told(python: Any, name: str, value: str) -> None:
+    """Named with its value in an error or a warning; not passed over."""
+    done = python(TELL, check=False, **{name: value})
+    assert name in done.stderr, done
+    assert value in done.stderr
+
+
+def test_every_instruction_set_of_the_processor_is_built() -> None:
+    """A build that lost one would pass all the other tests, slowly."""
+    from fastdet import _cpp
+
+    built = _cpp.isa_available()
+    assert built[0] == "baseline"
+    assert _cpp.isa() in built
+    if platform.machine() not in ("x86_64", "AMD64") or sys.platform != "linux":
+        return
+    with open("/proc/cpuinfo") as file:
+        flags = next(line for line in file if line.startswith("flags")).split()
+    assert ("avx2" in built) == ("avx2" in flags)
+    assert ("avx512" in built) == {"avx512f", "avx512dq", "avx512vl", "avx512bw"}.issubset(flags)
+
+
+# Interpreters.
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="interpreters with a GIL of their own came with Python 3.12")
+def test_sub_interpreter(python: Any) -> None:
+    """fastdet either loads and works there, or says why not (NumPy itself may refuse); it never crashes."""
+    code = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+import fastdet
+inner = '''
+try:
+    import fastdet, numpy
+    keep = fastdet.nms.nms(numpy.zeros((1, 4)), numpy.zeros(1), 0.5)
+    assert keep.tolist() == [0]
+except ImportError as error:
+    assert "interpreter" in str(error) or "more than once" in str(error), error
+'''
+one = interpreters.create()
+failed = interpreters.run_string(one, inner)
+assert failed is None, failed
+interpreters.destroy(one)
+print("done")
+"""
+    assert python(code).stdout.strip() == "done"
+
+
+def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
+    fastdet.show_config()
+    text = capsys.readouterr().out
+    for word in (fastdet.__version__, "backend cpp", "backend numba", "instruction set", "threads"):
+        assert word in text
+    assert fastdet.config()["backends"]["reference"] == "available"

@@ -1,0 +1,51 @@
+"""What holds for every fusion of boxes, looked for by Hypothesis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from box_strategies import each_backend, scored
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastdet import boxes, nms
+
+# Boxes averaged.
+
+
+@each_backend
+@given(case=scored(proper=True))
+def test_merge_accounts_for_every_box(backend: str, case: Any) -> None:
+    rows, score, t = case
+    got = nms.merge_boxes(rows, score, t, backend=backend)
+    assert got.groups.shape == score.shape
+    assert set(got.groups.tolist()) == set(range(len(got.scores)))
+    np.testing.assert_allclose(got.scores.sum(), score.sum(), rtol=1e-5)
+    assert (np.diff(got.scores) <= 0).all()
+    for g, box in enumerate(got.boxes):
+        inside = rows[got.groups == g]
+        slack = 1e-4 if rows.dtype == np.float32 else 1e-9
+        assert (box >= inside.min(0) - slack).all()
+        assert (box <= inside.max(0) + slack).all()
+    over = boxes.box_iou(got.boxes, got.boxes, backend=backend)
+    np.fill_diagonal(over, 0)
+    assert (over <= t + 1e-5).all()  # the merged boxes were rounded to the dtype
+
+
+@each_backend
+@given(case=scored(proper=True), weight=st.sampled_from([0.5, 2.0, 16.0]))
+def test_fusion_of_a_weighted_model(backend: str, case: Any, weight: float) -> None:
+    """One model alone: its weight drops out, scores stay in [0, max], boxes in the hull of all."""
+    rows, score, t = case
+    score = np.round(score, 3)  # no denormal score, whose weighted value may round to 0
+    key = np.zeros(len(rows), np.int64)
+    plain = nms.weighted_boxes_fusion([rows], [score], [key], iou_thr=t, backend=backend)
+    got = nms.weighted_boxes_fusion([rows], [score], [key], weights=[weight], iou_thr=t, backend=backend)
+    for g, w in zip(got, plain, strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-6, atol=1e-6)
+    if len(rows):
+        assert (got[0] >= rows.min(0) - 1e-3).all()
+        assert (got[0] <= rows.max(0) + 1e-3).all()
+        assert got[1].max() <= score.max() * (1 + 1e-6)
+        assert (np.diff(got[1]) <= 0).all()

@@ -1,0 +1,74 @@
+"""Rows of the table of ops: fastdet.pool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from op_rows import ALL_FLOATS, Arguments, ArrayOp, Case, cast
+from pool_images import WINDOWS, channels_last, image
+
+from fastdet import pool
+
+
+def pooling(kind: str, shape: tuple[int, ...], *, last: bool = False, **options: Any) -> Case:
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        kernel, stride, padding, ceil_mode = WINDOWS[kind]
+        x = cast(image(rng, shape) if dtype in ALL_FLOATS else rng.integers(0, 4, shape), dtype)
+        return (channels_last(x) if last else x, kernel, stride, padding), {"ceil_mode": ceil_mode, **options}
+
+    return case
+
+
+def unpooling(kind: str, shape: tuple[int, ...], backward: str = "", *, last: bool = False, **options: Any) -> Case:
+    """Arguments of `max_unpool2d`, or of one of the gradients, from an image that was pooled."""
+
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        kernel, stride, padding, ceil_mode = WINDOWS[kind]
+        x = image(rng, shape) if dtype in ALL_FLOATS else rng.integers(0, 4, shape)
+        values, indices = pool.max_pool2d(
+            x, kernel, stride, padding, ceil_mode=ceil_mode, backend="reference", **options
+        )
+        if last:
+            indices = channels_last(indices)
+        if backward == "pool":
+            grad = cast(np.where(rng.random(values.shape) < 0.1, -0.0, rng.standard_normal(values.shape)), dtype)
+            return (channels_last(grad) if last else grad, indices, shape[-2:], kernel, stride, padding), {}
+        given = cast(x if backward else values, dtype)
+        given = channels_last(given) if last else given
+        if backward:
+            return (given, indices, kernel, stride, padding), {}
+        return (given, indices, kernel, stride, padding, shape[-2:]), {}
+
+    return case
+
+
+LAST = ("2x2", "3x3/2", "apart")  # as channels last too
+
+
+def cases(make: Any, *args: Any, kinds: tuple[str, ...] = tuple(WINDOWS)) -> dict[str, Case]:
+    return {
+        **{kind: make(kind, (2, 3, 9, 37), *args) for kind in kinds},
+        **{f"{kind} channels last": make(kind, (2, 19, 7, 8), *args, last=True) for kind in kinds if kind in LAST},
+        "compact": make("2x2", (2, 3, 8, 70), *args, compact=True),
+        "compact 3x3/2": make("3x3/2", (3, 9, 37), *args, compact=True),
+        "compact channels last": make("2x2", (2, 19, 6, 8), *args, compact=True, last=True),
+        "plane": make("2x2", (6, 9), *args),
+        "no image": make("2x2", (0, 3, 4, 4), *args),
+        "large": make("2x2", (1, 5, 300, 420), *args),
+    }
+
+
+BACK = ("2x2", "3x3/2", "oblong")
+OPS: dict[str, ArrayOp] = {
+    "max_pool2d": ArrayOp(
+        pool.max_pool2d,
+        {**cases(pooling), "values": pooling("3x3/2", (2, 3, 9, 37), return_indices=False)},
+        (*ALL_FLOATS, "uint8"),
+    ),
+    "max_unpool2d": ArrayOp(pool.max_unpool2d, cases(unpooling), ("float32", "float64", "bfloat16", "uint8")),
+    "max_pool2d_backward": ArrayOp(pool.max_pool2d_backward, cases(unpooling, "pool", kinds=BACK), ALL_FLOATS),
+    "max_unpool2d_backward": ArrayOp(
+        pool.max_unpool2d_backward, cases(unpooling, "unpool", kinds=BACK), ("float32", "bfloat16")
+    ),
+}

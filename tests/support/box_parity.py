@@ -1,0 +1,23 @@
+"""One op on one sample: a backend's answer against the reference's."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from op_tables import BOX_OPS as OPS
+from samples import sample
+
+
+@lru_cache(maxsize=64)
+def wanted(name: str, family: str, n: int, dtype: str) -> Any:
+    """The reference's answer, once for all backends."""
+    return OPS[name].reference(sample(family, n, dtype))
+
+
+def check(name: str, backend: str, family: str, n: int, dtype: str) -> None:
+    op, given = OPS[name], sample(family, n, dtype)
+    try:
+        op.same(op.call(given, backend), wanted(name, family, n, dtype))
+    except AssertionError as error:
+        raise AssertionError(f"{name} on {given.name}: {error}") from None
