@@ -116,6 +116,7 @@ CUDA_ARCHS = "75 80 86 89 90 100 120"
 NVCC_FLAGS = [
     "-O3",
     "-std=c++17",
+    "-Icsrc",
     "--fmad=false",
     "--cudart=static",
     "-Xfatbin=-compress-all",
@@ -212,7 +213,8 @@ class BuildExt(build_ext):
         started = time.monotonic()
 
         def compile_kernels(source: str) -> str:
-            target = os.path.join(folder, os.path.basename(source) + ".o")
+            target = os.path.join(folder, source + ".o")
+            os.makedirs(os.path.dirname(target), exist_ok=True)
             if not self.is_current(target, source, ext):
                 subprocess.run(nvcc_command(nvcc, source, target, archs), check=True)
             return target
@@ -288,17 +290,18 @@ def cuda_folders(nvcc: str) -> tuple[str, str]:
     return found[0], found[1]
 
 
-HEADERS = sorted(f"csrc/{name}" for name in os.listdir("csrc") if name.endswith(".h"))
+HEADERS = sorted(glob.glob("csrc/**/*.h", recursive=True))
 extension = Pybind11Extension(
     "fastdet._cpp",
     sources=LOOPS + REST,
     depends=HEADERS,
+    include_dirs=["csrc"],
     cxx_std=17,
     extra_link_args=["-pthread"] if os.name != "nt" else [],
 )
 
 cuda = Pybind11Extension(
-    "fastdet._cuda", sources=CUDA_MODULE, depends=HEADERS, cxx_std=17, language="c++"
+    "fastdet._cuda", sources=CUDA_MODULE, depends=HEADERS, include_dirs=["csrc"], cxx_std=17, language="c++"
 )  # CUDA_KERNELS are not for setuptools to compile
 
 if __name__ == "__main__":  # tests/cuda_spills.py takes flags and files from here
