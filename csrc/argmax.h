@@ -9,8 +9,8 @@
 
 #include "bilinear_rows.h"
 #include "confusion.h"
-#include "half.h"
-#include "kernels.h"
+#include "core/half.h"
+#include "core/kernels.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

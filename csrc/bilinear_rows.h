@@ -9,8 +9,8 @@
 #pragma once
 
 #include "bilinear.h"
-#include "half.h"
-#include "kernels.h"
+#include "core/half.h"
+#include "core/kernels.h"
 #include "simd.h"
 
 namespace fastdet {

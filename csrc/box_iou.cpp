@@ -3,7 +3,7 @@
 // Floor: the result is written once; about 11 operations and one division a pair. Columns are taken in tiles that
 // stay in the first cache. Skipping the division where no lane overlaps was three times slower: a third of the
 // vectors of real boxes overlap, which no branch predictor foresees, and the divider runs beside the rest.
-#include "loops.h"
+#include "core/loops.h"
 #include "simd.h"
 
 namespace fastdet {

@@ -4,8 +4,8 @@
 // cache, so that a vector holds as many pairs as it has lanes; memory is then the limit.
 #include "box_losses.h"
 
-#include "block_sum.h"
-#include "loops.h"
+#include "core/loops.h"
+#include "core/sums.h"
 #include "simd.h"
 
 namespace fastdet {

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "lanes.h"
+#include "core/lanes.h"
 
 namespace fastdet {
 

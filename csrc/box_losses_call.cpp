@@ -1,10 +1,10 @@
 // Losses of aligned boxes: threads and scratch memory around the loops of box_losses.cpp.
 #include "box_losses.h"
 
-#include "block_sum.h"
-#include "kernels.h"
-#include "memory.h"
-#include "threads.h"
+#include "core/kernels.h"
+#include "core/memory.h"
+#include "core/sums.h"
+#include "core/threads.h"
 
 namespace fastdet {
 namespace {

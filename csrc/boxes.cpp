@@ -2,9 +2,9 @@
 
 #include <cmath>
 
-#include "kernels.h"
-#include "order.h"
-#include "threads.h"
+#include "core/kernels.h"
+#include "core/order.h"
+#include "core/threads.h"
 
 namespace fastdet {
 namespace {

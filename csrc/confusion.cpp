@@ -9,7 +9,7 @@
 
 #include "argmax.h"
 #include "changes.h"
-#include "loops.h"
+#include "core/loops.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

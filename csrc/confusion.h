@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "half.h"
+#include "core/half.h"
 
 namespace fastdet {
 

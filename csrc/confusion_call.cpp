@@ -5,9 +5,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels.h"
-#include "memory.h"
-#include "threads.h"
+#include "core/kernels.h"
+#include "core/memory.h"
+#include "core/threads.h"
 
 namespace fastdet {
 namespace {

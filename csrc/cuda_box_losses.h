@@ -3,8 +3,8 @@
 #pragma once
 
 #include "box_losses.h"
+#include "core/half.h"
 #include "cuda_call.h"
-#include "half.h"
 
 namespace fastdet {
 

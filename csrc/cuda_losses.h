@@ -1,8 +1,8 @@
 // Losses on a softmax on a GPU: launchers. Pointers are the device's; see losses.h for what they compute.
 #pragma once
 
+#include "core/half.h"
 #include "cuda_call.h"
-#include "half.h"
 #include "losses.h"
 
 namespace fastdet {

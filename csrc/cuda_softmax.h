@@ -7,9 +7,9 @@
 // gradient: through the caches, where they fit), and their exponentials are made twice.
 #pragma once
 
+#include "core/vmath.h"
 #include "cuda_losses.h"
 #include "cuda_vector.h"
-#include "vmath.h"
 
 namespace fastdet {
 

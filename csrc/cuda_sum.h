@@ -1,7 +1,7 @@
 // Sums on a GPU in the one order of block_sum.h, whatever the order in which blocks run.
 #pragma once
 
-#include "block_sum.h"
+#include "core/sums.h"
 #include "cuda_launch.h"
 
 namespace fastdet {

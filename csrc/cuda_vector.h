@@ -1,8 +1,8 @@
 // Neighbouring values widened to what they are computed in, and narrowed back.
 #pragma once
 
+#include "core/half.h"
 #include "cuda_pack.h"
-#include "half.h"
 
 namespace fastdet {
 

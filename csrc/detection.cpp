@@ -7,9 +7,9 @@
 #include <limits>
 #include <vector>
 
-#include "memory.h"
-#include "order.h"
-#include "threads.h"
+#include "core/memory.h"
+#include "core/order.h"
+#include "core/threads.h"
 
 namespace fastdet {
 namespace {

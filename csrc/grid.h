@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "kernels.h"
-#include "order.h"
+#include "core/kernels.h"
+#include "core/order.h"
 
 namespace fastdet {
 

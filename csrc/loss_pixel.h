@@ -3,8 +3,8 @@
 // same order.
 #pragma once
 
+#include "core/vmath.h"
 #include "losses.h"
-#include "vmath.h"
 
 namespace fastdet {
 namespace lanes {

@@ -10,8 +10,8 @@
 #include <cmath>
 #include <type_traits>
 
-#include "half.h"
-#include "loops.h"
+#include "core/half.h"
+#include "core/loops.h"
 #include "loss_pixel.h"
 #include "simd.h"
 

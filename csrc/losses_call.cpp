@@ -3,10 +3,10 @@
 
 #include <type_traits>
 
-#include "block_sum.h"
-#include "kernels.h"
-#include "memory.h"
-#include "threads.h"
+#include "core/kernels.h"
+#include "core/memory.h"
+#include "core/sums.h"
+#include "core/threads.h"
 
 namespace fastdet {
 namespace {

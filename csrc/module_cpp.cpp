@@ -4,12 +4,12 @@
 #include <string>
 
 #include "boxes.h"
+#include "core/kernels.h"
+#include "core/order.h"
+#include "core/threads.h"
 #include "fusion.h"
-#include "kernels.h"
 #include "multiclass_nms.h"
 #include "nms.h"
-#include "order.h"
-#include "threads.h"
 
 namespace fastdet {
 namespace {

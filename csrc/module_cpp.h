@@ -8,7 +8,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "memory.h"
+#include "core/memory.h"
 
 namespace py = pybind11;
 

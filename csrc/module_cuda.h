@@ -10,8 +10,8 @@
 #include <string>
 
 #include "box.h"
+#include "core/half.h"
 #include "cuda_call.h"
-#include "half.h"
 
 namespace py = pybind11;
 

@@ -1,7 +1,7 @@
 #include "multiclass_nms.h"
 
-#include "order.h"
-#include "threads.h"
+#include "core/order.h"
+#include "core/threads.h"
 
 namespace fastdet {
 

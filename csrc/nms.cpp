@@ -6,7 +6,7 @@
 // Floor: a read of boxes and scores and a sort. A pair costs 9 operations a lane; a division only near a hit.
 #include <limits>
 
-#include "loops.h"
+#include "core/loops.h"
 #include "nms.h"
 #include "simd.h"
 

@@ -2,12 +2,12 @@
 #include <cmath>
 #include <limits>
 
-#include "exp.h"
+#include "core/exp.h"
+#include "core/kernels.h"
+#include "core/order.h"
+#include "core/threads.h"
 #include "grid.h"
-#include "kernels.h"
 #include "nms.h"
-#include "order.h"
-#include "threads.h"
 
 namespace fastdet {
 namespace {

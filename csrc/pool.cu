@@ -9,9 +9,9 @@
 // us at 4.3 TB/s), 67 + 268 MB with flat ones (140 us). Operations: some 25 an output of 2 x 2 windows, a third of what
 // an H200 issues in that time; elsewhere some 60 and 9 a place of the window (3 x 3, every second: 160 us). Limit:
 // images and windows of 2^30 each way.
+#include "core/half.h"
 #include "cuda_pool.h"
 #include "cuda_rows.h"
-#include "half.h"
 
 namespace fastdet {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <atomic>
 
-#include "kernels.h"
-#include "memory.h"
-#include "threads.h"
+#include "core/kernels.h"
+#include "core/memory.h"
+#include "core/threads.h"
 
 namespace fastdet {
 namespace {

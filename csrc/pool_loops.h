@@ -4,8 +4,8 @@
 
 #include <type_traits>
 
-#include "half.h"
-#include "loops.h"
+#include "core/half.h"
+#include "core/loops.h"
 #include "pool.h"
 #include "simd.h"
 

@@ -15,9 +15,9 @@
 // again: some 100 cycles for 32 pooled values, one warp a plane. Limit: images and windows of 2^30 each way.
 #include <type_traits>
 
+#include "core/half.h"
 #include "cuda_pool.h"
 #include "cuda_rows.h"
-#include "half.h"
 
 namespace fastdet {
 namespace {

@@ -5,9 +5,9 @@
 // its gradient.
 #include "sigmoid_focal.h"
 
-#include "block_sum.h"
-#include "half.h"
-#include "loops.h"
+#include "core/half.h"
+#include "core/loops.h"
+#include "core/sums.h"
 #include "simd.h"
 
 namespace fastdet {

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "vmath.h"
+#include "core/vmath.h"
 
 namespace fastdet {
 

@@ -1,10 +1,10 @@
 // The sigmoid focal loss: threads and scratch memory around the loops of sigmoid_focal.cpp.
 #include "sigmoid_focal.h"
 
-#include "block_sum.h"
-#include "kernels.h"
-#include "memory.h"
-#include "threads.h"
+#include "core/kernels.h"
+#include "core/memory.h"
+#include "core/sums.h"
+#include "core/threads.h"
 
 namespace fastdet {
 namespace {

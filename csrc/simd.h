@@ -12,7 +12,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "lanes.h"
+#include "core/lanes.h"
 
 #if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
 #include <immintrin.h>

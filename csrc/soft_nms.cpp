@@ -5,8 +5,8 @@
 // that the next selection looks at one number per cluster. Per selection n / lanes^2 hull vectors and the clusters
 // met; floor: a read of the scores that change. Division and exponential only for vectors that overlap (by enough,
 // where the method has a threshold).
-#include "exp.h"
-#include "loops.h"
+#include "core/exp.h"
+#include "core/loops.h"
 #include "simd.h"
 
 namespace fastdet {

@@ -6,9 +6,9 @@
 // come with rising index), so the selected are ranked like any scores. Latency is what it costs, about 1 us a
 // selection; floor: a dependent step through a block's barrier, 0.15 us. Limit: one segment of more than some 10k boxes
 // is the work of one multiprocessor.
+#include "core/exp.h"
 #include "cuda_launch.h"
 #include "cuda_nms.h"
-#include "exp.h"
 
 namespace fastdet {
 namespace {

@@ -3,8 +3,8 @@
 // An input row is expanded to the result's width once and kept; an output row is one pass over the two expanded rows
 // between which it lies. Floor: the result is written once.
 #include "bilinear_rows.h"
-#include "half.h"
-#include "loops.h"
+#include "core/half.h"
+#include "core/loops.h"
 #include "upsample_loops.h"
 
 namespace fastdet {

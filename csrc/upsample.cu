@@ -8,9 +8,9 @@
 // Floor: writing the result and reading the input, 4 (planes H W + planes h w) bytes in float32 (8 x 21 x 128^2 to
 // 1024^2: 705 + 11 MB, 166 us at 4.3 TB/s). Operations: 3 a value and some 25 a thread and row, a third of what an H200
 // issues in that time; uint8, whose values are also rounded: all of it. Limit: rows of 2^30 values.
+#include "core/half.h"
 #include "cuda_upsample.h"
 #include "cuda_upsample_sizes.h"
-#include "half.h"
 
 namespace fastdet {
 namespace {

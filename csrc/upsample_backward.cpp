@@ -4,8 +4,8 @@
 // finished sum of a row is then summed over columns alike. Each sum has one order, from the top and from the left,
 // whatever the tiles and threads. Floor: the gradient is read once.
 #include "bilinear.h"
-#include "half.h"
-#include "loops.h"
+#include "core/half.h"
+#include "core/loops.h"
 #include "simd.h"
 #include "upsample_loops.h"
 

@@ -12,9 +12,9 @@
 // there, 14 % with many channels last, 8 times larger. Operations: 4 a value read, some 30 a thread and row, 5 a value
 // and input row: half of what an H200 issues in that time. Limit: rows of 2^30 values; rows much shorter than a warp's
 // 512 bytes leave lanes idle.
+#include "core/half.h"
 #include "cuda_upsample.h"
 #include "cuda_upsample_sizes.h"
-#include "half.h"
 
 namespace fastdet {
 namespace {

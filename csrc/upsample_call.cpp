@@ -1,9 +1,9 @@
 // Bilinear resampling: threads and scratch memory around the loops of upsample.cpp.
 #include "upsample.h"
 
-#include "kernels.h"
-#include "memory.h"
-#include "threads.h"
+#include "core/kernels.h"
+#include "core/memory.h"
+#include "core/threads.h"
 
 namespace fastdet {
 namespace {

@@ -1,7 +1,7 @@
 // The boxes of YOLO (v5 and later) that are worth suppressing: their best class, or each class, is above a threshold.
 #pragma once
 
-#include "memory.h"
+#include "core/memory.h"
 #include "yolo_job.h"
 
 namespace fastdet {

@@ -1,8 +1,8 @@
 // A whole call of yolo_candidates: threads, the first NaN, and what is written of the candidates found.
 #include <atomic>
 
-#include "kernels.h"
-#include "threads.h"
+#include "core/kernels.h"
+#include "core/threads.h"
 #include "yolo_candidates.h"
 
 namespace fastdet {

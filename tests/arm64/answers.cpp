@@ -7,7 +7,7 @@
 #include "box_losses.h"
 #include "boxes.h"
 #include "confusion.h"
-#include "kernels.h"
+#include "core/kernels.h"
 #include "losses.h"
 #include "nms.h"
 #include "pool.h"

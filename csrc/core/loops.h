@@ -2,7 +2,7 @@
 // instruction set with -DFASTDET_ISA=name; table.cpp gathers them for isa.cpp to choose from.
 #pragma once
 
-#include "kernels.h"
+#include "core/kernels.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

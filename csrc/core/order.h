@@ -6,8 +6,8 @@
 #include <cstring>
 #include <vector>
 
-#include "memory.h"
-#include "score_key.h"
+#include "core/memory.h"
+#include "core/score_key.h"
 
 namespace fastdet {
 

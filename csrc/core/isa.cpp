@@ -2,7 +2,7 @@
 #include <atomic>
 #include <cstring>
 
-#include "kernels.h"
+#include "core/kernels.h"
 
 namespace fastdet {
 

@@ -3,7 +3,7 @@
 // doubles and vectors; see lanes.h.
 #pragma once
 
-#include "exp.h"
+#include "core/exp.h"
 
 namespace fastdet {
 namespace lanes {

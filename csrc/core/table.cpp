@@ -1,5 +1,5 @@
 // The table of one instruction set. Compiled once per instruction set.
-#include "loops.h"
+#include "core/loops.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

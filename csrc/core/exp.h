@@ -2,7 +2,7 @@
 // in the last bit, and one bit reorders near ties of Soft-NMS. Of floats, doubles and vectors; see lanes.h.
 #pragma once
 
-#include "lanes.h"
+#include "core/lanes.h"
 
 namespace fastdet {
 namespace lanes {
