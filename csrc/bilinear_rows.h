@@ -11,7 +11,7 @@
 #include "bilinear.h"
 #include "core/half.h"
 #include "core/kernels.h"
-#include "simd.h"
+#include "simd/simd.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

@@ -4,7 +4,7 @@
 // stay in the first cache. Skipping the division where no lane overlaps was three times slower: a third of the
 // vectors of real boxes overlap, which no branch predictor foresees, and the divider runs beside the rest.
 #include "core/loops.h"
-#include "simd.h"
+#include "simd/simd.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

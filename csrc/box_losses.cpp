@@ -6,7 +6,7 @@
 
 #include "core/loops.h"
 #include "core/sums.h"
-#include "simd.h"
+#include "simd/simd.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

@@ -13,7 +13,7 @@
 #include "core/half.h"
 #include "core/loops.h"
 #include "loss_pixel.h"
-#include "simd.h"
+#include "simd/simd.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

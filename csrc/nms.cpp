@@ -8,7 +8,7 @@
 
 #include "core/loops.h"
 #include "nms.h"
-#include "simd.h"
+#include "simd/simd.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

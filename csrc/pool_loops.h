@@ -7,7 +7,7 @@
 #include "core/half.h"
 #include "core/loops.h"
 #include "pool.h"
-#include "simd.h"
+#include "simd/simd.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

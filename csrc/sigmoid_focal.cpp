@@ -8,7 +8,7 @@
 #include "core/half.h"
 #include "core/loops.h"
 #include "core/sums.h"
-#include "simd.h"
+#include "simd/simd.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

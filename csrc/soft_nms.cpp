@@ -7,7 +7,7 @@
 // where the method has a threshold).
 #include "core/exp.h"
 #include "core/loops.h"
-#include "simd.h"
+#include "simd/simd.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

@@ -6,7 +6,7 @@
 #include "bilinear.h"
 #include "core/half.h"
 #include "core/loops.h"
-#include "simd.h"
+#include "simd/simd.h"
 #include "upsample_loops.h"
 
 namespace fastdet {

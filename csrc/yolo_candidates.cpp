@@ -3,7 +3,7 @@
 // Whole rows: the lanes are classes, and a row's maximum is looked for only where some lane is above the threshold.
 // Planes: the lanes are candidates, some vectors of them at a time down all classes. Floor: the output read once.
 #include "core/loops.h"
-#include "simd.h"
+#include "simd/simd.h"
 #include "yolo_job.h"
 
 namespace fastdet {
