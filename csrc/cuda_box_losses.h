@@ -4,7 +4,7 @@
 
 #include "box_losses.h"
 #include "core/half.h"
-#include "cuda_call.h"
+#include "cuda/call.h"
 
 namespace fastdet {
 

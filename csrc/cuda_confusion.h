@@ -2,7 +2,7 @@
 #pragma once
 
 #include "confusion.h"
-#include "cuda_call.h"
+#include "cuda/call.h"
 
 namespace fastdet {
 

@@ -1,7 +1,7 @@
 // Box fusion on a GPU: launchers. Pointers are the device's; see fusion.h for what they compute.
 #pragma once
 
-#include "cuda_call.h"
+#include "cuda/call.h"
 #include "fusion.h"
 
 namespace fastdet {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/half.h"
-#include "cuda_call.h"
+#include "cuda/call.h"
 #include "losses.h"
 
 namespace fastdet {

@@ -1,7 +1,7 @@
 // Non-maximum suppression on a GPU: launchers. Pointers are the device's; see nms.h for the rule and the options.
 #pragma once
 
-#include "cuda_call.h"
+#include "cuda/call.h"
 #include "cuda_order.h"
 #include "nms.h"
 

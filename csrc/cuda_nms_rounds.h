@@ -1,7 +1,7 @@
 // Non-maximum suppression of many boxes by rounds over near neighbours, for nms.cu.
 #pragma once
 
-#include "cuda_launch.h"
+#include "cuda/launch.h"
 #include "cuda_order.h"
 #include "nms.h"
 

@@ -1,8 +1,8 @@
 // Max-pooling, unpooling and their gradients on a GPU: launchers. Pointers are the device's; see pool.h for the jobs.
 #pragma once
 
-#include "cuda_call.h"
-#include "cuda_fault.h"
+#include "cuda/call.h"
+#include "cuda/fault.h"
 #include "pool.h"
 
 namespace fastdet {

@@ -8,8 +8,8 @@
 #pragma once
 
 #include "core/vmath.h"
+#include "cuda/vector.h"
 #include "cuda_losses.h"
-#include "cuda_vector.h"
 
 namespace fastdet {
 

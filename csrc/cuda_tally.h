@@ -5,8 +5,8 @@
 // the matrix itself. Copies count in 32 bits and are added to the matrix's 64 at the end of an image.
 #pragma once
 
+#include "cuda/launch.h"
 #include "cuda_confusion.h"
-#include "cuda_launch.h"
 
 namespace fastdet {
 

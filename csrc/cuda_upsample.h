@@ -1,7 +1,7 @@
 // Bilinear resampling on a GPU: launchers. Pointers are the device's; see upsample.h for the job, without its cuts.
 #pragma once
 
-#include "cuda_call.h"
+#include "cuda/call.h"
 #include "upsample.h"
 
 namespace fastdet {

@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "bilinear.h"
-#include "cuda_rows.h"
+#include "cuda/rows.h"
 #include "upsample.h"
 
 namespace fastdet {

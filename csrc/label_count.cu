@@ -4,9 +4,9 @@
 // added to the block's table in shared memory when it ends (past kTable classes, to the one in memory). The block that
 // is done last adds up counts times weights in the order of the classes. Floor: reading the labels (8 x 1024^2: 2 us of
 // bytes, 16 us of int64, at 4.3 TB/s).
+#include "cuda/sum.h"
+#include "cuda/vector.h"
 #include "cuda_losses.h"
-#include "cuda_sum.h"
-#include "cuda_vector.h"
 
 namespace fastdet {
 namespace {

@@ -11,8 +11,8 @@
 // and the aim, 1.3 times the bytes, an estimate says is missed for the former by a fifth or more: a cheaper exponential
 // would be next. Above 40 classes (float64: 20) logits are read three times and exponentials made twice. Limit: 2^31
 // chunks.
+#include "cuda/sum.h"
 #include "cuda_softmax.h"
-#include "cuda_sum.h"
 #include "loss_pixel.h"
 
 namespace fastdet {

@@ -4,9 +4,9 @@
 // over and over: an argmax, one new search by the whole block, and a search by one thread for each box whose partner
 // was touched. Cost: n^2 / 2 pair tests at first, then a few barriers and n tests a merge, about 3 us with some
 // thousand boxes. Floor: a dependent step a merge. Limit: one multiprocessor merges.
-#include "cuda_compact.h"
+#include "cuda/compact.h"
+#include "cuda/launch.h"
 #include "cuda_fusion.h"
-#include "cuda_launch.h"
 
 namespace fastdet {
 namespace {

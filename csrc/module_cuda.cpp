@@ -1,7 +1,7 @@
 // fastdet._cuda: the module itself, and what can be said of the machine. See module_cuda.h.
 #include "module_cuda.h"
 
-#include "cuda_fault.h"
+#include "cuda/fault.h"
 
 #include <atomic>
 #include <cstdlib>

@@ -11,7 +11,7 @@
 
 #include "box.h"
 #include "core/half.h"
-#include "cuda_call.h"
+#include "cuda/call.h"
 
 namespace py = pybind11;
 

@@ -1,6 +1,6 @@
 // fastdet._cuda: losses. See module_cuda.h.
+#include "cuda/fault.h"
 #include "cuda_box_losses.h"
-#include "cuda_fault.h"
 #include "cuda_losses.h"
 #include "module_cuda.h"
 

@@ -1,6 +1,6 @@
 // fastdet._cuda: confusion matrices. See module_cuda.h.
+#include "cuda/fault.h"
 #include "cuda_confusion.h"
-#include "cuda_fault.h"
 #include "module_cuda.h"
 #include "module_labels.h"
 

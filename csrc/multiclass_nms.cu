@@ -1,8 +1,8 @@
 // What multiclass_nms does before and after nms: pick the (box, class) entries above the score threshold, make boxes
 // with keys of them, and pad the kept ones image by image. Floor: one read of the scores (8 x 8400 x 80 float32: 21 MB,
 // 5 us); the flags cost a quarter of that once more.
-#include "cuda_compact.h"
-#include "cuda_launch.h"
+#include "cuda/compact.h"
+#include "cuda/launch.h"
 #include "cuda_nms.h"
 
 namespace fastdet {

@@ -14,8 +14,8 @@
 // Cost: n * 512 pair tests for the masks, kept * n / 2 for the rest, of 7 instructions where boxes do not overlap: an
 // H200 does some 2e12 a second (4k: a few us); and two launches a chunk, some 8 us. Floor: the sort. Memory: 128 bytes
 // of masks and 50 others a box. Limit: 2^30 boxes.
-#include "cuda_compact.h"
-#include "cuda_launch.h"
+#include "cuda/compact.h"
+#include "cuda/launch.h"
 #include "cuda_nms.h"
 #include "cuda_nms_rounds.h"
 

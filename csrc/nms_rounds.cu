@@ -10,8 +10,8 @@
 // Cost: some 20 reads and 40 pair tests a box, two sorts, and some 35 launches. Floor: the sorts, 40 bytes a pass
 // and box. Aims on an H200: 10k boxes 80 us, 100k 0.5 ms, 1M 10 ms. Limits: boxes of odd size (place.h) meet all others
 // one by one, exact and slow; a chain costs about 1 us a box.
-#include "cuda_compact.h"
-#include "cuda_launch.h"
+#include "cuda/compact.h"
+#include "cuda/launch.h"
 #include "cuda_nms_rounds.h"
 #include "place.h"
 

@@ -10,8 +10,8 @@
 // an H200 issues in that time; elsewhere some 60 and 9 a place of the window (3 x 3, every second: 160 us). Limit:
 // images and windows of 2^30 each way.
 #include "core/half.h"
+#include "cuda/rows.h"
 #include "cuda_pool.h"
-#include "cuda_rows.h"
 
 namespace fastdet {
 namespace {

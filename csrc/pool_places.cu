@@ -16,8 +16,8 @@
 #include <type_traits>
 
 #include "core/half.h"
+#include "cuda/rows.h"
 #include "cuda_pool.h"
-#include "cuda_rows.h"
 
 namespace fastdet {
 namespace {

@@ -3,10 +3,10 @@
 // A block is a block of the sum, 1024 values; a thread takes four neighbours, 16 bytes of float32. Floor: the bytes, 16
 // a value of float32 with its gradient (1M: 3.7 us at 4.3 TB/s); operations: some 90 instructions a value, 3 us a
 // million on an H200, so that half precision is limited by arithmetic.
+#include "cuda/sum.h"
+#include "cuda/vector.h"
 #include "cuda_box_losses.h"
 #include "cuda_losses.h"
-#include "cuda_sum.h"
-#include "cuda_vector.h"
 #include "sigmoid_focal.h"
 
 namespace fastdet {

@@ -7,7 +7,7 @@
 // selection; floor: a dependent step through a block's barrier, 0.15 us. Limit: one segment of more than some 10k boxes
 // is the work of one multiprocessor.
 #include "core/exp.h"
-#include "cuda_launch.h"
+#include "cuda/launch.h"
 #include "cuda_nms.h"
 
 namespace fastdet {

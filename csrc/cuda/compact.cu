@@ -1,8 +1,8 @@
 // Stable compaction. Up to 1024 blocks take a contiguous part each: one launch counts, a second one sums the counts
 // before its own and writes; a single block needs only the second. Reads n bytes of flags twice, writes 8 bytes an
 // index.
-#include "cuda_compact.h"
-#include "cuda_launch.h"
+#include "cuda/compact.h"
+#include "cuda/launch.h"
 
 namespace fastdet {
 namespace {

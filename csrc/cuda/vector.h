@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/half.h"
-#include "cuda_pack.h"
+#include "cuda/pack.h"
 
 namespace fastdet {
 

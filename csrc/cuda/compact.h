@@ -1,7 +1,7 @@
 // The indices of what is kept, in order.
 #pragma once
 
-#include "cuda_call.h"
+#include "cuda/call.h"
 
 namespace fastdet {
 

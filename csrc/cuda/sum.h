@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/sums.h"
-#include "cuda_launch.h"
+#include "cuda/launch.h"
 
 namespace fastdet {
 

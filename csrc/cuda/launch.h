@@ -7,7 +7,7 @@
 #pragma once
 
 #include "box.h"
-#include "cuda_call.h"
+#include "cuda/call.h"
 
 #if !defined(FASTDET_LAUNCH)  // tests/cuda_emulator/cuda_runtime.h has its own
 

@@ -3,7 +3,7 @@
 // fastdet/_cuda_fault.py.
 #pragma once
 
-#include "cuda_call.h"
+#include "cuda/call.h"
 
 namespace fastdet {
 

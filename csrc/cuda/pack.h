@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "cuda_launch.h"
+#include "cuda/launch.h"
 
 namespace fastdet {
 

@@ -1,8 +1,8 @@
 // What the kernels of images share: rows of values, in pieces of up to 16 bytes.
 #pragma once
 
-#include "cuda_launch.h"
-#include "cuda_pack.h"
+#include "cuda/launch.h"
+#include "cuda/pack.h"
 
 namespace fastdet {
 
