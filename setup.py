@@ -52,7 +52,7 @@ REST = [
     "csrc/core/memory.cpp",
     "csrc/module_box_losses.cpp",
     "csrc/module_coco.cpp",
-    "csrc/module_cpp.cpp",
+    "csrc/python/cpp_module.cpp",
     "csrc/module_detection.cpp",
     "csrc/module_losses.cpp",
     "csrc/module_pool.cpp",
@@ -74,7 +74,7 @@ COMPILER = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS")  # what setuptools ta
 FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 CUDA_MODULE = [
-    "csrc/module_cuda.cpp",
+    "csrc/python/cuda_module.cpp",
     "csrc/module_cuda_boxes.cpp",
     "csrc/module_cuda_fusion.cpp",
     "csrc/module_cuda_losses.cpp",

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "box_losses.h"
-#include "module_cpp.h"
+#include "python/cpp.h"
 #include "sigmoid_focal.h"
 
 namespace fastdet {

@@ -1,5 +1,5 @@
 // fastdet._cpp: reading COCO's JSON. See module_cpp.h.
-#include "module_cpp.h"
+#include "python/cpp.h"
 
 #include <utility>
 #include <vector>

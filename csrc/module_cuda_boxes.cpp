@@ -1,6 +1,6 @@
 // fastdet._cuda: the box operations. See module_cuda.h.
 #include "cuda_boxes.h"
-#include "module_cuda.h"
+#include "python/cuda.h"
 
 namespace fastdet {
 namespace {

@@ -1,6 +1,6 @@
 // fastdet._cuda: box fusion. See module_cuda.h.
 #include "cuda_fusion.h"
-#include "module_cuda.h"
+#include "python/cuda.h"
 
 namespace fastdet {
 namespace {

@@ -2,7 +2,7 @@
 #include "cuda/fault.h"
 #include "cuda_box_losses.h"
 #include "cuda_losses.h"
-#include "module_cuda.h"
+#include "python/cuda.h"
 
 namespace fastdet {
 namespace {

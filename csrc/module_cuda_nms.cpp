@@ -1,6 +1,6 @@
 // fastdet._cuda: non-maximum suppression. See module_cuda.h.
 #include "cuda_nms.h"
-#include "module_cuda.h"
+#include "python/cuda.h"
 
 namespace fastdet {
 namespace {

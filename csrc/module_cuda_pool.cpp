@@ -1,7 +1,7 @@
 // fastdet._cuda: pooling. See module_cuda.h.
 #include "cuda_pool.h"
-#include "module_cuda.h"
 #include "module_pool.h"
+#include "python/cuda.h"
 
 namespace fastdet {
 namespace {

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "cuda_upsample.h"
-#include "module_cuda.h"
+#include "python/cuda.h"
 
 namespace fastdet {
 namespace {

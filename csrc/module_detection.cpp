@@ -1,5 +1,5 @@
 // fastdet._cpp: scoring detections. See module_cpp.h.
-#include "module_cpp.h"
+#include "python/cpp.h"
 
 #include <vector>
 

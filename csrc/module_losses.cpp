@@ -1,5 +1,5 @@
 // fastdet._cpp: losses and their gradients. See module_cpp.h.
-#include "module_cpp.h"
+#include "python/cpp.h"
 
 #include <string>
 

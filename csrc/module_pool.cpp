@@ -1,6 +1,6 @@
 // fastdet._cpp: max-pooling and unpooling. See module_cpp.h.
 #include "module_pool.h"
-#include "module_cpp.h"
+#include "python/cpp.h"
 
 #include <string>
 

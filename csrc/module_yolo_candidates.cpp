@@ -1,5 +1,5 @@
 // fastdet._cpp: the candidates of YOLO. See module_cpp.h.
-#include "module_cpp.h"
+#include "python/cpp.h"
 
 #include "yolo_candidates.h"
 

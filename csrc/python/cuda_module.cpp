@@ -1,5 +1,5 @@
 // fastdet._cuda: the module itself, and what can be said of the machine. See module_cuda.h.
-#include "module_cuda.h"
+#include "python/cuda.h"
 
 #include "cuda/fault.h"
 

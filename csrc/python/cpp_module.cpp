@@ -1,5 +1,5 @@
 // fastdet._cpp: boxes, NMS and fusion, and the module itself. See module_cpp.h.
-#include "module_cpp.h"
+#include "python/cpp.h"
 
 #include <string>
 
