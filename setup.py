@@ -25,7 +25,7 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 LOOPS = [
-    "csrc/box_iou.cpp",
+    "csrc/boxes/box_iou_loops.cpp",
     "csrc/box_losses.cpp",
     "csrc/confusion.cpp",
     "csrc/losses.cpp",
@@ -41,7 +41,7 @@ LOOPS = [
 ]
 REST = [
     "csrc/box_losses_call.cpp",
-    "csrc/boxes.cpp",
+    "csrc/boxes/transforms.cpp",
     "csrc/coco_json.cpp",
     "csrc/confusion_call.cpp",
     "csrc/detection.cpp",
@@ -75,7 +75,7 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 CUDA_MODULE = [
     "csrc/python/cuda_module.cpp",
-    "csrc/module_cuda_boxes.cpp",
+    "csrc/boxes/cuda_bindings.cpp",
     "csrc/module_cuda_fusion.cpp",
     "csrc/module_cuda_losses.cpp",
     "csrc/module_cuda_nms.cpp",
@@ -85,9 +85,9 @@ CUDA_MODULE = [
     "csrc/module_cuda_yolo.cpp",
 ]
 CUDA_KERNELS = [
-    "csrc/box_iou.cu",
+    "csrc/boxes/box_iou.cu",
     "csrc/box_losses.cu",
-    "csrc/boxes.cu",
+    "csrc/boxes/transforms.cu",
     "csrc/cuda/compact.cu",
     "csrc/confusion.cu",
     "csrc/confusion_logits.cu",
@@ -98,7 +98,7 @@ CUDA_KERNELS = [
     "csrc/multiclass_nms.cu",
     "csrc/nms.cu",
     "csrc/nms_rounds.cu",
-    "csrc/order.cu",
+    "csrc/boxes/order_boxes.cu",
     "csrc/pool.cu",
     "csrc/pool_places.cu",
     "csrc/sigmoid_focal.cu",

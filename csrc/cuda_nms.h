@@ -1,8 +1,8 @@
 // Non-maximum suppression on a GPU: launchers. Pointers are the device's; see nms.h for the rule and the options.
 #pragma once
 
+#include "boxes/order_boxes.h"
 #include "cuda/call.h"
-#include "cuda_order.h"
 #include "nms.h"
 
 namespace fastdet {

@@ -1,8 +1,8 @@
 // Non-maximum suppression of many boxes by rounds over near neighbours, for nms.cu.
 #pragma once
 
+#include "boxes/order_boxes.h"
 #include "cuda/launch.h"
-#include "cuda_order.h"
 #include "nms.h"
 
 namespace fastdet {

@@ -1,7 +1,7 @@
 // YOLO's candidates on a GPU: launchers. Pointers are the device's; see yolo_candidates.h for what they compute.
 #pragma once
 
-#include "cuda_order.h"
+#include "boxes/order_boxes.h"
 #include "yolo_job.h"
 
 namespace fastdet {

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "box.h"
+#include "boxes/box.h"
 
 namespace fastdet {
 

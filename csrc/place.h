@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "box.h"
+#include "boxes/box.h"
 
 namespace fastdet {
 

@@ -4,10 +4,10 @@
 // most, and one thread adds it there: two barriers a box, about 1 us. The sums of the confidence are made on the way,
 // in the order of the CPU's. Fused boxes are then ranked like any boxes. Floor: a dependent step a box. Limit: a label
 // is the work of one multiprocessor.
+#include "boxes/order_boxes.h"
 #include "cuda/compact.h"
 #include "cuda/launch.h"
 #include "cuda_fusion.h"
-#include "cuda_order.h"
 
 namespace fastdet {
 namespace {

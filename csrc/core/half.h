@@ -6,7 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "box.h"
+#include "boxes/box.h"
 
 #if defined(__F16C__)
 #include <immintrin.h>

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "box.h"
 #include "box_losses.h"
+#include "boxes/box.h"
 #include "confusion.h"
 #include "losses.h"
 #include "place.h"

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "box.h"
+#include "boxes/box.h"
 
 namespace fastdet {
 namespace lanes {

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "box.h"
+#include "boxes/box.h"
 
 namespace fastdet {
 

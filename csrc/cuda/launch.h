@@ -6,7 +6,7 @@
 // warps, and no block waits for another one of its launch. Compiled with --fmad=false: arithmetic rounds as the CPU's.
 #pragma once
 
-#include "box.h"
+#include "boxes/box.h"
 #include "cuda/call.h"
 
 #if !defined(FASTDET_LAUNCH)  // tests/cuda_emulator/cuda_runtime.h has its own

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "boxes.h"
+#include "boxes/transforms.h"
 #include "core/kernels.h"
 #include "core/order.h"
 #include "core/threads.h"

@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "box.h"
+#include "boxes/box.h"
 #include "core/half.h"
 #include "cuda/call.h"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "box_losses.h"
-#include "boxes.h"
+#include "boxes/transforms.h"
 #include "confusion.h"
 #include "core/kernels.h"
 #include "losses.h"

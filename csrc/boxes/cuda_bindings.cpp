@@ -1,5 +1,5 @@
 // fastdet._cuda: the box operations. See module_cuda.h.
-#include "cuda_boxes.h"
+#include "boxes/cuda.h"
 #include "python/cuda.h"
 
 namespace fastdet {

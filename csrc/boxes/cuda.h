@@ -1,7 +1,7 @@
 // The box operations on a GPU: launchers. Pointers are the device's; see boxes.h for what they compute.
 #pragma once
 
-#include "boxes.h"
+#include "boxes/transforms.h"
 #include "cuda/call.h"
 
 namespace fastdet {

@@ -1,7 +1,7 @@
 // Where each box stands: by falling score, and by segment (boxes of one key), within it by falling score.
 #pragma once
 
-#include "box.h"
+#include "boxes/box.h"
 #include "cuda/call.h"
 
 namespace fastdet {

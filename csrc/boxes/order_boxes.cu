@@ -4,9 +4,9 @@
 // comparisons, which the whole grid does in less time than a radix sort needs to launch its passes (4096 boxes: 17
 // million comparisons, some 3 us). More boxes: CUB's radix sort by score, then, stable, by key; floor: per pass of 8
 // bits 16-24 bytes a box, 4 passes for float scores, 8 for double ones and for keys.
+#include "boxes/order_boxes.h"
 #include "core/score_key.h"
 #include "cuda/launch.h"
-#include "cuda_order.h"
 
 namespace fastdet {
 namespace {

@@ -1,4 +1,4 @@
-#include "boxes.h"
+#include "boxes/transforms.h"
 
 #include <cmath>
 

@@ -6,8 +6,8 @@
 // division. Floor: writing the output, 4 n m bytes (10k x 10k float32: 400 MB, 93 us at 4.3 TB/s); operations: about 14
 // instructions a pair that does not overlap (50 us on 132 SMs), 50 where it does, 200 with arc tangents.
 // Limit: none but memory; rows and columns are 64-bit.
+#include "boxes/cuda.h"
 #include "cuda/launch.h"
-#include "cuda_boxes.h"
 
 namespace fastdet {
 namespace {

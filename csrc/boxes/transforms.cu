@@ -1,8 +1,8 @@
 // Area, conversion, clipping, small boxes: a thread a box, 16 bytes at a time. Floor: the bytes, 16 in and 4 to 16 out
 // a float32 box (1M boxes: 32 MB, 8 us at 4 TB/s; below some 100k boxes a launch, 2-3 us, is the cost).
+#include "boxes/cuda.h"
 #include "cuda/compact.h"
 #include "cuda/launch.h"
-#include "cuda_boxes.h"
 
 namespace fastdet {
 namespace {
