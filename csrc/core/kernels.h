@@ -11,7 +11,7 @@
 #include "boxes/box.h"
 #include "confusion.h"
 #include "losses.h"
-#include "place.h"
+#include "nms/place.h"
 #include "pool.h"
 #include "sigmoid_focal.h"
 #include "upsample.h"

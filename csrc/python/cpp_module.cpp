@@ -8,8 +8,8 @@
 #include "core/order.h"
 #include "core/threads.h"
 #include "fusion.h"
-#include "multiclass_nms.h"
-#include "nms.h"
+#include "nms/multiclass_nms.h"
+#include "nms/nms.h"
 
 namespace fastdet {
 namespace {

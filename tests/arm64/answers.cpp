@@ -9,7 +9,7 @@
 #include "confusion.h"
 #include "core/kernels.h"
 #include "losses.h"
-#include "nms.h"
+#include "nms/nms.h"
 #include "pool.h"
 #include "sigmoid_focal.h"
 #include "upsample.h"

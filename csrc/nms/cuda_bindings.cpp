@@ -1,5 +1,5 @@
 // fastdet._cuda: non-maximum suppression. See module_cuda.h.
-#include "cuda_nms.h"
+#include "nms/cuda.h"
 #include "python/cuda.h"
 
 namespace fastdet {

@@ -3,7 +3,7 @@
 // 5 us); the flags cost a quarter of that once more.
 #include "cuda/compact.h"
 #include "cuda/launch.h"
-#include "cuda_nms.h"
+#include "nms/cuda.h"
 
 namespace fastdet {
 namespace {

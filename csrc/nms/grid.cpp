@@ -1,4 +1,4 @@
-#include "grid.h"
+#include "nms/grid.h"
 
 namespace fastdet {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "boxes/order_boxes.h"
 #include "cuda/launch.h"
-#include "nms.h"
+#include "nms/nms.h"
 
 namespace fastdet {
 

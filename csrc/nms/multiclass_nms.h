@@ -1,7 +1,7 @@
 // Class-wise suppression over a batch of images, padded to a fixed shape.
 #pragma once
 
-#include "nms.h"
+#include "nms/nms.h"
 
 namespace fastdet {
 

@@ -6,8 +6,8 @@
 #include "core/kernels.h"
 #include "core/order.h"
 #include "core/threads.h"
-#include "grid.h"
-#include "nms.h"
+#include "nms/grid.h"
+#include "nms/nms.h"
 
 namespace fastdet {
 namespace {

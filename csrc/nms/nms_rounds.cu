@@ -12,8 +12,8 @@
 // one by one, exact and slow; a chain costs about 1 us a box.
 #include "cuda/compact.h"
 #include "cuda/launch.h"
-#include "cuda_nms_rounds.h"
-#include "place.h"
+#include "nms/nms_rounds.h"
+#include "nms/place.h"
 
 namespace fastdet {
 namespace {

@@ -1,4 +1,4 @@
-#include "multiclass_nms.h"
+#include "nms/multiclass_nms.h"
 
 #include "core/order.h"
 #include "core/threads.h"

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "core/loops.h"
-#include "nms.h"
+#include "nms/nms.h"
 #include "simd/simd.h"
 
 namespace fastdet {

@@ -16,8 +16,8 @@
 // of masks and 50 others a box. Limit: 2^30 boxes.
 #include "cuda/compact.h"
 #include "cuda/launch.h"
-#include "cuda_nms.h"
-#include "cuda_nms_rounds.h"
+#include "nms/cuda.h"
+#include "nms/nms_rounds.h"
 
 namespace fastdet {
 namespace {

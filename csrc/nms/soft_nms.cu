@@ -8,7 +8,7 @@
 // is the work of one multiprocessor.
 #include "core/exp.h"
 #include "cuda/launch.h"
-#include "cuda_nms.h"
+#include "nms/cuda.h"
 
 namespace fastdet {
 namespace {
