@@ -45,7 +45,7 @@ REST = [
     "csrc/coco_json.cpp",
     "csrc/confusion_call.cpp",
     "csrc/detection.cpp",
-    "csrc/fusion.cpp",
+    "csrc/fusion/fusion.cpp",
     "csrc/nms/grid.cpp",
     "csrc/core/isa.cpp",
     "csrc/losses_call.cpp",
@@ -76,7 +76,7 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 CUDA_MODULE = [
     "csrc/python/cuda_module.cpp",
     "csrc/boxes/cuda_bindings.cpp",
-    "csrc/module_cuda_fusion.cpp",
+    "csrc/fusion/cuda_bindings.cpp",
     "csrc/module_cuda_losses.cpp",
     "csrc/nms/cuda_bindings.cpp",
     "csrc/module_cuda_pool.cpp",
@@ -94,7 +94,7 @@ CUDA_KERNELS = [
     "csrc/dice.cu",
     "csrc/label_count.cu",
     "csrc/losses.cu",
-    "csrc/merge_boxes.cu",
+    "csrc/fusion/merge_boxes.cu",
     "csrc/nms/multiclass_nms.cu",
     "csrc/nms/nms.cu",
     "csrc/nms/nms_rounds.cu",
@@ -106,7 +106,7 @@ CUDA_KERNELS = [
     "csrc/cuda/sort.cu",
     "csrc/upsample.cu",
     "csrc/upsample_backward.cu",
-    "csrc/weighted_boxes_fusion.cu",
+    "csrc/fusion/weighted_boxes_fusion.cu",
     "csrc/yolo_candidates.cu",
 ]
 # For wheels. A build that nobody asked for ("auto") is a quick one, for one architecture. Each of them also holds the

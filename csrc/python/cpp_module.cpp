@@ -7,7 +7,7 @@
 #include "core/kernels.h"
 #include "core/order.h"
 #include "core/threads.h"
-#include "fusion.h"
+#include "fusion/fusion.h"
 #include "nms/multiclass_nms.h"
 #include "nms/nms.h"
 

@@ -1,5 +1,5 @@
 // fastdet._cuda: box fusion. See module_cuda.h.
-#include "cuda_fusion.h"
+#include "fusion/cuda.h"
 #include "python/cuda.h"
 
 namespace fastdet {

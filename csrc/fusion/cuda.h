@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/call.h"
-#include "fusion.h"
+#include "fusion/fusion.h"
 
 namespace fastdet {
 

@@ -6,7 +6,7 @@
 // thousand boxes. Floor: a dependent step a merge. Limit: one multiprocessor merges.
 #include "cuda/compact.h"
 #include "cuda/launch.h"
-#include "cuda_fusion.h"
+#include "fusion/cuda.h"
 
 namespace fastdet {
 namespace {

@@ -7,7 +7,7 @@
 #include "boxes/order_boxes.h"
 #include "cuda/compact.h"
 #include "cuda/launch.h"
-#include "cuda_fusion.h"
+#include "fusion/cuda.h"
 
 namespace fastdet {
 namespace {

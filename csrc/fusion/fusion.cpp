@@ -1,4 +1,4 @@
-#include "fusion.h"
+#include "fusion/fusion.h"
 
 #include <vector>
 
