@@ -35,8 +35,8 @@ LOOPS = [
     "csrc/sigmoid_focal.cpp",
     "csrc/nms/soft_nms_loops.cpp",
     "csrc/core/table.cpp",
-    "csrc/upsample.cpp",
-    "csrc/upsample_backward.cpp",
+    "csrc/upsample/upsample_bilinear_loops.cpp",
+    "csrc/upsample/upsample_bilinear_backward_loops.cpp",
     "csrc/yolo_candidates.cpp",
 ]
 REST = [
@@ -57,14 +57,14 @@ REST = [
     "csrc/module_losses.cpp",
     "csrc/module_pool.cpp",
     "csrc/module_segmentation.cpp",
-    "csrc/module_upsample.cpp",
+    "csrc/upsample/bindings.cpp",
     "csrc/module_yolo_candidates.cpp",
     "csrc/nms/multiclass_nms.cpp",
     "csrc/nms/nms.cpp",
     "csrc/pool_call.cpp",
     "csrc/sigmoid_focal_call.cpp",
     "csrc/core/threads.cpp",
-    "csrc/upsample_call.cpp",
+    "csrc/upsample/upsample_bilinear.cpp",
     "csrc/yolo_candidates_call.cpp",
 ]
 
@@ -81,7 +81,7 @@ CUDA_MODULE = [
     "csrc/nms/cuda_bindings.cpp",
     "csrc/module_cuda_pool.cpp",
     "csrc/module_cuda_segmentation.cpp",
-    "csrc/module_cuda_upsample.cpp",
+    "csrc/upsample/cuda_bindings.cpp",
     "csrc/module_cuda_yolo.cpp",
 ]
 CUDA_KERNELS = [
@@ -104,8 +104,8 @@ CUDA_KERNELS = [
     "csrc/sigmoid_focal.cu",
     "csrc/nms/soft_nms.cu",
     "csrc/cuda/sort.cu",
-    "csrc/upsample.cu",
-    "csrc/upsample_backward.cu",
+    "csrc/upsample/upsample_bilinear.cu",
+    "csrc/upsample/upsample_bilinear_backward.cu",
     "csrc/fusion/weighted_boxes_fusion.cu",
     "csrc/yolo_candidates.cu",
 ]

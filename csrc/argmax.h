@@ -7,10 +7,10 @@
 // A class is taken where not (best >= score): the lower one of two that are equal.
 #pragma once
 
-#include "bilinear_rows.h"
 #include "confusion.h"
 #include "core/half.h"
 #include "core/kernels.h"
+#include "upsample/bilinear_rows.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

@@ -14,7 +14,7 @@
 #include "nms/place.h"
 #include "pool.h"
 #include "sigmoid_focal.h"
-#include "upsample.h"
+#include "upsample/upsample_bilinear.h"
 #include "yolo_job.h"
 
 namespace fastdet {

@@ -12,7 +12,7 @@
 #include "nms/nms.h"
 #include "pool.h"
 #include "sigmoid_focal.h"
-#include "upsample.h"
+#include "upsample/upsample_bilinear.h"
 
 using namespace fastdet;
 

@@ -3,11 +3,11 @@
 // The rows of the gradient that lie between input rows r and r + 1 are read once, and added to the sums of both; the
 // finished sum of a row is then summed over columns alike. Each sum has one order, from the top and from the left,
 // whatever the tiles and threads. Floor: the gradient is read once.
-#include "bilinear.h"
 #include "core/half.h"
 #include "core/loops.h"
 #include "simd/simd.h"
-#include "upsample_loops.h"
+#include "upsample/bilinear.h"
+#include "upsample/loops.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "upsample.h"
+#include "upsample/upsample_bilinear.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

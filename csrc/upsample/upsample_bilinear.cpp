@@ -1,5 +1,5 @@
 // Bilinear resampling: threads and scratch memory around the loops of upsample.cpp.
-#include "upsample.h"
+#include "upsample/upsample_bilinear.h"
 
 #include "core/kernels.h"
 #include "core/memory.h"

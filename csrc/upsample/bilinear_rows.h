@@ -8,10 +8,10 @@
 // Cost: two permutations, two products and a sum a vector; 6 bytes of table an output (float).
 #pragma once
 
-#include "bilinear.h"
 #include "core/half.h"
 #include "core/kernels.h"
 #include "simd/simd.h"
+#include "upsample/bilinear.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

@@ -3,9 +3,9 @@
 
 #include <type_traits>
 
-#include "bilinear.h"
 #include "cuda/rows.h"
-#include "upsample.h"
+#include "upsample/bilinear.h"
+#include "upsample/upsample_bilinear.h"
 
 namespace fastdet {
 

@@ -2,10 +2,10 @@
 //
 // An input row is expanded to the result's width once and kept; an output row is one pass over the two expanded rows
 // between which it lies. Floor: the result is written once.
-#include "bilinear_rows.h"
 #include "core/half.h"
 #include "core/loops.h"
-#include "upsample_loops.h"
+#include "upsample/bilinear_rows.h"
+#include "upsample/loops.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "upsample.h"
+#include "upsample/upsample_bilinear.h"
 
 namespace fastdet {
 namespace {

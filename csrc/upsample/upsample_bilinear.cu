@@ -9,8 +9,8 @@
 // 1024^2: 705 + 11 MB, 166 us at 4.3 TB/s). Operations: 3 a value and some 25 a thread and row, a third of what an H200
 // issues in that time; uint8, whose values are also rounded: all of it. Limit: rows of 2^30 values.
 #include "core/half.h"
-#include "cuda_upsample.h"
-#include "cuda_upsample_sizes.h"
+#include "upsample/cuda.h"
+#include "upsample/sizes.h"
 
 namespace fastdet {
 namespace {

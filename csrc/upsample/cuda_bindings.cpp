@@ -1,8 +1,8 @@
 // fastdet._cuda: resampling. See module_cuda.h.
 #include <cmath>
 
-#include "cuda_upsample.h"
 #include "python/cuda.h"
+#include "upsample/cuda.h"
 
 namespace fastdet {
 namespace {

@@ -13,8 +13,8 @@
 // and input row: half of what an H200 issues in that time. Limit: rows of 2^30 values; rows much shorter than a warp's
 // 512 bytes leave lanes idle.
 #include "core/half.h"
-#include "cuda_upsample.h"
-#include "cuda_upsample_sizes.h"
+#include "upsample/cuda.h"
+#include "upsample/sizes.h"
 
 namespace fastdet {
 namespace {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/call.h"
-#include "upsample.h"
+#include "upsample/upsample_bilinear.h"
 
 namespace fastdet {
 
