@@ -12,7 +12,7 @@
 #include "confusion.h"
 #include "losses.h"
 #include "nms/place.h"
-#include "pool.h"
+#include "pool/max_pool2d.h"
 #include "sigmoid_focal.h"
 #include "upsample/upsample_bilinear.h"
 #include "yolo_job.h"

@@ -10,7 +10,7 @@
 #include "core/kernels.h"
 #include "losses.h"
 #include "nms/nms.h"
-#include "pool.h"
+#include "pool/max_pool2d.h"
 #include "sigmoid_focal.h"
 #include "upsample/upsample_bilinear.h"
 

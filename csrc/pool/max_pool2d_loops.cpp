@@ -4,9 +4,9 @@
 // the stride, so that every tap is a contiguous load), and the rows of a window are then pooled down. Channels last,
 // the lanes are channels. Both are plain loops that the compiler turns into vectors. 2 x 2 windows, the usual ones, are
 // done at once. Large outputs are streamed in whole lines. Floor: the image read and the results written once.
-#include "pool.h"
+#include "pool/max_pool2d.h"
 
-#include "pool_loops.h"
+#include "pool/loops.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

@@ -3,7 +3,7 @@
 
 #include "cuda/call.h"
 #include "cuda/fault.h"
-#include "pool.h"
+#include "pool/max_pool2d.h"
 
 namespace fastdet {
 

@@ -1,6 +1,6 @@
 // fastdet._cuda: pooling. See module_cuda.h.
-#include "cuda_pool.h"
-#include "module_pool.h"
+#include "pool/arguments.h"
+#include "pool/cuda.h"
 #include "python/cuda.h"
 
 namespace fastdet {

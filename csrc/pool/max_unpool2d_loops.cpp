@@ -3,7 +3,7 @@
 // Scattering goes through a band of rows that stays in the cache, so that each line of the image is written once; where
 // an index points out of its band the plane is done again by a plain scatter. Gathering reads what the indices say.
 // Floor: values and indices read, the image written once.
-#include "pool_loops.h"
+#include "pool/loops.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

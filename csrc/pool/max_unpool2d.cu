@@ -17,7 +17,7 @@
 
 #include "core/half.h"
 #include "cuda/rows.h"
-#include "cuda_pool.h"
+#include "pool/cuda.h"
 
 namespace fastdet {
 namespace {

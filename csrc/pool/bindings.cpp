@@ -1,10 +1,10 @@
 // fastdet._cpp: max-pooling and unpooling. See module_cpp.h.
-#include "module_pool.h"
+#include "pool/arguments.h"
 #include "python/cpp.h"
 
 #include <string>
 
-#include "pool.h"
+#include "pool/max_pool2d.h"
 
 namespace fastdet {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
-#include "pool.h"
+#include "pool/max_pool2d.h"
 
 namespace fastdet {
 

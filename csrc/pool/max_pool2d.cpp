@@ -1,5 +1,5 @@
 // Max-pooling and unpooling: threads and scratch memory around the loops of pool.cpp.
-#include "pool.h"
+#include "pool/max_pool2d.h"
 
 #include <atomic>
 

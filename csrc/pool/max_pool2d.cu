@@ -11,7 +11,7 @@
 // images and windows of 2^30 each way.
 #include "core/half.h"
 #include "cuda/rows.h"
-#include "cuda_pool.h"
+#include "pool/cuda.h"
 
 namespace fastdet {
 namespace {

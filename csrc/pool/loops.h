@@ -6,7 +6,7 @@
 
 #include "core/half.h"
 #include "core/loops.h"
-#include "pool.h"
+#include "pool/max_pool2d.h"
 #include "simd/simd.h"
 
 namespace fastdet {
