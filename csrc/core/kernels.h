@@ -7,13 +7,13 @@
 #include <cstdint>
 #include <cstring>
 
-#include "box_losses.h"
 #include "boxes/box.h"
 #include "confusion.h"
-#include "losses.h"
+#include "losses/box_losses.h"
+#include "losses/sigmoid_focal_loss.h"
+#include "losses/softmax_losses.h"
 #include "nms/place.h"
 #include "pool/max_pool2d.h"
-#include "sigmoid_focal.h"
 #include "upsample/upsample_bilinear.h"
 #include "yolo_job.h"
 

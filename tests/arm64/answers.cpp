@@ -4,14 +4,14 @@
 #include <utility>
 #include <vector>
 
-#include "box_losses.h"
 #include "boxes/transforms.h"
 #include "confusion.h"
 #include "core/kernels.h"
-#include "losses.h"
+#include "losses/box_losses.h"
+#include "losses/sigmoid_focal_loss.h"
+#include "losses/softmax_losses.h"
 #include "nms/nms.h"
 #include "pool/max_pool2d.h"
-#include "sigmoid_focal.h"
 #include "upsample/upsample_bilinear.h"
 
 using namespace fastdet;

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "losses.h"
+#include "losses/softmax_losses.h"
 
 namespace fastdet {
 namespace {

@@ -5,9 +5,9 @@
 // million on an H200, so that half precision is limited by arithmetic.
 #include "cuda/sum.h"
 #include "cuda/vector.h"
-#include "cuda_box_losses.h"
-#include "cuda_losses.h"
-#include "sigmoid_focal.h"
+#include "losses/cuda.h"
+#include "losses/cuda_box_losses.h"
+#include "losses/sigmoid_focal_loss.h"
 
 namespace fastdet {
 namespace {

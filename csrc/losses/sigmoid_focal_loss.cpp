@@ -1,5 +1,5 @@
 // The sigmoid focal loss: threads and scratch memory around the loops of sigmoid_focal.cpp.
-#include "sigmoid_focal.h"
+#include "losses/sigmoid_focal_loss.h"
 
 #include "core/kernels.h"
 #include "core/memory.h"

@@ -1,5 +1,5 @@
 // Losses and their gradients: threads, scratch memory and the sums of all chunks around the loops of losses.cpp.
-#include "losses.h"
+#include "losses/softmax_losses.h"
 
 #include <type_traits>
 

@@ -2,7 +2,7 @@
 //
 // A pair costs about 60 operations and, with gradients, 64 to 136 bytes: rows become columns that stay in the first
 // cache, so that a vector holds as many pairs as it has lanes; memory is then the limit.
-#include "box_losses.h"
+#include "losses/box_losses.h"
 
 #include "core/loops.h"
 #include "core/sums.h"

@@ -6,7 +6,7 @@
 // bytes, 16 us of int64, at 4.3 TB/s).
 #include "cuda/sum.h"
 #include "cuda/vector.h"
-#include "cuda_losses.h"
+#include "losses/cuda.h"
 
 namespace fastdet {
 namespace {

@@ -12,8 +12,8 @@
 // would be next. Above 40 classes (float64: 20) logits are read three times and exponentials made twice. Limit: 2^31
 // chunks.
 #include "cuda/sum.h"
-#include "cuda_softmax.h"
-#include "loss_pixel.h"
+#include "losses/softmax_pixel.h"
+#include "losses/softmax_tile.h"
 
 namespace fastdet {
 namespace {

@@ -1,5 +1,5 @@
 // Losses of aligned boxes: threads and scratch memory around the loops of box_losses.cpp.
-#include "box_losses.h"
+#include "losses/box_losses.h"
 
 #include "core/kernels.h"
 #include "core/memory.h"

@@ -6,8 +6,8 @@
 // second pass makes the gradient. Floor: logits read twice, gradient written once (8 x 21 x 1024^2 bfloat16: 1.06 GB,
 // 246 us at 4.3 TB/s). Operations: one exponential a logit and pass, some 75 instructions a logit: 400 us on an H200.
 #include "cuda/sum.h"
-#include "cuda_softmax.h"
-#include "loss_pixel.h"
+#include "losses/softmax_pixel.h"
+#include "losses/softmax_tile.h"
 
 namespace fastdet {
 namespace {

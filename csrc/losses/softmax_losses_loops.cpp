@@ -12,7 +12,7 @@
 
 #include "core/half.h"
 #include "core/loops.h"
-#include "loss_pixel.h"
+#include "losses/softmax_pixel.h"
 #include "simd/simd.h"
 
 namespace fastdet {

@@ -9,7 +9,7 @@
 
 #include "core/vmath.h"
 #include "cuda/vector.h"
-#include "cuda_losses.h"
+#include "losses/cuda.h"
 
 namespace fastdet {
 

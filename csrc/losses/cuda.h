@@ -3,7 +3,7 @@
 
 #include "core/half.h"
 #include "cuda/call.h"
-#include "losses.h"
+#include "losses/softmax_losses.h"
 
 namespace fastdet {
 

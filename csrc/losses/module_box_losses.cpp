@@ -2,9 +2,9 @@
 #include <string>
 #include <vector>
 
-#include "box_losses.h"
+#include "losses/box_losses.h"
+#include "losses/sigmoid_focal_loss.h"
 #include "python/cpp.h"
-#include "sigmoid_focal.h"
 
 namespace fastdet {
 namespace {

@@ -2,9 +2,9 @@
 // and sigmoid_focal.h for what they compute.
 #pragma once
 
-#include "box_losses.h"
 #include "core/half.h"
 #include "cuda/call.h"
+#include "losses/box_losses.h"
 
 namespace fastdet {
 

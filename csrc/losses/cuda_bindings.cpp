@@ -1,7 +1,7 @@
 // fastdet._cuda: losses. See module_cuda.h.
 #include "cuda/fault.h"
-#include "cuda_box_losses.h"
-#include "cuda_losses.h"
+#include "losses/cuda.h"
+#include "losses/cuda_box_losses.h"
 #include "python/cuda.h"
 
 namespace fastdet {

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "core/vmath.h"
-#include "losses.h"
+#include "losses/softmax_losses.h"
 
 namespace fastdet {
 namespace lanes {

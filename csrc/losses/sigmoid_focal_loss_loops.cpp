@@ -3,7 +3,7 @@
 // Everything is a function of |x| and of the target seen from the likelier side, so that one exponential, one logarithm
 // and one division, which these share, serve both signs without cancellation. Floor: 16 bytes a value of float32 with
 // its gradient.
-#include "sigmoid_focal.h"
+#include "losses/sigmoid_focal_loss.h"
 
 #include "core/half.h"
 #include "core/loops.h"
