@@ -8,12 +8,12 @@
 #include <cstring>
 
 #include "boxes/box.h"
-#include "confusion.h"
 #include "losses/box_losses.h"
 #include "losses/sigmoid_focal_loss.h"
 #include "losses/softmax_losses.h"
 #include "nms/place.h"
 #include "pool/max_pool2d.h"
+#include "segmentation/confusion_matrix.h"
 #include "upsample/upsample_bilinear.h"
 #include "yolo_job.h"
 

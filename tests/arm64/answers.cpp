@@ -5,13 +5,13 @@
 #include <vector>
 
 #include "boxes/transforms.h"
-#include "confusion.h"
 #include "core/kernels.h"
 #include "losses/box_losses.h"
 #include "losses/sigmoid_focal_loss.h"
 #include "losses/softmax_losses.h"
 #include "nms/nms.h"
 #include "pool/max_pool2d.h"
+#include "segmentation/confusion_matrix.h"
 #include "upsample/upsample_bilinear.h"
 
 using namespace fastdet;

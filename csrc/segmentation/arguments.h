@@ -3,7 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
-#include "confusion.h"
+#include "segmentation/confusion_matrix.h"
 
 namespace py = pybind11;
 

@@ -8,7 +8,7 @@
 // Floor: both maps are read once, 8 x 1024 x 2048 pixels of uint8 34 MB, 8 us at 4.3 TB/s, of int64 268 MB, 62 us;
 // operations: about 8 a pixel of uint8 in regions of 60 pixels (5 us on 132 SMs), 20 in noise. Aim: 15 and 80 us.
 // Limit: 2^31 images.
-#include "cuda_tally.h"
+#include "segmentation/tally.h"
 
 namespace fastdet {
 namespace {

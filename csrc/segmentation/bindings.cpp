@@ -1,7 +1,7 @@
 // fastdet._cpp: confusion matrices. See module_cpp.h.
 #include "python/cpp.h"
 
-#include "module_labels.h"
+#include "segmentation/arguments.h"
 
 namespace fastdet {
 namespace {

@@ -5,11 +5,11 @@
 // its labels are the only ones looked at. Blocks of 64 pixels with many changes are counted pixel by pixel, into
 // several copies of the matrix in turn, since an addition to a cell waits for the one before it. Floor: both maps are
 // read once.
-#include "confusion.h"
+#include "segmentation/confusion_matrix.h"
 
-#include "argmax.h"
-#include "changes.h"
 #include "core/loops.h"
+#include "segmentation/argmax.h"
+#include "segmentation/changes.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

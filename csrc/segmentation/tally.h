@@ -6,7 +6,7 @@
 #pragma once
 
 #include "cuda/launch.h"
-#include "cuda_confusion.h"
+#include "segmentation/cuda.h"
 
 namespace fastdet {
 

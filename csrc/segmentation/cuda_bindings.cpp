@@ -1,8 +1,8 @@
 // fastdet._cuda: confusion matrices. See module_cuda.h.
 #include "cuda/fault.h"
-#include "cuda_confusion.h"
-#include "module_labels.h"
 #include "python/cuda.h"
+#include "segmentation/arguments.h"
+#include "segmentation/cuda.h"
 
 namespace fastdet {
 namespace {

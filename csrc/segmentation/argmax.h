@@ -7,9 +7,9 @@
 // A class is taken where not (best >= score): the lower one of two that are equal.
 #pragma once
 
-#include "confusion.h"
 #include "core/half.h"
 #include "core/kernels.h"
+#include "segmentation/confusion_matrix.h"
 #include "upsample/bilinear_rows.h"
 
 namespace fastdet {

@@ -1,8 +1,8 @@
 // Confusion matrices on a GPU: launchers. Pointers are the device's.
 #pragma once
 
-#include "confusion.h"
 #include "cuda/call.h"
+#include "segmentation/confusion_matrix.h"
 
 namespace fastdet {
 

@@ -1,5 +1,5 @@
 // Confusion matrices: threads and scratch memory around the loops of confusion.cpp.
-#include "confusion.h"
+#include "segmentation/confusion_matrix.h"
 
 #include <atomic>
 #include <cmath>
