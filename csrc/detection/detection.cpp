@@ -1,5 +1,5 @@
 // Scoring detections. See detection.h.
-#include "detection.h"
+#include "detection/detection.h"
 
 #include <algorithm>
 #include <cmath>

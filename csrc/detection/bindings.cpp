@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "detection.h"
+#include "detection/detection.h"
 
 namespace fastdet {
 namespace {
