@@ -37,7 +37,7 @@ LOOPS = [
     "csrc/core/table.cpp",
     "csrc/upsample/upsample_bilinear_loops.cpp",
     "csrc/upsample/upsample_bilinear_backward_loops.cpp",
-    "csrc/yolo_candidates.cpp",
+    "csrc/yolo/yolo_candidates_loops.cpp",
 ]
 REST = [
     "csrc/losses/box_losses.cpp",
@@ -58,14 +58,14 @@ REST = [
     "csrc/pool/bindings.cpp",
     "csrc/segmentation/bindings.cpp",
     "csrc/upsample/bindings.cpp",
-    "csrc/module_yolo_candidates.cpp",
+    "csrc/yolo/bindings.cpp",
     "csrc/nms/multiclass_nms.cpp",
     "csrc/nms/nms.cpp",
     "csrc/pool/max_pool2d.cpp",
     "csrc/losses/sigmoid_focal_loss.cpp",
     "csrc/core/threads.cpp",
     "csrc/upsample/upsample_bilinear.cpp",
-    "csrc/yolo_candidates_call.cpp",
+    "csrc/yolo/yolo_candidates.cpp",
 ]
 
 COMPILER = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS")  # what setuptools takes of the environment
@@ -82,7 +82,7 @@ CUDA_MODULE = [
     "csrc/pool/cuda_bindings.cpp",
     "csrc/segmentation/cuda_bindings.cpp",
     "csrc/upsample/cuda_bindings.cpp",
-    "csrc/module_cuda_yolo.cpp",
+    "csrc/yolo/cuda_bindings.cpp",
 ]
 CUDA_KERNELS = [
     "csrc/boxes/box_iou.cu",
@@ -107,7 +107,7 @@ CUDA_KERNELS = [
     "csrc/upsample/upsample_bilinear.cu",
     "csrc/upsample/upsample_bilinear_backward.cu",
     "csrc/fusion/weighted_boxes_fusion.cu",
-    "csrc/yolo_candidates.cu",
+    "csrc/yolo/yolo_candidates.cu",
 ]
 # For wheels. A build that nobody asked for ("auto") is a quick one, for one architecture. Each of them also holds the
 # intermediate code (PTX) of the oldest, which the driver compiles for any other GPU when it is first used.

@@ -15,7 +15,7 @@
 #include "pool/max_pool2d.h"
 #include "segmentation/confusion_matrix.h"
 #include "upsample/upsample_bilinear.h"
-#include "yolo_job.h"
+#include "yolo/yolo_job.h"
 
 namespace fastdet {
 

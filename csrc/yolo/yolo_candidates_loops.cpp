@@ -4,7 +4,7 @@
 // Planes: the lanes are candidates, some vectors of them at a time down all classes. Floor: the output read once.
 #include "core/loops.h"
 #include "simd/simd.h"
-#include "yolo_job.h"
+#include "yolo/yolo_job.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

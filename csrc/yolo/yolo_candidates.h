@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/memory.h"
-#include "yolo_job.h"
+#include "yolo/yolo_job.h"
 
 namespace fastdet {
 

@@ -3,7 +3,7 @@
 
 #include "core/kernels.h"
 #include "core/threads.h"
-#include "yolo_candidates.h"
+#include "yolo/yolo_candidates.h"
 
 namespace fastdet {
 namespace {

@@ -1,7 +1,7 @@
 // fastdet._cpp: the candidates of YOLO. See module_cpp.h.
 #include "python/cpp.h"
 
-#include "yolo_candidates.h"
+#include "yolo/yolo_candidates.h"
 
 namespace fastdet {
 namespace {

@@ -1,6 +1,6 @@
 // fastdet._cuda: YOLO's candidates. See module_cuda.h.
-#include "cuda_yolo.h"
 #include "python/cuda.h"
+#include "yolo/cuda.h"
 
 namespace fastdet {
 namespace {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "boxes/order_boxes.h"
-#include "yolo_job.h"
+#include "yolo/yolo_job.h"
 
 namespace fastdet {
 

@@ -6,7 +6,7 @@
 // Limit: 2^30 values an image.
 #include "cuda/compact.h"
 #include "cuda/launch.h"
-#include "cuda_yolo.h"
+#include "yolo/cuda.h"
 
 namespace fastdet {
 namespace {
