@@ -42,7 +42,7 @@ LOOPS = [
 REST = [
     "csrc/losses/box_losses.cpp",
     "csrc/boxes/transforms.cpp",
-    "csrc/coco_json.cpp",
+    "csrc/files/coco_json.cpp",
     "csrc/segmentation/confusion_matrix.cpp",
     "csrc/detection/detection.cpp",
     "csrc/fusion/fusion.cpp",
@@ -51,7 +51,7 @@ REST = [
     "csrc/losses/softmax_losses.cpp",
     "csrc/core/memory.cpp",
     "csrc/losses/module_box_losses.cpp",
-    "csrc/module_coco.cpp",
+    "csrc/files/bindings.cpp",
     "csrc/python/cpp_module.cpp",
     "csrc/detection/bindings.cpp",
     "csrc/losses/bindings.cpp",

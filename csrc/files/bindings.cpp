@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "coco_json.h"
+#include "files/coco_json.h"
 
 namespace fastdet {
 namespace {

@@ -1,5 +1,5 @@
 // COCO's JSON. See coco_json.h.
-#include "coco_json.h"
+#include "files/coco_json.h"
 
 #include <charconv>
 #include <cmath>
