@@ -25,47 +25,47 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 LOOPS = [
-    "csrc/box_iou.cpp",
-    "csrc/box_losses.cpp",
-    "csrc/confusion.cpp",
-    "csrc/losses.cpp",
-    "csrc/nms.cpp",
-    "csrc/pool.cpp",
-    "csrc/pool_places.cpp",
-    "csrc/sigmoid_focal.cpp",
-    "csrc/soft_nms.cpp",
-    "csrc/table.cpp",
-    "csrc/upsample.cpp",
-    "csrc/upsample_backward.cpp",
-    "csrc/yolo_candidates.cpp",
+    "csrc/boxes/box_iou_loops.cpp",
+    "csrc/losses/box_losses_loops.cpp",
+    "csrc/segmentation/confusion_matrix_loops.cpp",
+    "csrc/losses/softmax_losses_loops.cpp",
+    "csrc/nms/nms_loops.cpp",
+    "csrc/pool/max_pool2d_loops.cpp",
+    "csrc/pool/max_unpool2d_loops.cpp",
+    "csrc/losses/sigmoid_focal_loss_loops.cpp",
+    "csrc/nms/soft_nms_loops.cpp",
+    "csrc/core/table.cpp",
+    "csrc/upsample/upsample_bilinear_loops.cpp",
+    "csrc/upsample/upsample_bilinear_backward_loops.cpp",
+    "csrc/yolo/yolo_candidates_loops.cpp",
 ]
 REST = [
-    "csrc/box_losses_call.cpp",
-    "csrc/boxes.cpp",
-    "csrc/coco_json.cpp",
-    "csrc/confusion_call.cpp",
-    "csrc/detection.cpp",
-    "csrc/fusion.cpp",
-    "csrc/grid.cpp",
-    "csrc/isa.cpp",
-    "csrc/losses_call.cpp",
-    "csrc/memory.cpp",
-    "csrc/module_box_losses.cpp",
-    "csrc/module_coco.cpp",
-    "csrc/module_cpp.cpp",
-    "csrc/module_detection.cpp",
-    "csrc/module_losses.cpp",
-    "csrc/module_pool.cpp",
-    "csrc/module_segmentation.cpp",
-    "csrc/module_upsample.cpp",
-    "csrc/module_yolo_candidates.cpp",
-    "csrc/multiclass_nms.cpp",
-    "csrc/nms_call.cpp",
-    "csrc/pool_call.cpp",
-    "csrc/sigmoid_focal_call.cpp",
-    "csrc/threads.cpp",
-    "csrc/upsample_call.cpp",
-    "csrc/yolo_candidates_call.cpp",
+    "csrc/losses/box_losses.cpp",
+    "csrc/boxes/transforms.cpp",
+    "csrc/files/coco_json.cpp",
+    "csrc/segmentation/confusion_matrix.cpp",
+    "csrc/detection/detection.cpp",
+    "csrc/fusion/fusion.cpp",
+    "csrc/nms/grid.cpp",
+    "csrc/core/isa.cpp",
+    "csrc/losses/softmax_losses.cpp",
+    "csrc/core/memory.cpp",
+    "csrc/losses/module_box_losses.cpp",
+    "csrc/files/bindings.cpp",
+    "csrc/python/cpp_module.cpp",
+    "csrc/detection/bindings.cpp",
+    "csrc/losses/bindings.cpp",
+    "csrc/pool/bindings.cpp",
+    "csrc/segmentation/bindings.cpp",
+    "csrc/upsample/bindings.cpp",
+    "csrc/yolo/bindings.cpp",
+    "csrc/nms/multiclass_nms.cpp",
+    "csrc/nms/nms.cpp",
+    "csrc/pool/max_pool2d.cpp",
+    "csrc/losses/sigmoid_focal_loss.cpp",
+    "csrc/core/threads.cpp",
+    "csrc/upsample/upsample_bilinear.cpp",
+    "csrc/yolo/yolo_candidates.cpp",
 ]
 
 COMPILER = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS")  # what setuptools takes of the environment
@@ -74,40 +74,40 @@ COMPILER = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS")  # what setuptools ta
 FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 CUDA_MODULE = [
-    "csrc/module_cuda.cpp",
-    "csrc/module_cuda_boxes.cpp",
-    "csrc/module_cuda_fusion.cpp",
-    "csrc/module_cuda_losses.cpp",
-    "csrc/module_cuda_nms.cpp",
-    "csrc/module_cuda_pool.cpp",
-    "csrc/module_cuda_segmentation.cpp",
-    "csrc/module_cuda_upsample.cpp",
-    "csrc/module_cuda_yolo.cpp",
+    "csrc/python/cuda_module.cpp",
+    "csrc/boxes/cuda_bindings.cpp",
+    "csrc/fusion/cuda_bindings.cpp",
+    "csrc/losses/cuda_bindings.cpp",
+    "csrc/nms/cuda_bindings.cpp",
+    "csrc/pool/cuda_bindings.cpp",
+    "csrc/segmentation/cuda_bindings.cpp",
+    "csrc/upsample/cuda_bindings.cpp",
+    "csrc/yolo/cuda_bindings.cpp",
 ]
 CUDA_KERNELS = [
-    "csrc/box_iou.cu",
-    "csrc/box_losses.cu",
-    "csrc/boxes.cu",
-    "csrc/compact.cu",
-    "csrc/confusion.cu",
-    "csrc/confusion_logits.cu",
-    "csrc/dice.cu",
-    "csrc/label_count.cu",
-    "csrc/losses.cu",
-    "csrc/merge_boxes.cu",
-    "csrc/multiclass_nms.cu",
-    "csrc/nms.cu",
-    "csrc/nms_rounds.cu",
-    "csrc/order.cu",
-    "csrc/pool.cu",
-    "csrc/pool_places.cu",
-    "csrc/sigmoid_focal.cu",
-    "csrc/soft_nms.cu",
-    "csrc/sort.cu",
-    "csrc/upsample.cu",
-    "csrc/upsample_backward.cu",
-    "csrc/weighted_boxes_fusion.cu",
-    "csrc/yolo_candidates.cu",
+    "csrc/boxes/box_iou.cu",
+    "csrc/losses/box_losses.cu",
+    "csrc/boxes/transforms.cu",
+    "csrc/cuda/compact.cu",
+    "csrc/segmentation/confusion_matrix.cu",
+    "csrc/segmentation/confusion_matrix_from_logits.cu",
+    "csrc/losses/dice_loss.cu",
+    "csrc/losses/label_count.cu",
+    "csrc/losses/softmax_losses.cu",
+    "csrc/fusion/merge_boxes.cu",
+    "csrc/nms/multiclass_nms.cu",
+    "csrc/nms/nms.cu",
+    "csrc/nms/nms_rounds.cu",
+    "csrc/boxes/order_boxes.cu",
+    "csrc/pool/max_pool2d.cu",
+    "csrc/pool/max_unpool2d.cu",
+    "csrc/losses/sigmoid_focal_loss.cu",
+    "csrc/nms/soft_nms.cu",
+    "csrc/cuda/sort.cu",
+    "csrc/upsample/upsample_bilinear.cu",
+    "csrc/upsample/upsample_bilinear_backward.cu",
+    "csrc/fusion/weighted_boxes_fusion.cu",
+    "csrc/yolo/yolo_candidates.cu",
 ]
 # For wheels. A build that nobody asked for ("auto") is a quick one, for one architecture. Each of them also holds the
 # intermediate code (PTX) of the oldest, which the driver compiles for any other GPU when it is first used.
@@ -116,6 +116,7 @@ CUDA_ARCHS = "75 80 86 89 90 100 120"
 NVCC_FLAGS = [
     "-O3",
     "-std=c++17",
+    "-Icsrc",
     "--fmad=false",
     "--cudart=static",
     "-Xfatbin=-compress-all",
@@ -212,7 +213,8 @@ class BuildExt(build_ext):
         started = time.monotonic()
 
         def compile_kernels(source: str) -> str:
-            target = os.path.join(folder, os.path.basename(source) + ".o")
+            target = os.path.join(folder, source + ".o")
+            os.makedirs(os.path.dirname(target), exist_ok=True)
             if not self.is_current(target, source, ext):
                 subprocess.run(nvcc_command(nvcc, source, target, archs), check=True)
             return target
@@ -288,17 +290,18 @@ def cuda_folders(nvcc: str) -> tuple[str, str]:
     return found[0], found[1]
 
 
-HEADERS = sorted(f"csrc/{name}" for name in os.listdir("csrc") if name.endswith(".h"))
+HEADERS = sorted(glob.glob("csrc/**/*.h", recursive=True))
 extension = Pybind11Extension(
     "fastdet._cpp",
     sources=LOOPS + REST,
     depends=HEADERS,
+    include_dirs=["csrc"],
     cxx_std=17,
     extra_link_args=["-pthread"] if os.name != "nt" else [],
 )
 
 cuda = Pybind11Extension(
-    "fastdet._cuda", sources=CUDA_MODULE, depends=HEADERS, cxx_std=17, language="c++"
+    "fastdet._cuda", sources=CUDA_MODULE, depends=HEADERS, include_dirs=["csrc"], cxx_std=17, language="c++"
 )  # CUDA_KERNELS are not for setuptools to compile
 
 if __name__ == "__main__":  # tests/cuda_spills.py takes flags and files from here

@@ -4,15 +4,15 @@
 #include <utility>
 #include <vector>
 
-#include "box_losses.h"
-#include "boxes.h"
-#include "confusion.h"
-#include "kernels.h"
-#include "losses.h"
-#include "nms.h"
-#include "pool.h"
-#include "sigmoid_focal.h"
-#include "upsample.h"
+#include "boxes/transforms.h"
+#include "core/kernels.h"
+#include "losses/box_losses.h"
+#include "losses/sigmoid_focal_loss.h"
+#include "losses/softmax_losses.h"
+#include "nms/nms.h"
+#include "pool/max_pool2d.h"
+#include "segmentation/confusion_matrix.h"
+#include "upsample/upsample_bilinear.h"
 
 using namespace fastdet;
 

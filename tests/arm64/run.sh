@@ -9,8 +9,8 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 flags=(-O3 -std=c++17 -ffp-contract=off -Wall -Wextra -Icsrc)
-rest=(csrc/{box_losses_call,boxes,confusion_call,grid,isa,losses_call,memory,nms_call,pool_call,sigmoid_focal_call,threads,upsample_call}.cpp)
-loops=(csrc/{box_iou,box_losses,confusion,losses,nms,pool,pool_places,sigmoid_focal,soft_nms,table,upsample,upsample_backward,yolo_candidates}.cpp)
+rest=(csrc/losses/box_losses.cpp csrc/boxes/transforms.cpp csrc/segmentation/confusion_matrix.cpp csrc/nms/grid.cpp csrc/core/isa.cpp csrc/losses/softmax_losses.cpp csrc/core/memory.cpp csrc/nms/nms.cpp csrc/pool/max_pool2d.cpp csrc/losses/sigmoid_focal_loss.cpp csrc/core/threads.cpp csrc/upsample/upsample_bilinear.cpp)
+loops=(csrc/boxes/box_iou_loops.cpp csrc/losses/box_losses_loops.cpp csrc/segmentation/confusion_matrix_loops.cpp csrc/losses/softmax_losses_loops.cpp csrc/nms/nms_loops.cpp csrc/pool/max_pool2d_loops.cpp csrc/pool/max_unpool2d_loops.cpp csrc/losses/sigmoid_focal_loss_loops.cpp csrc/nms/soft_nms_loops.cpp csrc/core/table.cpp csrc/upsample/upsample_bilinear_loops.cpp csrc/upsample/upsample_bilinear_backward_loops.cpp csrc/yolo/yolo_candidates_loops.cpp)
 one=(-DFASTDET_ISA=baseline "-DFASTDET_ISA_LIST=X(baseline)")
 g++ "${flags[@]}" "${one[@]}" tests/arm64/answers.cpp "${rest[@]}" "${loops[@]}" -o "$work/here" -pthread
 aarch64-linux-gnu-g++ -static "${flags[@]}" "${one[@]}" tests/arm64/answers.cpp "${rest[@]}" "${loops[@]}" -o "$work/arm" -pthread

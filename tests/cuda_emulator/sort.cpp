@@ -4,7 +4,7 @@
 #include <numeric>
 #include <vector>
 
-#include "cuda_order.h"
+#include "boxes/order_boxes.h"
 
 namespace fastdet {
 namespace {

@@ -1,0 +1,59 @@
+// Whole calls of the box operations.
+#pragma once
+
+#include <cstdint>
+
+#include "boxes/box.h"
+
+namespace fastdet {
+
+enum class Format : int { xyxy = 0, xywh = 1, cxcywh = 2 };
+
+template <class T>
+FASTDET_HD Box<T> converted(Box<T> b, Format from, Format to) {
+    const T half = T(0.5);
+    if (from == to) return b;
+    if (from == Format::xywh) {
+        b.x2 = b.x1 + b.x2;
+        b.y2 = b.y1 + b.y2;
+    } else if (from == Format::cxcywh) {
+        b = {b.x1 - half * b.x2, b.y1 - half * b.y2, b.x1 + half * b.x2, b.y1 + half * b.y2};
+    }
+    if (to == Format::xywh) {
+        b.x2 = b.x2 - b.x1;
+        b.y2 = b.y2 - b.y1;
+    } else if (to == Format::cxcywh) {
+        b = {half * b.x1 + half * b.x2, half * b.y1 + half * b.y2, b.x2 - b.x1, b.y2 - b.y1};
+    }
+    return b;
+}
+
+template <class T>
+FASTDET_HD T clipped(T x, T most) {
+    return x <= 0 ? T(0) : x > most ? most : x;  // NaN stays
+}
+template <class T>
+FASTDET_HD Box<T> clipped(const Box<T>& b, T height, T width) {
+    return {clipped(b.x1, width), clipped(b.y1, height), clipped(b.x2, width), clipped(b.y2, height)};
+}
+
+template <class T>
+FASTDET_HD bool is_at_least(const Box<T>& b, T least) {
+    return b.x2 - b.x1 >= least && b.y2 - b.y1 >= least;
+}
+
+template <class T>
+void box_area(const Box<T>* boxes, int64_t n, T* out);
+template <class T>
+void box_convert(const Box<T>* boxes, int64_t n, Format from, Format to, Box<T>* out);
+template <class T>
+void clip_boxes_to_image(const Box<T>* boxes, int64_t n, T height, T width, Box<T>* out);
+template <class T>
+int64_t remove_small_boxes(const Box<T>* boxes, int64_t n, T least, int64_t* keep);
+
+// out (n, m), or (n,) if aligned (n == m); crowd (m,) may be null. Throws std::bad_alloc.
+template <class T>
+void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kind, bool aligned, const bool* crowd,
+             double eps, T* out);
+
+}  // namespace fastdet

@@ -1,0 +1,357 @@
+// Max-pooling: the loops. Compiled once per instruction set.
+//
+// Pooling of planes is separable, also with places and NaN: an input row is pooled across once (its columns by phase of
+// the stride, so that every tap is a contiguous load), and the rows of a window are then pooled down. Channels last,
+// the lanes are channels. Both are plain loops that the compiler turns into vectors. 2 x 2 windows, the usual ones, are
+// done at once. Large outputs are streamed in whole lines. Floor: the image read and the results written once.
+#include "pool/max_pool2d.h"
+
+#include "pool/loops.h"
+
+namespace fastdet {
+namespace FASTDET_ISA {
+namespace {
+
+// What values are compared in, exactly, and a place of the same width.
+template <class S>
+struct Compute {
+    using T = float;
+    using K = int32_t;
+};
+template <>
+struct Compute<double> {
+    using T = double;
+    using K = int64_t;
+};
+template <>
+struct Compute<int32_t> : Compute<double> {};
+template <>
+struct Compute<int64_t> {
+    using T = int64_t;
+    using K = int64_t;
+};
+
+template <class T>
+static inline T lowest() {
+    return -T(__builtin_inf());
+}
+template <>
+inline int64_t lowest<int64_t>() {
+    return INT64_MIN;
+}
+
+// n values of S as T: themselves, or converted into `room`.
+template <class S, class T>
+static inline const T* as_compute(const S* from, int64_t n, T* room) {
+    if constexpr (kSame<S, T>) {
+        return from;
+    } else {
+        load_row(from, n, room);
+        return room;
+    }
+}
+
+constexpr int64_t kAhead = 6;  // input rows
+
+// Everything that one call needs: the writers, and scratch for one way or the other.
+template <class S>
+struct Pooling {
+    using T = typename Compute<S>::T;
+    using K = typename Compute<S>::K;
+    const PoolJob& job;
+    const PoolWindow& w;
+    int64_t H, W, C, columns, kh, kw, phases, length, step;
+    bool two;  // 2 x 2 windows side by side, all within the image
+    Writer<S> values;
+    Writer<int64_t> flat;
+    Writer<uint8_t> compact;
+    T *best, *wide, *more, *split, *ring;
+    K *place, *first, *ring_place;
+
+    Pooling(const PoolJob& job, Arena& arena)
+        : job(job),
+          w(job.window),
+          H(job.height),
+          W(job.width),
+          C(job.inner),
+          columns(job.columns),
+          kh(least(w.kh, H + w.ph)),  // taps beyond the image never count
+          kw(least(w.kw, W + w.pw)),
+          phases(least(w.sw, kw)),
+          length(columns + (kw - 1) / w.sw),
+          step(job.compact ? w.kw : W),
+          two(has_twos(w) && 2 * job.rows <= H && 2 * columns <= W),
+          values(arena, job.stream, C > 1 ? C : columns),
+          flat(arena, job.stream && job.indices && !job.compact, C > 1 ? C : columns),
+          compact(arena, job.stream && job.indices && job.compact, C > 1 ? C : columns) {
+        const int64_t n = C > 1 ? C : columns;
+        const bool separate = C == 1 && !two;
+        best = arena.take<T>(n);
+        place = arena.take<K>(n);
+        wide = arena.take<T>(kSame<S, T> ? 0 : C > 1 ? 4 * C : W);
+        more = arena.take<T>(kSame<S, T> || C > 1 ? 0 : W);
+        first = arena.take<K>(separate ? n : 0);
+        split = arena.take<T>(separate ? phases * length : 0);
+        ring = arena.take<T>(separate ? kh * n : 0);
+        ring_place = arena.take<K>(separate ? kh * n : 0);
+    }
+
+    void run(int64_t plane, int64_t from, int64_t to) {
+        const S* x = static_cast<const S*>(job.x) + plane * H * W * C;
+        const int64_t at = (plane * job.rows + from) * columns * C;
+        values.start(static_cast<S*>(job.values) + at);
+        if (job.indices && job.compact) compact.start(static_cast<uint8_t*>(job.indices) + at);
+        if (job.indices && !job.compact) flat.start(static_cast<int64_t*>(job.indices) + at);
+        if (C > 1) {
+            pixels(x, from, to);
+        } else if (two) {
+            job.indices ? twos<true>(x, from, to) : twos<false>(x, from, to);
+        } else {
+            rows(x, from, to);
+        }
+        values.finish();
+        if (job.indices && job.compact) compact.finish();
+        if (job.indices && !job.compact) flat.finish();
+    }
+
+    // n results: the values, and where they are: a place is counted from `origin`, which moves by `by` per result.
+    void emit(const T* __restrict v, const K* __restrict p, int64_t n, int64_t origin, int64_t by) {
+        store_row(v, n, values.next(n));
+        values.done(n);
+        emit_places(p, n, origin, by);
+    }
+    void emit_places(const K* __restrict p, int64_t n, int64_t origin, int64_t by) {
+        if (!job.indices) return;
+        if (job.compact) {
+            uint8_t* __restrict to = compact.next(n);
+            for (int64_t i = 0; i < n; ++i) to[i] = uint8_t(p[i]);
+            compact.done(n);
+        } else {
+            int64_t* __restrict to = flat.next(n);
+            if (by) {
+                for (int64_t i = 0; i < n; ++i) to[i] = int64_t(p[i]) + (origin + i * by);
+            } else {
+                for (int64_t i = 0; i < n; ++i) to[i] = int64_t(p[i]) + origin;
+            }
+            flat.done(n);
+        }
+    }
+
+    template <bool kPlaces>
+    void twos(const S* x, int64_t from, int64_t to) {
+        const K down = K(step);
+        for (int64_t r = from; r < to; ++r) {
+            const T* __restrict top = as_compute(x + 2 * r * W, 2 * columns, wide);
+            const T* __restrict low = as_compute(x + (2 * r + 1) * W, 2 * columns, more);
+            // two streams of short rows: the processor's own prefetching falls behind by an eighth
+            for (int64_t j = 0; j < 2 * W; j += int64_t(64 / sizeof(S))) {
+                __builtin_prefetch(reinterpret_cast<const char*>(x) + ((2 * r + kAhead) * W + j) * int64_t(sizeof(S)));
+            }
+            T* __restrict v = best;
+            if constexpr (kSame<S, T>) v = values.next(columns);
+            K* __restrict p = place;
+            for (int64_t i = 0; i < columns; ++i) {
+                T b = top[2 * i];
+                K k = 0;
+                const T second = top[2 * i + 1], third = low[2 * i], fourth = low[2 * i + 1];
+                k = takes(second, b) ? K(1) : k;
+                b = takes(second, b) ? second : b;
+                k = takes(third, b) ? down : k;
+                b = takes(third, b) ? third : b;
+                k = takes(fourth, b) ? K(down + 1) : k;
+                b = takes(fourth, b) ? fourth : b;
+                v[i] = b;
+                if (kPlaces) p[i] = k;
+            }
+            if constexpr (!kSame<S, T>) store_row(v, columns, values.next(columns));
+            values.done(columns);
+            if (kPlaces) emit_places(place, columns, 2 * r * W, 2);
+        }
+    }
+
+    // One input row, its columns sorted by phase: column q * sw + r - pw stands at r * length + q. Padding stays as it
+    // was filled once.
+    void split_row(const S* row) {
+        const T* __restrict in = as_compute(row, W, wide);
+        for (int64_t r = 0; r < phases; ++r) {
+            const int64_t q = (w.pw - r + w.sw - 1 > 0) ? (w.pw - r + w.sw - 1) / w.sw : 0, x = q * w.sw + r - w.pw;
+            const int64_t n = least(length - q, x < W ? (W - x + w.sw - 1) / w.sw : 0);
+            T* __restrict to = split + r * length + q;
+            const T* __restrict at = in + x;
+            if (w.sw == 1) {
+                for (int64_t i = 0; i < n; ++i) to[i] = at[i];
+            } else if (w.sw == 2) {
+                for (int64_t i = 0; i < n; ++i) to[i] = at[2 * i];
+            } else {
+                for (int64_t i = 0; i < n; ++i) to[i] = at[i * w.sw];
+            }
+        }
+    }
+
+    template <int N>
+    void across(T* __restrict v, K* __restrict p) {
+        const T* taps[N];
+        for (int64_t k = 0; k < N; ++k) taps[k] = split + k % w.sw * length + k / w.sw;
+        const K* __restrict start = first;
+        for (int64_t i = 0; i < columns; ++i) {
+            T b = lowest<T>();
+            K at = start[i];
+            for (int k = 0; k < N; ++k) {
+                const T value = taps[k][i];
+                at = takes(value, b) ? K(k) : at;
+                b = takes(value, b) ? value : b;
+            }
+            v[i] = b;
+            p[i] = at;
+        }
+    }
+    void across(T* __restrict v, K* __restrict p) {
+        for (int64_t i = 0; i < columns; ++i) {
+            v[i] = lowest<T>();
+            p[i] = first[i];
+        }
+        for (int64_t k = 0; k < kw; ++k) {
+            const T* __restrict tap = split + k % w.sw * length + k / w.sw;
+            for (int64_t i = 0; i < columns; ++i) {
+                const bool take = takes(tap[i], v[i]);
+                p[i] = take ? K(k) : p[i];
+                v[i] = take ? tap[i] : v[i];
+            }
+        }
+    }
+
+    void rows(const S* x, int64_t from, int64_t to) {
+        for (int64_t i = 0; i < phases * length; ++i) split[i] = lowest<T>();
+        for (int64_t i = 0; i < columns; ++i) first[i] = K(most(0, w.pw - i * w.sw));
+        int64_t next = 0;
+        for (int64_t r = from; r < to; ++r) {
+            const int64_t top = r * w.sh - w.ph, begin = most(top, 0), end = least(top + kh, H);
+            for (next = most(next, begin); next < end; ++next) {
+                split_row(x + next * W);
+                T* v = ring + next % kh * columns;
+                K* p = ring_place + next % kh * columns;
+                kw == 2 ? across<2>(v, p) : kw == 3 ? across<3>(v, p) : across(v, p);
+            }
+            const T* __restrict v0 = ring + begin % kh * columns;
+            const K* __restrict p0 = ring_place + begin % kh * columns;
+            T* __restrict v = best;
+            K* __restrict p = place;
+            for (int64_t y = begin; y < end; ++y) {
+                const T* __restrict v1 = ring + y % kh * columns;
+                const K* __restrict p1 = ring_place + y % kh * columns;
+                const K down = K((y - top) * step);
+                if (y == begin) {
+                    for (int64_t i = 0; i < columns; ++i) p[i] = p0[i] + down;
+                    if (end == begin + 1) std::memcpy(v, v0, size_t(columns) * sizeof(T));
+                } else if (y == begin + 1) {
+                    for (int64_t i = 0; i < columns; ++i) {
+                        const bool take = takes(v1[i], v0[i]);
+                        p[i] = take ? K(p1[i] + down) : p[i];
+                        v[i] = take ? v1[i] : v0[i];
+                    }
+                } else {
+                    for (int64_t i = 0; i < columns; ++i) {
+                        const bool take = takes(v1[i], v[i]);
+                        p[i] = take ? K(p1[i] + down) : p[i];
+                        v[i] = take ? v1[i] : v[i];
+                    }
+                }
+            }
+            emit(best, place, columns, top * W - w.pw, w.sw);
+        }
+    }
+
+    void pixels(const S* x, int64_t from, int64_t to) {
+        T* __restrict v = best;
+        K* __restrict p = place;
+        for (int64_t r = from; r < to; ++r) {
+            const int64_t top = r * w.sh - w.ph, y0 = most(top, 0), y1 = least(top + kh, H);
+            for (int64_t c = 0; c < columns; ++c) {
+                const int64_t left = c * w.sw - w.pw, x0 = most(left, 0), x1 = least(left + kw, W);
+                if (y1 - y0 == 2 && x1 - x0 == 2) {
+                    const S* at = x + (y0 * W + x0) * C;
+                    const K base = K((y0 - top) * step + x0 - left), down = K(step);
+                    const T* __restrict t0 = as_compute(at, C, wide);
+                    const T* __restrict t1 = as_compute(at + C, C, wide + C);
+                    const T* __restrict t2 = as_compute(at + W * C, C, wide + 2 * C);
+                    const T* __restrict t3 = as_compute(at + W * C + C, C, wide + 3 * C);
+                    for (int64_t i = 0; i < C; ++i) {
+                        T b = t0[i];
+                        K k = base;
+                        k = takes(t1[i], b) ? K(base + 1) : k;
+                        b = takes(t1[i], b) ? t1[i] : b;
+                        k = takes(t2[i], b) ? K(base + down) : k;
+                        b = takes(t2[i], b) ? t2[i] : b;
+                        k = takes(t3[i], b) ? K(base + down + 1) : k;
+                        b = takes(t3[i], b) ? t3[i] : b;
+                        v[i] = b;
+                        p[i] = k;
+                    }
+                } else {
+                    for (int64_t y = y0; y < y1; ++y) {
+                        for (int64_t xx = x0; xx < x1; ++xx) {
+                            const T* __restrict tap = as_compute(x + (y * W + xx) * C, C, wide);
+                            const K here = K((y - top) * step + xx - left);
+                            if (y == y0 && xx == x0) {
+                                for (int64_t i = 0; i < C; ++i) {
+                                    v[i] = tap[i];
+                                    p[i] = here;
+                                }
+                            } else {
+                                for (int64_t i = 0; i < C; ++i) {
+                                    const bool take = takes(tap[i], v[i]);
+                                    p[i] = take ? here : p[i];
+                                    v[i] = take ? tap[i] : v[i];
+                                }
+                            }
+                        }
+                    }
+                }
+                emit(best, place, C, top * W + left, 0);
+            }
+        }
+    }
+};
+
+template <class F>
+auto by_type(PoolType type, F&& f) {
+    switch (type) {
+        case PoolType::f32:
+            return f(float());
+        case PoolType::f64:
+            return f(double());
+        case PoolType::f16:
+            return f(Half());
+        case PoolType::bf16:
+            return f(BFloat16());
+        case PoolType::u8:
+            return f(uint8_t());
+        case PoolType::i32:
+            return f(int32_t());
+        default:
+            return f(int64_t());
+    }
+}
+
+int64_t max_pool_scratch(const PoolJob& job) {
+    return by_type(job.type, [&](auto s) {
+        Arena arena{nullptr};
+        Pooling<decltype(s)> pooling(job, arena);
+        return arena.used;
+    });
+}
+
+void max_pool(const PoolJob& job, int64_t plane, int64_t first, int64_t last, void* scratch) {
+    by_type(job.type, [&](auto s) {
+        Arena arena{static_cast<char*>(scratch)};
+        Pooling<decltype(s)>(job, arena).run(plane, first, last);
+    });
+}
+
+}  // namespace
+
+const PoolKernels pool_kernels = {max_pool_scratch,           max_pool,           pool_scatter_scratch, pool_scatter,
+                                  pool_scatter_plane_scratch, pool_scatter_plane, pool_gather_scratch,  pool_gather};
+
+}  // namespace FASTDET_ISA
+}  // namespace fastdet
