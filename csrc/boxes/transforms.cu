@@ -66,7 +66,7 @@ void box_convert_cuda(const Box<T>* boxes, int64_t n, Format from, Format to, Bo
 }
 
 template <class T>
-void clip_boxes_cuda(const Box<T>* boxes, int64_t n, T height, T width, Box<T>* out, cudaStream_t stream) {
+void clip_boxes_to_image_cuda(const Box<T>* boxes, int64_t n, T height, T width, Box<T>* out, cudaStream_t stream) {
     each(boxes, n, out, stream, Clip<T>{height, width});
 }
 
@@ -83,8 +83,8 @@ int64_t remove_small_workspace(int64_t n) {
 }
 
 template <class T>
-void remove_small_cuda(const Box<T>* boxes, int64_t n, T least, void* workspace, int64_t* keep, int64_t* count,
-                       cudaStream_t stream) {
+void remove_small_boxes_cuda(const Box<T>* boxes, int64_t n, T least, void* workspace, int64_t* keep, int64_t* count,
+                             cudaStream_t stream) {
     Parts parts(workspace);
     uint8_t* flags = parts.take<uint8_t>(n);
     int32_t* scratch = parts.take<int32_t>(kCompactScratch);
@@ -95,9 +95,9 @@ void remove_small_cuda(const Box<T>* boxes, int64_t n, T least, void* workspace,
 #define FASTDET_INSTANTIATE(T)                                                                     \
     template void box_area_cuda(const Box<T>*, int64_t, T*, cudaStream_t);                         \
     template void box_convert_cuda(const Box<T>*, int64_t, Format, Format, Box<T>*, cudaStream_t); \
-    template void clip_boxes_cuda(const Box<T>*, int64_t, T, T, Box<T>*, cudaStream_t);            \
+    template void clip_boxes_to_image_cuda(const Box<T>*, int64_t, T, T, Box<T>*, cudaStream_t);   \
     template void extend_boxes_cuda(const Box<T>*, int64_t, T, Box<T>*, cudaStream_t);             \
-    template void remove_small_cuda(const Box<T>*, int64_t, T, void*, int64_t*, int64_t*, cudaStream_t);
+    template void remove_small_boxes_cuda(const Box<T>*, int64_t, T, void*, int64_t*, int64_t*, cudaStream_t);
 FASTDET_INSTANTIATE(float)
 FASTDET_INSTANTIATE(double)
 

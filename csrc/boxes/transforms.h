@@ -1,4 +1,4 @@
-// Whole calls of the box operations.
+// Boxes one by one: area, format, clipping, removal of small ones.
 #pragma once
 
 #include <cstdint>
@@ -50,10 +50,5 @@ template <class T>
 void clip_boxes_to_image(const Box<T>* boxes, int64_t n, T height, T width, Box<T>* out);
 template <class T>
 int64_t remove_small_boxes(const Box<T>* boxes, int64_t n, T least, int64_t* keep);
-
-// out (n, m), or (n,) if aligned (n == m); crowd (m,) may be null. Throws std::bad_alloc.
-template <class T>
-void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kind, bool aligned, const bool* crowd,
-             double eps, T* out);
 
 }  // namespace fastdet

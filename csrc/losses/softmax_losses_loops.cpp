@@ -11,7 +11,6 @@
 #include <type_traits>
 
 #include "core/half.h"
-#include "core/loops.h"
 #include "losses/softmax_pixel.h"
 #include "simd/simd.h"
 
@@ -363,9 +362,9 @@ constexpr SoftmaxLoops<Compute<S>> loops_of = {softmax<S, SoftmaxKind::cross_ent
 
 }  // namespace
 
-extern const LossKernels losses_kernels;
-const LossKernels losses_kernels = {count_labels, loops_of<float>, loops_of<Half>, loops_of<BFloat16>,
-                                    loops_of<double>};
-
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(LossKernels, softmax_losses_kernels,
+                {count_labels, loops_of<float>, loops_of<Half>, loops_of<BFloat16>, loops_of<double>})
+
 }  // namespace fastdet

@@ -3,7 +3,7 @@
 // same order.
 #pragma once
 
-#include "core/vmath.h"
+#include "core/elementary.h"
 #include "losses/softmax_losses.h"
 
 namespace fastdet {

@@ -7,7 +7,7 @@
 // gradient: through the caches, where they fit), and their exponentials are made twice.
 #pragma once
 
-#include "core/vmath.h"
+#include "core/elementary.h"
 #include "cuda/vector.h"
 #include "losses/cuda.h"
 

@@ -1,14 +1,14 @@
-// fastdet._cuda: non-maximum suppression. See module_cuda.h.
+// fastdet._cuda: non-maximum suppression.
+#include "boxes/arguments.h"
 #include "nms/cuda.h"
 #include "python/cuda.h"
 
 namespace fastdet {
+namespace nms_bindings {
 namespace {
 
-constexpr int64_t kMostBoxes = int64_t(1) << 30;  // _check.MAX_COUNT
-
 void check_count(int64_t n) {
-    if (n < 0 || n > kMostBoxes) throw py::value_error("fastdet._cuda: unfit number of boxes");
+    if (n < 0 || n > kMaxBoxes) throw py::value_error("fastdet._cuda: invalid number of boxes");
 }
 
 int64_t workspace_of(char dtype, char score_dtype, int64_t n, bool keys, double threshold, const std::string& metric,
@@ -54,7 +54,7 @@ void soft(char dtype, Pointer boxes, Pointer scores, Pointer keys, int64_t n, bo
           double sigma, double min_score, int64_t max_output, Pointer workspace, Pointer keep, Pointer new_scores,
           Pointer status, int device, Pointer stream) {
     check_count(n);
-    if (!(min_score >= 0)) throw py::value_error("fastdet._cuda: unfit min_score");
+    if (!(min_score >= 0)) throw py::value_error("fastdet._cuda: invalid min_score");
     const SoftOptions options{gaussian, threshold, sigma, min_score, max_output};
     by_dtype(dtype, [&](auto t) {
         using T = decltype(t);
@@ -109,9 +109,7 @@ void multiclass_place(char dtype, char score_dtype, Pointer candidates, Pointer 
     });
 }
 
-}  // namespace
-
-void bind_cuda_nms(py::module_& m) {
+const Bindings registered([](py::module_& m) {
     m.def("nms_workspace", workspace_of);
     m.def("nms", nms_of);
     m.def("soft_nms_workspace", soft_workspace_of);
@@ -120,6 +118,8 @@ void bind_cuda_nms(py::module_& m) {
     m.def("multiclass_select", multiclass_select);
     m.def("multiclass_gather", multiclass_gather);
     m.def("multiclass_place", multiclass_place);
-}
+});
 
+}  // namespace
+}  // namespace nms_bindings
 }  // namespace fastdet

@@ -1,4 +1,7 @@
+// Candidates by size and place: the grid of the CPU.
 #include "nms/grid.h"
+
+#include "nms/place.h"
 
 namespace fastdet {
 namespace {

@@ -6,7 +6,7 @@
 // come with rising index), so the selected are ranked like any scores. Latency is what it costs, about 1 us a
 // selection; floor: a dependent step through a block's barrier, 0.15 us. Limit: one segment of more than some 10k boxes
 // is the work of one multiprocessor.
-#include "core/exp.h"
+#include "core/elementary.h"
 #include "cuda/launch.h"
 #include "nms/cuda.h"
 

@@ -5,8 +5,8 @@
 // that the next selection looks at one number per cluster. Per selection n / lanes^2 hull vectors and the clusters
 // met; floor: a read of the scores that change. Division and exponential only for vectors that overlap (by enough,
 // where the method has a threshold).
-#include "core/exp.h"
-#include "core/loops.h"
+#include "core/elementary.h"
+#include "nms/soft_nms.h"
 #include "simd/simd.h"
 
 namespace fastdet {
@@ -138,15 +138,14 @@ int64_t run(SoftJob<T>& job) {
     return selected;
 }
 
-}  // namespace
-
 template <class T>
 int64_t soft_nms(SoftJob<T>& job) {
     return job.gaussian ? run<T, true>(job) : run<T, false>(job);
 }
 
-template int64_t soft_nms(SoftJob<float>&);
-template int64_t soft_nms(SoftJob<double>&);
-
+}  // namespace
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(SoftNmsKernels, soft_nms_kernels, {{soft_nms<float>}, {soft_nms<double>}})
+
 }  // namespace fastdet

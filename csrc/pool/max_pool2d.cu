@@ -158,7 +158,7 @@ void launch(const PoolJob& job, cudaStream_t stream) {
 
 }  // namespace
 
-void max_pool_cuda(const PoolJob& job, cudaStream_t stream) {
+void max_pool2d_cuda(const PoolJob& job, cudaStream_t stream) {
     if (!job.planes || !job.inner) return;
     switch (job.type) {
         case PoolType::f32:

@@ -388,7 +388,7 @@ int64_t pool_places_workspace(const PlaceJob& job) {
     return parts.bytes();
 }
 
-void pool_scatter_cuda(const PlaceJob& job, void* memory, int64_t* fault, cudaStream_t stream) {
+void max_unpool2d_cuda(const PlaceJob& job, void* memory, int64_t* fault, cudaStream_t stream) {
     if (!job.planes || !job.inner) return;
     Parts parts(memory);
     const Workspace workspace(parts, job);
@@ -403,7 +403,7 @@ void pool_scatter_cuda(const PlaceJob& job, void* memory, int64_t* fault, cudaSt
     by_size(job.type, [&](auto s) { with(s, std::false_type()); });
 }
 
-void pool_gather_cuda(const PlaceJob& job, void* memory, int64_t* fault, cudaStream_t stream) {
+void max_unpool2d_backward_cuda(const PlaceJob& job, void* memory, int64_t* fault, cudaStream_t stream) {
     if (!job.planes || !job.inner) return;
     Parts parts(memory);
     const Workspace workspace(parts, job);

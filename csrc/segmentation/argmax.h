@@ -8,7 +8,6 @@
 #pragma once
 
 #include "core/half.h"
-#include "core/kernels.h"
 #include "segmentation/confusion_matrix.h"
 #include "upsample/bilinear_rows.h"
 

@@ -7,7 +7,6 @@
 // read once.
 #include "segmentation/confusion_matrix.h"
 
-#include "core/loops.h"
 #include "segmentation/argmax.h"
 #include "segmentation/changes.h"
 
@@ -41,7 +40,7 @@ FASTDET_LOOP bool codes_in(const T* x, int n, const LabelMap& map, uint16_t* cod
     Wide bad = 0;
     for (int k = 0; k < n; ++k) {
         const Wide label = x[k];
-        bad |= is_unfit(label, most, ignore);
+        bad |= is_invalid(label, most, ignore);
         codes[k] = class_of(label, ignore, void_code);
     }
     return !bad;
@@ -180,8 +179,9 @@ constexpr ArgmaxKernels<S> argmax_kernels = {argmax_taps_bytes<S>, argmax_prepar
 
 }  // namespace
 
-const ConfusionKernels confusion_kernels = {count, argmax_kernels<float>, argmax_kernels<double>, argmax_kernels<Half>,
-                                            argmax_kernels<BFloat16>};
-
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(ConfusionKernels, confusion_matrix_kernels,
+                {count, argmax_kernels<float>, argmax_kernels<double>, argmax_kernels<Half>, argmax_kernels<BFloat16>})
+
 }  // namespace fastdet

@@ -11,7 +11,7 @@
 namespace fastdet {
 
 struct Notes {
-    unsigned long long first_unfit;  // where the first value is that is out of range: see `note`
+    unsigned long long first_invalid;  // where the first value is that is out of range: see `note`
     unsigned blocks_done;
 };
 
@@ -58,7 +58,8 @@ void clear_matrices(const MatrixJob& job, int64_t images, cudaStream_t stream);
 __device__ inline void note(Notes* notes, bool second, int64_t at) {
     const unsigned long long place =
         static_cast<unsigned long long>(second) << 63 | static_cast<unsigned long long>(at);
-    if (place < *const_cast<volatile unsigned long long*>(&notes->first_unfit)) atomicMin(&notes->first_unfit, place);
+    if (place < *const_cast<volatile unsigned long long*>(&notes->first_invalid))
+        atomicMin(&notes->first_invalid, place);
 }
 
 // Label i of a map.
@@ -78,7 +79,7 @@ __device__ inline uint64_t label_at(const LabelMap& map, int64_t i) {
 // The class of a label; one that is out of range is noted, and what it counts as does not matter.
 template <class L>
 __device__ inline uint32_t noted_class(L label, const LabelMap& map, Notes* notes, bool second, int64_t at) {
-    if (is_unfit(label, L(map.most), L(map.ignore))) {
+    if (is_invalid(label, L(map.most), L(map.ignore))) {
         note(notes, second, at);
         return 0;
     }
@@ -115,7 +116,7 @@ class Tally {
         if (threadIdx.x) return;
         __threadfence();
         if (atomicAdd(&m_.notes->blocks_done, 1u) != gridDim.x - 1) return;
-        const unsigned long long place = atomicMin(&m_.notes->first_unfit, ~0ull);  // as it is
+        const unsigned long long place = atomicMin(&m_.notes->first_invalid, ~0ull);  // as it is
         if (place != ~0ull) *m_.fault = 1 + int64_t(place << 1 | place >> 63);
     }
 

@@ -9,7 +9,6 @@
 #pragma once
 
 #include "core/half.h"
-#include "core/kernels.h"
 #include "simd/simd.h"
 #include "upsample/bilinear.h"
 

@@ -8,8 +8,8 @@ namespace fastdet {
 
 // S: as values are stored. Heights, and rows in values, below 2^30.
 template <class S>
-void upsample_forward_cuda(const UpsampleJob& job, cudaStream_t stream);
+void upsample_bilinear_cuda(const UpsampleJob& job, cudaStream_t stream);
 template <class S>
-void upsample_backward_cuda(const UpsampleJob& job, cudaStream_t stream);
+void upsample_bilinear_backward_cuda(const UpsampleJob& job, cudaStream_t stream);
 
 }  // namespace fastdet

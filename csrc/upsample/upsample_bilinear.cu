@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 template <class S>
-void upsample_forward_cuda(const UpsampleJob& job, cudaStream_t stream) {
+void upsample_bilinear_cuda(const UpsampleJob& job, cudaStream_t stream) {
     constexpr int V = kAtOnce<S>;
     if (!job.planes || !job.channels) return;
     const Sizes<Computed<S>> sizes(job);
@@ -148,10 +148,10 @@ void upsample_forward_cuda(const UpsampleJob& job, cudaStream_t stream) {
     }
 }
 
-template void upsample_forward_cuda<float>(const UpsampleJob&, cudaStream_t);
-template void upsample_forward_cuda<double>(const UpsampleJob&, cudaStream_t);
-template void upsample_forward_cuda<Half>(const UpsampleJob&, cudaStream_t);
-template void upsample_forward_cuda<BFloat16>(const UpsampleJob&, cudaStream_t);
-template void upsample_forward_cuda<uint8_t>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_cuda<float>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_cuda<double>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_cuda<Half>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_cuda<BFloat16>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_cuda<uint8_t>(const UpsampleJob&, cudaStream_t);
 
 }  // namespace fastdet

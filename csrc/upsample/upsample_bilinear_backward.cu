@@ -173,7 +173,7 @@ int64_t reach(const Sizes<T>& sizes, int pixels, int unit) {
 }  // namespace
 
 template <class S>
-void upsample_backward_cuda(const UpsampleJob& job, cudaStream_t stream) {
+void upsample_bilinear_backward_cuda(const UpsampleJob& job, cudaStream_t stream) {
     constexpr int V = 16 / int(sizeof(S)), kMost = kThreads * V;
     constexpr int kChannels = 64 / int(sizeof(S));  // whole sectors of memory
     if (!job.planes || !job.channels) return;
@@ -217,9 +217,9 @@ void upsample_backward_cuda(const UpsampleJob& job, cudaStream_t stream) {
     }
 }
 
-template void upsample_backward_cuda<float>(const UpsampleJob&, cudaStream_t);
-template void upsample_backward_cuda<double>(const UpsampleJob&, cudaStream_t);
-template void upsample_backward_cuda<Half>(const UpsampleJob&, cudaStream_t);
-template void upsample_backward_cuda<BFloat16>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_backward_cuda<float>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_backward_cuda<double>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_backward_cuda<Half>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_backward_cuda<BFloat16>(const UpsampleJob&, cudaStream_t);
 
 }  // namespace fastdet
