@@ -1,7 +1,7 @@
 """The extensions and every compile flag, here and nowhere else. Metadata is in pyproject.toml.
 
 Sources are found by their names. `csrc/<area>/<op>_loops.cpp` is compiled once per instruction set, and
-csrc/core/isa.cpp chooses at run time; `bindings.cpp` files are compiled a few at a time as one; every other .cpp is compiled once.
+csrc/core/isa.cpp chooses at run time; `bindings.cpp` files are compiled a few at a time as one, every other .cpp once.
 fastdet._cuda is built where nvcc is found: kernels (*.cu) by nvcc, `cuda_bindings.cpp` files by the C++ compiler.
 A later build compiles what has changed: the compiler writes down which files each object was made from.
 
