@@ -242,6 +242,31 @@ void add_blocks(const Columns16<T>& columns, const T* __restrict v, T* __restric
     }
 }
 
+// The finished sums over rows `v`, summed over columns: a row of the result, into `to`.
+template <class S>
+FASTDET_MEMBER void write_row(const Backward<S>& memory, const Compute<S>* v, bool equal_w, S* to) {
+    using T = Compute<S>;
+    const Columns16<T>& columns = memory.columns;
+    T* sums;
+    if constexpr (std::is_same_v<S, T>) {
+        sums = columns.tables ? memory.sums : to;
+    } else {
+        sums = memory.sums;
+    }
+    if (columns.tables) add_blocks(columns, v, memory.taken, memory.second, sums);
+    for (int64_t i = columns.tables ? columns.whole : columns.left; i < columns.right; ++i) {
+        add_columns(columns, v, i, equal_w, sums + (i - columns.left) * columns.channels);
+    }
+    const int64_t values = (columns.right - columns.left) * columns.channels;
+    if constexpr (std::is_same_v<S, T>) {
+        if (columns.tables) {
+            for (int64_t j = 0; j < values; ++j) to[j] = sums[j];
+        }
+    } else {
+        narrow_row(sums, values, to);
+    }
+}
+
 template <class S>
 void backward(const UpsampleJob& job, int64_t first_unit, int64_t last_unit, void* scratch) {
     using T = Compute<S>;
@@ -299,27 +324,7 @@ void backward(const UpsampleJob& job, int64_t first_unit, int64_t last_unit, voi
             if (fresh) {  // no rows there
                 for (int64_t j = 0; j < n; ++j) next[j] = 0;
             }
-            if (r >= top) {
-                T* sums;
-                S* to = out + r * in_row;
-                if constexpr (std::is_same_v<S, T>) {
-                    sums = columns.tables ? memory.sums : to;
-                } else {
-                    sums = memory.sums;
-                }
-                if (columns.tables) add_blocks(columns, cur, memory.taken, memory.second, sums);
-                for (int64_t i = columns.tables ? columns.whole : columns.left; i < columns.right; ++i) {
-                    add_columns(columns, cur, i, equal_w, sums + (i - columns.left) * channels);
-                }
-                const int64_t values = (columns.right - columns.left) * channels;
-                if constexpr (std::is_same_v<S, T>) {
-                    if (columns.tables) {
-                        for (int64_t j = 0; j < values; ++j) to[j] = sums[j];
-                    }
-                } else {
-                    narrow_row(sums, values, to);
-                }
-            }
+            if (r >= top) write_row(memory, cur, equal_w, out + r * in_row);
             T* const done = cur;
             cur = next, next = done;
             if (equal_h) {
