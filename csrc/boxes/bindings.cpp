@@ -55,7 +55,7 @@ py::array clip_to_image(const py::array& boxes, double height, double width) {
     return same_shape(boxes, [&](auto* in, int64_t n, auto* out) { clip(in, n, height, width, out); });
 }
 
-py::array remove_small(const py::array& boxes, double least) {
+py::array remove_small(const py::array& boxes, double min_size) {
     return by_dtype(boxes, [&](auto t) -> py::array {
         using T = decltype(t);
         const Box<T>* in = boxes_of<T>(boxes);
@@ -64,7 +64,7 @@ py::array remove_small(const py::array& boxes, double least) {
         int64_t kept;
         {
             py::gil_scoped_release release;
-            kept = remove_small_boxes(in, n, T(least), keep.get());
+            kept = remove_small_boxes(in, n, T(min_size), keep.get());
         }
         return copy(keep.get(), kept);
     });

@@ -1,4 +1,5 @@
-// The box operations on a GPU: launchers. Pointers are the device's; see boxes.h for what they compute.
+// The box operations on a GPU: launchers. Pointers are the device's; see transforms.h and box_iou.h for what they
+// compute.
 #pragma once
 
 #include "boxes/transforms.h"
@@ -18,7 +19,7 @@ void extend_boxes_cuda(const Box<T>* boxes, int64_t n, T offset, Box<T>* out, cu
 
 int64_t remove_small_workspace(int64_t n);
 template <class T>
-void remove_small_boxes_cuda(const Box<T>* boxes, int64_t n, T least, void* workspace, int64_t* keep, int64_t* count,
+void remove_small_boxes_cuda(const Box<T>* boxes, int64_t n, T min_size, void* workspace, int64_t* keep, int64_t* count,
                              cudaStream_t stream);
 
 // out (n, m), or (n,) if aligned; crowd (m,) may be null.

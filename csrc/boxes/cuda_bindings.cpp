@@ -43,12 +43,12 @@ void extend(char dtype, Pointer boxes, int64_t n, double offset, Pointer out, in
     });
 }
 
-void remove_small(char dtype, Pointer boxes, int64_t n, double least, Pointer workspace, Pointer keep, Pointer count,
+void remove_small(char dtype, Pointer boxes, int64_t n, double min_size, Pointer workspace, Pointer keep, Pointer count,
                   int device, Pointer stream) {
     by_dtype(dtype, [&](auto t) {
         using T = decltype(t);
         queue("remove_small_boxes", {n, 4}, device, stream, [&](cudaStream_t s) {
-            remove_small_boxes_cuda(at<const Box<T>>(boxes), n, T(least), at<void>(workspace), at<int64_t>(keep),
+            remove_small_boxes_cuda(at<const Box<T>>(boxes), n, T(min_size), at<void>(workspace), at<int64_t>(keep),
                                     at<int64_t>(count, 8), s);
         });
     });

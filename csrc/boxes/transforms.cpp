@@ -21,11 +21,11 @@ void clip_boxes_to_image(const Box<T>* boxes, int64_t n, T height, T width, Box<
 }
 
 template <class T>
-int64_t remove_small_boxes(const Box<T>* boxes, int64_t n, T least, int64_t* keep) {
+int64_t remove_small_boxes(const Box<T>* boxes, int64_t n, T min_size, int64_t* keep) {
     int64_t kept = 0;
     for (int64_t i = 0; i < n; ++i) {
         keep[kept] = i;
-        kept += is_at_least(boxes[i], least);
+        kept += has_min_size(boxes[i], min_size);
     }
     return kept;
 }

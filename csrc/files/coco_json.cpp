@@ -247,11 +247,11 @@ class Parser {
         fail("expected four numbers, got " + (more ? std::string("more") : std::to_string(n)));
     }
 
-    double finite(double least, const char* expected) {
+    double finite(double min_value, const char* expected) {
         const char c = text_.peek();
         if (c != '-' && !is_digit(c)) wrong(expected);
         const double value = number().value;
-        if (std::isfinite(value) && value >= least) return value;
+        if (std::isfinite(value) && value >= min_value) return value;
         char found[32];
         std::snprintf(found, sizeof found, "%.6g", value);
         fail(std::string("expected ") + expected + ", got " + found);

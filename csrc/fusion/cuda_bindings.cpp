@@ -35,13 +35,13 @@ void merge(char dtype, char score_dtype, Pointer input, int64_t n, double thresh
     });
 }
 
-void fuse(char dtype, char score_dtype, Pointer input, int64_t n, double threshold, double least, int confidence,
-          bool allows_overflow, Pointer share, int models, double share_sum, double share_most, Pointer workspace,
+void fuse(char dtype, char score_dtype, Pointer input, int64_t n, double threshold, double min_score, int confidence,
+          bool allows_overflow, Pointer share, int models, double share_sum, double max_share, Pointer workspace,
           Pointer out_boxes, Pointer out_scores, Pointer out_labels, Pointer status, int device, Pointer stream) {
     if (confidence < 0 || confidence > 3 || models < 1) throw py::value_error("fastdet._cuda: invalid options");
     const FusionOptions options{
-        threshold, least,     Confidence(confidence), allows_overflow, at<const double>(share, 8), models,
-        share_sum, share_most};
+        threshold, min_score, Confidence(confidence), allows_overflow, at<const double>(share, 8), models,
+        share_sum, max_share};
     by_dtypes(dtype, score_dtype, [&](auto t, auto s) {
         using T = decltype(t);
         using S = decltype(s);

@@ -1,4 +1,4 @@
-// Losses of aligned boxes: threads and scratch memory around the loops of box_losses.cpp.
+// Losses of aligned boxes: threads and scratch memory around the loops of box_losses_loops.cpp.
 #include "losses/box_losses.h"
 
 #include "core/memory.h"

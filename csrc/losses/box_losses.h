@@ -1,5 +1,5 @@
 // Losses of aligned boxes and their gradients: the one place where a pair is decided. Compiled by g++ and nvcc, for
-// scalars and for vectors; box_losses.py's reference has the same operations in the same order.
+// scalars and for vectors; the reference has the same operations in the same order.
 #pragma once
 
 #include <cstdint>

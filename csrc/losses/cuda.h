@@ -22,7 +22,7 @@ struct CudaLogits {
     S* loss;  // (1,) out; for Reduction::none (images, pixels)
 };
 
-// A workspace begins with the divisor of a mean, float64. *fault (the host's): see cuda_fault.h; a label that is out of
+// A workspace begins with the divisor of a mean, float64. *fault (the host's): see cuda/fault.h; a label that is out of
 // range makes the loss and all of the gradient NaN, and so does a weight that is negative or not finite.
 int64_t softmax_loss_workspace(int64_t images, int64_t classes, int64_t pixels);
 template <class S>

@@ -1,4 +1,4 @@
-// The sigmoid focal loss: threads and scratch memory around the loops of sigmoid_focal.cpp.
+// The sigmoid focal loss: threads and scratch memory around the loops of sigmoid_focal_loss_loops.cpp.
 #include "losses/sigmoid_focal_loss.h"
 
 #include "core/memory.h"

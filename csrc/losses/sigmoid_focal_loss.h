@@ -41,7 +41,7 @@ struct SigmoidSeries<double> {
         0.153855700649586,  0.1331414420965543,  0.12001072809587722, 0.08800738486148968, 0.16164045611951677};
 };
 
-// sigmoid_focal.py's reference, line by line.
+// The reference, line by line.
 template <FocalPower P, bool Grad, class V>
 FASTDET_HD V sigmoid_focal(const SigmoidFocalTerms<V>& terms, V x, V t, V* grad) {
     using T = ScalarOf<V>;

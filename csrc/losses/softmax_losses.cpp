@@ -1,4 +1,5 @@
-// Losses and their gradients: threads, scratch memory and the sums of all chunks around the loops of losses.cpp.
+// Losses on a softmax and their gradients: threads, scratch memory and the sums of all chunks around the loops of
+// softmax_losses_loops.cpp.
 #include "losses/softmax_losses.h"
 
 #include <type_traits>

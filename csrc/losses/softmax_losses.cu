@@ -1,8 +1,8 @@
 // Cross-entropy and focal loss, with their gradient, in one pass over the logits.
 //
 // The labels are counted first (label_count.cu), since the gradient is divided by the sum of their weights; then a
-// block makes a chunk of 256 pixels (cuda_softmax.h): the maximum, the exponentials and their sum over the classes, the
-// pixel's loss and factor (loss_pixel.h), the gradient; then the chunks' losses are added up (cuda_sum.h). Four
+// block makes a chunk of 256 pixels (softmax_tile.h): the maximum, the exponentials and their sum over the classes, the
+// pixel's loss and factor (softmax_pixel.h), the gradient; then the chunks' losses are added up (cuda/sum.h). Four
 // launches; nothing comes back to the host.
 // Floor: logits read and gradient written once (8 x 21 x 1024^2 bfloat16: 705 MB, 164 us at 4.3 TB/s, and 31 us for
 // int64 labels, which are read twice). Operations, counted in the code for Hopper: 36 instructions a logit (28 of them

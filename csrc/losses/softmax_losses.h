@@ -53,7 +53,7 @@ struct LossTerms {
 };
 
 // Pixels are taken in chunks that do not depend on threads or instruction sets: sums are made per chunk, in 8
-// interleaved lanes (16 for the probabilities of Dice), and the chunks' sums are added up as block_sum.h says.
+// interleaved lanes (16 for the probabilities of Dice), and the chunks' sums are added up as core/sums.h says.
 constexpr int64_t kChunk = 256;
 constexpr int64_t kSumLanes = 8, kDiceLanes = 16;
 

@@ -21,9 +21,9 @@ const int64_t* keys_of(const py::object& idxs, int64_t n) {
 
 // Kept indices, or the code of a NaN as _check.find_nan gives it.
 py::object nms_any(const py::array& boxes, const py::array& scores, const py::object& idxs, double threshold,
-                   const py::object& least, int64_t max_output, const std::string& metric) {
-    const double score_threshold = least.is_none() ? 0 : least.cast<double>();
-    const NmsOptions options{threshold, least.is_none() ? nullptr : &score_threshold, max_output, -1,
+                   const py::object& score_threshold, int64_t max_output, const std::string& metric) {
+    const double above = score_threshold.is_none() ? 0 : score_threshold.cast<double>();
+    const NmsOptions options{threshold, score_threshold.is_none() ? nullptr : &above, max_output, -1,
                              measure_of(metric)};
     const int64_t n = boxes.shape(0);
     const int64_t* keys = keys_of(idxs, n);
@@ -47,7 +47,7 @@ py::object nms_any(const py::array& boxes, const py::array& scores, const py::ob
 }
 
 // nms for the usual arguments, which are told from all others here: the checks in Python take longer than 10 boxes.
-// None where an argument is not the usual one; fastdet/nms.py then looks again and says what is wrong.
+// None where an argument is not the usual one; the Python side then looks again and says what is wrong.
 py::object nms_quick(const py::array& boxes, const py::array& scores, double threshold) {
     const auto usual = [](const py::array& x) {
         const auto* dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(x.ptr())->descr);
@@ -103,9 +103,9 @@ py::object soft_nms_any(const py::array& boxes, const py::array& scores, const p
     });
 }
 
-py::object multiclass(const py::array& boxes, const py::array& scores, double threshold, double least,
+py::object multiclass(const py::array& boxes, const py::array& scores, double threshold, double score_threshold,
                       int64_t max_output, int64_t max_per_class, const std::string& metric) {
-    const NmsOptions options{threshold, &least, max_output, max_per_class, measure_of(metric)};
+    const NmsOptions options{threshold, &score_threshold, max_output, max_per_class, measure_of(metric)};
     if (boxes.ndim() != 3 || scores.ndim() != 3 || boxes.shape(0) != scores.shape(0) ||
         boxes.shape(1) != scores.shape(1))
         throw py::value_error("fastdet._cpp: invalid boxes or scores");

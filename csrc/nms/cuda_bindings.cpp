@@ -25,11 +25,11 @@ int64_t workspace_of(char dtype, char score_dtype, int64_t n, bool keys, double 
 }
 
 void nms_of(char dtype, char score_dtype, Pointer boxes, Pointer scores, Pointer keys, int64_t n, double threshold,
-            const py::object& least, const std::string& metric, int64_t max_output, int64_t max_per_key,
+            const py::object& score_threshold, const std::string& metric, int64_t max_output, int64_t max_per_key,
             Pointer workspace, Pointer keep, Pointer status, int device, Pointer stream) {
     check_count(n);
-    const double score_threshold = least.is_none() ? 0 : least.cast<double>();
-    const NmsOptions options{threshold, least.is_none() ? nullptr : &score_threshold, max_output, max_per_key,
+    const double above = score_threshold.is_none() ? 0 : score_threshold.cast<double>();
+    const NmsOptions options{threshold, score_threshold.is_none() ? nullptr : &above, max_output, max_per_key,
                              measure_of(metric)};
     by_dtypes(dtype, score_dtype, [&](auto t, auto s) {
         using T = decltype(t);
@@ -67,14 +67,15 @@ void soft(char dtype, Pointer boxes, Pointer scores, Pointer keys, int64_t n, bo
 }
 
 void multiclass_select(char dtype, char score_dtype, Pointer boxes, Pointer scores, int64_t batch, int64_t n,
-                       int64_t classes, double least, Pointer workspace, Pointer entries, Pointer status, int device,
-                       Pointer stream) {
+                       int64_t classes, double score_threshold, Pointer workspace, Pointer entries, Pointer status,
+                       int device, Pointer stream) {
     by_dtypes(dtype, score_dtype, [&](auto t, auto s) {
         using T = decltype(t);
         using S = decltype(s);
         queue("multiclass_nms", {batch, n, classes}, device, stream, [&](cudaStream_t queued) {
-            multiclass_select_cuda(at<const Box<T>>(boxes), at<const S>(scores, sizeof(S)), batch, n, classes, S(least),
-                                   at<void>(workspace), at<int64_t>(entries, 8), at<Status>(status, 8), queued);
+            multiclass_select_cuda(at<const Box<T>>(boxes), at<const S>(scores, sizeof(S)), batch, n, classes,
+                                   S(score_threshold), at<void>(workspace), at<int64_t>(entries, 8),
+                                   at<Status>(status, 8), queued);
         });
     });
 }
@@ -95,15 +96,15 @@ void multiclass_gather(char dtype, char score_dtype, Pointer boxes, Pointer scor
 }
 
 void multiclass_place(char dtype, char score_dtype, Pointer candidates, Pointer values, Pointer keys, Pointer keep,
-                      Pointer status, int64_t batch, int64_t classes, int64_t most, Pointer out_boxes,
+                      Pointer status, int64_t batch, int64_t classes, int64_t max_output, Pointer out_boxes,
                       Pointer out_scores, Pointer out_labels, Pointer counts, int device, Pointer stream) {
     by_dtypes(dtype, score_dtype, [&](auto t, auto s) {
         using T = decltype(t);
         using S = decltype(s);
-        queue("multiclass_nms", {batch, most}, device, stream, [&](cudaStream_t queued) {
+        queue("multiclass_nms", {batch, max_output}, device, stream, [&](cudaStream_t queued) {
             multiclass_place_cuda(at<const Box<T>>(candidates), at<const S>(values, sizeof(S)),
                                   at<const int64_t>(keys, 8), at<const int64_t>(keep, 8), at<const Status>(status, 8),
-                                  batch, classes, most, at<Box<T>>(out_boxes), at<S>(out_scores, sizeof(S)),
+                                  batch, classes, max_output, at<Box<T>>(out_boxes), at<S>(out_scores, sizeof(S)),
                                   at<int64_t>(out_labels, 8), at<int64_t>(counts, 8), queued);
         });
     });

@@ -62,8 +62,8 @@ GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bou
         if (count) {
             int64_t ring = kMinRing;
             while (ring < count) ring *= 2;
-            const double most = exponent_size(end);
-            levels_.push_back({most, 1 / cell_side(most, t), buckets, ring - 1, 0, 0});
+            const double max_size = exponent_size(end);
+            levels_.push_back({max_size, 1 / cell_side(max_size, t), buckets, ring - 1, 0, 0});
             buckets += ring;
         }
         for (; e < end; ++e) end_level_[size_t(e)] = int16_t(levels_.size());

@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kDenseKept = 256, kGridLeft = 1024;
 // Odd boxes (areas that overflow or underflow) that are compared one by one beside a grid; with more of them there is
 // none.
-constexpr int64_t kMostOdd = 1024;
+constexpr int64_t kMaxOdd = 1024;
 // The plain rule, pair by pair.
 template <class T>
 void nms_careful(NmsJob<T>& job) {
@@ -40,13 +40,13 @@ void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure ki
     job.kind = kind;
     job.limit = limit;
     job.keep = keep;
-    Buffer<int32_t> odd(kMostOdd + 1);
+    Buffer<int32_t> odd(kMaxOdd + 1);
     job.odd = odd.get();
     bool grid = kind == Measure::iou && n > kDenseKept + kGridLeft;
     for (int64_t i = 0; grid && i < n; ++i) {
         odd[job.odds] = int32_t(i);
         job.odds += is_tiny(boxes[i]) || (large && is_large(boxes[i]));
-        grid = job.odds <= kMostOdd;
+        grid = job.odds <= kMaxOdd;
     }
     if (!grid && large) return nms_careful(job);
     int64_t done = 0;
@@ -87,12 +87,12 @@ int64_t nms(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n
     Buffer<int32_t> order(n);
     int64_t count = n;
     if (options.score_threshold) {
-        const S least = S(*options.score_threshold);
+        const S score_threshold = S(*options.score_threshold);
         Buffer<int32_t> among(n);
         count = 0;
         for (int64_t i = 0; i < n; ++i) {
             among[count] = int32_t(i);
-            count += scores[i] > least;
+            count += scores[i] > score_threshold;
         }
         order_by_score(scores, among.get(), count, order.get());
     } else {

@@ -28,13 +28,13 @@ template <class T, class S>
 int64_t nms(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n, const NmsOptions& options,
             int64_t* keep);
 
-// t as the vector loops use it: inter >= share(a) + share(b) is needed for IoU > t (or IoS > t). It holds a
-// little too often, never too seldom; only then is the one division done that decides.
+// t as the vector loops use it: inter >= share(a) + share(b) is needed for IoU > t (or IoS > t). Conservative:
+// false positives only; the one division that decides is done for these alone.
 template <class T>
 struct Bound {
     T threshold;
     T factor;  // t / (1 + t) less some ulps
-    T floor;   // the least number above 0, added once: with t = 0, inter must still be above 0
+    T floor;   // the smallest number above 0, added once: with t = 0, inter must still be above 0
 
     // One `floor` less than factor * area, for the products that are so small that they round by that much.
     FASTDET_MEMBER T share(T area) const {
@@ -54,7 +54,7 @@ struct Block {
 
 // Boxes of like size: IoU > t needs like sizes.
 struct Level {
-    double most;          // max(width, height) is below it
+    double max_size;      // max(width, height) is below it
     double per_cell;      // 1 / side of a cell
     int64_t base, mask;   // buckets [base, base + mask]
     int64_t first, last;  // its candidates
@@ -78,10 +78,10 @@ struct NmsJob {
     int64_t n;
     Bound<T> bound;
     Measure kind;         // iou or ios
-    int64_t limit;        // most kept; < 0 for all
+    int64_t limit;        // the maximum kept; < 0 for all
     int64_t dense_limit;  // kept boxes after which the caller wants to change over to a grid
     T* scratch;           // dense: (5, stride)
-    int64_t stride;       // most kept by the dense way, rounded up to a multiple of 64
+    int64_t stride;       // the maximum kept by the dense way, rounded up to a multiple of 64
     uint8_t* keep;        // (n,) 1 where kept, 0 at first
     uint8_t* dead;        // (n,) grid only, 0 at first
     const int32_t* odd;   // (odds,) grid only: boxes that are not in it, compared one by one

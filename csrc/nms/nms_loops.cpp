@@ -127,7 +127,7 @@ struct Push {
         const double size = w > h ? w : h;
         const Level* const end = grid.levels + grid.end_level[size_exponent(t > 0 ? size / t : INFINITY)];
         for (const Level* level = grid.levels + grid.first_level[size_exponent(size * t)]; level < end; ++level) {
-            const double rx = reach(w, level->most, t, cx), ry = reach(h, level->most, t, cy);
+            const double rx = reach(w, level->max_size, t, cx), ry = reach(h, level->max_size, t, cy);
             const double per_cell = level->per_cell;
             const int64_t column = grid_cell(cx - rx, per_cell), columns = grid_cell(cx + rx, per_cell) - column;
             const int64_t row = grid_cell(cy - ry, per_cell), rows = grid_cell(cy + ry, per_cell) - row + 1;

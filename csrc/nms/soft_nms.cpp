@@ -108,11 +108,11 @@ int64_t soft_nms(const Box<T>* boxes, const T* scores, const int64_t* keys, int6
 
     Buffer<int32_t> among(n), members(n), selected(n);
     Buffer<T> score(n);
-    const T least = T(options.min_score);
+    const T min_score = T(options.min_score);
     int64_t count = 0;
     for (int64_t i = 0; i < n; ++i) {
         among[count] = int32_t(i);
-        count += scores[i] >= least;
+        count += scores[i] >= min_score;
     }
     const bool large = input == Input::large;
     if (!keys) {

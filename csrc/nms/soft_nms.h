@@ -35,7 +35,7 @@ struct SoftJob {
     Bound<T> bound;              // an overlap under it leaves a score as it is
     bool gaussian;
     T threshold, sigma, min_score;
-    int64_t limit;      // most selected; < 0 for all
+    int64_t limit;      // the maximum selected; < 0 for all
     int32_t* selected;  // (boxes,) out, the index of each selected box
     T* selected_score;  // (boxes,) out
 };

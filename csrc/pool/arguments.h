@@ -22,10 +22,10 @@ inline PoolType bits_of(int64_t itemsize) {
     throw pybind11::type_error("fastdet: invalid item size");
 }
 
-// Entry i of a tuple of lengths, from `least` up.
-inline int64_t entry(const pybind11::tuple& of, size_t i, int64_t least) {
+// Entry i of a tuple of lengths, from `min_value` up.
+inline int64_t entry(const pybind11::tuple& of, size_t i, int64_t min_value) {
     const int64_t value = of[i].cast<int64_t>();
-    if (value < least || value >= int64_t(1) << 31) throw pybind11::value_error("fastdet: invalid window or size");
+    if (value < min_value || value >= int64_t(1) << 31) throw pybind11::value_error("fastdet: invalid window or size");
     return value;
 }
 

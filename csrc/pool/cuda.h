@@ -1,4 +1,5 @@
-// Max-pooling, unpooling and their gradients on a GPU: launchers. Pointers are the device's; see pool.h for the jobs.
+// Max-pooling, unpooling and their gradients on a GPU: launchers. Pointers are the device's; see max_pool2d.h and
+// max_unpool2d.h for the jobs.
 #pragma once
 
 #include "cuda/call.h"

@@ -28,7 +28,7 @@ PoolType scalar_of(char dtype) {
     throw py::type_error(std::string("fastdet._cuda: no kernel for dtype ") + dtype);
 }
 
-// Images are (planes, height, width, inner), as in pool.h.
+// Images are (planes, height, width, inner), as in max_pool2d.h.
 template <class Job>
 Job job_of(const py::tuple& image, const py::tuple& pooled, const py::tuple& window) {
     if (image.size() != 4 || pooled.size() != 2) throw py::value_error("fastdet._cuda: invalid size");

@@ -1,4 +1,4 @@
-// Confusion matrices: threads and scratch memory around the loops of confusion.cpp.
+// Confusion matrices: threads and scratch memory around the loops of confusion_matrix_loops.cpp.
 #include "segmentation/confusion_matrix.h"
 
 #include <atomic>
@@ -52,15 +52,15 @@ class Cells {
 // Tasks that n pixels are worth; a large matrix for each has to pay.
 int64_t tasks_for(int64_t n, int64_t side) {
     const int64_t threads = get_num_threads(), worth = kFew + 4 * side * side;
-    const int64_t most = n / worth;
-    return most < 1 ? 1 : most < threads ? most : threads;
+    const int64_t max_tasks = n / worth;
+    return max_tasks < 1 ? 1 : max_tasks < threads ? max_tasks : threads;
 }
 
 template <class T>
 int64_t first_bad(const LabelMap& map, int64_t n) {
     const T* x = static_cast<const T*>(map.labels);
     for (int64_t i = 0; i < n; ++i) {
-        if (is_invalid<uint64_t>(x[i], map.most, map.ignore)) return i;
+        if (is_invalid<uint64_t>(x[i], map.max_label, map.ignore)) return i;
     }
     return -1;
 }

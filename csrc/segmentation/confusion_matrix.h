@@ -9,19 +9,19 @@
 namespace fastdet {
 
 // A map of integer labels, seen as unsigned numbers of its width. A label equal to `ignore` counts as `void_code`; any
-// other must be at most `most`. Without labels to ignore, both are 0: the label 0 counts as itself.
+// other must be at most `max_label`. Without labels to ignore, both are 0: the label 0 counts as itself.
 struct LabelMap {
     const void* labels;
     int bytes;  // of a label: 1, 2, 4 or 8
-    uint64_t most, ignore;
+    uint64_t max_label, ignore;
     uint16_t void_code;
 };
 
 // Whether a label, of the map's width or wider, is neither a class nor ignored: 0 or 1. And the class of one that is
 // not.
 template <class L>
-FASTDET_HD L is_invalid(L label, L most, L ignore) {
-    return L(label > most) & L(label != ignore);
+FASTDET_HD L is_invalid(L label, L max_label, L ignore) {
+    return L(label > max_label) & L(label != ignore);
 }
 template <class L>
 FASTDET_HD L class_of(L label, L ignore, L void_code) {

@@ -36,11 +36,11 @@ FASTDET_LOOP void mark_changes(const T* x, int n, uint64_t* words) {
 // The classes of n pixels; false where one is out of range. Wide holds the labels and void's class.
 template <class Wide, class T>
 FASTDET_LOOP bool codes_in(const T* x, int n, const LabelMap& map, uint16_t* codes) {
-    const Wide most = Wide(map.most), ignore = Wide(map.ignore), void_code = Wide(map.void_code);
+    const Wide max_label = Wide(map.max_label), ignore = Wide(map.ignore), void_code = Wide(map.void_code);
     Wide bad = 0;
     for (int k = 0; k < n; ++k) {
         const Wide label = x[k];
-        bad |= is_invalid(label, most, ignore);
+        bad |= is_invalid(label, max_label, ignore);
         codes[k] = class_of(label, ignore, void_code);
     }
     return !bad;

@@ -25,10 +25,10 @@ struct Matrices {
     unsigned per_image;  // blocks, one after the other
 };
 
-// `most`: bytes of shared memory for the copies. A matrix of more cells than an image has pixels is not worth any.
-inline Matrices matrices_of(const MatrixJob& job, int64_t pixels, int warps, int64_t most) {
-    const int64_t cells = job.side * job.side, few = most < kUnaskedShared ? most : kUnaskedShared;
-    int copies = cells <= pixels && cells * 4 <= most;
+// `max_bytes`: bytes of shared memory for the copies. A matrix of more cells than an image has pixels is not worth any.
+inline Matrices matrices_of(const MatrixJob& job, int64_t pixels, int warps, int64_t max_bytes) {
+    const int64_t cells = job.side * job.side, few = max_bytes < kUnaskedShared ? max_bytes : kUnaskedShared;
+    int copies = cells <= pixels && cells * 4 <= max_bytes;
     while (copies && copies < warps && copies * 2 * cells * 4 <= few) copies *= 2;
     return {job.cells, job.fault, static_cast<Notes*>(job.workspace), job.each ? cells : 0, uint32_t(job.side),
             copies,    1};
@@ -51,7 +51,7 @@ inline unsigned grid_of(const Matrices& m, int64_t images) {
     return unsigned(blocks);
 }
 
-// confusion.cu: zeros. What every launcher begins with.
+// confusion_matrix.cu: zeros. What every launcher begins with.
 void clear_matrices(const MatrixJob& job, int64_t images, cudaStream_t stream);
 
 // A value out of range: `second` in the prediction or the scores, whose faults come after all of the target's.
@@ -79,7 +79,7 @@ __device__ inline uint64_t label_at(const LabelMap& map, int64_t i) {
 // The class of a label; one that is out of range is noted, and what it counts as does not matter.
 template <class L>
 __device__ inline uint32_t noted_class(L label, const LabelMap& map, Notes* notes, bool second, int64_t at) {
-    if (is_invalid(label, L(map.most), L(map.ignore))) {
+    if (is_invalid(label, L(map.max_label), L(map.ignore))) {
         note(notes, second, at);
         return 0;
     }

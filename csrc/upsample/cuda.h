@@ -1,4 +1,5 @@
-// Bilinear resampling on a GPU: launchers. Pointers are the device's; see upsample.h for the job, without its cuts.
+// Bilinear resampling on a GPU: launchers. Pointers are the device's; see upsample_bilinear.h for the job, without its
+// cuts.
 #pragma once
 
 #include "cuda/call.h"

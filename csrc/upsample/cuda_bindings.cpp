@@ -11,13 +11,13 @@ namespace {
 // Of the forward direction, whatever the op.
 UpsampleJob job_of(int64_t planes, int64_t channels, int64_t in_h, int64_t in_w, int64_t out_h, int64_t out_w,
                    bool align_corners, double factor_y, double factor_x) {
-    constexpr int64_t most = (int64_t(1) << 30) - 1;
+    constexpr int64_t max_size = (int64_t(1) << 30) - 1;
     const auto fits = [](int64_t in, int64_t out, double factor) {
-        return in > 0 && out > 0 && in <= most && out <= most &&
+        return in > 0 && out > 0 && in <= max_size && out <= max_size &&
                (!(factor > 0) || std::floor(double(in) * factor) == double(out));
     };
     if (planes < 0 || channels < 0 || !fits(in_h, out_h, factor_y) || !fits(in_w, out_w, factor_x) ||
-        channels > most / in_w || channels > most / out_w)
+        channels > max_size / in_w || channels > max_size / out_w)
         throw py::value_error("fastdet._cuda: invalid sizes");
     UpsampleJob job = {};
     job.planes = planes, job.channels = channels;

@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kTileBytes = 8 << 10;       // of a row: two of them, their table and a row of x fit the first cache
 constexpr int64_t kThreadedValues = 1 << 17;  // read and written: some 50 us
 constexpr int64_t kStreamBytes = int64_t(4) << 20;  // larger than what the second cache holds
-constexpr int64_t kLeastRows = 8;                   // of a band: a cut costs two rows made twice
+constexpr int64_t kMinRows = 8;                     // of a band: a cut costs two rows made twice
 
 int64_t divided(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
@@ -24,7 +24,7 @@ void cut(UpsampleJob& job, int64_t width, int64_t height, int64_t columns, int64
     const int64_t units = job.tiles * job.planes;
     const int64_t wanted = values < kThreadedValues || get_num_threads() == 1 ? 1 : 4 * int64_t(get_num_threads());
     job.rows = units >= wanted ? height : divided(height, divided(wanted, units));
-    job.rows = job.rows < kLeastRows ? kLeastRows : job.rows;
+    job.rows = job.rows < kMinRows ? kMinRows : job.rows;
     job.bands = divided(height, job.rows);
 }
 

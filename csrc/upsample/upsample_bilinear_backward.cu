@@ -201,7 +201,7 @@ int64_t reach(const Sizes<T>& sizes, int pixels, int unit) {
     int widest = 0;
     for (int left = 0; left < sizes.in_w; left += pixels) {
         const int begin = left ? sizes.first_column(left - 1) : 0;
-        const int width = sizes.first_column(at_widest(int64_t(left) + pixels, sizes.in_w)) - (begin - begin % unit);
+        const int width = sizes.first_column(at_most(int64_t(left) + pixels, sizes.in_w)) - (begin - begin % unit);
         widest = width > widest ? width : widest;
     }
     return widest;

@@ -16,8 +16,8 @@ namespace fastdet {
 namespace FASTDET_ISA {
 namespace {
 
-constexpr int64_t kLanes = 16;      // of a block of sums over columns
-constexpr int64_t kMostTerms = 64;  // of a sum, up to which tables pay
+constexpr int64_t kLanes = 16;     // of a block of sums over columns
+constexpr int64_t kMaxTerms = 64;  // of a sum, up to which tables pay
 
 // What the columns [left, right) of the gradient with respect to the input share. Region r: the outputs whose first
 // input is r, neighbours all; their second is r + 1, but for the last region and equal sizes (`own`): r itself.
@@ -40,7 +40,7 @@ struct Backward {
     using T = Compute<S>;
     Columns16<T> columns;
     T *tall[2], *wide, *taken, *second, *sums;
-    int64_t reach;  // most outputs that a tile looks at
+    int64_t reach;  // the maximum of outputs that a tile looks at
     int64_t used;
 
     Backward(const UpsampleJob& job, void* base) {
@@ -48,7 +48,7 @@ struct Backward {
         const int64_t width = lesser<int64_t>(job.tile, job.in_w), values = width * job.channels;
         const T step = tap_step<T>(job.in_w, job.out_w, job.align_corners, job.factor_x);
         reach = 0;
-        int64_t most = 0;  // terms of a block: regions have equally many but for rounding and the first one
+        int64_t max_terms = 0;  // terms of a block: regions have equally many but for rounding and the first one
         for (int64_t t = 0; t < job.tiles; ++t) {
             const int64_t left = t * job.tile, right = lesser<int64_t>(left + job.tile, job.in_w);
             const int64_t begin = left ? first_of(left - 1, job.in_w, job.out_w, job.align_corners, step) : 0;
@@ -58,13 +58,13 @@ struct Backward {
         for (int64_t r = 0; r < lesser<int64_t>(job.in_w, 3); ++r) {
             const int64_t begin = first_of(r, job.in_w, job.out_w, job.align_corners, step);
             const int64_t terms = first_of(r + 1, job.in_w, job.out_w, job.align_corners, step) - begin;
-            most = terms > most ? terms : most;
+            max_terms = terms > max_terms ? terms : max_terms;
         }
-        most += 2;
+        max_terms += 2;
         columns.channels = job.channels;
-        columns.tables = job.channels < kLanes && most <= kMostTerms;
+        columns.tables = job.channels < kLanes && max_terms <= kMaxTerms;
         const int64_t row = reach * job.channels, blocks = columns.tables ? (values + kLanes - 1) / kLanes : 0;
-        const int64_t table = blocks * most * kLanes;
+        const int64_t table = blocks * max_terms * kLanes;
         columns.start = scratch.template take<int64_t>(width + 2);
         columns.w1 = scratch.template take<T>(reach);
         columns.terms = scratch.template take<int32_t>(blocks);
@@ -78,7 +78,7 @@ struct Backward {
         second = scratch.template take<T>(columns.tables ? job.channels + blocks * kLanes : 0);
         sums = scratch.template take<T>(values + kLanes);
         used = scratch.used;
-        limit = most;
+        limit = max_terms;
     }
     int64_t limit;  // terms of a block that the tables have room for
 };
@@ -105,17 +105,17 @@ void columns_of(const UpsampleJob& job, int64_t tile, int64_t limit, Columns16<T
     const int32_t none = int32_t((to.end - to.begin) * channels);
     int64_t row = 0;
     for (int64_t e = 0; e < values; e += kLanes) {
-        int64_t most = 0;
+        int64_t max_terms = 0;
         for (int64_t k = e; k < lesser<int64_t>(e + kLanes, values); ++k) {
             const int64_t* start = to.start + k / channels + 1;
-            most = start[1] - start[0] > most ? start[1] - start[0] : most;
+            max_terms = start[1] - start[0] > max_terms ? start[1] - start[0] : max_terms;
         }
-        if (most > limit) {  // more than was foreseen: sums without tables
+        if (max_terms > limit) {  // more than was foreseen: sums without tables
             to.tables = false;
             return;
         }
-        to.terms[e / kLanes] = int32_t(most);
-        for (int64_t i = 0; i < most; ++i, ++row) {
+        to.terms[e / kLanes] = int32_t(max_terms);
+        for (int64_t i = 0; i < max_terms; ++i, ++row) {
             for (int64_t lane = 0; lane < kLanes; ++lane) {
                 const int64_t k = e + lane, slot = row * kLanes + lane;
                 const int64_t* start = to.start + lesser<int64_t>(k, values - 1) / channels + 1;
@@ -297,10 +297,10 @@ void backward(const UpsampleJob& job, int64_t first_unit, int64_t last_unit, voi
             const bool own = equal_h || r == job.in_h - 1;
             bool fresh = true;
             while (y < job.out_h) {
-                constexpr int64_t kMost = 8;  // as many streams as the processor fetches ahead of
-                T h0[kMost], h1[kMost];
+                constexpr int64_t kMaxStreams = 8;  // as many streams as the processor fetches ahead of
+                T h0[kMaxStreams], h1[kMaxStreams];
                 int64_t count = 0;
-                for (; count < (std::is_same_v<S, T> ? kMost : 1) && y + count < job.out_h; ++count) {
+                for (; count < (std::is_same_v<S, T> ? kMaxStreams : 1) && y + count < job.out_h; ++count) {
                     const Tap<T> t = tap_y(y + count);
                     if (t.i0 != r) break;
                     h0[count] = t.w0, h1[count] = t.w1;

@@ -18,7 +18,7 @@ struct YoloJob {
     T threshold;
 };
 
-// One rounding, as in decode.py; 0 * inf is above nothing.
+// One rounding, as in the reference; 0 * inf is above nothing.
 template <class T>
 FASTDET_HD T class_score(T value, T object, bool objectness) {
     return objectness ? object * value : value;
