@@ -48,8 +48,9 @@ def library() -> Path:
     flags += [f"-I{path}" for path in (HERE, ROOT / "csrc", pybind11.get_include(), sysconfig.get_path("include"))]
     headers = sorted([*(ROOT / "csrc").rglob("*.h"), *HERE.glob("*.h")])
     common = b"".join(path.read_bytes() for path in headers) + repr((compiler, flags, sys.version)).encode()
-    module = [path for path in (ROOT / "csrc").rglob("*.cpp") if path.name.startswith(("module_cuda", "cuda_"))]
-    sources = sorted([*(ROOT / "csrc").rglob("*.cu"), *module, *HERE.glob("*.cpp")])
+    csrc = ROOT / "csrc"
+    module = [*csrc.glob("*/cuda_bindings.cpp"), *csrc.glob("cuda/*.cpp"), csrc / "python" / "cuda_module.cpp"]
+    sources = sorted([*csrc.rglob("*.cu"), *module, *HERE.glob("*.cpp")])
     folder = ROOT / "build" / "cuda_emulator"
     folder.mkdir(parents=True, exist_ok=True)
     environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}

@@ -1,58 +1,24 @@
 // Boxes and the measures of their overlap: the one place where a pair is decided. Compiled by g++ and nvcc.
-// boxes.py's reference has the same operations in the same order; with -ffp-contract=off (nvcc: --fmad=false)
+// The reference in fastdet/boxes has the same operations in the same order; with -ffp-contract=off (nvcc: --fmad=false)
 // every backend rounds alike.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define FASTDET_HD __host__ __device__ inline
-#define FASTDET_MEMBER __host__ __device__ inline
-#else
-// Internal linkage, members inlined: these are compiled once per instruction set, and the linker must not mix the
-// copies.
-#define FASTDET_HD static inline
-#define FASTDET_MEMBER __attribute__((always_inline)) inline
-#endif
+#include "core/floats.h"
 
 namespace fastdet {
 
 enum class Measure : int { iou = 0, ios = 1, giou = 2, diou = 3, ciou = 4 };
+
+constexpr int64_t kMaxBoxes = int64_t(1) << 30;  // of a call
 
 template <class T>
 struct Box {
     T x1, y1, x2, y2;
 };
 
-// What keeps the plain arithmetic of a pair finite and exact enough for the fast paths.
-template <class T>
-struct Limits;
-template <>
-struct Limits<float> {
-    static constexpr float large = 0x1p60f;     // |coordinate| up to it: no area overflows
-    static constexpr float tiny = 0x1p-100f;    // area from it on: an overlap that matters does not underflow
-    static constexpr float rescale = 0x1p-66f;  // makes any finite box's area finite
-};
-template <>
-struct Limits<double> {
-    static constexpr double large = 0x1p500;
-    static constexpr double tiny = 0x1p-900;
-    static constexpr double rescale = 0x1p-514;
-};
-
-template <class T>
-FASTDET_HD T lesser(T a, T b) {
-    return b < a ? b : a;
-}
-template <class T>
-FASTDET_HD T greater(T a, T b) {
-    return b > a ? b : a;
-}
-template <class T>
-FASTDET_HD bool is_finite(T x) {
-    return x - x == T(0);
-}
 template <class T>
 FASTDET_HD bool is_nan(const Box<T>& b) {
     return b.x1 != b.x1 || b.y1 != b.y1 || b.x2 != b.x2 || b.y2 != b.y2;

@@ -3,7 +3,7 @@
 // Floor: the result is written once; about 11 operations and one division a pair. Columns are taken in tiles that
 // stay in the first cache. Skipping the division where no lane overlaps was three times slower: a third of the
 // vectors of real boxes overlap, which no branch predictor foresees, and the divider runs beside the rest.
-#include "core/loops.h"
+#include "boxes/box_iou.h"
 #include "simd/simd.h"
 
 namespace fastdet {
@@ -135,8 +135,6 @@ void pairs(const Box<T>* a, const Box<T>* b, const T* crowd, int64_t n, T eps, T
             return CALL<T, Measure::ciou, false>(__VA_ARGS__);                                                   \
     }
 
-}  // namespace
-
 template <class T>
 void box_iou(const IouJob<T>& job, int64_t first, int64_t last) {
     const Measure kind = job.kind;
@@ -148,10 +146,10 @@ void box_iou_aligned(const Box<T>* a, const Box<T>* b, const T* crowd, int64_t n
     FASTDET_EACH_KIND(pairs, crowd, a, b, crowd, n, eps, out)
 }
 
-template void box_iou(const IouJob<float>&, int64_t, int64_t);
-template void box_iou(const IouJob<double>&, int64_t, int64_t);
-template void box_iou_aligned(const Box<float>*, const Box<float>*, const float*, int64_t, Measure, float, float*);
-template void box_iou_aligned(const Box<double>*, const Box<double>*, const double*, int64_t, Measure, double, double*);
-
+}  // namespace
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(BoxIouKernels, box_iou_kernels,
+                {{box_iou<float>, box_iou_aligned<float>}, {box_iou<double>, box_iou_aligned<double>}})
+
 }  // namespace fastdet

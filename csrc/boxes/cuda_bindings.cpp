@@ -1,16 +1,11 @@
-// fastdet._cuda: the box operations. See module_cuda.h.
+// fastdet._cuda: the box operations.
+#include "boxes/arguments.h"
 #include "boxes/cuda.h"
 #include "python/cuda.h"
 
 namespace fastdet {
+namespace boxes_bindings {
 namespace {
-
-Format format_of(const std::string& name) {
-    if (name == "xyxy") return Format::xyxy;
-    if (name == "xywh") return Format::xywh;
-    if (name == "cxcywh") return Format::cxcywh;
-    throw py::value_error("fastdet._cuda: unknown format " + name);
-}
 
 void area_of(char dtype, Pointer boxes, int64_t n, Pointer out, int device, Pointer stream) {
     by_dtype(dtype, [&](auto t) {
@@ -35,7 +30,7 @@ void clip(char dtype, Pointer boxes, int64_t n, double height, double width, Poi
     by_dtype(dtype, [&](auto t) {
         using T = decltype(t);
         queue("clip_boxes_to_image", {n, 4}, device, stream, [&](cudaStream_t s) {
-            clip_boxes_cuda(at<const Box<T>>(boxes), n, T(height), T(width), at<Box<T>>(out), s);
+            clip_boxes_to_image_cuda(at<const Box<T>>(boxes), n, T(height), T(width), at<Box<T>>(out), s);
         });
     });
 }
@@ -48,13 +43,13 @@ void extend(char dtype, Pointer boxes, int64_t n, double offset, Pointer out, in
     });
 }
 
-void remove_small(char dtype, Pointer boxes, int64_t n, double least, Pointer workspace, Pointer keep, Pointer count,
+void remove_small(char dtype, Pointer boxes, int64_t n, double min_size, Pointer workspace, Pointer keep, Pointer count,
                   int device, Pointer stream) {
     by_dtype(dtype, [&](auto t) {
         using T = decltype(t);
         queue("remove_small_boxes", {n, 4}, device, stream, [&](cudaStream_t s) {
-            remove_small_cuda(at<const Box<T>>(boxes), n, T(least), at<void>(workspace), at<int64_t>(keep),
-                              at<int64_t>(count, 8), s);
+            remove_small_boxes_cuda(at<const Box<T>>(boxes), n, T(min_size), at<void>(workspace), at<int64_t>(keep),
+                                    at<int64_t>(count, 8), s);
         });
     });
 }
@@ -62,7 +57,7 @@ void remove_small(char dtype, Pointer boxes, int64_t n, double least, Pointer wo
 void iou(char dtype, Pointer a, int64_t n, Pointer b, int64_t m, const std::string& kind, bool aligned, Pointer crowd,
          double eps, Pointer out, int device, Pointer stream) {
     const Measure measure = measure_of(kind);
-    if (aligned && n != m) throw py::value_error("fastdet._cuda: unfit boxes");
+    if (aligned && n != m) throw py::value_error("fastdet._cuda: invalid boxes");
     by_dtype(dtype, [&](auto t) {
         using T = decltype(t);
         queue("box_iou", {n, m}, device, stream, [&](cudaStream_t s) {
@@ -72,9 +67,7 @@ void iou(char dtype, Pointer a, int64_t n, Pointer b, int64_t m, const std::stri
     });
 }
 
-}  // namespace
-
-void bind_cuda_boxes(py::module_& m) {
+const Bindings registered([](py::module_& m) {
     m.def("box_area", area_of);
     m.def("box_convert", convert);
     m.def("clip_boxes_to_image", clip);
@@ -82,6 +75,8 @@ void bind_cuda_boxes(py::module_& m) {
     m.def("remove_small_workspace", remove_small_workspace);
     m.def("remove_small_boxes", remove_small);
     m.def("box_iou", iou);
-}
+});
 
+}  // namespace
+}  // namespace boxes_bindings
 }  // namespace fastdet

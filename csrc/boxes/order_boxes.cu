@@ -4,9 +4,11 @@
 // comparisons, which the whole grid does in less time than a radix sort needs to launch its passes (4096 boxes: 17
 // million comparisons, some 3 us). More boxes: CUB's radix sort by score, then, stable, by key; floor: per pass of 8
 // bits 16-24 bytes a box, 4 passes for float scores, 8 for double ones and for keys.
+#include "boxes/load_box.h"
 #include "boxes/order_boxes.h"
 #include "core/score_key.h"
 #include "cuda/launch.h"
+#include "cuda/sort.h"
 
 namespace fastdet {
 namespace {
@@ -19,8 +21,8 @@ template <class S>
 struct Keys {
     const S* scores;
     bool drop;
-    S least;
-    __device__ bool is_dropped(int64_t i) const { return drop && !(scores[i] > least); }
+    S score_threshold;
+    __device__ bool is_dropped(int64_t i) const { return drop && !(scores[i] > score_threshold); }
     __device__ auto operator()(int64_t i) const -> decltype(falling_key(S())) {
         return is_dropped(i) ? ~decltype(falling_key(S()))(0) : falling_key(scores[i]);
     }
@@ -145,7 +147,8 @@ void order_boxes(const Candidates<T, S>& given, void* memory, const Ordered<T>& 
     const int64_t n = given.n;
     check_cuda(cudaMemsetAsync(status, 0xff, sizeof *status, stream));
     if (!n) return;
-    const Keys<S> key{given.scores, given.least_or_null != nullptr, given.least_or_null ? *given.least_or_null : S(0)};
+    const Keys<S> key{given.scores, given.score_threshold != nullptr,
+                      given.score_threshold ? *given.score_threshold : S(0)};
     const unsigned blocks = unsigned(blocks_for(n, kThreads));
     if (n <= kCounted) {
         FASTDET_LAUNCH((count_kernel<T, S>), unsigned(blocks_for(n * kWarp, kThreads)), kThreads, stream, given.boxes,

@@ -12,15 +12,15 @@ struct Status {
     int64_t count;               // of results
 };
 
-// What orders boxes by score and key. keys may be null: all are one segment. With `least`, boxes whose score is not
-// above it are dropped: the last ones by score, and flagged.
+// What orders boxes by score and key. keys may be null: all are one segment. With `score_threshold`, boxes whose score
+// is not above it are dropped: the last ones by score, and flagged.
 template <class T, class S>
 struct Candidates {
     const Box<T>* boxes;
     const S* scores;
     const int64_t* keys;
-    int64_t n;               // below 2^31
-    const S* least_or_null;  // on the host
+    int64_t n;                 // below 2^31
+    const S* score_threshold;  // on the host
 };
 
 // Boxes by position, that is, by segment and rank. Ranks are by falling score, equal scores: lower index first.
@@ -53,12 +53,5 @@ int64_t order_scratch(int64_t n, bool keys);
 template <class T, class S>
 void order_boxes(const Candidates<T, S>& given, void* scratch, const Ordered<T>& to, Status* status,
                  cudaStream_t stream);
-
-// sort.cu: a stable sort of pairs by the lowest `bits` of the key.
-int64_t sort_scratch(int64_t n);
-void sort_pairs(void* scratch, const uint32_t* keys, uint32_t* sorted, const int32_t* values, int32_t* to, int64_t n,
-                int bits, cudaStream_t stream);
-void sort_pairs(void* scratch, const uint64_t* keys, uint64_t* sorted, const int32_t* values, int32_t* to, int64_t n,
-                int bits, cudaStream_t stream);
 
 }  // namespace fastdet

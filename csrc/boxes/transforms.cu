@@ -1,6 +1,7 @@
 // Area, conversion, clipping, small boxes: a thread a box, 16 bytes at a time. Floor: the bytes, 16 in and 4 to 16 out
 // a float32 box (1M boxes: 32 MB, 8 us at 4 TB/s; below some 100k boxes a launch, 2-3 us, is the cost).
 #include "boxes/cuda.h"
+#include "boxes/load_box.h"
 #include "cuda/compact.h"
 #include "cuda/launch.h"
 
@@ -49,8 +50,8 @@ struct Extend {
 
 template <class T>
 struct LargeEnough {
-    T least;
-    __device__ void operator()(const Box<T>& b, uint8_t* out) const { *out = is_at_least(b, least); }
+    T min_size;
+    __device__ void operator()(const Box<T>& b, uint8_t* out) const { *out = has_min_size(b, min_size); }
 };
 
 }  // namespace
@@ -66,7 +67,7 @@ void box_convert_cuda(const Box<T>* boxes, int64_t n, Format from, Format to, Bo
 }
 
 template <class T>
-void clip_boxes_cuda(const Box<T>* boxes, int64_t n, T height, T width, Box<T>* out, cudaStream_t stream) {
+void clip_boxes_to_image_cuda(const Box<T>* boxes, int64_t n, T height, T width, Box<T>* out, cudaStream_t stream) {
     each(boxes, n, out, stream, Clip<T>{height, width});
 }
 
@@ -83,21 +84,21 @@ int64_t remove_small_workspace(int64_t n) {
 }
 
 template <class T>
-void remove_small_cuda(const Box<T>* boxes, int64_t n, T least, void* workspace, int64_t* keep, int64_t* count,
-                       cudaStream_t stream) {
+void remove_small_boxes_cuda(const Box<T>* boxes, int64_t n, T min_size, void* workspace, int64_t* keep, int64_t* count,
+                             cudaStream_t stream) {
     Parts parts(workspace);
     uint8_t* flags = parts.take<uint8_t>(n);
     int32_t* scratch = parts.take<int32_t>(kCompactScratch);
-    each(boxes, n, flags, stream, LargeEnough<T>{least});
+    each(boxes, n, flags, stream, LargeEnough<T>{min_size});
     compact(flags, nullptr, n, -1, scratch, keep, count, stream);
 }
 
 #define FASTDET_INSTANTIATE(T)                                                                     \
     template void box_area_cuda(const Box<T>*, int64_t, T*, cudaStream_t);                         \
     template void box_convert_cuda(const Box<T>*, int64_t, Format, Format, Box<T>*, cudaStream_t); \
-    template void clip_boxes_cuda(const Box<T>*, int64_t, T, T, Box<T>*, cudaStream_t);            \
+    template void clip_boxes_to_image_cuda(const Box<T>*, int64_t, T, T, Box<T>*, cudaStream_t);   \
     template void extend_boxes_cuda(const Box<T>*, int64_t, T, Box<T>*, cudaStream_t);             \
-    template void remove_small_cuda(const Box<T>*, int64_t, T, void*, int64_t*, int64_t*, cudaStream_t);
+    template void remove_small_boxes_cuda(const Box<T>*, int64_t, T, void*, int64_t*, int64_t*, cudaStream_t);
 FASTDET_INSTANTIATE(float)
 FASTDET_INSTANTIATE(double)
 

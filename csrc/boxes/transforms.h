@@ -1,4 +1,4 @@
-// Whole calls of the box operations.
+// Boxes one by one: area, format, clipping, removal of small ones.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ FASTDET_HD Box<T> converted(Box<T> b, Format from, Format to) {
 }
 
 template <class T>
-FASTDET_HD T clipped(T x, T most) {
-    return x <= 0 ? T(0) : x > most ? most : x;  // NaN stays
+FASTDET_HD T clipped(T x, T high) {
+    return x <= 0 ? T(0) : x > high ? high : x;  // NaN stays
 }
 template <class T>
 FASTDET_HD Box<T> clipped(const Box<T>& b, T height, T width) {
@@ -38,8 +38,8 @@ FASTDET_HD Box<T> clipped(const Box<T>& b, T height, T width) {
 }
 
 template <class T>
-FASTDET_HD bool is_at_least(const Box<T>& b, T least) {
-    return b.x2 - b.x1 >= least && b.y2 - b.y1 >= least;
+FASTDET_HD bool has_min_size(const Box<T>& b, T min_size) {
+    return b.x2 - b.x1 >= min_size && b.y2 - b.y1 >= min_size;
 }
 
 template <class T>
@@ -49,11 +49,6 @@ void box_convert(const Box<T>* boxes, int64_t n, Format from, Format to, Box<T>*
 template <class T>
 void clip_boxes_to_image(const Box<T>* boxes, int64_t n, T height, T width, Box<T>* out);
 template <class T>
-int64_t remove_small_boxes(const Box<T>* boxes, int64_t n, T least, int64_t* keep);
-
-// out (n, m), or (n,) if aligned (n == m); crowd (m,) may be null. Throws std::bad_alloc.
-template <class T>
-void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kind, bool aligned, const bool* crowd,
-             double eps, T* out);
+int64_t remove_small_boxes(const Box<T>* boxes, int64_t n, T min_size, int64_t* keep);
 
 }  // namespace fastdet

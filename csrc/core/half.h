@@ -6,7 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "boxes/box.h"
+#include "core/macros.h"
 
 #if defined(__F16C__)
 #include <immintrin.h>

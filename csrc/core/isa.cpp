@@ -1,21 +1,10 @@
-// Which instruction set runs: the widest this processor has, or the one that FASTDET_ISA names.
+// Which instruction set runs: the widest that this processor has, or the one that FASTDET_ISA names.
+#include "core/isa.h"
+
 #include <atomic>
 #include <cstring>
 
-#include "core/kernels.h"
-
 namespace fastdet {
-
-// setup.py passes -DFASTDET_ISA_LIST="X(baseline) X(avx2) X(avx512)", slowest first.
-#define FASTDET_DECLARE(isa)        \
-    namespace isa {                 \
-    extern const KernelTable table; \
-    }
-#define X FASTDET_DECLARE
-FASTDET_ISA_LIST
-#undef X
-#undef FASTDET_DECLARE
-
 namespace {
 
 bool runs(const char* name) {
@@ -30,22 +19,20 @@ bool runs(const char* name) {
     return !std::strcmp(name, "baseline");
 }
 
-#define FASTDET_POINTER(isa) &isa::table,
-#define X FASTDET_POINTER
-const KernelTable* const kBuilt[] = {FASTDET_ISA_LIST};
-#undef X
-#undef FASTDET_POINTER
+#define FASTDET_ISA_NAME(isa, ...) #isa,
+constexpr const char* kBuilt[] = {FASTDET_EACH_ISA(FASTDET_ISA_NAME, )};
+#undef FASTDET_ISA_NAME
 constexpr int kCount = int(sizeof kBuilt / sizeof *kBuilt);
 
 struct Usable {
-    const KernelTable* tables[kCount];
+    int index[kCount];
     const char* names[kCount];
     int count = 0;
     Usable() {
-        for (const KernelTable* table : kBuilt) {
-            if (!runs(table->name)) continue;
-            names[count] = table->name;
-            tables[count++] = table;
+        for (int i = 0; i < kCount; ++i) {
+            if (!runs(kBuilt[i])) continue;
+            names[count] = kBuilt[i];
+            index[count++] = i;
         }
     }
 };
@@ -55,14 +42,16 @@ const Usable& usable() {
     return it;
 }
 
-std::atomic<const KernelTable*>& chosen() {
-    static std::atomic<const KernelTable*> it{usable().tables[usable().count - 1]};
+std::atomic<int>& chosen() {
+    static std::atomic<int> it{usable().index[usable().count - 1]};
     return it;
 }
 
 }  // namespace
 
-const KernelTable& kernels() { return *chosen().load(std::memory_order_relaxed); }
+int isa_index() { return chosen().load(std::memory_order_relaxed); }
+
+const char* isa_name() { return kBuilt[isa_index()]; }
 
 const char* const* isa_names(int* count) {
     *count = usable().count;
@@ -72,7 +61,7 @@ const char* const* isa_names(int* count) {
 bool choose_isa(const char* name) {
     for (int i = 0; i < usable().count; ++i) {
         if (std::strcmp(usable().names[i], name)) continue;
-        chosen().store(usable().tables[i], std::memory_order_relaxed);
+        chosen().store(usable().index[i], std::memory_order_relaxed);
         return true;
     }
     return false;

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "boxes/box.h"
+#include "core/macros.h"
 
 namespace fastdet {
 namespace lanes {

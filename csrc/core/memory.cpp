@@ -14,7 +14,7 @@ constexpr size_t kLine = 64, kHuge = size_t(2) << 20;
 #if defined(__SANITIZE_ADDRESS__)
 constexpr size_t kKeep = 0;  // so that every buffer's ends are watched
 #else
-constexpr size_t kKeep = size_t(16) << 20;  // the most a thread keeps: enough for some 200,000 boxes
+constexpr size_t kKeep = size_t(16) << 20;  // the maximum that a thread keeps: enough for some 200,000 boxes
 #endif
 
 size_t rounded(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
@@ -32,8 +32,8 @@ void* from_system(size_t bytes) {
 struct Store {
     char* base = nullptr;
     size_t size = 0, used = 0;
-    size_t taken = 0;  // by all live buffers, in the store or not
-    size_t most = 0;   // that was ever taken at once
+    size_t taken = 0;      // by all live buffers, in the store or not
+    size_t max_taken = 0;  // that was ever taken at once
     ~Store() { std::free(base); }
 };
 
@@ -44,11 +44,12 @@ thread_local Store store;
 void* take_memory(size_t bytes) {
     bytes = rounded(bytes, kLine);
     Store& s = store;
-    if (!s.taken && s.most > s.size && s.most <= kKeep) {  // nothing is in use: grow to what earlier calls needed
+    if (!s.taken && s.max_taken > s.size &&
+        s.max_taken <= kKeep) {  // nothing is in use: grow to what earlier calls needed
         std::free(s.base);
         s.base = nullptr;
         s.size = 0;
-        const size_t size = rounded(s.most, kHuge / 8);
+        const size_t size = rounded(s.max_taken, kHuge / 8);
         s.base = static_cast<char*>(from_system(size));
         s.size = size;
     }
@@ -60,7 +61,7 @@ void* take_memory(size_t bytes) {
         p = from_system(bytes);
     }
     s.taken += bytes;
-    if (s.taken > s.most) s.most = s.taken;
+    if (s.taken > s.max_taken) s.max_taken = s.taken;
     return p;
 }
 
@@ -76,7 +77,7 @@ void give_memory(void* p, size_t bytes) {
     }
     if (!s.taken) {
         s.used = 0;
-        if (s.most > kKeep) s.most = 0;  // what large calls need says nothing of small ones
+        if (s.max_taken > kKeep) s.max_taken = 0;  // what large calls need says nothing of small ones
     }
 }
 

@@ -48,15 +48,16 @@ inline uint64_t* radix_sort_high(uint64_t* a, uint64_t* b, int64_t n) {
     return a;
 }
 
-// Whole items by insertion: they compare as stable keys do, since indices rise. Gives up, false, after `most` moves.
-inline bool insertion_sort(uint64_t* a, int64_t n, int64_t most) {
+// Whole items by insertion: they compare as stable keys do, since indices rise. Gives up, false, after `max_moves`
+// moves.
+inline bool insertion_sort(uint64_t* a, int64_t n, int64_t max_moves) {
     for (int64_t i = 1; i < n; ++i) {
         const uint64_t item = a[i];
         int64_t j = i;
         for (; j > 0 && a[j - 1] > item; --j) a[j] = a[j - 1];
         a[j] = item;
-        most -= i - j;
-        if (most < 0) return false;
+        max_moves -= i - j;
+        if (max_moves < 0) return false;
     }
     return true;
 }

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "boxes/box.h"
+#include "core/macros.h"
 
 namespace fastdet {
 

@@ -1,10 +1,10 @@
 // Sums in float64 in one fixed order, whatever the lanes and threads: blocks of kSumBlock values, halves added to
-// halves; box_losses.py's ordered_sum is the reference. For files that are compiled once per instruction set too.
+// halves; ordered_sum of fastdet/losses is the reference. For files that are compiled once per instruction set too.
 #pragma once
 
 #include <cstdint>
 
-#include "boxes/box.h"
+#include "core/macros.h"
 
 namespace fastdet {
 

@@ -17,7 +17,7 @@
 namespace fastdet {
 namespace {
 
-constexpr int kMost = 1024;
+constexpr int kMaxThreads = 1024;
 
 // CPUs that the cgroup's quota allows, rounded up; 0 without a quota.
 int quota_cpus() {
@@ -46,7 +46,7 @@ int default_threads() {
 #endif
     const int quota = quota_cpus();
     if (quota && quota < n) n = quota;
-    return n < 1 ? 1 : n > kMost ? kMost : n;
+    return n < 1 ? 1 : n > kMaxThreads ? kMaxThreads : n;
 }
 
 thread_local bool inside = false;  // a task of the pool: what it starts itself runs where it is
@@ -150,7 +150,7 @@ int get_num_threads() {
     return n;
 }
 
-void set_num_threads(int n) { wanted.store(n < 1 ? 1 : n > kMost ? kMost : n, std::memory_order_relaxed); }
+void set_num_threads(int n) { wanted.store(n < 1 ? 1 : n > kMaxThreads ? kMaxThreads : n, std::memory_order_relaxed); }
 
 void parallel(int64_t tasks, void (*run)(void*, int64_t), void* context) {
     int threads = get_num_threads();

@@ -8,7 +8,7 @@ namespace fastdet {
 namespace {
 
 constexpr int kThreads = 1024, kWarps = kThreads / kWarp;
-constexpr int64_t kLeastPart = 8 * kThreads;
+constexpr int64_t kMinPart = 8 * kThreads;
 
 __global__ void __launch_bounds__(kThreads)
     count_kernel(const uint8_t* flags, int64_t n, int64_t part, int32_t* counts) {
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    place_kernel(const uint8_t* flags, const int32_t* order, int64_t n, int64_t part, int64_t most,
+    place_kernel(const uint8_t* flags, const int32_t* order, int64_t n, int64_t part, int64_t max_count,
                  const int32_t* counts, int64_t* keep, int64_t* count) {
     FASTDET_SHARED(int, in_warp, [kWarps]);
     FASTDET_SHARED(int, before_block, [kWarps]);
@@ -50,21 +50,21 @@ __global__ void __launch_bounds__(kThreads)
             to += w < warp ? in_warp[w] : 0;
             at += in_warp[w];
         }
-        if (kept && (most < 0 || to < most)) keep[to] = order ? order[i] : i;
+        if (kept && (max_count < 0 || to < max_count)) keep[to] = order ? order[i] : i;
         __syncthreads();  // in_warp is written again
     }
-    if (blockIdx.x == gridDim.x - 1 && threadIdx.x == 0) *count = most >= 0 && at > most ? most : at;
+    if (blockIdx.x == gridDim.x - 1 && threadIdx.x == 0) *count = max_count >= 0 && at > max_count ? max_count : at;
 }
 
 }  // namespace
 
-void compact(const uint8_t* flags, const int32_t* order, int64_t n, int64_t most, int32_t* scratch, int64_t* keep,
+void compact(const uint8_t* flags, const int32_t* order, int64_t n, int64_t max_count, int32_t* scratch, int64_t* keep,
              int64_t* count, cudaStream_t stream) {
     int64_t part = blocks_for(n, kCompactScratch);
-    part = part < kLeastPart ? kLeastPart : blocks_for(part, kThreads) * kThreads;
+    part = part < kMinPart ? kMinPart : blocks_for(part, kThreads) * kThreads;
     const unsigned blocks = n ? unsigned(blocks_for(n, part)) : 1;
     if (blocks > 1) FASTDET_LAUNCH((count_kernel), blocks, kThreads, stream, flags, n, part, scratch);
-    FASTDET_LAUNCH((place_kernel), blocks, kThreads, stream, flags, order, n, part, most, scratch, keep, count);
+    FASTDET_LAUNCH((place_kernel), blocks, kThreads, stream, flags, order, n, part, max_count, scratch, keep, count);
 }
 
 }  // namespace fastdet

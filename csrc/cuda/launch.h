@@ -6,7 +6,7 @@
 // warps, and no block waits for another one of its launch. Compiled with --fmad=false: arithmetic rounds as the CPU's.
 #pragma once
 
-#include "boxes/box.h"
+#include "core/macros.h"
 #include "cuda/call.h"
 
 #if !defined(FASTDET_LAUNCH)  // tests/cuda_emulator/cuda_runtime.h has its own
@@ -61,24 +61,7 @@ int64_t at_once(Kernel* kernel, int threads, int64_t shared_bytes) {
 // Of a one-dimensional launch.
 __device__ inline int64_t thread_index() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 
-// Boxes in GPU memory begin at multiples of 16 bytes (module_cuda.h looks): one or two loads a box.
-__device__ inline Box<float> load_box(const Box<float>* p) {
-    const float4 v = *reinterpret_cast<const float4*>(p);
-    return {v.x, v.y, v.z, v.w};
-}
-__device__ inline Box<double> load_box(const Box<double>* p) {
-    const double2 a = reinterpret_cast<const double2*>(p)[0], b = reinterpret_cast<const double2*>(p)[1];
-    return {a.x, a.y, b.x, b.y};
-}
-__device__ inline void store_box(Box<float>* p, const Box<float>& b) {
-    *reinterpret_cast<float4*>(p) = make_float4(b.x1, b.y1, b.x2, b.y2);
-}
-__device__ inline void store_box(Box<double>* p, const Box<double>& b) {
-    reinterpret_cast<double2*>(p)[0] = make_double2(b.x1, b.y1);
-    reinterpret_cast<double2*>(p)[1] = make_double2(b.x2, b.y2);
-}
-
-// The least of the values noted; at first it is -1, all bits set, which is the highest as unsigned.
+// The minimum of the values noted; at first it is -1, all bits set, which is the highest as unsigned.
 __device__ inline void note_first(int64_t* to, int64_t value) {
     atomicMin(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
 }

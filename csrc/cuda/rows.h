@@ -22,9 +22,9 @@ inline int64_t enough_threads() { return 2 * 2048 * device_attribute(cudaDevAttr
 // `count` rows of `chunks` pieces: a thread has one place across, and runs down `each` rows.
 struct Rows {
     int64_t count, chunks, each;
-    Rows(int64_t count, int64_t chunks, int64_t most) : count(count), chunks(chunks) {
+    Rows(int64_t count, int64_t chunks, int64_t max_rows) : count(count), chunks(chunks) {
         const int64_t wanted = count * chunks / enough_threads();
-        each = wanted < 1 ? 1 : wanted > most ? most : wanted;
+        each = wanted < 1 ? 1 : wanted > max_rows ? max_rows : wanted;
     }
     int64_t threads() const { return blocks_for(count, each) * chunks; }
 };

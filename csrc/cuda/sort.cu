@@ -1,7 +1,7 @@
 // Radix sort: CUB's, in this one file, since it takes ten seconds an architecture to compile.
 #include <cub/device/device_radix_sort.cuh>
 
-#include "boxes/order_boxes.h"
+#include "cuda/sort.h"
 
 namespace fastdet {
 namespace {

@@ -1,4 +1,4 @@
-// Sums on a GPU in the one order of block_sum.h, whatever the order in which blocks run.
+// Sums on a GPU in the one order of core/sums.h, whatever the order in which blocks run.
 #pragma once
 
 #include "core/sums.h"
@@ -39,7 +39,7 @@ __device__ inline bool comes_last(unsigned* count, unsigned blocks) {
     return last[0];
 }
 
-// Sums of the columns of sums (columns, n), each as sum_of_sums in block_sum.h: that of column k in
+// Sums of the columns of sums (columns, n), each as sum_of_sums in core/sums.h: that of column k in
 // parts[k * parts_of(n)]. The last block then calls finish(parts, parts_of(n)), all its threads. parts
 // (columns * parts_of(n),); done (columns + 1,) 0 at first.
 inline int64_t parts_of(int64_t n) { return n > kSumBlock ? blocks_for(n, kSumBlock) : 1; }

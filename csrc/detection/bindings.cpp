@@ -1,4 +1,4 @@
-// fastdet._cpp: scoring detections. See module_cpp.h.
+// fastdet._cpp: scoring detections.
 #include "python/cpp.h"
 
 #include <vector>
@@ -6,25 +6,27 @@
 #include "detection/detection.h"
 
 namespace fastdet {
+namespace detection_bindings {
 namespace {
 
-constexpr const char* kUnfit = "fastdet._cpp: unfit detections";
+constexpr const char* kInvalid = "fastdet._cpp: invalid detections";
 
 // (n, columns) doubles; columns 0: (n,).
 const double* doubles(const py::array& x, int64_t n, int64_t columns) {
     const bool fits =
         columns ? x.ndim() == 2 && x.shape(0) == n && x.shape(1) == columns : x.ndim() == 1 && x.shape(0) == n;
-    if (!fits) throw py::value_error(kUnfit);
+    if (!fits) throw py::value_error(kInvalid);
     return data<double>(x);
 }
 
 const int64_t* integers(const py::array& x, int64_t n) {
-    if (x.ndim() != 1 || x.shape(0) != n) throw py::value_error(kUnfit);
+    if (x.ndim() != 1 || x.shape(0) != n) throw py::value_error(kInvalid);
     return data<int64_t>(x);
 }
 
 const uint8_t* bytes_of(const py::array& x, int64_t size) {
-    if (x.dtype().kind() != 'u' || x.itemsize() != 1 || !is_plain(x) || x.size() != size) throw py::value_error(kUnfit);
+    if (x.dtype().kind() != 'u' || x.itemsize() != 1 || !is_plain(x) || x.size() != size)
+        throw py::value_error(kInvalid);
     return static_cast<const uint8_t*>(x.data());
 }
 
@@ -33,7 +35,7 @@ const int64_t* starts(const py::array& x, int64_t groups, int64_t last) {
     const int64_t* start = integers(x, groups + 1);
     bool fits = start[0] == 0 && start[groups] == last;
     for (int64_t i = 0; i < groups; ++i) fits = fits && start[i] <= start[i + 1];
-    if (!fits) throw py::value_error(kUnfit);
+    if (!fits) throw py::value_error(kInvalid);
     return start;
 }
 
@@ -42,7 +44,7 @@ const int64_t* rows_of(const py::array& x, int64_t n) {
     const int64_t* row = integers(x, n);
     bool fits = true;
     for (int64_t i = 0; i < n; ++i) fits &= row[i] >= 0 && row[i] < n;
-    if (!fits) throw py::value_error(kUnfit);
+    if (!fits) throw py::value_error(kInvalid);
     return row;
 }
 
@@ -52,7 +54,7 @@ py::tuple match(const py::array& boxes, const py::array& scores, const py::array
                 const py::array& ranges, int64_t max_detections, double offset, bool voc, bool with_matched) {
     const int64_t n = boxes.shape(0), m = truth.shape(0), groups = start.size() - 1;
     const int64_t T = thresholds.size(), A = ranges.shape(0);
-    if (groups < 0) throw py::value_error(kUnfit);
+    if (groups < 0) throw py::value_error(kInvalid);
     const Detections d{reinterpret_cast<const BoxWH*>(doubles(boxes, n, 4)), doubles(scores, n, 0),
                        doubles(areas, n, 0), rows_of(rows, n)};
     const Truths g{reinterpret_cast<const BoxWH*>(doubles(truth, m, 4)), doubles(truth_areas, m, 0), bytes_of(flags, m),
@@ -83,12 +85,12 @@ py::tuple accumulate_all(const py::array& scores, const py::array& outcomes, con
                          const py::array& max_detections) {
     const int64_t n = scores.size(), groups = start.size() - 1, classes = of_class.size() - 1;
     if (groups < 0 || classes < 0 || T < 1 || counted.ndim() != 2 || counted.shape(0) != groups)
-        throw py::value_error(kUnfit);
+        throw py::value_error(kInvalid);
     const int64_t A = counted.shape(1), R = recalls.size(), M = max_detections.size();
     const Records records{doubles(scores, n, 0),  bytes_of(outcomes, n * packed_bytes(T * A)), starts(start, groups, n),
                           data<int64_t>(counted), starts(of_class, classes, groups),           classes};
     for (int64_t i = 0, size = outcomes.size(); i < size; ++i) {
-        if (records.outcomes[i] >= 243) throw py::value_error(kUnfit);
+        if (records.outcomes[i] >= 243) throw py::value_error(kInvalid);
     }
     py::array_t<double> precision({T, R, classes, A, M}), recall({T, classes, A, M}), at({T, R, classes, A, M});
     const Curve curve{
@@ -105,7 +107,7 @@ const int64_t* keys_of(const py::array& x) {
     const int64_t* key = integers(x, x.size());
     bool fits = true;
     for (int64_t i = 0; i < x.size(); ++i) fits &= key[i] >= 0;
-    if (!fits) throw py::value_error(kUnfit);
+    if (!fits) throw py::value_error(kInvalid);
     return key;
 }
 
@@ -124,12 +126,12 @@ py::tuple group(const py::array& keys, const py::array& truth_keys) {
                           copy(truth_start.get(), groups + 1));
 }
 
-}  // namespace
-
-void bind_detection(py::module_& m) {
+const Bindings registered([](py::module_& m) {
     m.def("match_groups", match);
     m.def("accumulate", accumulate_all);
     m.def("group_rows", group);
-}
+});
 
+}  // namespace
+}  // namespace detection_bindings
 }  // namespace fastdet

@@ -329,7 +329,7 @@ class Accumulator {
     }
 
     void one(int64_t m) {
-        const int64_t most = curve_.max_detections[m], bytes = bytes_;
+        const int64_t max_detections = curve_.max_detections[m], bytes = bytes_;
         const uint64_t* counts = decoded().counts;
         points_.resize(size_t(5 * bytes_));  // the last byte may have digits to spare, which nothing looks at
         for (auto& list : points_) list.clear();
@@ -340,7 +340,7 @@ class Accumulator {
         bool any = false;
         int64_t until_full = (1 << kLane) - 1;
         for (size_t i = 0; i < sorted_.size(); ++i) {
-            if (sorted_[i].rank >= most) continue;
+            if (sorted_[i].rank >= max_detections) continue;
             const double score = sorted_[i].score;
             if (!any) top = score, any = true;
             const uint8_t* code = &codes_[i * size_t(bytes)];
@@ -411,9 +411,9 @@ class Accumulator {
 // order <- rows by rising key, stable.
 void sort_by_key(const int64_t* key, int64_t n, int64_t* order) {
     if (!n) return;
-    uint64_t most = uint64_t(n);
-    for (int64_t i = 0; i < n; ++i) most = std::max(most, uint64_t(key[i]));
-    if (most >> 32) {
+    uint64_t max_key = uint64_t(n);
+    for (int64_t i = 0; i < n; ++i) max_key = std::max(max_key, uint64_t(key[i]));
+    if (max_key >> 32) {
         for (int64_t i = 0; i < n; ++i) order[i] = i;
         std::stable_sort(order, order + n, [&](int64_t x, int64_t y) { return key[x] < key[y]; });
         return;

@@ -20,7 +20,7 @@ inline int64_t packed_bytes(int64_t outcomes) { return (outcomes + 4) / 5; }
 struct MatchRule {
     const double* thresholds;  // (T,)
     int64_t T;
-    const double* ranges;  // (A, 2) least and greatest area
+    const double* ranges;  // (A, 2) minimum and maximum area
     int64_t A;
     int64_t max_detections;  // of a group; < 0 for all
     double offset;           // added to sides: 1 for pixel-inclusive boxes

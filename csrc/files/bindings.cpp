@@ -1,4 +1,4 @@
-// fastdet._cpp: reading COCO's JSON. See module_cpp.h.
+// fastdet._cpp: reading COCO's JSON.
 #include "python/cpp.h"
 
 #include <utility>
@@ -7,6 +7,7 @@
 #include "files/coco_json.h"
 
 namespace fastdet {
+namespace files_bindings {
 namespace {
 
 // The vector's own memory as an array.
@@ -33,7 +34,7 @@ py::object read(const py::object& file, int64_t size, bool results) {
     const auto more = [&](char* to, size_t room) {
         py::gil_scoped_acquire acquire;
         const auto got = readinto(py::memoryview::from_memory(to, py::ssize_t(room))).cast<int64_t>();
-        if (got < 0 || size_t(got) > room) throw py::value_error("fastdet._cpp: unfit file");
+        if (got < 0 || size_t(got) > room) throw py::value_error("fastdet._cpp: invalid file");
         return size_t(got);
     };
     CocoContent content;
@@ -51,8 +52,8 @@ py::object read(const py::object& file, int64_t size, bool results) {
                           names(std::move(content.images)), names(std::move(content.categories)), content.sections);
 }
 
+const Bindings registered([](py::module_& m) { m.def("read_coco", read); });
+
 }  // namespace
-
-void bind_coco(py::module_& m) { m.def("read_coco", read); }
-
+}  // namespace files_bindings
 }  // namespace fastdet

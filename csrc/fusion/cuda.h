@@ -33,15 +33,15 @@ template <class T, class S>
 void merge_boxes_cuda(const FusionInput& given, int64_t n, double threshold, Measure kind, void* workspace,
                       Box<T>* out_boxes, S* out_scores, int64_t* groups, FusionStatus* status, cudaStream_t stream);
 
-enum class Confidence : int { average = 0, most = 1, box_and_model = 2, absent_model = 3 };  // fusion.py, CONF_TYPES
+enum class Confidence : int { average = 0, max = 1, box_and_model = 2, absent_model = 3 };  // CONF_TYPES of Python
 
 struct FusionOptions {
-    double threshold, least;  // least: boxes of a lower score are left out
+    double threshold, min_score;  // least: boxes of a lower score are left out
     Confidence confidence;
     bool allows_overflow;
     const double* share;  // (models,), on the device
     int models;
-    double share_sum, share_most;
+    double share_sum, max_share;
 };
 
 int64_t weighted_boxes_fusion_workspace(int64_t n, int models);

@@ -1,13 +1,15 @@
-// fastdet._cuda: box fusion. See module_cuda.h.
+// fastdet._cuda: box fusion.
+#include "boxes/arguments.h"
 #include "fusion/cuda.h"
 #include "python/cuda.h"
 
 namespace fastdet {
+namespace fusion_bindings {
 namespace {
 
 void gather(char dtype, char score_dtype, Pointer boxes, Pointer scores, Pointer labels, int64_t n, int32_t model,
             int64_t first, Pointer input, int64_t all, Pointer status, int device, Pointer stream) {
-    if (n < 0 || first < 0 || first + n > all) throw py::value_error("fastdet._cuda: unfit number of boxes");
+    if (n < 0 || first < 0 || first + n > all) throw py::value_error("fastdet._cuda: invalid number of boxes");
     by_dtypes(dtype, score_dtype, [&](auto t, auto s) {
         using T = decltype(t);
         using S = decltype(s);
@@ -33,13 +35,13 @@ void merge(char dtype, char score_dtype, Pointer input, int64_t n, double thresh
     });
 }
 
-void fuse(char dtype, char score_dtype, Pointer input, int64_t n, double threshold, double least, int confidence,
-          bool allows_overflow, Pointer share, int models, double share_sum, double share_most, Pointer workspace,
+void fuse(char dtype, char score_dtype, Pointer input, int64_t n, double threshold, double min_score, int confidence,
+          bool allows_overflow, Pointer share, int models, double share_sum, double max_share, Pointer workspace,
           Pointer out_boxes, Pointer out_scores, Pointer out_labels, Pointer status, int device, Pointer stream) {
-    if (confidence < 0 || confidence > 3 || models < 1) throw py::value_error("fastdet._cuda: unfit options");
+    if (confidence < 0 || confidence > 3 || models < 1) throw py::value_error("fastdet._cuda: invalid options");
     const FusionOptions options{
-        threshold, least,     Confidence(confidence), allows_overflow, at<const double>(share, 8), models,
-        share_sum, share_most};
+        threshold, min_score, Confidence(confidence), allows_overflow, at<const double>(share, 8), models,
+        share_sum, max_share};
     by_dtypes(dtype, score_dtype, [&](auto t, auto s) {
         using T = decltype(t);
         using S = decltype(s);
@@ -59,15 +61,15 @@ int64_t fuse_workspace(int64_t n, int models, int device) {
     return bytes;
 }
 
-}  // namespace
-
-void bind_cuda_fusion(py::module_& m) {
+const Bindings registered([](py::module_& m) {
     m.def("fusion_input_bytes", fusion_input_bytes);
     m.def("fusion_gather", gather);
     m.def("merge_boxes_workspace", merge_boxes_workspace);
     m.def("merge_boxes", merge);
     m.def("weighted_boxes_fusion_workspace", fuse_workspace);
     m.def("weighted_boxes_fusion", fuse);
-}
+});
 
+}  // namespace
+}  // namespace fusion_bindings
 }  // namespace fastdet

@@ -4,6 +4,7 @@
 // over and over: an argmax, one new search by the whole block, and a search by one thread for each box whose partner
 // was touched. Cost: n^2 / 2 pair tests at first, then a few barriers and n tests a merge, about 3 us with some
 // thousand boxes. Floor: a dependent step a merge. Limit: one multiprocessor merges.
+#include "boxes/load_box.h"
 #include "cuda/compact.h"
 #include "cuda/launch.h"
 #include "fusion/cuda.h"

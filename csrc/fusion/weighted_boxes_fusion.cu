@@ -4,6 +4,7 @@
 // most, and one thread adds it there: two barriers a box, about 1 us. The sums of the confidence are made on the way,
 // in the order of the CPU's. Fused boxes are then ranked like any boxes. Floor: a dependent step a box. Limit: a label
 // is the work of one multiprocessor.
+#include "boxes/load_box.h"
 #include "boxes/order_boxes.h"
 #include "cuda/compact.h"
 #include "cuda/launch.h"
@@ -18,13 +19,13 @@ constexpr int kThreads = 256, kFuseThreads = 128;
 struct Fused {
     double score, x1, y1, x2, y2;  // sums of score, and of score * box
     double members, weight;        // boxes in it, and the sum of their models' weights
-    double most;                   // the highest weighted score
+    double max_score;              // the highest weighted score
 };
 
 __global__ void __launch_bounds__(kThreads)
-    value_kernel(FusionInput given, int64_t n, const double* share, double least, double* value) {
+    value_kernel(FusionInput given, int64_t n, const double* share, double min_score, double* value) {
     const int64_t i = thread_index();
-    if (i < n) value[i] = given.scores[i] >= least ? given.scores[i] * share[given.model[i]] : -1;
+    if (i < n) value[i] = given.scores[i] >= min_score ? given.scores[i] * share[given.model[i]] : -1;
 }
 
 struct Nearest {
@@ -82,7 +83,7 @@ __global__ void __launch_bounds__(kFuseThreads)
             s.x1 += score * box.x1, s.y1 += score * box.y1, s.x2 += score * box.x2, s.y2 += score * box.y2;
             s.members += 1;
             s.weight += share[model];
-            s.most = score > s.most ? score : s.most;
+            s.max_score = score > s.max_score ? score : s.max_score;
             mark[model / 32] |= uint32_t(1) << model % 32;
             const double total = s.score;
             store_box(fused + first + at,
@@ -115,8 +116,8 @@ __global__ void __launch_bounds__(kThreads)
         absent += has ? 0 : options.share[m];
     }
     double score = 0;
-    if (options.confidence == Confidence::most) {
-        score = s.most / options.share_most;
+    if (options.confidence == Confidence::max) {
+        score = s.max_score / options.max_share;
     } else if (options.confidence == Confidence::average) {
         const double used = options.allows_overflow ? s.members : lesser(s.members, double(options.models));
         score = mean * used / options.share_sum;
@@ -187,11 +188,11 @@ void weighted_boxes_fusion_cuda(const FusionInput& given, int64_t n, const Fusio
     const Workspace w(parts, n, options.models);
     const unsigned blocks = unsigned(blocks_for(n, kThreads));
     const int words = words_for(options.models);
-    const double least = -0.5;  // what is left out has -1
+    const double score_threshold = -0.5;  // what is left out has -1
     if (n) {
-        FASTDET_LAUNCH((value_kernel), blocks, kThreads, stream, given, n, options.share, options.least, w.value);
-        order_boxes(Candidates<double, double>{given.boxes, w.value, given.labels, n, &least}, w.scratch, w.ordered,
-                    w.status, stream);
+        FASTDET_LAUNCH((value_kernel), blocks, kThreads, stream, given, n, options.share, options.min_score, w.value);
+        order_boxes(Candidates<double, double>{given.boxes, w.value, given.labels, n, &score_threshold}, w.scratch,
+                    w.ordered, w.status, stream);
         check_cuda(cudaMemsetAsync(w.exists, 0, size_t(n), stream));
         FASTDET_LAUNCH((fuse_kernel), unsigned(n), kFuseThreads, stream, w.ordered, given, w.value, n,
                        options.threshold, options.share, words, w.sums, w.fused, w.present, w.exists);
@@ -200,8 +201,8 @@ void weighted_boxes_fusion_cuda(const FusionInput& given, int64_t n, const Fusio
     if (!n) return;
     FASTDET_LAUNCH((confidence_kernel), blocks, kThreads, stream, w.sums, w.fused, w.present, words, options, w.places,
                    &status->count, n, w.boxes, w.scores);
-    order_boxes(Candidates<double, double>{w.boxes, w.scores, nullptr, n, &least}, w.scratch, w.ranked, w.status,
-                stream);
+    order_boxes(Candidates<double, double>{w.boxes, w.scores, nullptr, n, &score_threshold}, w.scratch, w.ranked,
+                w.status, stream);
     FASTDET_LAUNCH((place_kernel<T, S>), blocks, kThreads, stream, w.ordered, w.ranked.order, w.boxes, w.scores,
                    given.labels, w.places, &status->count, out_boxes, out_scores, out_labels);
 }

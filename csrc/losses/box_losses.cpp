@@ -1,7 +1,6 @@
-// Losses of aligned boxes: threads and scratch memory around the loops of box_losses.cpp.
+// Losses of aligned boxes: threads and scratch memory around the loops of box_losses_loops.cpp.
 #include "losses/box_losses.h"
 
-#include "core/kernels.h"
 #include "core/memory.h"
 #include "core/sums.h"
 #include "core/threads.h"
@@ -11,8 +10,8 @@ namespace {
 
 constexpr int64_t kThreadPairs = 1 << 15;  // below it a second thread costs more than it gives
 
-void loops(const BoxLossJob<float>& job, int64_t first, int64_t last) { kernels().box_losses->f(job, first, last); }
-void loops(const BoxLossJob<double>& job, int64_t first, int64_t last) { kernels().box_losses->d(job, first, last); }
+void loops(const BoxLossJob<float>& job, int64_t first, int64_t last) { box_losses_kernels().f(job, first, last); }
+void loops(const BoxLossJob<double>& job, int64_t first, int64_t last) { box_losses_kernels().d(job, first, last); }
 
 }  // namespace
 

@@ -3,8 +3,9 @@
 // A block is a block of the sum, 1024 pairs; a thread takes every 256th, 16 bytes a box. Floor: the bytes, 32 in and 36
 // out a pair of float32 with its gradients (1M: 68 MB, 16 us at 4.3 TB/s); operations: some 120 to 250 instructions a
 // pair, the divisions among them, 4 to 9 us a million on an H200.
+#include "boxes/load_box.h"
 #include "cuda/sum.h"
-#include "losses/cuda_box_losses.h"
+#include "losses/cuda.h"
 
 namespace fastdet {
 namespace {

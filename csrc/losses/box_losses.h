@@ -1,48 +1,18 @@
 // Losses of aligned boxes and their gradients: the one place where a pair is decided. Compiled by g++ and nvcc, for
-// scalars and for vectors; box_losses.py's reference has the same operations in the same order.
+// scalars and for vectors; the reference has the same operations in the same order.
 #pragma once
 
 #include <cstdint>
 
-#include "core/lanes.h"
+#include "boxes/box.h"
+#include "core/elementary.h"
+#include "core/isa.h"
 
 namespace fastdet {
 
 enum class BoxLoss : int { giou = 0, diou = 1, ciou = 2 };
 
 namespace lanes {
-
-// The arc tangent of any number, within 3 ulp: Cephes's reduction to tan(pi/8) or 0.66, then a polynomial (float) or
-// a rational function (double). Libraries differ in the last bits; this is one.
-template <class V>
-FASTDET_HD V arctan(V x) {
-    using T = ScalarOf<V>;
-    constexpr bool kSingle = sizeof(T) == 4;
-    const V zero = all<V>(0), one = all<V>(1);
-    const V high = all<V>(T(2.414213562373095)), low = all<V>(kSingle ? T(0.4142135623730950) : T(0.66));
-    const V a = where_ge(x, zero, x, zero - x);
-    const V t = where_ge(a, high, zero - one, where_ge(a, low, a - one, a)) /
-                where_ge(a, high, a, where_ge(a, low, a + one, one));
-    const V base =
-        where_ge(a, high, all<V>(T(1.5707963267948966)), where_ge(a, low, all<V>(T(0.7853981633974483)), zero));
-    const V z = t * t;
-    V y;
-    if constexpr (kSingle) {
-        V p = all<V>(8.05374449538e-2f);
-        p = p * z + all<V>(-1.38776856032e-1f);
-        p = p * z + all<V>(1.99777106478e-1f);
-        p = p * z + all<V>(-3.33329491539e-1f);
-        y = base + (p * z * t + t);
-    } else {
-        V p = all<V>(-8.750608600031904122785e-1), q = z + all<V>(2.485846490142306297962e1);
-        p = p * z + all<V>(-1.615753718733365076637e1), q = q * z + all<V>(1.650270098316988542046e2);
-        p = p * z + all<V>(-7.500855792314704667340e1), q = q * z + all<V>(4.328810604912902668951e2);
-        p = p * z + all<V>(-1.228866684490136173410e2), q = q * z + all<V>(4.853903996359136964868e2);
-        p = p * z + all<V>(-6.485021904942025371773e1), q = q * z + all<V>(1.945506571482613964425e2);
-        y = base + (z * p / q * t + t);
-    }
-    return where_ge(x, zero, y, zero - y);
-}
 
 // The gradient that a corner passes on: of two equal ones each gets half, as torch.max and torch.min give it.
 template <class V>
@@ -124,11 +94,12 @@ struct BoxLossJob {
     Box<T>*grad_a, *grad_b;  // (n,); null without gradients
 };
 
-// The loops, compiled once per instruction set; see kernels.h. `first` is a multiple of kSumBlock.
+// The loops, compiled once per instruction set; see core/isa.h. `first` is a multiple of kSumBlock.
 struct BoxLossKernels {
     void (*f)(const BoxLossJob<float>& job, int64_t first, int64_t last);
     void (*d)(const BoxLossJob<double>& job, int64_t first, int64_t last);
 };
+const BoxLossKernels& box_losses_kernels();
 
 // The whole call; returns the sum of the losses where `sum`. Throws std::bad_alloc.
 template <class T>

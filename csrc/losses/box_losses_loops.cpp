@@ -4,7 +4,6 @@
 // cache, so that a vector holds as many pairs as it has lanes; memory is then the limit.
 #include "losses/box_losses.h"
 
-#include "core/loops.h"
 #include "core/sums.h"
 #include "simd/simd.h"
 
@@ -79,7 +78,8 @@ void any(const BoxLossJob<T>& job, int64_t first, int64_t last) {
 
 }  // namespace
 
-const BoxLossKernels box_loss_kernels = {any<float>, any<double>};
-
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(BoxLossKernels, box_losses_kernels, {any<float>, any<double>})
+
 }  // namespace fastdet

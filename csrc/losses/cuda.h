@@ -1,8 +1,10 @@
-// Losses on a softmax on a GPU: launchers. Pointers are the device's; see losses.h for what they compute.
+// Losses on a GPU: launchers. Pointers are the device's; softmax_losses.h, box_losses.h and sigmoid_focal_loss.h say
+// what they compute.
 #pragma once
 
 #include "core/half.h"
 #include "cuda/call.h"
+#include "losses/box_losses.h"
 #include "losses/softmax_losses.h"
 
 namespace fastdet {
@@ -20,7 +22,7 @@ struct CudaLogits {
     S* loss;  // (1,) out; for Reduction::none (images, pixels)
 };
 
-// A workspace begins with the divisor of a mean, float64. *fault (the host's): see cuda_fault.h; a label that is out of
+// A workspace begins with the divisor of a mean, float64. *fault (the host's): see cuda/fault.h; a label that is out of
 // range makes the loss and all of the gradient NaN, and so does a weight that is negative or not finite.
 int64_t softmax_loss_workspace(int64_t images, int64_t classes, int64_t pixels);
 template <class S>
@@ -50,5 +52,37 @@ struct LabelsFound {
 template <class T>
 void count_labels_cuda(const Labels& labels, int64_t n, const T* weight, T even, Reduction reduction,
                        unsigned long long* counts, LabelsFound* found, int64_t* fault, cudaStream_t stream);
+
+// Of n losses, where their sum is wanted: `loss` is (1,), the sum divided by `count`. The workspace is for that.
+struct CudaTotal {
+    bool wanted;
+    double count;
+};
+int64_t loss_sum_workspace(int64_t n);
+
+template <class T>
+struct CudaBoxLoss {
+    const Box<T>*a, *b;  // (n,)
+    int64_t n;
+    T eps, alpha_eps, scale;
+    T* loss;                 // (n,) or (1,)
+    Box<T>*grad_a, *grad_b;  // (n,); null without gradients
+};
+template <class T>
+void box_loss_cuda(const CudaBoxLoss<T>& x, BoxLoss kind, const CudaTotal& total, void* workspace, cudaStream_t stream);
+
+template <class S>
+struct CudaSigmoidFocal {
+    const S* inputs;   // (n,)
+    const S* targets;  // (n,); null: they are `wide_targets`
+    const Compute<S>* wide_targets;
+    int64_t n;
+    Compute<S> alpha, beta, gamma, scale;
+    S* loss;  // (n,) or (1,)
+    S* grad;  // (n,); null without
+};
+template <class S>
+void sigmoid_focal_loss_cuda(const CudaSigmoidFocal<S>& x, double gamma, const CudaTotal& total, void* workspace,
+                             cudaStream_t stream);
 
 }  // namespace fastdet

@@ -1,25 +1,12 @@
-// fastdet._cuda: losses. See module_cuda.h.
+// fastdet._cuda: losses.
 #include "cuda/fault.h"
+#include "losses/arguments.h"
 #include "losses/cuda.h"
-#include "losses/cuda_box_losses.h"
 #include "python/cuda.h"
 
 namespace fastdet {
+namespace losses_bindings {
 namespace {
-
-Reduction reduction_of(const std::string& name) {
-    if (name == "mean") return Reduction::mean;
-    if (name == "sum") return Reduction::sum;
-    if (name == "none") return Reduction::none;
-    throw py::value_error("fastdet._cuda: unknown reduction " + name);
-}
-
-BoxLoss box_loss_of(const std::string& name) {
-    if (name == "giou") return BoxLoss::giou;
-    if (name == "diou") return BoxLoss::diou;
-    if (name == "ciou") return BoxLoss::ciou;
-    throw py::value_error("fastdet._cuda: unknown loss " + name);
-}
 
 // An integer's dtype character as numpy.dtype.char.
 Labels labels_of(char dtype, Pointer target, const py::object& ignore, int64_t classes) {
@@ -41,20 +28,22 @@ template <class S>
 CudaLogits<S> logits_of(Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
                         const Labels& labels, Pointer weight, double even, Pointer loss, Pointer grad) {
     if (images < 0 || pixels < 0 || classes < 1 || classes >= int64_t(1) << 31)
-        throw py::value_error("fastdet._cuda: unfit shape");
+        throw py::value_error("fastdet._cuda: invalid shape");
     using T = Compute<S>;
     return {at<const S>(logits), at<S>(grad), images,     classes, pixels, channels_last, labels,
             at<const T>(weight), T(even),     at<S>(loss)};
 }
 
-void softmax(Fault fault, const LossOptions& options, char dtype, Pointer logits, bool channels_last, int64_t images,
-             int64_t classes, int64_t pixels, const Labels& labels, Pointer weight, double even, Pointer loss,
-             Pointer grad, Pointer workspace, int device, Pointer stream) {
+const Fault cross_entropy_fault("cross_entropy"), focal_fault("focal_loss"), dice_fault("dice_loss");
+
+void softmax(const Fault& fault, const LossOptions& options, char dtype, Pointer logits, bool channels_last,
+             int64_t images, int64_t classes, int64_t pixels, const Labels& labels, Pointer weight, double even,
+             Pointer loss, Pointer grad, Pointer workspace, int device, Pointer stream) {
     by_float(dtype, [&](auto s) {
         using S = decltype(s);
         const auto x = logits_of<S>(logits, channels_last, images, classes, pixels, labels, weight, even, loss, grad);
         queue(options.focal ? "focal_loss" : "cross_entropy", {images, classes, pixels}, device, stream,
-              [&](cudaStream_t s) { softmax_loss_cuda(x, options, at<void>(workspace), fault_slot(fault), s); });
+              [&](cudaStream_t s) { softmax_loss_cuda(x, options, at<void>(workspace), fault.slot(), s); });
     });
 }
 
@@ -62,7 +51,7 @@ void cross_entropy(char dtype, Pointer logits, bool channels_last, int64_t image
                    char label_dtype, Pointer target, Pointer weight, double even, const py::object& ignore,
                    const std::string& reduction, double label_smoothing, Pointer loss, Pointer grad, Pointer workspace,
                    int device, Pointer stream) {
-    softmax(Fault::cross_entropy, {false, 0, label_smoothing, reduction_of(reduction)}, dtype, logits, channels_last,
+    softmax(cross_entropy_fault, {false, 0, label_smoothing, reduction_of(reduction)}, dtype, logits, channels_last,
             images, classes, pixels, labels_of(label_dtype, target, ignore, classes), weight, even, loss, grad,
             workspace, device, stream);
 }
@@ -70,8 +59,8 @@ void cross_entropy(char dtype, Pointer logits, bool channels_last, int64_t image
 void focal(char dtype, Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
            char label_dtype, Pointer target, Pointer alpha, double even, double gamma, const py::object& ignore,
            const std::string& reduction, Pointer loss, Pointer grad, Pointer workspace, int device, Pointer stream) {
-    if (!(gamma >= 0 && gamma <= 0x1p60)) throw py::value_error("fastdet._cuda: unfit gamma");
-    softmax(Fault::focal_loss, {true, gamma, 0, reduction_of(reduction)}, dtype, logits, channels_last, images, classes,
+    if (!(gamma >= 0 && gamma <= 0x1p60)) throw py::value_error("fastdet._cuda: invalid gamma");
+    softmax(focal_fault, {true, gamma, 0, reduction_of(reduction)}, dtype, logits, channels_last, images, classes,
             pixels, labels_of(label_dtype, target, ignore, classes), alpha, even, loss, grad, workspace, device,
             stream);
 }
@@ -88,7 +77,7 @@ void dice(char dtype, Pointer logits, bool channels_last, int64_t images, int64_
         using S = decltype(s);
         const auto x = logits_of<S>(logits, channels_last, images, classes, pixels, labels, 0, 1, loss, grad);
         queue("dice_loss", {images, classes, pixels}, device, stream,
-              [&](cudaStream_t s) { dice_loss_cuda(x, eps, at<void>(workspace), fault_slot(Fault::dice_loss), s); });
+              [&](cudaStream_t s) { dice_loss_cuda(x, eps, at<void>(workspace), dice_fault.slot(), s); });
     });
 }
 
@@ -131,7 +120,7 @@ void sigmoid_focal(char dtype, Pointer inputs, Pointer targets, bool wide, int64
                                     at<S>(loss),
                                     at<S>(grad)};
         queue("sigmoid_focal_loss", {n}, device, stream,
-              [&](cudaStream_t s) { sigmoid_focal_cuda(x, gamma, total, at<void>(workspace), s); });
+              [&](cudaStream_t s) { sigmoid_focal_loss_cuda(x, gamma, total, at<void>(workspace), s); });
     });
 }
 
@@ -143,9 +132,7 @@ void scale(char dtype, Pointer grad, int64_t n, Pointer factor, int device, Poin
     });
 }
 
-}  // namespace
-
-void bind_cuda_losses(py::module_& m) {
+const Bindings registered([](py::module_& m) {
     m.def("softmax_loss_workspace", softmax_loss_workspace);
     m.def("cross_entropy", cross_entropy);
     m.def("focal_loss", focal);
@@ -155,6 +142,8 @@ void bind_cuda_losses(py::module_& m) {
     m.def("box_loss", box);
     m.def("sigmoid_focal_loss", sigmoid_focal);
     m.def("scale", scale);
-}
+});
 
+}  // namespace
+}  // namespace losses_bindings
 }  // namespace fastdet

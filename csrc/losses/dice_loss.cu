@@ -1,8 +1,8 @@
 // Dice loss, and its gradient, which depends on sums over all pixels: two passes over the logits.
 //
-// The first pass makes the probabilities of a chunk (cuda_softmax.h) and adds them up as the CPU does: 16 interleaved
+// The first pass makes the probabilities of a chunk (softmax_tile.h) and adds them up as the CPU does: 16 interleaved
 // lanes a class, a thread each, and those of the pixels of a class in the order of the pixels. The chunks' sums are
-// added up per class (cuda_sum.h), and the last block makes of them the loss and two numbers a class, of which the
+// added up per class (cuda/sum.h), and the last block makes of them the loss and two numbers a class, of which the
 // second pass makes the gradient. Floor: logits read twice, gradient written once (8 x 21 x 1024^2 bfloat16: 1.06 GB,
 // 246 us at 4.3 TB/s). Operations: one exponential a logit and pass, some 75 instructions a logit: 400 us on an H200.
 #include "cuda/sum.h"
@@ -29,11 +29,11 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) sums_kernel(cons
     FASTDET_SHARED(int32_t, label, [kChunk]);
     const int64_t classes = call.x.classes, chunks = gridDim.x;
     SoftmaxTile<S, V> tile(call.x, rows);
-    const auto most = tile.maximum();
+    const auto highest = tile.maximum();
     Pack<T, V> total{};
     tile.each_part([&](int64_t first, int count) {
         if (!tile.resident) tile.stage(first, count);
-        tile.exponentials(count, most, [&](int, const Pack<T, V>& e) {
+        tile.exponentials(count, highest, [&](int, const Pack<T, V>& e) {
 #pragma unroll
             for (int k = 0; k < V; ++k) total.v[k] = total.v[k] + e.v[k];
         });
@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) sums_kernel(cons
         if (!tile.resident) {
             __syncthreads();  // the rows have been added up
             tile.stage(first, count);
-            tile.exponentials(count, most, [](int, const Pack<T, V>&) {});
+            tile.exponentials(count, highest, [](int, const Pack<T, V>&) {});
         }
         tile.clear(count, cleared);
 #pragma unroll
@@ -85,11 +85,11 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) gradient_kernel(
     FASTDET_SHARED_REST(T, rows);
     const int64_t classes = call.x.classes;
     SoftmaxTile<S, V> tile(call.x, rows);
-    const auto most = tile.maximum();
+    const auto highest = tile.maximum();
     Pack<T, V> total{}, sloped{}, target{}, inverse, mean, more;
     tile.each_part([&](int64_t first, int count) {
         if (!tile.resident) tile.stage(first, count);
-        tile.exponentials(count, most, [&](int c, const Pack<T, V>& e) {
+        tile.exponentials(count, highest, [&](int c, const Pack<T, V>& e) {
             const T slope = call.slope[first + c];
 #pragma unroll
             for (int k = 0; k < V; ++k) {
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) gradient_kernel(
     tile.each_part([&](int64_t first, int count) {
         if (!tile.resident) {
             tile.stage(first, count);
-            tile.exponentials(count, most, [](int, const Pack<T, V>&) {});
+            tile.exponentials(count, highest, [](int, const Pack<T, V>&) {});
         }
         tile.clear(count, cleared);
         tile.write(first, count, [&](int c, Pack<T, V> e) {

@@ -11,7 +11,7 @@
 namespace fastdet {
 namespace {
 
-constexpr int kThreads = 256, kMostBlocks = 1024;
+constexpr int kThreads = 256, kMaxBlocks = 1024;
 constexpr int64_t kTable = 2048;
 
 // Equal labels of a thread, one after the other.
@@ -107,7 +107,7 @@ template <class T>
 void count_labels_cuda(const Labels& labels, int64_t n, const T* weight, T even, Reduction reduction,
                        unsigned long long* counts, LabelsFound* found, int64_t* fault, cudaStream_t stream) {
     const int64_t blocks = blocks_for(n * labels.bytes, 16 * kThreads);
-    const unsigned grid = unsigned(blocks < 1 ? 1 : blocks < kMostBlocks ? blocks : kMostBlocks);
+    const unsigned grid = unsigned(blocks < 1 ? 1 : blocks < kMaxBlocks ? blocks : kMaxBlocks);
     by_type(labels, [&](const auto* from) {
         using I = std::remove_const_t<std::remove_pointer_t<decltype(from)>>;
         if (labels.classes + 2 <= kTable) {

@@ -1,7 +1,6 @@
-// The sigmoid focal loss: threads and scratch memory around the loops of sigmoid_focal.cpp.
+// The sigmoid focal loss: threads and scratch memory around the loops of sigmoid_focal_loss_loops.cpp.
 #include "losses/sigmoid_focal_loss.h"
 
-#include "core/kernels.h"
 #include "core/memory.h"
 #include "core/sums.h"
 #include "core/threads.h"
@@ -13,11 +12,11 @@ constexpr int64_t kThreadValues = 1 << 16;  // below it a second thread costs mo
 
 }  // namespace
 
-double sigmoid_focal(SigmoidFocalJob job, int64_t n, bool sum) {
+double sigmoid_focal_loss(SigmoidFocalJob job, int64_t n, bool sum) {
     const int64_t blocks = (n + kSumBlock - 1) / kSumBlock;
     Buffer<double> sums(sum ? blocks : 0);
     if (sum) job.sums = sums.get();
-    const auto run = kernels().sigmoid_focal->run;
+    const auto run = sigmoid_focal_loss_kernels().run;
     if (n < kThreadValues || get_num_threads() == 1) {
         run(job, 0, n);
     } else {

@@ -6,7 +6,6 @@
 #include "cuda/sum.h"
 #include "cuda/vector.h"
 #include "losses/cuda.h"
-#include "losses/cuda_box_losses.h"
 #include "losses/sigmoid_focal_loss.h"
 
 namespace fastdet {
@@ -107,8 +106,8 @@ __global__ void __launch_bounds__(kScaleThreads) scale_kernel(S* grad, int64_t n
 }  // namespace
 
 template <class S>
-void sigmoid_focal_cuda(const CudaSigmoidFocal<S>& x, double gamma, const CudaTotal& total, void* workspace,
-                        cudaStream_t stream) {
+void sigmoid_focal_loss_cuda(const CudaSigmoidFocal<S>& x, double gamma, const CudaTotal& total, void* workspace,
+                             cudaStream_t stream) {
     Parts parts(workspace);
     const SumWorkspace w(parts, x.n);
     double* sums = total.wanted ? w.sums : nullptr;
@@ -141,8 +140,8 @@ void scale_cuda(S* grad, int64_t n, const S* factor, cudaStream_t stream) {
     }
 }
 
-#define FASTDET_INSTANTIATE(S)                                                                                   \
-    template void sigmoid_focal_cuda(const CudaSigmoidFocal<S>&, double, const CudaTotal&, void*, cudaStream_t); \
+#define FASTDET_INSTANTIATE(S)                                                                                        \
+    template void sigmoid_focal_loss_cuda(const CudaSigmoidFocal<S>&, double, const CudaTotal&, void*, cudaStream_t); \
     template void scale_cuda(S*, int64_t, const S*, cudaStream_t);
 FASTDET_INSTANTIATE(float)
 FASTDET_INSTANTIATE(double)

@@ -3,7 +3,8 @@
 
 #include <cstdint>
 
-#include "core/vmath.h"
+#include "core/elementary.h"
+#include "core/isa.h"
 
 namespace fastdet {
 
@@ -40,7 +41,7 @@ struct SigmoidSeries<double> {
         0.153855700649586,  0.1331414420965543,  0.12001072809587722, 0.08800738486148968, 0.16164045611951677};
 };
 
-// sigmoid_focal.py's reference, line by line.
+// The reference, line by line.
 template <FocalPower P, bool Grad, class V>
 FASTDET_HD V sigmoid_focal(const SigmoidFocalTerms<V>& terms, V x, V t, V* grad) {
     using T = ScalarOf<V>;
@@ -91,12 +92,13 @@ struct SigmoidFocalJob {
     void* grad;    // (n,) of `type`; null without
 };
 
-// The loops, compiled once per instruction set; see kernels.h. `first` is a multiple of kSumBlock.
+// The loops, compiled once per instruction set; see core/isa.h. `first` is a multiple of kSumBlock.
 struct SigmoidFocalKernels {
     void (*run)(const SigmoidFocalJob& job, int64_t first, int64_t last);
 };
+const SigmoidFocalKernels& sigmoid_focal_loss_kernels();
 
 // The whole call; returns the sum of the losses where `sum`. Throws std::bad_alloc.
-double sigmoid_focal(SigmoidFocalJob job, int64_t n, bool sum);
+double sigmoid_focal_loss(SigmoidFocalJob job, int64_t n, bool sum);
 
 }  // namespace fastdet

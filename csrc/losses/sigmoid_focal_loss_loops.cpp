@@ -6,7 +6,6 @@
 #include "losses/sigmoid_focal_loss.h"
 
 #include "core/half.h"
-#include "core/loops.h"
 #include "core/sums.h"
 #include "simd/simd.h"
 
@@ -102,7 +101,8 @@ void types(const SigmoidFocalJob& job, int64_t first, int64_t last) {
 
 }  // namespace
 
-const SigmoidFocalKernels sigmoid_focal_kernels = {types};
-
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(SigmoidFocalKernels, sigmoid_focal_loss_kernels, {types})
+
 }  // namespace fastdet

@@ -1,9 +1,9 @@
-// Losses and their gradients: threads, scratch memory and the sums of all chunks around the loops of losses.cpp.
+// Losses on a softmax and their gradients: threads, scratch memory and the sums of all chunks around the loops of
+// softmax_losses_loops.cpp.
 #include "losses/softmax_losses.h"
 
 #include <type_traits>
 
-#include "core/kernels.h"
 #include "core/memory.h"
 #include "core/sums.h"
 #include "core/threads.h"
@@ -18,7 +18,7 @@ constexpr int64_t kStreamBytes = 16 << 20;  // gradients that go past the caches
 
 template <class T>
 const SoftmaxLoops<T>& loops(Storage storage) {
-    const LossKernels& all = *kernels().losses;
+    const LossKernels& all = softmax_losses_kernels();
     if constexpr (std::is_same<T, double>::value) {
         return all.twice;
     } else {
@@ -34,7 +34,7 @@ int64_t count(const Labels& labels, int64_t n, int64_t* counts) {
         int64_t* mine = part.get() + task * 4 * size;
         for (int64_t c = 0; c < 4 * size; ++c) mine[c] = 0;
         const int64_t first = task * kTaskLabels, last = first + kTaskLabels < n ? first + kTaskLabels : n;
-        bad[task] = kernels().losses->count_labels(labels, first, last, mine);
+        bad[task] = softmax_losses_kernels().count_labels(labels, first, last, mine);
     });
     for (int64_t c = 0; c < labels.classes; ++c) counts[c] = 0;
     for (int64_t task = 0; task < tasks; ++task) {

@@ -1,8 +1,8 @@
 // Cross-entropy and focal loss, with their gradient, in one pass over the logits.
 //
 // The labels are counted first (label_count.cu), since the gradient is divided by the sum of their weights; then a
-// block makes a chunk of 256 pixels (cuda_softmax.h): the maximum, the exponentials and their sum over the classes, the
-// pixel's loss and factor (loss_pixel.h), the gradient; then the chunks' losses are added up (cuda_sum.h). Four
+// block makes a chunk of 256 pixels (softmax_tile.h): the maximum, the exponentials and their sum over the classes, the
+// pixel's loss and factor (softmax_pixel.h), the gradient; then the chunks' losses are added up (cuda/sum.h). Four
 // launches; nothing comes back to the host.
 // Floor: logits read and gradient written once (8 x 21 x 1024^2 bfloat16: 705 MB, 164 us at 4.3 TB/s, and 31 us for
 // int64 labels, which are read twice). Operations, counted in the code for Hopper: 36 instructions a logit (28 of them
@@ -26,6 +26,34 @@ struct SoftmaxCall {
     double* partial;  // (chunks,) out; null: every pixel's loss is wanted
 };
 
+// The sum of a chunk's losses, in the CPU's order: kSumLanes sums, which are then added up.
+template <class T>
+__device__ inline void sum_chunk(const T* losses, double* partial) {
+    __syncthreads();
+    if (threadIdx.x >= kWarp) return;
+    double sum = 0, all = 0;
+    for (int i = int(threadIdx.x); threadIdx.x < kSumLanes && i < kChunk; i += kSumLanes) sum += double(losses[i]);
+    for (int l = 0; l < kSumLanes; ++l) all += __shfl_sync(kAllLanes, sum, l);
+    if (threadIdx.x == 0) partial[blockIdx.x] = all;
+}
+
+template <class S>
+__device__ inline Compute<S> weight_of(const CudaLogits<S>& x, int64_t c) {
+    return x.weight ? x.weight[c] : x.even;
+}
+
+// Add up weight times logit, less the maximum, over classes [first, first + count) in the rows.
+template <class S, int V>
+__device__ inline void add_weighted(const SoftmaxTile<S, V>& tile, const CudaLogits<S>& x, int64_t first, int count,
+                                    const Pack<Compute<S>, V>& highest, Pack<Compute<S>, V>* weighted) {
+    for (int c = 0; c < count; ++c) {
+        const auto z = tile.row(c);
+        const Compute<S> w = weight_of(x, first + c);
+#pragma unroll
+        for (int k = 0; k < V; ++k) weighted->v[k] = weighted->v[k] + w * (z.v[k] - highest.v[k]);
+    }
+}
+
 template <class S, SoftmaxKind K, int V>
 __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) softmax_kernel(const SoftmaxCall<S> call) {
     using T = Compute<S>;
@@ -38,9 +66,8 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) softmax_kernel(c
     LossTerms<T> terms = call.terms;
     terms.scale = T(call.found->scale);
     terms.weight_sum = T(call.found->weight_sum);
-    const auto weight_of = [&](int64_t c) { return x.weight ? x.weight[c] : x.even; };
 
-    const auto most = tile.maximum();
+    const auto highest = tile.maximum();
     Pack<T, V> target{}, rest{}, weighted{};
     const auto hide_targets = [&](int64_t first, int count) {
 #pragma unroll
@@ -53,16 +80,9 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) softmax_kernel(c
     };
     tile.each_part([&](int64_t first, int count) {
         if (!tile.resident) tile.stage(first, count);
-        if constexpr (kSmoothed) {
-            for (int c = 0; c < count; ++c) {
-                const auto z = tile.row(c);
-                const T w = weight_of(first + c);
-#pragma unroll
-                for (int k = 0; k < V; ++k) weighted.v[k] = weighted.v[k] + w * (z.v[k] - most.v[k]);
-            }
-        }
+        if constexpr (kSmoothed) add_weighted(tile, x, first, count, highest, &weighted);
         hide_targets(first, count);
-        tile.exponentials(count, most, [&](int, const Pack<T, V>& e) {
+        tile.exponentials(count, highest, [&](int, const Pack<T, V>& e) {
 #pragma unroll
             for (int k = 0; k < V; ++k) rest.v[k] = rest.v[k] + e.v[k];
         });
@@ -73,11 +93,12 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) softmax_kernel(c
 #pragma unroll
     for (int k = 0; k < V; ++k) {
         const bool known = tile.label[k] < classes;
-        const T w = known ? weight_of(tile.label[k]) : T(0);
+        const T w = known ? weight_of(x, tile.label[k]) : T(0);
         here.v[k] = known;
         cleared[k] = tile.is_cleared(kSmoothed ? known : w > 0, &rest.v[k]);
         any_cleared = any_cleared || cleared[k];
-        const auto pixel = lanes::pixel_loss<K>(terms, w, rest.v[k], target.v[k] - most.v[k], here.v[k], weighted.v[k]);
+        const auto pixel =
+            lanes::pixel_loss<K>(terms, w, rest.v[k], target.v[k] - highest.v[k], here.v[k], weighted.v[k]);
         loss.v[k] = pixel.loss, factor.v[k] = pixel.factor, own.v[k] = pixel.own;
         if (call.found->poison) loss.v[k] = factor.v[k] = T(NAN);
         losses[tile.mine + k] = tile.mine + k < tile.n ? loss.v[k] : T(0);
@@ -89,7 +110,7 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) softmax_kernel(c
             if (!tile.resident) {
                 tile.stage(first, count);
                 hide_targets(first, count);
-                tile.exponentials(count, most, [](int, const Pack<T, V>&) {});
+                tile.exponentials(count, highest, [](int, const Pack<T, V>&) {});
             }
             if (any_cleared) tile.clear(count, cleared);
 #pragma unroll
@@ -101,7 +122,7 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) softmax_kernel(c
                 for (int k = 0; k < V; ++k) {
                     e.v[k] = e.v[k] * factor.v[k];
                     if constexpr (kSmoothed)
-                        e.v[k] = e.v[k] - ((terms.smooth * weight_of(first + c)) * terms.scale) * here.v[k];
+                        e.v[k] = e.v[k] - ((terms.smooth * weight_of(x, first + c)) * terms.scale) * here.v[k];
                 }
                 (void)c;
                 return e;
@@ -109,13 +130,7 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) softmax_kernel(c
         });
     }
 
-    if (!call.partial) return;
-    __syncthreads();
-    if (threadIdx.x >= kWarp) return;
-    double sum = 0, all = 0;
-    for (int i = int(threadIdx.x); threadIdx.x < kSumLanes && i < kChunk; i += kSumLanes) sum += double(losses[i]);
-    for (int l = 0; l < kSumLanes; ++l) all += __shfl_sync(kAllLanes, sum, l);
-    if (threadIdx.x == 0) call.partial[blockIdx.x] = all;
+    if (call.partial) sum_chunk(losses, call.partial);
 }
 
 template <class S>

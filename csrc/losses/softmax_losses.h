@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "boxes/box.h"
+#include "core/isa.h"
 
 namespace fastdet {
 
@@ -52,7 +53,7 @@ struct LossTerms {
 };
 
 // Pixels are taken in chunks that do not depend on threads or instruction sets: sums are made per chunk, in 8
-// interleaved lanes (16 for the probabilities of Dice), and the chunks' sums are added up as block_sum.h says.
+// interleaved lanes (16 for the probabilities of Dice), and the chunks' sums are added up as core/sums.h says.
 constexpr int64_t kChunk = 256;
 constexpr int64_t kSumLanes = 8, kDiceLanes = 16;
 
@@ -81,7 +82,7 @@ struct SoftmaxJob {
     FASTDET_MEMBER int64_t scratch() const { return (classes + 1) * stride() + classes * (kDiceLanes + 1); }
 };
 
-// The loops, compiled once per instruction set; see kernels.h. They work on chunks [first, last).
+// The loops, compiled once per instruction set; see core/isa.h. They work on chunks [first, last).
 template <class T>
 struct SoftmaxLoops {
     using Loop = void (*)(const SoftmaxJob<T>&, int64_t first, int64_t last, T* scratch);
@@ -94,6 +95,7 @@ struct LossKernels {
     SoftmaxLoops<float> single, half, bfloat16;
     SoftmaxLoops<double> twice;
 };
+const LossKernels& softmax_losses_kernels();
 
 enum class Reduction : int { mean = 0, sum = 1, none = 2 };
 enum class Storage : int { single = 0, twice = 1, half = 2, bfloat16 = 3 };

@@ -11,7 +11,6 @@
 #include <type_traits>
 
 #include "core/half.h"
-#include "core/loops.h"
 #include "losses/softmax_pixel.h"
 #include "simd/simd.h"
 
@@ -72,7 +71,7 @@ struct Tile {
     int64_t image;
     int64_t n, padded;  // pixels; a multiple of 16
     int32_t label[kChunk];
-    T weight[kChunk], most[kChunk], rest[kChunk], target[kChunk], loss[kChunk], factor[kChunk], extra[kChunk];
+    T weight[kChunk], highest[kChunk], rest[kChunk], target[kChunk], loss[kChunk], factor[kChunk], extra[kChunk];
 
     Tile(const SoftmaxJob<T>& j, T* scratch)
         : job(j), rows(scratch), line(scratch + (j.classes + 1) * j.stride()), stride(j.stride()) {
@@ -121,7 +120,7 @@ struct Tile {
         for (int64_t i = 0; i < padded; i += L) {
             V m = V::load(rows + i);
             for (int64_t c = 1; c < C; ++c) m = max(V::load(rows + c * stride + i), m);
-            m.store(most + i);
+            m.store(highest + i);
         }
         read_labels(job.labels, image * P + at, n, int32_t(C), label);
         for (int64_t i = n; i < padded; ++i) label[i] = int32_t(C);
@@ -138,7 +137,7 @@ struct Tile {
         const uintptr_t next = reinterpret_cast<uintptr_t>(job.logits) +
                                (uintptr_t(image * C * job.pixels) + uintptr_t(at + job.tile)) * sizeof(S);
         for (int64_t i = 0; i < padded; i += L) {
-            const V m = V::load(most + i);
+            const V m = V::load(highest + i);
             V sum = V::set(0), sloped = V::set(0);
             T* row = rows + i;
             uintptr_t ahead = next + uintptr_t(i) * sizeof(S);
@@ -230,7 +229,7 @@ void softmax(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t last, Com
             tile.load();
             if constexpr (K == SoftmaxKind::smoothed) {
                 for (int64_t i = 0; i < tile.padded; i += L) {
-                    const V m = V::load(tile.most + i);
+                    const V m = V::load(tile.highest + i);
                     V all = zero;
                     for (int64_t c = 0; c < C; ++c)
                         all = all + V::set(job.weight[c]) * (V::load(tile.rows + c * tile.stride + i) - m);
@@ -246,7 +245,7 @@ void softmax(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t last, Com
             tile.template exponentials<false>();
             tile.clear_uncounted(K == SoftmaxKind::smoothed ? counted : tile.weight);
             for (int64_t i = 0; i < tile.padded; i += L) {
-                const V z = V::load(tile.target + i) - V::load(tile.most + i);
+                const V z = V::load(tile.target + i) - V::load(tile.highest + i);
                 const bool smoothed = K == SoftmaxKind::smoothed;
                 const auto pixel = lanes::pixel_loss<K>(terms, V::load(tile.weight + i), V::load(tile.rest + i), z,
                                                         smoothed ? V::load(counted + i) : zero,
@@ -339,14 +338,14 @@ void dice_gradient(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t las
                     lanes::dice_pixel(V::load(tile.weight + i), V::load(tile.rest + i), V::load(tile.extra + i),
                                       V::load(tile.target + i), V::load(bonus + i));
                 pixel.inverse.store(tile.factor + i);
-                pixel.mean.store(tile.most + i);
+                pixel.mean.store(tile.highest + i);
                 pixel.more.store(tile.loss + i);
             }
             for (int64_t c = 0; c < job.classes; ++c) {
                 T* row = tile.rows + c * tile.stride;
                 for (int64_t i = 0; i < tile.padded; i += L) {
                     const V p = V::load(row + i) * V::load(tile.factor + i);
-                    (p * (V::set(job.slope[c]) - V::load(tile.most + i))).store(row + i);
+                    (p * (V::set(job.slope[c]) - V::load(tile.highest + i))).store(row + i);
                 }
             }
             for (int64_t i = 0; i < tile.padded; ++i) tile.own(i) += tile.loss[i];
@@ -363,9 +362,9 @@ constexpr SoftmaxLoops<Compute<S>> loops_of = {softmax<S, SoftmaxKind::cross_ent
 
 }  // namespace
 
-extern const LossKernels losses_kernels;
-const LossKernels losses_kernels = {count_labels, loops_of<float>, loops_of<Half>, loops_of<BFloat16>,
-                                    loops_of<double>};
-
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(LossKernels, softmax_losses_kernels,
+                {count_labels, loops_of<float>, loops_of<Half>, loops_of<BFloat16>, loops_of<double>})
+
 }  // namespace fastdet

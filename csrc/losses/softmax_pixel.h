@@ -1,9 +1,9 @@
 // A pixel of the losses on a softmax, once its exponentials are summed up: the one place where loss and gradient are
-// decided. Compiled by g++ and nvcc, for scalars and for vectors; losses.py's reference has the same operations in the
+// decided. Compiled by g++ and nvcc, for scalars and for vectors; the reference has the same operations in the
 // same order.
 #pragma once
 
-#include "core/vmath.h"
+#include "core/elementary.h"
 #include "losses/softmax_losses.h"
 
 namespace fastdet {

@@ -1,13 +1,13 @@
 // What the kernels of the losses on a softmax share: a chunk of pixels with some classes of its logits in shared
 // memory.
 //
-// A block is a chunk (losses.h): a thread has V neighbouring pixels of planes, where rows begin at a vector, else one.
-// The logits of up to `most` classes at a time are its rows; up to that many classes they are read from memory once,
-// and the exponentials stay there until the gradient is made. More classes are read again for each pass (maximum, sum,
-// gradient: through the caches, where they fit), and their exponentials are made twice.
+// A block is a chunk (softmax_losses.h): a thread has V neighbouring pixels of planes, where rows begin at a vector,
+// else one. The logits of up to `max_classes` classes at a time are its rows; up to that many classes they are read
+// from memory once, and the exponentials stay there until the gradient is made. More classes are read again for each
+// pass (maximum, sum, gradient: through the caches, where they fit), and their exponentials are made twice.
 #pragma once
 
-#include "core/vmath.h"
+#include "core/elementary.h"
 #include "cuda/vector.h"
 #include "losses/cuda.h"
 
@@ -39,9 +39,9 @@ class SoftmaxTile {
         n = int(x_.pixels - at < kChunk ? x_.pixels - at : kChunk);
         mine = int(threadIdx.x) * V;
         pixel = image * x_.pixels + at;
-        most_ = resident ? x_.classes : kStep<T>;
+        max_classes_ = resident ? x_.classes : kStep<T>;
         step_ = x_.channels_last ? 1 : kChunk;
-        pitch_ = x_.channels_last ? int(most_ | 1) : 1;  // odd: a warp's pixels lie in different banks
+        pitch_ = x_.channels_last ? int(max_classes_ | 1) : 1;  // odd: a warp's pixels lie in different banks
         first_ = x_.channels_last ? pixel * x_.classes : image * x_.classes * x_.pixels + at;
         const int32_t classes = int32_t(x_.classes);
 #pragma unroll
@@ -58,14 +58,15 @@ class SoftmaxTile {
 
     // Bytes of shared memory for the rows.
     static int64_t bytes(const CudaLogits<S>& x) {
-        const int64_t most = x.classes <= kResident<T> ? x.classes : kStep<T>;
-        return kChunk * (x.channels_last ? most | 1 : most) * int64_t(sizeof(T));
+        const int64_t max_classes = x.classes <= kResident<T> ? x.classes : kStep<T>;
+        return kChunk * (x.channels_last ? max_classes | 1 : max_classes) * int64_t(sizeof(T));
     }
 
     // f(first class, count) for the classes that are in the rows at once, in order.
     template <class F>
     __device__ void each_part(F&& f) const {
-        for (int64_t c = 0; c < x_.classes; c += most_) f(c, int(most_ < x_.classes - c ? most_ : x_.classes - c));
+        for (int64_t c = 0; c < x_.classes; c += max_classes_)
+            f(c, int(max_classes_ < x_.classes - c ? max_classes_ : x_.classes - c));
     }
 
     // Logits of classes [first, first + count) to the rows; 0 past n.
@@ -116,27 +117,27 @@ class SoftmaxTile {
 
     // The maximum over the classes, as the kernels of the CPU find it where there is a NaN: a first one stays.
     __device__ Values maximum() {
-        Values most{}, zeroth{};
+        Values highest{}, zeroth{};
         each_part([&](int64_t first, int count) {
             stage(first, count);
-            if (first == 0) most = zeroth = row(0);
+            if (first == 0) highest = zeroth = row(0);
 #pragma unroll 4
             for (int c = 0; c < count; ++c) {
                 const Values x = row(c);
 #pragma unroll
-                for (int k = 0; k < V; ++k) most.v[k] = std::fmax(x.v[k], most.v[k]);
+                for (int k = 0; k < V; ++k) highest.v[k] = std::fmax(x.v[k], highest.v[k]);
             }
         });
 #pragma unroll
         for (int k = 0; k < V; ++k) {
-            if (zeroth.v[k] != zeroth.v[k]) most.v[k] = zeroth.v[k];
+            if (zeroth.v[k] != zeroth.v[k]) highest.v[k] = zeroth.v[k];
         }
-        return most;
+        return highest;
     }
 
     // Logits in the rows to exponentials; f(class in the rows, exponentials) for each.
     template <class F>
-    __device__ void exponentials(int count, const Values& most, F&& f) {
+    __device__ void exponentials(int count, const Values& highest, F&& f) {
         const T low = lanes::ExpConstants<T>::low;
 #pragma unroll(V > 1 ? 2 : 4)
         for (int c = 0; c < count; ++c) {
@@ -144,7 +145,7 @@ class SoftmaxTile {
             Values e;
 #pragma unroll
             for (int k = 0; k < V; ++k) {
-                const T z = x.v[k] - most.v[k];
+                const T z = x.v[k] - highest.v[k];
                 e.v[k] = lanes::where_ge(low, z, T(0), lanes::exp_in_range(z));  // exp_or_zero
             }
             put(c, e);
@@ -178,7 +179,7 @@ class SoftmaxTile {
 
     const CudaLogits<S>& x_;
     T* rows_;
-    int64_t first_, most_;
+    int64_t first_, max_classes_;
     int step_, pitch_;
 };
 

@@ -1,14 +1,14 @@
-// fastdet._cuda: non-maximum suppression. See module_cuda.h.
+// fastdet._cuda: non-maximum suppression.
+#include "boxes/arguments.h"
 #include "nms/cuda.h"
 #include "python/cuda.h"
 
 namespace fastdet {
+namespace nms_bindings {
 namespace {
 
-constexpr int64_t kMostBoxes = int64_t(1) << 30;  // _check.MAX_COUNT
-
 void check_count(int64_t n) {
-    if (n < 0 || n > kMostBoxes) throw py::value_error("fastdet._cuda: unfit number of boxes");
+    if (n < 0 || n > kMaxBoxes) throw py::value_error("fastdet._cuda: invalid number of boxes");
 }
 
 int64_t workspace_of(char dtype, char score_dtype, int64_t n, bool keys, double threshold, const std::string& metric,
@@ -25,11 +25,11 @@ int64_t workspace_of(char dtype, char score_dtype, int64_t n, bool keys, double 
 }
 
 void nms_of(char dtype, char score_dtype, Pointer boxes, Pointer scores, Pointer keys, int64_t n, double threshold,
-            const py::object& least, const std::string& metric, int64_t max_output, int64_t max_per_key,
+            const py::object& score_threshold, const std::string& metric, int64_t max_output, int64_t max_per_key,
             Pointer workspace, Pointer keep, Pointer status, int device, Pointer stream) {
     check_count(n);
-    const double score_threshold = least.is_none() ? 0 : least.cast<double>();
-    const NmsOptions options{threshold, least.is_none() ? nullptr : &score_threshold, max_output, max_per_key,
+    const double above = score_threshold.is_none() ? 0 : score_threshold.cast<double>();
+    const NmsOptions options{threshold, score_threshold.is_none() ? nullptr : &above, max_output, max_per_key,
                              measure_of(metric)};
     by_dtypes(dtype, score_dtype, [&](auto t, auto s) {
         using T = decltype(t);
@@ -54,7 +54,7 @@ void soft(char dtype, Pointer boxes, Pointer scores, Pointer keys, int64_t n, bo
           double sigma, double min_score, int64_t max_output, Pointer workspace, Pointer keep, Pointer new_scores,
           Pointer status, int device, Pointer stream) {
     check_count(n);
-    if (!(min_score >= 0)) throw py::value_error("fastdet._cuda: unfit min_score");
+    if (!(min_score >= 0)) throw py::value_error("fastdet._cuda: invalid min_score");
     const SoftOptions options{gaussian, threshold, sigma, min_score, max_output};
     by_dtype(dtype, [&](auto t) {
         using T = decltype(t);
@@ -67,14 +67,15 @@ void soft(char dtype, Pointer boxes, Pointer scores, Pointer keys, int64_t n, bo
 }
 
 void multiclass_select(char dtype, char score_dtype, Pointer boxes, Pointer scores, int64_t batch, int64_t n,
-                       int64_t classes, double least, Pointer workspace, Pointer entries, Pointer status, int device,
-                       Pointer stream) {
+                       int64_t classes, double score_threshold, Pointer workspace, Pointer entries, Pointer status,
+                       int device, Pointer stream) {
     by_dtypes(dtype, score_dtype, [&](auto t, auto s) {
         using T = decltype(t);
         using S = decltype(s);
         queue("multiclass_nms", {batch, n, classes}, device, stream, [&](cudaStream_t queued) {
-            multiclass_select_cuda(at<const Box<T>>(boxes), at<const S>(scores, sizeof(S)), batch, n, classes, S(least),
-                                   at<void>(workspace), at<int64_t>(entries, 8), at<Status>(status, 8), queued);
+            multiclass_select_cuda(at<const Box<T>>(boxes), at<const S>(scores, sizeof(S)), batch, n, classes,
+                                   S(score_threshold), at<void>(workspace), at<int64_t>(entries, 8),
+                                   at<Status>(status, 8), queued);
         });
     });
 }
@@ -95,23 +96,21 @@ void multiclass_gather(char dtype, char score_dtype, Pointer boxes, Pointer scor
 }
 
 void multiclass_place(char dtype, char score_dtype, Pointer candidates, Pointer values, Pointer keys, Pointer keep,
-                      Pointer status, int64_t batch, int64_t classes, int64_t most, Pointer out_boxes,
+                      Pointer status, int64_t batch, int64_t classes, int64_t max_output, Pointer out_boxes,
                       Pointer out_scores, Pointer out_labels, Pointer counts, int device, Pointer stream) {
     by_dtypes(dtype, score_dtype, [&](auto t, auto s) {
         using T = decltype(t);
         using S = decltype(s);
-        queue("multiclass_nms", {batch, most}, device, stream, [&](cudaStream_t queued) {
+        queue("multiclass_nms", {batch, max_output}, device, stream, [&](cudaStream_t queued) {
             multiclass_place_cuda(at<const Box<T>>(candidates), at<const S>(values, sizeof(S)),
                                   at<const int64_t>(keys, 8), at<const int64_t>(keep, 8), at<const Status>(status, 8),
-                                  batch, classes, most, at<Box<T>>(out_boxes), at<S>(out_scores, sizeof(S)),
+                                  batch, classes, max_output, at<Box<T>>(out_boxes), at<S>(out_scores, sizeof(S)),
                                   at<int64_t>(out_labels, 8), at<int64_t>(counts, 8), queued);
         });
     });
 }
 
-}  // namespace
-
-void bind_cuda_nms(py::module_& m) {
+const Bindings registered([](py::module_& m) {
     m.def("nms_workspace", workspace_of);
     m.def("nms", nms_of);
     m.def("soft_nms_workspace", soft_workspace_of);
@@ -120,6 +119,8 @@ void bind_cuda_nms(py::module_& m) {
     m.def("multiclass_select", multiclass_select);
     m.def("multiclass_gather", multiclass_gather);
     m.def("multiclass_place", multiclass_place);
-}
+});
 
+}  // namespace
+}  // namespace nms_bindings
 }  // namespace fastdet

@@ -1,9 +1,30 @@
+// Candidates by size and place: the grid of the CPU.
 #include "nms/grid.h"
+
+#include "nms/place.h"
 
 namespace fastdet {
 namespace {
 
-constexpr int64_t kLeastRing = 16;  // buckets of a level; otherwise fewer than two per candidate
+constexpr int64_t kMinRing = 16;  // buckets of a level; otherwise fewer than two per candidate
+
+// The candidates of rank[0 .. count) in blocks; what is left of the last block meets nothing.
+template <class T>
+void fill_blocks(const Box<T>* boxes, const int32_t* rank, int64_t count, const Bound<T>& bound, Block<T>* blocks) {
+    constexpr int B = Block<T>::lanes;
+    for (int64_t k = 0; k < count || k % B; ++k) {
+        Block<T>& block = blocks[k / B];
+        const int at = int(k % B);
+        if (k < count) {
+            const Box<T>& b = boxes[rank[k]];
+            block.x1[at] = b.x1, block.y1[at] = b.y1, block.x2[at] = b.x2, block.y2[at] = b.y2;
+            block.share[at] = bound.share(area(b));
+        } else {  // meets nothing
+            block.x1[at] = block.y1[at] = 1, block.x2[at] = block.y2[at] = -1;
+            block.share[at] = Limits<T>::large;
+        }
+    }
+}
 
 }  // namespace
 
@@ -11,7 +32,7 @@ template <class T>
 GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bound<T>& bound, const uint8_t* out)
     : blocks_((n - first) / Block<T>::lanes + 1),
       rank_((n - first) / Block<T>::lanes * Block<T>::lanes + Block<T>::lanes),
-      start_(2 * (n - first) + kLeastRing * (n - first < kExponents ? n - first : kExponents) + 1) {
+      start_(2 * (n - first) + kMinRing * (n - first < kExponents ? n - first : kExponents) + 1) {
     const double t = near_threshold(double(bound.threshold));
     const int shift = level_shift(t);
 
@@ -39,10 +60,10 @@ GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bou
             level_of[size_t(k)] = int16_t(levels_.size());
         }
         if (count) {
-            int64_t ring = kLeastRing;
+            int64_t ring = kMinRing;
             while (ring < count) ring *= 2;
-            const double most = exponent_size(end);
-            levels_.push_back({most, 1 / cell_side(most, t), buckets, ring - 1, 0, 0});
+            const double max_size = exponent_size(end);
+            levels_.push_back({max_size, 1 / cell_side(max_size, t), buckets, ring - 1, 0, 0});
             buckets += ring;
         }
         for (; e < end; ++e) end_level_[size_t(e)] = int16_t(levels_.size());
@@ -75,19 +96,7 @@ GridStore<T>::GridStore(const Box<T>* boxes, int64_t first, int64_t n, const Bou
         level.first = start[level.base];
         level.last = start[level.base + level.mask + 1];
     }
-    constexpr int B = Block<T>::lanes;
-    for (int64_t k = 0; k < sum || k % B; ++k) {
-        Block<T>& block = blocks_[k / B];
-        const int at = int(k % B);
-        if (k < sum) {
-            const Box<T>& b = boxes[rank_[k]];
-            block.x1[at] = b.x1, block.y1[at] = b.y1, block.x2[at] = b.x2, block.y2[at] = b.y2;
-            block.share[at] = bound.share(area(b));
-        } else {  // meets nothing
-            block.x1[at] = block.y1[at] = 1, block.x2[at] = block.y2[at] = -1;
-            block.share[at] = Limits<T>::large;
-        }
-    }
+    fill_blocks(boxes, rank_.get(), sum, bound, blocks_.get());
     grid_ = {blocks_.get(), rank_.get(), start, levels_.data(), first_level_.data(), end_level_.data(), t, sum};
 }
 

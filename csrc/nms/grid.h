@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "core/kernels.h"
-#include "core/order.h"
+#include "core/memory.h"
+#include "nms/nms.h"
 
 namespace fastdet {
 

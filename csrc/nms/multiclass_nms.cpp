@@ -14,12 +14,12 @@ int64_t multiclass_nms(const Box<T>* boxes, const S* scores, int64_t batch, int6
     bad = first_nan(scores, batch * n * classes);
     if (bad >= 0) return 2 * bad + 1;
 
-    const S least = S(*options.score_threshold);
-    const int64_t most = options.max_output;
+    const S score_threshold = S(*options.score_threshold);
+    const int64_t max_output = options.max_output;
     const auto image = [&](int64_t b) {
         const S* mine = scores + b * n * classes;
         int64_t found = 0;
-        for (int64_t k = 0; k < n * classes; ++k) found += mine[k] > least;
+        for (int64_t k = 0; k < n * classes; ++k) found += mine[k] > score_threshold;
         Buffer<Box<T>> candidate(found);
         Buffer<S> value(found);
         Buffer<int64_t> label(found), keep(found);
@@ -27,7 +27,7 @@ int64_t multiclass_nms(const Box<T>* boxes, const S* scores, int64_t batch, int6
         for (int64_t i = 0; i < n; ++i) {
             for (int64_t c = 0; c < classes; ++c) {
                 const S score = mine[i * classes + c];
-                if (!(score > least)) continue;
+                if (!(score > score_threshold)) continue;
                 candidate[at] = boxes[b * n + i];
                 value[at] = score;
                 label[at++] = c;
@@ -37,11 +37,11 @@ int64_t multiclass_nms(const Box<T>* boxes, const S* scores, int64_t batch, int6
         rest.score_threshold = nullptr;  // done
         const int64_t kept = nms(candidate.get(), value.get(), label.get(), found, rest, keep.get());
         count[b] = kept;
-        for (int64_t k = 0; k < most; ++k) {
+        for (int64_t k = 0; k < max_output; ++k) {
             const bool real = k < kept;
-            out_boxes[b * most + k] = real ? candidate[keep[k]] : Box<T>{0, 0, 0, 0};
-            out_scores[b * most + k] = real ? value[keep[k]] : S(0);
-            out_labels[b * most + k] = real ? label[keep[k]] : -1;
+            out_boxes[b * max_output + k] = real ? candidate[keep[k]] : Box<T>{0, 0, 0, 0};
+            out_scores[b * max_output + k] = real ? value[keep[k]] : S(0);
+            out_labels[b * max_output + k] = real ? label[keep[k]] : -1;
         }
     };
     if (batch * n * classes < 1 << 14) {

@@ -1,6 +1,7 @@
 // What multiclass_nms does before and after nms: pick the (box, class) entries above the score threshold, make boxes
 // with keys of them, and pad the kept ones image by image. Floor: one read of the scores (8 x 8400 x 80 float32: 21 MB,
 // 5 us); the flags cost a quarter of that once more.
+#include "boxes/load_box.h"
 #include "cuda/compact.h"
 #include "cuda/launch.h"
 #include "nms/cuda.h"
@@ -18,11 +19,11 @@ __global__ void __launch_bounds__(kThreads) nan_kernel(const T* x, int64_t n, in
 
 template <class S>
 __global__ void __launch_bounds__(kThreads)
-    select_kernel(const S* scores, int64_t n, S least, uint8_t* flags, int64_t* nan) {
+    select_kernel(const S* scores, int64_t n, S score_threshold, uint8_t* flags, int64_t* nan) {
     const int64_t i = thread_index();
     if (i >= n) return;
     const S score = scores[i];
-    flags[i] = score > least;
+    flags[i] = score > score_threshold;
     if (score != score) note_first(nan, i);
 }
 
@@ -42,14 +43,14 @@ __global__ void __launch_bounds__(kThreads)
 template <class T, class S>
 __global__ void __launch_bounds__(kThreads)
     place_kernel(const Box<T>* candidates, const S* values, const int64_t* keys, const int64_t* keep,
-                 const Status* status, int64_t classes, int64_t most, Box<T>* out_boxes, S* out_scores,
+                 const Status* status, int64_t classes, int64_t max_output, Box<T>* out_boxes, S* out_scores,
                  int64_t* out_labels, int64_t* counts) {
     FASTDET_SHARED(int, in_warp, [kWarps]);
     const int64_t image = blockIdx.x, kept = status->count;
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-    out_boxes += image * most, out_scores += image * most, out_labels += image * most;
+    out_boxes += image * max_output, out_scores += image * max_output, out_labels += image * max_output;
     int64_t at = 0;
-    for (int64_t base = 0; base < kept && at < most; base += kThreads) {
+    for (int64_t base = 0; base < kept && at < max_output; base += kThreads) {
         const int64_t k = base + threadIdx.x;
         const int64_t i = k < kept ? keep[k] : 0;
         const bool mine = k < kept && keys[i] / classes == image;
@@ -61,15 +62,15 @@ __global__ void __launch_bounds__(kThreads)
             to += w < warp ? in_warp[w] : 0;
             at += in_warp[w];
         }
-        if (mine && to < most) {
+        if (mine && to < max_output) {
             store_box(out_boxes + to, load_box(candidates + i));
             out_scores[to] = values[i];
             out_labels[to] = keys[i] % classes;
         }
         __syncthreads();  // in_warp is written again
     }
-    at = at < most ? at : most;
-    for (int64_t k = at + threadIdx.x; k < most; k += kThreads) {
+    at = at < max_output ? at : max_output;
+    for (int64_t k = at + threadIdx.x; k < max_output; k += kThreads) {
         store_box(out_boxes + k, {0, 0, 0, 0});
         out_scores[k] = S(0);
         out_labels[k] = -1;
@@ -89,8 +90,8 @@ int64_t multiclass_workspace(int64_t entries) {
 }
 
 template <class T, class S>
-void multiclass_select_cuda(const Box<T>* boxes, const S* scores, int64_t batch, int64_t n, int64_t classes, S least,
-                            void* workspace, int64_t* entries, Status* status, cudaStream_t stream) {
+void multiclass_select_cuda(const Box<T>* boxes, const S* scores, int64_t batch, int64_t n, int64_t classes,
+                            S score_threshold, void* workspace, int64_t* entries, Status* status, cudaStream_t stream) {
     Parts parts(workspace);
     const int64_t all = batch * n * classes, coordinates = batch * n * 4;
     uint8_t* flags = parts.take<uint8_t>(all);
@@ -101,7 +102,7 @@ void multiclass_select_cuda(const Box<T>* boxes, const S* scores, int64_t batch,
                        &status->nan_box);
     }
     if (all) {
-        FASTDET_LAUNCH((select_kernel<S>), blocks(all), kThreads, stream, scores, all, least, flags,
+        FASTDET_LAUNCH((select_kernel<S>), blocks(all), kThreads, stream, scores, all, score_threshold, flags,
                        &status->nan_score);
     }
     compact(flags, nullptr, all, -1, scratch, entries, &status->count, stream);
@@ -118,11 +119,11 @@ void multiclass_gather_cuda(const Box<T>* boxes, const S* scores, int64_t classe
 
 template <class T, class S>
 void multiclass_place_cuda(const Box<T>* candidates, const S* values, const int64_t* keys, const int64_t* keep,
-                           const Status* status, int64_t batch, int64_t classes, int64_t most, Box<T>* out_boxes,
+                           const Status* status, int64_t batch, int64_t classes, int64_t max_output, Box<T>* out_boxes,
                            S* out_scores, int64_t* out_labels, int64_t* counts, cudaStream_t stream) {
     if (!batch) return;
     FASTDET_LAUNCH((place_kernel<T, S>), unsigned(batch), kThreads, stream, candidates, values, keys, keep, status,
-                   classes, most, out_boxes, out_scores, out_labels, counts);
+                   classes, max_output, out_boxes, out_scores, out_labels, counts);
 }
 
 #define FASTDET_INSTANTIATE(T, S)                                                                                     \

@@ -14,6 +14,7 @@
 // Cost: n * 512 pair tests for the masks, kept * n / 2 for the rest, of 7 instructions where boxes do not overlap: an
 // H200 does some 2e12 a second (4k: a few us); and two launches a chunk, some 8 us. Floor: the sort. Memory: 128 bytes
 // of masks and 50 others a box. Limit: 2^30 boxes.
+#include "boxes/load_box.h"
 #include "cuda/compact.h"
 #include "cuda/launch.h"
 #include "nms/cuda.h"
@@ -106,9 +107,10 @@ __global__ void __launch_bounds__(kApplyThreads)
     }
 }
 
-// Leaves the first `most` kept boxes of each segment. A warp a position; that of a segment's first one does the work.
+// Leaves the first `max_per_key` kept boxes of each segment. A warp a position; that of a segment's first one does the
+// work.
 __global__ void __launch_bounds__(kApplyThreads)
-    limit_kernel(const int32_t* start, const int32_t* rank, int64_t n, int64_t most, uint8_t* flags) {
+    limit_kernel(const int32_t* start, const int32_t* rank, int64_t n, int64_t max_per_key, uint8_t* flags) {
     const int64_t first = thread_index() / kWarp;
     const int lane = threadIdx.x % kWarp;
     if (first >= n || start[first] != first) return;
@@ -117,7 +119,7 @@ __global__ void __launch_bounds__(kApplyThreads)
         const int64_t position = base + lane;
         const bool mine = position < n && start[position] == first && flags[rank[position]];
         const uint32_t votes = __ballot_sync(kAllLanes, mine);
-        if (mine && found + __popc(votes & ((1u << lane) - 1)) >= most) flags[rank[position]] = 0;
+        if (mine && found + __popc(votes & ((1u << lane) - 1)) >= max_per_key) flags[rank[position]] = 0;
         found += __popc(votes);
     }
 }
@@ -178,9 +180,9 @@ void nms_cuda(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t
     Parts parts(workspace);
     const Workspace<T> w(parts, n, rounds);
     void* const rest = static_cast<char*>(workspace) + parts.bytes();
-    const S least = options.score_threshold ? S(*options.score_threshold) : S(0);
-    order_boxes(Candidates<T, S>{boxes, scores, keys, n, options.score_threshold ? &least : nullptr}, rest, w.ordered,
-                status, stream);
+    const S score_threshold = options.score_threshold ? S(*options.score_threshold) : S(0);
+    order_boxes(Candidates<T, S>{boxes, scores, keys, n, options.score_threshold ? &score_threshold : nullptr}, rest,
+                w.ordered, status, stream);
     if (n) {
         const Rule<T> rule{T(options.threshold), options.kind};
         check_cuda(cudaMemsetAsync(w.flags, 0, size_t(n), stream));

@@ -6,8 +6,8 @@
 // Floor: a read of boxes and scores and a sort. A pair costs 9 operations a lane; a division only near a hit.
 #include <limits>
 
-#include "core/loops.h"
 #include "nms/nms.h"
+#include "nms/place.h"
 #include "simd/simd.h"
 
 namespace fastdet {
@@ -127,7 +127,7 @@ struct Push {
         const double size = w > h ? w : h;
         const Level* const end = grid.levels + grid.end_level[size_exponent(t > 0 ? size / t : INFINITY)];
         for (const Level* level = grid.levels + grid.first_level[size_exponent(size * t)]; level < end; ++level) {
-            const double rx = reach(w, level->most, t, cx), ry = reach(h, level->most, t, cy);
+            const double rx = reach(w, level->max_size, t, cx), ry = reach(h, level->max_size, t, cy);
             const double per_cell = level->per_cell;
             const int64_t column = grid_cell(cx - rx, per_cell), columns = grid_cell(cx + rx, per_cell) - column;
             const int64_t row = grid_cell(cy - ry, per_cell), rows = grid_cell(cy + ry, per_cell) - row + 1;
@@ -192,8 +192,6 @@ struct Push {
     }
 };
 
-}  // namespace
-
 template <class T>
 int64_t nms_dense(NmsJob<T>& job) {
     return job.kind == Measure::ios ? dense<T, true>(job) : dense<T, false>(job);
@@ -252,10 +250,9 @@ int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh) {
     return job.n;
 }
 
-template int64_t nms_dense(NmsJob<float>&);
-template int64_t nms_dense(NmsJob<double>&);
-template int64_t nms_grid(NmsJob<float>&, int64_t, bool);
-template int64_t nms_grid(NmsJob<double>&, int64_t, bool);
-
+}  // namespace
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(NmsKernels, nms_kernels, {{nms_dense<float>, nms_grid<float>}, {nms_dense<double>, nms_grid<double>}})
+
 }  // namespace fastdet

@@ -1,4 +1,4 @@
-// Greedy NMS of many boxes, exact, in O(n) memory: rounds over near neighbours. See cuda_nms_rounds.h.
+// Greedy NMS of many boxes, exact, in O(n) memory: rounds over near neighbours. See nms_rounds.h.
 //
 // Boxes that may suppress each other are of like size and have near centres (place.h): each box goes into the bucket of
 // its level of size and its cell, and looks for suppressors only in the buckets within reach, a dozen where the
@@ -10,8 +10,10 @@
 // Cost: some 20 reads and 40 pair tests a box, two sorts, and some 35 launches. Floor: the sorts, 40 bytes a pass
 // and box. Aims on an H200: 10k boxes 80 us, 100k 0.5 ms, 1M 10 ms. Limits: boxes of odd size (place.h) meet all others
 // one by one, exact and slow; a chain costs about 1 us a box.
+#include "boxes/load_box.h"
 #include "cuda/compact.h"
 #include "cuda/launch.h"
+#include "cuda/sort.h"
 #include "nms/nms_rounds.h"
 #include "nms/place.h"
 
@@ -20,7 +22,7 @@ namespace {
 
 constexpr int kThreads = 256, kFinishThreads = 512;
 constexpr int kRounds = 10;
-constexpr int64_t kMostCells = 4096;  // within reach of one box; beyond, it looks at all better boxes
+constexpr int64_t kMaxCells = 4096;  // within reach of one box; beyond, it looks at all better boxes
 
 enum State : uint8_t { kUndecided = 0, kKept = 1, kDead = 2 };
 
@@ -52,7 +54,7 @@ struct Near {
         return uint32_t(mixed) & (buckets - 1);
     }
     __device__ int level_of(double size) const { return size_exponent(size) >> shift; }
-    __device__ double most_of(int level) const {
+    __device__ double max_size_of(int level) const {
         const int end = (level + 1) << shift;
         return exponent_size(end < kExponents - 1 ? end : kExponents - 1);
     }
@@ -86,7 +88,7 @@ __global__ void __launch_bounds__(kThreads)
         mine = near.buckets;
     } else if (s.meets) {
         const int level = near.level_of(s.size);
-        const double per_cell = 1 / cell_side(near.most_of(level), near.t);
+        const double per_cell = 1 / cell_side(near.max_size_of(level), near.t);
         mine = near.bucket(level, grid_cell(s.cy, per_cell), grid_cell(s.cx, per_cell), near.start[p]);
     } else {
         state = kKept;
@@ -168,7 +170,7 @@ struct Search {
         for (int level = first; level <= last; ++level) {
             const Cells c(*this, s, level);
             if (c.rows <= 0 || c.columns <= 0) continue;
-            if (c.rows > kMostCells || c.columns > kMostCells || (cells += c.rows * c.columns) > kMostCells)
+            if (c.rows > kMaxCells || c.columns > kMaxCells || (cells += c.rows * c.columns) > kMaxCells)
                 return look_at_all();
         }
         int64_t before = 0;  // cells of the levels passed
@@ -188,8 +190,9 @@ struct Search {
     struct Cells {
         int64_t row, rows, column, columns;
         __device__ Cells(const Search& search, const Shape<T>& s, int level) {
-            const double most = search.near.most_of(level), t = search.near.t, per_cell = 1 / cell_side(most, t);
-            const double rx = reach(s.w, most, t, s.cx), ry = reach(s.h, most, t, s.cy);
+            const double max_size = search.near.max_size_of(level), t = search.near.t,
+                         per_cell = 1 / cell_side(max_size, t);
+            const double rx = reach(s.w, max_size, t, s.cx), ry = reach(s.h, max_size, t, s.cy);
             column = grid_cell(s.cx - rx, per_cell), columns = grid_cell(s.cx + rx, per_cell) - column + 1;
             row = grid_cell(s.cy - ry, per_cell), rows = grid_cell(s.cy + ry, per_cell) - row + 1;
         }

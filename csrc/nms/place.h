@@ -49,15 +49,16 @@ FASTDET_HD double near_threshold(double threshold) { return threshold < 1e-6 ? 0
 // two levels, or in four where the threshold is small.
 FASTDET_HD int level_shift(double t) { return t >= 0.25 ? 1 : 2; }
 
-// The side of a level's cells, of boxes below `most`: a good part of the reach of the largest. Found by measurement.
-FASTDET_HD double cell_side(double most, double t) { return most * 0.75 * (t < 0.95 ? 1 - t : 0.05); }
+// The side of a level's cells, of boxes below `max_side`: a good part of the reach of the largest. Found by
+// measurement.
+FASTDET_HD double cell_side(double max_side, double t) { return max_side * 0.75 * (t < 0.95 ? 1 - t : 0.05); }
 
 // How far centres may be apart, along one axis, from a box of side w to one of side 0 .. most: IoU > t needs an overlap
 // of t * max(sides) at least, and centres |d| apart overlap by (w + other) / 2 - |d| at most.
-FASTDET_HD double reach(double w, double most, double t, double centre) {
-    const double free = t >= 0.5 ? w : w < most * t ? w / t : most;  // the other side that allows most
-    const double other = free < most ? free : most;
-    const double slack = ((centre < 0 ? -centre : centre) + w + most) * 0x1p-48;  // the centres are rounded
+FASTDET_HD double reach(double w, double max_side, double t, double centre) {
+    const double free = t >= 0.5 ? w : w < max_side * t ? w / t : max_side;  // the other side that allows the maximum
+    const double other = free < max_side ? free : max_side;
+    const double slack = ((centre < 0 ? -centre : centre) + w + max_side) * 0x1p-48;  // the centres are rounded
     return (0.5 * (w + other) - t * (w > other ? w : other)) * (1 + 1e-6) + slack;
 }
 
@@ -65,9 +66,9 @@ FASTDET_HD double reach(double w, double most, double t, double centre) {
 // the area is tiny.
 template <class T>
 FASTDET_HD bool is_large(const Box<T>& b) {
-    const T most = Limits<T>::large;
-    return (std::fabs(b.x1) > most && is_finite(b.x1)) || (std::fabs(b.y1) > most && is_finite(b.y1)) ||
-           (std::fabs(b.x2) > most && is_finite(b.x2)) || (std::fabs(b.y2) > most && is_finite(b.y2));
+    const T large = Limits<T>::large;
+    return (std::fabs(b.x1) > large && is_finite(b.x1)) || (std::fabs(b.y1) > large && is_finite(b.y1)) ||
+           (std::fabs(b.x2) > large && is_finite(b.x2)) || (std::fabs(b.y2) > large && is_finite(b.y2));
 }
 template <class T>
 FASTDET_HD bool is_tiny(const Box<T>& b) {

@@ -6,7 +6,8 @@
 // come with rising index), so the selected are ranked like any scores. Latency is what it costs, about 1 us a
 // selection; floor: a dependent step through a block's barrier, 0.15 us. Limit: one segment of more than some 10k boxes
 // is the work of one multiprocessor.
-#include "core/exp.h"
+#include "boxes/load_box.h"
+#include "core/elementary.h"
 #include "cuda/launch.h"
 #include "nms/cuda.h"
 
@@ -111,13 +112,13 @@ __global__ void __launch_bounds__(kMany, 1)
     if (threadIdx.x == 0 && taken) atomicAdd(count, static_cast<unsigned long long>(taken));
 }
 
-// The first *count ranks, at most `most`, are the selected boxes.
+// The first *count ranks, at most `max_output`, are the selected boxes.
 template <class T>
 __global__ void __launch_bounds__(kGatherThreads)
-    gather_kernel(const int32_t* order, const T* scores, int64_t n, int64_t most, int64_t* keep, T* new_scores,
+    gather_kernel(const int32_t* order, const T* scores, int64_t n, int64_t max_output, int64_t* keep, T* new_scores,
                   int64_t* count) {
     const int64_t r = thread_index();
-    const int64_t found = most >= 0 && *count > most ? most : *count;
+    const int64_t found = max_output >= 0 && *count > max_output ? max_output : *count;
     if (r == 0) *count = found;
     if (r >= found || r >= n) return;
     keep[r] = order[r];
@@ -164,8 +165,9 @@ void soft_nms_cuda(const Box<T>* boxes, const T* scores, const int64_t* keys, in
                    keys != nullptr, w.current, keep, keys ? w.rescored : new_scores,
                    reinterpret_cast<unsigned long long*>(&status->count));
     if (!keys) return;
-    const T least = T(-0.5);  // what is not selected has -1
-    order_boxes(Candidates<T, T>{boxes, w.rescored, nullptr, n, &least}, w.scratch, w.ordered, w.status, stream);
+    const T score_threshold = T(-0.5);  // what is not selected has -1
+    order_boxes(Candidates<T, T>{boxes, w.rescored, nullptr, n, &score_threshold}, w.scratch, w.ordered, w.status,
+                stream);
     FASTDET_LAUNCH((gather_kernel<T>), unsigned(blocks_for(n, kGatherThreads)), kGatherThreads, stream, w.ordered.order,
                    w.rescored, n, options.max_output, keep, new_scores, &status->count);
 }

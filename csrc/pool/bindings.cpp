@@ -1,12 +1,13 @@
-// fastdet._cpp: max-pooling and unpooling. See module_cpp.h.
+// fastdet._cpp: max-pooling and unpooling.
 #include "pool/arguments.h"
 #include "python/cpp.h"
 
 #include <string>
 
-#include "pool/max_pool2d.h"
+#include "pool/max_unpool2d.h"
 
 namespace fastdet {
+namespace pool_bindings {
 namespace {
 
 PoolType scalar_of(const py::array& x) {
@@ -19,18 +20,18 @@ PoolType scalar_of(const py::array& x) {
     if (kind == 'u' && size == 1) return PoolType::u8;
     if (kind == 'i' && size == 4) return PoolType::i32;
     if (kind == 'i' && size == 8) return PoolType::i64;
-    throw py::type_error("fastdet._cpp: unfit array");
+    throw py::type_error("fastdet._cpp: invalid array");
 }
 
 // Unpooling only moves values: those of one size are all alike.
 PoolType bits_of(const py::array& x) {
     const char kind = x.dtype().kind();
-    if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'V') throw py::type_error("fastdet._cpp: unfit array");
+    if (kind != 'f' && kind != 'i' && kind != 'u' && kind != 'V') throw py::type_error("fastdet._cpp: invalid array");
     return fastdet::bits_of(int64_t(x.itemsize()));
 }
 
 void expect_image(const py::array& x) {
-    if (x.ndim() != 4 || !is_plain(x)) throw py::type_error("fastdet._cpp: unfit array");
+    if (x.ndim() != 4 || !is_plain(x)) throw py::type_error("fastdet._cpp: invalid array");
 }
 
 // Planes and channels of a 4-d array in memory order.
@@ -53,10 +54,10 @@ py::array result(const py::array& x, bool last, int64_t height, int64_t width, c
     const py::array out = as_array(given);
     expect_image(out);
     for (int i = 0; i < 4; ++i) {
-        if (out.shape(i) != shape->at(size_t(i))) throw py::value_error("fastdet._cpp: unfit out");
+        if (out.shape(i) != shape->at(size_t(i))) throw py::value_error("fastdet._cpp: invalid out");
     }
     if (out.dtype().kind() != dtype.kind() || out.itemsize() != dtype.itemsize() || !out.writeable())
-        throw py::value_error("fastdet._cpp: unfit out");
+        throw py::value_error("fastdet._cpp: invalid out");
     return out;
 }
 
@@ -69,14 +70,14 @@ py::tuple pool(const py::array& x, bool last, const py::tuple& window, const py:
     job.x = x.data();
     job.planes = shape.planes, job.height = shape.height, job.width = shape.width, job.inner = shape.inner;
     job.window = window_of(window);
-    if (size.size() != 2) throw py::value_error("fastdet._cpp: unfit size");
+    if (size.size() != 2) throw py::value_error("fastdet._cpp: invalid size");
     job.rows = entry(size, 0, 1), job.columns = entry(size, 1, 1);
     const PoolWindow& w = job.window;
     job.compact = kind == "compact";
     if (job.height < 1 || job.width < 1 || (job.rows - 1) * w.sh - w.ph >= job.height ||
         (job.columns - 1) * w.sw - w.pw >= job.width || w.kh >= (int64_t(1) << 31) / job.width ||
         (job.compact && w.kh * w.kw > 256))
-        throw py::value_error("fastdet._cpp: unfit window");
+        throw py::value_error("fastdet._cpp: invalid window");
     py::array out = result(x, last, job.rows, job.columns, x.dtype(), values);
     job.values = out.mutable_data();
     py::object where = py::none();
@@ -88,7 +89,7 @@ py::tuple pool(const py::array& x, bool last, const py::tuple& window, const py:
     }
     {
         py::gil_scoped_release release;
-        max_pool(job);
+        max_pool2d(job);
     }
     return py::make_tuple(out, where);
 }
@@ -97,7 +98,7 @@ void set_indices(PlaceJob& job, const py::array& indices, const Shape& pooled, c
     expect_image(indices);
     job.compact = indices.dtype().kind() == 'u' && indices.itemsize() == 1;
     if (!job.compact && !(indices.dtype().kind() == 'i' && indices.itemsize() == 8))
-        throw py::type_error("fastdet._cpp: unfit indices");
+        throw py::type_error("fastdet._cpp: invalid indices");
     job.indices = indices.data();
     job.planes = pooled.planes, job.rows = pooled.height, job.columns = pooled.width, job.inner = pooled.inner;
     job.window = window_of(window);
@@ -110,23 +111,23 @@ py::object scatter(const py::array& x, const py::array& indices, bool last, cons
     PlaceJob job = {};
     set_indices(job, indices, shape, window);
     for (int i = 0; i < 4; ++i) {
-        if (x.shape(i) != indices.shape(i)) throw py::value_error("fastdet._cpp: unfit indices");
+        if (x.shape(i) != indices.shape(i)) throw py::value_error("fastdet._cpp: invalid indices");
     }
     job.type = add ? scalar_of(x) : bits_of(x);
-    if (add && job.type > PoolType::bf16) throw py::type_error("fastdet._cpp: unfit array");
+    if (add && job.type > PoolType::bf16) throw py::type_error("fastdet._cpp: invalid array");
     job.add = add;
     job.x = x.data();
-    if (size.size() != 2) throw py::value_error("fastdet._cpp: unfit size");
+    if (size.size() != 2) throw py::value_error("fastdet._cpp: invalid size");
     job.height = entry(size, 0, 1), job.width = entry(size, 1, 1);
     const PoolWindow& w = job.window;
     if ((job.rows - 1) * w.sh > job.height + w.sh || (job.columns - 1) * w.sw > job.width + w.sw)
-        throw py::value_error("fastdet._cpp: unfit window");
+        throw py::value_error("fastdet._cpp: invalid window");
     py::array out = result(x, last, job.height, job.width, x.dtype(), given);
     job.out = out.mutable_data();
     bool fits;
     {
         py::gil_scoped_release release;
-        fits = pool_scatter(job);
+        fits = max_unpool2d(job);
     }
     if (!fits) return py::none();
     return std::move(out);
@@ -148,7 +149,7 @@ py::object unpool_backward(const py::array& grad, const py::array& indices, bool
     PlaceJob job = {};
     set_indices(job, indices, Shape(indices, last), window);
     if (job.planes != shape.planes || job.inner != shape.inner || grad.shape(0) != indices.shape(0))
-        throw py::value_error("fastdet._cpp: unfit indices");
+        throw py::value_error("fastdet._cpp: invalid indices");
     job.type = bits_of(grad);
     job.x = grad.data();
     job.height = shape.height, job.width = shape.width;
@@ -157,19 +158,19 @@ py::object unpool_backward(const py::array& grad, const py::array& indices, bool
     bool fits;
     {
         py::gil_scoped_release release;
-        fits = pool_gather(job);
+        fits = max_unpool2d_backward(job);
     }
     if (!fits) return py::none();
     return std::move(out);
 }
 
-}  // namespace
-
-void bind_pool(py::module_& m) {
+const Bindings registered([](py::module_& m) {
     m.def("max_pool2d", pool);
     m.def("max_pool2d_backward", pool_backward);
     m.def("max_unpool2d", unpool);
     m.def("max_unpool2d_backward", unpool_backward);
-}
+});
 
+}  // namespace
+}  // namespace pool_bindings
 }  // namespace fastdet

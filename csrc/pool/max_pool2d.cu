@@ -17,7 +17,7 @@ namespace fastdet {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMostRows = 16;  // of outputs, a thread's
+constexpr int64_t kMaxRows = 16;  // of outputs, a thread's
 
 // What values are compared in.
 template <class S>
@@ -137,7 +137,7 @@ void launch(const PoolJob& job, cudaStream_t stream) {
     constexpr int V = 16 / int(sizeof(S));
     const int64_t count = job.planes * job.rows;
     const auto run = [&](auto kernel, int64_t chunks) {
-        const Rows rows(count, chunks, kMostRows);
+        const Rows rows(count, chunks, kMaxRows);
         kernel(rows, unsigned(blocks_for(rows.threads(), kThreads)));
     };
     if (job.inner == 1 && has_twos(job.window) && job.width == 2 * job.columns && job.width % V == 0 &&
@@ -158,7 +158,7 @@ void launch(const PoolJob& job, cudaStream_t stream) {
 
 }  // namespace
 
-void max_pool_cuda(const PoolJob& job, cudaStream_t stream) {
+void max_pool2d_cuda(const PoolJob& job, cudaStream_t stream) {
     if (!job.planes || !job.inner) return;
     switch (job.type) {
         case PoolType::f32:

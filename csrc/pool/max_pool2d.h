@@ -1,10 +1,11 @@
-// Max-pooling with indices, unpooling, and their gradients. Images are (planes, height, width, inner): planes of NCHW
+// Max-pooling with indices: the decision, windows, the call. Images are (planes, height, width, inner): planes of NCHW
 // with inner = 1, or channels last with inner = channels.
 #pragma once
 
 #include <cstdint>
 
-#include "boxes/box.h"
+#include "core/isa.h"
+#include "core/macros.h"
 
 namespace fastdet {
 
@@ -44,38 +45,13 @@ struct PoolJob {
     bool stream;    // past the caches: the outputs do not pass through them
 };
 
-// Between pooled images and images of the size before pooling.
-struct PlaceJob {
-    PoolType type;
-    const void* x;        // scatter: (planes, rows, columns, inner); gather: (planes, height, width, inner)
-    const void* indices;  // (planes, rows, columns, inner), int64_t or uint8_t as above
-    bool compact;
-    bool add;  // scatter: sums what falls together, instead of keeping the last
-    int64_t planes, rows, columns, inner;
-    PoolWindow window;
-    int64_t height, width;
-    void* out;  // scatter: (planes, height, width, inner); gather: (planes, rows, columns, inner)
-    bool stream;
+// The loops, compiled once per instruction set; see core/isa.h. `scratch` is that many bytes, 64-byte aligned.
+struct MaxPool2dKernels {
+    int64_t (*scratch)(const PoolJob&);
+    void (*run)(const PoolJob&, int64_t plane, int64_t first_row, int64_t last_row, void* scratch);
 };
+const MaxPool2dKernels& max_pool2d_kernels();
 
-// The loops, compiled once per instruction set; see kernels.h. `scratch` is that many bytes, 64-byte aligned.
-struct PoolKernels {
-    int64_t (*max_pool_scratch)(const PoolJob&);
-    void (*max_pool)(const PoolJob&, int64_t plane, int64_t first_row, int64_t last_row, void* scratch);
-    int64_t (*scatter_scratch)(const PlaceJob&);
-    // The rows of the image that begin with those pooled rows. False: an index lies outside its window, and the plane
-    // has to be done by scatter_plane, which is false for an index outside the image.
-    bool (*scatter)(const PlaceJob&, int64_t plane, int64_t first_row, int64_t last_row, void* scratch);
-    int64_t (*scatter_plane_scratch)(const PlaceJob&);
-    bool (*scatter_plane)(const PlaceJob&, int64_t plane, void* scratch);
-    int64_t (*gather_scratch)(const PlaceJob&);
-    // False: an index lies outside the image.
-    bool (*gather)(const PlaceJob&, int64_t plane, int64_t first_row, int64_t last_row, void* scratch);
-};
-
-// pool_call.cpp. False: an index lies outside the image; the output is then undefined.
-void max_pool(PoolJob job);
-bool pool_scatter(PlaceJob job);
-bool pool_gather(PlaceJob job);
+void max_pool2d(PoolJob job);  // the whole call; throws std::bad_alloc
 
 }  // namespace fastdet

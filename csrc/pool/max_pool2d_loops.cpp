@@ -6,7 +6,10 @@
 // done at once. Large outputs are streamed in whole lines. Floor: the image read and the results written once.
 #include "pool/max_pool2d.h"
 
-#include "pool/loops.h"
+#include <type_traits>
+
+#include "core/floats.h"
+#include "pool/writer.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {
@@ -43,7 +46,7 @@ inline int64_t lowest<int64_t>() {
 // n values of S as T: themselves, or converted into `room`.
 template <class S, class T>
 static inline const T* as_compute(const S* from, int64_t n, T* room) {
-    if constexpr (kSame<S, T>) {
+    if constexpr (std::is_same_v<S, T>) {
         return from;
     } else {
         load_row(from, n, room);
@@ -75,9 +78,9 @@ struct Pooling {
           W(job.width),
           C(job.inner),
           columns(job.columns),
-          kh(least(w.kh, H + w.ph)),  // taps beyond the image never count
-          kw(least(w.kw, W + w.pw)),
-          phases(least(w.sw, kw)),
+          kh(lesser<int64_t>(w.kh, H + w.ph)),  // taps beyond the image never count
+          kw(lesser<int64_t>(w.kw, W + w.pw)),
+          phases(lesser<int64_t>(w.sw, kw)),
           length(columns + (kw - 1) / w.sw),
           step(job.compact ? w.kw : W),
           two(has_twos(w) && 2 * job.rows <= H && 2 * columns <= W),
@@ -88,8 +91,8 @@ struct Pooling {
         const bool separate = C == 1 && !two;
         best = arena.take<T>(n);
         place = arena.take<K>(n);
-        wide = arena.take<T>(kSame<S, T> ? 0 : C > 1 ? 4 * C : W);
-        more = arena.take<T>(kSame<S, T> || C > 1 ? 0 : W);
+        wide = arena.take<T>(std::is_same_v<S, T> ? 0 : C > 1 ? 4 * C : W);
+        more = arena.take<T>(std::is_same_v<S, T> || C > 1 ? 0 : W);
         first = arena.take<K>(separate ? n : 0);
         split = arena.take<T>(separate ? phases * length : 0);
         ring = arena.take<T>(separate ? kh * n : 0);
@@ -148,7 +151,7 @@ struct Pooling {
                 __builtin_prefetch(reinterpret_cast<const char*>(x) + ((2 * r + kAhead) * W + j) * int64_t(sizeof(S)));
             }
             T* __restrict v = best;
-            if constexpr (kSame<S, T>) v = values.next(columns);
+            if constexpr (std::is_same_v<S, T>) v = values.next(columns);
             K* __restrict p = place;
             for (int64_t i = 0; i < columns; ++i) {
                 T b = top[2 * i];
@@ -163,7 +166,7 @@ struct Pooling {
                 v[i] = b;
                 if (kPlaces) p[i] = k;
             }
-            if constexpr (!kSame<S, T>) store_row(v, columns, values.next(columns));
+            if constexpr (!std::is_same_v<S, T>) store_row(v, columns, values.next(columns));
             values.done(columns);
             if (kPlaces) emit_places(place, columns, 2 * r * W, 2);
         }
@@ -175,7 +178,7 @@ struct Pooling {
         const T* __restrict in = as_compute(row, W, wide);
         for (int64_t r = 0; r < phases; ++r) {
             const int64_t q = (w.pw - r + w.sw - 1 > 0) ? (w.pw - r + w.sw - 1) / w.sw : 0, x = q * w.sw + r - w.pw;
-            const int64_t n = least(length - q, x < W ? (W - x + w.sw - 1) / w.sw : 0);
+            const int64_t n = lesser<int64_t>(length - q, x < W ? (W - x + w.sw - 1) / w.sw : 0);
             T* __restrict to = split + r * length + q;
             const T* __restrict at = in + x;
             if (w.sw == 1) {
@@ -222,11 +225,11 @@ struct Pooling {
 
     void rows(const S* x, int64_t from, int64_t to) {
         for (int64_t i = 0; i < phases * length; ++i) split[i] = lowest<T>();
-        for (int64_t i = 0; i < columns; ++i) first[i] = K(most(0, w.pw - i * w.sw));
+        for (int64_t i = 0; i < columns; ++i) first[i] = K(greater<int64_t>(0, w.pw - i * w.sw));
         int64_t next = 0;
         for (int64_t r = from; r < to; ++r) {
-            const int64_t top = r * w.sh - w.ph, begin = most(top, 0), end = least(top + kh, H);
-            for (next = most(next, begin); next < end; ++next) {
+            const int64_t top = r * w.sh - w.ph, begin = greater<int64_t>(top, 0), end = lesser<int64_t>(top + kh, H);
+            for (next = greater<int64_t>(next, begin); next < end; ++next) {
                 split_row(x + next * W);
                 T* v = ring + next % kh * columns;
                 K* p = ring_place + next % kh * columns;
@@ -265,9 +268,10 @@ struct Pooling {
         T* __restrict v = best;
         K* __restrict p = place;
         for (int64_t r = from; r < to; ++r) {
-            const int64_t top = r * w.sh - w.ph, y0 = most(top, 0), y1 = least(top + kh, H);
+            const int64_t top = r * w.sh - w.ph, y0 = greater<int64_t>(top, 0), y1 = lesser<int64_t>(top + kh, H);
             for (int64_t c = 0; c < columns; ++c) {
-                const int64_t left = c * w.sw - w.pw, x0 = most(left, 0), x1 = least(left + kw, W);
+                const int64_t left = c * w.sw - w.pw, x0 = greater<int64_t>(left, 0),
+                              x1 = lesser<int64_t>(left + kw, W);
                 if (y1 - y0 == 2 && x1 - x0 == 2) {
                     const S* at = x + (y0 * W + x0) * C;
                     const K base = K((y0 - top) * step + x0 - left), down = K(step);
@@ -333,25 +337,25 @@ auto by_type(PoolType type, F&& f) {
     }
 }
 
-int64_t max_pool_scratch(const PoolJob& job) {
+int64_t scratch_bytes(const PoolJob& job) {
     return by_type(job.type, [&](auto s) {
-        Arena arena{nullptr};
+        Arena arena(nullptr);
         Pooling<decltype(s)> pooling(job, arena);
         return arena.used;
     });
 }
 
-void max_pool(const PoolJob& job, int64_t plane, int64_t first, int64_t last, void* scratch) {
+void max_pool2d(const PoolJob& job, int64_t plane, int64_t first, int64_t last, void* scratch) {
     by_type(job.type, [&](auto s) {
-        Arena arena{static_cast<char*>(scratch)};
+        Arena arena(scratch);
         Pooling<decltype(s)>(job, arena).run(plane, first, last);
     });
 }
 
 }  // namespace
 
-const PoolKernels pool_kernels = {max_pool_scratch,           max_pool,           pool_scatter_scratch, pool_scatter,
-                                  pool_scatter_plane_scratch, pool_scatter_plane, pool_gather_scratch,  pool_gather};
-
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(MaxPool2dKernels, max_pool2d_kernels, {scratch_bytes, max_pool2d})
+
 }  // namespace fastdet

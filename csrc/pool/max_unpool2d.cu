@@ -23,7 +23,7 @@ namespace fastdet {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMostRows = 16;
+constexpr int64_t kMaxRows = 16;
 constexpr int kAbreast = 4;                         // values that a thread gathers at once
 constexpr int64_t kAgainBytes = int64_t(32) << 20;  // of sums of halves, for planes done again at the same time
 constexpr int64_t kAgainBlocks = 4096;
@@ -237,8 +237,8 @@ __global__ void __launch_bounds__(kThreads, 2) again_kernel(const PlaceJob job, 
 // The first pooled value's that lies outside; `known`: one that does, or -1.
 __global__ void __launch_bounds__(kWarp) tell_kernel(const Found found, int64_t known, int64_t* fault) {
     const unsigned long long seen = *found.outside, other = known < 0 ? 0 : ~static_cast<unsigned long long>(known);
-    const unsigned long long least = seen > other ? seen : other;
-    if (threadIdx.x == 0 && least) *fault = int64_t(~least) + 1;
+    const unsigned long long first = seen > other ? seen : other;
+    if (threadIdx.x == 0 && first) *fault = int64_t(~first) + 1;
 }
 
 // Rows of pooled values.
@@ -285,12 +285,12 @@ int64_t plane_values(const PlaceJob& job) { return job.height * job.width * job.
 
 // Blocks of `again_kernel`.
 int64_t again_blocks(const PlaceJob& job) {
-    int64_t most = kAgainBlocks;
+    int64_t max_planes = kAgainBlocks;
     if (job.add && (job.type == PoolType::f16 || job.type == PoolType::bf16)) {
-        most = kAgainBytes / (plane_values(job) * int64_t(sizeof(float)));
-        most = most < 1 ? 1 : most;
+        max_planes = kAgainBytes / (plane_values(job) * int64_t(sizeof(float)));
+        max_planes = max_planes < 1 ? 1 : max_planes;
     }
-    return job.planes < most ? job.planes : most;
+    return job.planes < max_planes ? job.planes : max_planes;
 }
 
 struct Workspace {
@@ -327,13 +327,13 @@ void scatter(const PlaceJob& job, const Workspace& workspace, int64_t* fault, cu
     const int64_t across = job.width * job.inner;
     if (job.inner == 1 && has_twos(w) && job.width == 2 * job.columns && job.width % V == 0 &&
         job.height >= 2 * job.rows) {
-        const Rows rows(job.planes * job.rows, job.width / V, kMostRows);
+        const Rows rows(job.planes * job.rows, job.width / V, kMaxRows);
         FASTDET_LAUNCH((two_places_kernel<S, I, kAdd>), blocks(rows), kThreads, stream, job, rows, found);
     } else if (job.inner % V == 0) {
-        const Rows rows(job.planes * job.height, across / V, kMostRows);
+        const Rows rows(job.planes * job.height, across / V, kMaxRows);
         FASTDET_LAUNCH((place_kernel<S, I, V, kAdd>), blocks(rows), kThreads, stream, job, rows, by_sh, by_sw, found);
     } else {
-        const Rows rows(job.planes * job.height, across, kMostRows);
+        const Rows rows(job.planes * job.height, across, kMaxRows);
         FASTDET_LAUNCH((place_kernel<S, I, 1, kAdd>), blocks(rows), kThreads, stream, job, rows, by_sh, by_sw, found);
     }
     if (!job.compact) {
@@ -345,7 +345,7 @@ void scatter(const PlaceJob& job, const Workspace& workspace, int64_t* fault, cu
 
 template <class S, class I>
 void gather(const PlaceJob& job, const Workspace& workspace, int64_t* fault, cudaStream_t stream) {
-    const Rows rows(job.planes * job.rows, job.columns * job.inner, kMostRows);
+    const Rows rows(job.planes * job.rows, job.columns * job.inner, kMaxRows);
     FASTDET_LAUNCH((gather_kernel<S, I>), unsigned(blocks_for(rows.threads(), kThreads)), kThreads, stream, job, rows,
                    workspace.found);
     FASTDET_LAUNCH((tell_kernel), 1, kWarp, stream, workspace.found, int64_t(-1), fault);
@@ -388,7 +388,7 @@ int64_t pool_places_workspace(const PlaceJob& job) {
     return parts.bytes();
 }
 
-void pool_scatter_cuda(const PlaceJob& job, void* memory, int64_t* fault, cudaStream_t stream) {
+void max_unpool2d_cuda(const PlaceJob& job, void* memory, int64_t* fault, cudaStream_t stream) {
     if (!job.planes || !job.inner) return;
     Parts parts(memory);
     const Workspace workspace(parts, job);
@@ -403,7 +403,7 @@ void pool_scatter_cuda(const PlaceJob& job, void* memory, int64_t* fault, cudaSt
     by_size(job.type, [&](auto s) { with(s, std::false_type()); });
 }
 
-void pool_gather_cuda(const PlaceJob& job, void* memory, int64_t* fault, cudaStream_t stream) {
+void max_unpool2d_backward_cuda(const PlaceJob& job, void* memory, int64_t* fault, cudaStream_t stream) {
     if (!job.planes || !job.inner) return;
     Parts parts(memory);
     const Workspace workspace(parts, job);

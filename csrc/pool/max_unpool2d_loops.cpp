@@ -3,7 +3,12 @@
 // Scattering goes through a band of rows that stays in the cache, so that each line of the image is written once; where
 // an index points out of its band the plane is done again by a plain scatter. Gathering reads what the indices say.
 // Floor: values and indices read, the image written once.
-#include "pool/loops.h"
+#include "pool/max_unpool2d.h"
+
+#include <type_traits>
+
+#include "core/floats.h"
+#include "pool/writer.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {
@@ -67,7 +72,7 @@ struct Scatter {
           C(job.inner),
           h(job.rows),
           columns(job.columns),
-          band_rows(least(w.kh, H + w.ph)),
+          band_rows(lesser<int64_t>(w.kh, H + w.ph)),
           row(W * C),
           two(has_twos(w) && 2 * h <= H && 2 * columns <= W && W < int64_t(1) << 30),
           places(job),
@@ -173,14 +178,14 @@ struct Scatter {
     }
 
     void emit(const A* from) {
-        if constexpr (kSame<S, A>) {
+        if constexpr (std::is_same_v<S, A>) {
             out.put(from, row);
         } else if (!from) {
             out.put(nullptr, row);
         } else {
             constexpr int64_t kPiece = 1024;
             for (int64_t i = 0; i < row; i += kPiece) {
-                const int64_t n = least(kPiece, row - i);
+                const int64_t n = lesser<int64_t>(kPiece, row - i);
                 store_row(from + i, n, out.next(n));
                 out.done(n);
             }
@@ -198,12 +203,13 @@ struct Scatter {
     // Pooled row r writes to `band`, the rows of its windows; those that no later one reaches are written out. A part
     // begins with the pooled rows whose windows reach into it.
     bool by_band(S* image, int64_t from, int64_t to) {
-        int64_t y = from ? most(from * w.sh - w.ph, 0) : 0;  // the next row to write out
-        const int64_t stop = to == h ? H : least(most(to * w.sh - w.ph, 0), H);
+        int64_t y = from ? greater<int64_t>(from * w.sh - w.ph, 0) : 0;  // the next row to write out
+        const int64_t stop = to == h ? H : lesser<int64_t>(greater<int64_t>(to * w.sh - w.ph, 0), H);
         if (y < H) out.start(image + y * row);
         for (int64_t i = 0; i < band_rows * row; ++i) band[i] = A{};
-        for (int64_t r = most(0, from - (band_rows - 1) / w.sh); r < to; ++r) {
-            const int64_t top = r * w.sh - w.ph, low = most(top, 0) * W, high = least(top + band_rows, H) * W;
+        for (int64_t r = greater<int64_t>(0, from - (band_rows - 1) / w.sh); r < to; ++r) {
+            const int64_t top = r * w.sh - w.ph, low = greater<int64_t>(top, 0) * W,
+                          high = lesser<int64_t>(top + band_rows, H) * W;
             for (int64_t c = 0; c < columns; ++c) {
                 const int64_t at = (r * columns + c) * C;
                 for (int64_t i = 0; i < C; ++i) {
@@ -229,7 +235,7 @@ struct Scatter {
     bool whole(int64_t plane, A* sum) {
         run_from(plane);
         S* image = static_cast<S*>(job.out) + plane * H * row;
-        if constexpr (kSame<S, A>) sum = image;
+        if constexpr (std::is_same_v<S, A>) sum = image;
         for (int64_t i = 0; i < H * row; ++i) sum[i] = A{};
         for (int64_t r = 0; r < h; ++r) {
             for (int64_t c = 0; c < columns; ++c) {
@@ -241,7 +247,7 @@ struct Scatter {
                 }
             }
         }
-        if constexpr (!kSame<S, A>) store_row(sum, H * row, image);
+        if constexpr (!std::is_same_v<S, A>) store_row(sum, H * row, image);
         return true;
     }
     void run_from(int64_t plane) {
@@ -333,54 +339,57 @@ auto by_gather(const PlaceJob& job, F&& f) {
     }
 }
 
-}  // namespace
-
-int64_t pool_scatter_scratch(const PlaceJob& job) {
+int64_t scatter_scratch(const PlaceJob& job) {
     return by_scatter(job, [&](auto s, auto a, auto i, auto add) {
-        Arena arena{nullptr};
+        Arena arena(nullptr);
         Scatter<decltype(s), decltype(a), decltype(i), decltype(add)::value> scatter(job, arena);
         return arena.used;
     });
 }
 
-bool pool_scatter(const PlaceJob& job, int64_t plane, int64_t first, int64_t last, void* scratch) {
+bool scatter_rows(const PlaceJob& job, int64_t plane, int64_t first, int64_t last, void* scratch) {
     return by_scatter(job, [&](auto s, auto a, auto i, auto add) {
-        Arena arena{static_cast<char*>(scratch)};
+        Arena arena(scratch);
         return Scatter<decltype(s), decltype(a), decltype(i), decltype(add)::value>(job, arena).run(plane, first, last);
     });
 }
 
-int64_t pool_scatter_plane_scratch(const PlaceJob& job) {
+int64_t scatter_plane_scratch(const PlaceJob& job) {
     return by_scatter(job, [&](auto s, auto a, auto i, auto add) {
-        Arena arena{nullptr};
+        Arena arena(nullptr);
         Scatter<decltype(s), decltype(a), decltype(i), decltype(add)::value> scatter(job, arena);
-        if (!kSame<decltype(s), decltype(a)>) arena.take<decltype(a)>(job.height * job.width * job.inner);
+        if (!std::is_same_v<decltype(s), decltype(a)>) arena.take<decltype(a)>(job.height * job.width * job.inner);
         return arena.used;
     });
 }
 
-bool pool_scatter_plane(const PlaceJob& job, int64_t plane, void* scratch) {
+bool scatter_plane(const PlaceJob& job, int64_t plane, void* scratch) {
     return by_scatter(job, [&](auto s, auto a, auto i, auto add) {
-        Arena arena{static_cast<char*>(scratch)};
+        Arena arena(scratch);
         Scatter<decltype(s), decltype(a), decltype(i), decltype(add)::value> scatter(job, arena);
         return scatter.whole(plane, arena.take<decltype(a)>(0));
     });
 }
 
-int64_t pool_gather_scratch(const PlaceJob& job) {
+int64_t gather_scratch(const PlaceJob& job) {
     return by_gather(job, [&](auto s, auto i) {
-        Arena arena{nullptr};
+        Arena arena(nullptr);
         Gather<decltype(s), decltype(i)> gather(job, arena);
         return arena.used;
     });
 }
 
-bool pool_gather(const PlaceJob& job, int64_t plane, int64_t first, int64_t last, void* scratch) {
+bool gather_rows(const PlaceJob& job, int64_t plane, int64_t first, int64_t last, void* scratch) {
     return by_gather(job, [&](auto s, auto i) {
-        Arena arena{static_cast<char*>(scratch)};
+        Arena arena(scratch);
         return Gather<decltype(s), decltype(i)>(job, arena).run(plane, first, last);
     });
 }
 
+}  // namespace
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(MaxUnpool2dKernels, max_unpool2d_kernels,
+                {scatter_scratch, scatter_rows, scatter_plane_scratch, scatter_plane, gather_scratch, gather_rows})
+
 }  // namespace fastdet

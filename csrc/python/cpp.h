@@ -1,5 +1,6 @@
-// What every module_*.cpp shares; those files are the only ones of the C++ backend that know Python. Arguments have
-// passed fastdet/_check.py; what is looked at here is only what memory safety rests on.
+// What the bindings of the C++ backend share: NumPy arrays as pointers. Python is known to `bindings.cpp` and this
+// folder alone. Arguments have passed the checks of the Python side; what is looked at here is what memory safety rests
+// on.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -9,24 +10,13 @@
 #include <type_traits>
 
 #include "core/memory.h"
-
-namespace py = pybind11;
+#include "python/bindings.h"
 
 namespace fastdet {
 
-// Each adds its functions to the module.
-void bind_segmentation(py::module_& m);
-void bind_upsample(py::module_& m);
-void bind_pool(py::module_& m);
-void bind_losses(py::module_& m);
-void bind_box_losses(py::module_& m);
-void bind_detection(py::module_& m);
-void bind_coco(py::module_& m);
-void bind_yolo_candidates(py::module_& m);
-
 inline bool is_double(const py::array& x) { return x.dtype().num() == py::detail::npy_api::NPY_DOUBLE_; }
 
-// Halves, for which pybind11 has no names: NumPy's float16, and bfloat16 as _half.py's bits.
+// Halves, for which pybind11 has no names: NumPy's float16, and bfloat16 as the bits of two bytes.
 inline bool is_half(const py::array& x) { return x.dtype().num() == 23; }
 inline bool is_bfloat16(const py::array& x) {
     return x.dtype().num() == py::detail::npy_api::NPY_VOID_ && x.itemsize() == 2;
@@ -38,7 +28,7 @@ constexpr int kNumber = std::is_same<T, float>::value    ? py::detail::npy_api::
                                                          : py::detail::npy_api::NPY_BOOL_;
 
 inline py::array as_array(const py::object& x) {
-    if (!py::isinstance<py::array>(x)) throw py::type_error("fastdet._cpp: unfit array");
+    if (!py::isinstance<py::array>(x)) throw py::type_error("fastdet._cpp: invalid array");
     return py::reinterpret_borrow<py::array>(x);
 }
 
@@ -54,7 +44,7 @@ template <class T>
 const T* data(const py::array& x) {
     const bool fits =
         std::is_same<T, int64_t>::value ? x.dtype().kind() == 'i' && x.itemsize() == 8 : x.dtype().num() == kNumber<T>;
-    if (!fits || !is_plain(x)) throw py::type_error("fastdet._cpp: unfit array");
+    if (!fits || !is_plain(x)) throw py::type_error("fastdet._cpp: invalid array");
     return static_cast<const T*>(x.data());
 }
 template <class F>

@@ -1,5 +1,6 @@
-// What every module_cuda*.cpp shares; those files are the only ones of the CUDA backend that know Python. They take raw
-// pointers and shapes that fastdet/_cuda_*.py has made from checked arrays, a device and a stream.
+// What the bindings of the CUDA backend share: raw pointers, dtypes, the launch of an op. Python is known to
+// `cuda_bindings.cpp` and this folder alone. They take raw pointers and shapes that the Python side has made from
+// checked arrays, a device and a stream.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -9,23 +10,11 @@
 #include <stdexcept>
 #include <string>
 
-#include "boxes/box.h"
 #include "core/half.h"
 #include "cuda/call.h"
-
-namespace py = pybind11;
+#include "python/bindings.h"
 
 namespace fastdet {
-
-// Each adds its functions to the module.
-void bind_cuda_boxes(py::module_& m);
-void bind_cuda_fusion(py::module_& m);
-void bind_cuda_losses(py::module_& m);
-void bind_cuda_nms(py::module_& m);
-void bind_cuda_pool(py::module_& m);
-void bind_cuda_segmentation(py::module_& m);
-void bind_cuda_upsample(py::module_& m);
-void bind_cuda_yolo(py::module_& m);
 
 using Pointer = uintptr_t;  // of the device's memory, or a stream
 
@@ -57,14 +46,6 @@ auto by_dtype(char dtype, F&& f) {
 template <class F>
 auto by_dtypes(char boxes, char scores, F&& f) {
     return by_dtype(boxes, [&](auto t) { return by_dtype(scores, [&](auto s) { return f(t, s); }); });
-}
-
-inline Measure measure_of(const std::string& name) {
-    static const char* const names[] = {"iou", "ios", "giou", "diou", "ciou"};
-    for (int i = 0; i < 5; ++i) {
-        if (name == names[i]) return Measure(i);
-    }
-    throw py::value_error("fastdet._cuda: unknown measure " + name);
 }
 
 // Makes a device current for a while.

@@ -1,5 +1,5 @@
 // The class of the highest score, pixel by pixel: of planes as they are, or resampled on the way, so that scores at
-// full resolution never exist. For confusion.cpp, compiled once per instruction set.
+// full resolution never exist. For confusion_matrix_loops.cpp, compiled once per instruction set.
 //
 // A few vectors of pixels keep their best score and its class in registers while the classes pass by. Resampling goes
 // down the image in tiles of columns, whose two expanded rows of every class stay in the first cache for all the rows
@@ -8,7 +8,6 @@
 #pragma once
 
 #include "core/half.h"
-#include "core/kernels.h"
 #include "segmentation/confusion_matrix.h"
 #include "upsample/bilinear_rows.h"
 

@@ -10,7 +10,7 @@ namespace py = pybind11;
 namespace fastdet {
 
 inline int64_t class_count(int64_t classes) {
-    if (classes < 1 || classes > 65535) throw py::value_error("fastdet: unfit number of classes");
+    if (classes < 1 || classes > 65535) throw py::value_error("fastdet: invalid number of classes");
     return classes;
 }
 

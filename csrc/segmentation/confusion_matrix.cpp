@@ -1,11 +1,10 @@
-// Confusion matrices: threads and scratch memory around the loops of confusion.cpp.
+// Confusion matrices: threads and scratch memory around the loops of confusion_matrix_loops.cpp.
 #include "segmentation/confusion_matrix.h"
 
 #include <atomic>
 #include <cmath>
 #include <cstring>
 
-#include "core/kernels.h"
 #include "core/memory.h"
 #include "core/threads.h"
 
@@ -53,15 +52,15 @@ class Cells {
 // Tasks that n pixels are worth; a large matrix for each has to pay.
 int64_t tasks_for(int64_t n, int64_t side) {
     const int64_t threads = get_num_threads(), worth = kFew + 4 * side * side;
-    const int64_t most = n / worth;
-    return most < 1 ? 1 : most < threads ? most : threads;
+    const int64_t max_tasks = n / worth;
+    return max_tasks < 1 ? 1 : max_tasks < threads ? max_tasks : threads;
 }
 
 template <class T>
 int64_t first_bad(const LabelMap& map, int64_t n) {
     const T* x = static_cast<const T*>(map.labels);
     for (int64_t i = 0; i < n; ++i) {
-        if (is_unfit<uint64_t>(x[i], map.most, map.ignore)) return i;
+        if (is_invalid<uint64_t>(x[i], map.max_label, map.ignore)) return i;
     }
     return -1;
 }
@@ -81,7 +80,7 @@ int64_t first_out_of_range(const LabelMap& map, int64_t n) {
 
 // The first score, in the order of (N, C, H, W), that is NaN, or not finite.
 template <class S>
-int64_t first_unfit(const Scores<S>& scores, int64_t images, bool finite) {
+int64_t first_invalid(const Scores<S>& scores, int64_t images, bool finite) {
     const int64_t plane = scores.in_height * scores.in_width, c = scores.classes;
     for (int64_t i = 0; i < images * c * plane; ++i) {
         const int64_t image = i / (c * plane), k = i / plane % c, pixel = i % plane;
@@ -95,25 +94,25 @@ template <class S>
 const ArgmaxKernels<S>& loops();
 template <>
 const ArgmaxKernels<float>& loops() {
-    return kernels().confusion->f;
+    return confusion_matrix_kernels().f;
 }
 template <>
 const ArgmaxKernels<double>& loops() {
-    return kernels().confusion->d;
+    return confusion_matrix_kernels().d;
 }
 template <>
 const ArgmaxKernels<Half>& loops() {
-    return kernels().confusion->h;
+    return confusion_matrix_kernels().h;
 }
 template <>
 const ArgmaxKernels<BFloat16>& loops() {
-    return kernels().confusion->b;
+    return confusion_matrix_kernels().b;
 }
 
 }  // namespace
 
 int64_t confusion_matrix(const LabelMap& target, const LabelMap& prediction, int64_t n, int64_t side, int64_t* out) {
-    const auto count = kernels().confusion->count;
+    const auto count = confusion_matrix_kernels().count;
     const int64_t tasks = tasks_for(n, side);
     const Cells cells(side, tasks, out);
     std::atomic<bool> good{true};
@@ -135,7 +134,7 @@ template <class S>
 int64_t confusion_matrix_from_logits(const LabelMap& target, LabelMap prediction, Scores<S> scores, int64_t images,
                                      int64_t side, int64_t* out) {
     using T = decltype(widen(S()));
-    const auto count = kernels().confusion->count;
+    const auto count = confusion_matrix_kernels().count;
     const ArgmaxKernels<S>& argmax = loops<S>();
     const int64_t width = scores.width, height = scores.height, classes = scores.classes, n = images * height * width;
     if (!n) return -1;
@@ -186,7 +185,7 @@ int64_t confusion_matrix_from_logits(const LabelMap& target, LabelMap prediction
         return -1;
     }
     const int64_t bad = first_out_of_range(target, n);
-    return bad >= 0 ? bad * 2 : first_unfit(scores, images, !plain) * 2 + 1;
+    return bad >= 0 ? bad * 2 : first_invalid(scores, images, !plain) * 2 + 1;
 }
 
 template int64_t confusion_matrix_from_logits(const LabelMap&, LabelMap, Scores<float>, int64_t, int64_t, int64_t*);

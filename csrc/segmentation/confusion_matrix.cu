@@ -2,19 +2,20 @@
 //
 // Labels are coherent, along a row and from row to row. A warp goes down the image in a column of chunks, 16 bytes a
 // lane of the map with the wider labels (16 pixels of uint8); a lane finds where its pixels change by comparing all of
-// them with their left neighbours, and only there looks at labels and adds to a count: see cuda_tally.h. The next two
+// them with their left neighbours, and only there looks at labels and adds to a count: see tally.h. The next two
 // chunks are on their way meanwhile. A copy of the matrix is kept by each warp up to 27 classes, by each block of 512
 // threads up to about 240 (GPUs of 227 KB of shared memory; 120 where there are 64), and is added up in L2 beyond.
 // Floor: both maps are read once, 8 x 1024 x 2048 pixels of uint8 34 MB, 8 us at 4.3 TB/s, of int64 268 MB, 62 us;
 // operations: about 8 a pixel of uint8 in regions of 60 pixels (5 us on 132 SMs), 20 in noise. Aim: 15 and 80 us.
 // Limit: 2^31 images.
+#include "core/floats.h"
 #include "segmentation/tally.h"
 
 namespace fastdet {
 namespace {
 
 constexpr int kThreads = 512, kWarps = kThreads / kWarp;
-constexpr int64_t kMostOfBlock = int64_t(1) << 31;  // pixels: what 32 bits count, with room
+constexpr int64_t kMaxOfBlock = int64_t(1) << 31;  // pixels: what 32 bits count, with room
 
 __global__ void __launch_bounds__(256) clear_kernel(int64_t* cells, int64_t count, Notes* notes, int64_t* fault) {
     const int64_t step = int64_t(gridDim.x) * blockDim.x;
@@ -98,8 +99,6 @@ __device__ inline uint32_t changes(const Labels<uint8_t, V>& x, const Labels<uin
     return bits;
 }
 
-FASTDET_HD int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // How a warp goes through an image, in chunks of 32 groups of pixels, of which `across` make about a row: it takes
 // `down` of a column. And what a class of the maps a and b adds to the place in the matrix; `swapped`: a is the
 // prediction.
@@ -129,7 +128,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     const int64_t first = tally.image() * pixels, last = first + pixels;
     const int64_t begin = (first + V - 1) / V, end = last / V, step = way.across * kWarp;
     if (warp == 0) {
-        const int64_t whole = least(begin * V, last), rest = end * V > whole ? end * V : whole;
+        const int64_t whole = lesser<int64_t>(begin * V, last), rest = end * V > whole ? end * V : whole;
         const int64_t at = first + lane < whole ? first + lane : rest + lane - (whole - first);
         if (at < last) {
             const LabelA of_x = static_cast<const A*>(a.labels)[at];
@@ -138,7 +137,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         }
     }
     int64_t group = begin + (warp / way.across * way.down * way.across + warp % way.across) * kWarp + lane;
-    int left = group < end ? int(least(way.down, (end - group + step - 1) / step)) : 0;
+    int left = group < end ? int(lesser<int64_t>(way.down, (end - group + step - 1) / step)) : 0;
 
     Run<LabelA, LabelB> run;
     X x, next_x;
@@ -171,10 +170,10 @@ template <class A, class B>
 void count(const LabelMap& a, const LabelMap& b, bool swapped, int64_t images, int64_t pixels, int64_t width,
            const MatrixJob& job, cudaStream_t stream) {
     constexpr int64_t of_chunk = 16 / int(sizeof(A)) * kWarp;
-    const int64_t chunks = blocks_for(pixels, of_chunk), least_blocks = blocks_for(pixels, kMostOfBlock);
+    const int64_t chunks = blocks_for(pixels, of_chunk), min_blocks = blocks_for(pixels, kMaxOfBlock);
     Matrices m = matrices_of(job, pixels, kWarps, device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
     m.per_image = blocks_of(count_kernel<A, B>, kThreads, m, images, blocks_for(chunks, kWarps));
-    if (m.per_image < least_blocks) m.per_image = unsigned(least_blocks);
+    if (m.per_image < min_blocks) m.per_image = unsigned(min_blocks);
     const int64_t warps = int64_t(m.per_image) * kWarps;
     const uint32_t side = uint32_t(job.side);
     Way way{(width + of_chunk / 2) / of_chunk, 0, swapped ? 1 : side, swapped ? side : 1, swapped};
@@ -204,8 +203,8 @@ int64_t confusion_workspace() { return sizeof(Notes); }
 
 void clear_matrices(const MatrixJob& job, int64_t images, cudaStream_t stream) {
     const int64_t cells = (job.each ? images : 1) * job.side * job.side;
-    FASTDET_LAUNCH((clear_kernel), unsigned(least(blocks_for(cells + 1, 256), 4096)), 256, stream, job.cells, cells,
-                   static_cast<Notes*>(job.workspace), job.clears ? job.fault : nullptr);
+    FASTDET_LAUNCH((clear_kernel), unsigned(lesser<int64_t>(blocks_for(cells + 1, 256), 4096)), 256, stream, job.cells,
+                   cells, static_cast<Notes*>(job.workspace), job.clears ? job.fault : nullptr);
 }
 
 void confusion_matrix_cuda(const LabelMap& target, const LabelMap& prediction, int64_t images, int64_t pixels,

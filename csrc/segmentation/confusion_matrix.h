@@ -4,23 +4,24 @@
 #include <cstdint>
 
 #include "core/half.h"
+#include "core/isa.h"
 
 namespace fastdet {
 
 // A map of integer labels, seen as unsigned numbers of its width. A label equal to `ignore` counts as `void_code`; any
-// other must be at most `most`. Without labels to ignore, both are 0: the label 0 counts as itself.
+// other must be at most `max_label`. Without labels to ignore, both are 0: the label 0 counts as itself.
 struct LabelMap {
     const void* labels;
     int bytes;  // of a label: 1, 2, 4 or 8
-    uint64_t most, ignore;
+    uint64_t max_label, ignore;
     uint16_t void_code;
 };
 
 // Whether a label, of the map's width or wider, is neither a class nor ignored: 0 or 1. And the class of one that is
 // not.
 template <class L>
-FASTDET_HD L is_unfit(L label, L most, L ignore) {
-    return L(label > most) & L(label != ignore);
+FASTDET_HD L is_invalid(L label, L max_label, L ignore) {
+    return L(label > max_label) & L(label != ignore);
 }
 template <class L>
 FASTDET_HD L class_of(L label, L ignore, L void_code) {
@@ -72,7 +73,7 @@ static inline int64_t argmax_scratch(const Scores<S>& scores) {
     return (2 * scores.classes * columns + scores.in_width + 64) * int64_t(sizeof(widen(S())));
 }
 
-// The loops, compiled once per instruction set; see kernels.h.
+// The loops, compiled once per instruction set; see core/isa.h.
 struct ConfusionKernels {
     // Counts pixels [first, last); false where a label is out of range.
     bool (*count)(const LabelMap& target, const LabelMap& prediction, int64_t first, int64_t last, const Counts&);
@@ -81,6 +82,7 @@ struct ConfusionKernels {
     ArgmaxKernels<Half> h;
     ArgmaxKernels<BFloat16> b;
 };
+const ConfusionKernels& confusion_matrix_kernels();
 
 // Both count n pixels into out, (side, side) zeros at first. -1, or twice the flat index of the first value that is
 // out of range, in the target if there is one there, plus 1 if it is in the other array; `out` then holds anything.

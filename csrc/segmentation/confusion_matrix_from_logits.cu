@@ -1,4 +1,4 @@
-// Confusion matrices of class scores: argmax, and bilinear resampling, on the way into the count (cuda_tally.h).
+// Confusion matrices of class scores: argmax, and bilinear resampling, on the way into the count (tally.h).
 //
 // Planes as they are: a thread loads 16 bytes' worth of neighbouring pixels of each class, whose best ones stay in
 // registers. Channels last: a warp brings 32 pixels of some classes to shared memory, side by side, and each lane goes
@@ -109,13 +109,13 @@ template <class S>
 __global__ void __launch_bounds__(kPixelThreads, 8)
     channels_last_kernel(Scores<S> scores, LabelMap target, LabelMap prediction, Matrices m) {
     using T = Computed<S>;
-    constexpr int kMost = kTile<T>;
-    static_assert(kPixelWarps * kWarp * (kMost + 1) * sizeof(T) <= kTileBytes, "what is left is the tallies'");
-    FASTDET_SHARED(T, tiles, [kPixelWarps][kWarp][kMost + 1]);
+    constexpr int kMaxClasses = kTile<T>;
+    static_assert(kPixelWarps * kWarp * (kMaxClasses + 1) * sizeof(T) <= kTileBytes, "what is left is the tallies'");
+    FASTDET_SHARED(T, tiles, [kPixelWarps][kWarp][kMaxClasses + 1]);
     FASTDET_SHARED_REST(uint32_t, memory);
     const Tally tally(m, memory);
     Counting counting{target, prediction, m, tally, {}};
-    T(&tile)[kWarp][kMost + 1] = tiles[threadIdx.x / kWarp];
+    T(&tile)[kWarp][kMaxClasses + 1] = tiles[threadIdx.x / kWarp];
     const int lane = threadIdx.x % kWarp;
     const int64_t classes = scores.classes, plane = scores.in_height * scores.in_width;
     const int64_t image = tally.image(), step = int64_t(m.per_image) * kPixelThreads;
@@ -125,8 +125,8 @@ __global__ void __launch_bounds__(kPixelThreads, 8)
         T best = T(NAN);
         uint32_t index = 0;
         bool good = true;
-        for (int64_t c = 0; c < classes; c += kMost) {
-            const int width = classes - c < kMost ? int(classes - c) : kMost;
+        for (int64_t c = 0; c < classes; c += kMaxClasses) {
+            const int width = classes - c < kMaxClasses ? int(classes - c) : kMaxClasses;
             const int down = kWarp / width, right = kWarp % width;
             __syncwarp();  // the last tile has been read
             int row = lane / width, column = lane % width;
@@ -265,18 +265,18 @@ void confusion_matrix_from_logits_cuda(const LabelMap& target, const LabelMap& p
     clear_matrices(job, images, stream);
     const int64_t pixels = scores.height * scores.width, in_pixels = scores.in_height * scores.in_width;
     if (!images || !pixels) return;
-    // `work`: threads with something to do; `most`: bytes of shared memory
-    const auto count = [&](auto* kernel, int threads, int64_t work, int64_t most, auto... steps) {
-        Matrices m = matrices_of(job, pixels, threads / kWarp, most);
+    // `work`: threads with something to do; `max_bytes`: bytes of shared memory
+    const auto count = [&](auto* kernel, int threads, int64_t work, int64_t max_bytes, auto... steps) {
+        Matrices m = matrices_of(job, pixels, threads / kWarp, max_bytes);
         m.per_image = blocks_of(kernel, threads, m, images, blocks_for(work, threads));
         FASTDET_LAUNCH_SHARED((kernel), grid_of(m, images), threads, shared_bytes(m), stream, scores, target,
                               prediction, steps..., m);
     };
     if (scores.in_height != scores.height || scores.in_width != scores.width) {
         const int64_t n = images * scores.classes * in_pixels, blocks = blocks_for(blocks_for(n, V), kThreads);
-        const int64_t most = at_once(finite_kernel<S>, kThreads, 0);
-        FASTDET_LAUNCH((finite_kernel<S>), unsigned(blocks < most ? blocks : most), kThreads, stream, scores, n,
-                       static_cast<Notes*>(job.workspace));
+        const int64_t max_blocks = at_once(finite_kernel<S>, kThreads, 0);
+        FASTDET_LAUNCH((finite_kernel<S>), unsigned(blocks < max_blocks ? blocks : max_blocks), kThreads, stream,
+                       scores, n, static_cast<Notes*>(job.workspace));
         const int64_t tiles = blocks_for(scores.height, kRows) * blocks_for(scores.width, kWarp);
         const T row_step = tap_step<T>(scores.in_height, scores.height, scores.align_corners, 0);
         const T column_step = tap_step<T>(scores.in_width, scores.width, scores.align_corners, 0);

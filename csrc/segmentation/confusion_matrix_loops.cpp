@@ -7,7 +7,6 @@
 // read once.
 #include "segmentation/confusion_matrix.h"
 
-#include "core/loops.h"
 #include "segmentation/argmax.h"
 #include "segmentation/changes.h"
 
@@ -37,11 +36,11 @@ FASTDET_LOOP void mark_changes(const T* x, int n, uint64_t* words) {
 // The classes of n pixels; false where one is out of range. Wide holds the labels and void's class.
 template <class Wide, class T>
 FASTDET_LOOP bool codes_in(const T* x, int n, const LabelMap& map, uint16_t* codes) {
-    const Wide most = Wide(map.most), ignore = Wide(map.ignore), void_code = Wide(map.void_code);
+    const Wide max_label = Wide(map.max_label), ignore = Wide(map.ignore), void_code = Wide(map.void_code);
     Wide bad = 0;
     for (int k = 0; k < n; ++k) {
         const Wide label = x[k];
-        bad |= is_unfit(label, most, ignore);
+        bad |= is_invalid(label, max_label, ignore);
         codes[k] = class_of(label, ignore, void_code);
     }
     return !bad;
@@ -180,8 +179,9 @@ constexpr ArgmaxKernels<S> argmax_kernels = {argmax_taps_bytes<S>, argmax_prepar
 
 }  // namespace
 
-const ConfusionKernels confusion_kernels = {count, argmax_kernels<float>, argmax_kernels<double>, argmax_kernels<Half>,
-                                            argmax_kernels<BFloat16>};
-
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(ConfusionKernels, confusion_matrix_kernels,
+                {count, argmax_kernels<float>, argmax_kernels<double>, argmax_kernels<Half>, argmax_kernels<BFloat16>})
+
 }  // namespace fastdet

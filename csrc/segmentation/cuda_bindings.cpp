@@ -1,10 +1,11 @@
-// fastdet._cuda: confusion matrices. See module_cuda.h.
+// fastdet._cuda: confusion matrices.
 #include "cuda/fault.h"
 #include "python/cuda.h"
 #include "segmentation/arguments.h"
 #include "segmentation/cuda.h"
 
 namespace fastdet {
+namespace segmentation_bindings {
 namespace {
 
 // (kind, bytes of a label, pointer)
@@ -13,7 +14,7 @@ using Map = std::tuple<char, int, Pointer>;
 LabelMap labels_of(const Map& map, int64_t classes, const py::object& ignore) {
     const auto [kind, bytes, labels] = map;
     const bool whole = bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8;
-    if (!whole || (kind != 'i' && kind != 'u')) throw py::type_error("fastdet._cuda: unfit labels");
+    if (!whole || (kind != 'i' && kind != 'u')) throw py::type_error("fastdet._cuda: invalid labels");
     return map_of(at<const void>(labels), kind, bytes, classes, ignore);
 }
 
@@ -27,13 +28,15 @@ MatrixJob job_of(const Result& result, int64_t classes, const py::object& ignore
             at<void>(workspace), at<int64_t>(fault, 8),       fault != 0};
 }
 
+const Fault labels_fault("confusion_matrix"), logits_fault("confusion_matrix_from_logits");
+
 void count(const Map& target, const Map& prediction, int64_t images, int64_t pixels, int64_t width, int64_t num_classes,
            const py::object& ignore, const Result& result, int device, Pointer stream) {
     const int64_t classes = class_count(num_classes);
     const LabelMap truth = labels_of(target, classes, ignore), predicted = labels_of(prediction, classes, ignore);
     MatrixJob job = job_of(result, classes, ignore);
     queue("confusion_matrix", {images, pixels}, device, stream, [&](cudaStream_t s) {
-        if (!job.fault) job.fault = fault_slot(Fault::confusion_matrix);
+        if (!job.fault) job.fault = labels_fault.slot();
         confusion_matrix_cuda(truth, predicted, images, pixels, width, job, s);
     });
 }
@@ -51,18 +54,18 @@ void count_logits(const Map& target, char dtype, Pointer logits, const std::arra
                                align_corners,       nullptr,       0};
         queue("confusion_matrix_from_logits", {shape[0], classes, shape[2], shape[3]}, device, stream,
               [&](cudaStream_t stream) {
-                  if (!job.fault) job.fault = fault_slot(Fault::confusion_matrix_from_logits);
+                  if (!job.fault) job.fault = logits_fault.slot();
                   confusion_matrix_from_logits_cuda(truth, predicted, scores, shape[0], job, stream);
               });
     });
 }
 
-}  // namespace
-
-void bind_cuda_segmentation(py::module_& m) {
+const Bindings registered([](py::module_& m) {
     m.def("confusion_workspace", confusion_workspace);
     m.def("confusion_matrix", count);
     m.def("confusion_matrix_from_logits", count_logits);
-}
+});
 
+}  // namespace
+}  // namespace segmentation_bindings
 }  // namespace fastdet

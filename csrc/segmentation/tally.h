@@ -11,7 +11,7 @@
 namespace fastdet {
 
 struct Notes {
-    unsigned long long first_unfit;  // where the first value is that is out of range: see `note`
+    unsigned long long first_invalid;  // where the first value is that is out of range: see `note`
     unsigned blocks_done;
 };
 
@@ -25,10 +25,10 @@ struct Matrices {
     unsigned per_image;  // blocks, one after the other
 };
 
-// `most`: bytes of shared memory for the copies. A matrix of more cells than an image has pixels is not worth any.
-inline Matrices matrices_of(const MatrixJob& job, int64_t pixels, int warps, int64_t most) {
-    const int64_t cells = job.side * job.side, few = most < kUnaskedShared ? most : kUnaskedShared;
-    int copies = cells <= pixels && cells * 4 <= most;
+// `max_bytes`: bytes of shared memory for the copies. A matrix of more cells than an image has pixels is not worth any.
+inline Matrices matrices_of(const MatrixJob& job, int64_t pixels, int warps, int64_t max_bytes) {
+    const int64_t cells = job.side * job.side, few = max_bytes < kUnaskedShared ? max_bytes : kUnaskedShared;
+    int copies = cells <= pixels && cells * 4 <= max_bytes;
     while (copies && copies < warps && copies * 2 * cells * 4 <= few) copies *= 2;
     return {job.cells, job.fault, static_cast<Notes*>(job.workspace), job.each ? cells : 0, uint32_t(job.side),
             copies,    1};
@@ -51,14 +51,15 @@ inline unsigned grid_of(const Matrices& m, int64_t images) {
     return unsigned(blocks);
 }
 
-// confusion.cu: zeros. What every launcher begins with.
+// confusion_matrix.cu: zeros. What every launcher begins with.
 void clear_matrices(const MatrixJob& job, int64_t images, cudaStream_t stream);
 
 // A value out of range: `second` in the prediction or the scores, whose faults come after all of the target's.
 __device__ inline void note(Notes* notes, bool second, int64_t at) {
     const unsigned long long place =
         static_cast<unsigned long long>(second) << 63 | static_cast<unsigned long long>(at);
-    if (place < *const_cast<volatile unsigned long long*>(&notes->first_unfit)) atomicMin(&notes->first_unfit, place);
+    if (place < *const_cast<volatile unsigned long long*>(&notes->first_invalid))
+        atomicMin(&notes->first_invalid, place);
 }
 
 // Label i of a map.
@@ -78,7 +79,7 @@ __device__ inline uint64_t label_at(const LabelMap& map, int64_t i) {
 // The class of a label; one that is out of range is noted, and what it counts as does not matter.
 template <class L>
 __device__ inline uint32_t noted_class(L label, const LabelMap& map, Notes* notes, bool second, int64_t at) {
-    if (is_unfit(label, L(map.most), L(map.ignore))) {
+    if (is_invalid(label, L(map.max_label), L(map.ignore))) {
         note(notes, second, at);
         return 0;
     }
@@ -115,7 +116,7 @@ class Tally {
         if (threadIdx.x) return;
         __threadfence();
         if (atomicAdd(&m_.notes->blocks_done, 1u) != gridDim.x - 1) return;
-        const unsigned long long place = atomicMin(&m_.notes->first_unfit, ~0ull);  // as it is
+        const unsigned long long place = atomicMin(&m_.notes->first_invalid, ~0ull);  // as it is
         if (place != ~0ull) *m_.fault = 1 + int64_t(place << 1 | place >> 63);
     }
 

@@ -1,4 +1,4 @@
-// Where a pixel of a resampled image takes its values from: torch's rule. upsample.py's `taps` is its twin.
+// Where a pixel of a resampled image takes its values from: torch's rule. `taps` of the reference is its twin.
 #pragma once
 
 #include <cstdint>

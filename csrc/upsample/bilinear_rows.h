@@ -9,7 +9,6 @@
 #pragma once
 
 #include "core/half.h"
-#include "core/kernels.h"
 #include "simd/simd.h"
 #include "upsample/bilinear.h"
 
@@ -159,16 +158,16 @@ static inline RowTaps<T> row_taps(int64_t in, int64_t out, bool align_corners, T
     for (int64_t j = count; j < padded; ++j) taps.i0[j] = taps.i0[count - 1], taps.w1[j] = taps.w1[count - 1];
     if (W::span == 0) return taps;
     for (int64_t j = 0; j < padded; j += W::lanes) {
-        int64_t base = taps.in - W::span, most = 0;
+        int64_t base = taps.in - W::span, max_offset = 0;
         for (int64_t k = j; k < j + W::lanes; ++k) base = taps.i0[k] < base ? taps.i0[k] : base;
         base = base > 0 ? base : 0;
         for (int64_t k = j; k < j + W::lanes; ++k) {
             const int64_t i0 = taps.i0[k], i1 = i0 < taps.last ? i0 + taps.unit : i0;
-            most = i1 - base > most ? i1 - base : most;
+            max_offset = i1 - base > max_offset ? i1 - base : max_offset;
             taps.first[k] = uint8_t(i0 - base);
             taps.second[k] = uint8_t(i1 - base);
         }
-        taps.base[j / W::lanes] = most < W::span ? base : most < 256 ? -2 - base : -1;
+        taps.base[j / W::lanes] = max_offset < W::span ? base : max_offset < 256 ? -2 - base : -1;
     }
     return taps;
 }

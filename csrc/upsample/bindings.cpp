@@ -1,4 +1,4 @@
-// fastdet._cpp: bilinear resampling. See module_cpp.h.
+// fastdet._cpp: bilinear resampling.
 #include "python/cpp.h"
 
 #include <cmath>
@@ -6,6 +6,7 @@
 #include "upsample/upsample_bilinear.h"
 
 namespace fastdet {
+namespace upsample_bindings {
 namespace {
 
 Pixel pixel_of(const py::array& x) {
@@ -24,7 +25,7 @@ Pixel pixel_of(const py::array& x) {
                 if (x.itemsize() == 2) return Pixel::bf16;
         }
     }
-    throw py::type_error("fastdet._cpp: unfit array");
+    throw py::type_error("fastdet._cpp: invalid array");
 }
 
 struct Image {
@@ -46,7 +47,7 @@ UpsampleJob job_of(const py::array& small, const py::array& large, bool channels
     };
     if (a.planes != b.planes || a.channels != b.channels || !fits(a.height, b.height, factor_y) ||
         !fits(a.width, b.width, factor_x))
-        throw py::value_error("fastdet._cpp: unfit sizes");
+        throw py::value_error("fastdet._cpp: invalid sizes");
     UpsampleJob job = {};
     job.planes = a.planes, job.channels = a.channels;
     job.in_h = a.height, job.in_w = a.width, job.out_h = b.height, job.out_w = b.width;
@@ -58,27 +59,27 @@ void forward(const py::array& x, bool channels_last, bool align_corners, double 
              py::array& out) {
     UpsampleJob job = job_of(x, out, channels_last, align_corners, factor_y, factor_x);
     const Pixel pixel = pixel_of(x);
-    if (pixel_of(out) != pixel) throw py::type_error("fastdet._cpp: unfit array");
+    if (pixel_of(out) != pixel) throw py::type_error("fastdet._cpp: invalid array");
     job.from = x.data(), job.to = out.mutable_data();
     py::gil_scoped_release release;
-    upsample_forward(job, pixel);
+    upsample_bilinear(job, pixel);
 }
 
 void backward(const py::array& grad, bool channels_last, bool align_corners, double factor_y, double factor_x,
               py::array& out) {
     UpsampleJob job = job_of(out, grad, channels_last, align_corners, factor_y, factor_x);
     const Pixel pixel = pixel_of(grad);
-    if (pixel_of(out) != pixel || pixel == Pixel::u8) throw py::type_error("fastdet._cpp: unfit array");
+    if (pixel_of(out) != pixel || pixel == Pixel::u8) throw py::type_error("fastdet._cpp: invalid array");
     job.from = grad.data(), job.to = out.mutable_data();
     py::gil_scoped_release release;
-    upsample_backward(job, pixel);
+    upsample_bilinear_backward(job, pixel);
 }
 
-}  // namespace
-
-void bind_upsample(py::module_& m) {
+const Bindings registered([](py::module_& m) {
     m.def("upsample_bilinear", forward);
     m.def("upsample_bilinear_backward", backward);
-}
+});
 
+}  // namespace
+}  // namespace upsample_bindings
 }  // namespace fastdet

@@ -1,4 +1,5 @@
-// Bilinear resampling on a GPU: launchers. Pointers are the device's; see upsample.h for the job, without its cuts.
+// Bilinear resampling on a GPU: launchers. Pointers are the device's; see upsample_bilinear.h for the job, without its
+// cuts.
 #pragma once
 
 #include "cuda/call.h"
@@ -8,8 +9,8 @@ namespace fastdet {
 
 // S: as values are stored. Heights, and rows in values, below 2^30.
 template <class S>
-void upsample_forward_cuda(const UpsampleJob& job, cudaStream_t stream);
+void upsample_bilinear_cuda(const UpsampleJob& job, cudaStream_t stream);
 template <class S>
-void upsample_backward_cuda(const UpsampleJob& job, cudaStream_t stream);
+void upsample_bilinear_backward_cuda(const UpsampleJob& job, cudaStream_t stream);
 
 }  // namespace fastdet

@@ -1,4 +1,4 @@
-// What the kernels of bilinear resampling, upsample.cu and upsample_backward.cu, share.
+// What the kernels of bilinear resampling, upsample_bilinear.cu and upsample_bilinear_backward.cu, share.
 #pragma once
 
 #include <type_traits>

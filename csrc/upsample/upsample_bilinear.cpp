@@ -1,7 +1,7 @@
-// Bilinear resampling: threads and scratch memory around the loops of upsample.cpp.
+// Bilinear resampling: threads and scratch memory around the loops of upsample_bilinear_loops.cpp and
+// upsample_bilinear_backward_loops.cpp.
 #include "upsample/upsample_bilinear.h"
 
-#include "core/kernels.h"
 #include "core/memory.h"
 #include "core/threads.h"
 
@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kTileBytes = 8 << 10;       // of a row: two of them, their table and a row of x fit the first cache
 constexpr int64_t kThreadedValues = 1 << 17;  // read and written: some 50 us
 constexpr int64_t kStreamBytes = int64_t(4) << 20;  // larger than what the second cache holds
-constexpr int64_t kLeastRows = 8;                   // of a band: a cut costs two rows made twice
+constexpr int64_t kMinRows = 8;                     // of a band: a cut costs two rows made twice
 
 int64_t divided(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
@@ -24,7 +24,7 @@ void cut(UpsampleJob& job, int64_t width, int64_t height, int64_t columns, int64
     const int64_t units = job.tiles * job.planes;
     const int64_t wanted = values < kThreadedValues || get_num_threads() == 1 ? 1 : 4 * int64_t(get_num_threads());
     job.rows = units >= wanted ? height : divided(height, divided(wanted, units));
-    job.rows = job.rows < kLeastRows ? kLeastRows : job.rows;
+    job.rows = job.rows < kMinRows ? kMinRows : job.rows;
     job.bands = divided(height, job.rows);
 }
 
@@ -44,25 +44,25 @@ int64_t bytes_of(Pixel pixel) { return pixel == Pixel::f64 ? 8 : pixel == Pixel:
 
 }  // namespace
 
-void upsample_forward(UpsampleJob job, Pixel pixel) {
+void upsample_bilinear(UpsampleJob job, Pixel pixel) {
     if (!job.planes || !job.channels) return;
     const int64_t values = job.planes * job.out_h * job.out_w * job.channels;
     const int64_t computed = pixel == Pixel::f64 ? 8 : 4;
     cut(job, job.out_w, job.out_h, kTileBytes / computed / job.channels, values);
     job.stream = values * bytes_of(pixel) >= kStreamBytes;
-    const UpsampleKernels& loops = *kernels().upsample;
-    run(job, values, loops.forward_scratch[int(pixel)](job), loops.forward[int(pixel)]);
+    const UpsampleBilinearKernels& loops = upsample_bilinear_kernels();
+    run(job, values, loops.scratch[int(pixel)](job), loops.run[int(pixel)]);
 }
 
-void upsample_backward(UpsampleJob job, Pixel pixel) {
+void upsample_bilinear_backward(UpsampleJob job, Pixel pixel) {
     if (!job.planes || !job.channels) return;
     const int64_t values = job.planes * job.out_h * job.out_w * job.channels;
     const int64_t computed = pixel == Pixel::f64 ? 8 : 4;
     // a tile reads kTileBytes of a row, and writes no more
     const int64_t per_column = job.out_w > job.in_w ? divided(job.out_w, job.in_w) : 1;
     cut(job, job.in_w, job.in_h, kTileBytes / computed / job.channels / per_column, values);
-    const UpsampleKernels& loops = *kernels().upsample;
-    run(job, values, loops.backward_scratch[int(pixel)](job), loops.backward[int(pixel)]);
+    const UpsampleBilinearBackwardKernels& loops = upsample_bilinear_backward_kernels();
+    run(job, values, loops.scratch[int(pixel)](job), loops.run[int(pixel)]);
 }
 
 }  // namespace fastdet

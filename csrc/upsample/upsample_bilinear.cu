@@ -16,7 +16,7 @@ namespace fastdet {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMostRows = 32;
+constexpr int64_t kMaxRows = 32;
 
 template <class S>
 constexpr int kAtOnce = sizeof(S) == 1 ? 8 : 16 / int(sizeof(S));  // values a thread; 16 would cost it 128 registers
@@ -126,13 +126,13 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 template <class S>
-void upsample_forward_cuda(const UpsampleJob& job, cudaStream_t stream) {
+void upsample_bilinear_cuda(const UpsampleJob& job, cudaStream_t stream) {
     constexpr int V = kAtOnce<S>;
     if (!job.planes || !job.channels) return;
     const Sizes<Computed<S>> sizes(job);
     const int64_t chunks = blocks_for(sizes.out_row(), V);
     const int64_t wanted = job.planes * job.out_h * chunks / enough_threads();
-    const int64_t rows = wanted < 1 ? 1 : wanted > kMostRows ? kMostRows : wanted;
+    const int64_t rows = wanted < 1 ? 1 : wanted > kMaxRows ? kMaxRows : wanted;
     const int64_t bands = blocks_for(job.out_h, rows), blocks = blocks_for(job.planes * bands * chunks, kThreads);
     const auto launch = [&](auto access) {
         constexpr Access A = decltype(access)::value;
@@ -148,10 +148,10 @@ void upsample_forward_cuda(const UpsampleJob& job, cudaStream_t stream) {
     }
 }
 
-template void upsample_forward_cuda<float>(const UpsampleJob&, cudaStream_t);
-template void upsample_forward_cuda<double>(const UpsampleJob&, cudaStream_t);
-template void upsample_forward_cuda<Half>(const UpsampleJob&, cudaStream_t);
-template void upsample_forward_cuda<BFloat16>(const UpsampleJob&, cudaStream_t);
-template void upsample_forward_cuda<uint8_t>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_cuda<float>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_cuda<double>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_cuda<Half>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_cuda<BFloat16>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_cuda<uint8_t>(const UpsampleJob&, cudaStream_t);
 
 }  // namespace fastdet

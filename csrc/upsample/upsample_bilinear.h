@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "core/isa.h"
+
 namespace fastdet {
 
 enum class Pixel : int { f32 = 0, f64 = 1, f16 = 2, bf16 = 3, u8 = 4 };  // how values are stored
@@ -24,17 +26,21 @@ struct UpsampleJob {
     int64_t rows, bands;  // rows of the result in a band
 };
 
-// The loops, compiled once per instruction set; see kernels.h. By Pixel; backward has no u8.
-struct UpsampleKernels {
-    // Units [first, last), in scratch memory of that many bytes, 64-byte aligned.
-    void (*forward[5])(const UpsampleJob&, int64_t first, int64_t last, void* scratch);
-    int64_t (*forward_scratch[5])(const UpsampleJob&);
-    void (*backward[4])(const UpsampleJob&, int64_t first, int64_t last, void* scratch);
-    int64_t (*backward_scratch[4])(const UpsampleJob&);
+// The loops, compiled once per instruction set; see core/isa.h. By Pixel: units [first, last), in scratch memory of
+// that many bytes, 64-byte aligned.
+struct UpsampleBilinearKernels {
+    void (*run[5])(const UpsampleJob&, int64_t first, int64_t last, void* scratch);
+    int64_t (*scratch[5])(const UpsampleJob&);
 };
+struct UpsampleBilinearBackwardKernels {  // no u8
+    void (*run[4])(const UpsampleJob&, int64_t first, int64_t last, void* scratch);
+    int64_t (*scratch[4])(const UpsampleJob&);
+};
+const UpsampleBilinearKernels& upsample_bilinear_kernels();
+const UpsampleBilinearBackwardKernels& upsample_bilinear_backward_kernels();
 
-// upsample_call.cpp. The job without its cuts and `stream`. Throws std::bad_alloc.
-void upsample_forward(UpsampleJob job, Pixel pixel);
-void upsample_backward(UpsampleJob job, Pixel pixel);
+// Whole calls of a job without its cuts and `stream`. Throw std::bad_alloc.
+void upsample_bilinear(UpsampleJob job, Pixel pixel);
+void upsample_bilinear_backward(UpsampleJob job, Pixel pixel);
 
 }  // namespace fastdet

@@ -20,7 +20,7 @@ namespace fastdet {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kMostInputs = 1024;               // of a tile
+constexpr int kMaxInputs = 1024;                // of a tile
 constexpr int kAbreast = 4;                     // rows of the gradient that a thread loads at once
 constexpr int64_t kBlocks = 8;                  // a multiprocessor, at least
 constexpr int64_t kCached = int64_t(16) << 20;  // bytes: what is read twice comes from the cache
@@ -39,18 +39,15 @@ struct Cut {
 // one bank.
 __device__ inline int apart(int k) { return k + k / 32; }
 
-template <class S, bool kVectors>
-__global__ void __launch_bounds__(kThreads, sizeof(S) == 4 ? 3 : 2)
-    backward_kernel(const S* grad, S* out, const Sizes<Computed<S>> sizes, const Cut cut) {
-    using T = Computed<S>;
-    constexpr int V = 16 / int(sizeof(S)), kMost = kThreads * V;
-    FASTDET_SHARED(T, sums, [2][kMost + kMost / 32]);  // of rows, by output column and channel
-    FASTDET_SHARED(T, weights, [kMost]);               // of an output column for its second input
-    FASTDET_SHARED(int, starts, [kMostInputs + 2]);    // first output column of input `left - 1 + i`
-    const int me = int(threadIdx.x), threads = int(blockDim.x);
-    const bool equal_h = sizes.in_h == sizes.out_h, equal_w = sizes.in_w == sizes.out_w;
-    const int64_t out_row = sizes.out_row();
-    for (int64_t unit = blockIdx.x; unit < cut.units; unit += gridDim.x) {
+// What a block works on: a tile of input columns and channels of a band of input rows.
+template <class S>
+struct Unit {
+    const S* from;  // the plane of the gradient
+    S* to;          // the unit's first value of the result, in input row 0
+    int top, bottom, left, pixels;
+    int c0, channels;
+
+    __device__ Unit(const S* grad, S* out, const Sizes<Computed<S>>& sizes, const Cut& cut, int64_t unit) {
         int64_t rest = unit;
         const auto part = [&rest](int count) {
             const int64_t above = rest / count;
@@ -58,16 +55,81 @@ __global__ void __launch_bounds__(kThreads, sizeof(S) == 4 ? 3 : 2)
             rest = above;
             return mine;
         };
-        const int top = part(cut.bands) * cut.rows, left = part(cut.tiles) * cut.pixels;
-        const int c0 = part(cut.chunks) * cut.channels;
-        const int channels = sizes.channels - c0 < cut.channels ? sizes.channels - c0 : cut.channels;
-        const int bottom = sizes.in_h - top < cut.rows ? sizes.in_h : top + cut.rows;
-        const int pixels = sizes.in_w - left < cut.pixels ? sizes.in_w - left : cut.pixels;
-        const S* from = grad + rest * sizes.out_h * out_row;
-        S* to = out + (rest * sizes.in_h * sizes.in_w + left) * sizes.channels + c0;
+        top = part(cut.bands) * cut.rows, left = part(cut.tiles) * cut.pixels;
+        c0 = part(cut.chunks) * cut.channels;
+        channels = sizes.channels - c0 < cut.channels ? sizes.channels - c0 : cut.channels;
+        bottom = sizes.in_h - top < cut.rows ? sizes.in_h : top + cut.rows;
+        pixels = sizes.in_w - left < cut.pixels ? sizes.in_w - left : cut.pixels;
+        from = grad + rest * sizes.out_h * sizes.out_row();
+        to = out + (rest * sizes.in_h * sizes.in_w + left) * sizes.channels + c0;
+    }
+};
+
+// The sum over output columns for channel c of the unit's input column `pixel`, from `total` on. `sum` is a row of
+// sums over output rows; `starts` and `weights` are the kernel's.
+template <class T>
+__device__ inline T add_columns(const T* sum, const T* weights, const int* starts, int pixel, int c, int channels,
+                                bool equal_w, bool own, T total) {
+    const int middle = starts[pixel + 1], after = starts[pixel + 2];
+    for (int i = equal_w ? middle : starts[pixel]; i < middle; ++i)
+        total = total + weights[i] * sum[apart(i * channels + c)];
+    for (int i = middle; i < after; ++i) {
+        const T w1 = weights[i], value = sum[apart(i * channels + c)];
+        total = total + (T(1) - w1) * value;
+        if (own) total = total + w1 * value;
+    }
+    return total;
+}
+
+// Rows [y, y + kAbreast) of the gradient, as far as `y_end`: this thread's values of each.
+template <bool kVectors, class S, int V, int N>
+__device__ inline void load_rows(const S* from, int64_t out_row, int y, int y_end, const int (&offset)[N],
+                                 Pack<S, V> (&rows)[kAbreast]) {
+#pragma unroll
+    for (int i = 0; i < kAbreast; ++i) {
+        if (y_end - y <= i) break;
+        const S* row = from + (y + i) * out_row;
+        if constexpr (kVectors) {
+            if (offset[0] >= 0) rows[i] = load_pack<V>(row + offset[0]);
+        } else {
+#pragma unroll
+            for (int j = 0; j < V; ++j) {
+                if (offset[j] >= 0) rows[i].v[j] = row[offset[j]];
+            }
+        }
+    }
+}
+
+// A row of the gradient to the sums of the input rows above and below it; own: all to the one above.
+template <class S, int V>
+__device__ inline void add_row(const Pack<S, V>& row, const Tap<Computed<S>, int>& t, bool own, Computed<S> (&cur)[V],
+                               Computed<S> (&next)[V]) {
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+        const Computed<S> value = widen(row.v[j]), second = t.w1 * value;
+        cur[j] = cur[j] + t.w0 * value;
+        cur[j] = own ? cur[j] + second : cur[j];
+        next[j] = own ? next[j] : next[j] + second;
+    }
+}
+
+template <class S, bool kVectors>
+__global__ void __launch_bounds__(kThreads, sizeof(S) == 4 ? 3 : 2)
+    backward_kernel(const S* grad, S* out, const Sizes<Computed<S>> sizes, const Cut cut) {
+    using T = Computed<S>;
+    constexpr int V = 16 / int(sizeof(S)), kMaxValues = kThreads * V;
+    FASTDET_SHARED(T, sums, [2][kMaxValues + kMaxValues / 32]);  // of rows, by output column and channel
+    FASTDET_SHARED(T, weights, [kMaxValues]);                    // of an output column for its second input
+    FASTDET_SHARED(int, starts, [kMaxInputs + 2]);               // first output column of input `left - 1 + i`
+    const int me = int(threadIdx.x), threads = int(blockDim.x);
+    const bool equal_h = sizes.in_h == sizes.out_h, equal_w = sizes.in_w == sizes.out_w;
+    const int64_t out_row = sizes.out_row();
+    for (int64_t number = blockIdx.x; number < cut.units; number += gridDim.x) {
+        const Unit<S> unit(grad, out, sizes, cut, number);
+        const int top = unit.top, left = unit.left, pixels = unit.pixels, channels = unit.channels;
         // Rows that lie between row top - 1 and row top of the input belong to both.
         const int first = top && !equal_h ? top - 1 : top;
-        const int y_begin = sizes.first_row(first), y_end = sizes.first_row(bottom);
+        const int y_begin = sizes.first_row(first), y_end = sizes.first_row(unit.bottom);
         const int x_end = sizes.first_column(left + pixels);
         int x = left ? sizes.first_column(left - 1) : 0;
         x -= x % cut.unit;
@@ -86,7 +148,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(S) == 4 ? 3 : 2)
 #pragma unroll
             for (int j = 0; j < kOffsets; ++j) {
                 const int k = kVectors ? me * V : me + j * threads, pixel = k / channels;
-                offset[j] = k < n ? (x + pixel) * sizes.channels + c0 + (k - pixel * channels) : -1;
+                offset[j] = k < n ? (x + pixel) * sizes.channels + unit.c0 + (k - pixel * channels) : -1;
             }
             T cur[V], next[V];  // sums of input rows r and r + 1
 #pragma unroll
@@ -100,18 +162,11 @@ __global__ void __launch_bounds__(kThreads, sizeof(S) == 4 ? 3 : 2)
                     __syncthreads();
                     for (int k = me; k < pixels * channels; k += threads) {
                         const int pixel = k / channels, c = k - pixel * channels;
-                        const int middle = starts[pixel + 1], after = starts[pixel + 2];
                         const bool own = equal_w || left + pixel == sizes.in_w - 1;
-                        T total = begun ? carried : T(0);
-                        for (int i = equal_w ? middle : starts[pixel]; i < middle; ++i)
-                            total = total + weights[i] * sum[apart(i * channels + c)];
-                        for (int i = middle; i < after; ++i) {
-                            const T w1 = weights[i], value = sum[apart(i * channels + c)];
-                            total = total + (T(1) - w1) * value;
-                            if (own) total = total + w1 * value;
-                        }
+                        const T total =
+                            add_columns(sum, weights, starts, pixel, c, channels, equal_w, own, begun ? carried : T(0));
                         if (done) {
-                            to[(int64_t(r) * sizes.in_w + pixel) * sizes.channels + c] = narrow_to(S{}, total);
+                            unit.to[(int64_t(r) * sizes.in_w + pixel) * sizes.channels + c] = narrow_to(S{}, total);
                         } else {
                             carried = total;
                         }
@@ -123,58 +178,40 @@ __global__ void __launch_bounds__(kThreads, sizeof(S) == 4 ? 3 : 2)
             };
             for (int y = y_begin; y < y_end; y += kAbreast) {
                 Pack<S, V> rows[kAbreast];
-#pragma unroll
-                for (int i = 0; i < kAbreast; ++i) {
-                    if (y_end - y <= i) break;
-                    const S* row = from + (y + i) * out_row;
-                    if constexpr (kVectors) {
-                        if (offset[0] >= 0) rows[i] = load_pack<V>(row + offset[0]);
-                    } else {
-#pragma unroll
-                        for (int j = 0; j < V; ++j) {
-                            if (offset[j] >= 0) rows[i].v[j] = row[offset[j]];
-                        }
-                    }
-                }
+                load_rows<kVectors>(unit.from, out_row, y, y_end, offset, rows);
 #pragma unroll
                 for (int i = 0; i < kAbreast; ++i) {
                     if (y_end - y <= i) break;
                     const Tap<T, int> t = sizes.row(y + i);
                     while (r < t.i0) finish();
                     const bool own = equal_h || r == sizes.in_h - 1;
-#pragma unroll
-                    for (int j = 0; j < V; ++j) {
-                        const T value = widen(rows[i].v[j]), second = t.w1 * value;
-                        cur[j] = cur[j] + t.w0 * value;
-                        cur[j] = own ? cur[j] + second : cur[j];
-                        next[j] = own ? next[j] : next[j] + second;
-                    }
+                    add_row(rows[i], t, own, cur, next);
                 }
             }
-            while (r < bottom) finish();
+            while (r < unit.bottom) finish();
         }
     }
 }
 
-int at_most(int64_t x, int64_t most) { return int(x < most ? x : most); }
+int at_most(int64_t x, int64_t max) { return int(x < max ? x : max); }
 
-// Most output columns that a tile of so many input columns looks at.
+// The largest number of output columns that a tile of so many input columns looks at.
 template <class T>
 int64_t reach(const Sizes<T>& sizes, int pixels, int unit) {
-    int most = 0;
+    int widest = 0;
     for (int left = 0; left < sizes.in_w; left += pixels) {
         const int begin = left ? sizes.first_column(left - 1) : 0;
         const int width = sizes.first_column(at_most(int64_t(left) + pixels, sizes.in_w)) - (begin - begin % unit);
-        most = width > most ? width : most;
+        widest = width > widest ? width : widest;
     }
-    return most;
+    return widest;
 }
 
 }  // namespace
 
 template <class S>
-void upsample_backward_cuda(const UpsampleJob& job, cudaStream_t stream) {
-    constexpr int V = 16 / int(sizeof(S)), kMost = kThreads * V;
+void upsample_bilinear_backward_cuda(const UpsampleJob& job, cudaStream_t stream) {
+    constexpr int V = 16 / int(sizeof(S)), kMaxValues = kThreads * V;
     constexpr int kChannels = 64 / int(sizeof(S));  // whole sectors of memory
     if (!job.planes || !job.channels) return;
     const Sizes<Computed<S>> sizes(job);
@@ -184,9 +221,9 @@ void upsample_backward_cuda(const UpsampleJob& job, cudaStream_t stream) {
     const bool whole = sizes.channels % V == 0;
     const bool vectors = sizes.out_row() % V == 0 && (cut.chunks == 1 || whole);
     cut.unit = vectors && !whole ? V : 1;
-    cut.piece = kMost / cut.channels / cut.unit * cut.unit;
+    cut.piece = kMaxValues / cut.channels / cut.unit * cut.unit;
     // tiles of about as many columns as fit, all alike
-    int64_t pixels = at_most(sizes.in_w, kMostInputs / cut.channels);
+    int64_t pixels = at_most(sizes.in_w, kMaxInputs / cut.channels);
     if (sizes.out_w > sizes.in_w) pixels = at_most(int64_t(cut.piece) * sizes.in_w / sizes.out_w + 1, pixels);
     for (;; pixels -= (pixels + 7) / 8) {
         cut.tiles = int(blocks_for(sizes.in_w, pixels));
@@ -197,9 +234,9 @@ void upsample_backward_cuda(const UpsampleJob& job, cudaStream_t stream) {
     const int64_t bytes = job.planes * sizes.out_h * sizes.out_row() * int64_t(sizeof(S));
     cut.rows = 1;
     if (columns <= cut.piece) {
-        const int64_t least = bytes <= kCached ? 1 : 8;
+        const int64_t min_rows = bytes <= kCached ? 1 : 8;
         const int64_t bands = at_most(blocks_for(kBlocks * device_attribute(cudaDevAttrMultiProcessorCount), parts),
-                                      blocks_for(sizes.in_h, least));
+                                      blocks_for(sizes.in_h, min_rows));
         cut.rows = int(blocks_for(sizes.in_h, bands));
     }
     cut.bands = int(blocks_for(sizes.in_h, cut.rows));
@@ -217,9 +254,9 @@ void upsample_backward_cuda(const UpsampleJob& job, cudaStream_t stream) {
     }
 }
 
-template void upsample_backward_cuda<float>(const UpsampleJob&, cudaStream_t);
-template void upsample_backward_cuda<double>(const UpsampleJob&, cudaStream_t);
-template void upsample_backward_cuda<Half>(const UpsampleJob&, cudaStream_t);
-template void upsample_backward_cuda<BFloat16>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_backward_cuda<float>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_backward_cuda<double>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_backward_cuda<Half>(const UpsampleJob&, cudaStream_t);
+template void upsample_bilinear_backward_cuda<BFloat16>(const UpsampleJob&, cudaStream_t);
 
 }  // namespace fastdet

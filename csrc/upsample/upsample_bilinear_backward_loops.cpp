@@ -3,18 +3,21 @@
 // The rows of the gradient that lie between input rows r and r + 1 are read once, and added to the sums of both; the
 // finished sum of a row is then summed over columns alike. Each sum has one order, from the top and from the left,
 // whatever the tiles and threads. Floor: the gradient is read once.
+#include <type_traits>
+
+#include "core/arena.h"
+#include "core/floats.h"
 #include "core/half.h"
-#include "core/loops.h"
 #include "simd/simd.h"
 #include "upsample/bilinear.h"
-#include "upsample/loops.h"
+#include "upsample/upsample_bilinear.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {
 namespace {
 
-constexpr int64_t kLanes = 16;      // of a block of sums over columns
-constexpr int64_t kMostTerms = 64;  // of a sum, up to which tables pay
+constexpr int64_t kLanes = 16;     // of a block of sums over columns
+constexpr int64_t kMaxTerms = 64;  // of a sum, up to which tables pay
 
 // What the columns [left, right) of the gradient with respect to the input share. Region r: the outputs whose first
 // input is r, neighbours all; their second is r + 1, but for the last region and equal sizes (`own`): r itself.
@@ -34,34 +37,34 @@ struct Columns16 {
 
 template <class S>
 struct Backward {
-    using T = typename ComputeOf<S>::T;
+    using T = Compute<S>;
     Columns16<T> columns;
     T *tall[2], *wide, *taken, *second, *sums;
-    int64_t reach;  // most outputs that a tile looks at
+    int64_t reach;  // the maximum of outputs that a tile looks at
     int64_t used;
 
     Backward(const UpsampleJob& job, void* base) {
-        Scratch scratch{reinterpret_cast<uintptr_t>(base), 0};
-        const int64_t width = lesser_of(job.tile, job.in_w), values = width * job.channels;
+        Arena scratch(base);
+        const int64_t width = lesser<int64_t>(job.tile, job.in_w), values = width * job.channels;
         const T step = tap_step<T>(job.in_w, job.out_w, job.align_corners, job.factor_x);
         reach = 0;
-        int64_t most = 0;  // terms of a block: regions have equally many but for rounding and the first one
+        int64_t max_terms = 0;  // terms of a block: regions have equally many but for rounding and the first one
         for (int64_t t = 0; t < job.tiles; ++t) {
-            const int64_t left = t * job.tile, right = lesser_of(left + job.tile, job.in_w);
+            const int64_t left = t * job.tile, right = lesser<int64_t>(left + job.tile, job.in_w);
             const int64_t begin = left ? first_of(left - 1, job.in_w, job.out_w, job.align_corners, step) : 0;
             const int64_t end = first_of(right, job.in_w, job.out_w, job.align_corners, step);
             reach = end - begin > reach ? end - begin : reach;
         }
-        for (int64_t r = 0; r < lesser_of(job.in_w, 3); ++r) {
+        for (int64_t r = 0; r < lesser<int64_t>(job.in_w, 3); ++r) {
             const int64_t begin = first_of(r, job.in_w, job.out_w, job.align_corners, step);
             const int64_t terms = first_of(r + 1, job.in_w, job.out_w, job.align_corners, step) - begin;
-            most = terms > most ? terms : most;
+            max_terms = terms > max_terms ? terms : max_terms;
         }
-        most += 2;
+        max_terms += 2;
         columns.channels = job.channels;
-        columns.tables = job.channels < kLanes && most <= kMostTerms;
+        columns.tables = job.channels < kLanes && max_terms <= kMaxTerms;
         const int64_t row = reach * job.channels, blocks = columns.tables ? (values + kLanes - 1) / kLanes : 0;
-        const int64_t table = blocks * most * kLanes;
+        const int64_t table = blocks * max_terms * kLanes;
         columns.start = scratch.template take<int64_t>(width + 2);
         columns.w1 = scratch.template take<T>(reach);
         columns.terms = scratch.template take<int32_t>(blocks);
@@ -70,12 +73,12 @@ struct Backward {
         columns.weight1 = scratch.template take<T>(table);
         tall[0] = scratch.template take<T>(row + 1);
         tall[1] = scratch.template take<T>(row + 1);
-        wide = scratch.template take<T>(kSame<S, T> ? 0 : row);
+        wide = scratch.template take<T>(std::is_same_v<S, T> ? 0 : row);
         taken = scratch.template take<T>(table);
         second = scratch.template take<T>(columns.tables ? job.channels + blocks * kLanes : 0);
         sums = scratch.template take<T>(values + kLanes);
         used = scratch.used;
-        limit = most;
+        limit = max_terms;
     }
     int64_t limit;  // terms of a block that the tables have room for
 };
@@ -85,7 +88,7 @@ void columns_of(const UpsampleJob& job, int64_t tile, int64_t limit, Columns16<T
     const T step = tap_step<T>(job.in_w, job.out_w, job.align_corners, job.factor_x);
     const auto at = [&](int64_t j) { return tap(j, job.in_w, job.out_w, job.align_corners, step); };
     const int64_t channels = job.channels;
-    to.left = tile * job.tile, to.right = lesser_of(to.left + job.tile, job.in_w);
+    to.left = tile * job.tile, to.right = lesser<int64_t>(to.left + job.tile, job.in_w);
     to.begin = to.left ? first_of(to.left - 1, job.in_w, job.out_w, job.align_corners, step) : 0;
     to.end = first_of(to.right, job.in_w, job.out_w, job.align_corners, step);
     int64_t region = to.left - 1;
@@ -96,26 +99,26 @@ void columns_of(const UpsampleJob& job, int64_t tile, int64_t limit, Columns16<T
         while (region < t.i0) to.start[++region - to.left + 1] = j - to.begin;
     }
     while (region < to.right) to.start[++region - to.left + 1] = to.end - to.begin;
-    to.whole = job.in_w == job.out_w ? to.left : lesser_of(to.right, job.in_w - 1);
+    to.whole = job.in_w == job.out_w ? to.left : lesser<int64_t>(to.right, job.in_w - 1);
     if (!to.tables) return;
     const int64_t values = (to.whole - to.left) * channels;
     const int32_t none = int32_t((to.end - to.begin) * channels);
     int64_t row = 0;
     for (int64_t e = 0; e < values; e += kLanes) {
-        int64_t most = 0;
-        for (int64_t k = e; k < lesser_of(e + kLanes, values); ++k) {
+        int64_t max_terms = 0;
+        for (int64_t k = e; k < lesser<int64_t>(e + kLanes, values); ++k) {
             const int64_t* start = to.start + k / channels + 1;
-            most = start[1] - start[0] > most ? start[1] - start[0] : most;
+            max_terms = start[1] - start[0] > max_terms ? start[1] - start[0] : max_terms;
         }
-        if (most > limit) {  // more than was foreseen: sums without tables
+        if (max_terms > limit) {  // more than was foreseen: sums without tables
             to.tables = false;
             return;
         }
-        to.terms[e / kLanes] = int32_t(most);
-        for (int64_t i = 0; i < most; ++i, ++row) {
+        to.terms[e / kLanes] = int32_t(max_terms);
+        for (int64_t i = 0; i < max_terms; ++i, ++row) {
             for (int64_t lane = 0; lane < kLanes; ++lane) {
                 const int64_t k = e + lane, slot = row * kLanes + lane;
-                const int64_t* start = to.start + lesser_of(k, values - 1) / channels + 1;
+                const int64_t* start = to.start + lesser<int64_t>(k, values - 1) / channels + 1;
                 const bool has = k < values && start[0] + i < start[1];
                 const T w1 = has ? to.w1[start[0] + i] : T(0);
                 to.index[slot] = has ? int32_t((start[0] + i) * channels + k % channels) : none;
@@ -239,11 +242,34 @@ void add_blocks(const Columns16<T>& columns, const T* __restrict v, T* __restric
     }
 }
 
-}  // namespace
+// The finished sums over rows `v`, summed over columns: a row of the result, into `to`.
+template <class S>
+FASTDET_MEMBER void write_row(const Backward<S>& memory, const Compute<S>* v, bool equal_w, S* to) {
+    using T = Compute<S>;
+    const Columns16<T>& columns = memory.columns;
+    T* sums;
+    if constexpr (std::is_same_v<S, T>) {
+        sums = columns.tables ? memory.sums : to;
+    } else {
+        sums = memory.sums;
+    }
+    if (columns.tables) add_blocks(columns, v, memory.taken, memory.second, sums);
+    for (int64_t i = columns.tables ? columns.whole : columns.left; i < columns.right; ++i) {
+        add_columns(columns, v, i, equal_w, sums + (i - columns.left) * columns.channels);
+    }
+    const int64_t values = (columns.right - columns.left) * columns.channels;
+    if constexpr (std::is_same_v<S, T>) {
+        if (columns.tables) {
+            for (int64_t j = 0; j < values; ++j) to[j] = sums[j];
+        }
+    } else {
+        narrow_row(sums, values, to);
+    }
+}
 
 template <class S>
-void upsample_backward(const UpsampleJob& job, int64_t first_unit, int64_t last_unit, void* scratch) {
-    using T = typename ComputeOf<S>::T;
+void backward(const UpsampleJob& job, int64_t first_unit, int64_t last_unit, void* scratch) {
+    using T = Compute<S>;
     Backward<S> memory(job, scratch);
     const bool tables = memory.columns.tables, equal_w = job.in_w == job.out_w, equal_h = job.in_h == job.out_h;
     const int64_t channels = job.channels, in_row = job.in_w * channels, out_row = job.out_w * channels;
@@ -261,7 +287,7 @@ void upsample_backward(const UpsampleJob& job, int64_t first_unit, int64_t last_
         const int64_t n = (columns.end - columns.begin) * channels;
         const S* g = static_cast<const S*>(job.from) + plane * job.out_h * out_row + columns.begin * channels;
         S* out = static_cast<S*>(job.to) + plane * job.in_h * in_row + columns.left * channels;
-        const int64_t top = band * job.rows, bottom = lesser_of(top + job.rows, job.in_h);
+        const int64_t top = band * job.rows, bottom = lesser<int64_t>(top + job.rows, job.in_h);
         T *cur = memory.tall[0], *next = memory.tall[1];
         for (int64_t j = 0; j <= n; ++j) cur[j] = next[j] = 0;
         int64_t y = top ? first_of(top - 1, job.in_h, job.out_h, job.align_corners, step) : 0;
@@ -271,17 +297,17 @@ void upsample_backward(const UpsampleJob& job, int64_t first_unit, int64_t last_
             const bool own = equal_h || r == job.in_h - 1;
             bool fresh = true;
             while (y < job.out_h) {
-                constexpr int64_t kMost = 8;  // as many streams as the processor fetches ahead of
-                T h0[kMost], h1[kMost];
+                constexpr int64_t kMaxStreams = 8;  // as many streams as the processor fetches ahead of
+                T h0[kMaxStreams], h1[kMaxStreams];
                 int64_t count = 0;
-                for (; count < (kSame<S, T> ? kMost : 1) && y + count < job.out_h; ++count) {
+                for (; count < (std::is_same_v<S, T> ? kMaxStreams : 1) && y + count < job.out_h; ++count) {
                     const Tap<T> t = tap_y(y + count);
                     if (t.i0 != r) break;
                     h0[count] = t.w0, h1[count] = t.w1;
                 }
                 if (!count) break;
                 const T* rows;
-                if constexpr (kSame<S, T>) {
+                if constexpr (std::is_same_v<S, T>) {
                     rows = g + y * out_row;
                 } else {
                     widen_row(g + y * out_row, n, memory.wide);
@@ -298,27 +324,7 @@ void upsample_backward(const UpsampleJob& job, int64_t first_unit, int64_t last_
             if (fresh) {  // no rows there
                 for (int64_t j = 0; j < n; ++j) next[j] = 0;
             }
-            if (r >= top) {
-                T* sums;
-                S* to = out + r * in_row;
-                if constexpr (kSame<S, T>) {
-                    sums = columns.tables ? memory.sums : to;
-                } else {
-                    sums = memory.sums;
-                }
-                if (columns.tables) add_blocks(columns, cur, memory.taken, memory.second, sums);
-                for (int64_t i = columns.tables ? columns.whole : columns.left; i < columns.right; ++i) {
-                    add_columns(columns, cur, i, equal_w, sums + (i - columns.left) * channels);
-                }
-                const int64_t values = (columns.right - columns.left) * channels;
-                if constexpr (kSame<S, T>) {
-                    if (columns.tables) {
-                        for (int64_t j = 0; j < values; ++j) to[j] = sums[j];
-                    }
-                } else {
-                    narrow_row(sums, values, to);
-                }
-            }
+            if (r >= top) write_row(memory, cur, equal_w, out + r * in_row);
             T* const done = cur;
             cur = next, next = done;
             if (equal_h) {
@@ -329,18 +335,16 @@ void upsample_backward(const UpsampleJob& job, int64_t first_unit, int64_t last_
 }
 
 template <class S>
-int64_t upsample_backward_scratch(const UpsampleJob& job) {
+int64_t backward_scratch(const UpsampleJob& job) {
     return Backward<S>(job, nullptr).used;
 }
 
-template void upsample_backward<float>(const UpsampleJob&, int64_t, int64_t, void*);
-template int64_t upsample_backward_scratch<float>(const UpsampleJob&);
-template void upsample_backward<double>(const UpsampleJob&, int64_t, int64_t, void*);
-template int64_t upsample_backward_scratch<double>(const UpsampleJob&);
-template void upsample_backward<Half>(const UpsampleJob&, int64_t, int64_t, void*);
-template int64_t upsample_backward_scratch<Half>(const UpsampleJob&);
-template void upsample_backward<BFloat16>(const UpsampleJob&, int64_t, int64_t, void*);
-template int64_t upsample_backward_scratch<BFloat16>(const UpsampleJob&);
-
+}  // namespace
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(UpsampleBilinearBackwardKernels, upsample_bilinear_backward_kernels,
+                {{backward<float>, backward<double>, backward<Half>, backward<BFloat16>},
+                 {backward_scratch<float>, backward_scratch<double>, backward_scratch<Half>,
+                  backward_scratch<BFloat16>}})
+
 }  // namespace fastdet

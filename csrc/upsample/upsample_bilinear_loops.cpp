@@ -2,10 +2,14 @@
 //
 // An input row is expanded to the result's width once and kept; an output row is one pass over the two expanded rows
 // between which it lies. Floor: the result is written once.
+#include <type_traits>
+
+#include "core/arena.h"
+#include "core/floats.h"
 #include "core/half.h"
-#include "core/loops.h"
+#include "simd/simd.h"
 #include "upsample/bilinear_rows.h"
-#include "upsample/loops.h"
+#include "upsample/upsample_bilinear.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {
@@ -21,21 +25,21 @@ constexpr int64_t kDense = 4;  // values read to one made, up to which stored ha
 
 template <class S>
 struct Forward {
-    using T = typename ComputeOf<S>::T;
+    using T = Compute<S>;
     void* tables;
     T *wide, *rows[2], *made;
     int64_t values;  // of a tile, and of an expanded row
     int64_t used;
 
     Forward(const UpsampleJob& job, void* base) {
-        Scratch scratch{reinterpret_cast<uintptr_t>(base), 0};
-        const int64_t width = lesser_of(job.tile, job.out_w);
+        Arena scratch(base);
+        const int64_t width = lesser<int64_t>(job.tile, job.out_w);
         values = row_padded(width * job.channels);
         tables = scratch.template take<char>(row_taps_bytes<T>(wide_pixels<T>(job) ? width : values));
-        wide = scratch.template take<T>(kSame<S, T> ? 0 : kDense * values + 2 * job.channels);
+        wide = scratch.template take<T>(std::is_same_v<S, T> ? 0 : kDense * values + 2 * job.channels);
         rows[0] = scratch.template take<T>(values);
         rows[1] = scratch.template take<T>(values);
-        made = scratch.template take<T>(kSame<S, T> ? 0 : values);
+        made = scratch.template take<T>(std::is_same_v<S, T> ? 0 : values);
         used = scratch.used;
     }
 };
@@ -52,7 +56,7 @@ void blend(T h0, const T* a, T h1, const T* b, int64_t n, bool stream, T* to) {
     int64_t j = 0;
     if (stream) {
         const int64_t past = int64_t(reinterpret_cast<uintptr_t>(to) / sizeof(T) % L);
-        j = past ? lesser_of(L - past, n) : 0;
+        j = past ? lesser<int64_t>(L - past, n) : 0;
         each(0, j);
         for (; j + L <= n; j += L) (v0 * V::load(a + j) + v1 * V::load(b + j)).stream(to + j);
     } else {
@@ -61,11 +65,9 @@ void blend(T h0, const T* a, T h1, const T* b, int64_t n, bool stream, T* to) {
     each(j, n);
 }
 
-}  // namespace
-
 template <class S>
-void upsample_forward(const UpsampleJob& job, int64_t first_unit, int64_t last_unit, void* scratch) {
-    using T = typename ComputeOf<S>::T;
+void forward(const UpsampleJob& job, int64_t first_unit, int64_t last_unit, void* scratch) {
+    using T = Compute<S>;
     const Forward<S> memory(job, scratch);
     const bool pixels = wide_pixels<T>(job);
     const int64_t channels = job.channels, in_row = job.in_w * channels, out_row = job.out_w * channels;
@@ -80,7 +82,7 @@ void upsample_forward(const UpsampleJob& job, int64_t first_unit, int64_t last_u
         const int64_t left = its_tile * job.tile;
         if (its_tile != tile) {
             tile = its_tile;
-            const int64_t right = lesser_of(left + job.tile, job.out_w);
+            const int64_t right = lesser<int64_t>(left + job.tile, job.out_w);
             taps = row_taps(job.in_w, job.out_w, job.align_corners, step_x, memory.tables, pixels ? 1 : channels, left,
                             right);
             n = (right - left) * channels;
@@ -97,7 +99,7 @@ void upsample_forward(const UpsampleJob& job, int64_t first_unit, int64_t last_u
             held[row & 1] = row;
             const S* x = in + row * in_row;
             const T* wide;
-            if constexpr (kSame<S, T>) {
+            if constexpr (std::is_same_v<S, T>) {
                 wide = x;
             } else if (dense) {
                 widen_row(x, read, memory.wide);
@@ -122,17 +124,17 @@ void upsample_forward(const UpsampleJob& job, int64_t first_unit, int64_t last_u
             }
             return to;
         };
-        const int64_t bottom = lesser_of((band + 1) * job.rows, job.out_h);
+        const int64_t bottom = lesser<int64_t>((band + 1) * job.rows, job.out_h);
         for (int64_t y = band * job.rows; y < bottom; ++y) {
             const Tap<T> t = tap(y, job.in_h, job.out_h, job.align_corners, step_y);
             const T *a = expanded(t.i0), *b = expanded(t.i1);
             S* to = out + y * out_row;
-            if constexpr (kSame<S, T>) {
+            if constexpr (std::is_same_v<S, T>) {
                 blend(t.w0, a, t.w1, b, n, job.stream, to);
             } else {
                 constexpr int64_t kPiece = 512;
                 for (int64_t j = 0; j < n; j += kPiece) {
-                    const int64_t piece = lesser_of(kPiece, n - j);
+                    const int64_t piece = lesser<int64_t>(kPiece, n - j);
                     blend(t.w0, a + j, t.w1, b + j, piece, false, memory.made);
                     narrow_row(memory.made, piece, to + j);
                 }
@@ -143,19 +145,16 @@ void upsample_forward(const UpsampleJob& job, int64_t first_unit, int64_t last_u
 }
 
 template <class S>
-int64_t upsample_forward_scratch(const UpsampleJob& job) {
+int64_t forward_scratch(const UpsampleJob& job) {
     return Forward<S>(job, nullptr).used;
 }
 
-extern const UpsampleKernels upsample_kernels;
-const UpsampleKernels upsample_kernels = {
-    {upsample_forward<float>, upsample_forward<double>, upsample_forward<Half>, upsample_forward<BFloat16>,
-     upsample_forward<uint8_t>},
-    {upsample_forward_scratch<float>, upsample_forward_scratch<double>, upsample_forward_scratch<Half>,
-     upsample_forward_scratch<BFloat16>, upsample_forward_scratch<uint8_t>},
-    {upsample_backward<float>, upsample_backward<double>, upsample_backward<Half>, upsample_backward<BFloat16>},
-    {upsample_backward_scratch<float>, upsample_backward_scratch<double>, upsample_backward_scratch<Half>,
-     upsample_backward_scratch<BFloat16>}};
-
+}  // namespace
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(UpsampleBilinearKernels, upsample_bilinear_kernels,
+                {{forward<float>, forward<double>, forward<Half>, forward<BFloat16>, forward<uint8_t>},
+                 {forward_scratch<float>, forward_scratch<double>, forward_scratch<Half>, forward_scratch<BFloat16>,
+                  forward_scratch<uint8_t>}})
+
 }  // namespace fastdet

@@ -1,19 +1,20 @@
-// fastdet._cpp: the candidates of YOLO. See module_cpp.h.
+// fastdet._cpp: the candidates of YOLO.
 #include "python/cpp.h"
 
 #include "yolo/yolo_candidates.h"
 
 namespace fastdet {
+namespace yolo_bindings {
 namespace {
 
 py::object candidates(const py::array& output, bool planes, bool objectness, bool multi_label, double threshold) {
-    if (output.ndim() != 3) throw py::type_error("fastdet._cpp: unfit array");
+    if (output.ndim() != 3) throw py::type_error("fastdet._cpp: invalid array");
     return by_dtype(output, [&](auto t) -> py::object {
         using T = decltype(t);
         const YoloJob<T> job{
             data<T>(output), output.shape(0), output.shape(planes ? 2 : 1), output.shape(planes ? 1 : 2), planes,
             objectness,      T(threshold)};
-        if (job.channels <= 4 + objectness) throw py::value_error("fastdet._cpp: unfit number of channels");
+        if (job.channels <= 4 + objectness) throw py::value_error("fastdet._cpp: invalid number of channels");
         YoloCandidates<T> found(job, multi_label);
         int64_t nan;
         {
@@ -30,8 +31,8 @@ py::object candidates(const py::array& output, bool planes, bool objectness, boo
     });
 }
 
+const Bindings registered([](py::module_& m) { m.def("yolo_candidates", candidates); });
+
 }  // namespace
-
-void bind_yolo_candidates(py::module_& m) { m.def("yolo_candidates", candidates); }
-
+}  // namespace yolo_bindings
 }  // namespace fastdet

@@ -1,15 +1,16 @@
-// fastdet._cuda: YOLO's candidates. See module_cuda.h.
+// fastdet._cuda: YOLO's candidates.
 #include "python/cuda.h"
 #include "yolo/cuda.h"
 
 namespace fastdet {
+namespace yolo_bindings {
 namespace {
 
 template <class T>
 YoloJob<T> job_of(Pointer x, int64_t images, int64_t candidates, int64_t channels, bool planes, bool objectness,
                   double threshold) {
     if (images < 0 || candidates < 0 || channels < (objectness ? 6 : 5))
-        throw py::value_error("fastdet._cuda: unfit outputs");
+        throw py::value_error("fastdet._cuda: invalid outputs");
     return {at<const T>(x, sizeof(T)), images, candidates, channels, planes, objectness, T(threshold)};
 }
 
@@ -39,12 +40,12 @@ void write(char dtype, Pointer x, int64_t images, int64_t candidates, int64_t ch
     });
 }
 
-}  // namespace
-
-void bind_cuda_yolo(py::module_& m) {
+const Bindings registered([](py::module_& m) {
     m.def("yolo_workspace", yolo_workspace);
     m.def("yolo_look", look);
     m.def("yolo_write", write);
-}
+});
 
+}  // namespace
+}  // namespace yolo_bindings
 }  // namespace fastdet

@@ -1,7 +1,6 @@
 // A whole call of yolo_candidates: threads, the first NaN, and what is written of the candidates found.
 #include <atomic>
 
-#include "core/kernels.h"
 #include "core/threads.h"
 #include "yolo/yolo_candidates.h"
 
@@ -20,7 +19,7 @@ YoloCandidates<T>::YoloCandidates(const YoloJob<T>& job, bool multi_label)
 template <class T>
 int64_t YoloCandidates<T>::look() {
     const YoloJob<T>& job = job_;
-    const auto best = of<T>(kernels()).yolo_best;
+    const auto best = yolo_kernels().of<T>().best;
     const int64_t size = job.candidates * job.channels, tasks = (job.candidates + kTask - 1) / kTask;
     std::atomic<bool> numbers{true};
     const auto run = [&](int64_t task) {

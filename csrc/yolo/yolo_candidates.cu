@@ -4,6 +4,7 @@
 // the lanes side by side over its channels. What is found is flagged, compacted in order, and written. Floor: the
 // outputs read once (1 x 8400 x 84 float32: 2.8 MB, 0.7 us; some five launches and one read are the cost, about 25 us).
 // Limit: 2^30 values an image.
+#include "boxes/load_box.h"
 #include "cuda/compact.h"
 #include "cuda/launch.h"
 #include "yolo/cuda.h"

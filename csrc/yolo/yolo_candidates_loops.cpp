@@ -2,7 +2,6 @@
 //
 // Whole rows: the lanes are classes, and a row's maximum is looked for only where some lane is above the threshold.
 // Planes: the lanes are candidates, some vectors of them at a time down all classes. Floor: the output read once.
-#include "core/loops.h"
 #include "simd/simd.h"
 #include "yolo/yolo_job.h"
 
@@ -127,8 +126,6 @@ static bool planes(const YoloJob<T>& job, const T* x, int64_t first, int64_t las
     return numbers;
 }
 
-}  // namespace
-
 template <class T>
 bool yolo_best(const YoloJob<T>& job, const T* x, int64_t first, int64_t last, int32_t* label) {
     if (job.planes) {
@@ -137,8 +134,9 @@ bool yolo_best(const YoloJob<T>& job, const T* x, int64_t first, int64_t last, i
     return job.objectness ? rows<true>(job, x, first, last, label) : rows<false>(job, x, first, last, label);
 }
 
-template bool yolo_best(const YoloJob<float>&, const float*, int64_t, int64_t, int32_t*);
-template bool yolo_best(const YoloJob<double>&, const double*, int64_t, int64_t, int32_t*);
-
+}  // namespace
 }  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(YoloKernels, yolo_kernels, {{yolo_best<float>}, {yolo_best<double>}})
+
 }  // namespace fastdet

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "boxes/box.h"
+#include "core/isa.h"
 
 namespace fastdet {
 
@@ -17,10 +18,18 @@ struct YoloJob {
     T threshold;
 };
 
-// One rounding, as in decode.py; 0 * inf is above nothing.
+// One rounding, as in the reference; 0 * inf is above nothing.
 template <class T>
 FASTDET_HD T class_score(T value, T object, bool objectness) {
     return objectness ? object * value : value;
 }
+
+template <class T>
+struct YoloLoops {
+    // label (candidates,) of one image x, or -1; false where there is a NaN
+    bool (*best)(const YoloJob<T>&, const T* x, int64_t first, int64_t last, int32_t* label);
+};
+using YoloKernels = ByFloat<YoloLoops>;
+const YoloKernels& yolo_kernels();
 
 }  // namespace fastdet

@@ -4,13 +4,13 @@
 #include <utility>
 #include <vector>
 
-#include "boxes/transforms.h"
-#include "core/kernels.h"
+#include "boxes/box_iou.h"
+#include "core/isa.h"
 #include "losses/box_losses.h"
 #include "losses/sigmoid_focal_loss.h"
 #include "losses/softmax_losses.h"
-#include "nms/nms.h"
-#include "pool/max_pool2d.h"
+#include "nms/soft_nms.h"
+#include "pool/max_unpool2d.h"
 #include "segmentation/confusion_matrix.h"
 #include "upsample/upsample_bilinear.h"
 
@@ -111,9 +111,9 @@ void images(Pixel pixel, PoolType type) {
             job.in_h = h, job.in_w = w, job.out_h = size.first, job.out_w = size.second;
             std::vector<T> large(size_t(planes * size.first * size.second * channels)), back(x.size());
             job.from = x.data(), job.to = large.data();
-            upsample_forward(job, pixel);
+            upsample_bilinear(job, pixel);
             job.from = large.data(), job.to = back.data();
-            upsample_backward(job, pixel);
+            upsample_bilinear_backward(job, pixel);
             add_all(large);
             add_all(back);
         }
@@ -122,11 +122,11 @@ void images(Pixel pixel, PoolType type) {
             const int64_t columns = (w + 2 * window.pw - window.kw) / window.sw + 1;
             std::vector<T> values(size_t(planes * rows * columns * channels)), wide(x.size()), sums(x.size());
             std::vector<int64_t> indices(values.size());
-            max_pool({type, x.data(), planes, h, w, channels, window, rows, columns, values.data(), indices.data(),
-                      false, false});
+            max_pool2d({type, x.data(), planes, h, w, channels, window, rows, columns, values.data(), indices.data(),
+                        false, false});
             PlaceJob place{type,    values.data(), indices.data(), false, true, planes,      rows,
                            columns, channels,      window,         h,     w,    sums.data(), false};
-            pool_scatter(place);
+            max_unpool2d(place);
             add_all(values);
             add_all(indices);
             add_all(sums);
@@ -154,8 +154,9 @@ void losses(Storage storage, FloatType type) {
     }
     for (size_t i = 0; i < logits.size(); ++i) targets.push_back(random_unit() > 0.9 ? T(1) : T(0));
     std::vector<T> grad(logits.size());
-    sigmoid_focal({logits.data(), targets.data(), type, false, 0.25, 0.75, 2.0, 1.0, loss.data(), nullptr, grad.data()},
-                  int64_t(logits.size()), false);
+    sigmoid_focal_loss(
+        {logits.data(), targets.data(), type, false, 0.25, 0.75, 2.0, 1.0, loss.data(), nullptr, grad.data()},
+        int64_t(logits.size()), false);
     add_all(loss);
     add_all(grad);
     const std::vector<Box<T>> a = random_boxes<T>(501), b = random_boxes<T>(501);

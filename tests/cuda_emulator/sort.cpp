@@ -4,7 +4,7 @@
 #include <numeric>
 #include <vector>
 
-#include "boxes/order_boxes.h"
+#include "cuda/sort.h"
 
 namespace fastdet {
 namespace {

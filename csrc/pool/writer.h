@@ -1,38 +1,18 @@
-// What the loops of pooling (pool.cpp) and of moving between places (pool_places.cpp) share. For files that are
-// compiled once per instruction set.
+// What the loops of pooling and unpooling share: rows in and out, outputs in whole lines. For files that are compiled
+// once per instruction set.
 #pragma once
 
-#include <type_traits>
+#include <cstdint>
+#include <cstring>
 
+#include "core/arena.h"
 #include "core/half.h"
-#include "core/loops.h"
-#include "pool/max_pool2d.h"
 #include "simd/simd.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {
 
-// pool_places.cpp; see PoolKernels
-int64_t pool_scatter_scratch(const PlaceJob& job);
-bool pool_scatter(const PlaceJob& job, int64_t plane, int64_t first, int64_t last, void* scratch);
-int64_t pool_scatter_plane_scratch(const PlaceJob& job);
-bool pool_scatter_plane(const PlaceJob& job, int64_t plane, void* scratch);
-int64_t pool_gather_scratch(const PlaceJob& job);
-bool pool_gather(const PlaceJob& job, int64_t plane, int64_t first, int64_t last, void* scratch);
-
 namespace {
-
-// Scratch memory, piece by piece; with a null base it only measures.
-struct Arena {
-    char* base;
-    int64_t used = 0;
-    template <class T>
-    T* take(int64_t n) {
-        T* p = reinterpret_cast<T*>(base + used);
-        used += (n * int64_t(sizeof(T)) + 63) / 64 * 64;
-        return p;
-    }
-};
 
 // Writes one output from its first to its last element: in place, or by whole lines that pass the caches by.
 template <class S>
@@ -42,13 +22,18 @@ struct Writer {
     int64_t fill, begin, capacity;
     bool stream;
 
-    // `most`: elements that are asked for at a time.
-    static int64_t room(int64_t most) {
-        const int64_t bytes = most * int64_t(sizeof(S));
+    // `max_count`: elements that are asked for at a time.
+    static int64_t room(int64_t max_count) {
+        const int64_t bytes = max_count * int64_t(sizeof(S));
         return kStage + (bytes > kStage ? bytes : kStage) + 64;
     }
-    Writer(Arena& arena, bool stream, int64_t most)
-        : to(nullptr), stage(arena.take<char>(room(most))), fill(0), begin(0), capacity(room(most)), stream(stream) {}
+    Writer(Arena& arena, bool stream, int64_t max_count)
+        : to(nullptr),
+          stage(arena.take<char>(room(max_count))),
+          fill(0),
+          begin(0),
+          capacity(room(max_count)),
+          stream(stream) {}
     void start(S* at) {
         to = reinterpret_cast<char*>(at);
         begin = fill = int64_t(reinterpret_cast<uintptr_t>(at) % 64);
@@ -105,9 +90,6 @@ struct Writer {
     }
 };
 
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
 template <class S, class T>
 static inline void load_row(const S* __restrict from, int64_t n, T* __restrict to) {
     for (int64_t i = 0; i < n; ++i) to[i] = T(from[i]);
@@ -132,9 +114,6 @@ template <>
 inline void store_row(const float* __restrict from, int64_t n, BFloat16* __restrict to) {
     narrow_row(from, n, to);
 }
-
-template <class S, class T>
-constexpr bool kSame = std::is_same<S, T>::value;
 
 }  // namespace
 }  // namespace FASTDET_ISA

@@ -1,6 +1,7 @@
-#include "fusion/fusion.h"
-
+// Merging of boxes: the pair that overlaps by more than any other becomes its mean, again and again.
 #include <vector>
+
+#include "fusion/fusion.h"
 
 namespace fastdet {
 namespace {
@@ -53,39 +54,6 @@ void merge_boxes(Box<double>* boxes, int64_t n, double threshold, Measure kind, 
     for (int64_t i = 0; i < n; ++i) {  // an owner has a lower index, so it is resolved already
         if (owner[i] != i) owner[i] = owner[owner[i]];
     }
-}
-
-int64_t weighted_boxes_fusion(const Box<double>* boxes, const double* scores, const int64_t* labels, int64_t n,
-                              double threshold, Box<double>* fused, int64_t* group) {
-    struct Sum {
-        double score, x1, y1, x2, y2;
-    };
-    std::vector<Sum> sums;
-    int64_t count = 0, first = 0;
-    for (int64_t i = 0; i < n; ++i) {
-        if (i && labels[i] != labels[i - 1]) first = count;
-        const Box<double>& b = boxes[i];
-        double best = threshold;
-        int64_t at = count;
-        for (int64_t k = first; k < count; ++k) {
-            const double value = overlap(b, fused[k], Measure::iou);
-            if (value != value) {  // of sums that overflowed: it joins nothing
-                at = count;
-                break;
-            }
-            if (value > best) best = value, at = k;
-        }
-        if (at == count) {
-            sums.push_back({0, 0, 0, 0, 0});
-            ++count;
-        }
-        group[i] = at;
-        Sum& s = sums[size_t(at)];
-        s.score += scores[i];
-        s.x1 += scores[i] * b.x1, s.y1 += scores[i] * b.y1, s.x2 += scores[i] * b.x2, s.y2 += scores[i] * b.y2;
-        fused[at] = s.score > 0 ? Box<double>{s.x1 / s.score, s.y1 / s.score, s.x2 / s.score, s.y2 / s.score} : b;
-    }
-    return count;
 }
 
 }  // namespace fastdet
