@@ -116,7 +116,23 @@ def focal_loss(
 def dice_loss(
     logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool, /
 ) -> tuple[Any, Array | None, float] | int: ...
-def read_coco(file: IO[bytes], size: int, results: bool, /) -> tuple[Any, ...] | str: ...
+def read_coco(file: IO[bytes], size: int, kind: str, string_ids: bool, records: bool, /) -> dict[str, Any] | str: ...
+def join_records(
+    text: bytes,
+    start: NDArray[np.int64],
+    length: NDArray[np.int32],
+    score_at: NDArray[np.int32],
+    scores: NDArray[np.float64] | None,
+    /,
+) -> bytes: ...
+def encode_records(
+    ids: list[bytes],
+    image: NDArray[np.int64],
+    label: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    /,
+) -> bytes: ...
 def group_rows(
     key: NDArray[np.int64], true_key: NDArray[np.int64], /
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]: ...

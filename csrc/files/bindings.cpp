@@ -1,6 +1,7 @@
-// fastdet._cpp: reading COCO's JSON.
+// fastdet._cpp: reading COCO's JSON, and copying records of it.
 #include "python/cpp.h"
 
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -28,8 +29,21 @@ py::tuple names(CocoNames&& from) {
                           hand_over(std::move(from.width)), hand_over(std::move(from.height)));
 }
 
-// file.readinto() is called for each buffer. What is wrong with the text is returned as a string.
-py::object read(const py::object& file, int64_t size, bool results) {
+py::bytes bytes(const std::string& x) { return py::bytes(x); }
+
+py::list listed(const std::vector<std::string>& from) {
+    py::list out;
+    for (const std::string& x : from) out.append(bytes(x).attr("decode")("utf-8", "replace"));
+    return out;
+}
+
+// Columns by name. file.readinto() is called for each buffer. What is wrong with the text is returned as a string.
+// kind: "data set", "results" or "names", as CocoKind has them.
+py::object read(const py::object& file, int64_t size, const std::string& kind, bool string_ids, bool records) {
+    const CocoOptions options{kind == "results" ? CocoKind::kResults
+                              : kind == "names" ? CocoKind::kNames
+                                                : CocoKind::kDataSet,
+                              string_ids, records};
     const py::object readinto = file.attr("readinto");
     const auto more = [&](char* to, size_t room) {
         py::gil_scoped_acquire acquire;
@@ -40,19 +54,64 @@ py::object read(const py::object& file, int64_t size, bool results) {
     CocoContent content;
     try {
         py::gil_scoped_release release;
-        content = read_coco(more, size, results);
-    } catch (const CocoError& error) {
-        return py::bytes(error.what()).attr("decode")("utf-8", "replace");
+        content = read_coco(more, size, options);
+    } catch (const JsonError& error) {
+        return bytes(error.what()).attr("decode")("utf-8", "replace");
     }
     auto& b = content.boxes;
+    auto& r = content.records;
     const auto n = py::ssize_t(b.image.size());
-    return py::make_tuple(hand_over(std::move(b.id)), hand_over(std::move(b.image)), hand_over(std::move(b.label)),
-                          hand_over(std::move(b.box), {n, 4}), hand_over(std::move(b.area)),
-                          hand_over(std::move(b.score)), hand_over(std::move(b.crowd)),
-                          names(std::move(content.images)), names(std::move(content.categories)), content.sections);
+    py::dict out;
+    out["ids"] = hand_over(std::move(b.id));
+    out["image"] = hand_over(std::move(b.image));
+    out["named"] = hand_over(std::move(b.named));
+    out["image_names"] = listed(content.image_names);
+    out["label"] = hand_over(std::move(b.label));
+    out["boxes"] = hand_over(std::move(b.box), {n, 4});
+    out["areas"] = hand_over(std::move(b.area));
+    out["scores"] = hand_over(std::move(b.score));
+    out["crowd"] = hand_over(std::move(b.crowd));
+    out["images"] = names(std::move(content.images));
+    out["categories"] = names(std::move(content.categories));
+    out["sections"] = content.sections;
+    out["section"] = content.is_list ? "results" : "annotations";
+    out["start"] = hand_over(std::move(r.start));
+    out["length"] = hand_over(std::move(r.length));
+    out["score_at"] = hand_over(std::move(r.score));
+    out["bounds"] = py::make_tuple(r.list_start, r.list_end);
+    out["other_keys"] = listed(r.other_keys);
+    return out;
 }
 
-const Bindings registered([](py::module_& m) { m.def("read_coco", read); });
+template <class T>
+using Flat = py::array_t<T, py::array::c_style>;
+
+py::bytes join(const py::bytes& text, const Flat<int64_t>& start, const Flat<int32_t>& length,
+               const Flat<int32_t>& score, const py::object& scores) {
+    const auto n = start.size();
+    const auto given = scores.is_none() ? Flat<double>() : scores.cast<Flat<double>>();
+    if (length.size() != n || score.size() != n || (!scores.is_none() && given.size() != n))
+        throw py::value_error("fastdet._cpp: join_records: one of each for each record");
+    const std::string_view whole = text;
+    return bytes(join_records(whole.data(), whole.size(), start.data(), length.data(), score.data(),
+                              scores.is_none() ? nullptr : given.data(), size_t(n)));
+}
+
+py::bytes encode(const py::list& ids, const Flat<int64_t>& image, const Flat<int64_t>& label, const Flat<double>& boxes,
+                 const Flat<double>& scores) {
+    const auto n = image.size();
+    if (label.size() != n || boxes.size() != 4 * n || scores.size() != n)
+        throw py::value_error("fastdet._cpp: encode_records: one of each for each record");
+    std::vector<std::string> texts;
+    for (const auto& id : ids) texts.push_back(py::bytes(py::reinterpret_borrow<py::object>(id)));
+    return bytes(encode_records(texts, image.data(), label.data(), boxes.data(), scores.data(), size_t(n)));
+}
+
+const Bindings registered([](py::module_& m) {
+    m.def("read_coco", read);
+    m.def("join_records", join);
+    m.def("encode_records", encode);
+});
 
 }  // namespace
 }  // namespace files_bindings

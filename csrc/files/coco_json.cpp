@@ -2,31 +2,36 @@
 #include "files/coco_json.h"
 
 #include <cmath>
-#include <cstdio>
 #include <limits>
-
-#include "files/json_text.h"
+#include <unordered_map>
 
 namespace fastdet {
 namespace {
 
-constexpr int kMaxDepth = 500;
+constexpr size_t kMaxOtherKeys = 20;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 enum Field : int { kId = 1, kImage = 2, kLabel = 4, kBox = 8, kArea = 16, kCrowd = 32, kScore = 64 };
 constexpr const char* kFields[] = {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "score"};
 constexpr const char* kWanted[] = {"an integer", "an integer", "an integer", "four numbers", "", "", "a number"};
+constexpr const char* kImageWanted = "an integer or a string";  // of results, where strings may be ids
 
-class Parser {
+class Parser : private JsonReader {
   public:
-    Parser(const std::function<size_t(char*, size_t)>& read, int64_t size, bool results)
-        : text_(read), size_(size), results_(results) {}
+    Parser(const std::function<size_t(char*, size_t)>& read, int64_t size, CocoOptions options)
+        : JsonReader(read),
+          size_(size),
+          results_(options.kind == CocoKind::kResults),
+          names_only_(options.kind == CocoKind::kNames),
+          string_ids_(results_ && options.string_ids),
+          spans_(results_ && options.records) {}
 
     CocoContent run() {
         const char first = text_.peek();
         if (first == '[' && results_) {
             section_ = "results";
             content_.sections = kAnnotations;
+            content_.is_list = true;
             records([&] { annotation(); });
         } else if (first == '{') {
             sections();
@@ -46,12 +51,16 @@ class Parser {
     void sections() {
         object([&] {
             index_ = -1;
-            const int section = key_ == "annotations"  ? kAnnotations
+            const int section = key_ == "annotations"  ? (names_only_ ? 0 : kAnnotations)
                                 : results_             ? 0
                                 : key_ == "images"     ? kImages
                                 : key_ == "categories" ? kCategories
                                                        : 0;
-            if (!section) return skip_value(0);
+            if (!section) {
+                auto& others = content_.records.other_keys;
+                if (spans_ && others.size() < kMaxOtherKeys) others.push_back(key_.substr(0, 40));
+                return skip_value(0);
+            }
             const std::string name = key_;
             section_ = name.c_str();
             if (content_.sections & section) fail("expected one list, got the key twice");
@@ -72,20 +81,30 @@ class Parser {
 
     template <class F>
     void records(F&& record) {
-        const int64_t start = text_.at();
+        const int64_t start = content_.records.list_start = text_.at();
         text_.skip();
         index_ = 0;
-        if (text_.peek() == ']') return text_.skip();
-        for (;; ++index_) {
-            if (text_.peek() != '{') wrong("an object");
-            record();
-            if (index_ == 1000) reserve((text_.at() - start) / 1000);
-            const char c = text_.peek();
-            if (c == ']') break;
-            if (c != ',') syntax("',' or ']'");
-            text_.skip();
+        if (text_.peek() != ']') {
+            for (;; ++index_) {
+                if (text_.peek() != '{') wrong("an object");
+                record();
+                if (index_ == 1000) reserve((text_.at() - start) / 1000);
+                const char c = text_.peek();
+                if (c == ']') break;
+                if (c != ',') syntax("',' or ']'");
+                text_.skip();
+            }
         }
         text_.skip();
+        content_.records.list_end = text_.at();
+    }
+
+    // Of a record: value() is called with the key in key_ and the text at the value.
+    template <class F>
+    void fields(F&& value) {
+        in_record_ = true;
+        object(value);
+        in_record_ = false;
     }
 
     // From the bytes of the first records: vectors that double would hold up to three times what they need.
@@ -95,58 +114,89 @@ class Parser {
         const size_t n = size_t(size_ / bytes + size_ / bytes / 8);
         b.id.reserve(results_ ? 0 : n), b.image.reserve(n), b.label.reserve(n), b.box.reserve(4 * n);
         b.area.reserve(results_ ? 0 : n), b.score.reserve(n), b.crowd.reserve(results_ ? 0 : n);
+        auto& r = content_.records;
+        if (spans_) r.start.reserve(n), r.length.reserve(n), r.score.reserve(n);
     }
 
     void annotation() {
         auto& b = content_.boxes;
+        const int64_t start = text_.at();
         int seen = 0;
-        int64_t id = 0, image = 0, label = 0;
+        int64_t id = 0, image = 0, label = 0, score_at = 0;
         double box[4], area = kNaN, score = kNaN;
-        bool crowd = false;
-        object([&] {
+        bool crowd = false, named = false;
+        fields([&] {
             const int field = which();
             if (!field) return skip_value(0);
             if (seen & field) fail("expected once, got the key twice");
             seen |= field;
+            if (results_ && (field & (kId | kArea | kCrowd))) return skip_value(0);
             switch (field) {
                 case kId:
-                    id = results_ ? (skip_value(0), 0) : integer();
+                    id = integer(kWanted[0]);
                     break;
                 case kImage:
-                    image = integer();
+                    named = string_ids_ && text_.peek() == '"';
+                    image = named ? place() : integer(string_ids_ ? kImageWanted : kWanted[1]);
                     break;
                 case kLabel:
-                    label = integer();
+                    label = integer(kWanted[2]);
                     break;
                 case kBox:
                     read_box(box);
                     break;
                 case kArea:
-                    area = results_ ? (skip_value(0), 0) : finite(0, "a number >= 0");
+                    area = finite(0, "a number >= 0");
                     break;
                 case kCrowd:
-                    crowd = results_ ? (skip_value(0), false) : flag();
+                    crowd = flag();
                     break;
                 default:
+                    text_.peek();
+                    score_at = text_.at() - start;
                     score = finite(-std::numeric_limits<double>::infinity(), "a number");
             }
         });
-        const int needed = kImage | kLabel | kBox | (results_ ? kScore : kId);
-        for (int i = 0; i < 7; ++i) {
-            if ((needed & ~seen) >> i & 1) {
-                key_ = kFields[i];
-                in_record_ = true;
-                fail(std::string("expected ") + kWanted[i] + ", got no such field");
-            }
-        }
+        require(kImage | kLabel | kBox | (results_ ? kScore : kId), seen);
         b.image.push_back(image);
         b.label.push_back(label);
         b.box.insert(b.box.end(), box, box + 4);
         b.score.push_back(score);
+        if (named && b.named.empty()) b.named.resize(b.image.size() - 1);
+        if (named || !b.named.empty()) b.named.push_back(named);
+        if (spans_) note(start, score_at);
         if (results_) return;
         b.id.push_back(id);
         b.area.push_back(area);
         b.crowd.push_back(crowd);
+    }
+
+    void require(int needed, int seen) {
+        for (int i = 0; i < 7; ++i) {
+            if (!((needed & ~seen) >> i & 1)) continue;
+            key_ = kFields[i];
+            in_record_ = true;
+            const char* wanted = string_ids_ && 1 << i == kImage ? kImageWanted : kWanted[i];
+            fail(std::string("expected ") + wanted + ", got no such field");
+        }
+    }
+
+    // The place in image_names of the string that the text is at.
+    int64_t place() {
+        name_.clear();
+        string(&name_);
+        auto& names = content_.image_names;
+        const auto [at, is_new] = places_.try_emplace(name_, int64_t(names.size()));
+        if (is_new) names.push_back(name_);
+        return at->second;
+    }
+
+    void note(int64_t start, int64_t score_at) {
+        const int64_t length = text_.at() - start;
+        if (length > std::numeric_limits<int32_t>::max()) fail("expected an object below 2 GiB, got a longer one");
+        content_.records.start.push_back(start);
+        content_.records.length.push_back(int32_t(length));
+        content_.records.score.push_back(int32_t(score_at));
     }
 
     int which() const {
@@ -164,11 +214,11 @@ class Parser {
     void named(CocoNames& names, const char* called) {
         bool has_id = false, has_name = false;
         int64_t id = 0, width = 0, height = 0;
-        object([&] {
+        fields([&] {
             if (key_ == "id") {
                 if (has_id) fail("expected once, got the key twice");
                 has_id = true;
-                id = integer();
+                id = integer("an integer");
             } else if (key_ == called && !has_name && text_.peek() == '"') {
                 has_name = true;
                 string(&names.text);
@@ -191,46 +241,10 @@ class Parser {
         names.end.push_back(int64_t(names.text.size()));
     }
 
-    // value() is called with the key in key_ and the text at the value.
-    template <class F>
-    void object(F&& value) {
-        const bool outer = in_record_;
-        in_record_ = section_ != nullptr;
-        text_.skip();
-        if (text_.peek() == '}') {
-            text_.skip();
-        } else {
-            for (;;) {
-                if (text_.peek() != '"') syntax("a key");
-                read_key();
-                if (text_.peek() != ':') syntax("':'");
-                text_.skip();
-                value();
-                const char c = text_.peek();
-                if (c != ',' && c != '}') syntax("',' or '}'");
-                text_.skip();
-                if (c == '}') break;
-            }
-        }
-        in_record_ = outer;
-    }
-
-    // Nearly always short, plain, and as a whole in the buffer.
-    void read_key() {
-        const char* const from = text_.token() + 1;
-        const char* p = from;
-        while (uint8_t(*p) >= 32 && *p != '"' && *p != '\\') ++p;
-        if (*p == '"') {
-            key_.assign(from, size_t(p - from));
-            return text_.move_to(p + 1);
-        }
-        key_.clear();
-        string(&key_);
-    }
-
     void read_box(double* box) {
         if (text_.peek() != '[') wrong("four numbers");
         text_.skip();
+        if (text_.peek() == ']') wrong_count(0, false);
         for (int i = 0; i < 4; ++i) {
             box[i] = i < 2 ? finite(-std::numeric_limits<double>::infinity(), "four numbers")
                            : finite(0, i == 2 ? "a width >= 0" : "a height >= 0");
@@ -244,28 +258,7 @@ class Parser {
     }
 
     [[noreturn]] void wrong_count(int n, bool more) {
-        fail("expected four numbers, got " + (more ? std::string("more") : std::to_string(n)));
-    }
-
-    double finite(double min_value, const char* expected) {
-        const char c = text_.peek();
-        if (c != '-' && !is_digit(c)) wrong(expected);
-        const double value = number().value;
-        if (std::isfinite(value) && value >= min_value) return value;
-        char found[32];
-        std::snprintf(found, sizeof found, "%.6g", value);
-        fail(std::string("expected ") + expected + ", got " + found);
-    }
-
-    int64_t integer() {
-        const char c = text_.peek();
-        if (c != '-' && !is_digit(c)) wrong("an integer");
-        const Number x = number();
-        if (x.is_integer) return x.integer;
-        if (x.value == std::floor(x.value) && std::fabs(x.value) < 9e15) return int64_t(x.value);
-        char found[32];
-        std::snprintf(found, sizeof found, "%.17g", x.value);
-        fail(std::string("expected an integer") + (std::fabs(x.value) >= 9e15 ? " of 64 bits" : "") + ", got " + found);
+        fail("expected four numbers, got " + (more ? "more" : std::to_string(n) + (n == 1 ? " number" : " numbers")));
     }
 
     bool flag() {
@@ -277,147 +270,7 @@ class Parser {
         return value == 1;
     }
 
-    // The text is at a digit or a minus.
-    Number number() {
-        const char* const from = text_.token();
-        const char* p = from;
-        const bool negative = *p == '-';
-        p += negative;
-        uint64_t digits = 0;
-        int count = 0, exponent = 0;
-        const char* const whole = p;
-        for (; is_digit(*p); ++p) {
-            digits = count < 19 ? 10 * digits + uint64_t(*p - '0') : digits;
-            count += count || *p != '0';
-        }
-        if (p == whole || (*whole == '0' && p - whole > 1)) syntax("a number");
-        bool is_integer = true;
-        if (*p == '.') {
-            is_integer = false;
-            const char* const point = ++p;
-            for (; is_digit(*p); ++p) {
-                digits = count < 19 ? 10 * digits + uint64_t(*p - '0') : digits;
-                count += count || *p != '0';
-            }
-            if (p == point) syntax("a number");
-            exponent = -int(p - point);
-        }
-        if (*p == 'e' || *p == 'E') {
-            is_integer = false;
-            ++p;
-            const bool down = *p == '-';
-            p += *p == '-' || *p == '+';
-            if (!is_digit(*p)) syntax("a number");
-            int e = 0;
-            for (; is_digit(*p); ++p) e = e < 100000 ? 10 * e + (*p - '0') : e;
-            exponent += down ? -e : e;
-        }
-        if (size_t(p - from) >= kToken - 1) syntax("a number of fewer than 500 characters");
-        Number out{0, 0, is_integer && count <= 18};
-        if (count <= 19 && digits < uint64_t(1) << 53 && exponent >= -22 && exponent <= 22) {
-            const double d = double(digits);  // exact, as is the power: one rounding
-            out.value = exponent < 0 ? d / kPowers[-exponent] : d * kPowers[exponent];
-            if (negative) out.value = -out.value;
-        } else {
-            out.value = slow_double(from, p);
-        }
-        out.integer = out.is_integer ? (negative ? -int64_t(digits) : int64_t(digits)) : 0;
-        text_.move_to(p);
-        return out;
-    }
-
-    void word() {
-        const char* p = text_.token();
-        for (const char* known : {"true", "false", "null"}) {
-            const size_t n = std::strlen(known);
-            if (std::strncmp(p, known, n) == 0) return text_.move_to(p + n);
-        }
-        wrong("a value");
-    }
-
-    // The text is at the quote.
-    void string(std::string* to) {
-        text_.skip();
-        for (;;) {
-            text_.plain(to);
-            if (text_.empty()) syntax("the end of a string");
-            const char c = text_.next();
-            if (c == '"') return;
-            if (c != '\\') fail("expected a string, got one with a control character");
-            escape(text_.next(), to);
-        }
-    }
-
-    void escape(char c, std::string* to) {
-        static constexpr char kShort[] = "\"\\/bfnrt", kMeant[] = "\"\\/\b\f\n\r\t";
-        if (c == 'u') {
-            uint32_t code = hex4();
-            if (code >> 10 == 0x36) {  // the first half of a pair
-                uint32_t low = 0;
-                if (text_.next() != '\\' || text_.next() != 'u' || (low = hex4()) >> 10 != 0x37)
-                    fail("expected a string, got half of a surrogate pair");
-                code = 0x10000 + ((code & 0x3FF) << 10) + (low & 0x3FF);
-            } else if (code >> 10 == 0x37) {
-                fail("expected a string, got half of a surrogate pair");
-            }
-            if (!to) return;
-            if (code < 0x80) {
-                to->push_back(char(code));
-            } else if (code < 0x800) {
-                to->push_back(char(0xC0 | code >> 6));
-                to->push_back(char(0x80 | (code & 63)));
-            } else if (code < 0x10000) {
-                to->push_back(char(0xE0 | code >> 12));
-                to->push_back(char(0x80 | (code >> 6 & 63)));
-                to->push_back(char(0x80 | (code & 63)));
-            } else {
-                to->push_back(char(0xF0 | code >> 18));
-                to->push_back(char(0x80 | (code >> 12 & 63)));
-                to->push_back(char(0x80 | (code >> 6 & 63)));
-                to->push_back(char(0x80 | (code & 63)));
-            }
-            return;
-        }
-        const char* found = c ? std::strchr(kShort, c) : nullptr;
-        if (!found) fail("expected a string, got one with a wrong escape");
-        if (to) to->push_back(kMeant[found - kShort]);
-    }
-
-    uint32_t hex4() {
-        uint32_t code = 0;
-        for (int i = 0; i < 4; ++i) {
-            const char c = text_.next(), low = char(c | 32);
-            if (!is_digit(c) && !(low >= 'a' && low <= 'f')) fail("expected a string, got one with a wrong escape");
-            code = code * 16 + uint32_t(is_digit(c) ? c - '0' : low - 'a' + 10);
-        }
-        return code;
-    }
-
-    void skip_value(int depth) {
-        if (depth > kMaxDepth) fail("nested deeper than " + std::to_string(kMaxDepth));
-        const char c = text_.peek();
-        if (c == '"') return string(nullptr);
-        if (c == '-' || is_digit(c)) return void(number());
-        if (c != '[' && c != '{') return word();
-        const char close = c == '[' ? ']' : '}';
-        text_.skip();
-        if (text_.peek() == close) return text_.skip();
-        for (;;) {
-            if (c == '{') {
-                if (text_.peek() != '"') syntax("a key");
-                string(nullptr);
-                if (text_.peek() != ':') syntax("':'");
-                text_.skip();
-            }
-            skip_value(depth + 1);
-            const char next = text_.peek();
-            if (next != ',' && next != close) syntax(c == '[' ? "',' or ']'" : "',' or '}'");
-            text_.skip();
-            if (next == close) return;
-        }
-    }
-
-    std::string where() const {
+    std::string where() const override {
         std::string out;
         if (!section_) return out;
         out = section_;
@@ -426,49 +279,20 @@ class Parser {
         return out + ": ";
     }
 
-    [[noreturn]] void fail(const std::string& what) { throw CocoError(where() + what); }
-
-    // What is there is not a value of the wanted kind.
-    [[noreturn]] void wrong(const char* expected) {
-        const char c = text_.peek();
-        if (c == '\0') syntax(expected);
-        const char* p = text_.token();
-        const char* q = p + 1;
-        const bool quoted = c == '"', nested = c == '[' || c == '{';
-        while (q < text_.end() && q - p < 40 && *q != '\n' && (quoted ? *q != '"' : nested || !std::strchr(",]} ", *q)))
-            ++q;
-        std::string found(p, q);
-        if (quoted && q < text_.end() && *q == '"') found += '"';
-        if (nested) found = c == '[' ? "a list" : "an object";
-        for (char& x : found) x = uint8_t(x) < 32 || uint8_t(x) > 126 ? '?' : x;
-        fail(std::string("expected ") + expected + ", got " + found);
-    }
-
-    [[noreturn]] void syntax(const char* expected) {
-        std::string found = "the end of the file";
-        if (!text_.empty()) {
-            const char c = *text_.token();
-            found = uint8_t(c) < 32 || uint8_t(c) > 126 ? "byte " + std::to_string(uint8_t(c))
-                                                        : "'" + std::string(1, c) + "'";
-        }
-        throw CocoError(where() + "not JSON at byte " + std::to_string(text_.at()) + ": expected " + expected +
-                        ", got " + found);
-    }
-
-    Text text_;
     int64_t size_;
-    bool results_;
+    bool results_, names_only_, string_ids_, spans_;
     CocoContent content_;
+    std::unordered_map<std::string, int64_t> places_;  // of image_names
+    std::string name_;
     const char* section_ = nullptr;
     int64_t index_ = -1;
     bool in_record_ = false;
-    std::string key_;
 };
 
 }  // namespace
 
-CocoContent read_coco(const std::function<size_t(char*, size_t)>& read, int64_t size, bool results) {
-    return Parser(read, size, results).run();
+CocoContent read_coco(const std::function<size_t(char*, size_t)>& read, int64_t size, CocoOptions options) {
+    return Parser(read, size, options).run();
 }
 
 }  // namespace fastdet

@@ -5,21 +5,26 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-namespace fastdet {
+#include "files/json_reader.h"
 
-// What is wrong and where: "annotations[12].bbox: expected four numbers, got null".
-struct CocoError : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
+namespace fastdet {
 
 struct CocoBoxes {
     std::vector<int64_t> id, image, label;
     std::vector<double> box, area, score;  // box: x y w h; area, score: NaN where absent
     std::vector<uint8_t> crowd;
+    std::vector<uint8_t> named;  // results only: 1 where image is a place in image_names; empty where there is none
+};
+
+// Where the records of results lie in the text, in bytes.
+struct CocoRecords {
+    std::vector<int64_t> start;
+    std::vector<int32_t> length, score;    // score: from the start of the record to its score
+    int64_t list_start = 0, list_end = 0;  // the list, with its brackets
+    std::vector<std::string> other_keys;   // of the object around the list
 };
 
 // Images, or categories: what they are called ends at end[i] of text.
@@ -32,12 +37,36 @@ enum CocoSection : int { kAnnotations = 1, kImages = 2, kCategories = 4 };
 
 struct CocoContent {
     CocoBoxes boxes;
+    CocoRecords records;
     CocoNames images, categories;
-    int sections = 0;  // which were there
+    std::vector<std::string> image_names;  // of results whose image ids are strings; distinct
+    int sections = 0;                      // which were there
+    bool is_list = false;                  // results that are a list, not the annotations of an object
+};
+
+enum class CocoKind {
+    kDataSet,  // images, categories, annotations
+    kResults,  // a list of detections, or the annotations of an object; every one must have a score
+    kNames,    // images and categories of an object, whatever its annotations are
+};
+
+struct CocoOptions {
+    CocoKind kind = CocoKind::kDataSet;
+    bool string_ids = false;  // image ids of results may be strings
+    bool records = false;     // note where each record of results lies
 };
 
 // read(to, size): bytes written, 0 at the end. size: of the whole, to reserve memory by; 0: unknown.
-// results: a list of detections, or the annotations of an object; every one must have a score.
-CocoContent read_coco(const std::function<size_t(char*, size_t)>& read, int64_t size, bool results);
+// JsonError where the text is not what it should be.
+CocoContent read_coco(const std::function<size_t(char*, size_t)>& read, int64_t size, CocoOptions options);
+
+// Records as lines with ",\n" between: the bytes text[start[i]:start[i] + length[i]], with scores[i] in the place of
+// the score where scores is not null. std::out_of_range where a record is not in the text (n bytes).
+std::string join_records(const char* text, size_t n, const int64_t* start, const int32_t* length, const int32_t* score,
+                         const double* scores, size_t count);
+
+// Records made anew, as lines likewise. ids: image ids as JSON; record i is of ids[image[i]]. box: x y w h.
+std::string encode_records(const std::vector<std::string>& ids, const int64_t* image, const int64_t* label,
+                           const double* box, const double* scores, size_t count);
 
 }  // namespace fastdet

@@ -10,15 +10,14 @@
 #include <vector>
 
 namespace fastdet {
-namespace {
 
-constexpr size_t kBuffer = 1 << 18, kToken = 512;  // a number has fewer than kToken characters
-constexpr double kPowers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+inline constexpr size_t kBuffer = 1 << 18, kToken = 512;  // a number has fewer than kToken characters
+inline constexpr double kPowers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                     1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-double slow_double(const char* from, const char* to) {
+inline double slow_double(const char* from, const char* to) {
     double value = 0;
 #if defined(__cpp_lib_to_chars) || defined(_MSC_VER)
     const auto done = std::from_chars(from, to, value);
@@ -102,8 +101,9 @@ class Text {
 struct Number {
     double value;
     int64_t integer;
-    bool is_integer;
+    bool is_integer;   // of 64 bits
+    const char* text;  // as it is written; in the buffer until the next character is read
+    size_t size;
 };
 
-}  // namespace
 }  // namespace fastdet

@@ -1,0 +1,84 @@
+// Records of results as text: copied byte by byte from the file that they came in, or made anew. See coco_json.h.
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+
+#include "files/coco_json.h"
+
+namespace fastdet {
+namespace {
+
+constexpr size_t kNumber = 40;  // characters of a double, at most
+
+// The shortest text that is read as the same double; it has a point or an exponent.
+size_t print(double x, char* to) {
+#if defined(__cpp_lib_to_chars)
+    size_t n = size_t(std::to_chars(to, to + kNumber - 2, x).ptr - to);
+#else
+    size_t n = 0;
+    for (int digits = 15; digits <= 17; ++digits) {
+        n = size_t(std::snprintf(to, kNumber - 2, "%.*g", digits, x));
+        if (std::strtod(to, nullptr) == x) break;
+    }
+#endif
+    if (!std::memchr(to, '.', n) && !std::memchr(to, 'e', n)) to[n++] = '.', to[n++] = '0';
+    return n;
+}
+
+bool in_number(char c) { return is_digit(c) || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E'; }
+
+}  // namespace
+
+std::string join_records(const char* text, size_t n, const int64_t* start, const int32_t* length, const int32_t* score,
+                         const double* scores, size_t count) {
+    size_t total = 0;
+    for (size_t i = 0; i < count; ++i) {
+        const bool inside = start[i] >= 0 && length[i] > 1 && size_t(start[i]) <= n &&
+                            size_t(length[i]) <= n - size_t(start[i]) && score[i] > 0 && score[i] < length[i];
+        const char* const from = text + (inside ? start[i] : 0);
+        if (!inside || *from != '{' || from[length[i] - 1] != '}')
+            throw std::out_of_range("join_records: records must be those that were read");
+        total += size_t(length[i]) + 2 + (scores ? kNumber : 0);
+    }
+    std::string out;
+    out.reserve(total);
+    char number[kNumber];
+    for (size_t i = 0; i < count; ++i) {
+        const char *from = text + start[i], *end = from + length[i];
+        if (i) out += ",\n";
+        if (scores) {
+            const char* old = from + score[i];
+            out.append(from, size_t(old - from));
+            out.append(number, print(scores[i], number));
+            while (old < end && in_number(*old)) ++old;
+            from = old;
+        }
+        out.append(from, size_t(end - from));
+    }
+    return out;
+}
+
+std::string encode_records(const std::vector<std::string>& ids, const int64_t* image, const int64_t* label,
+                           const double* box, const double* scores, size_t count) {
+    std::string out;
+    out.reserve(count * 120);
+    char number[kNumber];
+    for (size_t i = 0; i < count; ++i) {
+        out += i ? ",\n{\"image_id\":" : "{\"image_id\":";
+        out += ids.at(size_t(image[i]));
+        out += ",\"category_id\":";
+        out += std::to_string(label[i]);
+        for (int side = 0; side < 4; ++side) {
+            out += side ? "," : ",\"bbox\":[";
+            out.append(number, print(box[4 * i + side], number));
+        }
+        out += "],\"score\":";
+        out.append(number, print(scores[i], number));
+        out += '}';
+    }
+    return out;
+}
+
+}  // namespace fastdet

@@ -1,0 +1,65 @@
+// JSON, a value at a time, from a stream: strings, numbers, objects; what nobody wants is skipped, its syntax checked.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+#include "files/json_text.h"
+
+namespace fastdet {
+
+// What is wrong and where: "annotations[12].bbox: expected four numbers, got null".
+struct JsonError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+class JsonReader {
+  protected:
+    explicit JsonReader(const std::function<size_t(char*, size_t)>& read) : text_(read) {}
+    virtual ~JsonReader() = default;
+
+    // The place of the value that is read, as errors name it: "annotations[12].bbox: ", or nothing.
+    virtual std::string where() const = 0;
+
+    [[noreturn]] void fail(const std::string& what);
+    [[noreturn]] void wrong(const char* expected);   // there is a value, but not of the wanted kind
+    [[noreturn]] void syntax(const char* expected);  // there is no JSON
+
+    // The text is at '{'. value() is called with the key in key_ and the text at the value.
+    template <class F>
+    void object(F&& value) {
+        text_.skip();
+        if (text_.peek() == '}') return text_.skip();
+        for (;;) {
+            if (text_.peek() != '"') syntax("a key");
+            read_key();
+            if (text_.peek() != ':') syntax("':'");
+            text_.skip();
+            value();
+            const char c = text_.peek();
+            if (c != ',' && c != '}') syntax("',' or '}'");
+            text_.skip();
+            if (c == '}') return;
+        }
+    }
+
+    double finite(double min_value, const char* expected);
+    int64_t integer(const char* expected);
+    Number number();
+    void word();                   // true, false or null
+    void string(std::string* to);  // appended; to is null where nobody wants it
+    void skip_value(int depth);
+
+    Text text_;
+    std::string key_;
+
+  private:
+    void read_key();
+    void escape(char c, std::string* to);
+    uint32_t hex4();
+};
+
+}  // namespace fastdet
