@@ -25,7 +25,7 @@ from PIL import Image
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fastdet import inference, plots
-from fastdet._files.folders import read_voc
+from fastdet._files.voc import read_voc
 from fastdet.boxes import box_convert
 from fastdet.detection import DetectionMetrics
 from fastdet.models import MODELS, ssd_encode, ssd_loss, yolo_encode, yolo_loss

@@ -26,8 +26,8 @@ from typing import IO, Any
 import numpy as np
 
 from fastdet._core.check import Array
+from fastdet._files.errors import FormatError, missing
 from fastdet._files.palettes import Palette
-from fastdet._files.records import FormatError
 
 MOST_PIXELS = 1 << 28  # of one map: a small file can claim any size
 _npy: Any = np.lib.format
@@ -204,8 +204,10 @@ def load(path: Path, palette: Palette | None, ignore: int | None) -> Maps:
     if path.is_dir():
         return Folder(path, palette, ignore)
     want = "a folder of PNG label maps, an NPZ or an NPY file"
+    if not path.exists():
+        raise missing(path)
     if not path.is_file():
-        raise FormatError(f"{path}: expected {want}, got {'a device' if path.exists() else 'no such file'}")
+        raise FormatError(f"{path}: expected {want}, got a device")
     with path.open("rb") as file:
         magic = file.read(8)
     if magic[:2] != b"PK" and magic[:6] != b"\x93NUMPY":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastdet._core.check import Array
-from fastdet._files.records import FormatError
+from fastdet._files.errors import FormatError
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastdet._core.check import Array
-from fastdet._files.coco import FormatError
+from fastdet._files.errors import FormatError
 from fastdet.detection.records import CROWD, IGNORE, Bytes, Columns, Floats, Ints
 
 _ROWS = 1 << 16  # that are decoded at a time

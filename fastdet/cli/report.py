@@ -14,8 +14,9 @@ import numpy as np
 
 from fastdet import plots
 from fastdet._core.check import Array
-from fastdet._files import records
+from fastdet._files.atomic import atomic
 from fastdet._version import __version__
+from fastdet.cli.summary import columns, headline, number, words
 from fastdet.detection.curves import PRCurve
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.plots.axes import new_axes, ramp
@@ -38,7 +39,7 @@ def save(metrics: DetectionMetrics, found: dict[str, Any], folder: Path) -> list
     paths = []
     for name, content in [*((name, png) for name, (_, png) in pictures.items()), ("report.html", page)]:
         paths.append(folder / name)
-        with records.atomic(paths[-1]) as file:
+        with atomic(paths[-1]) as file:
             file.write(content)
     return paths
 
@@ -118,8 +119,6 @@ def _png(figure: Any) -> bytes:
 # --------------------------------------------------------------------------------------------------- page
 def report(metrics: DetectionMetrics, found: dict[str, Any], pictures: Pictures) -> str:
     """The page: figures, pictures as data URIs, a table of the classes, and a curve of each as SVG."""
-    from fastdet.cli.evaluate import headline, words  # which imports this module
-
     cards = [_card(line) for line in found["summary"] if line["area"] == "all"]
     lines = "\n".join(words(line, found["settings"]["method"], found.get("ci")) for line in found["summary"])
     figures = []
@@ -174,8 +173,6 @@ def _settings(settings: dict[str, Any]) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    from fastdet.cli.evaluate import columns, number
-
     titles = columns(rows)
     head = "".join(f"<th><button>{_text(title)}</button></th>" for title in ("class", *titles.values()))
     body = []

@@ -14,7 +14,7 @@ purpose:
 Source: T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; github.com/cocodataset/cocoapi.
 """
 
-from fastdet._files.coco import FormatError
+from fastdet._files.errors import FormatError
 from fastdet.coco.dataset import COCO, init_as_pycocotools
 from fastdet.coco.evaluation import COCOeval, Params
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gzip
 import importlib
 import json
 import os
@@ -16,7 +15,10 @@ from typing import Any
 import numpy as np
 
 from fastdet._core.check import Array
-from fastdet._files.coco import Content, FormatError, check_known, coco_content, columns_of, content_of
+from fastdet._files.coco import coco_content, opened
+from fastdet._files.coco_objects import Content, columns_of, content_of
+from fastdet._files.data_set import check_known
+from fastdet._files.errors import FormatError
 from fastdet.coco.evaluation import COCOeval, Params
 from fastdet.detection.records import Columns
 
@@ -69,7 +71,7 @@ class COCO:
             self._content = content_of("COCO", annotation_file)
         elif isinstance(annotation_file, str | os.PathLike):
             self._path = os.fspath(annotation_file)
-            self._content = coco_content(self._path, results=False)
+            self._content = coco_content(self._path, "data set")
         else:
             raise TypeError(f"COCO: annotation_file must be a path or a dict, got {type(annotation_file).__name__}")
 
@@ -209,13 +211,15 @@ class COCO:
         """
         source: Any = os.fspath(resFile) if isinstance(resFile, str | os.PathLike) else resFile
         if isinstance(source, str):
-            where, columns = source, coco_content(source, results=True).boxes
+            content = coco_content(source, "results")
+            where, section, columns = source, content.section, content.boxes
         elif isinstance(source, np.ndarray):
-            where, columns = "loadRes", _array_columns(source)
+            where, section, columns = "loadRes", "results", _array_columns(source)
         else:
-            where, columns = "loadRes", columns_of("loadRes", "results", source, results=True)
+            where, section = "loadRes", "results"
+            columns = columns_of(where, section, source, results=True)
         known = np.array(self.getImgIds(), np.int64)
-        check_known(where, "results", "image_id", columns.image, known, "an image of the data set")
+        check_known(where, section, "image_id", columns.image, known, "an image of the data set")
         found = COCO()
         found._dataset, found._results = None, (source, columns, self)
         return found
@@ -232,7 +236,7 @@ class COCO:
 
 
 def _load(path: str) -> Any:
-    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+    with opened(path) as (file, _):
         return json.load(file)
 
 

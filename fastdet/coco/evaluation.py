@@ -12,7 +12,8 @@ import numpy as np
 from fastdet._core import check
 from fastdet._core.backends import choose
 from fastdet._core.check import Array
-from fastdet._files.coco import FormatError, positions
+from fastdet._files.data_set import positions
+from fastdet._files.errors import FormatError
 from fastdet.detection import records as _matching
 from fastdet.detection.records import FALSE, IGNORED, TRUE, Columns, Ints, Records, Rows, Rule
 

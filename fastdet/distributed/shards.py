@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastdet._core.check import Array
-from fastdet._files.coco import FormatError, check_known, read_coco, read_coco_results
+from fastdet._files.coco import read_coco, read_coco_results
+from fastdet._files.data_set import check_known
+from fastdet._files.errors import FormatError
 from fastdet._files.parquet import read_parquet, read_parquet_results
 from fastdet.detection import state
 from fastdet.detection.metrics import DetectionMetrics

@@ -1,0 +1,134 @@
+"""COCO's JSON: data sets and results as columns, and the errors that a wrong file gets.
+
+    data set   {"images": [{"id", "file_name", ...}], "annotations": [{"id", "image_id", "category_id", "bbox": [x, y,
+               width, height], "area", "iscrowd"}], "categories": [{"id", "name"}]}
+    results    [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}], or an object whose
+               ``annotations`` are such a list
+
+Further keys are allowed. ``area`` is width * height where it is absent, ``iscrowd`` 0. Files may be packed by gzip.
+
+This is the only reader of COCO's JSON. The C++ backend reads it as a stream (56 bytes a detection and a quarter of a
+megabyte, whatever the size of the file); without it Python's json does, slowly and in the memory that it takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import IO, Any, cast
+
+import numpy as np
+
+from fastdet._core import backends
+from fastdet._files import coco_text
+from fastdet._files.coco_objects import ANNOTATIONS, CATEGORIES, IMAGES, Content, Spans
+from fastdet._files.data_set import DataSet, check_distinct, check_known
+from fastdet._files.errors import FormatError, one_line
+from fastdet.detection.records import Columns
+
+GZIP = b"\x1f\x8b"
+
+
+def read_coco(path: str | os.PathLike[str]) -> DataSet:
+    """A COCO data set. Every annotation must be of an image and a category of the file, and ids must be distinct."""
+    content = coco_content(path, "data set")
+    for bit, name in ((IMAGES, "images"), (ANNOTATIONS, "annotations"), (CATEGORIES, "categories")):
+        if not content.sections & bit:
+            raise FormatError(f"{path}: expected the key {name!r}, got no such key")
+    (images, names, sizes), (categories, category_names) = content.images, content.categories
+    truth = content.boxes._replace(scores=np.zeros(0))
+    for section, ids in (("images", images), ("categories", categories), ("annotations", truth.ids)):
+        check_distinct(str(path), section, ids)
+    check_known(str(path), "annotations", "image_id", truth.image, images, "an image of the file")
+    check_known(str(path), "annotations", "category_id", truth.label, categories, "a category of the file")
+    return DataSet(images, names, sizes, categories, category_names, truth)
+
+
+def read_coco_results(path: str | os.PathLike[str], data: DataSet | None = None) -> Columns:
+    """COCO results, or the annotations with scores of a COCO data set. With ``data`` their images must be among its.
+
+    Categories that only the results have are no error, as in pycocotools: nothing is scored in them.
+    """
+    content = coco_content(path, "results")
+    boxes = content.boxes
+    if data is not None:
+        check_known(str(path), content.section, "image_id", boxes.image, data.images, "an image of the data set")
+    return boxes
+
+
+def coco_content(path: str | os.PathLike[str], kind: str, *, string_ids: bool = False) -> Content:
+    """What a file holds, as it is: ids that annotations refer to are not looked up. See `parse`."""
+    with opened(path) as (file, size):
+        return parse(str(path), file, size, kind, string_ids=string_ids)
+
+
+def parse(
+    where: str, file: IO[bytes], size: int, kind: str, *, string_ids: bool = False, spans: bool = False
+) -> Content:
+    """COCO's JSON from an open file.
+
+    Parameters
+    ----------
+    where : what errors call the file
+    size : how many bytes it has, 0 where that is not known
+    kind : "data set", "results", or "names": the images and categories of an object, whatever its annotations are
+    string_ids : image ids of results may be strings
+    spans : note where each record of results lies in the file
+    """
+    if backends.native is None:
+        return coco_text.parse(where, file, kind, string_ids=string_ids, spans=spans)
+    found: Any = backends.native.read_coco(file, size, kind, string_ids, spans)
+    if isinstance(found, str):
+        raise FormatError(f"{where}: {found}")
+    boxes, areas, images = found["boxes"], found["areas"], found["images"]
+    with np.errstate(over="ignore"):
+        plain = boxes[:, 2] * boxes[:, 3]
+    if len(areas):
+        np.copyto(areas, plain, where=np.isnan(areas))
+    columns = Columns(
+        found["image"], found["label"], boxes, areas if len(areas) else plain, found["scores"], found["crowd"],
+        found["ids"],
+    )  # fmt: skip
+    return Content(
+        columns,
+        (images[0], _names(images), np.stack(images[3:], axis=1)),
+        (found["categories"][0], _names(found["categories"])),
+        found["sections"],
+        found["section"],
+        found["named"].astype(bool),
+        found["image_names"],
+        Spans(*(found[key] for key in Spans._fields)) if spans else None,
+    )
+
+
+def _names(packed: tuple[Any, ...]) -> list[str]:
+    _, text, ends, *_ = packed
+    starts = [0, *ends.tolist()]
+    return [text[a:b].decode("utf-8", "replace") for a, b in pairwise(starts)]
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
+    """The file, decompressed where it is packed by gzip, and how many bytes it has (0 where that is not known)."""
+    with open(path, "rb", buffering=0) as plain:
+        if not is_packed(path, plain):
+            yield plain, os.path.getsize(path)
+            return
+        try:
+            with gzip.GzipFile(fileobj=plain) as packed:
+                yield cast("IO[bytes]", packed), 0
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise FormatError(f"{path}: damaged or truncated gzip: {one_line(error)}") from None
+
+
+def is_packed(path: str | os.PathLike[str], file: IO[bytes]) -> bool:
+    """Whether an open file is gzip's: by its first bytes, or by its name where they cannot be looked at."""
+    if not file.seekable():
+        return str(path).endswith(".gz")
+    start = file.read(2)
+    file.seek(0)
+    return start == GZIP

@@ -1,0 +1,223 @@
+"""COCO's JSON without the C++ backend: Python's json, a record at a time, and copies of records.
+
+The functions at the end are the references of those of the C++ backend.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any, NoReturn
+
+import numpy as np
+
+from fastdet._core.check import Array
+from fastdet._files.coco_objects import Content, Spans, content_of, names_of, results_of
+from fastdet._files.errors import FormatError
+from fastdet.detection.records import Floats, Ints
+
+_DATA_SET = "an object with images, annotations and categories"
+_SPACE = re.compile(r"[ \t\r\n]*")
+_NUMBER = re.compile(rb"[-+.0-9eE]+")
+
+
+def parse(where: str, file: IO[bytes], kind: str, *, string_ids: bool, spans: bool) -> Content:
+    """As `coco.parse`."""
+    raw = file.read()
+    mark = 3 if raw.startswith(codecs.BOM_UTF8) else 0
+    try:
+        text = raw[mark:].decode()
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{where}: not JSON: {error}") from None
+    walk = _Walk(where, text)
+    if kind != "results":
+        tree = _object(walk, ("images", "categories") if kind == "names" else ("images", "categories", "annotations"))
+        return (names_of if kind == "names" else content_of)(where, tree)
+    section = "results" if walk.peek() == "[" else "annotations"
+    if section == "results":
+        records = walk.records(section)
+        walk.end()
+    else:
+        found = _object(walk, ("annotations",))
+        if not found:
+            raise FormatError(f"{where}: expected a list of detections, got an object without annotations")
+        records = found["annotations"]
+    content = results_of(where, section, records, string_ids=string_ids)
+    return content._replace(spans=_spans(text, mark, walk, section)) if spans else content
+
+
+def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
+    """The lists of an object that are ``wanted``; what else it has is read and dropped."""
+    found: dict[str, list[Any]] = {}
+    if walk.peek() == "[":
+        walk.wrong(f"expected {_DATA_SET}, got a list")
+    if walk.peek() != "{":
+        walk.fail("a list of detections" if wanted == ("annotations",) else _DATA_SET)
+    for key in walk.members():
+        if key not in wanted:
+            walk.value()
+            walk.other_keys.append(key)
+        elif key in found:
+            walk.wrong(f"{key}: expected one list, got the key twice")
+        else:
+            found[key] = walk.records(key)
+    walk.end()
+    return found
+
+
+class _Walk:
+    """A place in a text, which moves on."""
+
+    def __init__(self, where: str, text: str) -> None:
+        self._where, self._text, self.at = where, text, 0
+        self._decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
+        self._place = ""  # what is read, as errors name it
+        self.spans: dict[str, list[tuple[int, int]]] = {}  # of each list that was read, and of its values
+        self.bounds: dict[str, tuple[int, int]] = {}
+        self.other_keys: list[str] = []
+
+    def peek(self) -> str:
+        """The next character after white space, "" at the end."""
+        match = _SPACE.match(self._text, self.at)
+        self.at = match.end() if match is not None else self.at
+        return self._text[self.at : self.at + 1]
+
+    def wrong(self, text: str) -> NoReturn:
+        raise FormatError(f"{self._where}: {self._place}{text}")
+
+    def fail(self, expected: str) -> NoReturn:
+        got = self.peek()
+        at = len(self._text[: self.at].encode())
+        self.wrong(f"not JSON at byte {at}: expected {expected}, got {repr(got) if got else 'the end of the file'}")
+
+    def take(self, wanted: str) -> None:
+        if self.peek() != wanted:
+            self.fail(repr(wanted))
+        self.at += 1
+
+    def value(self) -> Any:
+        self.peek()
+        try:
+            found, self.at = self._decoder.raw_decode(self._text, self.at)
+        except json.JSONDecodeError as error:
+            self.at = error.pos
+            self.fail(error.msg)
+        except RecursionError:
+            self.wrong("not JSON that can be read: nested too deeply")
+        except ValueError as error:
+            self.wrong(str(error))
+        return found
+
+    def members(self) -> Iterator[str]:
+        """The keys of an object; at each the text is at the value, which whoever asks must read."""
+        self.take("{")
+        if self.peek() == "}":
+            self.at += 1
+            return
+        while True:
+            if self.peek() != '"':
+                self.fail("a key")
+            key = self.value()
+            self.take(":")
+            self.peek()
+            yield key
+            if self.peek() not in (",", "}"):
+                self.fail("',' or '}'")
+            self.at += 1
+            if self._text[self.at - 1] == "}":
+                return
+
+    def records(self, section: str) -> list[Any]:
+        """A list, and where each of its values lies."""
+        found: list[Any] = []
+        spans = self.spans.setdefault(section, [])
+        if self.peek() != "[":
+            self.wrong(f"{section}: expected a list, got {self._text[self.at : self.at + 40]!r}")
+        first = self.at
+        self.at += 1
+        while self.peek() != "]" or found:
+            self._place = f"{section}[{len(found)}]: "
+            self.peek()
+            start = self.at
+            found.append(self.value())
+            spans.append((start, self.at))
+            if self.peek() == "]":
+                break
+            if self.peek() != ",":
+                self.fail("',' or ']'")
+            self.at += 1
+        self._place = ""
+        self.at += 1
+        self.bounds[section] = first, self.at
+        return found
+
+    def end(self) -> None:
+        if self.peek():
+            self.fail("the end of the file")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)}: expected once, got the key twice")
+    return found
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"expected a value, got {word}")
+
+
+def _spans(text: str, mark: int, read: _Walk, section: str) -> Spans:
+    """Places in the text as places in the file, which has ``mark`` bytes before the text."""
+    in_bytes = _byte_places(text, mark)
+    start, length, score_at = [], [], []
+    for first, last in read.spans[section]:
+        walk = _Walk("", text)
+        walk.at = first
+        for key in walk.members():
+            if key == "score":
+                score_at.append(in_bytes(walk.at) - in_bytes(first))
+            walk.value()
+        start.append(in_bytes(first))
+        length.append(in_bytes(last) - start[-1])
+    columns = np.array(start, np.int64), np.array(length, np.int32), np.array(score_at, np.int32)
+    first, last = read.bounds[section]
+    return Spans(*columns, (in_bytes(first), in_bytes(last)), read.other_keys[:20])
+
+
+def _byte_places(text: str, mark: int) -> Callable[[int], int]:
+    if text.isascii():
+        return lambda at: at + mark
+    ends = np.zeros(len(text) + 1, np.int64)
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    np.cumsum(1 + (codes > 0x7F) + (codes > 0x7FF) + (codes > 0xFFFF), out=ends[1:])
+    return lambda at: int(ends[at]) + mark
+
+
+# ------------------------------------------------------------------------------------- references of C++
+def join_records(text: bytes, start: Ints, length: Array, score_at: Array, scores: Floats | None) -> bytes:
+    """Records as lines: the bytes ``text[start:start + length]``, with other scores where there are such."""
+    lines = []
+    for i, (first, size, at) in enumerate(zip(start.tolist(), length.tolist(), score_at.tolist(), strict=True)):
+        record = text[first : first + size]
+        if len(record) != size or record[:1] != b"{" or record[-1:] != b"}":
+            raise IndexError("join_records: records must be those that were read")
+        if scores is not None:
+            old = _NUMBER.match(record, at)
+            assert old is not None
+            record = record[:at] + repr(float(scores[i])).encode() + record[old.end() :]
+        lines.append(record)
+    return b",\n".join(lines)
+
+
+def encode_records(ids: Sequence[bytes], image: Ints, label: Ints, boxes: Floats, scores: Floats) -> bytes:
+    """Records made anew, as lines; ``ids`` are image ids as JSON, ``boxes`` x y w h."""
+    rows = zip(image.tolist(), label.tolist(), boxes.tolist(), scores.tolist(), strict=True)
+    return b",\n".join(
+        b'{"image_id":%b,"category_id":%d,"bbox":[%b],"score":%b}'
+        % (ids[i], k, ",".join(map(repr, box)).encode(), repr(score).encode())
+        for i, k, box, score in rows
+    )

@@ -1,0 +1,119 @@
+"""Data sets and detections in NPZ files, for `fastdet evaluate`: arrays by name, in the layouts of `npz`.
+
+Of a data set also
+    difficult, iscrowd   (N,) 0/1, optional
+    area [area, areas]   (N,) square pixels, optional
+    image_names          (I,) strings, optional: of images 0, 1, ..., all of which are scored
+    classes [classes, names, class_names]  (K,) strings, optional: of labels 0, 1, ...
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastdet._core.check import Array
+from fastdet._files import npz
+from fastdet._files.data_set import DataSet, ImageNames, area
+from fastdet._files.errors import FormatError, one_line
+from fastdet.detection.records import CROWD, IGNORE, Columns, Ints
+
+_OF_BOXES, _OF_NAMES = ("difficult", "iscrowd", "area", "areas"), ("image_names", "classes", "names", "class_names")
+
+
+def read_npz(path: Path, offset: float) -> DataSet:
+    """Boxes of an NPZ file as a data set. FormatError, OSError."""
+    table = npz.read_npz(path, scored=False)
+    count = len(table.boxes)
+    rows = table.rows if table.rows is not None else np.arange(count)
+    extra = _npz_extra(path, table.ignored, count)
+    flags = np.zeros(count, np.uint8)
+    for name, flag in (("difficult", IGNORE), ("iscrowd", CROWD)):
+        if name in extra:
+            if not np.isin(extra[name], (0, 1)).all():
+                raise FormatError(f"{path}: {name}: expected 0 or 1, got other values")
+            flags |= extra[name].astype(np.uint8) * np.uint8(flag)
+    boxes = table.corners(np.arange(count)).astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    areas = _first(extra, ("area", "areas"), area(boxes, offset)).astype(np.float64)
+    if not (areas >= 0).all():
+        row = int(np.argmin(areas >= 0))
+        raise FormatError(f"{path}: row {row}, area: expected a number >= 0, got {areas[row]:g}")
+    ids, names, place = _npz_image_ids(path, table.images, extra.get("image_names"))
+    label = table.labels.astype(np.int64) if table.labels is not None else np.zeros(count, np.int64)
+    called = _first(extra, ("classes", "names", "class_names"), None)
+    if called is not None:
+        wrong = (label < 0) | (label >= len(called))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            expected = f"a class from 0 to {len(called) - 1}"
+            raise FormatError(f"{path}: row {row}, labels: expected {expected}, got {label[row]}")
+    kinds = np.unique(label) if called is None else np.arange(len(called))
+    words = [str(k) for k in (kinds if called is None else called).tolist()]
+    image = np.empty(count, np.int64)
+    image[rows] = np.repeat(place, np.diff(table.offsets))
+    sizes = np.zeros((len(ids), 2), np.int64)
+    truth = Columns(image, label, boxes, areas, np.zeros(0), flags, np.arange(1, count + 1))
+    return DataSet(ids, names, sizes, kinds, words, truth, offset)
+
+
+def _npz_extra(path: Path, names: Sequence[str], count: int) -> dict[str, Array]:
+    """Those of the arrays that a data set may have besides its boxes."""
+    extra = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for name in (name for name in names if name in (*_OF_BOXES, *_OF_NAMES)):
+            try:
+                extra[name] = archive[name]
+            except (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+                raise FormatError(f"{path}: {name}: expected a plain array, got {one_line(error)}") from None
+            if name in _OF_BOXES:
+                npz.expect(path, name, extra[name], "biuf", "numbers", (count,), f"({count},), one per box")
+            else:
+                shape = (extra[name].size,)
+                npz.expect(path, name, extra[name], "U", "strings", shape, "(K,), one per image or class")
+    return extra
+
+
+def _first(extra: dict[str, Array], names: Sequence[str], default: Any) -> Any:
+    return next((extra[name] for name in names if name in extra), default)
+
+
+def _npz_image_ids(path: Path, images: Sequence[int | str], called: Array | None) -> tuple[Ints, list[str], Ints]:
+    """Ids and names of all images, and the id of each of the table's."""
+    strings = bool(len(images)) and isinstance(images[0], str)
+    if called is None:
+        ids = np.arange(len(images)) if strings else np.array(images, np.int64)
+        return ids, [str(i) for i in images] if strings else [""] * len(ids), ids
+    names = [str(name) for name in called.tolist()]
+    of = {name: i for i, name in enumerate(names)} if strings else {i: i for i in range(len(names))}
+    for i in images:
+        if i not in of:
+            expected = "one of image_names" if strings else f"a position from 0 to {len(names) - 1} in image_names"
+            raise FormatError(f"{path}: images: expected {expected}, got {i!r}")
+    return np.arange(len(names)), names, np.array([of[i] for i in images], np.int64)  # type: ignore[index]
+
+
+def read_npz_results(path: Path, data: DataSet) -> Columns:
+    """Detections of an NPZ file; its images are the data set's, by id or by name. FormatError, OSError."""
+    table = npz.read_npz(path)
+    count = len(table.boxes)
+    rows = table.rows if table.rows is not None else np.arange(count)
+    names, known = ImageNames(data), set(data.images.tolist())
+    ids = []
+    for i in table.images:
+        found = names.find(f"{path}: images", i) if isinstance(i, str) else i if i in known else None
+        if found is None:
+            raise FormatError(f"{path}: images: expected images of the data set, got {i!r}")
+        ids.append(found)
+    image = np.empty(count, np.int64)
+    image[rows] = np.repeat(np.array(ids, np.int64), np.diff(table.offsets))
+    boxes = table.corners(np.arange(count)).astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    label = table.labels.astype(np.int64) if table.labels is not None else np.zeros(count, np.int64)
+    scores, none = table.scores.astype(np.float64), np.zeros(0, np.int64)
+    return Columns(image, label, boxes, area(boxes, 0), scores, np.zeros(0, np.uint8), none)

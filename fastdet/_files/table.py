@@ -1,0 +1,73 @@
+"""Detections as columns, whatever file they come from, for `fastdet nms`: what it reads and what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdet._core.check import Array
+from fastdet._files.coco_objects import Spans
+
+
+@dataclass
+class Records:
+    """The open JSON input, and where each record lies in it."""
+
+    path: Path
+    file: IO[bytes]  # of the text: a temporary one where ``path`` is packed
+    spans: Spans
+
+
+@dataclass
+class Table:
+    """Raw detections as columns. ``rows[offsets[i]:offsets[i + 1]]`` are the rows of image i."""
+
+    boxes: Array  # (N, 4), x1 y1 x2 y2, or x y width height if xywh
+    xywh: bool
+    scores: Array  # (N,)
+    labels: Array | None  # (N,) integer
+    images: Sequence[int | str]  # (I,)
+    offsets: NDArray[np.int64]  # (I + 1,)
+    rows: NDArray[np.int64] | None  # (N,); None: they lie in order
+    records: Records | None = None  # JSON
+    layout: dict[str, str] | None = None  # NPZ: the name of each array that came
+    ignored: tuple[str, ...] = ()  # arrays of NPZ that are no detections; keys around the list of JSON
+
+    def of(self, first: int, last: int) -> NDArray[np.int64]:
+        """Rows of the images first .. last - 1."""
+        a, b = int(self.offsets[first]), int(self.offsets[last])
+        return np.arange(a, b) if self.rows is None else self.rows[a:b]
+
+    def corners(self, rows: Array) -> Array:
+        """(K, 4) boxes x1 y1 x2 y2 of some rows."""
+        boxes = self.boxes[rows]
+        if self.xywh:
+            boxes[:, 2:] += boxes[:, :2]
+        return boxes
+
+    def close(self) -> None:
+        if self.records is not None:
+            self.records.file.close()
+
+
+@dataclass
+class Kept:
+    """What is left of a `Table`: its rows by image, and new scores where the method gives them."""
+
+    rows: NDArray[np.int64]  # (K,)
+    offsets: NDArray[np.int64]  # (I + 1,)
+    scores: Array | None  # (K,)
+
+
+def group(image: Array, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Offsets of ``count`` images, and the rows by image; None where they lie so already."""
+    offsets = np.zeros(count + 1, np.int64)
+    np.cumsum(np.bincount(image, minlength=count), out=offsets[1:])
+    if not len(image) or bool((image[1:] >= image[:-1]).all()):
+        return offsets, None
+    return offsets, np.argsort(image, kind="stable").astype(np.int64)
