@@ -1,25 +1,37 @@
-"""What ``fastdet miou`` does: pairs of label maps counted in threads, and the summary for people and for programs."""
+"""``fastdet miou``: its options, label maps counted in threads, and the summary for people and for programs."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import math
 import os
 import re
+import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 import fastdet
+from fastdet._core import backends, check
 from fastdet._core.check import MOST_CLASSES, Array
-from fastdet._files import label_maps, records
+from fastdet._files import label_maps, palettes
+from fastdet._files.atomic import atomic
+from fastdet._files.detections import Advance
+from fastdet._files.errors import FormatError
 from fastdet._files.label_maps import Folder, Maps
+from fastdet._files.names import read_names
 from fastdet._files.palettes import Palette
-from fastdet._files.records import Advance, FormatError
-from fastdet.cli.terminal import in_a_line, read_names, say
+from fastdet.cli.terminal import Failure, command, in_a_line, progress, say, wrong_option
+from fastdet.plots.axes import new_axes
+from fastdet.segmentation.confusion import VOID
 from fastdet.segmentation.metrics import SegmentationMetrics
 
 FIGURES = {
@@ -29,8 +41,120 @@ FIGURES = {
     "mean_dice": "mean Dice",
     "frequency_weighted_iou": "frequency weighted IoU",
 }
-_MOST_WRONG = 10  # maps that are told of; contents are not looked at further
+_MAX_WRONG = 10  # maps that an error names; contents are not looked at further
 Bar = Callable[[str, "int | None"], Advance]
+
+
+@dataclass
+class Options:
+    """The command's arguments and options."""
+
+    target: Annotated[Path, typer.Argument(metavar="GT", help="The true label maps: a folder, NPZ or NPY.")]
+    prediction: Annotated[Path, typer.Argument(metavar="PREDICTION", help="The predicted ones, likewise.")]
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="N|FILE", help="How many classes, or a file with a name a line; a palette knows itself."),
+    ] = None
+    ignore: Annotated[int | None, typer.Option(metavar="LABEL", help="The label of void pixels, often 255.")] = None
+    void: Annotated[
+        str | None,
+        typer.Option(metavar="miss|drop|count", help="What void pixels count for (miss)."),
+    ] = None
+    palette: Annotated[
+        str | None,
+        typer.Option(metavar="cityscapes|voc|camvid|FILE", help="What the colours of RGB files mean."),
+    ] = None
+    per_class: Annotated[bool, typer.Option("--per-class", help="A table of the classes as well.")] = False
+    per_image: Annotated[
+        bool, typer.Option("--per-image", help="Also each image's own mIoU: spread, lowest; with --json all.")
+    ] = False
+    ci: Annotated[bool, typer.Option("--ci", help="95 % intervals: 1,000 bootstrap resamples of the images.")] = False
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Put confusion.png and iou.png into this folder.")
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False
+
+
+def run(options: Options) -> None:
+    """Score predicted label maps: mean IoU of the whole data set, accuracies, Dice.
+
+    GT and PREDICTION: a folder of PNG files, matched by name. Grey (8 or
+    16-bit) and palette images hold the labels themselves, RGB images need
+    --palette. Or an NPZ with one integer array (N, H, W) and an array names
+    (N,); or an NPY of the maps alone, in the same order. A few maps at a time
+    are in memory; an NPZ is unpacked to a temporary file first (TMPDIR).
+
+    --void miss: pixels of void truth are left out, a prediction of void is a
+    miss. drop: both are left out. count: as miss, but pixels of void truth
+    count against the class predicted there.
+
+    --palette FILE: lines "R G B name", the classes in order; a line named void
+    is a colour of the void label.
+
+    If any map is missing, damaged, of another size or holds a wrong label,
+    these are named and no figure is printed. Classes absent from both are left
+    out of the means (null in JSON).
+    """
+    began = time.perf_counter()
+    colours = _checked(options)
+    metrics = _metrics(options, colours)
+    true, guessed = (label_maps.load(path, colours, options.ignore) for path in (options.target, options.prediction))
+    with progress() as bar:
+        pairs = pair(true, guessed, bar)
+        count(true, guessed, pairs, metrics, bar("counting", len(pairs)))
+    result = metrics.compute(ci=0.95 if options.ci else None)
+    pictures = [] if options.plots is None else draw(result, metrics, options.plots)
+    ignored = [f"{maps.path}: {name}" for maps in (true, guessed) for name in maps.ignored]
+    given = {
+        "target": str(options.target),
+        "prediction": str(options.prediction),
+        **summary(result, metrics, [true.names[i] for i, _ in pairs]),
+        "plots": [str(path) for path in pictures],
+        "ignored": ignored,
+        "backend": backends.default(),
+        "seconds": round(time.perf_counter() - began, 6),
+    }
+    if options.as_json:
+        if not options.per_image:
+            given.pop("per_image", None)
+        print(json.dumps(given))
+        return
+    if ignored:
+        print(f"fastdet: not read: {label_maps.few(ignored)}", file=sys.stderr)
+    show(given, options.per_class, options.per_image)
+    for path in pictures:
+        say(f"picture: {path}")
+
+
+miou_command = command(Options, run)
+
+
+def _checked(options: Options) -> Palette | None:
+    """The palette; what is wrong with the options is known before the work."""
+    plots = options.plots
+    if options.void is not None and options.ignore is None:
+        raise Failure("miou: --void does not go without --ignore, the label that is void")
+    if plots is not None and not (plots.is_dir() or (not plots.exists() and plots.parent.is_dir())):
+        raise Failure(f"miou: plots must be a folder, or a new one in an existing folder, got {plots}")
+    return None if options.palette is None else palettes.load(options.palette)
+
+
+def _metrics(options: Options, colours: Palette | None) -> SegmentationMetrics:
+    """Metrics that have seen nothing, of the options. Failure."""
+    number, names = class_names(options.classes, colours)
+    void, per_image = options.void, options.per_image or options.ci
+    try:
+        if void is not None:
+            check.choice("miou", "void", void, VOID)
+        metrics = SegmentationMetrics(
+            number, ignore_index=options.ignore, void=void or "miss", class_names=names, per_image=per_image
+        )
+        if options.plots is not None:
+            new_axes()  # a missing matplotlib is known before the work
+    except (TypeError, ValueError, ImportError) as error:
+        words = {"num_classes": "classes", "ignore_index": "ignore"}
+        raise wrong_option("miou", str(error), words) from None
+    return metrics
 
 
 def class_names(classes: str | None, palette: Palette | None) -> tuple[int, list[str] | None]:
@@ -60,7 +184,7 @@ def pair(target: Maps, prediction: Maps, bar: Bar) -> list[tuple[int, int]]:
         told = []
         for one, other, names in ((target, prediction, missing), (prediction, target, extra)):
             if names:
-                told.append(f"{len(names):,} of {one.path} not in {other.path}: {label_maps.few(names, _MOST_WRONG)}")
+                told.append(f"{len(names):,} of {one.path} not in {other.path}: {label_maps.few(names, _MAX_WRONG)}")
         what = "label maps without a partner" if pairs else "no label map has a partner of its name"
         raise FormatError(f"miou: {what}: {'; '.join(told)}")
     advance = bar("looking at sizes", len(pairs))
@@ -97,7 +221,7 @@ def count(
             else:
                 wrong += result
             advance(1)
-            if len(wrong) >= _MOST_WRONG and done < len(pairs):
+            if len(wrong) >= _MAX_WRONG and done < len(pairs):
                 raise FormatError(f"{_unusable(wrong, metrics)}; stopped after {done:,} of {len(pairs):,} pairs")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -159,8 +283,8 @@ def _sizes(where: str, want: tuple[int, ...], got: tuple[int, ...]) -> str:
 def _unusable(wrong: Sequence[str], metrics: SegmentationMetrics | None = None) -> str:
     """The error text for some maps, with a hint where all have the same stray label."""
     maps = "1 label map" if len(wrong) == 1 else f"{len(wrong):,} label maps"
-    more = f"; and {len(wrong) - _MOST_WRONG:,} more" if len(wrong) > _MOST_WRONG else ""
-    text = f"miou: {maps} that cannot be counted: {'; '.join(wrong[:_MOST_WRONG])}{more}"
+    more = f"; and {len(wrong) - _MAX_WRONG:,} more" if len(wrong) > _MAX_WRONG else ""
+    text = f"miou: {maps} that cannot be counted: {'; '.join(wrong[:_MAX_WRONG])}{more}"
     if metrics is not None and metrics.ignore_index is None:
         for value in (255, metrics.num_classes):
             if all(f", got {value} at row " in each for each in wrong):
@@ -280,6 +404,6 @@ def draw(result: dict[str, Any], metrics: SegmentationMetrics, folder: Path) -> 
     folder.mkdir(exist_ok=True)
     paths = [folder / "confusion.png", folder / "iou.png"]
     for figure, path in zip((heat, bars), paths, strict=True):
-        with records.atomic(path) as file:
+        with atomic(path) as file:
             figure.savefig(file, format="png", dpi=130)
     return paths

@@ -1,19 +1,22 @@
-"""What the commands share: the error of a wrong argument, bars on stderr, work that Ctrl-C ends, names of classes."""
+"""What the commands share: the error of a wrong argument, bars on stderr, work that Ctrl-C ends."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import inspect
 import sys
 import threading
+import typing
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fastdet._files.records import Advance, FormatError
+from fastdet._core import backends
+from fastdet._files.detections import Advance
 
 
 class Failure(Exception):
@@ -27,6 +30,24 @@ def wrong_option(command: str, text: str, options: Mapping[str, str]) -> Failure
     if not rest.startswith("must "):
         return Failure(text)
     return Failure(f"{command}: --{options.get(name, name.replace('_', '-'))} {rest}")
+
+
+def command(options: type, run: Callable[[Any], None]) -> Callable[..., None]:
+    """``run`` as Typer takes it: the fields of the dataclass ``options`` are the parameters of the command."""
+
+    def parsed(**given: Any) -> None:
+        run(options(**given))
+
+    hints = typing.get_type_hints(options, include_extras=True)
+    parameters = []
+    for field in dataclasses.fields(options):
+        default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(field.name, kind, default=default, annotation=hints[field.name]))
+    parsed.__doc__ = run.__doc__
+    parsed.__annotations__ = hints
+    parsed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return parsed
 
 
 def interruptible(run: Callable[..., Any], *arguments: Any) -> Any:
@@ -77,25 +98,11 @@ def stage(title: str) -> Iterator[None]:
         yield
 
 
-def read_names(op: str, path: Path, expected: str = "a file of names") -> list[str]:
-    """The names of classes, one a line. FormatError, OSError."""
-    if not path.is_file():
-        what = "no such file" if not path.exists() else "a folder or device"
-        raise FormatError(f"{op}: --classes must be {expected}, got {path}, {what}")
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
-    except UnicodeDecodeError:
-        raise FormatError(f"{path}: expected a name of a class on each line, got other data") from None
-    seen: dict[str, int] = {}
-    for number, name in enumerate(names, 1):
-        if not name:
-            raise FormatError(f"{path}: line {number}: expected the name of class {number - 1}, got an empty line")
-        if name in seen:
-            raise FormatError(f"{path}: line {number}: expected another name than line {seen[name]}, got {name!r}")
-        seen[name] = number
-    if not names:
-        raise FormatError(f"{path}: expected a name of a class on each line, got an empty file")
-    return names
+def absent(console: Console) -> None:
+    """Name the backends that cannot be used here."""
+    for name, reason in backends.available().items():
+        if reason:
+            console.print(f"{name} is absent; `fastdet info` says why")
 
 
 def say(text: str) -> None:

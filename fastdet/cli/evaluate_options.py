@@ -1,0 +1,194 @@
+"""The options of ``fastdet evaluate``, and what they say of the figures and of the files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from fastdet._files import sources
+from fastdet._files.names import read_names
+from fastdet.cli.terminal import Failure, wrong_option
+from fastdet.detection.curves import METHODS
+from fastdet.detection.metrics import AREAS, DetectionMetrics
+
+LEVEL, RESAMPLES = 0.95, 1000  # of the intervals
+
+
+@dataclass
+class Options:
+    """The command's arguments and options."""
+
+    truth: Annotated[Path, typer.Argument(metavar="GT", help="The true boxes: a file or folder, see below.")]
+    detections: Annotated[Path, typer.Argument(metavar="DETECTIONS", help="What a detector found, likewise.")]
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False
+    per_class: Annotated[bool, typer.Option("--per-class", help="A table of the classes as well.")] = False
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Put pictures and report.html into this folder.")
+    ] = None
+    ci: Annotated[
+        bool, typer.Option("--ci", help=f"95 % intervals: {RESAMPLES:,} bootstrap resamples of the images.")
+    ] = False
+    format: Annotated[
+        str, typer.Option(metavar="auto|coco|voc|yolo|txt|npz", help="What the data set is, where auto cannot tell.")
+    ] = "auto"
+    iou: Annotated[
+        str | None, typer.Option(metavar="LIST", help="IoU thresholds: 0.5:0.95:0.05 (COCO's), or 0.5, or 0.5,0.75.")
+    ] = None
+    max_dets: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Detections of an image and class: 1,10,100, or all.")
+    ] = None
+    areas: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Sizes: all,small,medium,large, or NAME=LEAST:GREATEST in square pixels."),
+    ] = None
+    method: Annotated[
+        str,
+        typer.Option(metavar="coco101|voc2007|area", help="Average precision: 101 or 11 points, or VOC 2010's area."),
+    ] = "coco101"
+    rule: Annotated[
+        str | None, typer.Option(metavar="coco|voc", help="How detections are matched; by default as the method goes.")
+    ] = None
+    inclusive: Annotated[
+        bool | None, typer.Option("--inclusive/--exclusive", help="Whether boxes name their last pixel (VOC does).")
+    ] = None
+    classes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line, in order (voc, yolo).")
+    ] = None
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The images themselves: YOLO's boxes are parts of their sizes.")
+    ] = None
+    image_size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="... or the size in pixels that all of them have.")
+    ] = None
+    image_set: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Names of images, one a line: only these are scored.")
+    ] = None
+    boxes: Annotated[str | None, typer.Option(metavar="xyxy|xywh", help="What the boxes of txt files are.")] = None
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="id|position", help="Labels of JSON and NPZ detections: category ids, or 0, 1, ..."),
+    ] = None
+    confusion_at: Annotated[
+        str | None, typer.Option(metavar="IOU,SCORE", help="Where the confusion matrix is made (0.5,0.25 for --plots).")
+    ] = None
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="Where the work is done: here, or on a Ray cluster, from shards.")
+    ] = "local"
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of the Ray cluster; without, one of this machine.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How detections are scored: the arguments of `DetectionMetrics`."""
+
+    method: str
+    rule: str
+    iou_thresholds: tuple[float, ...]
+    max_detections: tuple[int | None, ...]
+    areas: dict[str, tuple[float, float]]
+    confusion_at: tuple[float, float] | None
+
+    def metrics(self, *, inclusive: bool) -> DetectionMetrics:
+        """An empty one. ValueError, TypeError."""
+        return DetectionMetrics(box_format="xywh", inclusive=inclusive, on_duplicate="raise", **vars(self))
+
+
+def settings_of(o: Options) -> Settings:
+    """How detections are scored. Failure."""
+    method, rule = o.method, o.rule
+    for option, value, choices in (("method", method, METHODS), ("rule", rule, ("coco", "voc"))):
+        if value is not None and value not in choices:
+            raise Failure(f"evaluate: --{option} must be one of {', '.join(choices)}, got {value}")
+    voc = method != "coco101"
+    settings = Settings(
+        method,
+        rule or ("voc" if voc else "coco"),
+        _thresholds(o.iou or ("0.5" if voc else "0.5:0.95:0.05")),
+        _limits(o.max_dets or ("all" if voc else "1,10,100")),
+        _areas(o.areas or ("all" if voc else ",".join(AREAS))),
+        _confusion(o.confusion_at, o.plots is not None),
+    )
+    try:
+        settings.metrics(inclusive=False)
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        if o.max_dets is not None and ": max_detections" in text:  # in the words of the option, not as numbers for them
+            text = f"{text.partition(', got ')[0]}, got {o.max_dets}"
+        raise wrong_option("evaluate", text, {"iou_thresholds": "iou", "max_detections": "max-dets"}) from None
+    return settings
+
+
+def reading_of(o: Options) -> sources.Reading:
+    """What the files are. Failure, FormatError, OSError."""
+    choices = {
+        "format": (o.format, sources.FORMATS), "boxes": (o.boxes, ("xyxy", "xywh")),
+        "labels": (o.labels, ("id", "position")),
+    }  # fmt: skip
+    for option, (value, allowed) in choices.items():
+        if value is not None and value not in allowed:
+            raise Failure(f"evaluate: --{option} must be one of {', '.join(allowed)}, got {value}")
+    if o.images is not None and o.image_size is not None:
+        raise Failure("evaluate: --images does not go with --image-size")
+    size = None
+    if o.image_size is not None:
+        width, _, height = o.image_size.lower().partition("x")
+        if not all(side.isdecimal() and len(side) < 10 and int(side) for side in (width, height)):
+            expected = "WIDTHxHEIGHT in pixels, such as 640x480"
+            raise Failure(f"evaluate: --image-size must be {expected}, got {o.image_size}")
+        size = int(width), int(height)
+    names = None if o.classes is None else read_names("evaluate", o.classes)
+    return sources.Reading(o.format, names, o.images, size, o.image_set, o.boxes, o.inclusive, o.labels)
+
+
+def _thresholds(text: str) -> tuple[float, ...]:
+    try:
+        if ":" not in text:
+            return tuple(float(word) for word in text.split(","))
+        first, last, step = (float(word) for word in text.split(":"))
+        count = round((last - first) / step) + 1
+        if count < 1 or not math.isclose(first + (count - 1) * step, last, abs_tol=1e-9):
+            raise ValueError
+        return tuple(np.linspace(first, last, count).tolist())
+    except (ValueError, OverflowError, ZeroDivisionError):
+        raise Failure(f"evaluate: --iou must be numbers, or FIRST:LAST:STEP, got {text}") from None
+
+
+def _limits(text: str) -> tuple[int | None, ...]:
+    try:
+        return tuple(None if word.strip() == "all" else int(word) for word in text.split(","))
+    except ValueError:
+        raise Failure(f"evaluate: --max-dets must be integers, or all, got {text}") from None
+
+
+def _areas(text: str) -> dict[str, tuple[float, float]]:
+    """``all`` comes first, whether it is named or not."""
+    found = {"all": AREAS["all"]}
+    for item in text.split(","):
+        name, given, span = item.strip().partition("=")
+        low, colon, high = span.partition(":")
+        try:
+            if not name or name.isdecimal() or (bool(given) != bool(colon)):
+                raise ValueError
+            found[name] = (float(low or 0), float(high or "inf")) if given else AREAS[name]
+        except (KeyError, ValueError):
+            raise Failure(
+                f"evaluate: --areas must be of {', '.join(AREAS)}, or NAME=LEAST:GREATEST, got {item.strip()}"
+            ) from None
+    return found
+
+
+def _confusion(text: str | None, needed: bool) -> tuple[float, float] | None:
+    if text is None:
+        return (0.5, 0.25) if needed else None
+    try:
+        iou, score = (float(word) for word in text.split(","))
+    except ValueError:
+        raise Failure(f"evaluate: --confusion-at must be IOU,SCORE, got {text}") from None
+    return iou, score

@@ -1,0 +1,68 @@
+"""The summary of ``fastdet evaluate`` in words: on stdout, and in its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastdet.cli.terminal import in_a_line, say
+
+_POINTS = {"coco101": "101 points", "voc2007": "11 points", "area": "area"}
+
+
+def show(found: dict[str, Any], per_class: bool) -> None:
+    """The summary for people."""
+    say(headline(found))
+    method = found["settings"]["method"]
+    for line in found["summary"]:
+        say(words(line, method, found.get("ci")))
+    if per_class:
+        _table(found["per_class"])
+
+
+def headline(found: dict[str, Any]) -> str:
+    """How much there is of everything."""
+    said = []  # of what is known: an engine that holds no whole counts nothing
+    for key, one, many in (
+        ("images", "image", "images"), ("classes", "class", "classes"),
+        ("true_boxes", "true box to find", "true boxes to find"), ("scored_detections", "detection", "detections"),
+    ):  # fmt: skip
+        if key in found:
+            said.append(f"{found[key]:,} {one if found[key] == 1 else many}")
+    return ", ".join(said)
+
+
+def words(line: dict[str, Any], method: str, ci: dict[str, Any] | None = None) -> str:
+    """A line of the summary; COCO's as pycocotools has them."""
+    limit = "all" if line["most"] is None else line["most"]
+    if method == "coco101":
+        title = "Average Precision" if line["kind"] == "AP" else "Average Recall"
+        kind, value = f"({line['kind']})", f"{line['value']:0.3f}"
+    else:
+        title, kind = "Mean AP", f"({_POINTS[method]})"
+        value = f"{line['value']:0.4f}" + (f" ({100 * line['value']:.2f} %)" if line["value"] >= 0 else "")
+    text = f" {title:<18} {kind} @[ IoU={line['iou']:<9} | area={line['area']:>6s} | maxDets={limit:>3} ] = {value}"
+    if ci and line["ci"] is not None and line["ci"][0] >= 0:
+        text += f"  ({100 * ci['level']:g} %: {line['ci'][0]:.3f} to {line['ci'][1]:.3f})"
+    return text
+
+
+def columns(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Keys of the classes' rows that a table shows, and their titles."""
+    keys = [key for key in rows[0] if key not in ("id", "name")] if rows else ["ap", "ar", "true_boxes", "detections"]
+    return {key: (key[:2].upper() + key[2:] if key[:2] in ("ap", "ar") else key).replace("_", " ") for key in keys}
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> None:
+    titles = columns(rows)
+    cells = [["class", *titles.values()]]
+    cells += [[in_a_line(row["name"]), *(number(row[key]) for key in titles)] for row in rows]
+    first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    say("")
+    for name, *values in cells:
+        say("  ".join([name.ljust(first), *(c.rjust(width) for c, width in zip(values, widths, strict=True))]))
+
+
+def number(x: float) -> str:
+    """Counts as they are, scores with four digits, and what is absent."""
+    return f"{x:,}" if isinstance(x, int) else "absent" if x < 0 else f"{x:.4f}"
