@@ -34,14 +34,16 @@ def test_version_info_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_missing_extra_is_one_line() -> None:
-    code = "import sys; sys.modules['typer'] = None; import fastdet.cli"
+    code = "import sys; sys.modules['typer'] = None; import fastdet.cli; fastdet.cli.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == 'fastdet: the command needs typer: pip install "fastdet[cli]"\n'
 
 
 def test_command_imports_no_pictures() -> None:
-    code = "import sys, fastdet.cli, fastdet.plots; print(sorted({'torch', 'numba', 'matplotlib'} & set(sys.modules)))"
+    code = (
+        "import sys, fastdet.cli.app, fastdet.plots; print(sorted({'torch', 'numba', 'matplotlib'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -11,8 +11,8 @@ import pytest
 from evaluate_forms import NAMES, Capture, boxes, coco, fails, scored, shown
 from optional import need, real_data
 
-from fastdet._files import records
-from fastdet.cli import evaluate, report
+from fastdet._files import atomic
+from fastdet.cli import evaluate, evaluate_options, report
 from fastdet.coco import COCO, COCOeval
 from fastdet.detection import DetectionMetrics
 
@@ -167,8 +167,8 @@ def test_options_are_those_of_the_class(tmp_path: Path, capsys: Capture) -> None
 
 
 def test_thresholds_of_a_range_are_cocos() -> None:
-    assert evaluate._thresholds("0.5:0.95:0.05") == tuple(np.linspace(0.5, 0.95, 10).tolist())
-    assert evaluate._thresholds("0.3:0.3:0.1") == (0.3,)
+    assert evaluate_options._thresholds("0.5:0.95:0.05") == tuple(np.linspace(0.5, 0.95, 10).tolist())
+    assert evaluate_options._thresholds("0.3:0.3:0.1") == (0.3,)
 
 
 def test_confusion(tmp_path: Path, capsys: Capture) -> None:
@@ -182,7 +182,7 @@ def test_confusion(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_intervals(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "_RESAMPLES", 40)
+    monkeypatch.setattr(evaluate, "RESAMPLES", 40)
     files = coco(tmp_path)
     found = scored(capsys, *files, "--ci")
     assert found["ci"] == {"level": 0.95, "resamples": 40}
@@ -285,7 +285,7 @@ def test_files_whole_or_not_at_all(tmp_path: Path, capsys: Capture, monkeypatch:
 
     shown(capsys, *files, "--plots", folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    monkeypatch.setattr(records.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     assert fails(capsys, *files, "--plots", folder, "--iou", "0.5") == "report.html: No space left on device"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

@@ -39,7 +39,7 @@ from evaluate_forms import RESULT, Capture, add, coco, fails, name, txt, voc
         ("--confusion-at 0.5", "evaluate: --confusion-at must be IOU,SCORE, got 0.5"),
         ("--confusion-at 0,0.5", "evaluate: --confusion-at must be in (0, 1], got 0.0"),
         ("--classes nowhere", "evaluate: --classes must be a file of names, got nowhere, no such file"),
-        ("--image-set nowhere.txt", "nowhere.txt: No such file or directory"),
+        ("--image-set nowhere.txt", "no such file: nowhere.txt"),
         ("--plots no/where", "evaluate: --plots must be a folder, or a new one in an existing folder, got no/where"),
         ("--unknown", "No such option: --unknown"),
     ],
@@ -58,12 +58,12 @@ def test_wrong_options(tmp_path: Path, capsys: Capture, options: str, text: str)
         ('[{"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4], "score": NaN}]', "results[0].score"),
         ('[{"image_id": 5, "category_id": 1, "bbox": [1, 2, 3', "results[0].bbox"),
         ("{", ""),
-        ("score: 3", "expected COCO JSON, NPZ or a folder, got other data"),
+        ("score: 3", "expected COCO JSON or NPZ, got other data"),
         (b"PK\x03\x04 and nothing more", "expected an NPZ file, got a damaged one"),
         (gzip.compress(b"[" + b" " * 500, mtime=0)[:-9], "damaged or truncated gzip: Compressed file ended"),
         (b"\x1f\x8b\x08\x00 no gzip", "damaged or truncated gzip"),
-        (b"\x93NUMPY", "expected COCO JSON, NPZ or a folder, got other data"),
-        (None, "expected a file or a folder, got nothing"),
+        (b"\x93NUMPY", "expected COCO JSON or NPZ, got a single NPY array"),
+        (None, "no such file"),
     ],
 )
 @pytest.mark.parametrize("which", ["truth", "detections"])
@@ -75,7 +75,7 @@ def test_wrong_files(tmp_path: Path, capsys: Capture, which: str, content: objec
     elif content is not None:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
     line = fails(capsys, *((path, dt) if which == "truth" else (gt, path)))
-    assert line.startswith(f"{path}: ")
+    assert line.startswith(f"{path}: ") if content is not None else line == f"no such file: {path}"
     if which == "detections":
         assert text in line
 

@@ -219,9 +219,9 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
 
 def test_ctrl_c(pair: tuple[Path, Path]) -> None:
     code = (
-        "import sys, time\nfrom fastdet import cli, _label_maps\n"
+        "import sys, time\nfrom fastdet import cli\nfrom fastdet._files import label_maps\n"
         "def slow(self, i):\n    sys.stdout.write('now\\n'); sys.stdout.flush(); time.sleep(60)\n"
-        "_label_maps.Folder.read = slow\n"
+        "label_maps.Folder.read = slow\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
     began = time.monotonic()

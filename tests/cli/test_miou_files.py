@@ -352,7 +352,7 @@ def test_folders(
     assert fails(capsys, "miou", empty, gt, "--classes", 4).endswith("got 1 other entry")
     what = "expected a folder of PNG label maps, an NPZ or an NPY file, got"
     no, single = tmp_path / "no", pred / "im0.png"
-    assert fails(capsys, "miou", no, pred, "--classes", 4) == f"{no}: {what} no such file"
+    assert fails(capsys, "miou", no, pred, "--classes", 4) == f"no such file: {no}"
     assert fails(capsys, "miou", single, pred, "--classes", 4) == f"{single}: {what} a single PNG file"
     assert fails(capsys, "miou", pred / "notes.txt", pred, "--classes", 4).endswith(f"{what} an empty file")
     assert fails(capsys, "miou", gt / "im1.png", pred, "--classes", 4).endswith(f"{what} a device")
@@ -388,7 +388,7 @@ def test_names_that_are_not_ascii(tmp_path: Path, score: Callable[..., dict[str,
     got = score(gt, pred, "--classes", 4, "--per-image")
     names = [image["name"] for image in got["per_image"]["images"]]
     assert names == ["Straße é.png", "a.b.png", "a.c.png", r"bytes\xff.png", "画像.png"]
-    here = str(Path(cli.__file__).parents[1])
+    here = str(Path(cli.__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": here, "PYTHONIOENCODING": "ascii"}  # a terminal that lacks most of them
     command = [*COMMAND, "miou", str(gt), str(pred), "--classes", "4", "--per-image"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

@@ -58,7 +58,9 @@ def test_ctrl_c(tmp_path: Path, delay: float) -> None:
 
 
 @pytest.mark.parametrize("module", ["fastdet.nms", "typer", "fastdet.cli.showcase"])
-@pytest.mark.parametrize("start", ["runpy.run_module('fastdet', run_name='__main__')", "import fastdet.cli"])
+@pytest.mark.parametrize(
+    "start", ["runpy.run_module('fastdet', run_name='__main__')", "import fastdet.cli; fastdet.cli.main()"]
+)
 def test_ctrl_c_during_the_imports(module: str, start: str) -> None:
     code = (
         "import runpy, sys\n"
@@ -82,15 +84,15 @@ def test_ctrl_c_inside_a_kernel_and_a_write(tmp_path: Path) -> None:
     """In a call that does not look for signals, and in the middle of writing over an old output."""
     (tmp_path / "raw.json").write_text(json.dumps(detections()))
     (tmp_path / "out.json").write_text("old")
-    for target in ("fastdet.cli.app.nms.batched_nms", "fastdet._files.records._copied"):
+    for target in ("fastdet.nms.batched_nms", "fastdet._files.detections._copied"):
         code = (
-            "import sys, time, fastdet.cli as cli, fastdet._files.records\n"
+            "import sys, time, fastdet.cli, fastdet.nms, fastdet._files.detections\n"
             "def slow(boxes, *rest, **options):\n"
             "    if not hasattr(boxes, '__len__') or len(boxes):\n"
             "        print('now', flush=True); time.sleep(30)\n"
             "    return boxes[:, 0].astype(int)\n"
-            f"{target.replace('fastdet.cli', 'cli')} = slow\n"
-            "sys.exit(cli.main(sys.argv[1:]))"
+            f"{target} = slow\n"
+            "sys.exit(fastdet.cli.main(sys.argv[1:]))"
         )
         command = [sys.executable, "-c", code, "nms", str(tmp_path / "raw.json"), "-o", str(tmp_path / "out.json")]
         began = time.monotonic()

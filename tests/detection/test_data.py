@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from optional import need, real_data
 
-from fastdet._files.coco import positions
-from fastdet._files.folders import read_txt, read_txt_results, read_voc
+from fastdet._files.data_set import positions
+from fastdet._files.txt import read_txt, read_txt_results
+from fastdet._files.voc import read_voc
 from fastdet.coco import COCO, COCOeval
 from fastdet.detection.records import FALSE, IGNORE, TRUE, Columns, Rows, Rule, match_rows, unpack
 

@@ -1,0 +1,38 @@
+"""What readers and writers may know of: nothing of the command line, and one class of errors."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import fastdet
+import fastdet.coco
+from fastdet._files import errors
+
+FILES = sorted((Path(fastdet.__file__).parent / "_files").glob("*.py"))
+BELOW = {"_core", "_files", "detection", "segmentation"}
+
+
+def test_imports_run_down() -> None:
+    assert len(FILES) > 10
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+            areas = {name.split(".")[1] for name in names if name.startswith("fastdet.")}
+            assert areas <= BELOW, path
+
+
+def test_one_format_error() -> None:
+    assert fastdet.coco.FormatError is errors.FormatError
+    assert issubclass(errors.FormatError, ValueError)
+    classes = [
+        node.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name == "FormatError"
+    ]
+    assert classes == ["FormatError"]
