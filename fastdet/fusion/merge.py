@@ -13,6 +13,7 @@ from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet.boxes.overlap import METRICS, box_iou_reference
+from fastdet.fusion import _check
 
 
 class Merged(NamedTuple):
@@ -87,8 +88,8 @@ def _real_and_finite(op: str, boxes: Array, scores: Array) -> None:
     nan = check.find_nan(boxes, scores)
     if nan is not None:
         check.nan_found(op, nan)
-    check.finite(op, "boxes", boxes)
-    check.finite(op, "scores", scores)
+    _check.finite(op, "boxes", boxes)
+    _check.finite(op, "scores", scores)
 
 
 def _refuse(op: str, found: Any, boxes: Sequence[Any], scores: Sequence[Any]) -> None:
@@ -107,7 +108,7 @@ def _refuse(op: str, found: Any, boxes: Sequence[Any], scores: Sequence[Any]) ->
     if kind == "negative_score":
         raise ValueError(f"{op}: scores must be 0 or more, got {x.host().min()}")
     values = np.atleast_1d(x[row : row + 1].host()[0])
-    check.infinite(op, name, values[np.isinf(values)][0], row)
+    _check.infinite(op, name, values[np.isinf(values)][0], row)
 
 
 def merge_boxes_reference(boxes: Array, iou_threshold: float, metric: str) -> tuple[Array, NDArray[np.int64]]:
