@@ -1,5 +1,6 @@
 #include "nms/multiclass_nms.h"
 
+#include "core/memory.h"
 #include "core/order.h"
 #include "core/threads.h"
 

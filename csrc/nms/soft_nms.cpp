@@ -1,6 +1,9 @@
 // A whole call of soft_nms: look at the input, group, put near boxes together, run each group, merge their selections.
 #include "nms/soft_nms.h"
 
+#include <algorithm>
+
+#include "core/memory.h"
 #include "nms/groups.h"
 #include "nms/place.h"
 
