@@ -1,4 +1,4 @@
-"""What the objects of the compiled loops hold. A copy for one instruction set must not run, nor be called, elsewhere."""
+"""What the objects of the compiled loops hold: a copy for one instruction set must not run on a lesser processor."""
 
 from __future__ import annotations
 
