@@ -1,4 +1,5 @@
-// Overlap measures: threads, columns of boxes and the plain rule for odd boxes, around the loops of box_iou_loops.cpp.
+// Overlap measures: threads, columns of boxes and the plain rule for extreme boxes, around the loops of
+// box_iou_loops.cpp.
 #include "boxes/box_iou.h"
 
 #include <cmath>
@@ -17,9 +18,9 @@ constexpr int64_t kStreamBytes = 8 << 20;
 template <class T>
 bool ordinary(const Box<T>* boxes, int64_t n) {
     const T* x = &boxes->x1;
-    bool odd = false;
-    for (int64_t i = 0; i < 4 * n; ++i) odd |= !(std::fabs(x[i]) <= Limits<T>::large);
-    return !odd;
+    bool extreme = false;
+    for (int64_t i = 0; i < 4 * n; ++i) extreme |= !(std::fabs(x[i]) <= Limits<T>::large);
+    return !extreme;
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ void fusion_gather_cuda(const Box<T>* boxes, const S* scores, const int64_t* lab
 // Results by falling score; out_boxes, out_scores, groups: (n,), of which status->count are written (all groups are).
 int64_t merge_boxes_workspace(int64_t n);
 template <class T, class S>
-void merge_boxes_cuda(const FusionInput& given, int64_t n, double threshold, Measure kind, void* workspace,
+void merge_boxes_cuda(const FusionInput& input, int64_t n, double threshold, Measure kind, void* workspace,
                       Box<T>* out_boxes, S* out_scores, int64_t* groups, FusionStatus* status, cudaStream_t stream);
 
 enum class Confidence : int { average = 0, max = 1, box_and_model = 2, absent_model = 3 };  // CONF_TYPES of Python
@@ -46,7 +46,7 @@ struct FusionOptions {
 
 int64_t weighted_boxes_fusion_workspace(int64_t n, int models);
 template <class T, class S>
-void weighted_boxes_fusion_cuda(const FusionInput& given, int64_t n, const FusionOptions& options, void* workspace,
+void weighted_boxes_fusion_cuda(const FusionInput& input, int64_t n, const FusionOptions& options, void* workspace,
                                 Box<T>* out_boxes, S* out_scores, int64_t* out_labels, FusionStatus* status,
                                 cudaStream_t stream);
 

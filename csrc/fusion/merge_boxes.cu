@@ -237,11 +237,11 @@ int64_t merge_boxes_workspace(int64_t n) {
 }
 
 template <class T, class S>
-void merge_boxes_cuda(const FusionInput& given, int64_t n, double threshold, Measure kind, void* workspace,
+void merge_boxes_cuda(const FusionInput& input, int64_t n, double threshold, Measure kind, void* workspace,
                       Box<T>* out_boxes, S* out_scores, int64_t* groups, FusionStatus* status, cudaStream_t stream) {
     Parts parts(workspace);
     const Workspace w(parts, n);
-    const Merge m{given.boxes, n, threshold, kind, w.best, w.partner, w.owner};
+    const Merge m{input.boxes, n, threshold, kind, w.best, w.partner, w.owner};
     const unsigned blocks = unsigned(blocks_for(n, kThreads));
     if (n) {
         FASTDET_LAUNCH((start_kernel), blocks, kThreads, stream, m);
@@ -251,9 +251,9 @@ void merge_boxes_cuda(const FusionInput& given, int64_t n, double threshold, Mea
     }
     compact(w.flags, nullptr, n, -1, w.counters, w.slots, &status->count, stream);
     if (!n) return;
-    FASTDET_LAUNCH((total_kernel), blocks, kThreads, stream, given.scores, n, w.root, w.slots, &status->count, w.total,
+    FASTDET_LAUNCH((total_kernel), blocks, kThreads, stream, input.scores, n, w.root, w.slots, &status->count, w.total,
                    w.number);
-    FASTDET_LAUNCH((place_kernel<T, S>), blocks, kThreads, stream, given.boxes, w.slots, &status->count, w.total,
+    FASTDET_LAUNCH((place_kernel<T, S>), blocks, kThreads, stream, input.boxes, w.slots, &status->count, w.total,
                    w.place, out_boxes, out_scores);
     FASTDET_LAUNCH((group_kernel), blocks, kThreads, stream, w.root, w.number, w.place, n, groups);
 }

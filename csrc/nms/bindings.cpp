@@ -46,7 +46,7 @@ py::object nms_any(const py::array& boxes, const py::array& scores, const py::ob
     });
 }
 
-// nms for the usual arguments, which are told from all others here: the checks in Python take longer than 10 boxes.
+// nms for the usual arguments, which are recognised here: the checks in Python take longer than 10 boxes.
 // None where an argument is not the usual one; the Python side then looks again and says what is wrong.
 py::object nms_quick(const py::array& boxes, const py::array& scores, double threshold) {
     const auto usual = [](const py::array& x) {
