@@ -1,7 +1,9 @@
 """The extensions and every compile flag, here and nowhere else. Metadata is in pyproject.toml.
 
-Files of csrc that hold loops are compiled once per instruction set, the rest once; csrc/isa.cpp chooses at run time.
-fastdet._cuda is built where nvcc is found: kernels (*.cu) by nvcc, its module by the C++ compiler.
+Sources are found by their names. `csrc/<area>/<op>_loops.cpp` is compiled once per instruction set, and
+csrc/core/isa.cpp chooses at run time; `bindings.cpp` files are compiled a few at a time as one, every other .cpp once.
+fastdet._cuda is built where nvcc is found: kernels (*.cu) by nvcc, `cuda_bindings.cpp` files by the C++ compiler.
+A later build compiles what has changed: the compiler writes down which files each object was made from.
 
     FASTDET_SANITIZE=address,undefined   build with these sanitizers (see tests/sanitize.sh)
     FASTDET_CUDA=auto|0|1                build fastdet._cuda: where there is an nvcc (default), never, or else fail
@@ -18,97 +20,33 @@ import sys
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pybind11
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-LOOPS = [
-    "csrc/box_iou.cpp",
-    "csrc/box_losses.cpp",
-    "csrc/confusion.cpp",
-    "csrc/losses.cpp",
-    "csrc/nms.cpp",
-    "csrc/pool.cpp",
-    "csrc/pool_places.cpp",
-    "csrc/sigmoid_focal.cpp",
-    "csrc/soft_nms.cpp",
-    "csrc/table.cpp",
-    "csrc/upsample.cpp",
-    "csrc/upsample_backward.cpp",
-    "csrc/yolo_candidates.cpp",
-]
-REST = [
-    "csrc/box_losses_call.cpp",
-    "csrc/boxes.cpp",
-    "csrc/coco_json.cpp",
-    "csrc/confusion_call.cpp",
-    "csrc/detection.cpp",
-    "csrc/fusion.cpp",
-    "csrc/grid.cpp",
-    "csrc/isa.cpp",
-    "csrc/losses_call.cpp",
-    "csrc/memory.cpp",
-    "csrc/module_box_losses.cpp",
-    "csrc/module_coco.cpp",
-    "csrc/module_cpp.cpp",
-    "csrc/module_detection.cpp",
-    "csrc/module_losses.cpp",
-    "csrc/module_pool.cpp",
-    "csrc/module_segmentation.cpp",
-    "csrc/module_upsample.cpp",
-    "csrc/module_yolo_candidates.cpp",
-    "csrc/multiclass_nms.cpp",
-    "csrc/nms_call.cpp",
-    "csrc/pool_call.cpp",
-    "csrc/sigmoid_focal_call.cpp",
-    "csrc/threads.cpp",
-    "csrc/upsample_call.cpp",
-    "csrc/yolo_candidates_call.cpp",
-]
+
+def found(pattern: str) -> list[str]:
+    return sorted(path.replace(os.sep, "/") for path in glob.glob(pattern, recursive=True))
+
+
+# What a file is follows from its name.
+CUDA_KERNELS = found("csrc/**/*.cu")
+CUDA_BINDINGS = [*found("csrc/*/cuda_bindings.cpp"), "csrc/python/cuda_module.cpp"]
+CUDA_REST = found("csrc/cuda/*.cpp")
+BINDINGS = [*found("csrc/*/bindings.cpp"), "csrc/python/cpp_module.cpp"]
+LOOPS = found("csrc/*/*_loops.cpp")
+REST = sorted({*found("csrc/**/*.cpp")} - {*CUDA_BINDINGS, *CUDA_REST, *BINDINGS, *LOOPS})
 
 COMPILER = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS")  # what setuptools takes of the environment
 
 # One rounding everywhere: no contraction of a * b + c, no fast-math.
-FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
+FLAGS = ["-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
+BINDINGS_FLAGS = ["-O2"]  # no loops there
+BINDINGS_FILES = 2  # pybind11 takes seconds a file and little a function: so many files for all areas
 
-CUDA_MODULE = [
-    "csrc/module_cuda.cpp",
-    "csrc/module_cuda_boxes.cpp",
-    "csrc/module_cuda_fusion.cpp",
-    "csrc/module_cuda_losses.cpp",
-    "csrc/module_cuda_nms.cpp",
-    "csrc/module_cuda_pool.cpp",
-    "csrc/module_cuda_segmentation.cpp",
-    "csrc/module_cuda_upsample.cpp",
-    "csrc/module_cuda_yolo.cpp",
-]
-CUDA_KERNELS = [
-    "csrc/box_iou.cu",
-    "csrc/box_losses.cu",
-    "csrc/boxes.cu",
-    "csrc/compact.cu",
-    "csrc/confusion.cu",
-    "csrc/confusion_logits.cu",
-    "csrc/dice.cu",
-    "csrc/label_count.cu",
-    "csrc/losses.cu",
-    "csrc/merge_boxes.cu",
-    "csrc/multiclass_nms.cu",
-    "csrc/nms.cu",
-    "csrc/nms_rounds.cu",
-    "csrc/order.cu",
-    "csrc/pool.cu",
-    "csrc/pool_places.cu",
-    "csrc/sigmoid_focal.cu",
-    "csrc/soft_nms.cu",
-    "csrc/sort.cu",
-    "csrc/upsample.cu",
-    "csrc/upsample_backward.cu",
-    "csrc/weighted_boxes_fusion.cu",
-    "csrc/yolo_candidates.cu",
-]
 # For wheels. A build that nobody asked for ("auto") is a quick one, for one architecture. Each of them also holds the
 # intermediate code (PTX) of the oldest, which the driver compiles for any other GPU when it is first used.
 CUDA_ARCHS = "75 80 86 89 90 100 120"
@@ -116,6 +54,7 @@ CUDA_ARCHS = "75 80 86 89 90 100 120"
 NVCC_FLAGS = [
     "-O3",
     "-std=c++17",
+    "-Icsrc",
     "--fmad=false",
     "--cudart=static",
     "-Xfatbin=-compress-all",
@@ -138,7 +77,7 @@ if platform.machine().lower() in ("x86_64", "amd64"):
 
 
 class BuildExt(build_ext):
-    """Compiles the loops once per instruction set, several files at a time."""
+    """Compiles the loops once per instruction set, several files at a time, and only what has changed."""
 
     def build_extension(self, ext: Pybind11Extension) -> None:
         if ext.name == "fastdet._cuda":
@@ -146,33 +85,52 @@ class BuildExt(build_ext):
         else:
             self.build_cpp(ext)
 
-    def is_current(self, target: str, source: str, ext: Pybind11Extension) -> bool:
-        """Whether an object of an earlier build is newer than all that it was made from."""
-        newest = max(map(os.path.getmtime, [source, "setup.py", *ext.depends]))
-        return not self.force and os.path.exists(target) and os.path.getmtime(target) > newest
+    def is_current(self, target: str) -> bool:
+        """Whether an object of an earlier build is newer than every file that it was made from."""
+        try:
+            with open(target + ".d") as file:
+                made_from = file.read().split(":", 1)[1].replace("\\\n", " ").split()
+            return not self.force and max(map(os.path.getmtime, made_from)) < os.path.getmtime(target)
+        except (OSError, IndexError):
+            return False
+
+    def folder(self, name: str, *made_by: object) -> str:
+        """Where objects lie that are compiled alike."""
+        made_by = (*made_by, pybind11.__version__, *map(os.environ.get, COMPILER))
+        path = os.path.join(self.build_temp, f"{name}-{zlib.crc32(repr(made_by).encode()):08x}")
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def together(self, sources: list[str], name: str) -> list[str]:
+        """BINDINGS_FILES files that include all the sources."""
+        files = []
+        for i in range(BINDINGS_FILES):
+            path = Path(self.folder(name), f"{name}_{i}.cpp")
+            text = "".join(f'#include "{source.removeprefix("csrc/")}"\n' for source in sources[i::BINDINGS_FILES])
+            if not path.exists() or path.read_text() != text:
+                path.write_text(text)
+            files.append(str(path))
+        return files
 
     def objects(self, ext: Pybind11Extension, jobs: list[tuple]) -> list[str]:
-        """Compiles what is not current of jobs (sources, name, macros, flags); each set of flags has its own folder."""
+        """Compiles what is not current of jobs (source, name, macros, flags), in their order, several at a time."""
 
         def compile_one(job: tuple) -> str:
             source, name, macros, flags = job
-            made_by = (macros, flags, pybind11.__version__, [os.environ.get(key) for key in COMPILER])
-            folder = os.path.join(self.build_temp, f"{name}-{zlib.crc32(repr(made_by).encode()):08x}")
+            folder = self.folder(name, macros, flags)
             (target,) = self.compiler.object_filenames([source], output_dir=folder)
-            if not self.is_current(target, source, ext):
+            if not self.is_current(target):
                 self.compiler.compile(
                     [source],
                     output_dir=folder,
                     macros=[*ext.define_macros, *macros],
                     include_dirs=ext.include_dirs,
-                    extra_postargs=flags,
-                    depends=ext.depends,
+                    extra_postargs=[*flags, "-MMD", "-MF", target + ".d"],
                 )
             return target
 
-        each = [(source, *rest) for sources, *rest in jobs for source in sources]
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            return list(pool.map(compile_one, each))
+            return list(pool.map(compile_one, jobs))
 
     def build_cpp(self, ext: Pybind11Extension) -> None:
         sanitize = os.environ.get("FASTDET_SANITIZE", "")
@@ -181,9 +139,16 @@ class BuildExt(build_ext):
             flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
             ext.extra_link_args.append(f"-fsanitize={sanitize}")
         flags += shlex.split(os.environ.get("FASTDET_CXXFLAGS", ""))
-        listed = ("FASTDET_ISA_LIST", " ".join(f"X({isa})" for isa in ISAS))
-        jobs = [(REST, "common", [listed], flags)]
-        jobs += [(LOOPS, isa, [("FASTDET_ISA", isa)], [*flags, *extra]) for isa, extra in ISAS.items()]
+        light = [] if sanitize else BINDINGS_FLAGS
+        each = ("FASTDET_EACH_ISA(X,...)", " ".join(f"X({isa}, __VA_ARGS__)" for isa in ISAS))
+        first = next(iter(ISAS))
+        jobs = [(source, "bindings", [], [*flags, *light]) for source in self.together(BINDINGS, "bindings")]
+        loops = sorted(LOOPS, key=os.path.getsize, reverse=True)  # long ones first: none is then left over at the end
+        for source in loops:
+            for isa, extra in ISAS.items():
+                macros = [("FASTDET_ISA", isa), *([each] if isa == first else [])]
+                jobs.append((source, isa, macros, [*flags, *extra]))
+        jobs += [(source, "common", [each], flags) for source in REST]
         self.compiler.link_shared_object(
             self.objects(ext, jobs),
             self.get_ext_fullpath(ext.name),
@@ -207,20 +172,23 @@ class BuildExt(build_ext):
         include, lib = cuda_folders(nvcc)
         names = os.environ.get("FASTDET_CUDA_ARCHS") or (CUDA_ARCHS if wanted == "1" else "90")
         archs = sorted(set(names.replace(",", " ").split()), key=int)
-        folder = os.path.join(self.build_temp, "cuda-" + "-".join(archs))
-        os.makedirs(folder, exist_ok=True)
+        folder = self.folder("cuda-" + "-".join(archs), NVCC_FLAGS, nvcc)
         started = time.monotonic()
 
         def compile_kernels(source: str) -> str:
-            target = os.path.join(folder, os.path.basename(source) + ".o")
-            if not self.is_current(target, source, ext):
-                subprocess.run(nvcc_command(nvcc, source, target, archs), check=True)
+            target = os.path.join(folder, source + ".o")
+            if not self.is_current(target):
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                command = nvcc_command(nvcc, source, target, archs)
+                subprocess.run([*command, "-MMD", "-MF", target + ".d"], check=True)
             return target
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             objects = list(pool.map(compile_kernels, CUDA_KERNELS))
         ext.include_dirs.append(include)
-        objects += self.objects(ext, [(CUDA_MODULE, "cuda", [], [*FLAGS, *ext.extra_compile_args])])
+        flags = [*FLAGS, *ext.extra_compile_args, *BINDINGS_FLAGS]
+        sources = [*self.together(CUDA_BINDINGS, "cuda_bindings"), *CUDA_REST]
+        objects += self.objects(ext, [(source, "cuda", [], flags) for source in sources])
         # The runtime is linked in and stays private: the module needs no CUDA library, and loads without a driver.
         self.compiler.link_shared_object(
             objects,
@@ -288,18 +256,17 @@ def cuda_folders(nvcc: str) -> tuple[str, str]:
     return found[0], found[1]
 
 
-HEADERS = sorted(f"csrc/{name}" for name in os.listdir("csrc") if name.endswith(".h"))
 extension = Pybind11Extension(
     "fastdet._cpp",
-    sources=LOOPS + REST,
-    depends=HEADERS,
+    sources=[*LOOPS, *BINDINGS, *REST],
+    include_dirs=["csrc"],
     cxx_std=17,
     extra_link_args=["-pthread"] if os.name != "nt" else [],
 )
-
+# The kernels are not for setuptools to compile.
 cuda = Pybind11Extension(
-    "fastdet._cuda", sources=CUDA_MODULE, depends=HEADERS, cxx_std=17, language="c++"
-)  # CUDA_KERNELS are not for setuptools to compile
+    "fastdet._cuda", sources=[*CUDA_BINDINGS, *CUDA_REST], include_dirs=["csrc"], cxx_std=17, language="c++"
+)
 
 if __name__ == "__main__":  # tests/cuda_spills.py takes flags and files from here
     setup(ext_modules=[extension, cuda], cmdclass={"build_ext": BuildExt})

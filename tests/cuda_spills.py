@@ -31,7 +31,7 @@ def main(archs: list[str]) -> int:
     archs = archs or setup.CUDA_ARCHS.split()
 
     def report(source: str, folder: str) -> str:
-        command = setup.nvcc_command(nvcc, source, f"{folder}/{Path(source).name}.o", archs)
+        command = setup.nvcc_command(nvcc, source, f"{folder}/{source.replace('/', '-')}.o", archs)
         done = subprocess.run([*command, "-Xptxas=-v"], capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{source}: {done.stderr}")

@@ -46,9 +46,11 @@ def library() -> Path:
     if "libasan" in os.environ.get("LD_PRELOAD", ""):
         flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
     flags += [f"-I{path}" for path in (HERE, ROOT / "csrc", pybind11.get_include(), sysconfig.get_path("include"))]
-    headers = sorted([*(ROOT / "csrc").glob("*.h"), *HERE.glob("*.h")])
+    headers = sorted([*(ROOT / "csrc").rglob("*.h"), *HERE.glob("*.h")])
     common = b"".join(path.read_bytes() for path in headers) + repr((compiler, flags, sys.version)).encode()
-    sources = sorted([*(ROOT / "csrc").glob("*.cu"), *(ROOT / "csrc").glob("module_cuda*.cpp"), *HERE.glob("*.cpp")])
+    csrc = ROOT / "csrc"
+    module = [*csrc.glob("*/cuda_bindings.cpp"), *csrc.glob("cuda/*.cpp"), csrc / "python" / "cuda_module.cpp"]
+    sources = sorted([*csrc.rglob("*.cu"), *module, *HERE.glob("*.cpp")])
     folder = ROOT / "build" / "cuda_emulator"
     folder.mkdir(parents=True, exist_ok=True)
     environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
@@ -59,7 +61,7 @@ def library() -> Path:
 
     def compiled(source: Path) -> str:
         key = hashlib.sha256(common + source.read_bytes()).hexdigest()[:16]
-        target = folder / f"{source.stem}-{key}.o"
+        target = folder / f"{source.parent.name}-{source.stem}-{key}.o"
         if not target.exists():
             run("-x", "c++", *flags, "-c", str(source), "-o", f"{target}.{os.getpid()}")
             os.replace(f"{target}.{os.getpid()}", target)

@@ -4,15 +4,15 @@
 #include <utility>
 #include <vector>
 
-#include "box_losses.h"
-#include "boxes.h"
-#include "confusion.h"
-#include "kernels.h"
-#include "losses.h"
-#include "nms.h"
-#include "pool.h"
-#include "sigmoid_focal.h"
-#include "upsample.h"
+#include "boxes/box_iou.h"
+#include "core/isa.h"
+#include "losses/box_losses.h"
+#include "losses/sigmoid_focal_loss.h"
+#include "losses/softmax_losses.h"
+#include "nms/soft_nms.h"
+#include "pool/max_unpool2d.h"
+#include "segmentation/confusion_matrix.h"
+#include "upsample/upsample_bilinear.h"
 
 using namespace fastdet;
 
@@ -111,9 +111,9 @@ void images(Pixel pixel, PoolType type) {
             job.in_h = h, job.in_w = w, job.out_h = size.first, job.out_w = size.second;
             std::vector<T> large(size_t(planes * size.first * size.second * channels)), back(x.size());
             job.from = x.data(), job.to = large.data();
-            upsample_forward(job, pixel);
+            upsample_bilinear(job, pixel);
             job.from = large.data(), job.to = back.data();
-            upsample_backward(job, pixel);
+            upsample_bilinear_backward(job, pixel);
             add_all(large);
             add_all(back);
         }
@@ -122,11 +122,11 @@ void images(Pixel pixel, PoolType type) {
             const int64_t columns = (w + 2 * window.pw - window.kw) / window.sw + 1;
             std::vector<T> values(size_t(planes * rows * columns * channels)), wide(x.size()), sums(x.size());
             std::vector<int64_t> indices(values.size());
-            max_pool({type, x.data(), planes, h, w, channels, window, rows, columns, values.data(), indices.data(),
-                      false, false});
+            max_pool2d({type, x.data(), planes, h, w, channels, window, rows, columns, values.data(), indices.data(),
+                        false, false});
             PlaceJob place{type,    values.data(), indices.data(), false, true, planes,      rows,
                            columns, channels,      window,         h,     w,    sums.data(), false};
-            pool_scatter(place);
+            max_unpool2d(place);
             add_all(values);
             add_all(indices);
             add_all(sums);
@@ -145,17 +145,19 @@ void losses(Storage storage, FloatType type) {
     for (const bool focal : {false, true}) {
         std::vector<T> grad(logits.size());
         SoftmaxJob<T> job{};
+        job.storage = storage;
         job.logits = logits.data(), job.grad = grad.data();
         job.images = 2, job.classes = classes, job.pixels = 777;
         job.labels = {labels.data(), 1, false, true, 19, classes};
-        const LossResult result = softmax_loss(job, storage, weight.data(), {focal, 2.5, 0.0, Reduction::mean});
+        const LossResult result = softmax_loss(job, weight.data(), {focal, 2.5, 0.0, Reduction::mean});
         add(&result.loss, sizeof result.loss);
         add_all(grad);
     }
     for (size_t i = 0; i < logits.size(); ++i) targets.push_back(random_unit() > 0.9 ? T(1) : T(0));
     std::vector<T> grad(logits.size());
-    sigmoid_focal({logits.data(), targets.data(), type, false, 0.25, 0.75, 2.0, 1.0, loss.data(), nullptr, grad.data()},
-                  int64_t(logits.size()), false);
+    sigmoid_focal_loss(
+        {logits.data(), targets.data(), type, false, 0.25, 0.75, 2.0, 1.0, loss.data(), nullptr, grad.data()},
+        int64_t(logits.size()), false);
     add_all(loss);
     add_all(grad);
     const std::vector<Box<T>> a = random_boxes<T>(501), b = random_boxes<T>(501);

@@ -9,9 +9,9 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 flags=(-O3 -std=c++17 -ffp-contract=off -Wall -Wextra -Icsrc)
-rest=(csrc/{box_losses_call,boxes,confusion_call,grid,isa,losses_call,memory,nms_call,pool_call,sigmoid_focal_call,threads,upsample_call}.cpp)
-loops=(csrc/{box_iou,box_losses,confusion,losses,nms,pool,pool_places,sigmoid_focal,soft_nms,table,upsample,upsample_backward,yolo_candidates}.cpp)
-one=(-DFASTDET_ISA=baseline "-DFASTDET_ISA_LIST=X(baseline)")
+mapfile -t loops < <(find csrc -name '*_loops.cpp')
+mapfile -t rest < <(find csrc -name '*.cpp' ! -name '*_loops.cpp' ! -name '*bindings.cpp' ! -path 'csrc/python/*' ! -path 'csrc/cuda/*')
+one=(-DFASTDET_ISA=baseline "-DFASTDET_EACH_ISA(X,...)=X(baseline,__VA_ARGS__)")
 g++ "${flags[@]}" "${one[@]}" tests/arm64/answers.cpp "${rest[@]}" "${loops[@]}" -o "$work/here" -pthread
 aarch64-linux-gnu-g++ -static "${flags[@]}" "${one[@]}" tests/arm64/answers.cpp "${rest[@]}" "${loops[@]}" -o "$work/arm" -pthread
 here=$("$work/here") there=$(qemu-aarch64-static "$work/arm")

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <vector>
 
-#include "cuda_order.h"
+#include "cuda/sort.h"
 
 namespace fastdet {
 namespace {

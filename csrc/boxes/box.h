@@ -1,0 +1,97 @@
+// Boxes and the measures of their overlap: the one place where a pair is decided. Compiled by g++ and nvcc.
+// The reference in fastdet/boxes has the same operations in the same order; with -ffp-contract=off (nvcc: --fmad=false)
+// every backend rounds alike.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "core/floats.h"
+
+namespace fastdet {
+
+enum class Measure : int { iou = 0, ios = 1, giou = 2, diou = 3, ciou = 4 };
+
+constexpr int64_t kMaxBoxes = int64_t(1) << 30;  // of a call
+
+template <class T>
+struct Box {
+    T x1, y1, x2, y2;
+};
+
+template <class T>
+FASTDET_HD bool is_nan(const Box<T>& b) {
+    return b.x1 != b.x1 || b.y1 != b.y1 || b.x2 != b.x2 || b.y2 != b.y2;
+}
+
+template <class T>
+FASTDET_HD T side(T low, T high) {
+    return high > low ? high - low : T(0);
+}
+
+template <class T>
+FASTDET_HD T area(const Box<T>& b) {
+    const T w = side(b.x1, b.x2), h = side(b.y1, b.y2);
+    return w > 0 && h > 0 ? w * h : T(0);  // not inf * 0
+}
+
+template <class T>
+FASTDET_HD T intersection(const Box<T>& a, const Box<T>& b) {
+    const T w = lesser(a.x2, b.x2) - greater(a.x1, b.x1);
+    const T h = lesser(a.y2, b.y2) - greater(a.y1, b.y1);
+    return w > 0 && h > 0 ? w * h : T(0);
+}
+
+template <class T>
+FASTDET_HD T ratio(T inter, T denominator) {
+    return denominator > 0 && is_finite(denominator) ? inter / denominator : T(0);
+}
+
+// The measure of a pair as it comes out, and in `check` a number that is not finite where an area overflowed.
+template <class T>
+FASTDET_HD T measure_once(const Box<T>& a, const Box<T>& b, Measure kind, bool crowd, T eps, T* check) {
+    const T area_a = area(a), area_b = area(b), inter = intersection(a, b);
+    T denominator = kind == Measure::ios ? lesser(area_a, area_b) : area_a + area_b - inter;
+    if (crowd) denominator = area_a;
+    const T iou = ratio(inter, denominator);
+    *check = denominator;
+    if (kind == Measure::iou || kind == Measure::ios) return iou;
+    const T hull_w = greater(a.x2, b.x2) - lesser(a.x1, b.x1);
+    const T hull_h = greater(a.y2, b.y2) - lesser(a.y1, b.y1);
+    if (kind == Measure::giou) {
+        const T hull = greater(hull_w, T(0)) * greater(hull_h, T(0));
+        *check = hull + denominator;
+        return iou - (hull > 0 ? (hull - denominator) / hull : T(0));
+    }
+    const T diagonal = hull_w * hull_w + hull_h * hull_h + eps;
+    const T half = T(0.5);
+    const T dx = (half * a.x1 + half * a.x2) - (half * b.x1 + half * b.x2);
+    const T dy = (half * a.y1 + half * a.y2) - (half * b.y1 + half * b.y2);
+    *check = diagonal + denominator;
+    const T diou = iou - (dx * dx + dy * dy) / diagonal;
+    if (kind == Measure::diou) return diou;
+    const T angle = T(std::atan2(b.x2 - b.x1, b.y2 - b.y1)) - T(std::atan2(a.x2 - a.x1, a.y2 - a.y1));
+    const T v = T(0.40528473456935109) * (angle * angle);  // 4 / pi^2
+    return diou - v * v / (T(1) - iou + v + eps);
+}
+
+template <class T>
+FASTDET_HD Box<T> scaled(const Box<T>& b, T s) {
+    return {b.x1 * s, b.y1 * s, b.x2 * s, b.y2 * s};
+}
+
+// The rule for every pair of boxes whatever they hold: NaN gives NaN, 0/0 is 0, an area that overflows is
+// taken of boxes made smaller by a power of two.
+template <class T>
+FASTDET_HD T measure(const Box<T>& a, const Box<T>& b, Measure kind, bool crowd, double eps) {
+    if (is_nan(a) || is_nan(b)) return T(NAN);
+    T check;
+    T result = measure_once(a, b, kind, crowd, T(eps), &check);
+    if (!is_finite(check)) {
+        const T s = Limits<T>::rescale;
+        result = measure_once(scaled(a, s), scaled(b, s), kind, crowd, T(eps * double(s) * double(s)), &check);
+    }
+    return result;
+}
+
+}  // namespace fastdet

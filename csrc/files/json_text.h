@@ -1,0 +1,109 @@
+// JSON's text, a buffer at a time, and its numbers: what a parser reads by.
+#pragma once
+
+#include <charconv>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace fastdet {
+namespace {
+
+constexpr size_t kBuffer = 1 << 18, kToken = 512;  // a number has fewer than kToken characters
+constexpr double kPowers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+double slow_double(const char* from, const char* to) {
+    double value = 0;
+#if defined(__cpp_lib_to_chars) || defined(_MSC_VER)
+    const auto done = std::from_chars(from, to, value);
+    if (done.ec == std::errc::result_out_of_range) value = std::strtod(std::string(from, to).c_str(), nullptr);
+#else
+    value = std::strtod(std::string(from, to).c_str(), nullptr);
+#endif
+    return value;
+}
+
+// The text, a buffer at a time. A zero byte follows what is in the buffer.
+class Text {
+  public:
+    explicit Text(const std::function<size_t(char*, size_t)>& read) : read_(read), buffer_(kBuffer + 1) {
+        p_ = end_ = buffer_.data();
+        refill();
+        if (end_ - p_ >= 3 && std::memcmp(p_, "\xEF\xBB\xBF", 3) == 0) p_ += 3;
+    }
+
+    // The next character after white space, '\0' at the end of the text.
+    char peek() {
+        if (*p_ > ' ') return *p_;
+        for (;;) {
+            while (*p_ == ' ' || *p_ == '\n' || *p_ == '\t' || *p_ == '\r') ++p_;
+            if (p_ < end_) return *p_;
+            if (!refill()) return '\0';
+        }
+    }
+    bool at_end() { return peek() == '\0' && p_ == end_; }
+    int64_t at() const { return before_ + (p_ - buffer_.data()); }
+    void skip() { ++p_; }
+
+    // The whole of a number or a word lies in the buffer; returns where it starts.
+    const char* token() {
+        if (size_t(end_ - p_) < kToken) refill();
+        return p_;
+    }
+    const char* end() const { return end_; }
+    void move_to(const char* p) { p_ = const_cast<char*>(p); }
+
+    // One more character of a string.
+    char next() {
+        if (p_ == end_ && !refill()) return '\0';
+        return *p_++;
+    }
+    bool empty() { return p_ == end_ && !refill(); }
+
+    // Up to the next quote, backslash or control character; to is null where nobody wants it.
+    void plain(std::string* to) {
+        for (;;) {
+            const char* from = p_;
+            while (uint8_t(*p_) >= 32 && *p_ != '"' && *p_ != '\\') ++p_;
+            if (to) to->append(from, size_t(p_ - from));
+            if (p_ < end_ || !refill()) return;
+        }
+    }
+
+  private:
+    bool refill() {
+        const size_t rest = size_t(end_ - p_);
+        before_ += p_ - buffer_.data();
+        std::memmove(buffer_.data(), p_, rest);
+        p_ = buffer_.data();
+        size_t more = 0;  // a stream may give less than is asked for, and more the next time
+        while (rest + more < kBuffer) {
+            const size_t got = read_(p_ + rest + more, kBuffer - rest - more);
+            if (got == 0) break;
+            more += got;
+        }
+        end_ = p_ + rest + more;
+        *end_ = '\0';
+        return more > 0;
+    }
+
+    const std::function<size_t(char*, size_t)>& read_;
+    std::vector<char> buffer_;
+    char *p_, *end_;
+    int64_t before_ = 0;
+};
+
+struct Number {
+    double value;
+    int64_t integer;
+    bool is_integer;
+};
+
+}  // namespace
+}  // namespace fastdet

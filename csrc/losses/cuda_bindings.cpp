@@ -1,0 +1,149 @@
+// fastdet._cuda: losses.
+#include "cuda/fault.h"
+#include "losses/arguments.h"
+#include "losses/cuda.h"
+#include "python/cuda.h"
+
+namespace fastdet {
+namespace losses_bindings {
+namespace {
+
+// An integer's dtype character as numpy.dtype.char.
+Labels labels_of(char dtype, Pointer target, const py::object& ignore, int64_t classes) {
+    static const struct {
+        char name;
+        int bytes;
+    } known[] = {{'b', 1}, {'h', 2}, {'i', 4}, {'l', 8}, {'q', 8}};
+    for (const auto& type : known) {
+        if ((dtype | 0x20) != type.name) continue;
+        const bool is_signed = dtype == type.name;
+        Labels labels{at<const void>(target), type.bytes, is_signed, !ignore.is_none(), INT64_MIN, classes};
+        if (labels.ignores) labels.ignore = ignore.cast<int64_t>();
+        return labels;
+    }
+    throw py::type_error(std::string("fastdet._cuda: no labels of dtype ") + dtype);
+}
+
+template <class S>
+CudaLogits<S> logits_of(Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
+                        const Labels& labels, Pointer weight, double even, Pointer loss, Pointer grad) {
+    if (images < 0 || pixels < 0 || classes < 1 || classes >= int64_t(1) << 31)
+        throw py::value_error("fastdet._cuda: invalid shape");
+    using T = Compute<S>;
+    return {at<const S>(logits), at<S>(grad), images,     classes, pixels, channels_last, labels,
+            at<const T>(weight), T(even),     at<S>(loss)};
+}
+
+const Fault cross_entropy_fault("cross_entropy"), focal_fault("focal_loss"), dice_fault("dice_loss");
+
+void softmax(const Fault& fault, const LossOptions& options, char dtype, Pointer logits, bool channels_last,
+             int64_t images, int64_t classes, int64_t pixels, const Labels& labels, Pointer weight, double even,
+             Pointer loss, Pointer grad, Pointer workspace, int device, Pointer stream) {
+    by_float(dtype, [&](auto s) {
+        using S = decltype(s);
+        const auto x = logits_of<S>(logits, channels_last, images, classes, pixels, labels, weight, even, loss, grad);
+        queue(options.focal ? "focal_loss" : "cross_entropy", {images, classes, pixels}, device, stream,
+              [&](cudaStream_t s) { softmax_loss_cuda(x, options, at<void>(workspace), fault.slot(), s); });
+    });
+}
+
+void cross_entropy(char dtype, Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
+                   char label_dtype, Pointer target, Pointer weight, double even, const py::object& ignore,
+                   const std::string& reduction, double label_smoothing, Pointer loss, Pointer grad, Pointer workspace,
+                   int device, Pointer stream) {
+    softmax(cross_entropy_fault, {false, 0, label_smoothing, reduction_of(reduction)}, dtype, logits, channels_last,
+            images, classes, pixels, labels_of(label_dtype, target, ignore, classes), weight, even, loss, grad,
+            workspace, device, stream);
+}
+
+void focal(char dtype, Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
+           char label_dtype, Pointer target, Pointer alpha, double even, double gamma, const py::object& ignore,
+           const std::string& reduction, Pointer loss, Pointer grad, Pointer workspace, int device, Pointer stream) {
+    if (!(gamma >= 0 && gamma <= 0x1p60)) throw py::value_error("fastdet._cuda: invalid gamma");
+    softmax(focal_fault, {true, gamma, 0, reduction_of(reduction)}, dtype, logits, channels_last, images, classes,
+            pixels, labels_of(label_dtype, target, ignore, classes), alpha, even, loss, grad, workspace, device,
+            stream);
+}
+
+int64_t dice_workspace(char dtype, int64_t images, int64_t classes, int64_t pixels) {
+    return by_float(dtype, [&](auto s) { return dice_loss_workspace<decltype(s)>(images, classes, pixels); });
+}
+
+void dice(char dtype, Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
+          char label_dtype, Pointer target, const py::object& ignore, double eps, Pointer loss, Pointer grad,
+          Pointer workspace, int device, Pointer stream) {
+    const Labels labels = labels_of(label_dtype, target, ignore, classes);
+    by_float(dtype, [&](auto s) {
+        using S = decltype(s);
+        const auto x = logits_of<S>(logits, channels_last, images, classes, pixels, labels, 0, 1, loss, grad);
+        queue("dice_loss", {images, classes, pixels}, device, stream,
+              [&](cudaStream_t s) { dice_loss_cuda(x, eps, at<void>(workspace), dice_fault.slot(), s); });
+    });
+}
+
+// What a sum is divided by, and the gradient of a mean or sum for one of n losses.
+CudaTotal total_of(const std::string& reduction, int64_t n) {
+    const Reduction which = reduction_of(reduction);
+    return {which != Reduction::none, which == Reduction::mean && n ? double(n) : 1.0};
+}
+
+void box(char dtype, Pointer a, Pointer b, int64_t n, const std::string& kind, double eps, double alpha_eps,
+         const std::string& reduction, Pointer loss, Pointer grad_a, Pointer grad_b, Pointer workspace, int device,
+         Pointer stream) {
+    const BoxLoss which = box_loss_of(kind);
+    const CudaTotal total = total_of(reduction, n);
+    by_dtype(dtype, [&](auto t) {
+        using T = decltype(t);
+        const CudaBoxLoss<T> x{at<const Box<T>>(a), at<const Box<T>>(b),  n,           T(eps),
+                               T(alpha_eps),        T(1.0 / total.count), at<T>(loss), at<Box<T>>(grad_a),
+                               at<Box<T>>(grad_b)};
+        queue("box_loss", {n, 4}, device, stream,
+              [&](cudaStream_t s) { box_loss_cuda(x, which, total, at<void>(workspace), s); });
+    });
+}
+
+void sigmoid_focal(char dtype, Pointer inputs, Pointer targets, bool wide, int64_t n, double alpha, double gamma,
+                   const std::string& reduction, Pointer loss, Pointer grad, Pointer workspace, int device,
+                   Pointer stream) {
+    const CudaTotal total = total_of(reduction, n);
+    by_float(dtype, [&](auto s) {
+        using S = decltype(s);
+        using T = Compute<S>;
+        const CudaSigmoidFocal<S> x{at<const S>(inputs),
+                                    wide ? nullptr : at<const S>(targets),
+                                    wide ? at<const T>(targets) : nullptr,
+                                    n,
+                                    T(alpha < 0 ? 1 : alpha),
+                                    T(alpha < 0 ? 1 : 1 - alpha),
+                                    T(gamma),
+                                    T(1.0 / total.count),
+                                    at<S>(loss),
+                                    at<S>(grad)};
+        queue("sigmoid_focal_loss", {n}, device, stream,
+              [&](cudaStream_t s) { sigmoid_focal_loss_cuda(x, gamma, total, at<void>(workspace), s); });
+    });
+}
+
+void scale(char dtype, Pointer grad, int64_t n, Pointer factor, int device, Pointer stream) {
+    by_float(dtype, [&](auto s) {
+        using S = decltype(s);
+        queue("scale", {n}, device, stream,
+              [&](cudaStream_t s) { scale_cuda(at<S>(grad), n, at<const S>(factor, sizeof(S)), s); });
+    });
+}
+
+const Bindings registered([](py::module_& m) {
+    m.def("softmax_loss_workspace", softmax_loss_workspace);
+    m.def("cross_entropy", cross_entropy);
+    m.def("focal_loss", focal);
+    m.def("dice_loss_workspace", dice_workspace);
+    m.def("dice_loss", dice);
+    m.def("loss_sum_workspace", loss_sum_workspace);
+    m.def("box_loss", box);
+    m.def("sigmoid_focal_loss", sigmoid_focal);
+    m.def("scale", scale);
+});
+
+}  // namespace
+}  // namespace losses_bindings
+}  // namespace fastdet

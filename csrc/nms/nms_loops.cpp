@@ -1,0 +1,258 @@
+// The loops of greedy suppression. Compiled once per instruction set.
+//
+// Two ways to the same answer. Dense: each candidate, by falling score, against the kept boxes, a vector of them
+// at a time, until one suppresses it; no set-up, all in the first cache while few are kept. Grid: each kept box
+// strikes out the candidates of the cells around it that are of like size; a few vectors per kept box whatever n.
+// Floor: a read of boxes and scores and a sort. A pair costs 9 operations a lane; a division only near a hit.
+#include <limits>
+
+#include "nms/nms.h"
+#include "nms/place.h"
+#include "simd/simd.h"
+
+namespace fastdet {
+namespace FASTDET_ISA {
+namespace {
+
+// A box spread over the lanes, asked about a vector of others.
+template <class T, bool Smaller>
+struct Test {
+    using V = Vec<T>;
+    V x1, y1, x2, y2, share, area, threshold;
+
+    Test(const Box<T>& b, const Bound<T>& bound)
+        : x1(V::set(b.x1)), y1(V::set(b.y1)), x2(V::set(b.x2)), y2(V::set(b.y2)) {
+        const T a = fastdet::area(b);
+        share = V::set(bound.share(a) + bound.floor);
+        area = V::set(a);
+        threshold = V::set(bound.threshold);
+    }
+
+    // Lanes that may be over the threshold; never without one that is.
+    uint32_t maybe(V bx1, V by1, V bx2, V by2, V bshare) const {
+        const V w = max(min(x2, bx2) - max(x1, bx1), V::set(0));
+        const V h = min(y2, by2) - max(y1, by1);
+        return ge(w * h, Smaller ? min(share, bshare) : share + bshare);
+    }
+
+    // Lanes that are: measure_once of box.h on ordinary boxes.
+    uint32_t hit(V bx1, V by1, V bx2, V by2) const {
+        const V zero = V::set(0);
+        const V w = max(min(x2, bx2) - max(x1, bx1), zero), h = max(min(y2, by2) - max(y1, by1), zero);
+        const V inter = w * h, barea = max(bx2 - bx1, zero) * max(by2 - by1, zero);
+        const V denominator = Smaller ? min(area, barea) : (area + barea) - inter;
+        return gt(where_positive(denominator, inter / denominator, zero), threshold);
+    }
+};
+
+template <class T, bool Smaller>
+int64_t dense(NmsJob<T>& job) {
+    using V = Vec<T>;
+    constexpr int L = V::lanes, U = 2;
+    const int64_t stride = job.stride;
+    T *x1 = job.scratch, *y1 = x1 + stride, *x2 = y1 + stride, *y2 = x2 + stride, *share = y2 + stride;
+    const Bound<T> bound = job.bound;
+    int64_t kept = 0, i = 0;
+    for (; i < job.n && kept != job.limit && kept != job.dense_limit; ++i) {
+        const Box<T> box = job.boxes[i];
+        const Test<T, Smaller> test(box, bound);
+        bool gone = false;
+        for (int64_t k = 0; k < kept; k += U * L) {
+            uint32_t maybe[U], any = 0;
+            for (int u = 0; u < U; ++u) {
+                const int64_t at = k + u * L;
+                maybe[u] = test.maybe(V::load(x1 + at), V::load(y1 + at), V::load(x2 + at), V::load(y2 + at),
+                                      V::load(share + at));
+                any |= maybe[u];
+            }
+            if (!any) continue;
+            for (int u = 0; u < U; ++u) {
+                const int64_t at = k + u * L;
+                if (maybe[u])
+                    gone |= test.hit(V::load(x1 + at), V::load(y1 + at), V::load(x2 + at), V::load(y2 + at)) != 0;
+            }
+            if (gone) break;
+        }
+        if (gone) continue;
+        if (kept % (U * L) == 0) {  // a fresh vector: lanes that meet nothing
+            for (int64_t k = kept; k < kept + U * L; k += L) {
+                V::set(1).store(x1 + k), V::set(1).store(y1 + k), V::set(-1).store(x2 + k), V::set(-1).store(y2 + k);
+                V::set(Limits<T>::large).store(share + k);
+            }
+        }
+        x1[kept] = box.x1, y1[kept] = box.y1, x2[kept] = box.x2, y2[kept] = box.y2;
+        share[kept] = bound.share(area(box)) + (Smaller ? bound.floor : T(0));
+        job.keep[i] = 1;
+        ++kept;
+    }
+    job.kept = kept;
+    return kept == job.limit ? job.n : i;
+}
+
+// What a kept box has to look at: first the blocks are found, then they are tested, so that neither loop waits for
+// the other's branches, and so that the blocks of the next boxes can be on their way from memory.
+struct BlockList {
+    static constexpr int capacity = 256;
+    int32_t block[capacity + 2];
+    int count;
+    bool full;  // more than fit: look again while testing
+
+    inline void add(int64_t first, int64_t last, int lanes) {
+        const int64_t k = first / lanes;
+        const int64_t n = first < last ? (last - 1) / lanes - k + 1 : 0;
+        if (count + n > capacity) {
+            full = true;
+            return;
+        }
+        block[count] = int32_t(k), block[count + 1] = int32_t(k + 1);  // most ranges are in one or two
+        for (int64_t more = 2; more < n; ++more) block[count + more] = int32_t(k + more);
+        count += int(n);
+    }
+};
+
+template <class T>
+struct Push {
+    using V = Vec<T>;
+    const Grid<T>& grid;
+    const Bound<T>& bound;
+    uint8_t* dead;
+    int64_t struck = 0;
+
+    // Each range of candidates, in the order of the blocks, that may hold one that the box suppresses.
+    template <class F>
+    inline void each_range(const Box<T>& box, F&& range) const {
+        const double w = double(side(box.x1, box.x2)), h = double(side(box.y1, box.y2)), t = grid.threshold;
+        if (!(w > 0 && h > 0) || !is_finite(w * h)) return;  // overlaps nothing by more than t
+        const double cx = centre(box.x1, box.x2), cy = centre(box.y1, box.y2);
+        const double size = w > h ? w : h;
+        const Level* const end = grid.levels + grid.end_level[size_exponent(t > 0 ? size / t : INFINITY)];
+        for (const Level* level = grid.levels + grid.first_level[size_exponent(size * t)]; level < end; ++level) {
+            const double rx = reach(w, level->max_size, t, cx), ry = reach(h, level->max_size, t, cy);
+            const double per_cell = level->per_cell;
+            const int64_t column = grid_cell(cx - rx, per_cell), columns = grid_cell(cx + rx, per_cell) - column;
+            const int64_t row = grid_cell(cy - ry, per_cell), rows = grid_cell(cy + ry, per_cell) - row + 1;
+            const int64_t mask = level->mask;
+            if (columns < 0 || rows <= 0) continue;                             // no box of the level reaches so far
+            if (columns >= mask || rows > (level->last - level->first) / 32) {  // as well all of it
+                range(level->first, level->last);
+                continue;
+            }
+            const int32_t* start = grid.start + level->base;
+            for (int64_t r = row; r < row + rows; ++r) {
+                const int64_t a = (row_hash(r) + column) & mask, b = a + columns;
+                if (b <= mask) {
+                    range(start[a], start[b + 1]);
+                } else {  // the row goes on at the first bucket
+                    range(start[a], start[mask + 1]);
+                    range(start[0], start[b - mask]);
+                }
+            }
+        }
+    }
+
+    inline void find(const Box<T>& box, BlockList& list) const {
+        list.count = 0;
+        list.full = false;
+        each_range(box, [&](int64_t first, int64_t last) { list.add(first, last, Block<T>::lanes); });
+    }
+
+    // Strike out what the box suppresses in a block: all its candidates may be tested, since the test is exact.
+    inline void strike(const Test<T, false>& test, int64_t k) {
+        constexpr int L = V::lanes;
+        Block<T>& block = grid.blocks[k];
+        for (int at = 0; at < Block<T>::lanes; at += L) {
+            const V x1 = V::load(block.x1 + at), y1 = V::load(block.y1 + at), x2 = V::load(block.x2 + at),
+                    y2 = V::load(block.y2 + at);
+            if (!test.maybe(x1, y1, x2, y2, V::load(block.share + at))) continue;
+            for (uint32_t hits = test.hit(x1, y1, x2, y2); hits; hits &= hits - 1) {
+                const int lane = at + __builtin_ctz(hits);
+                dead[grid.rank[k * Block<T>::lanes + lane]] = 1;
+                block.share[lane] = std::numeric_limits<T>::infinity();  // once is enough
+                ++struck;
+            }
+        }
+    }
+
+    inline void strike(const Box<T>& box, const BlockList& list) {
+        const Test<T, false> test(box, bound);
+        if (list.full) {
+            each_range(box, [&](int64_t first, int64_t last) {
+                for (int64_t k = first / Block<T>::lanes; k * Block<T>::lanes < last; ++k) strike(test, k);
+            });
+            return;
+        }
+        for (int n = 0; n < list.count; ++n) strike(test, list.block[n]);
+    }
+
+    inline void prefetch(const BlockList& list) const {
+        for (int n = 0; n < list.count; ++n) {
+            const char* p = reinterpret_cast<const char*>(grid.blocks + list.block[n]);
+            for (size_t at = 0; at < sizeof(Block<T>); at += 64) __builtin_prefetch(p + at);
+        }
+    }
+};
+
+template <class T>
+int64_t nms_dense(NmsJob<T>& job) {
+    return job.kind == Measure::ios ? dense<T, true>(job) : dense<T, false>(job);
+}
+
+// Extreme boxes are in no grid: an extreme one that is kept meets all the rest, any other one the extreme ones.
+template <class T>
+void meet_extreme(const NmsJob<T>& job, int64_t i) {
+    bool extreme = false;
+    for (int64_t k = 0; k < job.extremes; ++k) {
+        const int64_t j = job.extreme[k];
+        extreme |= i == j;
+        if (j > i && !job.dead[j]) job.dead[j] = suppresses(job.boxes[i], job.boxes[j], job.bound.threshold, job.kind);
+    }
+    for (int64_t j = i + 1; extreme && j < job.n; ++j) {
+        if (!job.dead[j]) job.dead[j] = suppresses(job.boxes[i], job.boxes[j], job.bound.threshold, job.kind);
+    }
+}
+
+template <class T>
+int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh) {
+    Push<T> push{*job.grid, job.bound, job.dead};
+    constexpr int kAhead = 4;
+    BlockList lists[kAhead];
+    int64_t waiting[kAhead];
+    int head = 0, size = 0;
+    for (int64_t i = 0; fresh && i < first; ++i) {
+        if (!job.keep[i]) continue;
+        push.find(job.boxes[i], lists[0]);
+        push.strike(job.boxes[i], lists[0]);
+    }
+    int64_t next = first, before = job.kept, tested = 0;
+    while (job.kept != job.limit) {
+        for (; size < kAhead && next < job.n; ++next) {
+            if (job.dead[next]) continue;
+            const int slot = (head + size++) % kAhead;
+            waiting[slot] = next;
+            push.find(job.boxes[next], lists[slot]);
+            push.prefetch(lists[slot]);
+        }
+        if (!size) return job.n;
+        const int64_t i = waiting[head];
+        if (!job.dead[i]) {  // not struck out while it waited
+            job.keep[i] = 1;
+            ++job.kept;
+            push.strike(job.boxes[i], lists[head]);
+            tested += lists[head].full ? job.grid->candidates / Block<T>::lanes : lists[head].count;
+            if (job.extremes) meet_extreme(job, i);
+        }
+        head = (head + 1) % kAhead;
+        --size;
+        // Much testing, and half of what is tested is decided: a new grid of the rest is worth its price.
+        if (tested > 8 * job.grid->candidates && 2 * (push.struck + job.kept - before) > job.grid->candidates)
+            return i + 1;
+    }
+    return job.n;
+}
+
+}  // namespace
+}  // namespace FASTDET_ISA
+
+FASTDET_KERNELS(NmsKernels, nms_kernels, {{nms_dense<float>, nms_grid<float>}, {nms_dense<double>, nms_grid<double>}})
+
+}  // namespace fastdet

@@ -1,0 +1,73 @@
+// fastdet._cuda: the module itself, and what can be said of the machine.
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "cuda/fault.h"
+#include "python/cuda.h"
+
+namespace fastdet {
+
+bool sync_after_each() {
+    static const bool wanted = [] {
+        const char* value = std::getenv("FASTDET_SYNC");
+        return value && std::strcmp(value, "0") && *value;
+    }();
+    return wanted;
+}
+
+namespace python_bindings {
+namespace {
+
+// The op and the code of a fault that a kernel has noted, or None.
+py::object take_noted() {
+    const char* op;
+    int64_t code;
+    if (!take_fault(&op, &code)) return py::none();
+    return py::make_tuple(op, code);
+}
+
+std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number / 10 % 100); }
+
+// Why no kernel can run here; empty where one can.
+std::string unavailable() {
+    int driver = 0, built = 0, devices = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || !driver) return "no NVIDIA driver is installed";
+    cudaRuntimeGetVersion(&built);
+    const cudaError_t code = cudaGetDeviceCount(&devices);
+    if (code == cudaSuccess && devices > 0) return "";
+    cudaGetLastError();  // this call reports it; a kernel's launch must not
+    if (built / 1000 > driver / 1000)
+        return "the NVIDIA driver supports CUDA " + version(driver) + ", and this build needs " + version(built);
+    if (code == cudaSuccess) return "no NVIDIA GPU is visible";
+    return std::string("no NVIDIA GPU can be used: ") + cudaGetErrorString(code);
+}
+
+// `count` numbers of a device's memory, once the stream has come to them: the one way back to the host.
+std::vector<int64_t> read_numbers(Pointer from, int64_t count, int device, Pointer stream) {
+    if (count < 0 || count > 64) throw py::value_error("fastdet._cuda: read is for a few numbers");
+    std::vector<int64_t> to(static_cast<size_t>(count));
+    const int64_t* p = at<const int64_t>(from, 8);
+    queue("read", {count}, device, stream, [&](cudaStream_t s) {
+        check_cuda(cudaMemcpyAsync(to.data(), p, to.size() * sizeof(int64_t), cudaMemcpyDeviceToHost, s));
+        check_cuda(cudaStreamSynchronize(s));
+    });
+    return to;
+}
+
+const Bindings registered([](py::module_& m) {
+    m.def("unavailable", unavailable);
+    m.def("read", read_numbers);
+    m.def("take_fault", take_noted);
+    m.def("waits", sync_after_each);
+});
+
+}  // namespace
+}  // namespace python_bindings
+}  // namespace fastdet
+
+PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
+    m.doc() = "fastdet's CUDA backend";
+    fastdet::bind_all(m);
+}
