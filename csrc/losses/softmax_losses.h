@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "boxes/box.h"
+#include "core/macros.h"
 #include "core/isa.h"
 
 namespace fastdet {

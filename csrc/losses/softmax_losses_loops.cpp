@@ -109,14 +109,14 @@ struct Tile {
         const int64_t C = job.classes, P = job.pixels;
         if (job.channels_last) {
             const int64_t first = (image * P + at) * C;
-            for (int64_t i = 0; i < n; ++i) {
-                const T* values = line;
-                if (as_it_is()) {
-                    values = static_cast<const T*>(job.logits) + first + i * C;
-                } else {
-                    read_row(job.logits, job.storage, first + i * C, C, line);
-                }
-                for (int64_t c = 0; c < C; ++c) rows[c * stride + i] = values[c];
+            const bool own_type = as_it_is();
+            const T* from = static_cast<const T*>(job.logits) + (own_type ? first : 0);
+            for (int64_t i = 0; own_type && i < n; ++i, from += C) {
+                for (int64_t c = 0; c < C; ++c) rows[c * stride + i] = from[c];
+            }
+            for (int64_t i = 0; !own_type && i < n; ++i) {
+                read_row(job.logits, job.storage, first + i * C, C, line);
+                for (int64_t c = 0; c < C; ++c) rows[c * stride + i] = line[c];
             }
         } else {
             const int64_t first = image * C * P + at;
@@ -212,10 +212,14 @@ struct Tile {
         }
         if (!job.channels_last) return;
         const int64_t first = (image * P + at) * C;
-        for (int64_t i = 0; i < n; ++i) {
-            T* to = as_it_is() ? static_cast<T*>(job.grad) + first + i * C : line;
+        const bool own_type = as_it_is();
+        T* to = static_cast<T*>(job.grad) + (own_type ? first : 0);
+        for (int64_t i = 0; own_type && i < n; ++i, to += C) {
             for (int64_t c = 0; c < C; ++c) to[c] = rows[c * stride + i];
-            if (to == line) write_row(line, C, job.grad, job.storage, first + i * C);
+        }
+        for (int64_t i = 0; !own_type && i < n; ++i) {
+            for (int64_t c = 0; c < C; ++c) line[c] = rows[c * stride + i];
+            write_row(line, C, job.grad, job.storage, first + i * C);
         }
     }
 };

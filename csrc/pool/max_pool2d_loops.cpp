@@ -96,9 +96,9 @@ FASTDET_LOOP void pool_taps(const T* const* taps, const K* __restrict start, int
     }
 }
 
-// Another tap at place `here` for each of n windows.
+// Another tap at place `here` for each of n windows. Inlined, as the next: n is small where channels are few.
 template <class T, class K>
-FASTDET_LOOP void pool_tap(const T* __restrict tap, K here, int64_t n, T* __restrict v, K* __restrict p) {
+FASTDET_MEMBER void pool_tap(const T* __restrict tap, K here, int64_t n, T* __restrict v, K* __restrict p) {
     for (int64_t i = 0; i < n; ++i) {
         const bool take = takes(tap[i], v[i]);
         p[i] = take ? here : p[i];
@@ -106,7 +106,7 @@ FASTDET_LOOP void pool_tap(const T* __restrict tap, K here, int64_t n, T* __rest
     }
 }
 template <class T, class K>
-FASTDET_LOOP void first_tap(const T* __restrict tap, K here, int64_t n, T* __restrict v, K* __restrict p) {
+FASTDET_MEMBER void first_tap(const T* __restrict tap, K here, int64_t n, T* __restrict v, K* __restrict p) {
     for (int64_t i = 0; i < n; ++i) {
         v[i] = tap[i];
         p[i] = here;

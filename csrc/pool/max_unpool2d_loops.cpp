@@ -51,10 +51,10 @@ static inline S plus_zero(S x) {
 }
 
 // How far n indices lie from the first place of their 2 x 2 window, into `to`; not 0: one lies outside it. Flat: 0, 1,
-// W, W + 1. One copy for all stored types.
+// W, W + 1.
 template <class I>
-__attribute__((noinline)) uint32_t window_offsets(const I* __restrict index, int64_t n, int64_t origin, int64_t by,
-                                                  uint32_t down, uint32_t* __restrict to) {
+FASTDET_MEMBER uint32_t window_offsets(const I* __restrict index, int64_t n, int64_t origin, int64_t by, uint32_t down,
+                                       uint32_t* __restrict to) {
     uint32_t outside = 0;
     for (int64_t i = 0; i < n; ++i) {
         if (sizeof(I) > 1) {
@@ -77,10 +77,10 @@ FASTDET_MEMBER S one(S v, bool here) {
     return here ? (kAdd ? plus_zero(v) : v) : S{};
 }
 
-// Each value to the one of its four places that it came from, zeros to the others. One copy for both types of indices.
+// Each value to the one of its four places that it came from, zeros to the others.
 template <bool kAdd, class S>
-__attribute__((noinline)) void spread(const S* __restrict v, const uint32_t* __restrict d, int64_t n, uint32_t down,
-                                      S* __restrict a, S* __restrict b, S* __restrict c, S* __restrict e) {
+FASTDET_MEMBER void spread(const S* __restrict v, const uint32_t* __restrict d, int64_t n, uint32_t down,
+                           S* __restrict a, S* __restrict b, S* __restrict c, S* __restrict e) {
     for (int64_t i = 0; i < n; ++i) {
         a[i] = one<kAdd>(v[i], d[i] == 0);
         b[i] = one<kAdd>(v[i], d[i] == 1);
@@ -91,8 +91,8 @@ __attribute__((noinline)) void spread(const S* __restrict v, const uint32_t* __r
 
 // The same where places lie side by side: n values to the rows `top` and `low`, which are `width` long.
 template <bool kAdd, class S>
-__attribute__((noinline)) void spread_pairs(const S* __restrict v, const uint32_t* __restrict d, int64_t n,
-                                            uint32_t down, int64_t width, S* __restrict top, S* __restrict low) {
+FASTDET_MEMBER void spread_pairs(const S* __restrict v, const uint32_t* __restrict d, int64_t n, uint32_t down,
+                                 int64_t width, S* __restrict top, S* __restrict low) {
     for (int64_t i = 0; i < n; ++i) {
         top[2 * i] = one<kAdd>(v[i], d[i] == 0);
         top[2 * i + 1] = one<kAdd>(v[i], d[i] == 1);
