@@ -23,7 +23,7 @@ struct Fused {
 };
 
 __global__ void __launch_bounds__(kThreads)
-    value_kernel(FusionInput input, int64_t n, const double* share, double min_score, double* value) {
+    value_kernel(DeviceFusionInput input, int64_t n, const double* share, double min_score, double* value) {
     const int64_t i = thread_index();
     if (i < n) value[i] = input.scores[i] >= min_score ? input.scores[i] * share[input.model[i]] : -1;
 }
@@ -48,7 +48,7 @@ __device__ inline Nearest nearest_of_warp(Nearest mine) {
 
 // present: a bit a model, `words` of a fused box. exists: at first 0.
 __global__ void __launch_bounds__(kFuseThreads)
-    fuse_kernel(Ordered<double> o, FusionInput input, const double* value, int64_t n, double threshold,
+    fuse_kernel(Ordered<double> o, DeviceFusionInput input, const double* value, int64_t n, double threshold,
                 const double* share, int words, Fused* sums, Box<double>* fused, uint32_t* present, uint8_t* exists) {
     FASTDET_SHARED(Nearest, of_warp, [kFuseThreads / kWarp]);
     const int64_t first = blockIdx.x;
@@ -181,9 +181,9 @@ int64_t weighted_boxes_fusion_workspace(int64_t n, int models) {
 }
 
 template <class T, class S>
-void weighted_boxes_fusion_cuda(const FusionInput& input, int64_t n, const FusionOptions& options, void* workspace,
-                                Box<T>* out_boxes, S* out_scores, int64_t* out_labels, FusionStatus* status,
-                                cudaStream_t stream) {
+void weighted_boxes_fusion_cuda(const DeviceFusionInput& input, int64_t n, const FusionOptions& options,
+                                void* workspace, Box<T>* out_boxes, S* out_scores, int64_t* out_labels,
+                                FusionStatus* status, cudaStream_t stream) {
     Parts parts(workspace);
     const Workspace w(parts, n, options.models);
     const unsigned blocks = unsigned(blocks_for(n, kThreads));
@@ -207,9 +207,9 @@ void weighted_boxes_fusion_cuda(const FusionInput& input, int64_t n, const Fusio
                    input.labels, w.places, &status->count, out_boxes, out_scores, out_labels);
 }
 
-#define FASTDET_INSTANTIATE(T, S)                                                                                   \
-    template void weighted_boxes_fusion_cuda(const FusionInput&, int64_t, const FusionOptions&, void*, Box<T>*, S*, \
-                                             int64_t*, FusionStatus*, cudaStream_t);
+#define FASTDET_INSTANTIATE(T, S)                                                                                     \
+    template void weighted_boxes_fusion_cuda(const DeviceFusionInput&, int64_t, const FusionOptions&, void*, Box<T>*, \
+                                             S*, int64_t*, FusionStatus*, cudaStream_t);
 FASTDET_INSTANTIATE(float, float)
 FASTDET_INSTANTIATE(float, double)
 FASTDET_INSTANTIATE(double, float)

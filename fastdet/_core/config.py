@@ -5,8 +5,7 @@ from __future__ import annotations
 import platform
 from typing import Any
 
-from fastdet._core import backends
-from fastdet._core import check
+from fastdet._core import backends, check
 from fastdet._version import __version__
 
 
