@@ -112,6 +112,7 @@ class ArrayOp:
     dtypes: tuple[str, ...] = FLOATS
     backends: tuple[str, ...] = ("numba", "cpp", "cuda")
     same: Compare = equal
+    threaded: tuple[str, ...] = ()  # cases that are large enough for several threads
 
     def arguments(self, case: str, dtype: str) -> Arguments:
         return self.cases[case](dtype, np.random.default_rng([ord(c) for c in case]))
