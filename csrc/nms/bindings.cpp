@@ -19,7 +19,7 @@ const int64_t* keys_of(const py::object& idxs, int64_t n) {
     return data<int64_t>(array);
 }
 
-// Kept indices, or the code of a NaN as _check.find_nan gives it.
+// Kept indices, or the code of a NaN as check.find_nan in fastdet/_core gives it.
 py::object nms_any(const py::array& boxes, const py::array& scores, const py::object& idxs, double threshold,
                    const py::object& score_threshold, int64_t max_output, const std::string& metric) {
     const double above = score_threshold.is_none() ? 0 : score_threshold.cast<double>();
