@@ -1,7 +1,7 @@
 """COCO evaluation from JSON files: fastdet.coco and its peers on a synthetic data set of val2017's size.
 
-    python bench/coco.py --detections 500000 --threads 1 --rounds 5
-    python bench/coco.py --update 5000
+    python bench/detection.py --detections 500000 --threads 1 --rounds 5
+    python bench/detection.py --update 5000
 
 The second is a training loop instead: `DetectionMetrics` and torchmetrics' MeanAveragePrecision, torch tensors in, an
 image a call, then compute. ``--json`` adds to what the file has.
