@@ -50,7 +50,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     index = (DOCS / "gallery" / "index.md").read_text(encoding="utf-8")
     files.append(File.generated(config, "gallery/index.md", content=index.replace("CARDS", "\n\n".join(cards))))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    speed = readme.partition("\n## Speed\n")[2].partition("\n## How to add an op\n")[0].replace("](docs/pages/", "](")
+    speed = readme.partition("\n## Speed\n")[2].partition("\n## Contributing\n")[0].replace("](docs/pages/", "](")
     files.append(File.generated(config, "speed.md", content=f"# Speed\n{speed}"))
     files.append(File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text(encoding="utf-8")))
     return files

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         upsample,
         yolo,
     )
+    from fastdet import cli as cli
     from fastdet import models as models
 
 __all__ = [
@@ -56,14 +57,14 @@ __all__ = [
     "yolo",
 ]
 
-_WITH_TORCH = ("models",)  # not in __all__: a star import needs no torch
+_NOT_IN_STAR_IMPORT = ("cli", "models")  # models needs torch
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in __all__ or name in _WITH_TORCH:
+    if name in __all__ or name in _NOT_IN_STAR_IMPORT:
         return import_module(f"fastdet.{name}")
     raise AttributeError(f"module 'fastdet' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_WITH_TORCH})
+    return sorted({*globals(), *__all__, *_NOT_IN_STAR_IMPORT})

@@ -49,10 +49,20 @@ def multiclass_nms(
     metric: str,
     /,
 ) -> tuple[Array, Array, Array, Array] | int: ...
-def merge_boxes(boxes: Array, iou_threshold: float, metric: str, /) -> tuple[Array, NDArray[np.int64]]: ...
+def merge_boxes(
+    boxes: Array, scores: Array, iou_threshold: float, metric: str, /
+) -> tuple[Array, Array, NDArray[np.int64]]: ...
 def weighted_boxes_fusion(
-    boxes: Array, scores: Array, labels: NDArray[np.int64], iou_threshold: float, /
-) -> tuple[Array, NDArray[np.int64]]: ...
+    boxes: list[Array],
+    scores: list[Array],
+    labels: list[NDArray[np.int64]],
+    share: list[float],
+    iou_threshold: float,
+    min_score: float,
+    conf_type: str,
+    allows_overflow: bool,
+    /,
+) -> tuple[Array, Array, NDArray[np.int64]]: ...
 def box_loss(
     a: Array, b: Array, kind: str, eps: float, alpha_eps: float, reduction: str, grad: bool, /
 ) -> tuple[Array, Array | None, Array | None]: ...

@@ -34,12 +34,27 @@ def _instruction_sets() -> tuple[str, ...]:
     return tuple(_cpp.isa_available())
 
 
+def _variants() -> list[Any]:
+    """Backends and instruction sets. The quick run has one instruction set: the one that is used."""
+    if "missing" in ISAS:
+        return ["numba", "cpp-missing"]
+    from fastdet import _cpp
+
+    used = _cpp.isa()
+    cpp = [f"cpp-{isa}" if isa == used else pytest.param(f"cpp-{isa}", marks=pytest.mark.exhaustive) for isa in ISAS]
+    return ["numba", *cpp]
+
+
 ISAS = _instruction_sets()
-VARIANTS = ("numba", *(f"cpp-{isa}" for isa in ISAS))
+VARIANTS = _variants()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`variant` is numba and cpp on each instruction set of this machine; `cpp` the latter only."""
+    """`variant` is numba and cpp on each instruction set of this machine; `cpp` the latter only.
+
+    It changes fastest, so that the reference's answer, which tests remember, is computed once for all variants.
+    """
     for name, values in (("variant", VARIANTS), ("cpp", VARIANTS[1:])):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, values, indirect=True)

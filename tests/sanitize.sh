@@ -48,17 +48,17 @@ if (($#)); then
 fi
 # What runs the C++, in two halves side by side; large inputs are left out: slow here, or compared with Numba, which
 # would have to be compiled.
-small=(--quiet -k "not numba and not reference and not 3000 and not 5000 and not 20000 and not 50000 and not memory \
+small=(--quiet -m "" -k "not numba and not reference and not 3000 and not 5000 and not 20000 and not 50000 and not memory \
     and not many_classes and not past_two and not long_rows and not process and not torch and not pycocotools")
 tests=$root/tests
-suite "${small[@]}" "$tests"/test_{parity,array_parity}.py --deselect "$tests/test_parity.py::test_threads" \
-    --deselect "$tests/test_array_parity.py::test_threads" >"$work/half" 2>&1 &
+suite "${small[@]}" "$tests"/core/test_{parity,array_parity}.py \
+    --deselect "$tests/core/test_parity.py::test_threads" \
+    --deselect "$tests/core/test_array_parity.py::test_threads" >"$work/half" 2>&1 &
 half=$!
 other=0
-suite "${small[@]}" \
-    "$tests"/test_{adversarial,arrays,threads,known,errors,segmentation,upsample,pool,losses,box_losses}.py \
-    "$tests"/test_{detection,detection_files,coco}.py "$tests"/test_cuda*.py \
-    --deselect "$tests/test_adversarial.py::test_many" || other=$?
+suite "${small[@]}" "$tests"/core/test_{arrays,threads,errors,isas,scalars,cuda,cuda_arrays}.py \
+    "$tests"/{boxes,nms,fusion,upsample,pool,losses,segmentation,detection,yolo,files,coco} \
+    --deselect "$tests/nms/test_adversarial.py::test_many" || other=$?
 wait "$half" || other=$?
 cat "$work/half"
 exit "$other"

@@ -71,7 +71,7 @@ py::array remove_small(const py::array& boxes, double min_size) {
 }
 
 py::array iou(const py::array& a, const py::array& b, const std::string& kind, bool aligned, const py::object& crowd,
-              double eps, const py::object& given) {
+              double eps, const py::object& caller_out) {
     const Measure measure = measure_of(kind);
     return by_dtype(a, [&](auto t) -> py::array {
         using T = decltype(t);
@@ -83,8 +83,9 @@ py::array iou(const py::array& a, const py::array& b, const std::string& kind, b
             flags = data<bool>(array);
             if (array.size() != m) throw py::value_error("fastdet._cpp: invalid crowd");
         }
-        py::array out = given.is_none() ? aligned ? py::array(py::array_t<T>(n)) : py::array(py::array_t<T>({n, m}))
-                                        : as_array(given);
+        py::array out = caller_out.is_none()
+                            ? aligned ? py::array(py::array_t<T>(n)) : py::array(py::array_t<T>({n, m}))
+                            : as_array(caller_out);
         data<T>(out);
         if (out.size() != size || (aligned && n != m)) throw py::value_error("fastdet._cpp: invalid out");
         T* to = static_cast<T*>(out.mutable_data());

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/elementary.h"
 #include "core/floats.h"
 
 namespace fastdet {
@@ -42,6 +43,16 @@ FASTDET_HD T intersection(const Box<T>& a, const Box<T>& b) {
     return w > 0 && h > 0 ? w * h : T(0);
 }
 
+// The angle of (height, width), in (-pi, pi]: atan2(width, height) by IEEE operations alone.
+template <class T>
+FASTDET_HD T angle(const Box<T>& b) {
+    constexpr T kPi = T(3.141592653589793), kRight = T(1.5707963267948966);
+    const T w = b.x2 - b.x1, h = b.y2 - b.y1;
+    if (h == 0) return w > 0 ? kRight : w < 0 ? -kRight : T(0);
+    const T turn = lanes::arctan(w / h);
+    return h > 0 ? turn : w < 0 ? turn - kPi : turn + kPi;
+}
+
 template <class T>
 FASTDET_HD T ratio(T inter, T denominator) {
     return denominator > 0 && is_finite(denominator) ? inter / denominator : T(0);
@@ -70,8 +81,8 @@ FASTDET_HD T measure_once(const Box<T>& a, const Box<T>& b, Measure kind, bool c
     *check = diagonal + denominator;
     const T diou = iou - (dx * dx + dy * dy) / diagonal;
     if (kind == Measure::diou) return diou;
-    const T angle = T(std::atan2(b.x2 - b.x1, b.y2 - b.y1)) - T(std::atan2(a.x2 - a.x1, a.y2 - a.y1));
-    const T v = T(0.40528473456935109) * (angle * angle);  // 4 / pi^2
+    const T turn = angle(b) - angle(a);
+    const T v = T(0.40528473456935109) * (turn * turn);  // 4 / pi^2
     return diou - v * v / (T(1) - iou + v + eps);
 }
 

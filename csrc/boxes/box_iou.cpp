@@ -1,4 +1,5 @@
-// Overlap measures: threads, columns of boxes and the plain rule for odd boxes, around the loops of box_iou_loops.cpp.
+// Overlap measures: threads, columns of boxes and the plain rule for extreme boxes, around the loops of
+// box_iou_loops.cpp.
 #include "boxes/box_iou.h"
 
 #include <cmath>
@@ -17,9 +18,9 @@ constexpr int64_t kStreamBytes = 8 << 20;
 template <class T>
 bool ordinary(const Box<T>* boxes, int64_t n) {
     const T* x = &boxes->x1;
-    bool odd = false;
-    for (int64_t i = 0; i < 4 * n; ++i) odd |= !(std::fabs(x[i]) <= Limits<T>::large);
-    return !odd;
+    bool extreme = false;
+    for (int64_t i = 0; i < 4 * n; ++i) extreme |= !(std::fabs(x[i]) <= Limits<T>::large);
+    return !extreme;
 }
 
 }  // namespace
@@ -50,22 +51,22 @@ void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kin
     if (plain) {
         T* c = columns.get();
         T *x1 = c, *y1 = c + stride, *x2 = c + 2 * stride, *y2 = c + 3 * stride, *its_area = c + 4 * stride;
-        T *angle = c + 5 * stride, *flags = c + (5 + angles) * stride;
+        T *its_angle = c + 5 * stride, *flags = c + (5 + angles) * stride;
         const Box<T> none{1, 1, -1, -1};
         for (int64_t j = 0; j < stride; ++j) {
             const Box<T> box = j < m ? b[j] : none;
             x1[j] = box.x1, y1[j] = box.y1, x2[j] = box.x2, y2[j] = box.y2, its_area[j] = area(box);
-            if (angles) angle[j] = T(std::atan2(box.x2 - box.x1, box.y2 - box.y1));
+            if (angles) its_angle[j] = angle(box);
             if (crowd) flags[j] = j < m && crowd[j];
         }
         for (int64_t i = 0; i < n; ++i) {
             areas[i] = area(a[i]);
-            if (angles) areas[n + i] = T(std::atan2(a[i].x2 - a[i].x1, a[i].y2 - a[i].y1));
+            if (angles) areas[n + i] = angle(a[i]);
         }
         job = {a,
                areas.get(),
                angles ? areas.get() + n : nullptr,
-               {x1, y1, x2, y2, its_area, angles ? angle : nullptr, crowd ? flags : nullptr},
+               {x1, y1, x2, y2, its_area, angles ? its_angle : nullptr, crowd ? flags : nullptr},
                m,
                out,
                kind,

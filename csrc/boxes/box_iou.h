@@ -20,7 +20,7 @@ template <class T>
 struct Columns {
     const T *x1, *y1, *x2, *y2;
     const T* area;
-    const T* angle;  // atan2(w, h); complete IoU only
+    const T* angle;  // as `angle` gives it; complete IoU only
     const T* crowd;  // 1 or 0; null without crowds
 };
 

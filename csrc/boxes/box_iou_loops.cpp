@@ -103,8 +103,8 @@ void pairs(const Box<T>* a, const Box<T>* b, const T* crowd, int64_t n, T eps, T
             ca[0][i] = p.x1, ca[1][i] = p.y1, ca[2][i] = p.x2, ca[3][i] = p.y2, ca[4][i] = area(p);
             cb[0][i] = q.x1, cb[1][i] = q.y1, cb[2][i] = q.x2, cb[3][i] = q.y2, cb[4][i] = area(q);
             if (K == Measure::ciou) {
-                ca[5][i] = T(std::atan2(p.x2 - p.x1, p.y2 - p.y1));
-                cb[5][i] = T(std::atan2(q.x2 - q.x1, q.y2 - q.y1));
+                ca[5][i] = angle(p);
+                cb[5][i] = angle(q);
             }
             if (Crowd) cc[i] = real ? crowd[done + i] : T(0);
         }

@@ -142,33 +142,33 @@ int64_t order_scratch(int64_t n, bool keys) {
 }
 
 template <class T, class S>
-void order_boxes(const Candidates<T, S>& given, void* memory, const Ordered<T>& to, Status* status,
+void order_boxes(const Candidates<T, S>& input, void* memory, const Ordered<T>& to, Status* status,
                  cudaStream_t stream) {
-    const int64_t n = given.n;
+    const int64_t n = input.n;
     check_cuda(cudaMemsetAsync(status, 0xff, sizeof *status, stream));
     if (!n) return;
-    const Keys<S> key{given.scores, given.score_threshold != nullptr,
-                      given.score_threshold ? *given.score_threshold : S(0)};
+    const Keys<S> key{input.scores, input.score_threshold != nullptr,
+                      input.score_threshold ? *input.score_threshold : S(0)};
     const unsigned blocks = unsigned(blocks_for(n, kThreads));
     if (n <= kCounted) {
-        FASTDET_LAUNCH((count_kernel<T, S>), unsigned(blocks_for(n * kWarp, kThreads)), kThreads, stream, given.boxes,
-                       key, given.keys, n, to, status);
+        FASTDET_LAUNCH((count_kernel<T, S>), unsigned(blocks_for(n * kWarp, kThreads)), kThreads, stream, input.boxes,
+                       key, input.keys, n, to, status);
         return;
     }
     Parts parts(memory);
-    const Scratch<S> scratch(parts, n, given.keys != nullptr);
+    const Scratch<S> scratch(parts, n, input.keys != nullptr);
     using K = typename Scratch<S>::K;
-    FASTDET_LAUNCH((prepare_kernel<T, S, K>), blocks, kThreads, stream, given.boxes, key, n, scratch.score_key,
+    FASTDET_LAUNCH((prepare_kernel<T, S, K>), blocks, kThreads, stream, input.boxes, key, n, scratch.score_key,
                    scratch.index, status);
     sort_pairs(scratch.sorter, scratch.score_key, scratch.score_sorted, scratch.index, to.order, n, 8 * int(sizeof(K)),
                stream);
-    if (given.keys) {
-        FASTDET_LAUNCH((gather_keys_kernel), blocks, kThreads, stream, given.keys, to.order, n, scratch.segment_key,
+    if (input.keys) {
+        FASTDET_LAUNCH((gather_keys_kernel), blocks, kThreads, stream, input.keys, to.order, n, scratch.segment_key,
                        scratch.index);
         sort_pairs(scratch.sorter, scratch.segment_key, scratch.segment_sorted, scratch.index, to.rank, n, 64, stream);
     }
-    const uint64_t* segment = given.keys ? scratch.segment_sorted : nullptr;
-    FASTDET_LAUNCH((gather_kernel<T, S>), blocks, kThreads, stream, given.boxes, key, segment, n, to);
+    const uint64_t* segment = input.keys ? scratch.segment_sorted : nullptr;
+    FASTDET_LAUNCH((gather_kernel<T, S>), blocks, kThreads, stream, input.boxes, key, segment, n, to);
 }
 
 template int64_t order_scratch<float>(int64_t, bool);

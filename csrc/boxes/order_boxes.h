@@ -51,7 +51,7 @@ template <class S>
 int64_t order_scratch(int64_t n, bool keys);
 
 template <class T, class S>
-void order_boxes(const Candidates<T, S>& given, void* scratch, const Ordered<T>& to, Status* status,
+void order_boxes(const Candidates<T, S>& input, void* scratch, const Ordered<T>& to, Status* status,
                  cudaStream_t stream);
 
 }  // namespace fastdet

@@ -1,6 +1,8 @@
 // Floating-point numbers: limits, the smaller and the larger of two, whether one is finite. Compiled by g++ and nvcc.
 #pragma once
 
+#include <cmath>
+
 #include "core/macros.h"
 
 namespace fastdet {

@@ -7,7 +7,7 @@
 //
 // The tables are constants. A dynamic initialiser would run when the module is loaded, with instructions that the
 // processor may lack. For the same reason headers that loops reach hold no STL and no inline functions outside the
-// copy's namespace: the linker keeps one copy of such a function, whichever it likes. tests/test_build.py looks.
+// copy's namespace: the linker keeps one copy of such a function, whichever it likes. tests/core/test_build.py looks.
 #pragma once
 
 #include "core/macros.h"

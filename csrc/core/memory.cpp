@@ -1,3 +1,4 @@
+// Scratch memory: a small store for each thread. See memory.h.
 #include "core/memory.h"
 
 #include <cstdlib>

@@ -1,3 +1,4 @@
+// The pool of threads. See threads.h.
 #include "core/threads.h"
 
 #include <atomic>

@@ -14,7 +14,7 @@ struct CudaError {
 
 inline void check_cuda(cudaError_t code) {
     if (code == cudaSuccess) return;
-    cudaGetLastError();  // it is told here, and of no later launch
+    cudaGetLastError();  // this call reports it; a later launch must not
     throw CudaError{code};
 }
 

@@ -1,6 +1,6 @@
-// What a kernel finds wrong with values (a label that is no class, an index outside the image), told without waiting:
-// a number in the host's memory, that the device writes and the next call on a GPU looks at. The
-// Python side of the CUDA backend looks.
+// What a kernel finds wrong with values (a label that is no class, an index outside the image), reported without
+// waiting: a number in the host's memory, that the device writes and the next call on a GPU looks at. The Python side
+// of the CUDA backend looks.
 #pragma once
 
 #include "cuda/call.h"

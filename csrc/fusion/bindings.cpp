@@ -1,5 +1,10 @@
 // fastdet._cpp: box fusion.
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <iterator>
 #include <string>
+#include <vector>
 
 #include "boxes/arguments.h"
 #include "boxes/arrays.h"
@@ -9,49 +14,86 @@ namespace fastdet {
 namespace fusion_bindings {
 namespace {
 
-py::tuple merge(const py::array& boxes, double threshold, const std::string& metric) {
-    const Measure kind = measure_of(metric);
-    const int64_t n = boxes.shape(0);
-    const Box<double>* in = boxes_of<double>(boxes);
-    Buffer<Box<double>> work(n);
-    py::array_t<int64_t> groups(n);
-    int64_t* owner = groups.mutable_data();
-    int64_t merged = 0;
-    {
-        py::gil_scoped_release release;
-        std::memcpy(static_cast<void*>(work.get()), in, size_t(n) * sizeof(Box<double>));
-        merge_boxes(work.get(), n, threshold, kind, owner);
-        for (int64_t i = 0; i < n; ++i) {  // slots to rows of the result; an owner comes before what it owns
-            if (owner[i] == i) {
-                work[merged] = work[i];
-                owner[i] = merged++;
-            } else {
-                owner[i] = owner[owner[i]];
-            }
-        }
-    }
-    py::array_t<double> out({merged, int64_t(4)});
-    std::memcpy(out.mutable_data(), work.get(), size_t(merged) * sizeof(Box<double>));
-    return py::make_tuple(out, groups);
+// Values of any float dtype as doubles.
+std::vector<double> doubles(const py::array& x) {
+    return by_dtype(x, [&](auto t) {
+        const auto* from = data<decltype(t)>(x);
+        return std::vector<double>(from, from + x.size());
+    });
 }
 
-py::tuple fuse(const py::array& boxes, const py::array& scores, const py::array& labels, double threshold) {
-    const int64_t n = boxes.shape(0);
-    const Box<double>* b = boxes_of<double>(boxes);
-    const double* s = data<double>(scores);
-    const int64_t* l = data<int64_t>(labels);
-    if (scores.size() != n || labels.size() != n) throw py::value_error("fastdet._cpp: invalid scores or labels");
-    Buffer<Box<double>> fused(n);
+// Boxes (n, 4) of any float dtype as doubles, at the end of `to`.
+void append_boxes(const py::array& boxes, std::vector<Box<double>>& to) {
+    by_dtype(boxes, [&](auto t) {
+        const auto* from = boxes_of<decltype(t)>(boxes);
+        for (int64_t i = 0; i < boxes.shape(0); ++i) to.push_back({from[i].x1, from[i].y1, from[i].x2, from[i].y2});
+    });
+}
+
+// Doubles as an array of the dtype of `like`.
+py::array rounded(const double* from, const std::vector<int64_t>& shape, const py::array& like) {
+    return by_dtype(like, [&](auto t) -> py::array {
+        using T = decltype(t);
+        py::array_t<T> out(shape);
+        T* to = out.mutable_data();
+        for (int64_t i = 0; i < out.size(); ++i) to[i] = T(from[i]);
+        return std::move(out);
+    });
+}
+
+py::array rounded(const std::vector<Box<double>>& boxes, const py::array& like) {
+    return rounded(reinterpret_cast<const double*>(boxes.data()), {int64_t(boxes.size()), 4}, like);
+}
+
+py::tuple merge(const py::array& boxes, const py::array& scores, double threshold, const std::string& metric) {
+    const Measure kind = measure_of(metric);
+    std::vector<Box<double>> work;
+    append_boxes(boxes, work);
+    const std::vector<double> values = doubles(scores);
+    if (values.size() != work.size()) throw py::value_error("fastdet._cpp: invalid scores");
+    const int64_t n = int64_t(work.size());
     py::array_t<int64_t> groups(n);
     int64_t* group = groups.mutable_data();
-    int64_t count;
+    MergedBoxes merged;
     {
         py::gil_scoped_release release;
-        count = weighted_boxes_fusion(b, s, l, n, threshold, fused.get(), group);
+        merged = merge_boxes_by_score(work.data(), values.data(), n, threshold, kind, group);
     }
-    py::array_t<double> out({count, int64_t(4)});
-    std::memcpy(out.mutable_data(), fused.get(), size_t(count) * sizeof(Box<double>));
-    return py::make_tuple(out, groups);
+    return py::make_tuple(rounded(merged.boxes, boxes),
+                          rounded(merged.scores.data(), {int64_t(merged.scores.size())}, scores), groups);
+}
+
+py::tuple fuse(const std::vector<py::array>& boxes, const std::vector<py::array>& scores,
+               const std::vector<py::array>& labels, const std::vector<double>& share, double threshold,
+               double min_score, const std::string& conf_type, bool allows_overflow) {
+    static const char* const names[] = {"avg", "max", "box_and_model_avg", "absent_model_aware_avg"};
+    const auto* name = std::find(std::begin(names), std::end(names), conf_type);
+    const size_t models = boxes.size();
+    if (!models || scores.size() != models || labels.size() != models || share.size() != models ||
+        name == std::end(names)) {
+        throw py::value_error("fastdet._cpp: invalid models");
+    }
+    FusionInput input;
+    for (size_t m = 0; m < models; ++m) {
+        append_boxes(boxes[m], input.boxes);
+        const std::vector<double> values = doubles(scores[m]);
+        const int64_t* keys = data<int64_t>(labels[m]);
+        input.scores.insert(input.scores.end(), values.begin(), values.end());
+        input.labels.insert(input.labels.end(), keys, keys + labels[m].size());
+        input.model.resize(input.boxes.size(), int32_t(m));
+        if (input.scores.size() != input.boxes.size() || input.labels.size() != input.boxes.size()) {
+            throw py::value_error("fastdet._cpp: invalid scores or labels");
+        }
+    }
+    FusedBoxes fused;
+    {
+        py::gil_scoped_release release;
+        fused = weighted_boxes_fusion(
+            input, {share, threshold, min_score, Confidence(name - std::begin(names)), allows_overflow});
+    }
+    const int64_t count = int64_t(fused.boxes.size());
+    return py::make_tuple(rounded(fused.boxes, boxes[0]), rounded(fused.scores.data(), {count}, scores[0]),
+                          copy(fused.labels.data(), count));
 }
 
 const Bindings registered([](py::module_& m) {

@@ -13,7 +13,7 @@ struct FusionStatus {
 };
 
 // Boxes in float64, of all models one after the other.
-struct FusionInput {
+struct DeviceFusionInput {
     Box<double>* boxes;
     double* scores;
     int64_t* labels;
@@ -21,22 +21,20 @@ struct FusionInput {
 };
 
 int64_t fusion_input_bytes(int64_t n);
-FusionInput fusion_input(void* memory, int64_t n);
+DeviceFusionInput fusion_input(void* memory, int64_t n);
 // Rows [first, first + n) of the input. labels may be null. Clears the status with the first model.
 template <class T, class S>
 void fusion_gather_cuda(const Box<T>* boxes, const S* scores, const int64_t* labels, int64_t n, int32_t model,
-                        int64_t first, const FusionInput& to, FusionStatus* status, cudaStream_t stream);
+                        int64_t first, const DeviceFusionInput& to, FusionStatus* status, cudaStream_t stream);
 
 // Results by falling score; out_boxes, out_scores, groups: (n,), of which status->count are written (all groups are).
 int64_t merge_boxes_workspace(int64_t n);
 template <class T, class S>
-void merge_boxes_cuda(const FusionInput& given, int64_t n, double threshold, Measure kind, void* workspace,
+void merge_boxes_cuda(const DeviceFusionInput& input, int64_t n, double threshold, Measure kind, void* workspace,
                       Box<T>* out_boxes, S* out_scores, int64_t* groups, FusionStatus* status, cudaStream_t stream);
 
-enum class Confidence : int { average = 0, max = 1, box_and_model = 2, absent_model = 3 };  // CONF_TYPES of Python
-
 struct FusionOptions {
-    double threshold, min_score;  // least: boxes of a lower score are left out
+    double threshold, min_score;  // boxes of a lower score are left out
     Confidence confidence;
     bool allows_overflow;
     const double* share;  // (models,), on the device
@@ -46,8 +44,8 @@ struct FusionOptions {
 
 int64_t weighted_boxes_fusion_workspace(int64_t n, int models);
 template <class T, class S>
-void weighted_boxes_fusion_cuda(const FusionInput& given, int64_t n, const FusionOptions& options, void* workspace,
-                                Box<T>* out_boxes, S* out_scores, int64_t* out_labels, FusionStatus* status,
-                                cudaStream_t stream);
+void weighted_boxes_fusion_cuda(const DeviceFusionInput& input, int64_t n, const FusionOptions& options,
+                                void* workspace, Box<T>* out_boxes, S* out_scores, int64_t* out_labels,
+                                FusionStatus* status, cudaStream_t stream);
 
 }  // namespace fastdet

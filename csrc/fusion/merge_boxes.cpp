@@ -1,4 +1,5 @@
 // Merging of boxes: the pair that overlaps by more than any other becomes its mean, again and again.
+#include <algorithm>
 #include <vector>
 
 #include "fusion/fusion.h"
@@ -54,6 +55,37 @@ void merge_boxes(Box<double>* boxes, int64_t n, double threshold, Measure kind, 
     for (int64_t i = 0; i < n; ++i) {  // an owner has a lower index, so it is resolved already
         if (owner[i] != i) owner[i] = owner[owner[i]];
     }
+}
+
+MergedBoxes merge_boxes_by_score(Box<double>* boxes, const double* scores, int64_t n, double threshold, Measure kind,
+                                 int64_t* groups) {
+    merge_boxes(boxes, n, threshold, kind, groups);
+    std::vector<int64_t> rank;  // rows of the merged boxes, by falling score
+    std::vector<double> total;
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; ++i) {  // slots to rows; an owner comes before what it owns
+        if (groups[i] == i) {
+            boxes[count] = boxes[i];
+            rank.push_back(count);
+            total.push_back(0);
+            groups[i] = count++;
+        } else {
+            groups[i] = groups[groups[i]];
+        }
+        total[size_t(groups[i])] += scores[i];
+    }
+    std::stable_sort(rank.begin(), rank.end(),
+                     [&](int64_t a, int64_t b) { return total[size_t(a)] > total[size_t(b)]; });
+    MergedBoxes merged;
+    std::vector<int64_t> place(rank.size());
+    for (size_t row = 0; row < rank.size(); ++row) {
+        const size_t from = size_t(rank[row]);
+        place[from] = int64_t(row);
+        merged.boxes.push_back(boxes[from]);
+        merged.scores.push_back(total[from]);
+    }
+    for (int64_t i = 0; i < n; ++i) groups[i] = place[size_t(groups[i])];
+    return merged;
 }
 
 }  // namespace fastdet

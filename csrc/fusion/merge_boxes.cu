@@ -22,7 +22,7 @@ __device__ inline bool is_infinite(T x) {
 template <class T, class S>
 __global__ void __launch_bounds__(kThreads)
     gather_kernel(const Box<T>* boxes, const S* scores, const int64_t* labels, int64_t n, int32_t model, int64_t first,
-                  FusionInput to, FusionStatus* status) {
+                  DeviceFusionInput to, FusionStatus* status) {
     const int64_t i = thread_index();
     if (i >= n) return;
     const Box<T> b = load_box(boxes + i);
@@ -199,8 +199,8 @@ struct Workspace {
     }
 };
 
-FusionInput take_input(Parts& parts, int64_t n) {
-    FusionInput input;
+DeviceFusionInput take_input(Parts& parts, int64_t n) {
+    DeviceFusionInput input;
     input.boxes = parts.take<Box<double>>(n);
     input.scores = parts.take<double>(n);
     input.labels = parts.take<int64_t>(n);
@@ -216,14 +216,14 @@ int64_t fusion_input_bytes(int64_t n) {
     return parts.bytes();
 }
 
-FusionInput fusion_input(void* memory, int64_t n) {
+DeviceFusionInput fusion_input(void* memory, int64_t n) {
     Parts parts(memory);
     return take_input(parts, n);
 }
 
 template <class T, class S>
 void fusion_gather_cuda(const Box<T>* boxes, const S* scores, const int64_t* labels, int64_t n, int32_t model,
-                        int64_t first, const FusionInput& to, FusionStatus* status, cudaStream_t stream) {
+                        int64_t first, const DeviceFusionInput& to, FusionStatus* status, cudaStream_t stream) {
     if (model == 0) check_cuda(cudaMemsetAsync(status, 0xff, sizeof *status, stream));
     if (!n) return;
     FASTDET_LAUNCH((gather_kernel<T, S>), unsigned(blocks_for(n, kThreads)), kThreads, stream, boxes, scores, labels, n,
@@ -237,11 +237,11 @@ int64_t merge_boxes_workspace(int64_t n) {
 }
 
 template <class T, class S>
-void merge_boxes_cuda(const FusionInput& given, int64_t n, double threshold, Measure kind, void* workspace,
+void merge_boxes_cuda(const DeviceFusionInput& input, int64_t n, double threshold, Measure kind, void* workspace,
                       Box<T>* out_boxes, S* out_scores, int64_t* groups, FusionStatus* status, cudaStream_t stream) {
     Parts parts(workspace);
     const Workspace w(parts, n);
-    const Merge m{given.boxes, n, threshold, kind, w.best, w.partner, w.owner};
+    const Merge m{input.boxes, n, threshold, kind, w.best, w.partner, w.owner};
     const unsigned blocks = unsigned(blocks_for(n, kThreads));
     if (n) {
         FASTDET_LAUNCH((start_kernel), blocks, kThreads, stream, m);
@@ -251,17 +251,17 @@ void merge_boxes_cuda(const FusionInput& given, int64_t n, double threshold, Mea
     }
     compact(w.flags, nullptr, n, -1, w.counters, w.slots, &status->count, stream);
     if (!n) return;
-    FASTDET_LAUNCH((total_kernel), blocks, kThreads, stream, given.scores, n, w.root, w.slots, &status->count, w.total,
+    FASTDET_LAUNCH((total_kernel), blocks, kThreads, stream, input.scores, n, w.root, w.slots, &status->count, w.total,
                    w.number);
-    FASTDET_LAUNCH((place_kernel<T, S>), blocks, kThreads, stream, given.boxes, w.slots, &status->count, w.total,
+    FASTDET_LAUNCH((place_kernel<T, S>), blocks, kThreads, stream, input.boxes, w.slots, &status->count, w.total,
                    w.place, out_boxes, out_scores);
     FASTDET_LAUNCH((group_kernel), blocks, kThreads, stream, w.root, w.number, w.place, n, groups);
 }
 
-#define FASTDET_INSTANTIATE(T, S)                                                                              \
-    template void fusion_gather_cuda(const Box<T>*, const S*, const int64_t*, int64_t, int32_t, int64_t,       \
-                                     const FusionInput&, FusionStatus*, cudaStream_t);                         \
-    template void merge_boxes_cuda(const FusionInput&, int64_t, double, Measure, void*, Box<T>*, S*, int64_t*, \
+#define FASTDET_INSTANTIATE(T, S)                                                                                    \
+    template void fusion_gather_cuda(const Box<T>*, const S*, const int64_t*, int64_t, int32_t, int64_t,             \
+                                     const DeviceFusionInput&, FusionStatus*, cudaStream_t);                         \
+    template void merge_boxes_cuda(const DeviceFusionInput&, int64_t, double, Measure, void*, Box<T>*, S*, int64_t*, \
                                    FusionStatus*, cudaStream_t);
 FASTDET_INSTANTIATE(float, float)
 FASTDET_INSTANTIATE(float, double)

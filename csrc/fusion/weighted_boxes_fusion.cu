@@ -23,9 +23,9 @@ struct Fused {
 };
 
 __global__ void __launch_bounds__(kThreads)
-    value_kernel(FusionInput given, int64_t n, const double* share, double min_score, double* value) {
+    value_kernel(DeviceFusionInput input, int64_t n, const double* share, double min_score, double* value) {
     const int64_t i = thread_index();
-    if (i < n) value[i] = given.scores[i] >= min_score ? given.scores[i] * share[given.model[i]] : -1;
+    if (i < n) value[i] = input.scores[i] >= min_score ? input.scores[i] * share[input.model[i]] : -1;
 }
 
 struct Nearest {
@@ -48,7 +48,7 @@ __device__ inline Nearest nearest_of_warp(Nearest mine) {
 
 // present: a bit a model, `words` of a fused box. exists: at first 0.
 __global__ void __launch_bounds__(kFuseThreads)
-    fuse_kernel(Ordered<double> o, FusionInput given, const double* value, int64_t n, double threshold,
+    fuse_kernel(Ordered<double> o, DeviceFusionInput input, const double* value, int64_t n, double threshold,
                 const double* share, int words, Fused* sums, Box<double>* fused, uint32_t* present, uint8_t* exists) {
     FASTDET_SHARED(Nearest, of_warp, [kFuseThreads / kWarp]);
     const int64_t first = blockIdx.x;
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(kFuseThreads)
         mine = nearest_of_warp(of_warp[lane % (kFuseThreads / kWarp)]);
         const int64_t at = mine.index == kNaN ? count : mine.index;
         if (threadIdx.x == 0) {
-            const int32_t i = o.order[o.rank[p]], model = given.model[i];
+            const int32_t i = o.order[o.rank[p]], model = input.model[i];
             Fused& s = sums[first + at];
             uint32_t* const mark = present + (first + at) * words;
             if (at == count) {
@@ -181,20 +181,20 @@ int64_t weighted_boxes_fusion_workspace(int64_t n, int models) {
 }
 
 template <class T, class S>
-void weighted_boxes_fusion_cuda(const FusionInput& given, int64_t n, const FusionOptions& options, void* workspace,
-                                Box<T>* out_boxes, S* out_scores, int64_t* out_labels, FusionStatus* status,
-                                cudaStream_t stream) {
+void weighted_boxes_fusion_cuda(const DeviceFusionInput& input, int64_t n, const FusionOptions& options,
+                                void* workspace, Box<T>* out_boxes, S* out_scores, int64_t* out_labels,
+                                FusionStatus* status, cudaStream_t stream) {
     Parts parts(workspace);
     const Workspace w(parts, n, options.models);
     const unsigned blocks = unsigned(blocks_for(n, kThreads));
     const int words = words_for(options.models);
     const double score_threshold = -0.5;  // what is left out has -1
     if (n) {
-        FASTDET_LAUNCH((value_kernel), blocks, kThreads, stream, given, n, options.share, options.min_score, w.value);
-        order_boxes(Candidates<double, double>{given.boxes, w.value, given.labels, n, &score_threshold}, w.scratch,
+        FASTDET_LAUNCH((value_kernel), blocks, kThreads, stream, input, n, options.share, options.min_score, w.value);
+        order_boxes(Candidates<double, double>{input.boxes, w.value, input.labels, n, &score_threshold}, w.scratch,
                     w.ordered, w.status, stream);
         check_cuda(cudaMemsetAsync(w.exists, 0, size_t(n), stream));
-        FASTDET_LAUNCH((fuse_kernel), unsigned(n), kFuseThreads, stream, w.ordered, given, w.value, n,
+        FASTDET_LAUNCH((fuse_kernel), unsigned(n), kFuseThreads, stream, w.ordered, input, w.value, n,
                        options.threshold, options.share, words, w.sums, w.fused, w.present, w.exists);
     }
     compact(w.exists, nullptr, n, -1, w.counters, w.places, &status->count, stream);
@@ -204,12 +204,12 @@ void weighted_boxes_fusion_cuda(const FusionInput& given, int64_t n, const Fusio
     order_boxes(Candidates<double, double>{w.boxes, w.scores, nullptr, n, &score_threshold}, w.scratch, w.ranked,
                 w.status, stream);
     FASTDET_LAUNCH((place_kernel<T, S>), blocks, kThreads, stream, w.ordered, w.ranked.order, w.boxes, w.scores,
-                   given.labels, w.places, &status->count, out_boxes, out_scores, out_labels);
+                   input.labels, w.places, &status->count, out_boxes, out_scores, out_labels);
 }
 
-#define FASTDET_INSTANTIATE(T, S)                                                                                   \
-    template void weighted_boxes_fusion_cuda(const FusionInput&, int64_t, const FusionOptions&, void*, Box<T>*, S*, \
-                                             int64_t*, FusionStatus*, cudaStream_t);
+#define FASTDET_INSTANTIATE(T, S)                                                                                     \
+    template void weighted_boxes_fusion_cuda(const DeviceFusionInput&, int64_t, const FusionOptions&, void*, Box<T>*, \
+                                             S*, int64_t*, FusionStatus*, cudaStream_t);
 FASTDET_INSTANTIATE(float, float)
 FASTDET_INSTANTIATE(float, double)
 FASTDET_INSTANTIATE(double, float)

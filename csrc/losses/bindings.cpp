@@ -33,7 +33,7 @@ Labels labels_of(const py::array& target, const py::object& ignore, int64_t clas
 }
 
 // (loss, gradient or None, divisor), or the position of a label that is out of range. `compute` is
-// compute(job, storage, each): LossResult, without the GIL.
+// compute(job): LossResult, without the GIL.
 template <class F>
 py::object loss_of(const py::array& logits, bool channels_last, const py::array& target, const py::object& ignore,
                    bool each, bool gradient, F&& compute) {
@@ -56,6 +56,7 @@ py::object loss_of(const py::array& logits, bool channels_last, const py::array&
         SoftmaxJob<T> job{};
         job.logits = logits.data();
         job.grad = to;
+        job.storage = storage;
         job.images = images, job.classes = classes, job.pixels = pixels;
         job.channels_last = channels_last;
         job.labels = labels;
@@ -64,7 +65,7 @@ py::object loss_of(const py::array& logits, bool channels_last, const py::array&
         LossResult result;
         {
             py::gil_scoped_release release;
-            result = compute(job, storage);
+            result = compute(job);
         }
         if (result.bad_label >= 0) return py::int_(result.bad_label);
         if (each) return py::make_tuple(losses, grad, result.divisor);
@@ -79,11 +80,11 @@ py::object softmax(const py::array& logits, bool channels_last, const py::array&
         throw py::value_error("fastdet._cpp: invalid weight");
     if (!(options.gamma >= 0 && options.gamma <= 0x1p60)) throw py::value_error("fastdet._cpp: invalid gamma");
     return loss_of(logits, channels_last, target, ignore, options.reduction == Reduction::none, gradient,
-                   [&, values = weight.data(), is_twice = is_double(weight)](auto& job, Storage storage) {
+                   [&, values = weight.data(), is_twice = is_double(weight)](auto& job) {
                        using T = std::remove_const_t<std::remove_pointer_t<decltype(job.weight)>>;
                        if (is_twice != std::is_same<T, double>::value)
                            throw py::type_error("fastdet._cpp: invalid weight");
-                       return softmax_loss(job, storage, static_cast<const T*>(values), options);
+                       return softmax_loss(job, static_cast<const T*>(values), options);
                    });
 }
 
@@ -104,7 +105,7 @@ py::object focal(const py::array& logits, bool channels_last, const py::array& t
 py::object dice(const py::array& logits, bool channels_last, const py::array& target, const py::object& ignore,
                 double eps, bool gradient) {
     return loss_of(logits, channels_last, target, ignore, false, gradient,
-                   [&](auto& job, Storage storage) { return dice_loss(job, storage, eps); });
+                   [&](auto& job) { return dice_loss(job, eps); });
 }
 
 py::tuple box_loss_any(const py::array& a, const py::array& b, const std::string& kind, double eps, double alpha_eps,

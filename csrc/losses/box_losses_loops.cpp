@@ -77,7 +77,6 @@ void any(const BoxLossJob<T>& job, int64_t first, int64_t last) {
 }
 
 }  // namespace
-
 }  // namespace FASTDET_ISA
 
 FASTDET_KERNELS(BoxLossKernels, box_losses_kernels, {any<float>, any<double>})

@@ -100,7 +100,6 @@ void types(const SigmoidFocalJob& job, int64_t first, int64_t last) {
 }
 
 }  // namespace
-
 }  // namespace FASTDET_ISA
 
 FASTDET_KERNELS(SigmoidFocalKernels, sigmoid_focal_loss_kernels, {types})

@@ -17,12 +17,12 @@ constexpr int64_t kTaskLabels = 1 << 18;    // labels that are
 constexpr int64_t kStreamBytes = 16 << 20;  // gradients that go past the caches
 
 template <class T>
-const SoftmaxLoops<T>& loops(Storage storage) {
+const SoftmaxLoops<T>& loops() {
     const LossKernels& all = softmax_losses_kernels();
     if constexpr (std::is_same<T, double>::value) {
         return all.twice;
     } else {
-        return storage == Storage::half ? all.half : storage == Storage::bfloat16 ? all.bfloat16 : all.single;
+        return all.single;
     }
 }
 
@@ -47,10 +47,10 @@ int64_t count(const Labels& labels, int64_t n, int64_t* counts) {
 }
 
 template <class T>
-void prepare(SoftmaxJob<T>& job, Storage storage) {
+void prepare(SoftmaxJob<T>& job) {
     job.tile = kChunk;
     while (job.tile > 16 && job.classes * job.tile * int64_t(sizeof(T)) > kScratch) job.tile /= 2;
-    const int64_t bytes = storage == Storage::twice ? 8 : storage == Storage::single ? 4 : 2;
+    const int64_t bytes = job.storage == Storage::twice ? 8 : job.storage == Storage::single ? 4 : 2;
     job.stream =
         job.grad && !job.channels_last && bytes >= 4 && job.images * job.classes * job.pixels * bytes > kStreamBytes;
 }
@@ -69,7 +69,7 @@ void run(const SoftmaxJob<T>& job, typename SoftmaxLoops<T>::Loop loop) {
 }  // namespace
 
 template <class T>
-LossResult softmax_loss(SoftmaxJob<T>& job, Storage storage, const T* weight, const LossOptions& options) {
+LossResult softmax_loss(SoftmaxJob<T>& job, const T* weight, const LossOptions& options) {
     const int64_t C = job.classes;
     Buffer<int64_t> counts(C);
     const int64_t bad = count(job.labels, job.images * job.pixels, counts.get());
@@ -82,12 +82,12 @@ LossResult softmax_loss(SoftmaxJob<T>& job, Storage storage, const T* weight, co
         divisor += double(counts[c]) * double(weight[c]);
     }
     weights[C] = 0;
-    prepare(job, storage);
+    prepare(job);
     job.weight = weights.get();
     job.terms = loss_terms<T>(options, C, divisor, weight_sum);
     Buffer<double> partial(job.chunks());
     job.partial = partial.get();
-    const SoftmaxLoops<T>& all = loops<T>(storage);
+    const SoftmaxLoops<T>& all = loops<T>();
     const auto loop = options.kind() == SoftmaxKind::focal      ? all.focal
                       : options.kind() == SoftmaxKind::smoothed ? all.smoothed
                                                                 : all.cross_entropy;
@@ -97,19 +97,19 @@ LossResult softmax_loss(SoftmaxJob<T>& job, Storage storage, const T* weight, co
 }
 
 template <class T>
-LossResult dice_loss(SoftmaxJob<T>& job, Storage storage, double eps) {
+LossResult dice_loss(SoftmaxJob<T>& job, double eps) {
     const int64_t C = job.classes;
     Buffer<int64_t> counts(C);
     const int64_t bad = count(job.labels, job.images * job.pixels, counts.get());
     if (bad >= 0) return {0, 0, bad};
-    prepare(job, storage);
+    prepare(job);
     Buffer<T> weights(C + 1), slope(C), bonus(C + 1);
     for (int64_t c = 0; c < C; ++c) weights[c] = 1;
     weights[C] = bonus[C] = 0;
     job.weight = weights.get();
     Buffer<double> sums(job.chunks() * 2 * C);
     job.sums = sums.get();
-    const SoftmaxLoops<T>& all = loops<T>(storage);
+    const SoftmaxLoops<T>& all = loops<T>();
     if (job.chunks()) run(job, all.dice_sums);
     double mean = 0, counted = 0;
     Buffer<double> column(job.chunks());
@@ -130,9 +130,9 @@ LossResult dice_loss(SoftmaxJob<T>& job, Storage storage, double eps) {
     return {1 - mean / double(C), counted, -1};
 }
 
-template LossResult softmax_loss(SoftmaxJob<float>&, Storage, const float*, const LossOptions&);
-template LossResult softmax_loss(SoftmaxJob<double>&, Storage, const double*, const LossOptions&);
-template LossResult dice_loss(SoftmaxJob<float>&, Storage, double);
-template LossResult dice_loss(SoftmaxJob<double>&, Storage, double);
+template LossResult softmax_loss(SoftmaxJob<float>&, const float*, const LossOptions&);
+template LossResult softmax_loss(SoftmaxJob<double>&, const double*, const LossOptions&);
+template LossResult dice_loss(SoftmaxJob<float>&, double);
+template LossResult dice_loss(SoftmaxJob<double>&, double);
 
 }  // namespace fastdet

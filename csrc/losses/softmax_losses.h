@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "boxes/box.h"
+#include "core/macros.h"
 #include "core/isa.h"
 
 namespace fastdet {
@@ -57,10 +57,13 @@ struct LossTerms {
 constexpr int64_t kChunk = 256;
 constexpr int64_t kSumLanes = 8, kDiceLanes = 16;
 
+enum class Storage : int { single = 0, twice = 1, half = 2, bfloat16 = 3 };
+
 template <class T>
 struct SoftmaxJob {
     const void* logits;  // (images, classes, pixels) or, channels last, (images, pixels, classes)
     void* grad;          // of the same shape and type; null: not wanted
+    Storage storage;     // of both
     int64_t images, classes, pixels;
     bool channels_last;
     bool stream;   // past the caches: the gradient does not pass through them
@@ -92,13 +95,12 @@ struct LossKernels {
     // Counts labels [first, last) into four tables, to be added up, (4, classes + 2): the classes, what is ignored,
     // what is out of range. The position of the first of the latter, or -1.
     int64_t (*count_labels)(const Labels&, int64_t first, int64_t last, int64_t* counts);
-    SoftmaxLoops<float> single, half, bfloat16;
+    SoftmaxLoops<float> single;  // of logits stored as float, Half or BFloat16
     SoftmaxLoops<double> twice;
 };
 const LossKernels& softmax_losses_kernels();
 
 enum class Reduction : int { mean = 0, sum = 1, none = 2 };
-enum class Storage : int { single = 0, twice = 1, half = 2, bfloat16 = 3 };
 
 struct LossOptions {
     bool focal;
@@ -147,10 +149,11 @@ struct LossResult {
     int64_t bad_label;  // position of a label that is out of range; -1: none
 };
 
-// Logits, grad, shape and labels of `job` are the caller's, and `each` for Reduction::none; the rest is filled in.
+// Logits, grad, storage, shape and labels of `job` are the caller's, and `each` for Reduction::none; the rest is filled
+// in.
 template <class T>
-LossResult softmax_loss(SoftmaxJob<T>& job, Storage storage, const T* weight, const LossOptions& options);
+LossResult softmax_loss(SoftmaxJob<T>& job, const T* weight, const LossOptions& options);
 template <class T>
-LossResult dice_loss(SoftmaxJob<T>& job, Storage storage, double eps);
+LossResult dice_loss(SoftmaxJob<T>& job, double eps);
 
 }  // namespace fastdet

@@ -17,11 +17,6 @@
 namespace fastdet {
 namespace FASTDET_ISA {
 
-static inline void widen_row(const float* from, int64_t n, float* to) { std::memcpy(to, from, size_t(n) * 4); }
-static inline void widen_row(const double* from, int64_t n, double* to) { std::memcpy(to, from, size_t(n) * 8); }
-static inline void narrow_row(const float* from, int64_t n, float* to) { std::memcpy(to, from, size_t(n) * 4); }
-static inline void narrow_row(const double* from, int64_t n, double* to) { std::memcpy(to, from, size_t(n) * 8); }
-
 namespace {
 
 // Class numbers; `classes` for what is ignored, `bad` for what is out of range.
@@ -56,10 +51,27 @@ int64_t count_labels(const Labels& labels, int64_t first, int64_t last, int64_t*
     return -1;
 }
 
+// n values from place `at` of logits, widened to `to`; and back, into the gradient.
+template <class T>
+inline void read_row(const void* from, Storage storage, int64_t at, int64_t n, T* to) {
+    if constexpr (sizeof(T) == 4) {
+        if (storage == Storage::half) return widen_row(static_cast<const Half*>(from) + at, n, to);
+        if (storage == Storage::bfloat16) return widen_row(static_cast<const BFloat16*>(from) + at, n, to);
+    }
+    std::memcpy(to, static_cast<const T*>(from) + at, size_t(n) * sizeof(T));
+}
+template <class T>
+inline void write_row(const T* from, int64_t n, void* to, Storage storage, int64_t at) {
+    if constexpr (sizeof(T) == 4) {
+        if (storage == Storage::half) return narrow_row(from, n, static_cast<Half*>(to) + at);
+        if (storage == Storage::bfloat16) return narrow_row(from, n, static_cast<BFloat16*>(to) + at);
+    }
+    std::memcpy(static_cast<T*>(to) + at, from, size_t(n) * sizeof(T));
+}
+
 // The tile of a chunk that is being worked on.
-template <class S>
+template <class T>
 struct Tile {
-    using T = Compute<S>;
     using V = Vec<T>;
     static constexpr int L = V::lanes;
 
@@ -95,22 +107,20 @@ struct Tile {
     // Logits into the rows, their maximum, labels and weights. What pads the tile is ignored.
     void load() {
         const int64_t C = job.classes, P = job.pixels;
-        const S* logits = static_cast<const S*>(job.logits);
         if (job.channels_last) {
-            const S* from = logits + (image * P + at) * C;
-            for (int64_t i = 0; i < n; ++i, from += C) {
-                const T* values;
-                if constexpr (std::is_same<S, T>::value) {
-                    values = from;
-                } else {
-                    widen_row(from, C, line);
-                    values = line;
-                }
-                for (int64_t c = 0; c < C; ++c) rows[c * stride + i] = values[c];
+            const int64_t first = (image * P + at) * C;
+            const bool own_type = as_it_is();
+            const T* from = static_cast<const T*>(job.logits) + (own_type ? first : 0);
+            for (int64_t i = 0; own_type && i < n; ++i, from += C) {
+                for (int64_t c = 0; c < C; ++c) rows[c * stride + i] = from[c];
+            }
+            for (int64_t i = 0; !own_type && i < n; ++i) {
+                read_row(job.logits, job.storage, first + i * C, C, line);
+                for (int64_t c = 0; c < C; ++c) rows[c * stride + i] = line[c];
             }
         } else {
-            const S* from = logits + image * C * P + at;
-            for (int64_t c = 0; c < C; ++c) widen_row(from + c * P, n, rows + c * stride);
+            const int64_t first = image * C * P + at;
+            for (int64_t c = 0; c < C; ++c) read_row(job.logits, job.storage, first + c * P, n, rows + c * stride);
         }
         if (n < padded) {
             for (int64_t c = 0; c < C; ++c) {
@@ -127,20 +137,23 @@ struct Tile {
         for (int64_t i = 0; i < padded; ++i) weight[i] = job.weight[label[i]];
     }
 
+    bool as_it_is() const { return sizeof(T) == 8 || job.storage == Storage::single; }  // stored as T
+
     T& own(int64_t i) const { return rows[label[i] * stride + i]; }  // of the target of pixel i
 
     // Logits to exponentials, and their sum over the classes to `rest`; also that of exponential times slope.
     template <bool Slope>
     void exponentials() {
         const int64_t C = job.classes, step = stride;
-        const uintptr_t plane = job.channels_last ? 0 : uintptr_t(job.pixels) * sizeof(S);
+        const uintptr_t bytes = as_it_is() ? sizeof(T) : 2;
+        const uintptr_t plane = job.channels_last ? 0 : uintptr_t(job.pixels) * bytes;
         const uintptr_t next = reinterpret_cast<uintptr_t>(job.logits) +
-                               (uintptr_t(image * C * job.pixels) + uintptr_t(at + job.tile)) * sizeof(S);
+                               (uintptr_t(image * C * job.pixels) + uintptr_t(at + job.tile)) * bytes;
         for (int64_t i = 0; i < padded; i += L) {
             const V m = V::load(highest + i);
             V sum = V::set(0), sloped = V::set(0);
             T* row = rows + i;
-            uintptr_t ahead = next + uintptr_t(i) * sizeof(S);
+            uintptr_t ahead = next + uintptr_t(i) * bytes;
             for (int64_t c = 0; c < C; ++c, row += step, ahead += plane) {
                 __builtin_prefetch(reinterpret_cast<const void*>(ahead));  // the next tile's; it may lie anywhere
                 const V e = lanes::exp_or_zero(V::load(row) - m);
@@ -168,60 +181,57 @@ struct Tile {
     template <class F>
     void write(F&& make) {
         const int64_t C = job.classes, P = job.pixels;
-        S* grad = static_cast<S*>(job.grad);
-        if constexpr (std::is_same<S, T>::value) {
-            if (!job.channels_last) {
-                S* to = grad + image * C * P + at;
-                for (int64_t c = 0; c < C; ++c, to += P) {
-                    const T* row = rows + c * stride;
-                    const auto part = [&](int64_t i, int64_t count) {
-                        T few[L];
-                        make(c, i, V::load(row + i)).store(few);
-                        for (int64_t k = 0; k < count; ++k) to[i + k] = few[k];
-                    };
-                    int64_t i = 0;
-                    if (job.stream) {
-                        const int64_t past = int64_t(reinterpret_cast<uintptr_t>(to) / sizeof(T) % L);
-                        if (past) {
-                            i = L - past < n ? L - past : n;
-                            part(0, i);
-                        }
-                        for (; i + L <= n; i += L) make(c, i, V::load(row + i)).stream(to + i);
-                    } else {
-                        for (; i + L <= n; i += L) make(c, i, V::load(row + i)).store(to + i);
+        if (as_it_is() && !job.channels_last) {
+            T* to = static_cast<T*>(job.grad) + image * C * P + at;
+            for (int64_t c = 0; c < C; ++c, to += P) {
+                const T* row = rows + c * stride;
+                const auto part = [&](int64_t i, int64_t count) {
+                    T few[L];
+                    make(c, i, V::load(row + i)).store(few);
+                    for (int64_t k = 0; k < count; ++k) to[i + k] = few[k];
+                };
+                int64_t i = 0;
+                if (job.stream) {
+                    const int64_t past = int64_t(reinterpret_cast<uintptr_t>(to) / sizeof(T) % L);
+                    if (past) {
+                        i = L - past < n ? L - past : n;
+                        part(0, i);
                     }
-                    if (i < n) part(i, n - i);
+                    for (; i + L <= n; i += L) make(c, i, V::load(row + i)).stream(to + i);
+                } else {
+                    for (; i + L <= n; i += L) make(c, i, V::load(row + i)).store(to + i);
                 }
-                return;
+                if (i < n) part(i, n - i);
             }
+            return;
         }
         for (int64_t c = 0; c < C; ++c) {
             T* row = rows + c * stride;
             for (int64_t i = 0; i < padded; i += L) make(c, i, V::load(row + i)).store(row + i);
-            if (!job.channels_last) narrow_row(row, n, grad + (image * C + c) * P + at);
+            if (!job.channels_last) write_row(row, n, job.grad, job.storage, (image * C + c) * P + at);
         }
         if (!job.channels_last) return;
-        S* to = grad + (image * P + at) * C;
-        for (int64_t i = 0; i < n; ++i, to += C) {
-            if constexpr (std::is_same<S, T>::value) {
-                for (int64_t c = 0; c < C; ++c) to[c] = rows[c * stride + i];
-            } else {
-                for (int64_t c = 0; c < C; ++c) line[c] = rows[c * stride + i];
-                narrow_row(line, C, to);
-            }
+        const int64_t first = (image * P + at) * C;
+        const bool own_type = as_it_is();
+        T* to = static_cast<T*>(job.grad) + (own_type ? first : 0);
+        for (int64_t i = 0; own_type && i < n; ++i, to += C) {
+            for (int64_t c = 0; c < C; ++c) to[c] = rows[c * stride + i];
+        }
+        for (int64_t i = 0; !own_type && i < n; ++i) {
+            for (int64_t c = 0; c < C; ++c) line[c] = rows[c * stride + i];
+            write_row(line, C, job.grad, job.storage, first + i * C);
         }
     }
 };
 
-template <class S, SoftmaxKind K>
-void softmax(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t last, Compute<S>* scratch) {
-    using T = Compute<S>;
+template <class T, SoftmaxKind K>
+void softmax(const SoftmaxJob<T>& job, int64_t first, int64_t last, T* scratch) {
     using V = Vec<T>;
     constexpr int L = V::lanes;
     const int64_t C = job.classes;
     const V zero = V::set(0);
     const LossTerms<T> terms = job.terms;
-    Tile<S> tile(job, scratch);
+    Tile<T> tile(job, scratch);
     T counted[kChunk];
     for (int64_t chunk = first; chunk < last; ++chunk) {
         double sum[kSumLanes] = {};
@@ -278,13 +288,12 @@ void softmax(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t last, Com
     if (job.stream) store_fence();
 }
 
-template <class S>
-void dice_sums(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t last, Compute<S>* scratch) {
-    using T = Compute<S>;
+template <class T>
+void dice_sums(const SoftmaxJob<T>& job, int64_t first, int64_t last, T* scratch) {
     using V = Vec<T>;
     constexpr int L = V::lanes;
     const int64_t C = job.classes;
-    Tile<S> tile(job, scratch);
+    Tile<T> tile(job, scratch);
     T* lanes = scratch + (C + 1) * job.stride() + C;
     for (int64_t chunk = first; chunk < last; ++chunk) {
         double *all = job.sums + chunk * 2 * C, *own = all + C;
@@ -316,12 +325,11 @@ void dice_sums(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t last, C
     }
 }
 
-template <class S>
-void dice_gradient(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t last, Compute<S>* scratch) {
-    using T = Compute<S>;
+template <class T>
+void dice_gradient(const SoftmaxJob<T>& job, int64_t first, int64_t last, T* scratch) {
     using V = Vec<T>;
     constexpr int L = V::lanes;
-    Tile<S> tile(job, scratch);
+    Tile<T> tile(job, scratch);
     T bonus[kChunk];
     for (int64_t chunk = first; chunk < last; ++chunk) {
         tile.each_tile(chunk, [&] {
@@ -355,16 +363,13 @@ void dice_gradient(const SoftmaxJob<Compute<S>>& job, int64_t first, int64_t las
     if (job.stream) store_fence();
 }
 
-template <class S>
-constexpr SoftmaxLoops<Compute<S>> loops_of = {softmax<S, SoftmaxKind::cross_entropy>,
-                                               softmax<S, SoftmaxKind::smoothed>, softmax<S, SoftmaxKind::focal>,
-                                               dice_sums<S>, dice_gradient<S>};
+template <class T>
+constexpr SoftmaxLoops<T> loops_of = {softmax<T, SoftmaxKind::cross_entropy>, softmax<T, SoftmaxKind::smoothed>,
+                                      softmax<T, SoftmaxKind::focal>, dice_sums<T>, dice_gradient<T>};
 
 }  // namespace
-
 }  // namespace FASTDET_ISA
 
-FASTDET_KERNELS(LossKernels, softmax_losses_kernels,
-                {count_labels, loops_of<float>, loops_of<Half>, loops_of<BFloat16>, loops_of<double>})
+FASTDET_KERNELS(LossKernels, softmax_losses_kernels, {count_labels, loops_of<float>, loops_of<double>})
 
 }  // namespace fastdet

@@ -19,7 +19,7 @@ const int64_t* keys_of(const py::object& idxs, int64_t n) {
     return data<int64_t>(array);
 }
 
-// Kept indices, or the code of a NaN as _check.find_nan gives it.
+// Kept indices, or the code of a NaN as check.find_nan in fastdet/_core gives it.
 py::object nms_any(const py::array& boxes, const py::array& scores, const py::object& idxs, double threshold,
                    const py::object& score_threshold, int64_t max_output, const std::string& metric) {
     const double above = score_threshold.is_none() ? 0 : score_threshold.cast<double>();
@@ -46,7 +46,7 @@ py::object nms_any(const py::array& boxes, const py::array& scores, const py::ob
     });
 }
 
-// nms for the usual arguments, which are told from all others here: the checks in Python take longer than 10 boxes.
+// nms for the usual arguments, which are recognised here: the checks in Python take longer than 10 boxes.
 // None where an argument is not the usual one; the Python side then looks again and says what is wrong.
 py::object nms_quick(const py::array& boxes, const py::array& scores, double threshold) {
     const auto usual = [](const py::array& x) {

@@ -9,7 +9,7 @@
 namespace fastdet {
 
 // The grid of boxes[first .. n), by falling score. Left out are those that overlap nothing (degenerate, infinite) and
-// those that `out` (n,) marks: decided, or odd. O(n) memory. Throws std::bad_alloc.
+// those that `out` (n,) marks: decided, or extreme. O(n) memory. Throws std::bad_alloc.
 template <class T>
 class GridStore {
   public:

@@ -21,9 +21,9 @@ enum class Input { ordinary, large, nan };
 // Ordinary: every coordinate within Limits::large, or infinite.
 template <class T>
 Input look(const T* x, int64_t n) {
-    bool odd = false;
-    for (int64_t i = 0; i < n; ++i) odd |= !(std::fabs(x[i]) <= Limits<T>::large);
-    if (!odd) return Input::ordinary;
+    bool extreme = false;
+    for (int64_t i = 0; i < n; ++i) extreme |= !(std::fabs(x[i]) <= Limits<T>::large);
+    if (!extreme) return Input::ordinary;
     Input found = Input::ordinary;
     for (int64_t i = 0; i < n; ++i) {
         if (x[i] != x[i]) return Input::nan;

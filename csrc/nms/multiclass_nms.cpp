@@ -1,5 +1,7 @@
+// Class-wise suppression over a batch: the candidates of each image, its NMS, and the padding of the result.
 #include "nms/multiclass_nms.h"
 
+#include "core/memory.h"
 #include "core/order.h"
 #include "core/threads.h"
 

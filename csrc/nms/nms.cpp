@@ -11,9 +11,9 @@ namespace {
 // Kept boxes after which the dense way gives over to a grid, if at least kGridLeft candidates are left: a kept
 // box costs a dense test of every later candidate, but a grid only its neighbours. Found by measurement.
 constexpr int64_t kDenseKept = 256, kGridLeft = 1024;
-// Odd boxes (areas that overflow or underflow) that are compared one by one beside a grid; with more of them there is
-// none.
-constexpr int64_t kMaxOdd = 1024;
+// Extreme boxes (areas that overflow or underflow) that are compared one by one beside a grid; with more of them there
+// is none.
+constexpr int64_t kMaxExtreme = 1024;
 // The plain rule, pair by pair.
 template <class T>
 void nms_careful(NmsJob<T>& job) {
@@ -40,17 +40,17 @@ void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure ki
     job.kind = kind;
     job.limit = limit;
     job.keep = keep;
-    Buffer<int32_t> odd(kMaxOdd + 1);
-    job.odd = odd.get();
+    Buffer<int32_t> extreme(kMaxExtreme + 1);
+    job.extreme = extreme.get();
     bool grid = kind == Measure::iou && n > kDenseKept + kGridLeft;
     for (int64_t i = 0; grid && i < n; ++i) {
-        odd[job.odds] = int32_t(i);
-        job.odds += is_tiny(boxes[i]) || (large && is_large(boxes[i]));
-        grid = job.odds <= kMaxOdd;
+        extreme[job.extremes] = int32_t(i);
+        job.extremes += is_tiny(boxes[i]) || (large && is_large(boxes[i]));
+        grid = job.extremes <= kMaxExtreme;
     }
     if (!grid && large) return nms_careful(job);
     int64_t done = 0;
-    if (!grid || !job.odds) {
+    if (!grid || !job.extremes) {
         job.dense_limit = grid ? kDenseKept : -1;
         job.stride = ((grid ? kDenseKept : n) + 63) / 64 * 64;
         Buffer<T> scratch(5 * job.stride);
@@ -58,14 +58,14 @@ void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure ki
         done = loops.dense(job);
     }
     if (done == n) return;
-    Buffer<uint8_t> dead(n), out(job.odds ? n : 0);
+    Buffer<uint8_t> dead(n), out(job.extremes ? n : 0);
     std::memset(dead.get(), 0, size_t(n));
     job.dead = dead.get();
     for (bool fresh = true; done < n; fresh = false) {
         const uint8_t* left_out = dead.get();
-        if (job.odds) {
+        if (job.extremes) {
             std::memcpy(out.get(), dead.get(), size_t(n));
-            for (int64_t k = 0; k < job.odds; ++k) out[odd[k]] = 1;
+            for (int64_t k = 0; k < job.extremes; ++k) out[extreme[k]] = 1;
             left_out = out.get();
         }
         const GridStore<T> store(boxes, done, n, bound, left_out);

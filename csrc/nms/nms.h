@@ -77,15 +77,15 @@ struct NmsJob {
     const Box<T>* boxes;  // (n,) by falling score
     int64_t n;
     Bound<T> bound;
-    Measure kind;         // iou or ios
-    int64_t limit;        // the maximum kept; < 0 for all
-    int64_t dense_limit;  // kept boxes after which the caller wants to change over to a grid
-    T* scratch;           // dense: (5, stride)
-    int64_t stride;       // the maximum kept by the dense way, rounded up to a multiple of 64
-    uint8_t* keep;        // (n,) 1 where kept, 0 at first
-    uint8_t* dead;        // (n,) grid only, 0 at first
-    const int32_t* odd;   // (odds,) grid only: boxes that are not in it, compared one by one
-    int64_t odds;
+    Measure kind;            // iou or ios
+    int64_t limit;           // the maximum kept; < 0 for all
+    int64_t dense_limit;     // kept boxes after which the caller wants to change over to a grid
+    T* scratch;              // dense: (5, stride)
+    int64_t stride;          // the maximum kept by the dense way, rounded up to a multiple of 64
+    uint8_t* keep;           // (n,) 1 where kept, 0 at first
+    uint8_t* dead;           // (n,) grid only, 0 at first
+    const int32_t* extreme;  // (extremes,) grid only: boxes that are not in it, compared one by one
+    int64_t extremes;
     const Grid<T>* grid;
     int64_t kept;  // in and out
 };

@@ -197,16 +197,16 @@ int64_t nms_dense(NmsJob<T>& job) {
     return job.kind == Measure::ios ? dense<T, true>(job) : dense<T, false>(job);
 }
 
-// Odd boxes are in no grid: an odd one that is kept meets all the rest, any other one the odd ones.
+// Extreme boxes are in no grid: an extreme one that is kept meets all the rest, any other one the extreme ones.
 template <class T>
-void meet_odd(const NmsJob<T>& job, int64_t i) {
-    bool odd = false;
-    for (int64_t k = 0; k < job.odds; ++k) {
-        const int64_t j = job.odd[k];
-        odd |= i == j;
+void meet_extreme(const NmsJob<T>& job, int64_t i) {
+    bool extreme = false;
+    for (int64_t k = 0; k < job.extremes; ++k) {
+        const int64_t j = job.extreme[k];
+        extreme |= i == j;
         if (j > i && !job.dead[j]) job.dead[j] = suppresses(job.boxes[i], job.boxes[j], job.bound.threshold, job.kind);
     }
-    for (int64_t j = i + 1; odd && j < job.n; ++j) {
+    for (int64_t j = i + 1; extreme && j < job.n; ++j) {
         if (!job.dead[j]) job.dead[j] = suppresses(job.boxes[i], job.boxes[j], job.bound.threshold, job.kind);
     }
 }
@@ -239,7 +239,7 @@ int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh) {
             ++job.kept;
             push.strike(job.boxes[i], lists[head]);
             tested += lists[head].full ? job.grid->candidates / Block<T>::lanes : lists[head].count;
-            if (job.odds) meet_odd(job, i);
+            if (job.extremes) meet_extreme(job, i);
         }
         head = (head + 1) % kAhead;
         --size;

@@ -8,7 +8,7 @@
 // ones have decided: most boxes are decided in the first round. A fixed number of rounds is launched, so nothing is
 // read back; what they leave (chains: n boxes, each overlapping the next) is decided by one block, 512 boxes at a time.
 // Cost: some 20 reads and 40 pair tests a box, two sorts, and some 35 launches. Floor: the sorts, 40 bytes a pass
-// and box. Aims on an H200: 10k boxes 80 us, 100k 0.5 ms, 1M 10 ms. Limits: boxes of odd size (place.h) meet all others
+// and box. Aims on an H200: 10k boxes 80 us, 100k 0.5 ms, 1M 10 ms. Limits: extreme boxes (place.h) meet all others
 // one by one, exact and slow; a chain costs about 1 us a box.
 #include "boxes/load_box.h"
 #include "cuda/compact.h"
@@ -38,7 +38,7 @@ struct Near {
     Rule<T> rule;
     double t;
     int shift;         // of a level
-    uint32_t buckets;  // a power of two; then the odd boxes' bucket, then that of those in none
+    uint32_t buckets;  // a power of two; then the extreme boxes' bucket, then that of those in none
     const Range* ranges;
     const int32_t* at;        // (n,) positions by bucket, rising within each
     const Box<T>* at_box;     // (n,) their boxes
@@ -63,13 +63,13 @@ struct Near {
 template <class T>
 struct Shape {
     double w, h, cx, cy, size;
-    bool odd, meets;  // whether it can overlap anything
+    bool extreme, meets;  // whether it can overlap anything
 
     __device__ explicit Shape(const Box<T>& b) {
         w = double(side(b.x1, b.x2)), h = double(side(b.y1, b.y2));
         cx = centre(b.x1, b.x2), cy = centre(b.y1, b.y2);
         size = w > h ? w : h;
-        odd = is_tiny(b) || is_large(b);
+        extreme = is_tiny(b) || is_large(b);
         meets = w > 0 && h > 0 && is_finite(w) && is_finite(h);
     }
 };
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kThreads)
     uint8_t state = kUndecided;
     if (dropped[p]) {
         state = kDead;
-    } else if (s.odd) {
+    } else if (s.extreme) {
         mine = near.buckets;
     } else if (s.meets) {
         const int level = near.level_of(s.size);
@@ -164,7 +164,7 @@ struct Search {
 
     __device__ void run() {
         const Shape<T> s(box);
-        if (s.odd || !is_finite(s.size / near.t)) return look_at_all();
+        if (s.extreme || !is_finite(s.size / near.t)) return look_at_all();
         const int first = near.level_of(s.size * near.t), last = near.level_of(s.size / near.t);
         int64_t cells = 0;
         for (int level = first; level <= last; ++level) {
@@ -184,7 +184,7 @@ struct Search {
             }
             before = end;
         }
-        look_in(near.buckets);  // the odd ones
+        look_in(near.buckets);  // the extreme ones
     }
 
     struct Cells {

@@ -1,6 +1,9 @@
 // A whole call of soft_nms: look at the input, group, put near boxes together, run each group, merge their selections.
 #include "nms/soft_nms.h"
 
+#include <algorithm>
+
+#include "core/memory.h"
 #include "nms/groups.h"
 #include "nms/place.h"
 
@@ -61,15 +64,15 @@ int64_t soft_group(const Box<T>* boxes, const T* scores, const int32_t* among, i
     // ordinary boxes by place, then, in clusters of their own, those whose areas overflow
     Buffer<Box<T>> mine(n);
     Buffer<int32_t> from(n), order(n);
-    int64_t ordinary = 0, odds = 0;
+    int64_t ordinary = 0, extremes = 0;
     for (int64_t i = 0; i < n; ++i) {
         const Box<T>& b = boxes[among[i]];
-        const int64_t at = large && is_large(b) ? n - ++odds : ordinary++;
+        const int64_t at = large && is_large(b) ? n - ++extremes : ordinary++;
         mine[at] = b;
         from[at] = int32_t(i);
     }
     order_by_place(mine.get(), ordinary, order.get());
-    const int64_t first_odd = (ordinary + B - 1) / B, clusters = first_odd + (odds + B - 1) / B;
+    const int64_t first_extreme = (ordinary + B - 1) / B, clusters = first_extreme + (extremes + B - 1) / B;
     Buffer<int32_t> near(clusters);
     Buffer<Cluster<T>> cluster(clusters);
     Buffer<T> hull(5 * ((clusters + B - 1) / B * B));
@@ -77,8 +80,8 @@ int64_t soft_group(const Box<T>* boxes, const T* scores, const int32_t* among, i
     for (int64_t k = 0; k < clusters * B; ++k) {
         Cluster<T>& c = cluster[k / B];
         const int at = int(k % B);
-        const int64_t odd = k - first_odd * B;
-        const int64_t i = odd < 0 ? (k < ordinary ? order[k] : -1) : odd < odds ? ordinary + odd : -1;
+        const int64_t extreme = k - first_extreme * B;
+        const int64_t i = extreme < 0 ? (k < ordinary ? order[k] : -1) : extreme < extremes ? ordinary + extreme : -1;
         const Box<T> b = i >= 0 ? mine[i] : Box<T>{1, 1, -1, -1};
         c.x1[at] = b.x1, c.y1[at] = b.y1, c.x2[at] = b.x2, c.y2[at] = b.y2;
         c.share[at] = i >= 0 ? bound.share(area(b)) : Limits<T>::large;
@@ -86,7 +89,7 @@ int64_t soft_group(const Box<T>* boxes, const T* scores, const int32_t* among, i
         c.index[at] = i >= 0 ? from[i] : 0;
     }
     SoftJob<T> job = {};
-    job.cluster = cluster.get(), job.clusters = clusters, job.ordinary = first_odd;
+    job.cluster = cluster.get(), job.clusters = clusters, job.ordinary = first_extreme;
     job.hull = hull.get(), job.near = near.get();
     job.bound = bound;
     job.gaussian = options.gaussian;

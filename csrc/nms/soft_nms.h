@@ -29,7 +29,7 @@ struct Cluster {
 template <class T>
 struct SoftJob {
     Cluster<T>* cluster;         // (clusters,) consumed
-    int64_t clusters, ordinary;  // those from `ordinary` on hold odd boxes, compared one by one
+    int64_t clusters, ordinary;  // those from `ordinary` on hold extreme boxes, compared one by one
     T* hull;                     // scratch: (5, clusters rounded up to whole 64-byte vectors)
     int32_t* near;               // scratch: (clusters,)
     Bound<T> bound;              // an overlap under it leaves a score as it is

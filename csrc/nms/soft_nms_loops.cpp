@@ -15,7 +15,7 @@ namespace {
 
 // Re-score the boxes of a cluster one by one, by the rule for whatever they hold.
 template <class T, bool Gaussian>
-void meet_odd(const SoftJob<T>& job, const Box<T>& box, int64_t cluster) {
+void meet_extreme(const SoftJob<T>& job, const Box<T>& box, int64_t cluster) {
     Cluster<T>& c = job.cluster[cluster];
     for (int l = 0; l < Cluster<T>::lanes; ++l) {
         if (!(c.score[l] >= job.min_score)) continue;
@@ -174,9 +174,9 @@ int64_t run(SoftJob<T>& job) {
         job.selected_score[selected] = job.cluster[home].score[slot];  // its sign where it is 0
         const Box<T> box = state.take(home, slot);
         if (job.ordinary < clusters) {
-            // box by box: an odd one with all, any other one with the odd ones
+            // box by box: an extreme one with all, any other one with the extreme ones
             for (int64_t k = home >= job.ordinary ? 0 : job.ordinary; k < clusters; ++k)
-                meet_odd<T, Gaussian>(job, box, k);
+                meet_extreme<T, Gaussian>(job, box, k);
             for (int64_t k = 0; k < clusters; ++k) state.best_of[k] = state.best_in(job.cluster[k]);
             if (home >= job.ordinary) continue;
         }

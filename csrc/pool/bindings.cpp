@@ -46,12 +46,12 @@ struct Shape {
 
 // An array like x but for its height and width; the caller's, where given.
 py::array result(const py::array& x, bool last, int64_t height, int64_t width, const py::dtype& dtype,
-                 const py::object& given) {
+                 const py::object& caller_out) {
     const py::ssize_t n = x.shape(0), c = x.shape(last ? 3 : 1);
     const py::array::ShapeContainer shape =
         last ? py::array::ShapeContainer{n, height, width, c} : py::array::ShapeContainer{n, c, height, width};
-    if (given.is_none()) return py::array(dtype, shape);
-    const py::array out = as_array(given);
+    if (caller_out.is_none()) return py::array(dtype, shape);
+    const py::array out = as_array(caller_out);
     expect_image(out);
     for (int i = 0; i < 4; ++i) {
         if (out.shape(i) != shape->at(size_t(i))) throw py::value_error("fastdet._cpp: invalid out");
@@ -105,7 +105,7 @@ void set_indices(PlaceJob& job, const py::array& indices, const Shape& pooled, c
 }
 
 py::object scatter(const py::array& x, const py::array& indices, bool last, const py::tuple& window,
-                   const py::tuple& size, const py::object& given, bool add) {
+                   const py::tuple& size, const py::object& caller_out, bool add) {
     expect_image(x);
     const Shape shape(x, last);
     PlaceJob job = {};
@@ -122,7 +122,7 @@ py::object scatter(const py::array& x, const py::array& indices, bool last, cons
     const PoolWindow& w = job.window;
     if ((job.rows - 1) * w.sh > job.height + w.sh || (job.columns - 1) * w.sw > job.width + w.sw)
         throw py::value_error("fastdet._cpp: invalid window");
-    py::array out = result(x, last, job.height, job.width, x.dtype(), given);
+    py::array out = result(x, last, job.height, job.width, x.dtype(), caller_out);
     job.out = out.mutable_data();
     bool fits;
     {

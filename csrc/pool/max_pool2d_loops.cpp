@@ -54,6 +54,136 @@ static inline const T* as_compute(const S* from, int64_t n, T* room) {
     }
 }
 
+// Loops over plain arrays, apart from each other: one copy serves every stored type that is compared in T, and each
+// becomes vector instructions. Places count from the window's first tap.
+#define FASTDET_LOOP __attribute__((noinline)) static
+
+// 2 x 2 windows side by side, of the rows `top` and `low`. The lower row's places begin at `down`.
+template <bool kPlaces, class T, class K>
+FASTDET_LOOP void pool_twos(const T* __restrict top, const T* __restrict low, int64_t n, K down, T* __restrict v,
+                            K* __restrict p) {
+    for (int64_t i = 0; i < n; ++i) {
+        T b = top[2 * i];
+        K k = 0;
+        const T second = top[2 * i + 1], third = low[2 * i], fourth = low[2 * i + 1];
+        k = takes(second, b) ? K(1) : k;
+        b = takes(second, b) ? second : b;
+        k = takes(third, b) ? down : k;
+        b = takes(third, b) ? third : b;
+        k = takes(fourth, b) ? K(down + 1) : k;
+        b = takes(fourth, b) ? fourth : b;
+        v[i] = b;
+        if (kPlaces) p[i] = k;
+    }
+}
+
+// The windows of one row, across, from N taps; `start`: the first tap of each that is within the image.
+template <int N, class T, class K>
+FASTDET_LOOP void pool_taps(const T* const* taps, const K* __restrict start, int64_t n, T* __restrict v,
+                            K* __restrict p) {
+    const T* tap[N];
+    for (int k = 0; k < N; ++k) tap[k] = taps[k];
+    for (int64_t i = 0; i < n; ++i) {
+        T b = lowest<T>();
+        K at = start[i];
+        for (int k = 0; k < N; ++k) {
+            const T value = tap[k][i];
+            at = takes(value, b) ? K(k) : at;
+            b = takes(value, b) ? value : b;
+        }
+        v[i] = b;
+        p[i] = at;
+    }
+}
+
+// Another tap at place `here` for each of n windows. Inlined, as the next: n is small where channels are few.
+template <class T, class K>
+FASTDET_MEMBER void pool_tap(const T* __restrict tap, K here, int64_t n, T* __restrict v, K* __restrict p) {
+    for (int64_t i = 0; i < n; ++i) {
+        const bool take = takes(tap[i], v[i]);
+        p[i] = take ? here : p[i];
+        v[i] = take ? tap[i] : v[i];
+    }
+}
+template <class T, class K>
+FASTDET_MEMBER void first_tap(const T* __restrict tap, K here, int64_t n, T* __restrict v, K* __restrict p) {
+    for (int64_t i = 0; i < n; ++i) {
+        v[i] = tap[i];
+        p[i] = here;
+    }
+}
+// The four taps of 2 x 2 windows, the lanes being channels.
+template <class T, class K>
+FASTDET_LOOP void pool_four(const T* __restrict t0, const T* __restrict t1, const T* __restrict t2,
+                            const T* __restrict t3, K base, K down, int64_t n, T* __restrict v, K* __restrict p) {
+    for (int64_t i = 0; i < n; ++i) {
+        T b = t0[i];
+        K k = base;
+        k = takes(t1[i], b) ? K(base + 1) : k;
+        b = takes(t1[i], b) ? t1[i] : b;
+        k = takes(t2[i], b) ? K(base + down) : k;
+        b = takes(t2[i], b) ? t2[i] : b;
+        k = takes(t3[i], b) ? K(base + down + 1) : k;
+        b = takes(t3[i], b) ? t3[i] : b;
+        v[i] = b;
+        p[i] = k;
+    }
+}
+
+// The row that stands `down` below the window's first: v and p, of the rows so far, take over v1 and p1 where they are
+// above. v0 is the first row where v has not been written yet, else v.
+template <class T, class K>
+FASTDET_LOOP void pool_down(const T* v0, const T* __restrict v1, const K* __restrict p1, K down, int64_t n, T* v,
+                            K* __restrict p) {
+    if (v0 == v) {
+        T* __restrict both = v;
+        for (int64_t i = 0; i < n; ++i) {
+            const bool take = takes(v1[i], both[i]);
+            p[i] = take ? K(p1[i] + down) : p[i];
+            both[i] = take ? v1[i] : both[i];
+        }
+        return;
+    }
+    const T* __restrict first = v0;
+    T* __restrict to = v;
+    for (int64_t i = 0; i < n; ++i) {
+        const bool take = takes(v1[i], first[i]);
+        p[i] = take ? K(p1[i] + down) : p[i];
+        to[i] = take ? v1[i] : first[i];
+    }
+}
+template <class K>
+FASTDET_LOOP void move_places(const K* __restrict from, K by, int64_t n, K* __restrict to) {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i] + by;
+}
+
+// Every `step`-th of the values.
+template <class T>
+FASTDET_LOOP void take_every(const T* __restrict from, int64_t step, int64_t n, T* __restrict to) {
+    if (step == 1) {
+        for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+    } else if (step == 2) {
+        for (int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
+    } else {
+        for (int64_t i = 0; i < n; ++i) to[i] = from[i * step];
+    }
+}
+
+// Places of windows as indices of the image: the first window's places count from `origin`, the next one's from `by`
+// further on.
+template <class K>
+FASTDET_LOOP void flat_indices(const K* __restrict p, int64_t n, int64_t origin, int64_t by, int64_t* __restrict to) {
+    if (by) {
+        for (int64_t i = 0; i < n; ++i) to[i] = int64_t(p[i]) + (origin + i * by);
+    } else {
+        for (int64_t i = 0; i < n; ++i) to[i] = int64_t(p[i]) + origin;
+    }
+}
+template <class K>
+FASTDET_LOOP void compact_indices(const K* __restrict p, int64_t n, uint8_t* __restrict to) {
+    for (int64_t i = 0; i < n; ++i) to[i] = uint8_t(p[i]);
+}
+
 constexpr int64_t kAhead = 6;  // input rows
 
 // Everything that one call needs: the writers, and scratch for one way or the other.
@@ -126,16 +256,10 @@ struct Pooling {
     void emit_places(const K* __restrict p, int64_t n, int64_t origin, int64_t by) {
         if (!job.indices) return;
         if (job.compact) {
-            uint8_t* __restrict to = compact.next(n);
-            for (int64_t i = 0; i < n; ++i) to[i] = uint8_t(p[i]);
+            compact_indices(p, n, compact.next(n));
             compact.done(n);
         } else {
-            int64_t* __restrict to = flat.next(n);
-            if (by) {
-                for (int64_t i = 0; i < n; ++i) to[i] = int64_t(p[i]) + (origin + i * by);
-            } else {
-                for (int64_t i = 0; i < n; ++i) to[i] = int64_t(p[i]) + origin;
-            }
+            flat_indices(p, n, origin, by, flat.next(n));
             flat.done(n);
         }
     }
@@ -144,28 +268,15 @@ struct Pooling {
     void twos(const S* x, int64_t from, int64_t to) {
         const K down = K(step);
         for (int64_t r = from; r < to; ++r) {
-            const T* __restrict top = as_compute(x + 2 * r * W, 2 * columns, wide);
-            const T* __restrict low = as_compute(x + (2 * r + 1) * W, 2 * columns, more);
+            const T* top = as_compute(x + 2 * r * W, 2 * columns, wide);
+            const T* low = as_compute(x + (2 * r + 1) * W, 2 * columns, more);
             // two streams of short rows: the processor's own prefetching falls behind by an eighth
             for (int64_t j = 0; j < 2 * W; j += int64_t(64 / sizeof(S))) {
                 __builtin_prefetch(reinterpret_cast<const char*>(x) + ((2 * r + kAhead) * W + j) * int64_t(sizeof(S)));
             }
-            T* __restrict v = best;
+            T* v = best;
             if constexpr (std::is_same_v<S, T>) v = values.next(columns);
-            K* __restrict p = place;
-            for (int64_t i = 0; i < columns; ++i) {
-                T b = top[2 * i];
-                K k = 0;
-                const T second = top[2 * i + 1], third = low[2 * i], fourth = low[2 * i + 1];
-                k = takes(second, b) ? K(1) : k;
-                b = takes(second, b) ? second : b;
-                k = takes(third, b) ? down : k;
-                b = takes(third, b) ? third : b;
-                k = takes(fourth, b) ? K(down + 1) : k;
-                b = takes(fourth, b) ? fourth : b;
-                v[i] = b;
-                if (kPlaces) p[i] = k;
-            }
+            pool_twos<kPlaces>(top, low, columns, down, v, place);
             if constexpr (!std::is_same_v<S, T>) store_row(v, columns, values.next(columns));
             values.done(columns);
             if (kPlaces) emit_places(place, columns, 2 * r * W, 2);
@@ -175,51 +286,27 @@ struct Pooling {
     // One input row, its columns sorted by phase: column q * sw + r - pw stands at r * length + q. Padding stays as it
     // was filled once.
     void split_row(const S* row) {
-        const T* __restrict in = as_compute(row, W, wide);
+        const T* in = as_compute(row, W, wide);
         for (int64_t r = 0; r < phases; ++r) {
             const int64_t q = (w.pw - r + w.sw - 1 > 0) ? (w.pw - r + w.sw - 1) / w.sw : 0, x = q * w.sw + r - w.pw;
             const int64_t n = lesser<int64_t>(length - q, x < W ? (W - x + w.sw - 1) / w.sw : 0);
-            T* __restrict to = split + r * length + q;
-            const T* __restrict at = in + x;
-            if (w.sw == 1) {
-                for (int64_t i = 0; i < n; ++i) to[i] = at[i];
-            } else if (w.sw == 2) {
-                for (int64_t i = 0; i < n; ++i) to[i] = at[2 * i];
-            } else {
-                for (int64_t i = 0; i < n; ++i) to[i] = at[i * w.sw];
-            }
+            take_every(in + x, w.sw, n, split + r * length + q);
         }
     }
 
     template <int N>
-    void across(T* __restrict v, K* __restrict p) {
+    void across(T* v, K* p) {
         const T* taps[N];
         for (int64_t k = 0; k < N; ++k) taps[k] = split + k % w.sw * length + k / w.sw;
-        const K* __restrict start = first;
-        for (int64_t i = 0; i < columns; ++i) {
-            T b = lowest<T>();
-            K at = start[i];
-            for (int k = 0; k < N; ++k) {
-                const T value = taps[k][i];
-                at = takes(value, b) ? K(k) : at;
-                b = takes(value, b) ? value : b;
-            }
-            v[i] = b;
-            p[i] = at;
-        }
+        pool_taps<N>(taps, first, columns, v, p);
     }
-    void across(T* __restrict v, K* __restrict p) {
+    void across(T* v, K* p) {
         for (int64_t i = 0; i < columns; ++i) {
             v[i] = lowest<T>();
             p[i] = first[i];
         }
         for (int64_t k = 0; k < kw; ++k) {
-            const T* __restrict tap = split + k % w.sw * length + k / w.sw;
-            for (int64_t i = 0; i < columns; ++i) {
-                const bool take = takes(tap[i], v[i]);
-                p[i] = take ? K(k) : p[i];
-                v[i] = take ? tap[i] : v[i];
-            }
+            pool_tap(split + k % w.sw * length + k / w.sw, K(k), columns, v, p);
         }
     }
 
@@ -235,29 +322,16 @@ struct Pooling {
                 K* p = ring_place + next % kh * columns;
                 kw == 2 ? across<2>(v, p) : kw == 3 ? across<3>(v, p) : across(v, p);
             }
-            const T* __restrict v0 = ring + begin % kh * columns;
-            const K* __restrict p0 = ring_place + begin % kh * columns;
-            T* __restrict v = best;
-            K* __restrict p = place;
+            const T* const v0 = ring + begin % kh * columns;
             for (int64_t y = begin; y < end; ++y) {
-                const T* __restrict v1 = ring + y % kh * columns;
-                const K* __restrict p1 = ring_place + y % kh * columns;
+                const T* const v1 = ring + y % kh * columns;
+                const K* const p1 = ring_place + y % kh * columns;
                 const K down = K((y - top) * step);
                 if (y == begin) {
-                    for (int64_t i = 0; i < columns; ++i) p[i] = p0[i] + down;
-                    if (end == begin + 1) std::memcpy(v, v0, size_t(columns) * sizeof(T));
-                } else if (y == begin + 1) {
-                    for (int64_t i = 0; i < columns; ++i) {
-                        const bool take = takes(v1[i], v0[i]);
-                        p[i] = take ? K(p1[i] + down) : p[i];
-                        v[i] = take ? v1[i] : v0[i];
-                    }
+                    move_places(p1, down, columns, place);
+                    if (end == begin + 1) std::memcpy(best, v0, size_t(columns) * sizeof(T));
                 } else {
-                    for (int64_t i = 0; i < columns; ++i) {
-                        const bool take = takes(v1[i], v[i]);
-                        p[i] = take ? K(p1[i] + down) : p[i];
-                        v[i] = take ? v1[i] : v[i];
-                    }
+                    pool_down(y == begin + 1 ? v0 : best, v1, p1, down, columns, best, place);
                 }
             }
             emit(best, place, columns, top * W - w.pw, w.sw);
@@ -265,8 +339,6 @@ struct Pooling {
     }
 
     void pixels(const S* x, int64_t from, int64_t to) {
-        T* __restrict v = best;
-        K* __restrict p = place;
         for (int64_t r = from; r < to; ++r) {
             const int64_t top = r * w.sh - w.ph, y0 = greater<int64_t>(top, 0), y1 = lesser<int64_t>(top + kh, H);
             for (int64_t c = 0; c < columns; ++c) {
@@ -275,38 +347,18 @@ struct Pooling {
                 if (y1 - y0 == 2 && x1 - x0 == 2) {
                     const S* at = x + (y0 * W + x0) * C;
                     const K base = K((y0 - top) * step + x0 - left), down = K(step);
-                    const T* __restrict t0 = as_compute(at, C, wide);
-                    const T* __restrict t1 = as_compute(at + C, C, wide + C);
-                    const T* __restrict t2 = as_compute(at + W * C, C, wide + 2 * C);
-                    const T* __restrict t3 = as_compute(at + W * C + C, C, wide + 3 * C);
-                    for (int64_t i = 0; i < C; ++i) {
-                        T b = t0[i];
-                        K k = base;
-                        k = takes(t1[i], b) ? K(base + 1) : k;
-                        b = takes(t1[i], b) ? t1[i] : b;
-                        k = takes(t2[i], b) ? K(base + down) : k;
-                        b = takes(t2[i], b) ? t2[i] : b;
-                        k = takes(t3[i], b) ? K(base + down + 1) : k;
-                        b = takes(t3[i], b) ? t3[i] : b;
-                        v[i] = b;
-                        p[i] = k;
-                    }
+                    pool_four(as_compute(at, C, wide), as_compute(at + C, C, wide + C),
+                              as_compute(at + W * C, C, wide + 2 * C), as_compute(at + W * C + C, C, wide + 3 * C),
+                              base, down, C, best, place);
                 } else {
                     for (int64_t y = y0; y < y1; ++y) {
                         for (int64_t xx = x0; xx < x1; ++xx) {
-                            const T* __restrict tap = as_compute(x + (y * W + xx) * C, C, wide);
+                            const T* tap = as_compute(x + (y * W + xx) * C, C, wide);
                             const K here = K((y - top) * step + xx - left);
                             if (y == y0 && xx == x0) {
-                                for (int64_t i = 0; i < C; ++i) {
-                                    v[i] = tap[i];
-                                    p[i] = here;
-                                }
+                                first_tap(tap, here, C, best, place);
                             } else {
-                                for (int64_t i = 0; i < C; ++i) {
-                                    const bool take = takes(tap[i], v[i]);
-                                    p[i] = take ? here : p[i];
-                                    v[i] = take ? tap[i] : v[i];
-                                }
+                                pool_tap(tap, here, C, best, place);
                             }
                         }
                     }
@@ -353,7 +405,6 @@ void max_pool2d(const PoolJob& job, int64_t plane, int64_t first, int64_t last, 
 }
 
 }  // namespace
-
 }  // namespace FASTDET_ISA
 
 FASTDET_KERNELS(MaxPool2dKernels, max_pool2d_kernels, {scratch_bytes, max_pool2d})

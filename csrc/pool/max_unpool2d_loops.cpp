@@ -50,6 +50,60 @@ static inline S plus_zero(S x) {
     return x;
 }
 
+// How far n indices lie from the first place of their 2 x 2 window, into `to`; not 0: one lies outside it. Flat: 0, 1,
+// W, W + 1.
+template <class I>
+FASTDET_MEMBER uint32_t window_offsets(const I* __restrict index, int64_t n, int64_t origin, int64_t by, uint32_t down,
+                                       uint32_t* __restrict to) {
+    uint32_t outside = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        if (sizeof(I) > 1) {
+            const uint64_t d = uint64_t(index[i]) - uint64_t(origin + i * by);
+            outside |= uint32_t(d >> 32);
+            to[i] = uint32_t(d);
+        } else {
+            to[i] = uint8_t(index[i]);
+        }
+    }
+    for (int64_t i = 0; i < n; ++i) {
+        const uint32_t d = to[i];
+        outside |= uint32_t(d > 1u) & uint32_t(d - down > 1u);
+    }
+    return outside;
+}
+
+template <bool kAdd, class S>
+FASTDET_MEMBER S one(S v, bool here) {
+    return here ? (kAdd ? plus_zero(v) : v) : S{};
+}
+
+// Each value to the one of its four places that it came from, zeros to the others.
+template <bool kAdd, class S>
+FASTDET_MEMBER void spread(const S* __restrict v, const uint32_t* __restrict d, int64_t n, uint32_t down,
+                           S* __restrict a, S* __restrict b, S* __restrict c, S* __restrict e) {
+    for (int64_t i = 0; i < n; ++i) {
+        a[i] = one<kAdd>(v[i], d[i] == 0);
+        b[i] = one<kAdd>(v[i], d[i] == 1);
+        c[i] = one<kAdd>(v[i], d[i] == down);
+        e[i] = one<kAdd>(v[i], d[i] == down + 1);
+    }
+}
+
+// The same where places lie side by side: n values to the rows `top` and `low`, which are `width` long.
+template <bool kAdd, class S>
+FASTDET_MEMBER void spread_pairs(const S* __restrict v, const uint32_t* __restrict d, int64_t n, uint32_t down,
+                                 int64_t width, S* __restrict top, S* __restrict low) {
+    for (int64_t i = 0; i < n; ++i) {
+        top[2 * i] = one<kAdd>(v[i], d[i] == 0);
+        top[2 * i + 1] = one<kAdd>(v[i], d[i] == 1);
+    }
+    for (int64_t i = 2 * n; i < width; ++i) top[i] = low[i] = S{};
+    for (int64_t i = 0; i < n; ++i) {
+        low[2 * i] = one<kAdd>(v[i], d[i] == down);
+        low[2 * i + 1] = one<kAdd>(v[i], d[i] == down + 1);
+    }
+}
+
 // S as stored, A as summed (S itself where nothing is summed), I the index
 template <class S, class A, class I, bool kAdd>
 struct Scatter {
@@ -88,64 +142,22 @@ struct Scatter {
         return two ? C > 1 ? two_pixels(image, from, to) : twos(image, from, to) : by_band(image, from, to);
     }
 
-    // How far n indices lie from the first place of their 2 x 2 window; not 0: one lies outside it. Flat: 0, 1, W, W
-    // + 1.
-    uint32_t offsets(const I* __restrict index, int64_t n, int64_t origin, int64_t by) {
-        uint32_t outside = 0;
-        const uint32_t down = uint32_t(sizeof(I) > 1 ? W : 2);
-        uint32_t* __restrict to = near;
-        for (int64_t i = 0; i < n; ++i) {
-            if (sizeof(I) > 1) {
-                const uint64_t d = uint64_t(index[i]) - uint64_t(origin + i * by);
-                outside |= uint32_t(d >> 32);
-                to[i] = uint32_t(d);
-            } else {
-                to[i] = uint8_t(index[i]);
-            }
-        }
-        for (int64_t i = 0; i < n; ++i) {
-            const uint32_t d = to[i];
-            outside |= uint32_t(d > 1u) & uint32_t(d - down > 1u);
-        }
-        return outside;
+    uint32_t offsets(const I* index, int64_t n, int64_t origin, int64_t by) {
+        return window_offsets(index, n, origin, by, uint32_t(sizeof(I) > 1 ? W : 2), near);
     }
-
-    static S one(S v, bool here) { return here ? (kAdd ? plus_zero(v) : v) : S{}; }
 
     bool twos(S* image, int64_t from, int64_t to) {
         const uint32_t down = uint32_t(sizeof(I) > 1 ? W : 2);
         out.start(image + 2 * from * W);
         for (int64_t r = from; r < to; ++r) {
             if (offsets(indices + r * columns, columns, 2 * r * W, 2)) return false;
-            const S* __restrict v = x + r * columns;
-            const uint32_t* __restrict d = near;
-            S* __restrict top = out.next(2 * W);
-            S* __restrict low = top + W;
-            for (int64_t i = 0; i < columns; ++i) {
-                top[2 * i] = one(v[i], d[i] == 0);
-                top[2 * i + 1] = one(v[i], d[i] == 1);
-            }
-            for (int64_t i = 2 * columns; i < W; ++i) top[i] = low[i] = S{};
-            for (int64_t i = 0; i < columns; ++i) {
-                low[2 * i] = one(v[i], d[i] == down);
-                low[2 * i + 1] = one(v[i], d[i] == down + 1);
-            }
+            S* const top = out.next(2 * W);
+            spread_pairs<kAdd>(x + r * columns, near, columns, down, W, top, top + W);
             out.done(2 * W);
         }
         if (to == h) out.put(nullptr, (H - 2 * h) * W);
         out.finish();
         return true;
-    }
-
-    // Each value to the one of its four places that it came from, zeros to the others.
-    static void spread(const S* __restrict v, const uint32_t* __restrict d, int64_t n, uint32_t down, S* __restrict a,
-                       S* __restrict b, S* __restrict c, S* __restrict e) {
-        for (int64_t i = 0; i < n; ++i) {
-            a[i] = one(v[i], d[i] == 0);
-            b[i] = one(v[i], d[i] == 1);
-            c[i] = one(v[i], d[i] == down);
-            e[i] = one(v[i], d[i] == down + 1);
-        }
     }
 
     bool two_pixels(S* image, int64_t from, int64_t to) {
@@ -156,10 +168,8 @@ struct Scatter {
             for (int64_t c = 0; c < columns; ++c) {
                 const int64_t at = (r * columns + c) * C;
                 if (offsets(indices + at, C, 2 * r * W + 2 * c, 0)) return false;
-                const S* __restrict v = x + at;
-                const uint32_t* __restrict d = near;
                 S *top = out.next(2 * C), *low = below.next(2 * C);
-                spread(v, d, C, down, top, top + C, low, low + C);
+                spread<kAdd>(x + at, near, C, down, top, top + C, low, low + C);
                 out.done(2 * C);
                 below.done(2 * C);
             }

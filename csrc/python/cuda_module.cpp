@@ -37,7 +37,7 @@ std::string unavailable() {
     cudaRuntimeGetVersion(&built);
     const cudaError_t code = cudaGetDeviceCount(&devices);
     if (code == cudaSuccess && devices > 0) return "";
-    cudaGetLastError();  // it is told here, and of no kernel's launch
+    cudaGetLastError();  // this call reports it; a kernel's launch must not
     if (built / 1000 > driver / 1000)
         return "the NVIDIA driver supports CUDA " + version(driver) + ", and this build needs " + version(built);
     if (code == cudaSuccess) return "no NVIDIA GPU is visible";

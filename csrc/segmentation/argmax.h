@@ -210,9 +210,9 @@ static bool argmax_finite(const S* x, int64_t n) {
         } else {
             fetch(x + i, 1, some, held);
         }
-        unsigned odd = 0;
-        for (int64_t k = 0; k < some; ++k) odd |= unsigned(row[k] - row[k] != 0);  // inf - inf is NaN
-        if (odd) return false;
+        unsigned extreme = 0;
+        for (int64_t k = 0; k < some; ++k) extreme |= unsigned(row[k] - row[k] != 0);  // inf - inf is NaN
+        if (extreme) return false;
     }
     return true;
 }

@@ -8,6 +8,7 @@
 // 4.3 TB/s). Resampled, the bytes are few and the operations count: six a pixel and class, and 20 for 8 pixels where
 // the result is larger (the same from 128 x 256: 8.5 a pixel and class, 95 us on 132 SMs). Aims: 1.2 and 1.5 times.
 // Limit: 2^31 images; all offsets are 64-bit.
+#include "core/floats.h"
 #include "segmentation/tally.h"
 #include "upsample/bilinear.h"
 

@@ -178,7 +178,6 @@ constexpr ArgmaxKernels<S> argmax_kernels = {argmax_taps_bytes<S>, argmax_prepar
                                              argmax_resampled<S>, argmax_finite<S>};
 
 }  // namespace
-
 }  // namespace FASTDET_ISA
 
 FASTDET_KERNELS(ConfusionKernels, confusion_matrix_kernels,

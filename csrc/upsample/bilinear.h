@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "boxes/box.h"
+#include "core/macros.h"
 
 namespace fastdet {
 

@@ -1,4 +1,6 @@
-"""Every argument check of fastdet, once, before a backend is chosen: all backends raise the same text.
+"""The argument checks that two areas or more share. A check with one user stands with its user: `<area>/_check.py`.
+
+Arguments are checked once, before a backend is chosen, so all backends raise the same text.
 
 Messages read ``op: argument must be X, got Y``. TypeError for kind, dtype and device; ValueError for
 shape, range and NaN.
@@ -190,18 +192,6 @@ def may_share_memory(x: Any, other: Any) -> bool:
     return not isinstance(other, np.ndarray) and x.shares_memory(other)
 
 
-def finite(op: str, name: str, x: Array) -> None:
-    """Raise ValueError for the first infinity; NaN is told apart before."""
-    bad = np.isinf(x)
-    if bad.any():
-        infinite(op, name, x[bad][0], int(np.argwhere(bad)[0][0]))
-
-
-def infinite(op: str, name: str, value: Any, index: int) -> NoReturn:
-    """The one text for an infinity."""
-    raise ValueError(f"{op}: {name} must be finite, got {value} at index {index}")
-
-
 def find_nan(boxes: Array, scores: Array) -> int | None:
     """Twice the row of the first NaN, plus 0 for boxes and 1 for scores; None where there is none.
 
@@ -237,18 +227,6 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     return dtype.names[0] if dtype.names else str(dtype)
 
 
-def image(op: str, name: str, x: Array, dtypes: Sequence[np.dtype[Any]], channels_last: bool, axes: str) -> Array:
-    """An image of 2 to 4 axes (3 or 4 if channels_last), native-endian, of one of ``dtypes``, H and W not 0."""
-    if not x.dtype.isnative:
-        x = x.astype(x.dtype.newbyteorder("="))
-    if x.dtype not in dtypes:
-        *others, last = map(dtype_name, dtypes)
-        raise TypeError(f"{op}: {name} must be {', '.join(others)} or {last}, got {dtype_name(x.dtype)}")
-    if not 2 + channels_last <= x.ndim <= 4 or 0 in (x.shape[-3:-1] if channels_last else x.shape[-2:]):
-        raise ValueError(f"{op}: {name} must have shape {axes} with H and W of 1 or more, got {x.shape}")
-    return x
-
-
 def pair_of_sizes(op: str, name: str, x: Any) -> tuple[int, int]:
     """(H, W), each 1 or more, or one number for both."""
     if type(x) is tuple and len(x) == 2 and type(x[0]) is int and type(x[1]) is int and min(x) > 0 and max(x) < 2**62:
@@ -272,28 +250,6 @@ def pair_of_sizes(op: str, name: str, x: Any) -> tuple[int, int]:
     if max(sizes) >= 2**62:
         raise ValueError(f"{op}: {name} must be below 2^62, got {describe(x)}")
     return sizes[0], sizes[1]
-
-
-def pair_of_factors(op: str, name: str, x: Any) -> tuple[float, float]:
-    """(vertical, horizontal) factors above 0, or one number for both."""
-    if (isinstance(x, Sequence) and not isinstance(x, str)) or (isinstance(x, np.ndarray) and x.ndim):
-        if len(x) != 2:
-            raise ValueError(f"{op}: {name} must be (vertical, horizontal) or one number, got {describe(x)}")
-        return positive(op, name, x[0]), positive(op, name, x[1])
-    value = positive(op, name, x)
-    return value, value
-
-
-def image_out(op: str, x: Array, like: Array, shape: tuple[int, ...], fits: bool, inputs: Sequence[Array]) -> None:
-    """A caller's buffer for an image: of that shape and ``like``'s dtype and memory order (``fits``), writable."""
-    if x.dtype != like.dtype:
-        raise TypeError(f"{op}: out must be {dtype_name(like.dtype)}, got {dtype_name(x.dtype)}")
-    if x.shape != shape:
-        raise ValueError(f"{op}: out must have shape {shape}, got {x.shape}")
-    if not (fits and x.flags.writeable and x.flags.aligned):
-        raise ValueError(f"{op}: out must be writable, aligned and contiguous in the memory order of the input")
-    if any(may_share_memory(x, other) for other in inputs):
-        raise ValueError(f"{op}: out must not share memory with an input")
 
 
 def empty(op: str, shape: tuple[int, ...], dtype: np.dtype[Any], beside: Any = None) -> Array:
@@ -399,74 +355,6 @@ def counts(op: str, x: Array, num_classes: Any) -> tuple[Array, int]:
     return x, classes
 
 
-def logits(op: str, x: Array) -> Array:
-    """(C,), (N, C) or (N, C, d1, ...) scores of classes: float16, bfloat16, float32 or float64, native-endian."""
-    if not (x.dtype.kind == "f" and x.dtype.itemsize <= 8) and x.dtype.names != ("bfloat16",):
-        raise TypeError(f"{op}: logits must be float16, bfloat16, float32 or float64, got {x.dtype}")
-    if x.ndim == 0 or x.shape[x.ndim > 1] == 0:
-        raise ValueError(f"{op}: logits must have shape (N, C, ...) with C of 1 or more, got {x.shape}")
-    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
-
-
-def class_labels(op: str, x: Array, shape: tuple[int, ...]) -> Array:
-    """The class of each pixel: any integer type."""
-    if x.dtype.kind not in "iu" and x.size:
-        raise TypeError(f"{op}: target must be an integer array, got {x.dtype}")
-    if x.shape != shape:
-        raise ValueError(
-            f"{op}: target must have shape {shape}, that of the logits without their classes, got {x.shape}"
-        )
-    return require(x, x.dtype.newbyteorder("=") if x.size else np.int64)
-
-
-def ignored_label(op: str, x: Any, dtype: np.dtype[Any]) -> int | None:
-    """The label that is ignored, as a signed integer of the same bits; None where ``dtype`` cannot hold it."""
-    if isinstance(x, bool):
-        raise TypeError(f"{op}: ignore_index must be an integer, got {x}")
-    try:
-        value = operator.index(x)
-    except TypeError:
-        raise TypeError(f"{op}: ignore_index must be an integer, got {describe(x)}") from None
-    held = np.iinfo(dtype)
-    if not held.min <= value <= held.max:
-        return None
-    return value if value < 2**63 else value - 2**64
-
-
-def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) -> Any:
-    """(C,) weights of 0 or more, finite in ``dtype``: not looked at on a GPU, where a wrong one makes all NaN."""
-    if x.dtype.kind not in "fiu":
-        raise TypeError(f"{op}: {name} must be a float array, got {x.dtype}")
-    if x.shape != (count,):
-        raise ValueError(f"{op}: {name} must have shape ({count},), one per class, got {x.shape}")
-    if not isinstance(x, np.ndarray):
-        return require(x, dtype)
-    with np.errstate(over="ignore"):
-        weights = require(x, dtype)
-    bad = ~((weights >= 0) & (weights <= np.finfo(dtype).max))
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise ValueError(f"{op}: {name} must be finite and 0 or more, got {x[at]} at index {at}")
-    return weights
-
-
-def class_label_found(op: str, target: Array, code: int, classes: int) -> NoReturn:
-    """Raise for a label that a backend answered with: its position in the flat target."""
-    at = tuple(int(i) for i in np.unravel_index(code, target.shape))
-    where = at[0] if len(at) == 1 else at
-    raise ValueError(
-        f"{op}: target must hold classes 0 to {classes - 1} or ignore_index, "
-        f"got {value_at(target, at)} at index {where}"
-    )
-
-
-def floats(op: str, name: str, x: Array) -> Array:
-    """A float array of any shape, C-contiguous and native-endian; bfloat16 as `_half.BFLOAT16`."""
-    if x.dtype.char not in "efd" and x.dtype.names != ("bfloat16",):
-        raise TypeError(f"{op}: {name} must be float16, bfloat16, float32 or float64, got {x.dtype}")
-    return require(x, x.dtype.newbyteorder("="))
-
-
 # Pooling: kernel, stride and padding, each height before width, in one tuple of six.
 
 
@@ -486,98 +374,3 @@ def pair(op: str, name: str, x: Any, least: int) -> tuple[int, int]:
     if min(high, wide) < least or max(high, wide) >= 2**31:
         raise ValueError(f"{op}: {name} must be in [{least}, 2**31), got {describe(x)}")
     return high, wide
-
-
-def window(op: str, kernel_size: Any, stride: Any, padding: Any) -> tuple[int, int, int, int, int, int]:
-    """The windows of pooling."""
-    kernel = pair(op, "kernel_size", kernel_size, 1)
-    step = kernel if stride is None else pair(op, "stride", stride, 1)
-    pad = pair(op, "padding", padding, 0)
-    if pad[0] * 2 > kernel[0] or pad[1] * 2 > kernel[1]:
-        raise ValueError(f"{op}: padding must be at most half of kernel_size {kernel}, got {pad}")
-    return (*kernel, *step, *pad)
-
-
-def window_counts(size: Any, window: tuple[int, ...], ceil_mode: bool) -> tuple[int, int]:
-    """How many windows an image of that size has, down and across: torch's rule."""
-    counts = []
-    for length, kernel, stride, pad in zip(size, window[:2], window[2:4], window[4:], strict=True):
-        count = (length + 2 * pad - kernel + (stride - 1 if ceil_mode else 0)) // stride + 1
-        if ceil_mode and (count - 1) * stride >= length + pad:
-            count -= 1  # it would begin in the padding
-        counts.append(count)
-    return counts[0], counts[1]
-
-
-def pooled_size(op: str, size: Any, window: tuple[int, ...], ceil_mode: bool) -> tuple[int, int]:
-    """`window_counts`, where there is a window at all."""
-    counts = window_counts(size, window, ceil_mode)
-    if min(counts) < 1:
-        raise ValueError(f"{op}: kernel_size must be at most the padded image {tuple(size)}, got {window[:2]}")
-    if window[0] * size[1] >= 2**31:
-        raise ValueError(f"{op}: kernel height times image width must be below 2**31, got {window[0]} * {size[1]}")
-    return counts
-
-
-def unpooled_size(op: str, name: str, given: Any, shape: tuple[int, ...], window: tuple[int, ...]) -> tuple[int, int]:
-    """The size that pooled images of ``shape`` came from: the given one, checked as torch does, or the usual one."""
-    usual = [
-        (n - 1) * s - 2 * p + k for n, k, s, p in zip(shape[-2:], window[:2], window[2:4], window[4:], strict=True)
-    ]
-    size = (usual[0], usual[1]) if given is None else plane_size(op, name, given, shape)
-
-    for axis, length, want, stride in zip(("height", "width"), size, usual, window[2:4], strict=True):
-        if abs(length - want) >= stride or length < 1:
-            low, high = max(want - stride + 1, 1), want + stride - 1
-            raise ValueError(f"{op}: {name} must have a {axis} in [{low}, {high}], got {length}")
-    return size
-
-
-def plane_size(op: str, name: str, x: Any, shape: tuple[int, ...]) -> tuple[int, int]:
-    """(H, W), or a whole shape whose entries before them are ``shape``'s."""
-    if not isinstance(x, (tuple, list)) or len(x) not in (2, len(shape)):
-        raise ValueError(f"{op}: {name} must be (height, width) or a shape of {len(shape)} entries, got {describe(x)}")
-    size = pair(op, name, x[-2:], 0)
-    if len(x) > 2 and tuple(x[:-2]) != shape[:-2]:
-        raise ValueError(f"{op}: {name} must begin with {shape[:-2]}, got {describe(x)}")
-    return size
-
-
-def planes(op: str, name: str, x: Array) -> Array:
-    """HW, CHW or NCHW with at least one pixel a plane, in native byte order."""
-    if x.ndim not in (2, 3, 4):
-        raise ValueError(f"{op}: {name} must have shape (H, W), (C, H, W) or (N, C, H, W), got {x.shape}")
-    if 0 in x.shape[-2:]:
-        raise ValueError(f"{op}: {name} must have a height and width of 1 or more, got {x.shape}")
-    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
-
-
-def indices(op: str, x: Array) -> Array:
-    """Flat (int64) or compact (uint8) indices of pooling, in native byte order."""
-    if x.dtype.kind == "i" and x.dtype.itemsize == 8:
-        return x.astype(np.int64, copy=False)
-    if x.dtype != np.uint8:
-        raise TypeError(f"{op}: indices must be int64 (flat) or uint8 (compact), got {x.dtype}")
-    return x
-
-
-def outside(op: str, indices: Array, flat: int) -> NoReturn:
-    """Raise for the first index that lies in no place of the image, by its position."""
-    where = tuple(int(i) for i in np.unravel_index(flat, indices.shape))
-    value = int(value_at(indices, where))
-    raise ValueError(f"{op}: indices must lie in the image, got {value} at index {where}")
-
-
-def out_image(
-    op: str, x: Array, shape: tuple[int, ...], dtype: np.dtype[Any], channels_last: bool, inputs: Sequence[Array]
-) -> Array:
-    """A caller's buffer for images of that shape, as the 4-d array of the layout that the result has in memory."""
-    if x.dtype != dtype:
-        raise TypeError(f"{op}: out must be {dtype}, got {x.dtype}")
-    if x.shape != shape:
-        raise ValueError(f"{op}: out must have shape {shape}, got {x.shape}")
-    whole = x[(None,) * (4 - x.ndim)]
-    laid_out = whole.transpose(0, 2, 3, 1) if channels_last else whole
-    if not laid_out.flags.c_contiguous:
-        raise ValueError(f"{op}: out must be contiguous{', channels last as x is' if channels_last else ''}")
-    return out(op, laid_out, laid_out.shape, dtype, inputs)

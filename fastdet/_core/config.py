@@ -5,18 +5,17 @@ from __future__ import annotations
 import platform
 from typing import Any
 
-from fastdet._core import backends as _backends
-from fastdet._core import check
+from fastdet._core import backends, check
 from fastdet._version import __version__
 
 
 def set_num_threads(n: int) -> None:
     """Use at most ``n`` threads (1 or more) in compiled kernels of this process. Results do not depend on it."""
     value = check.count("set_num_threads", "n", n)
-    if not 1 <= value <= _backends.MAX_THREADS:
-        raise ValueError(f"set_num_threads: n must be in [1, {_backends.MAX_THREADS}], got {value}")
-    if _backends.native is not None:
-        _backends.native.set_num_threads(value)
+    if not 1 <= value <= backends.MAX_THREADS:
+        raise ValueError(f"set_num_threads: n must be in [1, {backends.MAX_THREADS}], got {value}")
+    if backends.native is not None:
+        backends.native.set_num_threads(value)
 
 
 def get_num_threads() -> int:
@@ -25,18 +24,18 @@ def get_num_threads() -> int:
     By default FASTDET_NUM_THREADS, else the CPUs this process may use (its affinity, its cgroup's quota); 1 in a
     process that was forked from one that had used threads already, such as a data loader's worker.
     """
-    return 1 if _backends.native is None else int(_backends.native.get_num_threads())
+    return 1 if backends.native is None else int(backends.native.get_num_threads())
 
 
 def config() -> dict[str, Any]:
     """Version, backends (with the reason for each absent one), instruction sets, threads."""
-    native = _backends.native
-    backends = {**_backends.available(), "cuda": _backends.cuda_available()}
+    native = backends.native
+    states = {**backends.available(), "cuda": backends.cuda_available()}
     return {
         "version": __version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "backends": {name: reason or "available" for name, reason in backends.items()},
+        "backends": {name: reason or "available" for name, reason in states.items()},
         "isa": None if native is None else native.isa(),
         "isa_available": [] if native is None else list(native.isa_available()),
         "threads": get_num_threads(),

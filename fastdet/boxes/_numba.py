@@ -9,7 +9,7 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._core.numba_jit import Indices, jit, plain, typed
-from fastdet.boxes.overlap import _angle
+from fastdet.boxes.overlap import angle as angle_of
 from fastdet.boxes.overlap import rescale as rescale_of
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
@@ -90,8 +90,8 @@ def box_iou(a: Array, b: Array, kind: str, aligned: bool, crowd: Array | None, e
     scale = rescale_of(a.dtype)
     added = np.array([typed(a.dtype, eps), typed(a.dtype, eps * float(scale) * float(scale))])
     with np.errstate(all="ignore"):
-        # from NumPy's arc tangent, as in the reference; each box's own, and rescaled
-        angles = [np.stack([_angle(x), _angle(x * scale)]) if kind == "ciou" else x[:0].T.copy() for x in (a, b)]
+        # by the reference, whose operations are IEEE's; of each box as it is, and rescaled
+        angles = [np.stack([angle_of(x), angle_of(x * scale)]) if kind == "ciou" else x[:0].T.copy() for x in (a, b)]
     crowd = np.zeros(0, np.bool_) if crowd is None else plain(crowd)
     args = plain(a), plain(b), KINDS[kind], crowd, added, typed(a.dtype, 4 / np.pi**2), *angles, out
     if aligned:

@@ -10,6 +10,7 @@ from fastdet._core import backends, check
 from fastdet._core.arrays import like, to_array, writable
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
+from fastdet._core.elementary import arctan
 
 METRICS = ("iou", "ios")
 
@@ -183,10 +184,16 @@ def _measure(a: Array, b: Array, kind: str, crowd: Array | None, eps: float) -> 
         diou = iou - (dx * dx + dy * dy) / diagonal
         if kind == "diou":
             return diou, diagonal + denominator
-        angle = _angle(b) - _angle(a)
-        v = one(4 / np.pi**2) * (angle * angle)
+        turn = angle(b) - angle(a)
+        v = one(4 / np.pi**2) * (turn * turn)
         return diou - v * v / (one(1) - iou + v + one(eps)), diagonal + denominator
 
 
-def _angle(x: Array) -> Array:
-    return np.arctan2(x[..., 2] - x[..., 0], x[..., 3] - x[..., 1])
+def angle(boxes: Array) -> Array:
+    """The angle of (height, width) of each box, in (-pi, pi]: ``arctan2(width, height)`` by IEEE operations alone."""
+    one = boxes.dtype.type
+    width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+    turn = arctan(width / height)
+    flat = np.where(width > 0, one(np.pi / 2), np.where(width < 0, one(-np.pi / 2), one(0)))
+    behind = np.where(width < 0, turn - one(np.pi), turn + one(np.pi))
+    return np.where(height == 0, flat, np.where(height > 0, turn, behind))

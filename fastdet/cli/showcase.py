@@ -15,7 +15,7 @@ import numpy as np
 
 from fastdet import boxes as box_ops
 from fastdet import detection, nms, plots
-from fastdet._core import backends as _backends
+from fastdet._core import backends
 from fastdet._core.check import Array
 from fastdet.cli import sample as _sample
 from fastdet.cli import scenes
@@ -172,7 +172,7 @@ def _job(op: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[[s
 
 
 def _usable() -> list[str]:
-    return [name for name, reason in _backends.available().items() if not reason]
+    return [name for name, reason in backends.available().items() if not reason]
 
 
 def _measure(

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from fastdet._core.cuda import native
 from fastdet._core.device_arrays import DeviceArray
+from fastdet.fusion._check import Faults
+from fastdet.fusion.weighted import CONF_TYPES
+
+Result = tuple[DeviceArray, DeviceArray, DeviceArray] | Faults
 
 
-class Found(NamedTuple):
-    """csrc/cuda_fusion.h, FusionStatus: the first row of each kind, or -1; and how many results there are."""
-
-    nan_box: int
-    nan_score: int
-    infinite_box: int
-    infinite_score: int
-    negative_score: int
-    results: int  # how many
+STATUS = len(Faults._fields) + 1  # csrc/fusion/cuda.h, FusionStatus: the faults, and how many results there are
 
 
 def _gathered(
@@ -28,7 +23,7 @@ def _gathered(
     """The models' boxes in one, in float64, and the status."""
     n = sum(map(len, boxes))
     together = boxes[0].empty_bytes(native.fusion_input_bytes(n))
-    status = boxes[0].empty((len(Found._fields),), np.int64)
+    status = boxes[0].empty((STATUS,), np.int64)
     first = 0
     for m, (b, s) in enumerate(zip(boxes, scores, strict=True)):
         native.fusion_gather(
@@ -49,10 +44,8 @@ def _gathered(
     return together, status, n
 
 
-def merge_boxes(
-    boxes: DeviceArray, scores: DeviceArray, iou_threshold: float, metric: str
-) -> tuple[Found, DeviceArray, DeviceArray, DeviceArray]:
-    """What was found, and boxes, scores and groups as `fastdet.fusion.merge_boxes` gives them."""
+def merge_boxes(boxes: DeviceArray, scores: DeviceArray, iou_threshold: float, metric: str) -> Result:
+    """Boxes, scores and groups as `fastdet.fusion.merge_boxes` gives them, or the faults that the GPU has found."""
     together, status, n = _gathered([boxes], [scores], None)
     where, dtypes = boxes.where, (boxes.dtype.char, scores.dtype.char)
     workspace = boxes.empty_bytes(native.merge_boxes_workspace(n))
@@ -71,8 +64,10 @@ def merge_boxes(
         status.pointer,
         *where,
     )
-    found = Found(*native.read(status.pointer, len(Found._fields), *where))
-    return found, merged[: found.results], total[: found.results], groups
+    *faults, count = native.read(status.pointer, STATUS, *where)
+    if max(faults) >= 0:
+        return Faults(*faults)
+    return merged[:count], total[:count], groups
 
 
 def weighted_boxes_fusion(
@@ -81,11 +76,11 @@ def weighted_boxes_fusion(
     labels: Sequence[DeviceArray],
     share: Sequence[float],
     iou_threshold: float,
-    least: float,
-    confidence: int,
+    min_score: float,
+    conf_type: str,
     allows_overflow: bool,
-) -> tuple[Found, DeviceArray, DeviceArray, DeviceArray]:
-    """What was found, and boxes, scores and labels as `fastdet.fusion.weighted_boxes_fusion` gives them."""
+) -> Result:
+    """Boxes, scores and labels as `fastdet.fusion.weighted_boxes_fusion` gives them, or the faults found on the GPU."""
     together, status, n = _gathered(boxes, scores, labels)
     b, where, models = boxes[0], boxes[0].where, len(boxes)
     dtypes = b.dtype.char, scores[0].dtype.char
@@ -98,8 +93,8 @@ def weighted_boxes_fusion(
         together.pointer,
         n,
         iou_threshold,
-        least,
-        confidence,
+        min_score,
+        CONF_TYPES.index(conf_type),
         allows_overflow,
         weights.pointer,
         models,
@@ -112,5 +107,7 @@ def weighted_boxes_fusion(
         status.pointer,
         *where,
     )
-    found = Found(*native.read(status.pointer, len(Found._fields), *where))
-    return found, fused[: found.results], value[: found.results], label[: found.results]
+    *faults, count = native.read(status.pointer, STATUS, *where)
+    if max(faults) >= 0:
+        return Faults(*faults)
+    return fused[:count], value[:count], label[:count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,15 @@ import numpy as np
 from fastdet._core.check import Array
 from fastdet._core.numba_jit import Indices, jit, plain
 from fastdet.boxes._numba import overlap
+from fastdet.fusion.merge import by_score
+from fastdet.fusion.weighted import fuse
 
 
-def merge_boxes(boxes: Array, iou_threshold: float, metric: str) -> tuple[Array, Indices]:
-    boxes, owner = plain(boxes), np.arange(len(boxes))
-    _merge(boxes, iou_threshold, metric == "ios", owner)
+def merge_boxes(boxes: Array, scores: Array, iou_threshold: float, metric: str) -> tuple[Array, Array, Indices]:
+    wide, owner = boxes.astype(np.float64), np.arange(len(boxes))
+    _merge(wide, iou_threshold, metric == "ios", owner)
     slots, groups = np.unique(owner, return_inverse=True)
-    return boxes[slots], groups
+    return by_score(wide[slots], groups, boxes.dtype, scores)
 
 
 @jit
@@ -58,7 +61,20 @@ def _merge(boxes: Array, threshold: float, ios: bool, owner: Indices) -> None:
                     best[k], partner[k] = value, i
 
 
-def weighted_boxes_fusion(boxes: Array, scores: Array, labels: Indices, iou_threshold: float) -> tuple[Array, Indices]:
+def weighted_boxes_fusion(
+    boxes: Sequence[Array],
+    scores: Sequence[Array],
+    labels: Sequence[Indices],
+    share: Sequence[float],
+    iou_threshold: float,
+    min_score: float,
+    conf_type: str,
+    allows_overflow: bool,
+) -> tuple[Array, Array, Indices]:
+    return fuse(_fused, boxes, scores, labels, share, iou_threshold, min_score, conf_type, allows_overflow)
+
+
+def _fused(boxes: Array, scores: Array, labels: Indices, iou_threshold: float) -> tuple[Array, Indices]:
     fused, group = np.zeros((len(boxes), 4)), np.zeros(len(boxes), np.int64)
     count = _fuse(plain(boxes), plain(scores), plain(labels), iou_threshold, fused, group)
     return fused[:count], group

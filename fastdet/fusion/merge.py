@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet.boxes.overlap import METRICS, box_iou_reference
+from fastdet.fusion import _check
 
 
 class Merged(NamedTuple):
@@ -67,50 +67,35 @@ def merge_boxes(
     s: Any = check.scores(op, to_array(op, "scores", scores), len(b))
     threshold = check.unit(op, "iou_threshold", iou_threshold)
     check.choice(op, "metric", metric, METRICS)
-    kernel: Any = backends.choose(op, backend, merge_boxes_reference, b, s)
+    if isinstance(b, np.ndarray) and isinstance(s, np.ndarray):
+        _check.real_and_finite(op, b, s)
+    result = backends.choose(op, backend, merge_boxes_reference, b, s)(b, s, threshold, metric)
+    if isinstance(result, _check.Faults):
+        _check.faults_found(op, result, [b], [s])
     wrap = like(boxes)
-    if not isinstance(b, np.ndarray):
-        found, *results = kernel(b, s, threshold, metric)
-        _refuse(op, found, [b], [s])
-        return Merged(*map(wrap, results))
-    _real_and_finite(op, b, s)
-    merged, groups = kernel(b.astype(np.float64), threshold, metric)
-    total = np.bincount(groups, s, minlength=len(merged)).astype(np.float64)
+    return Merged(*map(wrap, result))
+
+
+def merge_boxes_reference(
+    boxes: Array, scores: Array, iou_threshold: float, metric: str
+) -> tuple[Array, Array, NDArray[np.int64]] | _check.Faults:
+    """Boxes, scores and groups as `merge_boxes` gives them; Faults on a GPU alone, where values are read there."""
+    merged, groups = _merged(boxes.astype(np.float64), iou_threshold, metric)
+    return by_score(merged, groups, boxes.dtype, scores)
+
+
+def by_score(
+    merged: Array, groups: NDArray[np.int64], dtype: np.dtype[Any], scores: Array
+) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Merged boxes with the sums of their scores, by falling score, and the row of each box among them."""
+    total = np.bincount(groups, scores, minlength=len(merged)).astype(np.float64)
     order = np.argsort(-total, kind="stable")
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    return Merged(wrap(merged[order].astype(b.dtype)), wrap(total[order].astype(s.dtype)), wrap(place[groups]))
+    return merged[order].astype(dtype), total[order].astype(scores.dtype), place[groups]
 
 
-def _real_and_finite(op: str, boxes: Array, scores: Array) -> None:
-    """An average with an infinity or a NaN says nothing: refuse them."""
-    nan = check.find_nan(boxes, scores)
-    if nan is not None:
-        check.nan_found(op, nan)
-    check.finite(op, "boxes", boxes)
-    check.finite(op, "scores", scores)
-
-
-def _refuse(op: str, found: Any, boxes: Sequence[Any], scores: Sequence[Any]) -> None:
-    """Raise for what a GPU has `found` (`_cuda_fusion.Found`): the first model's, as on the CPU."""
-    first = np.cumsum([0, *map(len, boxes)])
-    kinds = ("nan_box", "nan_score", "infinite_box", "infinite_score", "negative_score")
-    rows = {kind: getattr(found, kind) for kind in kinds if getattr(found, kind) >= 0}
-    if not rows:
-        return
-    model = {kind: int(np.searchsorted(first, row, "right")) - 1 for kind, row in rows.items()}
-    kind = min(rows, key=lambda name: (model[name], kinds.index(name)))
-    m, row = model[kind], rows[kind] - int(first[model[kind]])
-    name, x = ("boxes", boxes[m]) if kind.endswith("box") else ("scores", scores[m])
-    if kind.startswith("nan"):
-        check.nan_error(op, name, (row,))
-    if kind == "negative_score":
-        raise ValueError(f"{op}: scores must be 0 or more, got {x.host().min()}")
-    values = np.atleast_1d(x[row : row + 1].host()[0])
-    check.infinite(op, name, values[np.isinf(values)][0], row)
-
-
-def merge_boxes_reference(boxes: Array, iou_threshold: float, metric: str) -> tuple[Array, NDArray[np.int64]]:
+def _merged(boxes: Array, iou_threshold: float, metric: str) -> tuple[Array, NDArray[np.int64]]:
     """Merged boxes by their lowest index, and the merged box of each. Consumes ``boxes``, float64.
 
     Each box i knows its best partner j > i, so that a merge looks again only at the boxes whose partner it touched.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet.boxes.overlap import box_iou_reference
-from fastdet.fusion.merge import _real_and_finite, _refuse
+from fastdet.fusion import _check
 
+Result = tuple[Array, Array, NDArray[np.int64]] | _check.Faults
 CONF_TYPES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")  # csrc/cuda_fusion.h has their order
 
 
@@ -78,7 +79,7 @@ def weighted_boxes_fusion(
     if len(share) != models:
         raise ValueError(f"{op}: weights must have {models} entries, one per model, got {len(share)}")
     threshold = check.unit(op, "iou_thr", iou_thr)
-    least = check.number(op, "skip_box_thr", skip_box_thr)
+    min_score = check.number(op, "skip_box_thr", skip_box_thr)
     check.choice(op, "conf_type", conf_type, CONF_TYPES)
 
     boxes: list[Any] = []
@@ -88,43 +89,71 @@ def weighted_boxes_fusion(
         b: Any = check.boxes(op, "boxes", to_array(op, "boxes", boxes_list[m]))
         s = check.scores(op, to_array(op, "scores", scores_list[m]), len(b))
         if isinstance(b, np.ndarray) and isinstance(s, np.ndarray):
-            _real_and_finite(op, b, s)
+            _check.real_and_finite(op, b, s)
             if s.size and s.min() < 0:
                 raise ValueError(f"{op}: scores must be 0 or more, got {s.min()}")
         boxes.append(b)
         scores.append(s)
         labels.append(check.keys(op, "labels", to_array(op, "labels", labels_list[m]), len(b)))
-    kernel: Any = backends.choose(op, backend, weighted_boxes_fusion_reference, *boxes, *scores, *labels)
+    kernel = backends.choose(op, backend, weighted_boxes_fusion_reference, *boxes, *scores, *labels)
+    result = kernel(boxes, scores, labels, share, threshold, min_score, conf_type, bool(allows_overflow))
+    if isinstance(result, _check.Faults):
+        _check.faults_found(op, result, boxes, scores)
     wrap = like(boxes_list[0])
-    if not isinstance(boxes[0], np.ndarray):
-        confidence = CONF_TYPES.index(conf_type)
-        args = boxes, scores, labels, share, threshold, least, confidence, bool(allows_overflow)
-        found, *results = kernel(*args)
-        _refuse(op, found, boxes, scores)
-        return wrap(results[0]), wrap(results[1]), wrap(results[2])
+    return wrap(result[0]), wrap(result[1]), wrap(result[2])
+
+
+def weighted_boxes_fusion_reference(
+    boxes: Sequence[Array],
+    scores: Sequence[Array],
+    labels: Sequence[NDArray[np.int64]],
+    share: Sequence[float],
+    iou_threshold: float,
+    min_score: float,
+    conf_type: str,
+    allows_overflow: bool,
+) -> Result:
+    """Boxes, scores and labels as `weighted_boxes_fusion` gives them; Faults on a GPU alone.
+
+    ``share``: the weight of each model.
+    """
+    return fuse(_fused, boxes, scores, labels, share, iou_threshold, min_score, conf_type, allows_overflow)
+
+
+def fuse(
+    fused_of: Callable[[Array, Array, Array, float], tuple[Array, NDArray[np.int64]]],
+    boxes: Sequence[Array],
+    scores: Sequence[Array],
+    labels: Sequence[NDArray[np.int64]],
+    share: Sequence[float],
+    iou_threshold: float,
+    min_score: float,
+    conf_type: str,
+    allows_overflow: bool,
+) -> tuple[Array, Array, NDArray[np.int64]]:
+    """`weighted_boxes_fusion_reference`, with ``fused_of`` for what decides which boxes belong together."""
     dtypes = boxes[0].dtype, scores[0].dtype
-    model = np.repeat(np.arange(models), [len(b) for b in boxes])
+    weights = np.array(share)
+    model = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
     b, s, k = (
         np.concatenate(boxes).astype(np.float64),
         np.concatenate(scores).astype(np.float64),
         np.concatenate(labels),
     )
-    use = np.flatnonzero(s >= least)
-    value = s[use] * np.array(share)[model[use]]
+    use = np.flatnonzero(s >= min_score)
+    value = s[use] * weights[model[use]]
     # by label, then by falling weighted score: fused boxes are then created in that order
     order = np.lexsort((-value, k[use]))
     use, value = use[order], value[order]
-    fused, group = kernel(b[use], value, k[use], threshold)
-    score = _confidence(value, model[use], group, len(fused), np.array(share), conf_type, bool(allows_overflow))
+    fused, group = fused_of(b[use], value, k[use], iou_threshold)
+    score = _confidence(value, model[use], group, len(fused), weights, conf_type, allows_overflow)
     label = np.zeros(len(fused), np.int64)
     label[group] = k[use]
     rank = np.argsort(-score, kind="stable")
-    return wrap(fused[rank].astype(dtypes[0])), wrap(score[rank].astype(dtypes[1])), wrap(label[rank])
+    return fused[rank].astype(dtypes[0]), score[rank].astype(dtypes[1]), label[rank]
 
 
-def weighted_boxes_fusion_reference(
-    boxes: Array, scores: Array, labels: Array, iou_threshold: float
-) -> tuple[Array, NDArray[np.int64]]:
+def _fused(boxes: Array, scores: Array, labels: Array, iou_threshold: float) -> tuple[Array, NDArray[np.int64]]:
     """Fused boxes and the fused box of each box; all float64, sorted by label, then by falling score."""
     fused = np.zeros((len(boxes), 4))
     total = np.zeros(len(boxes))  # of scores in a fused box

@@ -22,7 +22,7 @@ from fastdet._core.torch_library import (
     wants_gradient,
     without_graph,
 )
-from fastdet.losses import boxes, dice, sigmoid_focal, softmax
+from fastdet.losses import _check, boxes, dice, sigmoid_focal, softmax
 from fastdet.losses.reduction import REDUCTIONS
 
 
@@ -180,7 +180,7 @@ def _logits(op: str, name: str, x: Any) -> Any:
 
 def _ignored(op: str, x: Any) -> Any:
     """A label that int64 cannot hold is no label of torch's, and ignores nothing."""
-    check.ignored_label(op, x, np.dtype(np.int64))
+    _check.ignored_label(op, x, np.dtype(np.int64))
     return x if -(2**63) <= x < 2**63 else -(2**63)
 
 

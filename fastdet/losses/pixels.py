@@ -13,6 +13,7 @@ from fastdet._core import backends, check
 from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 from fastdet._core.half import narrow, widen
+from fastdet.losses import _check
 
 CHUNK, SUM_LANES, DICE_LANES = 256, 8, 16  # csrc/losses.h
 
@@ -22,13 +23,13 @@ class _Pixels:
 
     def __init__(self, op: str, logits: Any, target: Any, ignore_index: int) -> None:
         self.op, self.like = op, like(logits)
-        x = check.logits(op, to_array(op, "logits", logits, half=True))
+        x = _check.logits(op, to_array(op, "logits", logits, half=True))
         labels = to_array(op, "target", target)
         self.shape, self.dtype = x.shape, x.dtype
         self.classes = x.shape[x.ndim > 1]
         self.compute = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
-        self.target = check.class_labels(op, labels, x.shape[2:] if x.ndim == 1 else x.shape[:1] + x.shape[2:])
-        self.ignore = check.ignored_label(op, ignore_index, self.target.dtype)
+        self.target = _check.class_labels(op, labels, x.shape[2:] if x.ndim == 1 else x.shape[:1] + x.shape[2:])
+        self.ignore = _check.ignored_label(op, ignore_index, self.target.dtype)
         x = x[None] if x.ndim == 1 else x
         count, rest = len(x), x.shape[2:]
         pixels = math.prod(rest)
@@ -48,10 +49,10 @@ class _Pixels:
         """(C,) weights in the dtype that is computed in; on a GPU a number where they are all the same."""
         if weight is None:
             return self.same_weights(name, 1.0)
-        return check.class_weights(self.op, name, to_array(self.op, name, weight), self.classes, self.compute)
+        return _check.class_weights(self.op, name, to_array(self.op, name, weight), self.classes, self.compute)
 
     def same_weights(self, name: str, value: float) -> Any:
-        one = check.class_weights(self.op, name, np.full(1, value), 1, self.compute)
+        one = _check.class_weights(self.op, name, np.full(1, value), 1, self.compute)
         return np.repeat(one, self.classes) if isinstance(self.logits, np.ndarray) else float(one[0])
 
     def function(self, op: str, backend: str | None, reference: Any, weights: Any = None) -> Any:
@@ -62,7 +63,7 @@ class _Pixels:
     def results(self, answer: tuple[Any, Array | None, float] | int, zero: bool) -> tuple[Any, Any]:
         """What a backend answers, as the caller gets it; ``zero``: 0 counted pixels are worth a warning."""
         if isinstance(answer, int):
-            check.class_label_found(self.op, self.target, answer, self.classes)
+            _check.class_label_found(self.op, self.target, answer, self.classes)
         loss, grad, divisor = answer
         if zero and divisor <= 0:  # NaN: not known, on a GPU
             text = f"{self.op}: no pixel counts, or the weights of those that do sum to 0: the loss is 0"

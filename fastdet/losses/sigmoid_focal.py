@@ -12,6 +12,7 @@ from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.elementary import exp_or_zero, log_positive
 from fastdet._core.half import BFLOAT16, narrow, widen
+from fastdet.losses import _check
 from fastdet.losses.reduction import REDUCTIONS, mean_or_sum, share
 
 MOST_GAMMA = 1000.0
@@ -84,7 +85,7 @@ def sigmoid_focal_loss_with_grad(
 def _sigmoid_focal(
     op: str, inputs: Any, targets: Any, alpha: float, gamma: float, reduction: str, grad: bool, backend: str | None
 ) -> Any:
-    x = check.floats(op, "inputs", to_array(op, "inputs", inputs, differentiable=not grad, half=True))
+    x = _check.floats(op, "inputs", to_array(op, "inputs", inputs, differentiable=not grad, half=True))
     t = to_array(op, "targets", targets, half=True)
     if t.shape != x.shape:
         raise ValueError(f"{op}: targets must have shape {x.shape} as inputs, got {t.shape}")

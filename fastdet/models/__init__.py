@@ -9,6 +9,7 @@ try:
 except ModuleNotFoundError:
     raise ImportError('fastdet.models needs torch: pip install "fastdet[torch]"') from None
 
+from fastdet import boxes, fusion, losses, nms, pool, segmentation, upsample  # noqa: F401 - registers every op
 from fastdet.models._layers import convert_linear
 from fastdet.models.deeplab import DeepLabLargeFOV, DeepLabV3, DeepLabV3Plus
 from fastdet.models.fcn import FCN8s, FCN16s, FCN32s

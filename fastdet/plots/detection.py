@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastdet._core.arrays import to_numpy
 from fastdet._core.check import Array
-from fastdet.detection.curves import PRCurve
 from fastdet.plots.axes import PALETTE, new_axes, plain, ramp
+
+if TYPE_CHECKING:
+    from fastdet.detection.curves import PRCurve
 
 
 def draw_precision_recall(
@@ -36,7 +38,7 @@ def draw_precision_recall(
     fig, ax : several curves go from blue by green to red; each ends at its greatest recall
     """
     op = "draw_precision_recall"
-    every = [curves] if isinstance(curves, PRCurve) else list(curves)
+    every = [curves] if hasattr(curves, "interpolated") else list(curves)
     if names is not None and len(names) != len(every):
         raise ValueError(f"{op}: names must be {len(every)}, one per curve, got {len(names)}")
     if ax is None:

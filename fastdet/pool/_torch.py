@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from fastdet import pool
-from fastdet._core import check
 from fastdet._core.torch_library import (
     backend_name,
     define,
@@ -19,13 +18,14 @@ from fastdet._core.torch_library import (
     tensor,
     wants_gradient,
 )
+from fastdet.pool import _check
 
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding"
 
 
 def _pooled(x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, compact: Any, backend: Any) -> Any:
     window = *kernel_size, *stride, *padding
-    size = check.pooled_size("max_pool2d", x.shape[-2:], window, ceil_mode)
+    size = _check.pooled_size("max_pool2d", x.shape[-2:], window, ceil_mode)
     return image_like(x, size), image_like(x, size, dtype=torch.uint8 if compact else torch.int64)
 
 
@@ -124,7 +124,7 @@ _max_unpool2d_backward = gradient(
 
 
 def _window(op: str, kernel_size: Any, stride: Any, padding: Any) -> list[list[int]]:
-    window = check.window(op, kernel_size, stride, padding)
+    window = _check.window(op, kernel_size, stride, padding)
     return [list(window[i : i + 2]) for i in (0, 2, 4)]
 
 
@@ -213,4 +213,4 @@ def max_unpool2d_backward(
 def _sizes(op: str, name: str, x: Any, shape: Any) -> list[Any]:
     if torch.compiler.is_compiling():  # sizes may be symbols
         return list(x)
-    return list(check.plane_size(op, name, x, tuple(shape)))
+    return list(_check.plane_size(op, name, x, tuple(shape)))

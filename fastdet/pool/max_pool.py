@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from fastdet._core import backends, check
+from fastdet._core import backends
 from fastdet._core.arrays import like, to_array, writable
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.half import BFLOAT16, narrow, widen
 from fastdet._core.layout import from_nchw, to_nchw
+from fastdet.pool import _check
 from fastdet.pool.places import Size, Window, _flat, _given, _planes, _scatter, positions
 
 WIDER = {**dict.fromkeys("bhH", np.int32), **dict.fromkeys("IL", np.int64)}  # integers pooled as wider ones
@@ -65,9 +66,9 @@ def max_pool2d(
     array = to_array(op, "x", x, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.char in "efdbBhHiIlqL" and array.dtype != np.uint64)):
         raise TypeError(f"{op}: x must be float16, bfloat16, float32, float64 or integer, got {array.dtype}")
-    array = check.planes(op, "x", array)
-    window = check.window(op, kernel_size, stride, padding)
-    size = check.pooled_size(op, array.shape[-2:], window, ceil_mode)
+    array = _check.planes(op, "x", array)
+    window = _check.window(op, kernel_size, stride, padding)
+    size = _check.pooled_size(op, array.shape[-2:], window, ceil_mode)
     if compact and window[0] * window[1] > 256:
         raise ValueError(f"{op}: kernel_size must have at most 256 places if compact, got {window[:2]}")
     image, last = to_nchw(array)
@@ -81,7 +82,7 @@ def max_pool2d(
         dtypes = image.dtype, np.dtype(np.uint8 if compact else np.int64)
         for i, buffer in enumerate(out if return_indices else (out,)):
             to = writable(op, "out", buffer)
-            given[i] = check.out_image(op, to, shape, dtypes[i], last, [array, *(g for g in given if g is not None)])
+            given[i] = _check.out_image(op, to, shape, dtypes[i], last, [array, *(g for g in given if g is not None)])
     function = backends.choose(op, backend, max_pool2d_reference, array, *given)
     if wider is None:
         values, indices = function(image, last, window, size, kind, *given)
@@ -167,9 +168,9 @@ def max_pool2d_backward(
     array = to_array(op, "grad", grad, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.kind == "f" and array.dtype.itemsize <= 8)):
         raise TypeError(f"{op}: grad must be float16, bfloat16, float32 or float64, got {array.dtype}")
-    window = check.window(op, kernel_size, stride, padding)
-    size = check.plane_size(op, "input_size", input_size, array.shape)
-    sizes = {check.window_counts(size, window, ceil_mode) for ceil_mode in (False, True)}
+    window = _check.window(op, kernel_size, stride, padding)
+    size = _check.plane_size(op, "input_size", input_size, array.shape)
+    sizes = {_check.window_counts(size, window, ceil_mode) for ceil_mode in (False, True)}
     if array.ndim >= 2 and array.shape[-2:] not in sizes:
         want = " or ".join(map(str, sorted(sizes)))
         raise ValueError(f"{op}: grad must have height and width {want}, got {array.shape[-2:]}")

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from fastdet._core import backends, check
+from fastdet._core import backends
 from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.half import BFLOAT16
 from fastdet._core.layout import from_nchw, to_nchw
+from fastdet.pool import _check
 from fastdet.pool.places import Size, Window, _as_laid_out, _flat, _given, _placed, _planes, _scatter, positions
 
 
@@ -59,9 +60,9 @@ def max_unpool2d(
     array = to_array(op, "x", x, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.kind in "fiu" and array.dtype.itemsize <= 8)):
         raise TypeError(f"{op}: x must be float or integer, got {array.dtype}")
-    array = check.planes(op, "x", array)
-    window = check.window(op, kernel_size, stride, padding)
-    size = check.unpooled_size(op, "output_size", output_size, array.shape, window)
+    array = _check.planes(op, "x", array)
+    window = _check.window(op, kernel_size, stride, padding)
+    size = _check.unpooled_size(op, "output_size", output_size, array.shape, window)
     return _scatter(op, x, array, "x", indices, window, size, out, backend, max_unpool2d_reference)
 
 
@@ -113,13 +114,13 @@ def max_unpool2d_backward(
     array = to_array(op, "grad", grad, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.kind in "fiu" and array.dtype.itemsize <= 8)):
         raise TypeError(f"{op}: grad must be float or integer, got {array.dtype}")
-    array = check.planes(op, "grad", array)
-    window = check.window(op, kernel_size, stride, padding)
-    where = check.indices(op, to_array(op, "indices", indices))
-    check.planes(op, "indices", where)
+    array = _check.planes(op, "grad", array)
+    window = _check.window(op, kernel_size, stride, padding)
+    where = _check.indices(op, to_array(op, "indices", indices))
+    _check.planes(op, "indices", where)
     if where.shape[:-2] != array.shape[:-2]:
         raise ValueError(f"{op}: indices must have shape {(*array.shape[:-2], 'h', 'w')}, got {where.shape}")
-    size = check.unpooled_size(op, "grad", array.shape, where.shape, window)
+    size = _check.unpooled_size(op, "grad", array.shape, where.shape, window)
     image, last = to_nchw(array)
     function = backends.choose(op, backend, max_unpool2d_backward_reference, array, where)
     result = _placed(op, function(image, _as_laid_out(where, last), last, window), where, window, size)

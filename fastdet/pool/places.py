@@ -10,6 +10,7 @@ from fastdet._core import backends, check
 from fastdet._core.arrays import like, to_array, writable
 from fastdet._core.check import Array
 from fastdet._core.layout import from_nchw, to_nchw
+from fastdet.pool import _check
 
 Window = tuple[int, int, int, int, int, int]  # kernel, stride, padding; height before width
 Size = tuple[int, int]
@@ -40,15 +41,15 @@ def _scatter(
     reference: Any,
 ) -> Any:
     """`max_unpool2d` and `max_pool2d_backward` from where their own arguments have been checked."""
-    where = check.indices(op, to_array(op, "indices", indices))
-    array = check.planes(op, name, array)
+    where = _check.indices(op, to_array(op, "indices", indices))
+    array = _check.planes(op, name, array)
     if where.shape != array.shape:
         raise ValueError(f"{op}: indices must have the shape of {name}, {array.shape}, got {where.shape}")
     image, last = to_nchw(array)
     given = None
     if out is not None:
         shape = (*array.shape[:-2], *size)
-        given = check.out_image(op, writable(op, "out", out), shape, image.dtype, last, [array, where])
+        given = _check.out_image(op, writable(op, "out", out), shape, image.dtype, last, [array, where])
     function = backends.choose(op, backend, reference, array, where, given)
     args = [image, _as_laid_out(where, last), last, window, size]
     result = function(*args, given) if op == "max_unpool2d" else function(*args)
@@ -62,7 +63,7 @@ def _placed(op: str, result: Any, indices: Array, window: Window, size: Size) ->
         bad = positions(indices.reshape(1, -1, *indices.shape[-2:]), window, size)[1]
         result = int(np.argmax(bad.reshape(-1)))
     if isinstance(result, int):
-        check.outside(op, indices, result)
+        _check.outside(op, indices, result)
     placed: Array = result
     return placed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,18 +13,6 @@ from fastdet._core.dispatch import registered
 from fastdet._core.half import widen
 from fastdet._core.layout import to_nchw
 from fastdet.upsample.bilinear import taps
-
-if TYPE_CHECKING:
-    pass
-
-
-def __getattr__(name: str) -> Any:
-    if name == "SegmentationMetrics":  # which stands on the functions here; imported when it is first used
-        from fastdet.segmentation.metrics import SegmentationMetrics
-
-        return SegmentationMetrics
-    raise AttributeError(f"module 'fastdet.segmentation' has no attribute {name!r}")
-
 
 VOID = ("miss", "drop", "count")
 

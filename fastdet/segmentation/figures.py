@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 from fastdet._core import check
 from fastdet._core.arrays import to_host
 from fastdet._core.check import Array
-
-if TYPE_CHECKING:
-    pass
 
 
 def pixel_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:

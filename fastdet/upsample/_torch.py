@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from fastdet import upsample
-from fastdet._core import check as _check
+from fastdet._core import check
 from fastdet._core.torch_library import backend_name, define, differentiable, folded, gradient, image_like, into
+from fastdet.upsample import _check
 from fastdet.upsample.bilinear import _sizes
 
 
@@ -100,7 +101,7 @@ def upsample_bilinear_backward(
     )
 
 
-def _pair(op: str, name: str, x: Any, check: Any = _check.pair_of_sizes) -> list[Any]:
+def _pair(op: str, name: str, x: Any, read: Any = check.pair_of_sizes) -> list[Any]:
     if torch.compiler.is_compiling():  # numbers may be symbols
         return list(x) if isinstance(x, (tuple, list)) else [x, x]
-    return list(check(op, name, x))
+    return list(read(op, name, x))

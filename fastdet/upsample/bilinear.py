@@ -13,6 +13,7 @@ from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.half import BFLOAT16, narrow, widen
 from fastdet._core.layout import from_nchw, from_nhwc, to_nchw, to_nhwc
+from fastdet.upsample import _check
 
 FLOATS = (np.dtype(np.float16), BFLOAT16, np.dtype(np.float32), np.dtype(np.float64))
 DTYPES = (*FLOATS, np.dtype(np.uint8))
@@ -79,7 +80,7 @@ def upsample_bilinear(
         wanted = (*array.shape[:-3], *new, array.shape[-1]) if channels_last else (*array.shape[:-2], *new)
         result, kind = (given, last) if given.ndim != array.ndim else _layout(given, bool(channels_last))
         fits = kind == last and check.may_share_memory(result, given)
-        check.image_out(op, given, planes, wanted, fits or not given.size, (array,))
+        _check.image_out(op, given, planes, wanted, fits or not given.size, (array,))
         result = result.reshape(shape)
     kernel(planes, last, bool(align_corners), *factors, result)
     return like(x)(back(result, last, array.ndim)) if out is None else out
@@ -125,7 +126,7 @@ def upsample_bilinear_backward(
     old = check.pair_of_sizes(op, "input_size", input_size)
     factors = (0.0, 0.0)
     if scale_factor is not None:
-        factors = check.pair_of_factors(op, "scale_factor", scale_factor)
+        factors = _check.pair_of_factors(op, "scale_factor", scale_factor)
         led = tuple(math.floor(n * f) for n, f in zip(old, factors, strict=True))
         if led != new:
             raise ValueError(f"{op}: grad must have height and width {led} for that scale_factor, got {new}")
@@ -174,7 +175,7 @@ def _image(
     array = to_array(op, name, x, differentiable=True, half=True)
     if isinstance(x, (list, tuple)) and array.dtype.kind in "iu":
         array = array.astype(np.float64)
-    array = check.image(op, name, array, dtypes, channels_last, AXES[channels_last])
+    array = _check.image(op, name, array, dtypes, channels_last, AXES[channels_last])
     return array, *_layout(array, channels_last)
 
 
@@ -189,7 +190,7 @@ def _sizes(op: str, size: Any, scale_factor: Any, old: tuple[int, int]) -> tuple
         raise ValueError(f"{op}: size must be given or else scale_factor, exactly one of them, got {got}")
     if size is not None:
         return check.pair_of_sizes(op, "size", size), (0.0, 0.0)
-    factors = check.pair_of_factors(op, "scale_factor", scale_factor)
+    factors = _check.pair_of_factors(op, "scale_factor", scale_factor)
     exact = [n * f for n, f in zip(old, factors, strict=True)]
     if min(exact) < 1 or max(exact) >= 2**62:
         raise ValueError(

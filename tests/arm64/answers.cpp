@@ -145,10 +145,11 @@ void losses(Storage storage, FloatType type) {
     for (const bool focal : {false, true}) {
         std::vector<T> grad(logits.size());
         SoftmaxJob<T> job{};
+        job.storage = storage;
         job.logits = logits.data(), job.grad = grad.data();
         job.images = 2, job.classes = classes, job.pixels = 777;
         job.labels = {labels.data(), 1, false, true, 19, classes};
-        const LossResult result = softmax_loss(job, storage, weight.data(), {focal, 2.5, 0.0, Reduction::mean});
+        const LossResult result = softmax_loss(job, weight.data(), {focal, 2.5, 0.0, Reduction::mean});
         add(&result.loss, sizeof result.loss);
         add_all(grad);
     }

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from op_rows import FLOATS, Arguments, Op, close
+from op_rows import FLOATS, Arguments, Op
 from samples import Sample
 
 from fastdet import boxes
@@ -57,6 +57,6 @@ OPS: dict[str, Op] = {
     "generalized_box_iou aligned": Op(boxes.generalized_box_iou, _couples(), nan=True),
     "distance_box_iou": Op(boxes.distance_box_iou, _pairs(), nan=True),
     "distance_box_iou aligned": Op(boxes.distance_box_iou, _couples(eps=0.5), nan=True),
-    "complete_box_iou": Op(boxes.complete_box_iou, _pairs(), same=close, nan=True),
-    "complete_box_iou aligned": Op(boxes.complete_box_iou, _couples(eps=0.5), same=close, nan=True),
+    "complete_box_iou": Op(boxes.complete_box_iou, _pairs(), nan=True),
+    "complete_box_iou aligned": Op(boxes.complete_box_iou, _couples(eps=0.5), nan=True),
 }

@@ -16,8 +16,8 @@ from fastdet import boxes
 # Overlap.
 
 
-@each_backend
 @given(rows=box_sets(), others=box_sets())
+@each_backend
 def test_iou_is_symmetric_and_in_the_unit_interval(backend: str, rows: Any, others: Any) -> None:
     for metric in ("iou", "ios"):
         value = boxes.box_iou(rows, others, metric=metric, backend=backend)
@@ -25,8 +25,8 @@ def test_iou_is_symmetric_and_in_the_unit_interval(backend: str, rows: Any, othe
         assert ((value >= 0) & (value <= 1)).all()
 
 
-@each_backend
 @given(rows=box_sets())
+@each_backend
 def test_iou_with_itself(backend: str, rows: Any) -> None:
     """1 where there is an area, also one that overflows; else 0."""
     value = boxes.box_iou(rows, rows, aligned=True, backend=backend)
@@ -35,8 +35,8 @@ def test_iou_with_itself(backend: str, rows: Any) -> None:
     assert (value[area == 0] == 0).all()
 
 
-@each_backend
 @given(rows=box_sets(proper=True), others=box_sets(proper=True))
+@each_backend
 def test_penalties_only_lower(backend: str, rows: Any, others: Any) -> None:
     iou = boxes.box_iou(rows, others, backend=backend)
     giou = boxes.generalized_box_iou(rows, others, backend=backend)
@@ -49,8 +49,8 @@ def test_penalties_only_lower(backend: str, rows: Any, others: Any) -> None:
     assert (ciou <= diou).all()
 
 
-@each_backend
 @given(rows=box_sets(), others=box_sets())
+@each_backend
 def test_aligned_is_the_diagonal(backend: str, rows: Any, others: Any) -> None:
     n = min(len(rows), len(others))
     for op in (boxes.box_iou, boxes.generalized_box_iou, boxes.distance_box_iou):
@@ -58,8 +58,8 @@ def test_aligned_is_the_diagonal(backend: str, rows: Any, others: Any) -> None:
         np.testing.assert_array_equal(op(rows[:n], others[:n], aligned=True, backend=backend), np.diagonal(whole))
 
 
-@each_backend
 @given(corner=arrays(np.int64, (9, 4), elements=st.integers(-4096, 4096)))
+@each_backend
 def test_formats_round_trip(backend: str, corner: Any) -> None:
     """Even integers, so that halves are exact: any way around the formats comes back."""
     rows = corner.astype(np.float32) * 2
@@ -68,8 +68,8 @@ def test_formats_round_trip(backend: str, corner: Any) -> None:
         np.testing.assert_array_equal(boxes.box_convert(there, b, a, backend=backend), rows)
 
 
-@each_backend
 @given(rows=box_sets(), height=st.integers(0, 500), width=st.integers(0, 500))
+@each_backend
 def test_clip_is_idempotent_and_inside(backend: str, rows: Any, height: int, width: int) -> None:
     once = boxes.clip_boxes_to_image(rows, (height, width), backend=backend)
     np.testing.assert_array_equal(boxes.clip_boxes_to_image(once, (height, width), backend=backend), once)

@@ -61,6 +61,7 @@ def test_sample() -> None:
     assert _sample.PATH.stat().st_size < 70_000
 
 
+@pytest.mark.usefixtures("timed_once")
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["demo"]) == 0
@@ -78,6 +79,14 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "matplotlib.pyplot" not in sys.modules
 
 
+@pytest.fixture
+def timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each backend is timed on one call."""
+    measure = showcase._measure
+    monkeypatch.setattr(showcase, "_measure", lambda *rest, seconds: measure(*rest, seconds=0))
+
+
+@pytest.mark.usefixtures("timed_once")
 def test_demo_is_the_plain_way() -> None:
     """One scene, one class at a time, and the reference."""
     result = showcase.demo()
@@ -144,6 +153,7 @@ def test_demo_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     )
 
 
+@pytest.mark.usefixtures("timed_once")
 def test_bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [case for case in showcase._cases() if case[3]]  # the quick ones
     monkeypatch.setattr(showcase, "_cases", lambda: cases)

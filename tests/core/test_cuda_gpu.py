@@ -65,7 +65,7 @@ def on_cpu(x: Any) -> Any:
 def check(name: str, given: Sample, to_gpu: Callable[[Array], Any], want: Any = None) -> None:
     op = OPS[name]
     try:
-        op.same(on_cpu(op.call(given, None, to_gpu)), op.reference(given) if want is None else want)
+        equal(on_cpu(op.call(given, None, to_gpu)), op.reference(given) if want is None else want)
     except AssertionError as error:
         raise AssertionError(f"{name} on {given.name}: {error}") from None
 
@@ -223,7 +223,7 @@ def test_images(library: Callable[[Array], Any], request: pytest.FixtureRequest,
     for case in op.cases:
         args, options = moved(op.arguments(case, dtype), library)
         want = comparable(op.call(case, dtype, "cpp"))
-        op.same(back(op.public(*args, **options)), back(want) if hasattr(want, "cpu") else want)
+        equal(back(op.public(*args, **options)), back(want) if hasattr(want, "cpu") else want)
 
 
 def test_compiled(torch: Any) -> None:

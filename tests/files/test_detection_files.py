@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reach import exhaustive
 
 from fastdet._core import backends
 from fastdet._files.coco import coco_content, read_coco, read_coco_results
@@ -227,11 +228,12 @@ def test_wrong_kind_of_file(tmp_path: Path) -> None:
         read_coco(tmp_path / "absent.json")
 
 
-def test_any_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [300, *exhaustive(1500)])
+def test_any_bytes(tmp_path: Path, times: int) -> None:
     """Whatever a byte is changed to: columns or a FormatError."""
     text = json.dumps(GOOD).encode()
     r = np.random.default_rng(1)
-    for _ in range(1500):
+    for _ in range(times):
         broken = bytearray(text)
         for at in r.integers(0, len(text), r.integers(1, 4)):
             broken[at] = r.integers(0, 256)

@@ -14,8 +14,8 @@ from fastdet import boxes, nms
 # Boxes averaged.
 
 
-@each_backend
 @given(case=scored(proper=True))
+@each_backend
 def test_merge_accounts_for_every_box(backend: str, case: Any) -> None:
     rows, score, t = case
     got = nms.merge_boxes(rows, score, t, backend=backend)
@@ -33,8 +33,8 @@ def test_merge_accounts_for_every_box(backend: str, case: Any) -> None:
     assert (over <= t + 1e-5).all()  # the merged boxes were rounded to the dtype
 
 
-@each_backend
 @given(case=scored(proper=True), weight=st.sampled_from([0.5, 2.0, 16.0]))
+@each_backend
 def test_fusion_of_a_weighted_model(backend: str, case: Any, weight: float) -> None:
     """One model alone: its weight drops out, scores stay in [0, max], boxes in the hull of all."""
     rows, score, t = case

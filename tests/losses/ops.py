@@ -165,14 +165,18 @@ LOGITS: dict[str, Case] = {
 }
 
 OPS: dict[str, ArrayOp] = {
-    "cross_entropy": ArrayOp(losses.cross_entropy, _CROSS_ENTROPY),
-    "cross_entropy_with_grad": ArrayOp(losses.cross_entropy_with_grad, _CROSS_ENTROPY, ALL_FLOATS),
-    "focal_loss": ArrayOp(losses.focal_loss, _FOCAL),
-    "focal_loss_with_grad": ArrayOp(losses.focal_loss_with_grad, _FOCAL, ALL_FLOATS),
-    "dice_loss": ArrayOp(losses.dice_loss, _DICE),
-    "dice_loss_with_grad": ArrayOp(losses.dice_loss_with_grad, _DICE, ALL_FLOATS),
+    "cross_entropy": ArrayOp(losses.cross_entropy, _CROSS_ENTROPY, threaded=("threads",)),
+    "cross_entropy_with_grad": ArrayOp(
+        losses.cross_entropy_with_grad, _CROSS_ENTROPY, ALL_FLOATS, threaded=("threads",)
+    ),
+    "focal_loss": ArrayOp(losses.focal_loss, _FOCAL, threaded=("threads",)),
+    "focal_loss_with_grad": ArrayOp(losses.focal_loss_with_grad, _FOCAL, ALL_FLOATS, threaded=("threads",)),
+    "dice_loss": ArrayOp(losses.dice_loss, _DICE, threaded=("threads",)),
+    "dice_loss_with_grad": ArrayOp(losses.dice_loss_with_grad, _DICE, ALL_FLOATS, threaded=("threads",)),
     **{
-        f"{name}_loss": ArrayOp(partial(flat, getattr(box_losses, f"{name}_loss_with_grad")), BOXES)
+        f"{name}_loss": ArrayOp(
+            partial(flat, getattr(box_losses, f"{name}_loss_with_grad")), BOXES, threaded=("threads", "sum of many")
+        )
         for name in ("giou", "diou", "ciou")
     },
     "giou_loss of halves": ArrayOp(
@@ -184,7 +188,12 @@ OPS: dict[str, ArrayOp] = {
         ("bfloat16",),
         ("numba", "cpp"),
     ),
-    "sigmoid_focal_loss": ArrayOp(partial(flat, sigmoid_focal.sigmoid_focal_loss_with_grad), LOGITS, ALL_FLOATS),
+    "sigmoid_focal_loss": ArrayOp(
+        partial(flat, sigmoid_focal.sigmoid_focal_loss_with_grad),
+        LOGITS,
+        ALL_FLOATS,
+        threaded=("threads", "sum of many", "past the caches"),
+    ),
     "sigmoid_focal_loss, value": ArrayOp(
         sigmoid_focal.sigmoid_focal_loss,
         {name: LOGITS[name] for name in ("plane", "special", "soft", "mean", "sum")},

@@ -16,9 +16,9 @@ from fastdet import boxes, nms
 # NMS.
 
 
-@each_backend
 @pytest.mark.parametrize("metric", ["iou", "ios"])
 @given(case=scored())
+@each_backend
 def test_nms_is_the_greedy_set(backend: str, metric: str, case: Any) -> None:
     """In order; kept boxes pairwise <= t; every removed box has a kept one over t that is taken before it."""
     rows, score, t = case
@@ -33,16 +33,16 @@ def test_nms_is_the_greedy_set(backend: str, metric: str, case: Any) -> None:
         assert any(over[k, gone] and rank[k] < rank[gone] for k in keep)
 
 
-@each_backend
 @given(case=scored())
+@each_backend
 def test_nms_is_idempotent(backend: str, case: Any) -> None:
     rows, score, t = case
     keep = nms.nms(rows, score, t, backend=backend)
     assert nms.nms(rows[keep], score[keep], t, backend=backend).tolist() == list(range(len(keep)))
 
 
-@each_backend
 @given(case=scored(distinct=True), seed=st.integers(0, 2**32 - 1))
+@each_backend
 def test_nms_does_not_depend_on_the_order(backend: str, case: Any, seed: int) -> None:
     rows, score, t = case
     shuffle = np.random.default_rng(seed).permutation(len(rows))
@@ -50,8 +50,8 @@ def test_nms_does_not_depend_on_the_order(backend: str, case: Any, seed: int) ->
     assert shuffle[keep].tolist() == nms.nms(rows, score, t, backend=backend).tolist()
 
 
-@each_backend
 @given(case=scored(), least=st.sampled_from([0.0, 0.25, 0.6]), most=st.integers(0, 8))
+@each_backend
 def test_limits_are_prefixes(backend: str, case: Any, least: float, most: int) -> None:
     """A score threshold removes before, a maximum cuts after: both leave a prefix of the answer."""
     rows, score, t = case
@@ -61,8 +61,8 @@ def test_limits_are_prefixes(backend: str, case: Any, least: float, most: int) -
     assert nms.nms(rows, score, t, score_threshold=least, backend=backend).tolist() == above.tolist()
 
 
-@each_backend
 @given(case=scored(), data=st.data())
+@each_backend
 def test_batched_is_the_union_of_classes(backend: str, case: Any, data: st.DataObject) -> None:
     rows, score, t = case
     key = data.draw(arrays(np.int64, len(rows), elements=st.sampled_from([-(2**63), -1, 0, 3, 2**63 - 1])))
@@ -75,8 +75,8 @@ def test_batched_is_the_union_of_classes(backend: str, case: Any, data: st.DataO
     assert nms.batched_nms(rows, score, key, t, backend=backend).tolist() == union.tolist()
 
 
-@each_backend
 @given(case=scored(), data=st.data())
+@each_backend
 def test_multiclass_is_batched_nms_by_hand(backend: str, case: Any, data: st.DataObject) -> None:
     rows, first, t = case
     n, classes, most = len(rows), data.draw(st.integers(1, 3)), data.draw(st.integers(0, 30))
@@ -98,9 +98,9 @@ def test_multiclass_is_batched_nms_by_hand(backend: str, case: Any, data: st.Dat
 # Soft-NMS.
 
 
-@each_backend
 @pytest.mark.parametrize("method", ["linear", "gaussian"])
 @given(case=scored(), least=st.sampled_from([0.0, 0.001, 0.3]))
+@each_backend
 def test_soft_nms_scores_fall(backend: str, method: str, case: Any, least: float) -> None:
     rows, score, t = case
     keep, new = nms.soft_nms(rows, score, method=method, iou_threshold=t, min_score=least, backend=backend)
@@ -114,9 +114,9 @@ def test_soft_nms_scores_fall(backend: str, method: str, case: Any, least: float
         assert new[0] == score.max()
 
 
-@each_backend
 @pytest.mark.parametrize("method", ["linear", "gaussian"])
 @given(case=scored(proper=True))
+@each_backend
 def test_soft_nms_is_the_papers_loop(backend: str, method: str, case: Any) -> None:
     """The lecture's algorithm, written out in float64: the same scores within rounding, where the order is clear."""
     rows, score, t = case
@@ -135,8 +135,8 @@ def test_soft_nms_is_the_papers_loop(backend: str, method: str, case: Any) -> No
         current *= weight
 
 
-@each_backend
 @given(case=scored(distinct=True), data=st.data())
+@each_backend
 def test_batched_soft_nms_is_the_merge_of_classes(backend: str, case: Any, data: st.DataObject) -> None:
     rows, score, t = case
     key = data.draw(arrays(np.int64, len(rows), elements=st.integers(0, 2)))

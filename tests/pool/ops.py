@@ -65,10 +65,15 @@ OPS: dict[str, ArrayOp] = {
         pool.max_pool2d,
         {**cases(pooling), "values": pooling("3x3/2", (2, 3, 9, 37), return_indices=False)},
         (*ALL_FLOATS, "uint8"),
+        threaded=("large",),
     ),
-    "max_unpool2d": ArrayOp(pool.max_unpool2d, cases(unpooling), ("float32", "float64", "bfloat16", "uint8")),
-    "max_pool2d_backward": ArrayOp(pool.max_pool2d_backward, cases(unpooling, "pool", kinds=BACK), ALL_FLOATS),
+    "max_unpool2d": ArrayOp(
+        pool.max_unpool2d, cases(unpooling), ("float32", "float64", "bfloat16", "uint8"), threaded=("large",)
+    ),
+    "max_pool2d_backward": ArrayOp(
+        pool.max_pool2d_backward, cases(unpooling, "pool", kinds=BACK), ALL_FLOATS, threaded=("large",)
+    ),
     "max_unpool2d_backward": ArrayOp(
-        pool.max_unpool2d_backward, cases(unpooling, "unpool", kinds=BACK), ("float32", "bfloat16")
+        pool.max_unpool2d_backward, cases(unpooling, "unpool", kinds=BACK), ("float32", "bfloat16"), threaded=("large",)
     ),
 }

@@ -61,6 +61,7 @@ OPS: dict[str, ArrayOp] = {
             "large": maps((640, 1000), 11, 90, 11),
         },
         dtypes=("uint8", "int8", "uint16", "int64"),
+        threaded=("large",),
     ),
     "confusion_matrix_from_logits": ArrayOp(
         segmentation.confusion_matrix_from_logits,
@@ -77,5 +78,6 @@ OPS: dict[str, ArrayOp] = {
             "large": logits(3, 5, (60, 70), (290, 310), ignore_index=255),
         },
         dtypes=ALL_FLOATS,
+        threaded=("large",),
     ),
 }

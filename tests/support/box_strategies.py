@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
+from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 BACKENDS = ("reference", "numba", "cpp")
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+
+
+def each_backend(body: Callable[..., None]) -> Callable[..., None]:
+    """The same example on every backend: drawing it takes longer than what is done with it."""
+
+    @functools.wraps(body)
+    def on_all(*drawn: Any, **named: Any) -> None:
+        for backend in BACKENDS:
+            note(f"backend: {backend}")  # the last one that a falsified example names
+            body(backend, *drawn, **named)
+
+    signature = inspect.signature(body)
+    on_all.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[p for name, p in signature.parameters.items() if name != "backend"]
+    )
+    del on_all.__wrapped__  # type: ignore[attr-defined]
+    return on_all
 
 
 def coordinate(dtype: Any) -> st.SearchStrategy[float]:

@@ -17,26 +17,13 @@ FLOATS = ("float32", "float64")
 HALVES = ("float16", "bfloat16")
 ALL_FLOATS = (*FLOATS, *HALVES)
 DTYPES = (*ALL_FLOATS, "uint8", "int16", "int32", "int64")
-CLOSE_ULP = 8  # of max(1, |value|): what two arc tangents of 1 ulp each make of complete_box_iou
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-Compare = Callable[[Any, Any], None]
 
 
 def equal(got: Any, want: Any) -> None:
     """The same type, dtype, shape and bits; a NaN equals any NaN."""
     _compare(got, want, lambda g, w: g.tobytes() == w.tobytes())
-
-
-def close(got: Any, want: Any) -> None:
-    """As `equal`, but values may differ by `CLOSE_ULP`."""
-
-    def near(g: Array, w: Array) -> bool:
-        unit = CLOSE_ULP * np.finfo(g.dtype).eps
-        with np.errstate(invalid="ignore"):  # inf - inf
-            return bool(np.all((g == w) | (np.abs(g - w) <= unit * np.maximum(1, np.abs(w)))))
-
-    _compare(got, want, near)
 
 
 def _compare(got: Any, want: Any, same: Callable[[Array, Array], bool]) -> None:
@@ -67,7 +54,6 @@ class Op:
     inputs: Callable[[Sample], Arguments]
     dtypes: tuple[str, ...] = DTYPES
     backends: tuple[str, ...] = ("numba", "cpp", "cuda")
-    same: Compare = equal
     nan: bool = False  # carries NaN instead of refusing it
     finite: bool = False  # refuses infinities
     largest: int = 1025  # boxes: beyond it the reference takes seconds
@@ -111,7 +97,7 @@ class ArrayOp:
     cases: dict[str, Case]
     dtypes: tuple[str, ...] = FLOATS
     backends: tuple[str, ...] = ("numba", "cpp", "cuda")
-    same: Compare = equal
+    threaded: tuple[str, ...] = ()  # cases that are large enough for several threads
 
     def arguments(self, case: str, dtype: str) -> Arguments:
         return self.cases[case](dtype, np.random.default_rng([ord(c) for c in case]))
@@ -128,19 +114,6 @@ def cast(x: Any, dtype: str) -> Any:
 
         return need("torch").from_numpy(np.asarray(x, np.float32)).bfloat16()
     return np.asarray(x).astype(dtype)
-
-
-def within(ulp: float) -> Compare:
-    """As `equal`, but values may differ by ``ulp`` units in the last place of max(1, |value|) of their dtype."""
-
-    def near(g: Array, w: Array) -> bool:
-        if g.dtype.kind != "f":
-            return bool(np.array_equal(g, w))
-        unit = ulp * np.finfo(g.dtype).eps
-        with np.errstate(invalid="ignore"):  # inf - inf
-            return bool(np.all((g == w) | (np.abs(g - w) <= unit * np.maximum(1, np.abs(w)))))
-
-    return lambda got, want: _compare(got, want, near)
 
 
 def comparable(x: Any) -> Any:

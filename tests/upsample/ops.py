@@ -62,10 +62,12 @@ OPS: dict[str, ArrayOp] = {
         upsample.upsample_bilinear,
         {name: _forward(*row) for name, row in SHAPES.items()},
         (*ALL_FLOATS, "uint8"),
+        threaded=("bands",),
     ),
     "upsample_bilinear_backward": ArrayOp(
         upsample.upsample_bilinear_backward,
         {name: _backward(*row) for name, row in SHAPES.items()},
         ALL_FLOATS,
+        threaded=("bands",),
     ),
 }

@@ -390,6 +390,7 @@ def test_native_functions_keep_to_their_memory() -> None:
 # Large images
 
 
+@pytest.mark.exhaustive
 def test_past_two_to_the_31() -> None:
     side, needed = 46400, 6 << 30
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

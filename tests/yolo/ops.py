@@ -53,5 +53,6 @@ OPS: dict[str, ArrayOp] = {
         }
         | {"none": empty, "infinite": infinite},
         dtypes=ALL_FLOATS,
+        threaded=("large", "large planes"),
     ),
 }

@@ -1,0 +1,79 @@
+"""Checks of the losses' arguments."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastdet._core import check
+from fastdet._core.check import Array
+
+
+def logits(op: str, x: Array) -> Array:
+    """(C,), (N, C) or (N, C, d1, ...) scores of classes: float16, bfloat16, float32 or float64, native-endian."""
+    if not (x.dtype.kind == "f" and x.dtype.itemsize <= 8) and x.dtype.names != ("bfloat16",):
+        raise TypeError(f"{op}: logits must be float16, bfloat16, float32 or float64, got {x.dtype}")
+    if x.ndim == 0 or x.shape[x.ndim > 1] == 0:
+        raise ValueError(f"{op}: logits must have shape (N, C, ...) with C of 1 or more, got {x.shape}")
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
+def class_labels(op: str, x: Array, shape: tuple[int, ...]) -> Array:
+    """The class of each pixel: any integer type."""
+    if x.dtype.kind not in "iu" and x.size:
+        raise TypeError(f"{op}: target must be an integer array, got {x.dtype}")
+    if x.shape != shape:
+        raise ValueError(
+            f"{op}: target must have shape {shape}, that of the logits without their classes, got {x.shape}"
+        )
+    return check.require(x, x.dtype.newbyteorder("=") if x.size else np.int64)
+
+
+def ignored_label(op: str, x: Any, dtype: np.dtype[Any]) -> int | None:
+    """The label that is ignored, as a signed integer of the same bits; None where ``dtype`` cannot hold it."""
+    if isinstance(x, bool):
+        raise TypeError(f"{op}: ignore_index must be an integer, got {x}")
+    try:
+        value = operator.index(x)
+    except TypeError:
+        raise TypeError(f"{op}: ignore_index must be an integer, got {check.describe(x)}") from None
+    held = np.iinfo(dtype)
+    if not held.min <= value <= held.max:
+        return None
+    return value if value < 2**63 else value - 2**64
+
+
+def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) -> Any:
+    """(C,) weights of 0 or more, finite in ``dtype``: not looked at on a GPU, where a wrong one makes all NaN."""
+    if x.dtype.kind not in "fiu":
+        raise TypeError(f"{op}: {name} must be a float array, got {x.dtype}")
+    if x.shape != (count,):
+        raise ValueError(f"{op}: {name} must have shape ({count},), one per class, got {x.shape}")
+    if not isinstance(x, np.ndarray):
+        return check.require(x, dtype)
+    with np.errstate(over="ignore"):
+        weights = check.require(x, dtype)
+    bad = ~((weights >= 0) & (weights <= np.finfo(dtype).max))
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise ValueError(f"{op}: {name} must be finite and 0 or more, got {x[at]} at index {at}")
+    return weights
+
+
+def class_label_found(op: str, target: Array, code: int, classes: int) -> NoReturn:
+    """Raise for a label that a backend answered with: its position in the flat target."""
+    at = tuple(int(i) for i in np.unravel_index(code, target.shape))
+    where = at[0] if len(at) == 1 else at
+    raise ValueError(
+        f"{op}: target must hold classes 0 to {classes - 1} or ignore_index, "
+        f"got {check.value_at(target, at)} at index {where}"
+    )
+
+
+def floats(op: str, name: str, x: Array) -> Array:
+    """A float array of any shape, C-contiguous and native-endian; bfloat16 as `_half.BFLOAT16`."""
+    if x.dtype.char not in "efd" and x.dtype.names != ("bfloat16",):
+        raise TypeError(f"{op}: {name} must be float16, bfloat16, float32 or float64, got {x.dtype}")
+    return check.require(x, x.dtype.newbyteorder("="))
