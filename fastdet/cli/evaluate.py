@@ -16,16 +16,18 @@ import numpy as np
 import typer
 
 from fastdet._core import backends
+from fastdet._core.metric import RESAMPLES, known_mean
 from fastdet._files import sources
 from fastdet._files.coco import DataSet
 from fastdet.cli import report
 from fastdet.cli.terminal import Failure, in_a_line, interruptible, read_names, say, stage, wrong_option
-from fastdet.detection.curves import METHODS
-from fastdet.detection.metrics import AREAS, DetectionMetrics
-from fastdet.detection.records import Columns, Floats
+from fastdet.detection.inputs import AREAS, METHODS
+from fastdet.detection.metrics import DetectionMetrics
+from fastdet.detection.records import Columns
+from fastdet.detection.results import ABSENT
 
 _POINTS = {"coco101": "101 points", "voc2007": "11 points", "area": "area"}
-_LEVEL, _RESAMPLES = 0.95, 1000
+_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Put pictures and report.html into this folder.")
     ] = None,
     ci: Annotated[
-        bool, typer.Option("--ci", help=f"95 % intervals: {_RESAMPLES:,} bootstrap resamples of the images.")
+        bool, typer.Option("--ci", help=f"95 % intervals: {RESAMPLES:,} bootstrap resamples of the images.")
     ] = False,
     format: Annotated[
         str, typer.Option(metavar="auto|coco|voc|yolo|txt|npz", help="What the data set is, where auto cannot tell.")
@@ -152,8 +154,8 @@ def evaluate(
     with stage("matching"):
         metrics = interruptible(score, given.data, given.detections, settings)
     with stage("bootstrap" if ci else "adding up"):
-        results = interruptible(lambda: metrics.compute(**({"ci": _LEVEL, "resamples": _RESAMPLES} if ci else {})))
-    means = [_mean(ap) for ap in metrics.average_precision()[..., 0]]
+        results = interruptible(lambda: metrics.compute(ci=_LEVEL if ci else None, resamples=RESAMPLES))
+    means = [known_mean(ap, ABSENT) for ap in metrics.average_precision()[..., 0]]
     found = {
         "truth": str(truth),
         "detections": str(detections),
@@ -388,7 +390,7 @@ def figures(
         **{key: value for key, value in results.items() if isinstance(value, float)},
     }  # fmt: skip
     if ends:
-        found["ci"] = {"level": _LEVEL, "resamples": _RESAMPLES}
+        found["ci"] = {"level": _LEVEL, "resamples": RESAMPLES, "seed": 0}
     return found
 
 
@@ -403,10 +405,10 @@ def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict
     rows = []
     for k in np.flatnonzero(np.isin(labels, data.categories)).tolist():
         row: dict[str, Any] = {"id": int(labels[k]), "name": names[int(labels[k])] or str(labels[k])}
-        row["ap"] = _mean(precision[:, k, 0])
+        row["ap"] = known_mean(precision[:, k, 0], ABSENT)
         row |= {f"ap{100 * t:g}": float(precision[i, k, 0]) for i, t in named}
-        row["ar"] = _mean(recall[:, k, 0])
-        row |= {f"ap_{area}": _mean(precision[:, k, a]) for a, area in enumerate(settings.areas) if a}
+        row["ar"] = known_mean(recall[:, k, 0], ABSENT)
+        row |= {f"ap_{area}": known_mean(precision[:, k, a], ABSENT) for a, area in enumerate(settings.areas) if a}
         rows.append({**row, "true_boxes": total[k], "detections": int(detections[k])})
     found: dict[str, Any] = {
         "images": len(metrics),
@@ -430,11 +432,6 @@ def _named_thresholds(settings: Settings) -> list[tuple[int, float]]:
     if len(at) == 1:
         return []
     return [(i, t) for i, t in enumerate(at) if len(at) <= 4 or min(abs(t - 0.5), abs(t - 0.75)) < 1e-9]
-
-
-def _mean(x: Floats) -> float:
-    known = x[x > -1]
-    return float(known.mean()) if known.size else -1.0
 
 
 # ---------------------------------------------------------------------------------------------- on stdout

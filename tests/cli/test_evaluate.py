@@ -182,10 +182,10 @@ def test_confusion(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_intervals(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "_RESAMPLES", 40)
+    monkeypatch.setattr(evaluate, "RESAMPLES", 40)
     files = coco(tmp_path)
     found = scored(capsys, *files, "--ci")
-    assert found["ci"] == {"level": 0.95, "resamples": 40}
+    assert found["ci"] == {"level": 0.95, "resamples": 40, "seed": 0}
     assert [line["value"] for line in found["summary"]] == scored(capsys, *files)["stats"]
     for line in found["summary"]:
         low, high = line["ci"]
