@@ -104,7 +104,7 @@ def count(
         pool.shutdown(wait=False, cancel_futures=True)
     if wrong:
         raise FormatError(_unusable(wrong, metrics))
-    if metrics._swapped():
+    if metrics._swapped(metrics._matrix):
         ignore = metrics.ignore_index
         text = f"predictions hold void ({ignore}), true maps do not: GT comes first, is the order right?"
         print(f"fastdet: {text}", file=sys.stderr)

@@ -87,12 +87,13 @@ def confusion_matrix(
     op = "confusion_matrix"
     if (ops := registered(__name__, target, prediction, grad=False)) is not None:
         result = ops.confusion_matrix(target, prediction, num_classes, ignore_index, void, backend)
-        return _labelled(result, num_classes, ignore_index, void)
+        return _dispatched(result, num_classes, ignore_index, void)
     classes = check.class_count(op, num_classes)
     ignore = check.ignored(op, ignore_index)
     check.choice(op, "void", void, VOID)
     counts = count_labels(target, prediction, classes, ignore, backend)
-    return _labelled(like(target)(_without(counts, classes, void)), classes, ignore, void)
+    result = like(target)(_without(counts, classes, void))
+    return with_convention(result, classes, None if ignore is None else void)
 
 
 def count_labels(
@@ -130,10 +131,9 @@ def _invalid_label(caller: Caller, name: str, labels: Array, flat: int, classes:
     )
 
 
-def _labelled(matrix: Any, classes: int, ignore: int | None, void: str) -> Any:
-    """The matrix with its convention. Not where torch compiles: a compiler need not trace attributes."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.compiler.is_compiling():
+def _dispatched(matrix: Any, classes: Any, ignore: int | None, void: str) -> Any:
+    """What torch's dispatcher returned, with its convention; not in a compiler, which need not trace attributes."""
+    if sys.modules["torch"].compiler.is_compiling():
         return matrix
     return with_convention(matrix, int(classes), None if ignore is None else void)
 
@@ -219,12 +219,13 @@ def confusion_matrix_from_logits(
     op = "confusion_matrix_from_logits"
     if (ops := registered(__name__, target, logits, grad=False)) is not None:
         result = ops.confusion_matrix_from_logits(target, logits, ignore_index, void, size, align_corners, backend)
-        return _labelled(result, logits.shape[-3], ignore_index, void)
+        return _dispatched(result, logits.shape[-3], ignore_index, void)
     ignore = check.ignored(op, ignore_index)
     check.choice(op, "void", void, VOID)
     counts = count_logits(target, logits, ignore, size, bool(align_corners), backend)
     classes = len(counts) - (ignore is not None)
-    return _labelled(like(target)(_without(counts, classes, void)), classes, ignore, void)
+    result = like(target)(_without(counts, classes, void))
+    return with_convention(result, classes, None if ignore is None else void)
 
 
 def count_logits(

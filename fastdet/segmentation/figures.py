@@ -11,7 +11,7 @@ from fastdet._core import check
 from fastdet._core.arrays import to_host
 from fastdet._core.check import Array
 from fastdet._core.metric import known_mean, ratio
-from fastdet.segmentation.matrix import known_classes
+from fastdet.segmentation.matrix import ConfusionMatrix, known_classes
 
 
 def pixel_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:
@@ -122,5 +122,7 @@ def _dice(op: str, matrix: Any, num_classes: int | None) -> NDArray[np.float64]:
 def _sums(op: str, matrix: Any, num_classes: int | None) -> tuple[Array, Array, Array]:
     """Of each class: pixels predicted right, true pixels, and pixels predicted as it."""
     known = known_classes(op, matrix, num_classes)
+    if isinstance(matrix, ConfusionMatrix):
+        matrix = matrix.view(np.ndarray)
     counts, classes = check.counts(op, to_host(op, "matrix", matrix), known)
     return np.diagonal(counts)[:classes], counts[:classes].sum(axis=1), counts[:, :classes].sum(axis=0)

@@ -146,16 +146,14 @@ class SegmentationMetrics(Metric):
         self._add(counted, records, images)
         return self
 
-    def _swapped(self, counted: Any = 0) -> str | None:
-        """Words for counts, with some that are to be added, that speak for swapped arguments; None for others."""
+    def _swapped(self, counted: Any) -> str | None:
+        """Words where counts that are to be added, with those before, speak for swapped arguments; else None."""
         c = self.num_classes
-        if self.ignore_index is None or 0 <= self.ignore_index < c:
+        if self.ignore_index is None or 0 <= self.ignore_index < c or not np.ndim(counted) or not counted[:c, c].any():
             return None
-        matrices = [self._matrix, counted] if np.ndim(counted) else [self._matrix]
-        count = sum(int(matrix[:c, c].sum()) for matrix in matrices)
-        if not count or any(matrix[c].any() for matrix in matrices):
+        if self._matrix[c].any() or counted[c].any():
             return None
-        pixels = plural(count, "pixel")
+        pixels = plural(int(self._matrix[:c, c].sum() + counted[:c, c].sum()), "pixel")
         return f"predictions hold ignore_index {self.ignore_index} in {pixels}, targets in none; {_ORDER}"
 
     def _add(self, counted: Array, records: list[Array], images: int) -> None:

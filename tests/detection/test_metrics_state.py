@@ -72,9 +72,7 @@ def test_numbered_images_are_dealt_out() -> None:
     parts = [fill(images[rank::3], rank=rank, world=3) for rank in range(3)]
     merged = parts[2].merge_state([parts[0], parts[1]])
     assert same(merged.compute(), fill(images).compute())
-    with pytest.raises(
-        ValueError, match=r"image_ids must be unique, got 0 twice; give rank and world, or image_ids"
-    ):
+    with pytest.raises(ValueError, match=r"image_ids must be unique, got 0 twice; give rank and world, or image_ids"):
         fill(images[:2]).merge_state(fill(images[2:]))
     with pytest.raises(ValueError, match=r"got 0 twice; give rank and world"):  # they are not the same image
         fill(images[:2], on_duplicate="first").merge_state(fill(images[2:]))
