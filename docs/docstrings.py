@@ -70,9 +70,13 @@ def block(text: str) -> str:
 def link(name: str, obj: griffe.Object) -> str:
     """A link to what a docstring's `name` means: a method beside it, a name of its module, then one of any module."""
     owner = obj if obj.is_class else obj.parent
-    if owner is not None and owner.is_class and name in owner.functions:
+    method = owner is not None and owner.is_class and name in owner.functions
+    if owner is not None and method and name in owner.members and "._" not in owner.path:
         return f"[`{name}`][{owner.path}.{name}]"
     modules = [m for m in obj.package.members.values() if not m.is_alias and m.is_module and m.exports]
+    for module in modules if method else ():  # a method of a base in a private module: it stands with the public class
+        if owner is not None and owner.name in module.exports:
+            return f"[`{name}`][{module.path}.{owner.name}.{name}]"
     for module in sorted(modules, key=lambda m: not f"{obj.module.path}.".startswith(f"{m.path}.")):
         if name in module.exports:
             return f"[`{name}`][{module.path}.{name}]"

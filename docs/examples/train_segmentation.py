@@ -181,9 +181,9 @@ def evaluate(network: Any, data: Data, classes: list[str], given: Any) -> tuple[
         with torch.no_grad():
             logits = logits_of(network, inputs(torch.from_numpy(image[None]), *given))[0]
         predicted = logits.argmax(1).to(torch.uint8).cpu().numpy()[0]
-        whole.update(label, predicted)
-        edges.update(np.where(near_boundary(label), label, VOID), predicted)
-        largest.update(label, np.full_like(label, constant))
+        whole.update(predicted, label)
+        edges.update(predicted, np.where(near_boundary(label), label, VOID))
+        largest.update(np.full_like(label, constant), label)
         predictions.append(predicted)
     figures = {name: figures_of(metrics) for name, metrics in (("all", whole), ("boundary", edges))}
     figures["largest class everywhere"] = figures_of(largest)

@@ -24,13 +24,12 @@ predicted[(y < 20) & (x > 250)] = void  # the network may say that it does not k
 
 # %%
 # A void prediction of a true class is a miss, is dropped, or the void truth counts as well: three conventions, three
-# figures for the same maps.
+# figures for the same maps. The matrix knows its convention, so the figures need no number of classes.
 for convention in ("miss", "drop", "count"):
     matrix = confusion_matrix(truth, predicted, 3, ignore_index=void, void=convention)
-    of_classes = {"num_classes": 3}
     print(
-        f"{convention:5}  mIoU {mean_iou(matrix, **of_classes):.4f}  "
-        f"pixel accuracy {pixel_accuracy(matrix, **of_classes):.4f}  IoU {iou(matrix, **of_classes).round(3)}"
+        f"{convention:5}  mIoU {mean_iou(matrix):.4f}  pixel accuracy {pixel_accuracy(matrix):.4f}  "
+        f"IoU {iou(matrix).round(3)}"
     )
 
 # %%

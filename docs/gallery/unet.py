@@ -87,7 +87,7 @@ for name, answer in {
     "grey value above 0.4": (scan[0] > 0.4).astype(np.uint8),
 }.items():
     metrics = SegmentationMetrics(2)
-    metrics.update(truth, answer)
+    metrics.update(answer, truth)
     figures = metrics.compute()
     print(f"{name}: mIoU {figures['mean_iou']:.3f}, pixel accuracy {figures['pixel_accuracy']:.3f}")
 

@@ -27,7 +27,7 @@ COMPUTE: dict[str, np.dtype[Any]] = {
 }
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 MAX_COUNT = 2**30  # boxes of one call: positions are 32-bit inside the kernels
-MOST_CLASSES = 65535  # of a confusion matrix: with void, a class is a 16-bit number inside the kernels
+MAX_CLASSES = 65535  # of a confusion matrix: with void, a class is a 16-bit number inside the kernels
 FORMATS = ("xyxy", "xywh", "cxcywh")
 
 
@@ -267,8 +267,8 @@ def empty(op: str, shape: tuple[int, ...], dtype: np.dtype[Any], beside: Any = N
 def class_count(op: str, x: Any) -> int:
     """num_classes: an integer in [1, 65535]."""
     value = count(op, "num_classes", x)
-    if not 1 <= value <= MOST_CLASSES:
-        raise ValueError(f"{op}: num_classes must be in [1, {MOST_CLASSES}], got {x}")
+    if not 1 <= value <= MAX_CLASSES:
+        raise ValueError(f"{op}: num_classes must be in [1, {MAX_CLASSES}], got {x}")
     return value
 
 
@@ -298,14 +298,6 @@ def labels(op: str, name: str, x: Array) -> Array:
     return require(x, x.dtype.newbyteorder("="))
 
 
-def label_found(op: str, name: str, x: Array, flat: int, classes: int, ignore: int | None) -> NoReturn:
-    """Raise for the label at a flat index that is out of range."""
-    at: Any = tuple(int(i) for i in np.unravel_index(flat, x.shape))
-    value, at = int(value_at(x, at)), at[0] if len(at) == 1 else at
-    also = "" if ignore is None else f" or ignore_index {ignore}"
-    raise ValueError(f"{op}: {name} must hold classes in [0, {classes}){also}, got {value} at index {at}")
-
-
 def value_at(x: Any, index: tuple[int, ...]) -> Any:
     """``x[index]``, read back where ``x`` is on a GPU."""
     if isinstance(x, np.ndarray):
@@ -322,8 +314,8 @@ def class_scores(op: str, name: str, x: Array) -> Array:
         raise TypeError(f"{op}: {name} must be float16, bfloat16, float32 or float64, got {x.dtype}")
     if x.ndim not in (3, 4):
         raise ValueError(f"{op}: {name} must have shape (N, C, H, W) or (C, H, W), got {x.shape}")
-    if not 1 <= x.shape[-3] <= MOST_CLASSES:
-        raise ValueError(f"{op}: {name} must have 1 to {MOST_CLASSES} classes, got {x.shape[-3]} in shape {x.shape}")
+    if not 1 <= x.shape[-3] <= MAX_CLASSES:
+        raise ValueError(f"{op}: {name} must have 1 to {MAX_CLASSES} classes, got {x.shape[-3]} in shape {x.shape}")
     return x
 
 

@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastdet._core import backends
+from fastdet._core.metric import RESAMPLES, known_mean
 from fastdet._files import sources
 from fastdet._files.data_set import DataSet
 from fastdet._files.errors import ChoiceError
 from fastdet.cli import report
-from fastdet.cli.evaluate_options import LEVEL, RESAMPLES, Options, Settings, reading_of, settings_of
+from fastdet.cli.evaluate_options import LEVEL, Options, Settings, reading_of, settings_of
 from fastdet.cli.summary import show
 from fastdet.cli.terminal import Failure, command, interruptible, say, stage
 from fastdet.detection.metrics import DetectionMetrics
-from fastdet.detection.records import Columns, Floats
+from fastdet.detection.records import Columns
+from fastdet.detection.results import ABSENT
 
 
 def run(options: Options) -> None:
@@ -82,8 +84,8 @@ def _from_files(options: Options, settings: Settings, reading: sources.Reading) 
     with stage("matching"):
         metrics = interruptible(score, given.data, given.detections, settings)
     with stage("bootstrap" if ci else "adding up"):
-        results = interruptible(lambda: metrics.compute(**({"ci": LEVEL, "resamples": RESAMPLES} if ci else {})))
-    means = [_mean(ap) for ap in metrics.average_precision()[..., 0]]
+        results = interruptible(lambda: metrics.compute(ci=LEVEL if ci else None, resamples=RESAMPLES))
+    means = [known_mean(ap, ABSENT) for ap in metrics.average_precision()[..., 0]]
     found = {
         "truth": str(options.truth),
         "detections": str(options.detections),
@@ -211,7 +213,7 @@ def figures(
         **{key: value for key, value in results.items() if isinstance(value, float)},
     }  # fmt: skip
     if ends:
-        found["ci"] = {"level": LEVEL, "resamples": RESAMPLES}
+        found["ci"] = {"level": LEVEL, "resamples": RESAMPLES, "seed": 0}
     return found
 
 
@@ -226,10 +228,10 @@ def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict
     rows = []
     for k in np.flatnonzero(np.isin(labels, data.categories)).tolist():
         row: dict[str, Any] = {"id": int(labels[k]), "name": names[int(labels[k])] or str(labels[k])}
-        row["ap"] = _mean(precision[:, k, 0])
+        row["ap"] = known_mean(precision[:, k, 0], ABSENT)
         row |= {f"ap{100 * t:g}": float(precision[i, k, 0]) for i, t in named}
-        row["ar"] = _mean(recall[:, k, 0])
-        row |= {f"ap_{area}": _mean(precision[:, k, a]) for a, area in enumerate(settings.areas) if a}
+        row["ar"] = known_mean(recall[:, k, 0], ABSENT)
+        row |= {f"ap_{area}": known_mean(precision[:, k, a], ABSENT) for a, area in enumerate(settings.areas) if a}
         rows.append({**row, "true_boxes": total[k], "detections": int(detections[k])})
     found: dict[str, Any] = {
         "images": len(metrics),
@@ -253,8 +255,3 @@ def _named_thresholds(settings: Settings) -> list[tuple[int, float]]:
     if len(at) == 1:
         return []
     return [(i, t) for i, t in enumerate(at) if len(at) <= 4 or min(abs(t - 0.5), abs(t - 0.75)) < 1e-9]
-
-
-def _mean(x: Floats) -> float:
-    known = x[x > -1]
-    return float(known.mean()) if known.size else -1.0

@@ -10,13 +10,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from fastdet._core.metric import RESAMPLES
 from fastdet._files import sources
 from fastdet._files.names import read_names
 from fastdet.cli.terminal import Failure, wrong_option
-from fastdet.detection.curves import METHODS
-from fastdet.detection.metrics import AREAS, DetectionMetrics
+from fastdet.detection.inputs import AREAS, METHODS
+from fastdet.detection.metrics import DetectionMetrics
 
-LEVEL, RESAMPLES = 0.95, 1000  # of the intervals
+LEVEL = 0.95  # of the intervals
 
 
 @dataclass

@@ -21,7 +21,7 @@ import typer
 
 import fastdet
 from fastdet._core import backends, check
-from fastdet._core.check import MOST_CLASSES, Array
+from fastdet._core.check import MAX_CLASSES, Array
 from fastdet._files import label_maps, palettes
 from fastdet._files.atomic import atomic
 from fastdet._files.detections import Advance
@@ -166,7 +166,7 @@ def class_names(classes: str | None, palette: Palette | None) -> tuple[int, list
         return len(known), known
     if re.fullmatch(r"\s*[+-]?[0-9]+\s*", classes):
         if len(classes) > 18:  # what int() may refuse
-            raise FormatError(f"miou: --classes must be in [1, {MOST_CLASSES}], got {classes[:18]}...")
+            raise FormatError(f"miou: --classes must be in [1, {MAX_CLASSES}], got {classes[:18]}...")
         count, names = int(classes), known
     else:
         names = read_names("miou", Path(classes), "a number or a file of names")
@@ -216,8 +216,8 @@ def count(
         for done in range(1, len(pairs) + 1):
             result = waiting.popleft().result()
             waiting.extend(pool.submit(_one, target, prediction, i, j, metrics) for i, j in itertools.islice(todo, 1))
-            if isinstance(result, SegmentationMetrics):
-                metrics.merge_state(result)
+            if isinstance(result, tuple):
+                metrics._add(*result)
             else:
                 wrong += result
             advance(1)
@@ -227,12 +227,16 @@ def count(
         pool.shutdown(wait=False, cancel_futures=True)
     if wrong:
         raise FormatError(_unusable(wrong, metrics))
+    if metrics._swapped(metrics._matrix):
+        ignore = metrics.ignore_index
+        text = f"predictions hold void ({ignore}), true maps do not: GT comes first, is the order right?"
+        print(f"fastdet: {text}", file=sys.stderr)
 
 
 def _one(
     target: Maps, prediction: Maps, i: int, j: int, metrics: SegmentationMetrics
-) -> SegmentationMetrics | list[str]:
-    """The counts of one pair, or what is wrong with it."""
+) -> tuple[Any, list[Array], int] | list[str]:
+    """What one pair adds to ``metrics``, or what is wrong with it."""
     maps: list[Array] = []
     wrong: list[str] = []
     for source, at in ((target, i), (prediction, j)):
@@ -243,9 +247,8 @@ def _one(
     truth, guess = maps
     if truth.shape != guess.shape:  # one was replaced meanwhile
         return [_sizes(_where(prediction, j), truth.shape, guess.shape)]
-    one = SegmentationMetrics(**metrics._parameters(), backend=metrics.backend)
     try:
-        one.update(truth, guess)
+        return metrics._count_images(guess, truth)
     except ValueError:
         classes, ignore = metrics.num_classes, metrics.ignore_index
         for source, at, labels in ((target, i, truth), (prediction, j, guess)):
@@ -257,7 +260,6 @@ def _one(
         if not wrong:
             raise
         return wrong
-    return one
 
 
 def _where(maps: Maps, i: int) -> str:
@@ -320,7 +322,7 @@ def summary(result: dict[str, Any], metrics: SegmentationMetrics, names: Sequenc
     }
     if intervals is not None:
         ends = {name: [_plain(end) for end in intervals[name]] for name in (*FIGURES, "per_image_mean")}
-        given["ci"] = {**{key: intervals[key] for key in ("level", "n_boot", "seed")}, **ends}
+        given["ci"] = {**{key: intervals[key] for key in ("level", "resamples", "seed")}, **ends}
     if "per_image" in result:
         single = result["per_image"]
         scores = zip(names, single["mean_iou"].tolist(), single["pixel_accuracy"].tolist(), strict=True)
@@ -396,9 +398,7 @@ def draw(result: dict[str, Any], metrics: SegmentationMetrics, folder: Path) -> 
     """The confusion matrix and the classes' IoU as pictures in a folder, which is made if need be. OSError."""
     from fastdet import plots
 
-    heat, _ = plots.draw_confusion(
-        result["confusion_matrix"], names=metrics.class_names, num_classes=metrics.num_classes
-    )
+    heat, _ = plots.draw_confusion(result["confusion_matrix"], names=metrics.class_names)
     ends = None if "ci" not in result else result["ci"]["iou"]
     bars, _ = plots.draw_class_scores(result["iou"], names=metrics.class_names, intervals=ends)
     folder.mkdir(exist_ok=True)

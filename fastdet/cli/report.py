@@ -14,11 +14,13 @@ import numpy as np
 
 from fastdet import plots
 from fastdet._core.check import Array
+from fastdet._core.metric import known_mean
 from fastdet._files.atomic import atomic
 from fastdet._version import __version__
 from fastdet.cli.summary import columns, headline, number, words
 from fastdet.detection.curves import PRCurve
 from fastdet.detection.metrics import DetectionMetrics
+from fastdet.detection.results import ABSENT
 from fastdet.plots.axes import new_axes, ramp
 from fastdet.plots.detection import steps
 
@@ -50,7 +52,7 @@ def draw(metrics: DetectionMetrics, found: dict[str, Any]) -> Pictures:
     at = settings["iou"]
     every = metrics.average_precision()[..., 0]
     curves = metrics.precision_recall_curves()
-    words = [f"IoU {t:.2f}   AP {_mean(ap):.3f}" for t, ap in zip(at, every, strict=True)][: len(curves)]
+    words = [f"IoU {t:.2f}   AP {known_mean(ap, ABSENT):.3f}" for t, ap in zip(at, every, strict=True)][: len(curves)]
     figures = {
         "precision_recall.png": (
             "Precision over recall, the mean of all classes at each IoU threshold, with the average precision below "
@@ -90,22 +92,17 @@ def _by_size(metrics: DetectionMetrics, at: Sequence[float]) -> dict[str, Array]
     """Name of a score -> its mean over classes (A,)."""
     precision, recall = metrics.average_precision(), metrics.curves()[1][..., -1]
     areas = range(precision.shape[2])
-    found = {"AP": np.array([_mean(precision[..., a]) for a in areas])}
+    found = {"AP": np.array([known_mean(precision[..., a], ABSENT) for a in areas])}
     for i, t in enumerate(at):
         if len(at) > 1 and abs(t - 0.5) < 1e-9:
-            found["AP50"] = np.array([_mean(precision[i, :, a]) for a in areas])
-    found["AR"] = np.array([_mean(recall[..., a]) for a in areas])
+            found["AP50"] = np.array([known_mean(precision[i, :, a], ABSENT) for a in areas])
+    found["AR"] = np.array([known_mean(recall[..., a], ABSENT) for a in areas])
     return found
 
 
 def _counts(metrics: DetectionMetrics) -> list[int]:
     counts: list[int] = metrics.records[0].counted.sum(axis=0).tolist()
     return counts
-
-
-def _mean(x: Array) -> float:
-    known = x[x > -1]
-    return float(known.mean()) if known.size else -1.0
 
 
 def _png(figure: Any) -> bytes:

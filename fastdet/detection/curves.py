@@ -11,7 +11,7 @@ import numpy as np
 from fastdet._core import backends, check
 from fastdet._core.arrays import like, to_numpy
 from fastdet._core.check import Array
-from fastdet.detection.inputs import finite
+from fastdet.detection.inputs import METHODS, finite
 from fastdet.detection.matching import _enough
 from fastdet.detection.records import (  # fmt: skip
     FALSE,
@@ -148,9 +148,6 @@ def _outcomes(op: str, scores: Any, outcome: Any, counted: Any, classes: int) ->
     if total.size and int(total.min()) < 0:
         raise ValueError(f"{op}: counted must be 0 or more, got {int(total.min())}")
     return score, result.astype(np.uint8), total.astype(np.int64).reshape(() if op[0] == "p" else total.shape)
-
-
-METHODS = ("coco101", "voc2007", "area")
 
 
 class PRCurve(NamedTuple):

@@ -1,4 +1,4 @@
-"""What `DetectionMetrics` is given, checked: parameters, and the dictionaries of images."""
+"""Checks of the arguments of `DetectionMetrics`: parameters, ids, and the dictionaries of images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import numpy as np
 from fastdet._core import check
 from fastdet._core.arrays import to_numpy
 from fastdet._core.check import Array
-from fastdet.detection.records import CROWD, IGNORE, Floats, Ints
-from fastdet.detection.state import UNLIMITED, word
+from fastdet.detection.records import CROWD, IGNORE, Columns, Floats, Ints
+from fastdet.detection.state import UNLIMITED, Parameters, limit_word
 
 NAME = "DetectionMetrics"
+METHODS = ("coco101", "voc2007", "area")
+AREAS = {"all": (0.0, 1e5**2), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e5**2)}
 
 Image = tuple[Array, Array, Array, Array, Array, Array, Array]
 
@@ -26,6 +28,9 @@ def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str) -
     for name, x in (("predictions", prediction), ("targets", target)):
         if not isinstance(x, Mapping):
             raise TypeError(f"{op}: {name}[{i}] must be a dictionary, got {type(x).__name__}")
+    if "scores" in target and "scores" not in prediction:
+        hint = "targets have them; update takes (predictions, targets): is their order right?"
+        raise ValueError(f"{op}: predictions[{i}] must have 'scores', got {_keys(prediction)}; {hint}")
     what = f"predictions[{i}]"
     boxes = to_xywh(op, f"{what}['boxes']", _get(op, what, prediction, "boxes"), box_format)
     scores = _column(op, what, prediction, "scores", len(boxes))
@@ -43,11 +48,31 @@ def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str) -
     return boxes, scores, labels, true_boxes, true_labels, flags, areas
 
 
+def columns(images: Sequence[Image], inclusive: bool) -> tuple[Columns, Columns]:
+    """Detections and true boxes of some images as columns; their `image` is the position in ``images``."""
+    boxes, scores, labels, true_boxes, true_labels, flags, areas = (
+        np.concatenate(column) for column in zip(*images, strict=True)
+    )
+    offset, none = float(inclusive), labels[:0]
+    with np.errstate(over="ignore"):
+        own, true = ((x[:, 2] + offset) * (x[:, 3] + offset) for x in (boxes, true_boxes))
+    of_detection = np.repeat(np.arange(len(images)), [len(image[1]) for image in images])
+    of_truth = np.repeat(np.arange(len(images)), [len(image[4]) for image in images])
+    return (
+        Columns(of_detection, labels, boxes, own, scores.astype(np.float64), flags[:0], none),
+        Columns(of_truth, true_labels, true_boxes, np.where(areas > 0, areas, true), np.zeros(0), flags, none),
+    )
+
+
 def _get(op: str, what: str, x: Mapping[str, Any], key: str) -> Array:
     if key not in x:
-        raise ValueError(f"{op}: {what} must have {key!r}, got {check.describe(sorted(map(str, x)))}")
+        raise ValueError(f"{op}: {what} must have {key!r}, got {_keys(x)}")
     value = x[key]
     return value if type(value) is np.ndarray else to_numpy(op, f"{what}[{key!r}]", value)
+
+
+def _keys(x: Mapping[str, Any]) -> str:
+    return check.describe(sorted(map(str, x)))
 
 
 def to_xywh(op: str, name: str, x: Array, box_format: str) -> Floats:
@@ -95,7 +120,43 @@ def finite(op: str, name: str, x: Array) -> None:
         raise ValueError(f"{op}: {name} must be finite, got {x[at]} at index {at[0] if len(at) == 1 else at}")
 
 
-def integer(op: str, x: Any) -> int:
+def parameters(
+    iou_thresholds: Any,
+    rec_thresholds: Any,
+    limits: Any,
+    ranges: Any,
+    rule: Any,
+    method: Any,
+    inclusive: Any,
+    confusion_at: Any,
+) -> Parameters:
+    """The arguments of `DetectionMetrics` that its records and results depend on; None for the default."""
+    check.choice(NAME, "method", method, METHODS)
+    limits = max_detections(limits)
+    return Parameters(
+        thresholds(NAME, "iou_thresholds", np.linspace(0.5, 0.95, 10) if iou_thresholds is None else iou_thresholds),
+        recalls(np.linspace(0, 1, 11 if method == "voc2007" else 101) if rec_thresholds is None else rec_thresholds),
+        limits,
+        areas(AREAS if ranges is None else ranges, limits),
+        check.choice(NAME, "rule", rule, ("coco", "voc")),
+        method,
+        bool(inclusive),
+        None if confusion_at is None else confusion(confusion_at),
+    )
+
+
+def ids(op: str, image_ids: Any, count: int) -> list[int]:
+    """Integer ids of ``count`` images."""
+    listed = image_ids.tolist() if hasattr(image_ids, "tolist") else image_ids
+    if not isinstance(listed, Iterable) or isinstance(listed, (str, bytes)):
+        raise TypeError(f"{op}: image_ids must be a sequence of integers, got {check.describe(image_ids)}")
+    result = [_integer(op, i) for i in listed]
+    if len(result) != count:
+        raise ValueError(f"{op}: image_ids must be one for each image, got {len(result)} for {count}")
+    return result
+
+
+def _integer(op: str, x: Any) -> int:
     try:
         value = operator.index(x)
     except TypeError:
@@ -115,6 +176,7 @@ def _numbers(op: str, name: str, xs: Any) -> list[float]:
 
 
 def thresholds(op: str, name: str, xs: Any) -> tuple[float, ...]:
+    """Numbers in (0, 1]."""
     values = _numbers(op, name, xs)
     for x in values:
         if not 0 < x <= 1:
@@ -123,13 +185,15 @@ def thresholds(op: str, name: str, xs: Any) -> tuple[float, ...]:
 
 
 def recalls(xs: Any) -> tuple[float, ...]:
+    """Rising numbers in [0, 1]."""
     values = _numbers(NAME, "rec_thresholds", xs)
     if any(not 0 <= x <= 1 for x in values) or any(a >= b for a, b in itertools.pairwise(values)):
         raise ValueError(f"{NAME}: rec_thresholds must rise within [0, 1], got {check.describe(values)}")
     return tuple(values)
 
 
-def most_detections(xs: Any) -> tuple[int, ...]:
+def max_detections(xs: Any) -> tuple[int, ...]:
+    """Rising numbers of detections; None in it is no limit."""
     if isinstance(xs, (str, bytes)) or not isinstance(xs, Iterable):
         raise TypeError(f"{NAME}: max_detections must be a sequence of integers, got {check.describe(xs)}")
     values = [UNLIMITED if x is None else check.count(NAME, "max_detections", x) for x in xs]
@@ -138,26 +202,28 @@ def most_detections(xs: Any) -> tuple[int, ...]:
     return tuple(values)
 
 
-def areas(xs: Any, max_detections: Sequence[int]) -> tuple[tuple[str, float, float], ...]:
+def areas(xs: Any, limits: Sequence[int]) -> tuple[tuple[str, float, float], ...]:
+    """(name, min_area, max_area) of each; ``limits`` are those of `max_detections`, whose keys are taken."""
     if not isinstance(xs, Mapping) or not xs:
-        raise TypeError(f"{NAME}: areas must be a dictionary of (least, greatest), got {check.describe(xs)}")
-    found = []
+        raise TypeError(f"{NAME}: areas must be a dictionary of (min_area, max_area), got {check.describe(xs)}")
+    result = []
     for name, pair in xs.items():
         real = isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(x, numbers.Real) for x in pair)
         if not isinstance(name, str) or not real:
-            raise TypeError(f"{NAME}: areas must be name: (least, greatest), got {check.describe({name: pair})}")
-        least, most = map(float, pair)
-        if not least <= most:
-            raise ValueError(f"{NAME}: areas must have least <= greatest, got {check.describe({name: pair})}")
-        found.append((name, least, most))
-    taken = {"50", "75", *map(word, max_detections)}
-    for name, _, _ in found[1:]:
+            raise TypeError(f"{NAME}: areas must be name: (min_area, max_area), got {check.describe({name: pair})}")
+        low, high = map(float, pair)
+        if not low <= high:
+            raise ValueError(f"{NAME}: areas must have min_area <= max_area, got {check.describe({name: pair})}")
+        result.append((name, low, high))
+    taken = {"50", "75", *map(limit_word, limits)}
+    for name, _, _ in result[1:]:
         if name in taken or name.endswith(("per_class", "_ci")):
             raise ValueError(f"{NAME}: areas must have names that are no other key's of the results, got {name!r}")
-    return tuple(found)
+    return tuple(result)
 
 
 def confusion(x: Any) -> tuple[float, float]:
+    """(IoU, score) of the confusion matrix."""
     if not isinstance(x, Sequence) or len(x) != 2:
         raise TypeError(f"{NAME}: confusion_at must be (iou, score), got {check.describe(x)}")
     return thresholds(NAME, "confusion_at", x[:1])[0], check.number(NAME, "confusion_at", x[1])

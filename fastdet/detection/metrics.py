@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import like
+from fastdet._core.arrays import like, to_torch
 from fastdet._core.check import Array
-from fastdet.detection import inputs as given
-from fastdet.detection import state
-from fastdet.detection.curves import METHODS, PRCurve, area_below, curve, mean_curves, ranked
+from fastdet._core.metric import RESAMPLES, Metric, bootstrap, known_mean, plural
+from fastdet.detection import inputs, results, state
+from fastdet.detection.curves import PRCurve, mean_curves
 from fastdet.detection.inputs import NAME, Image
-from fastdet.detection.records import Columns, Floats, Ints, Records, accumulate_reference
-from fastdet.detection.state import UNLIMITED, Chunk, Parameters
+from fastdet.detection.records import Columns, Floats, Ints, Records
+from fastdet.detection.results import ABSENT
+from fastdet.detection.state import Chunk, Parameters
 
-AREAS = {"all": (0.0, 1e5**2), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e5**2)}
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 BATCH = 16384  # rows that wait to be matched together
-_NONE = np.zeros(0)
 
 
-class DetectionMetrics:
+class DetectionMetrics(Metric):
     """COCO's and VOC's mean average precision and recall, from batches of images.
 
     `update` matches detections with true boxes and keeps only what is needed for the result: 13 to 15 bytes a
@@ -39,7 +40,7 @@ class DetectionMetrics:
     rec_thresholds : rising recall levels at which precision is read; None for those of ``method``
     max_detections : rising numbers of detections of an image and class that count, best first; None in it: all.
         The last is the one that the ``map`` keys are computed with
-    areas : name -> (least, greatest) area in square pixels, both inside; the first is the one of the plain keys.
+    areas : name -> (min_area, max_area) in square pixels, both inside; the first is the one of the plain keys.
         None for COCO's all, small, medium, large
     class_metrics : also give ``map_per_class`` and ``mar_<n>_per_class``
     rule : "coco": a detection takes the free true box of greatest IoU, IoU >= threshold; "voc": a detection has its
@@ -58,11 +59,28 @@ class DetectionMetrics:
     TypeError   kind or dtype of an argument
     ValueError  range of an argument
 
+    Notes
+    -----
+    `sync` over images that `update` numbered deals the numbers out as a distributed sampler does, unless rank and world
+    were given. What such a sampler pads is then counted twice: pass ``image_ids`` and on_duplicate="first" to prevent
+    that. ``pickle`` and ``copy`` go through `to_bytes`.
+
     Source: Lin et al., Microsoft COCO (2014) and its evaluation code; Everingham et al., The PASCAL VOC Challenge
     (2010).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastdet.detection import DetectionMetrics
+    >>> prediction = {"boxes": np.array([[0.0, 0, 10, 9]]), "scores": np.array([0.9]), "labels": np.array([3])}
+    >>> target = {"boxes": np.array([[0.0, 0, 10, 10]]), "labels": np.array([3])}
+    >>> metrics = DetectionMetrics().update([prediction], [target])  # a batch of one image
+    >>> round(metrics.compute()["map"], 3)  # IoU 0.9: right at nine of ten thresholds
+    0.9
     """
 
     __module__ = "fastdet.detection"
+    _name, _absent = NAME, ABSENT
 
     def __init__(
         self,
@@ -90,22 +108,9 @@ class DetectionMetrics:
             raise ValueError(f"{NAME}: rank must be below world, got {rank} of {world}")
         if backend is not None:
             backends.choose("match_groups", check.choice(NAME, "backend", backend, backends.NAMES), _no_reference)
-        self._backend = backend
-        check.choice(NAME, "method", method, METHODS)
-        most = given.most_detections(max_detections)
-        self._parameters = Parameters(
-            given.thresholds(
-                NAME, "iou_thresholds", np.linspace(0.5, 0.95, 10) if iou_thresholds is None else iou_thresholds
-            ),
-            given.recalls(
-                np.linspace(0, 1, 11 if method == "voc2007" else 101) if rec_thresholds is None else rec_thresholds
-            ),
-            most,
-            given.areas(AREAS if areas is None else areas, most),
-            check.choice(NAME, "rule", rule, ("coco", "voc")),
-            method,
-            bool(inclusive),
-            None if confusion_at is None else given.confusion(confusion_at),
+        self.backend = backend
+        self._parameters = inputs.parameters(
+            iou_thresholds, rec_thresholds, max_detections, areas, rule, method, inclusive, confusion_at
         )
         self.reset()
 
@@ -119,11 +124,15 @@ class DetectionMetrics:
         self._seen: set[int] = set()
         self._next = 0  # the number of the next image, where images are numbered here
         self._numbered: bool | None = None  # whether images are numbered here; None before the first
-        self._give: Callable[[Array], Any] | None = None
+        self._give: Callable[[Array], Any] | None = None  # how results go back where `update` got no NumPy arrays
+        self._synced = False
+
+    def __len__(self) -> int:
+        return len(self._seen)
 
     def update(
         self, predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]], image_ids: Any = None
-    ) -> None:
+    ) -> Self:
         """Take a batch of images. Nothing is taken where an error is raised.
 
         Parameters
@@ -134,6 +143,10 @@ class DetectionMetrics:
             (where it is not above 0, and by default: width times height)
         image_ids : for each image an integer; None to number them. Ids order tied scores of different images, and
             make an image that is seen twice known; give them always, or never
+
+        Returns
+        -------
+        this object
 
         Raises
         ------
@@ -149,7 +162,7 @@ class DetectionMetrics:
         keep, ids = self._new_ids(op, image_ids, len(predictions))
         with np.errstate(over="ignore", invalid="ignore"):  # of sides: what is not finite is an error
             images = [
-                given.read_image(op, i, prediction, target, self._box_format)
+                inputs.read_image(op, i, prediction, target, self._box_format)
                 for i, (prediction, target) in enumerate(zip(predictions, targets, strict=True))
             ]
         if images:
@@ -160,9 +173,14 @@ class DetectionMetrics:
         self._remember(image_ids is None, ids)
         if self._waiting >= BATCH:
             self._match()
+        return self
 
-    def update_columns(self, detections: Columns, truth: Columns, image_ids: Any) -> None:
+    def update_columns(self, detections: Columns, truth: Columns, image_ids: Any) -> Self:
         """Take whole columns, boxes as x y w h, areas as they are. ``image_ids`` are all images that are scored.
+
+        Returns
+        -------
+        this object
 
         Raises
         ------
@@ -175,7 +193,7 @@ class DetectionMetrics:
         taken = []
         for name, c in (("detections", detections), ("truth", truth)):
             for column in ("boxes", "areas", "scores"):
-                given.finite(op, f"{name}.{column}", getattr(c, column))
+                inputs.finite(op, f"{name}.{column}", getattr(c, column))
             known = np.isin(c.image, every)
             if not known.all():
                 row = int(np.argmin(known))
@@ -184,17 +202,18 @@ class DetectionMetrics:
                 inside = np.isin(c.image, images)
                 c = Columns._make(x[inside] if len(x) else x for x in c)
             taken.append(c._replace(image=np.searchsorted(images, c.image).astype(np.int64)))
-        self._chunks.append(state.match(self._parameters, images, taken[0], taken[1], self._backend))
+        self._chunks.append(state.match(self._parameters, images, taken[0], taken[1], self.backend))
         self._remember(False, ids)
+        return self
 
-    def compute(self, *, ci: float | None = None, resamples: int = 200, seed: int = 0) -> dict[str, Any]:
-        """The results of all images so far.
+    def compute(self, *, ci: float | None = None, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
+        """The results of all images so far. Before the first one they are -1, with a RuntimeWarning.
 
         Parameters
         ----------
-        ci : confidence level, such as 0.95; adds ``<key>_ci``, (2,) the least and the greatest value of a bootstrap
-            over images, for each key that is a number. None for none
-        resamples, seed : how many times images are drawn, and the seed of drawing
+        ci : level of confidence intervals in (0, 1), such as 0.95; adds ``<key>_ci``, (2,) the lower and the upper end
+            of a percentile bootstrap over images, for each key that is a number. None for none
+        resamples, seed : how many times the images are resampled with replacement for them, and the seed
 
         Returns
         -------
@@ -205,19 +224,20 @@ class DetectionMetrics:
 
         Raises
         ------
-        TypeError, ValueError  ci, resamples, seed
+        TypeError   kind of an argument
+        ValueError  its range
         """
-        op, one = f"{NAME}.compute", self._joined()
-        results = self._summary(one.classes, *self._measures(one))
-        if ci is not None:
-            level = check.unit(op, "ci", ci)
-            if level in (0, 1):
-                raise ValueError(f"{op}: ci must be between 0 and 1, got {level}")
-            given_seed = check.count(op, "seed", seed)
-            results |= self._bootstrap(one, level, check.count(op, "resamples", resamples), given_seed)
-        if self._give is None:
-            return results
-        return {key: self._give(np.asarray(value)) for key, value in results.items()}
+        op = f"{NAME}.compute"
+        options = None if ci is None else bootstrap(op, ci, resamples, seed)
+        self._warn_if_empty(op)
+        p, one = self._parameters, self._joined()
+        values = results.summary(p, self._class_metrics, one.classes, *self._measures(one))
+        if options is not None:
+            values |= results.intervals(p, one, self.backend, options)
+        give = self._give
+        if give is None or (give is to_torch and "torch" not in sys.modules):  # unpickled where nobody uses torch
+            return values
+        return {key: give(np.asarray(value)) for key, value in values.items()}
 
     def curves(self) -> tuple[Floats, Floats, Floats]:
         """Precision (T, R, K, A, M), recall (T, K, A, M) and scores (T, R, K, A, M) as in COCO's evaluation.
@@ -236,7 +256,7 @@ class DetectionMetrics:
 
         Raises
         ------
-        ValueError  confusion_at was not given
+        ValueError  this object was made without confusion_at
         """
         if self._parameters.confusion_at is None:
             raise ValueError(f"{NAME}.confusion_matrix: {NAME} must be made with confusion_at=(iou, score), got None")
@@ -250,7 +270,7 @@ class DetectionMetrics:
         """(T, K, A) of each IoU threshold, class (as in ``classes`` of `compute`) and area; -1 without a true box."""
         one = self._joined()
         if self._parameters.method == "area":
-            return self._areas_below(one)[..., 0]
+            return results.areas_below(self._parameters, one)[..., 0]
         # each mean over its own contiguous row: rounded alike, however many there are
         rows = np.ascontiguousarray(np.moveaxis(self._curves(one)[0][..., -1], 1, -1))
         return rows.mean(axis=-1)
@@ -274,13 +294,13 @@ class DetectionMetrics:
         one = self._joined()
         records, of_class = state.to_records(one)
         if label is None:
-            every = (self._class_curves(records, of_class, k) for k in range(len(one.classes)))
+            every = (results.class_curves(self._parameters, records, of_class, k) for k in range(len(one.classes)))
             return mean_curves(filter(None, every), np.linspace(0, 1, 101))
         at = np.flatnonzero(one.classes == label)
         if not len(at):
             got = check.describe(label)
             raise ValueError(f"{NAME}.precision_recall_curves: label must be a class of an image, got {got}")
-        return self._class_curves(records, of_class, int(at[0]))
+        return results.class_curves(self._parameters, records, of_class, int(at[0]))
 
     def plot(self, label: int | None = None, *, ax: Any = None) -> tuple[Any, Any]:
         """Precision over recall, raw and interpolated, a colour for each IoU threshold. Returns (fig, ax).
@@ -294,97 +314,10 @@ class DetectionMetrics:
         if label is not None:
             precision = precision[:, one.classes == label]
         words = [
-            f"IoU {threshold:.2f}   AP {_mean(ap):.3f}"
+            f"IoU {threshold:.2f}   AP {known_mean(ap, ABSENT):.3f}"
             for threshold, ap in zip(self._parameters.iou_thresholds, precision, strict=True)
         ]
         return draw_precision_recall(curves, names=words[: len(curves)], ax=ax)
-
-    def merge_state(self, other: DetectionMetrics | Iterable[DetectionMetrics]) -> DetectionMetrics:
-        """Take the images of one or several others as well; they stay as they are. Returns itself.
-
-        Raises
-        ------
-        TypeError   other is something else
-        ValueError  other parameters; an image id that both have
-        """
-        op = f"{NAME}.merge_state"
-        others = [other] if isinstance(other, DetectionMetrics) else list(other)
-        seen, chunks, numbered = set(self._seen), [], self._numbered
-        for one in others:
-            if not isinstance(one, DetectionMetrics):
-                raise TypeError(f"{op}: other must be a {NAME}, got {type(one).__name__}")
-            self._parameters.require(op, one._parameters)
-            if None not in (numbered, one._numbered) and numbered != one._numbered:
-                raise ValueError(f"{op}: image_ids must be given to all states or to none")
-            numbered = one._numbered if numbered is None else numbered
-            chunk = one._joined()
-            ids = chunk.images.tolist()
-            twice = np.array([i in seen for i in ids], bool)
-            if twice.any():
-                self._refuse(op, ids[int(np.argmax(twice))], one._numbered is True)
-                chunk = state.without(chunk, twice)
-            chunks.append(chunk)
-            seen.update(ids)
-        self._chunks += chunks
-        self._seen, self._next, self._numbered = seen, max(seen, default=-1) // self._world + 1, numbered
-        for one in others:
-            self._give = self._give or one._give
-        return self
-
-    def sync(self, group: Any = None) -> DetectionMetrics:
-        """A new object with the images of all processes of torch.distributed, the same in each; itself stays.
-
-        Every process of the group has to call it. Bytes travel over ``group``, by default over one on the CPU (gloo).
-        Images that `update` numbered are dealt out as by a distributed sampler unless rank and world were given; what
-        such a sampler pads is then counted twice: pass ``image_ids`` and on_duplicate="first" to prevent that.
-
-        Raises
-        ------
-        RuntimeError  torch.distributed is not initialized
-        ValueError    other parameters; an image id that two processes have
-        """
-        torch = sys.modules.get("torch")
-        if torch is None or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            raise RuntimeError(f"{NAME}.sync: torch.distributed must be initialized, got none")
-        dist = torch.distributed
-        if group is None and dist.get_backend() != "gloo":
-            group = _cpu_group(dist)
-        world, merged = dist.get_world_size(group), self._like()
-        states: list[bytes] = [b""] * world
-        dist.all_gather_object(states, self.to_bytes(), group=group)
-        for rank, data in enumerate(states):
-            one = self if rank == dist.get_rank(group) else DetectionMetrics.from_bytes(data)
-            merged.merge_state(one._dealt(rank, world) if one._numbered and one._world == 1 else one)
-        merged._give = self._give or merged._give
-        return merged
-
-    def to_bytes(self) -> bytes:
-        """The state with its parameters: a version, a hash of the parameters, a checksum. The same for equal states."""
-        settings = {
-            "box_format": self._box_format, "class_metrics": self._class_metrics, "on_duplicate": self._on_duplicate,
-            "rank": self._rank, "world": self._world, "numbered": self._numbered,
-        }  # fmt: skip
-        return state.encode(self._parameters, settings, self._joined())
-
-    @classmethod
-    def from_bytes(cls, data: bytes, *, backend: str | None = None) -> DetectionMetrics:
-        """The object that `to_bytes` was called on. Gives NumPy until it is updated with tensors.
-
-        Raises
-        ------
-        TypeError   data is not bytes
-        ValueError  another version; damaged, truncated or other bytes
-        """
-        parameters, settings, chunk = state.decode(data)
-        try:
-            numbered = settings.pop("numbered")
-            one = cls(**_arguments(parameters), **settings, backend=backend)
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"{NAME}.from_bytes: data must be a state from to_bytes, got {error}") from None
-        one._whole = chunk
-        one._seen, one._numbered = set(chunk.images.tolist()), numbered
-        one._next = max(one._seen, default=-1) // one._world + 1
-        return one
 
     @property
     def records(self) -> tuple[Records, Ints, Ints]:
@@ -402,12 +335,6 @@ class DetectionMetrics:
         """Bytes of the records and image ids that are kept."""
         return self._joined().nbytes
 
-    def __len__(self) -> int:
-        return len(self._seen)
-
-    def __repr__(self) -> str:
-        return f"{NAME}({len(self)} images)"
-
     # Images in
 
     def _new_ids(self, op: str, image_ids: Any, count: int) -> tuple[list[int], list[int]]:
@@ -416,12 +343,7 @@ class DetectionMetrics:
             raise ValueError(f"{op}: image_ids must be given always or never")
         if image_ids is None:
             return list(range(count)), [(self._next + i) * self._world + self._rank for i in range(count)]
-        listed = image_ids.tolist() if hasattr(image_ids, "tolist") else image_ids
-        if not isinstance(listed, Iterable) or isinstance(listed, (str, bytes)):
-            raise TypeError(f"{op}: image_ids must be a sequence of integers, got {check.describe(image_ids)}")
-        ids = [given.integer(op, i) for i in listed]
-        if len(ids) != count:
-            raise ValueError(f"{op}: image_ids must be one for each image, got {len(ids)} for {count}")
+        ids = inputs.ids(op, image_ids, count)
         keep, batch = [], set()
         for position, i in enumerate(ids):
             if i in self._seen or i in batch:
@@ -432,12 +354,12 @@ class DetectionMetrics:
         return keep, ids
 
     def _refuse(self, op: str, image: int, numbered: bool) -> None:
-        """Images of one number that two processes gave are not the same: no option leaves one out."""
+        """Raise for an image that was there before. Two that processes gave one number differ: none is left out."""
         if numbered or self._on_duplicate == "raise":
             hint = 'on_duplicate="first" leaves the later one out'
             if numbered:
                 hint = "give rank and world, or image_ids, to states that number images"
-            raise ValueError(f"{op}: image ids must be seen once, got {image} twice; {hint}")
+            raise ValueError(f"{op}: image_ids must be unique, got {image} twice; {hint}")
 
     def _remember(self, numbered: bool, ids: list[int]) -> None:
         if ids:
@@ -449,27 +371,9 @@ class DetectionMetrics:
         if not self._pending:
             return
         ids, images = zip(*self._pending, strict=True)
-        boxes, scores, labels, true_boxes, true_labels, flags, areas = (
-            np.concatenate(column) for column in zip(*images, strict=True)
-        )
-        of_detection = np.repeat(np.arange(len(ids)), [len(image[1]) for image in images])
-        of_truth = np.repeat(np.arange(len(ids)), [len(image[4]) for image in images])
-        none = labels[:0]
-        chunk = state.match(
-            self._parameters,
-            np.array(ids, np.int64),
-            Columns(of_detection, labels, boxes, self._area(boxes), scores.astype(np.float64), flags[:0], none),
-            Columns(of_truth, true_labels, true_boxes, np.where(areas > 0, areas, self._area(true_boxes)), _NONE, flags,
-                    none),
-            self._backend,
-        )  # fmt: skip
-        self._chunks.append(chunk)
+        detections, truth = inputs.columns(images, self._parameters.inclusive)
+        self._chunks.append(state.match(self._parameters, np.array(ids, np.int64), detections, truth, self.backend))
         self._pending, self._waiting = [], 0
-
-    def _area(self, boxes: Floats) -> Floats:
-        offset = float(self._parameters.inclusive)
-        with np.errstate(over="ignore"):
-            return (boxes[:, 2] + offset) * (boxes[:, 3] + offset)
 
     def _joined(self) -> Chunk:
         """All records as one chunk, which replaces what it was joined from."""
@@ -479,32 +383,93 @@ class DetectionMetrics:
             self._whole, self._chunks = state.join(self._parameters, whole + self._chunks), []
         return self._whole
 
-    def _like(self) -> DetectionMetrics:
-        """An empty one of the same parameters."""
-        return DetectionMetrics(
-            **_arguments(self._parameters), box_format=self._box_format, class_metrics=self._class_metrics,
-            on_duplicate=self._on_duplicate, backend=self._backend,
-        )  # fmt: skip
+    # What `Metric` asks for
 
-    def _dealt(self, rank: int, world: int) -> DetectionMetrics:
-        """Its copy with image i as number i * world + rank."""
-        one, chunk = self._like(), self._joined()
-        one._whole = chunk._replace(images=chunk.images * world + rank)
-        one._seen, one._numbered = set(one._whole.images.tolist()), True
+    def _shared(self) -> dict[str, Any]:
+        return self._parameters.to_json()
+
+    def _settings(self) -> dict[str, Any]:
+        return {**self._options(), "numbered": self._numbered}
+
+    def _options(self) -> dict[str, Any]:
+        """The arguments that are no `Parameters`."""
+        return {
+            "box_format": self._box_format, "class_metrics": self._class_metrics, "on_duplicate": self._on_duplicate,
+            "rank": self._rank, "world": self._world,
+        }  # fmt: skip
+
+    def _arrays(self) -> dict[str, Array]:
+        return self._joined()._asdict()
+
+    @classmethod
+    def _restored(
+        cls, parameters: dict[str, Any], settings: dict[str, Any], arrays: dict[str, Array], backend: str | None
+    ) -> Self:
+        numbered = settings.pop("numbered")
+        if not (numbered is None or isinstance(numbered, bool)):
+            raise TypeError(f"numbered is {check.describe(numbered)}")
+        one = cls(**Parameters.from_json(parameters).arguments(), **settings, backend=backend)
+        chunk = Chunk(**arrays)
+        state.require_consistent(one._parameters, chunk)
+        one._whole = chunk
+        one._seen, one._numbered = set(chunk.images.tolist()), numbered
+        one._next = max(one._seen, default=-1) // one._world + 1
         return one
+
+    def _empty(self) -> Self:
+        return type(self)(**self._parameters.arguments(), **self._options(), backend=self.backend)
+
+    def _merge(self, op: str, others: list[Self]) -> None:
+        seen, chunks, numbered = set(self._seen), [], self._numbered
+        for one in others:
+            if None not in (numbered, one._numbered) and numbered != one._numbered:
+                raise ValueError(f"{op}: image_ids must be given to all states or to none")
+            numbered = one._numbered if numbered is None else numbered
+            chunk = one._joined()
+            ids = chunk.images.tolist()
+            twice = np.array([i in seen for i in ids], bool)
+            if twice.any():
+                self._refuse(op, ids[int(np.argmax(twice))], one._numbered is True)
+                chunk = state.without(chunk, twice)
+            chunks.append(chunk)
+            seen.update(ids)
+        self._chunks += chunks
+        self._seen, self._next, self._numbered = seen, max(seen, default=-1) // self._world + 1, numbered
+        for one in others:
+            self._give = self._give or one._give
+
+    def _of_rank(self, rank: int, world: int) -> Self:
+        """Images that were numbered without rank and world: image i becomes number i * world + rank."""
+        if not self._numbered or self._world != 1:
+            return self
+        one, chunk = self._empty(), self._joined()
+        one._whole = chunk._replace(images=chunk.images * world + rank)
+        one._seen, one._numbered, one._give = set(one._whole.images.tolist()), True, self._give
+        return one
+
+    def _local(self) -> dict[str, Any]:
+        return {"_synced": self._synced, "_give": self._give if self._give is to_torch else None}
+
+    def _facts(self) -> tuple[dict[str, Any], list[str]]:
+        p = self._parameters
+        first, *more = (f"{t:g}" for t in p.iou_thresholds)
+        shown = {
+            "box_format": repr(self._box_format), "iou_thresholds": f"{first} to {more[-1]}" if more else first,
+            "max_detections": tuple(p.arguments()["max_detections"]), "rule": repr(p.rule), "method": repr(p.method),
+        }  # fmt: skip
+        chunks = self._chunks if self._whole is None else [self._whole, *self._chunks]
+        labels = [
+            *(c.classes for c in chunks),
+            *(labels for _, image in self._pending for labels in (image[2], image[4])),
+        ]
+        return shown, [plural(len(np.unique(np.concatenate([state.NO_CLASSES, *labels]))), "class", "classes")]
 
     # Results out
 
     def _curves(self, one: Chunk) -> tuple[Floats, Floats, Floats]:
         if self._accumulated is not None and self._accumulated[0] is one:
             return self._accumulated[1]
-        records, of_class = state.to_records(one)
-        p = self._parameters
-        kernel = backends.choose("accumulate", self._backend, accumulate_reference)
-        result: tuple[Floats, Floats, Floats] = kernel(
-            records.scores, records.outcomes, records.start, records.counted, of_class, len(p.iou_thresholds),
-            np.array(p.rec_thresholds), np.array(p.max_detections, np.int64),
-        )  # fmt: skip
+        result = results.curves(self._parameters, one, self.backend)
         if one is self._whole:  # asked for more than once: by compute, curves, average_precision and plots
             for x in result:
                 x.flags.writeable = False
@@ -512,87 +477,9 @@ class DetectionMetrics:
         return result
 
     def _measures(self, one: Chunk) -> tuple[Floats, Floats]:
-        """Precision (T, R, K, A, M), or average precision (T, 1, K, A, 1), and recall (T, K, A, M)."""
-        precision, recall, _ = self._curves(one)
-        return (self._areas_below(one)[:, None] if self._parameters.method == "area" else precision), recall
-
-    def _summary(self, classes: Ints, precision: Floats, recall: Floats) -> dict[str, Any]:
-        p = self._parameters
-        results: dict[str, Any] = {"map": _mean(precision[..., 0, -1])}
-        for name, wanted in (("map_50", 0.5), ("map_75", 0.75)):
-            at = np.flatnonzero(np.isclose(p.iou_thresholds, wanted, rtol=0, atol=1e-9))
-            results[name] = _mean(precision[at[:1], ..., 0, -1])
-        for a, (name, _, _) in enumerate(p.areas[1:], 1):
-            results[f"map_{name}"] = _mean(precision[..., a, -1])
-        for m, most in enumerate(p.max_detections):
-            results[f"mar_{state.word(most)}"] = _mean(recall[..., 0, m])
-        for a, (name, _, _) in enumerate(p.areas[1:], 1):
-            results[f"mar_{name}"] = _mean(recall[..., a, -1])
-        if self._class_metrics:
-            each = range(len(classes))
-            results["map_per_class"] = np.array([_mean(precision[:, :, k, 0, -1]) for k in each])
-            results[f"mar_{state.word(p.max_detections[-1])}_per_class"] = np.array(
-                [_mean(recall[:, k, 0, -1]) for k in each]
-            )
-        results["classes"] = classes
-        return results
-
-    def _areas_below(self, one: Chunk) -> Floats:
-        """(T, K, A, 1) the exact area below each interpolated curve, with the greatest number of detections."""
-        records, of_class = state.to_records(one)
-        T, A = len(self._parameters.iou_thresholds), len(self._parameters.areas)
-        result = np.full((T, len(one.classes), A, 1), -1.0)
-        for k in range(len(one.classes)):
-            _, outcome, total = ranked(records, of_class, k, T)
-            result[:, k, :, 0] = np.where(total > 0, area_below(outcome, total), -1)
-        return result
-
-    def _class_curves(self, records: Records, of_class: Ints, k: int) -> list[PRCurve]:
-        """One for each threshold; none without a true box."""
-        scores, outcome, total = ranked(records, of_class, k, len(self._parameters.iou_thresholds))
-        return [curve(scores, outcome[:, t, 0], int(total[0])) for t in range(outcome.shape[1]) if total[0]]
-
-    def _bootstrap(self, one: Chunk, level: float, resamples: int, seed: int) -> dict[str, Any]:
-        if not resamples:
-            raise ValueError(f"{NAME}.compute: resamples must be above 0, got 0")
-        generator, count, drawn = np.random.default_rng(seed), len(one.images), []
-        for _ in range(resamples if count else 0):
-            times = np.bincount(generator.integers(0, count, count), minlength=count)
-            sample = state.groups(one, np.repeat(np.arange(len(one.image)), times[one.image]))
-            results = self._summary(sample.classes, *self._measures(sample))
-            drawn.append({k: v for k, v in results.items() if isinstance(v, float)})
-        out = {}
-        for key, value in self._summary(one.classes, *self._measures(one)).items():
-            if isinstance(value, float):
-                values = np.array([d[key] for d in drawn if d[key] > -1])
-                ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) if len(values) else np.full(2, -1.0)
-                out[f"{key}_ci"] = ends
-        return out
-
-
-def _mean(x: Floats) -> float:
-    known = x[x > -1]
-    return float(np.mean(known)) if known.size else -1.0
+        """`results.measures`, from curves that are kept."""
+        return results.measures(self._parameters, one, self.backend, self._curves(one))
 
 
 def _no_reference(*_: Any) -> None:
     raise NotImplementedError
-
-
-def _arguments(p: Parameters) -> dict[str, Any]:
-    """Those of `DetectionMetrics` that give these parameters."""
-    arguments = asdict(p)
-    arguments["areas"] = {name: (least, most) for name, least, most in p.areas}
-    arguments["max_detections"] = [None if most == UNLIMITED else most for most in p.max_detections]
-    return arguments
-
-
-def _cpu_group(dist: Any) -> Any:
-    """A gloo group of all processes, made once."""
-    default = dist.group.WORLD
-    if default not in _CPU_GROUPS:
-        _CPU_GROUPS[default] = dist.new_group(backend="gloo")
-    return _CPU_GROUPS[default]
-
-
-_CPU_GROUPS: dict[Any, Any] = {}

@@ -1,10 +1,8 @@
-"""What `DetectionMetrics` keeps of images: compact records, how they are joined, and how they travel as bytes."""
+"""What `DetectionMetrics` keeps of images: compact records, how they are joined, and what a state must satisfy."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,17 +12,13 @@ from fastdet._core import check
 from fastdet._core.check import Array
 from fastdet.detection.records import IGNORED, PACKED, Bytes, Columns, Ints, Records, Rows, Rule, match_rows, unpack
 
-MAGIC, VERSION = b"fastdet\n", 1
-DTYPES = ("|u1", "<u2", "<u4", "<u8", "<i8", "<f4", "<f8")  # of what travels
 UNLIMITED = check.MAX_COUNT
+NO_CLASSES = np.zeros(0, np.int64)
 
 
-def word(most: int) -> str:
+def limit_word(limit: int) -> str:
     """A number of detections in the keys of results."""
-    return "all" if most == UNLIMITED else str(most)
-
-
-_HEAD, _DIGEST = 8 + 4 + 8, 16  # magic, version, length of the JSON; then the digest of all that follows it
+    return "all" if limit == UNLIMITED else str(limit)
 
 
 @dataclass(frozen=True)
@@ -42,28 +36,38 @@ class Parameters:
 
     @property
     def matching(self) -> Rule:
-        most = max(self.max_detections)
+        """How detections are matched."""
+        limit = max(self.max_detections)
         return Rule(
             np.array(self.iou_thresholds), np.array([area[1:] for area in self.areas]),
-            -1 if most == UNLIMITED else most, float(self.inclusive), self.rule == "voc",
+            -1 if limit == UNLIMITED else limit, float(self.inclusive), self.rule == "voc",
         )  # fmt: skip
 
     @property
     def outcomes(self) -> int:
+        """How many outcomes a detection has."""
         return len(self.iou_thresholds) * len(self.areas)
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+    def to_json(self) -> dict[str, Any]:
+        """The fields, as values that JSON can hold."""
+        return asdict(self)
 
-    def hash(self) -> str:
-        return hashlib.blake2b(self.to_json().encode(), digest_size=_DIGEST).hexdigest()
+    @staticmethod
+    def from_json(fields: dict[str, Any]) -> Parameters:
+        """What `to_json` gave. KeyError, TypeError or ValueError for something else."""
+        return Parameters(
+            tuple(fields["iou_thresholds"]), tuple(fields["rec_thresholds"]), tuple(fields["max_detections"]),
+            tuple((str(name), float(low), float(high)) for name, low, high in fields["areas"]),
+            fields["rule"], fields["method"], fields["inclusive"],
+            fields["confusion_at"] and tuple(fields["confusion_at"]),
+        )  # fmt: skip
 
-    def require(self, op: str, other: Parameters) -> None:
-        """Raise ValueError that names the first parameter that differs."""
-        for field in fields(self):
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if mine != theirs:
-                raise ValueError(f"{op}: states must have equal parameters, got {field.name} {mine} and {theirs}")
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `DetectionMetrics` that give these parameters."""
+        arguments = asdict(self)
+        arguments["areas"] = {name: (low, high) for name, low, high in self.areas}
+        arguments["max_detections"] = [None if limit == UNLIMITED else limit for limit in self.max_detections]
+        return arguments
 
 
 class Chunk(NamedTuple):
@@ -144,8 +148,8 @@ def confused(
 ) -> Ints:  # fmt: skip
     """`Chunk.pairs`: COCO's matching with the classes left out of it; what meets only ignored boxes is no error."""
     assert parameters.confusion_at is not None
-    iou, least = parameters.confusion_at
-    sure = np.flatnonzero(detections.scores >= least)
+    iou, min_score = parameters.confusion_at
+    sure = np.flatnonzero(detections.scores >= min_score)
     rule = Rule(np.array([iou]), np.array([[-np.inf, np.inf]]), -1, float(parameters.inclusive))
     records = match_rows(
         rule,
@@ -156,12 +160,12 @@ def confused(
     )  # fmt: skip
     assert records.matched is not None
     counts = unpack(records.outcomes, 1, 1).reshape(-1) != IGNORED
-    row, found = sure[records.row[counts]], records.matched.reshape(-1)[counts]
+    row, true_row = sure[records.row[counts]], records.matched.reshape(-1)[counts]
     missed = truth.flags == 0
-    missed[found[found >= 0]] = False
-    of_found = np.append(theirs, classes)[found]  # -1: background
+    missed[true_row[true_row >= 0]] = False
+    true_class = np.append(theirs, classes)[true_row]  # -1: background
     return np.concatenate([
-        np.stack([detections.image[row], of_found, mine[row]], axis=1),
+        np.stack([detections.image[row], true_class, mine[row]], axis=1),
         np.stack([truth.image, theirs, np.full(len(theirs), classes)], axis=1)[missed],
     ])  # fmt: skip
 
@@ -236,64 +240,7 @@ def to_records(chunk: Chunk) -> tuple[Records, Ints]:
     return records, of_class
 
 
-def encode(parameters: Parameters, settings: dict[str, Any], chunk: Chunk) -> bytes:
-    arrays = {name: np.ascontiguousarray(x, x.dtype.newbyteorder("<")) for name, x in chunk._asdict().items()}
-    header = json.dumps({
-        "hash": parameters.hash(), "parameters": asdict(parameters), "settings": settings,
-        "arrays": [[name, x.dtype.str, list(x.shape)] for name, x in arrays.items()],
-    }).encode()  # fmt: skip
-    body = b"".join([header, *(x.tobytes() for x in arrays.values())])
-    digest = hashlib.blake2b(body, digest_size=_DIGEST).digest()
-    return MAGIC + VERSION.to_bytes(4, "little") + len(header).to_bytes(8, "little") + digest + body
-
-
-def decode(data: Any) -> tuple[Parameters, dict[str, Any], Chunk]:
-    """What `encode` took. Every byte is under the digest; what a writer of other bytes can get wrong is looked at."""
-    op = "DetectionMetrics.from_bytes"
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"{op}: data must be bytes, got {type(data).__name__}")
-    data = bytes(data)
-    if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
-        raise ValueError(f"{op}: data must be a state from to_bytes, got {check.describe(data[:8])}")
-    if len(data) < _HEAD + _DIGEST:
-        raise ValueError(f"{op}: data must be a whole state, got {len(data)} bytes: truncated")
-    version, length = int.from_bytes(data[8:12], "little"), int.from_bytes(data[12:20], "little")
-    if version != VERSION:
-        raise ValueError(f"{op}: data must have version {VERSION}, got {version}")
-    body = data[_HEAD + _DIGEST :]
-    if hashlib.blake2b(body, digest_size=_DIGEST).digest() != data[_HEAD : _HEAD + _DIGEST]:
-        raise ValueError(f"{op}: data must be a whole state, got damaged or truncated bytes")
-    try:
-        header = json.loads(body[:length])
-        p = header["parameters"]
-        parameters = Parameters(
-            tuple(p["iou_thresholds"]), tuple(p["rec_thresholds"]), tuple(p["max_detections"]),
-            tuple((str(name), float(least), float(most)) for name, least, most in p["areas"]),
-            p["rule"], p["method"], p["inclusive"], p["confusion_at"] and tuple(p["confusion_at"]),
-        )  # fmt: skip
-        if header["hash"] != parameters.hash():
-            raise ValueError("its hash is not that of its parameters")
-        arrays, at = {}, length
-        for name, dtype, shape in header["arrays"]:
-            if dtype not in DTYPES or not all(type(x) is int and x >= 0 for x in shape):
-                raise ValueError(f"{name} is {dtype} {shape}")
-            kind = np.dtype(dtype)
-            size = int(np.prod(shape, dtype=object)) * kind.itemsize
-            if size > len(body) - at:
-                raise ValueError(f"{name} is cut short")
-            x = np.frombuffer(body, kind, size // kind.itemsize, at).reshape(shape)
-            arrays[name] = x.astype(kind.newbyteorder("="))
-            at += size
-        chunk = Chunk(**arrays)
-        if at != len(body):
-            raise ValueError("it goes on after its arrays")
-        _consistent(parameters, chunk)
-        return parameters, dict(header["settings"]), chunk
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{op}: data must be a state from to_bytes, got one that is wrong inside: {error}") from None
-
-
-def _consistent(parameters: Parameters, c: Chunk) -> None:
+def require_consistent(parameters: Parameters, c: Chunk) -> None:
     """Raise ValueError unless positions, sizes and codes are those of a joined chunk."""
     images, classes, n = len(c.images), len(c.classes), len(c.scores)
     shapes = {

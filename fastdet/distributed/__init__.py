@@ -1,7 +1,7 @@
 """Scoring detections past one machine.
 
 `evaluate` scores a data set of shards on a Ray cluster (``pip install "fastdet[ray]"``). Processes of
-torch.distributed share their states by `DetectionMetrics.sync`. Any other engine carries states as bytes:
+torch.distributed join their states by `DetectionMetrics.sync`. Any other engine carries states as bytes:
 
 ```python
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +15,7 @@ def work(shard: tuple[str, str]) -> bytes:      # on any machine: true boxes and
 
 with ProcessPoolExecutor() as pool:
     states = pool.map(work, [("truth-0.json", "found-0.json"), ("truth-1.json", "found-1.json")])
-    merged = DetectionMetrics().merge_state(map(DetectionMetrics.from_bytes, states))
+    merged = sum(map(DetectionMetrics.from_bytes, states))
 merged.compute()["map"]
 ```
 

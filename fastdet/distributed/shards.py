@@ -22,6 +22,7 @@ from fastdet._files.parquet import read_parquet, read_parquet_results
 from fastdet.detection import state
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.detection.records import Columns, Floats, Ints
+from fastdet.detection.results import summary
 from fastdet.detection.state import Chunk
 
 SUFFIXES = (".json", ".json.gz", ".parquet")
@@ -165,4 +166,5 @@ def results(options: dict[str, Any], every: Sequence[Curves]) -> dict[str, Any]:
     order = np.argsort(classes)
     precision = np.concatenate([c.precision for c in every], axis=2)[:, :, order]
     recall = np.concatenate([c.recall for c in every], axis=1)[:, order]
-    return DetectionMetrics(**options)._summary(classes[order], precision, recall)
+    metrics = DetectionMetrics(**options)
+    return summary(metrics._parameters, metrics._class_metrics, classes[order], precision, recall)

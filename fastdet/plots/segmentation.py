@@ -26,7 +26,8 @@ def draw_confusion(
     ----------
     matrix : (R, K) integer, rows are the truth
     names : the name of each class; None: its number
-    num_classes : how many rows and columns are classes; None: the lesser of R and K
+    num_classes : how many rows and columns are classes; None: what a `fastdet.segmentation.ConfusionMatrix` knows, of
+        other matrices the lesser of R and K
     beyond : what rows and columns beyond the classes are named
     ax : matplotlib axes to draw into; None for a new figure
 
@@ -39,6 +40,7 @@ def draw_confusion(
     if counts.ndim != 2 or counts.dtype.kind not in "iuf":
         raise ValueError(f"{op}: matrix must have shape (R, K) and hold counts, got {counts.shape} {counts.dtype}")
     rows, columns = counts.shape
+    num_classes = getattr(matrix, "num_classes", None) if num_classes is None else num_classes
     classes = min(rows, columns) if num_classes is None else check.count(op, "num_classes", num_classes)
     words = _class_words(op, names, classes) + [beyond] * (max(rows, columns) - classes)
     many = max(rows, columns)

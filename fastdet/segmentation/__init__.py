@@ -12,9 +12,11 @@ from fastdet.segmentation.figures import (
     mean_iou,
     pixel_accuracy,
 )
+from fastdet.segmentation.matrix import ConfusionMatrix
 from fastdet.segmentation.metrics import SegmentationMetrics
 
 __all__ = [
+    "ConfusionMatrix",
     "SegmentationMetrics",
     "class_accuracy",
     "confusion_matrix",

@@ -9,7 +9,7 @@ import torch
 from fastdet import segmentation
 from fastdet._core import check
 from fastdet._core.torch_library import backend_name, define, detached, tensor
-from fastdet.segmentation.confusion import VOID
+from fastdet.segmentation.matrix import VOID
 
 
 def _matrix(like: Any, classes: int, ignore_index: Any, void: str) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -12,9 +13,22 @@ from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.half import widen
 from fastdet._core.layout import to_nchw
+from fastdet.segmentation.matrix import VOID as VOID
+from fastdet.segmentation.matrix import with_convention
 from fastdet.upsample.bilinear import taps
 
-VOID = ("miss", "drop", "count")
+
+class Caller(NamedTuple):
+    """Words of error texts: the public function, and what it calls its arguments."""
+
+    op: str
+    target: str = "target"
+    prediction: str = "prediction"
+    hint: str = ""  # what to do about a label that is out of range
+
+
+_LABELS = Caller("confusion_matrix")
+_LOGITS = Caller("confusion_matrix_from_logits", prediction="logits")
 
 
 def confusion_matrix(
@@ -38,12 +52,15 @@ def confusion_matrix(
     void : what becomes of void pixels. "miss": those of void truth are dropped, a prediction of void is a miss of
         the true class. "drop": a pixel that is void in either is dropped. "count": void truth counts against the
         predicted class as well
+    backend : "cpp", "numba", "reference" or "cuda"; None for the fastest where the arrays are
 
     Returns
     -------
     matrix : int64, rows are the truth, columns the prediction; its sum is the number of counted pixels. (C, C);
         with ignore_index (C, C + 1) for "miss", whose last column counts predictions of void, (C, C) for "drop",
-        (C + 1, C + 1) for "count", whose last row and column are void
+        (C + 1, C + 1) for "count", whose last row and column are void. A `ConfusionMatrix` of NumPy arrays, which
+        knows ``num_classes`` and ``void``; a tensor of tensors, with these two as attributes (not of a compiled call,
+        and not of what is made of it: give ``num_classes`` to the figures then)
 
     Raises
     ------
@@ -56,31 +73,69 @@ def confusion_matrix(
     Notes
     -----
     Exact, and equal on every backend and for any number of threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastdet.segmentation import confusion_matrix
+    >>> truth, prediction = np.array([0, 0, 1, 255]), np.array([0, 1, 1, 0])
+    >>> confusion_matrix(truth, prediction, 2, ignore_index=255).tolist()
+    [[1, 1, 0], [0, 1, 0]]
+    >>> confusion_matrix(truth, prediction, 2, ignore_index=255, void="count").tolist()
+    [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
     """
     op = "confusion_matrix"
     if (ops := registered(__name__, target, prediction, grad=False)) is not None:
-        return ops.confusion_matrix(target, prediction, num_classes, ignore_index, void, backend)
+        result = ops.confusion_matrix(target, prediction, num_classes, ignore_index, void, backend)
+        return _dispatched(result, num_classes, ignore_index, void)
     classes = check.class_count(op, num_classes)
     ignore = check.ignored(op, ignore_index)
     check.choice(op, "void", void, VOID)
-    return like(target)(_without(count_labels(target, prediction, classes, ignore, backend), classes, void))
+    counts = count_labels(target, prediction, classes, ignore, backend)
+    result = like(target)(_without(counts, classes, void))
+    return with_convention(result, classes, None if ignore is None else void)
 
 
 def count_labels(
-    target: Any, prediction: Any, classes: int, ignore: int | None, backend: str | None, **options: Any
+    target: Any,
+    prediction: Any,
+    classes: int,
+    ignore: int | None,
+    backend: str | None,
+    *,
+    caller: Caller = _LABELS,
+    **options: Any,
 ) -> Array:
-    """`confusion_matrix` of all labels, void last. ``options`` are the CUDA backend's: see `_cuda_segmentation`."""
-    op = "confusion_matrix"
-    truth = check.labels(op, "target", to_array(op, "target", target))
-    predicted = check.labels(op, "prediction", to_array(op, "prediction", prediction))
+    """`confusion_matrix` of all labels, void last. ``options`` are the CUDA backend's: see `_cuda`."""
+    op = caller.op
+    truth = check.labels(op, caller.target, to_array(op, caller.target, target))
+    predicted = check.labels(op, caller.prediction, to_array(op, caller.prediction, prediction))
     if truth.shape != predicted.shape:
-        raise ValueError(f"{op}: prediction must have target's shape {truth.shape}, got {predicted.shape}")
-    function: Any = backends.choose(op, backend, confusion_matrix_reference, truth, predicted)
-    found: Array | int = function(truth, predicted, classes, ignore, **options)
-    if isinstance(found, int):
-        name, map_ = ("prediction", predicted) if found & 1 else ("target", truth)
-        check.label_found(op, name, map_, found >> 1, classes, ignore)
-    return found
+        want = f"{caller.target}' shape" if caller.target.endswith("s") else f"{caller.target}'s shape"
+        raise ValueError(f"{op}: {caller.prediction} must have {want} {truth.shape}, got {predicted.shape}")
+    function: Any = backends.choose("confusion_matrix", backend, confusion_matrix_reference, truth, predicted)
+    result: Array | int = function(truth, predicted, classes, ignore, **options)
+    if isinstance(result, int):
+        name, labels = (caller.prediction, predicted) if result & 1 else (caller.target, truth)
+        _invalid_label(caller, name, labels, result >> 1, classes, ignore)
+    return result
+
+
+def _invalid_label(caller: Caller, name: str, labels: Array, flat: int, classes: int, ignore: int | None) -> NoReturn:
+    """Raise for the label at a flat index that is out of range."""
+    at: Any = tuple(int(i) for i in np.unravel_index(flat, labels.shape))
+    value, at = int(check.value_at(labels, at)), at[0] if len(at) == 1 else at
+    also = "" if ignore is None else f" or ignore_index {ignore}"
+    raise ValueError(
+        f"{caller.op}: {name} must hold classes in [0, {classes}){also}, got {value} at index {at}{caller.hint}"
+    )
+
+
+def _dispatched(matrix: Any, classes: Any, ignore: int | None, void: str) -> Any:
+    """What torch's dispatcher returned, with its convention; not in a compiler, which need not trace attributes."""
+    if sys.modules["torch"].compiler.is_compiling():
+        return matrix
+    return with_convention(matrix, int(classes), None if ignore is None else void)
 
 
 def _without(matrix: Array, classes: int, void: str) -> Array:
@@ -143,7 +198,7 @@ def confusion_matrix_from_logits(
     size : None where h, w are H, W; else (H, W), to which the scores are resampled bilinearly before they are
         compared, with `fastdet.upsample.upsample_bilinear`'s numbers (halves: in float32, not rounded back)
     align_corners : as in `fastdet.upsample.upsample_bilinear`
-    backend : as in every function
+    backend : as in `confusion_matrix`
 
     Returns
     -------
@@ -163,11 +218,14 @@ def confusion_matrix_from_logits(
     """
     op = "confusion_matrix_from_logits"
     if (ops := registered(__name__, target, logits, grad=False)) is not None:
-        return ops.confusion_matrix_from_logits(target, logits, ignore_index, void, size, align_corners, backend)
+        result = ops.confusion_matrix_from_logits(target, logits, ignore_index, void, size, align_corners, backend)
+        return _dispatched(result, logits.shape[-3], ignore_index, void)
     ignore = check.ignored(op, ignore_index)
     check.choice(op, "void", void, VOID)
     counts = count_logits(target, logits, ignore, size, bool(align_corners), backend)
-    return like(target)(_without(counts, len(counts) - (ignore is not None), void))
+    classes = len(counts) - (ignore is not None)
+    result = like(target)(_without(counts, classes, void))
+    return with_convention(result, classes, None if ignore is None else void)
 
 
 def count_logits(
@@ -177,53 +235,59 @@ def count_logits(
     size: tuple[int, int] | None,
     align_corners: bool,
     backend: str | None,
+    *,
+    caller: Caller = _LOGITS,
     **options: Any,
 ) -> Array:
     """`confusion_matrix_from_logits` of all labels, void last; ``options`` as in `count_labels`."""
-    op = "confusion_matrix_from_logits"
-    truth = check.labels(op, "target", to_array(op, "target", target))
-    scores = check.class_scores(op, "logits", to_array(op, "logits", logits, half=True))
+    op, name = caller.op, caller.prediction
+    truth = check.labels(op, caller.target, to_array(op, caller.target, target))
+    scores = check.class_scores(op, name, to_array(op, name, logits, half=True))
     if truth.ndim != scores.ndim - 1 or (truth.ndim == 3 and len(truth) != len(scores)):
         want = "(H, W)" if scores.ndim == 3 else f"({len(scores)}, H, W)"
-        raise ValueError(f"{op}: target must have shape {want} for logits {scores.shape}, got {truth.shape}")
+        raise ValueError(f"{op}: {caller.target} must have shape {want} for logits {scores.shape}, got {truth.shape}")
     classes, height, width = scores.shape[-3:]
     if size is None:
         if truth.shape[-2:] != (height, width):
-            raise ValueError(f"{op}: target must have the logits' {(height, width)} pixels, got {truth.shape[-2:]}")
+            raise ValueError(
+                f"{op}: {caller.target} must have the logits' {(height, width)} pixels, got {truth.shape[-2:]}"
+            )
     elif check.image_size(op, "size", size) != truth.shape[-2:]:
         raise ValueError(f"{op}: size must be the target's {truth.shape[-2:]}, got {tuple(size)}")
     elif truth.size and not scores.size:
-        raise ValueError(f"{op}: logits must have at least 1 pixel to be resampled, got {scores.shape}")
+        raise ValueError(f"{op}: {name} must have at least 1 pixel to be resampled, got {scores.shape}")
     image, channels_last = to_nchw(scores if truth.size else scores[..., :0])
     if truth.size:
         maps = truth.reshape((-1, *truth.shape[-2:]))
     else:
         maps = check.empty(op, (len(image), *image.shape[2:]), np.dtype(np.int64), image)
-    function: Any = backends.choose(op, backend, confusion_matrix_from_logits_reference, maps, image)
-    found: Array | int = function(maps, image, ignore, channels_last, align_corners, **options)
-    if isinstance(found, int):
-        if not found & 1:
-            check.label_found(op, "target", truth, found >> 1, classes, ignore)
-        index = tuple(int(i) for i in np.unravel_index(found >> 1, scores.shape))
+    function: Any = backends.choose(
+        "confusion_matrix_from_logits", backend, confusion_matrix_from_logits_reference, maps, image
+    )
+    result: Array | int = function(maps, image, ignore, channels_last, align_corners, **options)
+    if isinstance(result, int):
+        if not result & 1:
+            _invalid_label(caller, caller.target, truth, result >> 1, classes, ignore)
+        index = tuple(int(i) for i in np.unravel_index(result >> 1, scores.shape))
         value = widen(check.value_at(scores, index))
         if np.isnan(value):
-            check.nan_error(op, "logits", index)
-        raise ValueError(f"{op}: logits must be finite to be resampled, got {value} at index {index}")
-    return found
+            check.nan_error(op, name, index)
+        raise ValueError(f"{op}: {name} must be finite to be resampled, got {value} at index {index}")
+    return result
 
 
 def confusion_matrix_from_logits_reference(
     target: Array, logits: Array, ignore_index: int | None, channels_last: bool, align_corners: bool
 ) -> Array | int:
-    """(N, H, W) and (N, C, h, w) or (N, h, w, C). An unfit score: twice its flat index in the former, plus 1."""
+    """(N, H, W) and (N, C, h, w) or (N, h, w, C). An invalid score: twice its flat index in the former, plus 1."""
     scores = widen(logits.transpose(0, 3, 1, 2) if channels_last else logits)
     classes, plain = scores.shape[1], scores.shape[2:] == target.shape[1:]
     _, bad = codes(target, classes, ignore_index)
     if bad >= 0:
         return 2 * bad
-    unfit = np.isnan(scores) if plain else ~np.isfinite(scores)
-    if unfit.any():
-        return 2 * int(np.argmax(unfit)) + 1
+    invalid = np.isnan(scores) if plain else ~np.isfinite(scores)
+    if invalid.any():
+        return 2 * int(np.argmax(invalid)) + 1
     prediction = np.zeros(target.shape, np.int64)
     if target.size:
         ways = [

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from fastdet._core import check
 from fastdet._core.arrays import to_host
 from fastdet._core.check import Array
+from fastdet._core.metric import known_mean, ratio
+from fastdet.segmentation.matrix import ConfusionMatrix, known_classes
 
 
 def pixel_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:
@@ -17,11 +19,12 @@ def pixel_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:
 
     Parameters
     ----------
-    matrix : (R, K) counts, rows are the truth; `confusion_matrix` says which `void` gives which shape. One on a GPU is
-        copied to the host, which waits for it
-    num_classes : how many of its first rows and columns are classes; None: min(R, K), right for "miss" and "drop".
-        Further columns are predictions of no class, misses of the row's class; further rows are pixels of no class,
-        which count against the column's class; where they cross nothing counts. For "count" give C
+    matrix : (R, K) counts of integer or float dtype, rows are the truth. One on a GPU is copied to the host, which
+        waits for it
+    num_classes : how many of its first rows and columns are classes. Further columns are predictions of no class,
+        misses of the row's class; further rows are pixels of no class, which count against the column's class; where
+        they cross nothing counts. None: what the matrix knows (a `ConfusionMatrix`, or a tensor as `confusion_matrix`
+        returned it); of a plain NumPy array or a list min(R, K). A square tensor that does not know raises
 
     Returns
     -------
@@ -30,10 +33,16 @@ def pixel_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:
     Raises
     ------
     TypeError   dtype
-    ValueError  shape, num_classes, negative counts or NaN
+    ValueError  shape, num_classes (also where it must be given), negative counts or NaN
+
+    Examples
+    --------
+    >>> from fastdet.segmentation import pixel_accuracy
+    >>> pixel_accuracy([[3, 1], [0, 4]])
+    0.875
     """
     right, true, _ = _sums("pixel_accuracy", matrix, num_classes)
-    return float(_ratio(right.sum(), true.sum()))
+    return float(ratio(right.sum(), true.sum()))
 
 
 def class_accuracy(matrix: Any, *, num_classes: int | None = None) -> NDArray[np.float64]:
@@ -41,8 +50,7 @@ def class_accuracy(matrix: Any, *, num_classes: int | None = None) -> NDArray[np
 
     Parameters and errors as in `pixel_accuracy`.
     """
-    right, true, _ = _sums("class_accuracy", matrix, num_classes)
-    return _ratio(right, true)
+    return _class_accuracy("class_accuracy", matrix, num_classes)
 
 
 def iou(matrix: Any, *, num_classes: int | None = None) -> NDArray[np.float64]:
@@ -50,8 +58,7 @@ def iou(matrix: Any, *, num_classes: int | None = None) -> NDArray[np.float64]:
 
     Parameters and errors as in `pixel_accuracy`.
     """
-    right, true, predicted = _sums("iou", matrix, num_classes)
-    return _ratio(right, true + predicted - right)
+    return _iou("iou", matrix, num_classes)
 
 
 def dice(matrix: Any, *, num_classes: int | None = None) -> NDArray[np.float64]:
@@ -59,23 +66,31 @@ def dice(matrix: Any, *, num_classes: int | None = None) -> NDArray[np.float64]:
 
     Parameters and errors as in `pixel_accuracy`.
     """
-    right, true, predicted = _sums("dice", matrix, num_classes)
-    return _ratio(2 * right, true + predicted)
+    return _dice("dice", matrix, num_classes)
 
 
 def mean_class_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:
-    """The mean of `class_accuracy` over the classes that have one; NaN where none has."""
-    return _mean(class_accuracy(matrix, num_classes=num_classes))
+    """The mean of `class_accuracy` over the classes that have one; NaN where none has.
+
+    Parameters and errors as in `pixel_accuracy`.
+    """
+    return known_mean(_class_accuracy("mean_class_accuracy", matrix, num_classes), np.nan)
 
 
 def mean_iou(matrix: Any, *, num_classes: int | None = None) -> float:
-    """The mean of `iou` over the classes that have one; NaN where none has."""
-    return _mean(iou(matrix, num_classes=num_classes))
+    """The mean of `iou` over the classes that have one; NaN where none has.
+
+    Parameters and errors as in `pixel_accuracy`.
+    """
+    return known_mean(_iou("mean_iou", matrix, num_classes), np.nan)
 
 
 def mean_dice(matrix: Any, *, num_classes: int | None = None) -> float:
-    """The mean of `dice` over the classes that have one; NaN where none has."""
-    return _mean(dice(matrix, num_classes=num_classes))
+    """The mean of `dice` over the classes that have one; NaN where none has.
+
+    Parameters and errors as in `pixel_accuracy`.
+    """
+    return known_mean(_dice("mean_dice", matrix, num_classes), np.nan)
 
 
 def frequency_weighted_iou(matrix: Any, *, num_classes: int | None = None) -> float:
@@ -85,21 +100,29 @@ def frequency_weighted_iou(matrix: Any, *, num_classes: int | None = None) -> fl
     """
     right, true, predicted = _sums("frequency_weighted_iou", matrix, num_classes)
     present = true > 0
-    each = _ratio(right, true + predicted - right)[present]
-    return float(_ratio((true[present] * each).sum(), true.sum()))
+    each = ratio(right, true + predicted - right)[present]
+    return float(ratio((true[present] * each).sum(), true.sum()))
+
+
+def _class_accuracy(op: str, matrix: Any, num_classes: int | None) -> NDArray[np.float64]:
+    right, true, _ = _sums(op, matrix, num_classes)
+    return ratio(right, true)
+
+
+def _iou(op: str, matrix: Any, num_classes: int | None) -> NDArray[np.float64]:
+    right, true, predicted = _sums(op, matrix, num_classes)
+    return ratio(right, true + predicted - right)
+
+
+def _dice(op: str, matrix: Any, num_classes: int | None) -> NDArray[np.float64]:
+    right, true, predicted = _sums(op, matrix, num_classes)
+    return ratio(2 * right, true + predicted)
 
 
 def _sums(op: str, matrix: Any, num_classes: int | None) -> tuple[Array, Array, Array]:
     """Of each class: pixels predicted right, true pixels, and pixels predicted as it."""
-    counts, classes = check.counts(op, to_host(op, "matrix", matrix), num_classes)
+    known = known_classes(op, matrix, num_classes)
+    if isinstance(matrix, ConfusionMatrix):
+        matrix = matrix.view(np.ndarray)
+    counts, classes = check.counts(op, to_host(op, "matrix", matrix), known)
     return np.diagonal(counts)[:classes], counts[:classes].sum(axis=1), counts[:, :classes].sum(axis=0)
-
-
-def _ratio(part: Any, whole: Any) -> Any:
-    with np.errstate(all="ignore"):
-        return np.true_divide(part, whole)
-
-
-def _mean(each: NDArray[np.float64]) -> float:
-    some = each[~np.isnan(each)]
-    return float(some.mean()) if some.size else float("nan")

@@ -93,8 +93,8 @@ def _outputs(
         raise ValueError(
             f"{op}: output must have {first} + C channels with C of 1 or more, got {channels} in {x.shape}"
         )
-    if channels - first > check.MOST_CLASSES:
-        raise ValueError(f"{op}: output must have at most {check.MOST_CLASSES} classes, got {channels - first}")
+    if channels - first > check.MAX_CLASSES:
+        raise ValueError(f"{op}: output must have at most {check.MAX_CLASSES} classes, got {channels - first}")
     if x.shape[1] * x.shape[2] > check.MAX_COUNT:
         raise ValueError(f"{op}: output must have at most {check.MAX_COUNT} entries an image, got {x.shape}")
     least = check.number(op, "score_threshold", score_threshold)

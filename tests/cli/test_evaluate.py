@@ -185,7 +185,7 @@ def test_intervals(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(evaluate, "RESAMPLES", 40)
     files = coco(tmp_path)
     found = scored(capsys, *files, "--ci")
-    assert found["ci"] == {"level": 0.95, "resamples": 40}
+    assert found["ci"] == {"level": 0.95, "resamples": 40, "seed": 0}
     assert [line["value"] for line in found["summary"]] == scored(capsys, *files)["stats"]
     for line in found["summary"]:
         low, high = line["ci"]

@@ -27,7 +27,7 @@ from evaluate_forms import RESULT, Capture, add, coco, fails, name, txt, voc
         ("--max-dets many", "evaluate: --max-dets must be integers, or all, got many"),
         ("--areas huge", "evaluate: --areas must be of all, small, medium, large, or NAME=LEAST:GREATEST, got huge"),
         ("--areas a=5", "evaluate: --areas must be of all, small, medium, large, or NAME=LEAST:GREATEST, got a=5"),
-        ("--areas a=5:1", "evaluate: --areas must have least <= greatest, got {'a': (5.0, 1.0)}"),
+        ("--areas a=5:1", "evaluate: --areas must have min_area <= max_area, got {'a': (5.0, 1.0)}"),
         ("--method voc", "evaluate: --method must be one of coco101, voc2007, area, got voc"),
         ("--rule none", "evaluate: --rule must be one of coco, voc, got none"),
         ("--boxes cxcywh", "evaluate: --boxes must be one of xyxy, xywh, got cxcywh"),

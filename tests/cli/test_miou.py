@@ -217,6 +217,19 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     assert many - few < 20 << 20
 
 
+def test_swapped_arguments_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """GT comes first. Void in the prediction alone is a sign of the other order."""
+    truth, guess = np.array([[[0, 1, 255, 1]]], np.uint8), np.array([[[0, 1, 0, 0]]], np.uint8)
+    for name, maps in (("truth", truth), ("guess", guess)):
+        np.save(tmp_path / f"{name}.npy", maps)
+    options = ["--classes", "2", "--ignore", "255"]
+    assert main(["miou", str(tmp_path / "truth.npy"), str(tmp_path / "guess.npy"), *options]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["miou", str(tmp_path / "guess.npy"), str(tmp_path / "truth.npy"), *options]) == 0
+    want = "fastdet: predictions hold void (255), true maps do not: GT comes first, is the order right?\n"
+    assert capsys.readouterr().err == want
+
+
 def test_ctrl_c(pair: tuple[Path, Path]) -> None:
     code = (
         "import sys, time\nfrom fastdet import cli\nfrom fastdet._files import label_maps\n"

@@ -159,7 +159,9 @@ def test_areas_are_the_targets_where_given() -> None:
 
 
 def test_no_images_and_no_boxes() -> None:
-    results = DetectionMetrics().compute()
+    text = r"DetectionMetrics\.compute: no image was counted, so every figure is -1; call update\(predictions, "
+    with pytest.warns(RuntimeWarning, match=text):
+        results = DetectionMetrics().compute()
     assert results["map"] == results["mar_100"] == -1
     assert len(results["classes"]) == len(results["map_per_class"]) == 0
     none = {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "labels": np.zeros(0, int)}

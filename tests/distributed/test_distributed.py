@@ -180,7 +180,7 @@ def test_processes_carry_states_as_bytes(shards: Shards) -> None:
         merged = DetectionMetrics().merge_state(DetectionMetrics.from_bytes(states[i]) for i in order)
         assert merged.to_bytes() == want.to_bytes()
         assert same(merged.compute(), want.compute())
-    with pytest.raises(ValueError, match="image ids must be seen once"):  # a piece of work that came twice
+    with pytest.raises(ValueError, match="image_ids must be unique"):  # a piece of work that came twice
         merged.merge_state(DetectionMetrics.from_bytes(states[0]))
 
 

@@ -14,7 +14,7 @@ from fastdet.segmentation import SegmentationMetrics
 def test_plots() -> None:
     target, prediction = maps(10)
     metrics = SegmentationMetrics(5, ignore_index=255, class_names=["a$b", "b", "c", "d", "e"])
-    metrics.update(target, prediction)
+    metrics.update(prediction, target)
     figure, ax = metrics.plot()
     assert [t.get_text() for t in ax.get_xticklabels()] == [r"a\$b", "b", "c", "d", "e", "void"]
     assert [t.get_text() for t in ax.get_yticklabels()] == [r"a\$b", "b", "c", "d", "e"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_rows import equal
+from metric_maps import equal
 from optional import load, need, real_data
 
 from fastdet import segmentation as seg

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from emulated import on_cpu, on_gpu
 from label_maps import regions
-from op_rows import ALL_FLOATS, cast, equal
+from metric_maps import equal
+from op_rows import ALL_FLOATS, cast
 from samples import Array
 
 from fastdet import segmentation
@@ -234,9 +235,9 @@ def test_faults_are_told_by_the_next_call(emulator: emulated.Emulator, native: A
 def test_faults_where_calls_wait(monkeypatch: pytest.MonkeyPatch, native: Any, name: str) -> None:
     monkeypatch.setattr(native, "waits", lambda: True)
     call, _ = FAULTS[name]
-    with pytest.raises(ValueError, match=r"^confusion_matrix") as want:
+    with pytest.raises(ValueError, match=r"^SegmentationMetrics\.update: ") as want:
         call(lambda x: x)
-    with pytest.raises(ValueError, match=r"^confusion_matrix") as got:
+    with pytest.raises(ValueError, match=r"^SegmentationMetrics\.update: ") as got:
         call(on_gpu)
     assert str(got.value) == str(want.value)
 
@@ -286,11 +287,11 @@ def test_metrics(shape: tuple[int, ...], per_image: bool, native: Any, monkeypat
     read: list[int] = []
     monkeypatch.setattr(emulated.Array, "get", lambda self: (read.append(self.nbytes), host(self))[1])
     for truth, guess, options in calls:
-        cpu.update(truth, guess, **options)
-        given = on_gpu(truth), on_gpu(guess)
+        cpu.update(guess, truth, **options)
+        given = on_gpu(guess), on_gpu(truth)
         gpu.update(*given, **options)
         if pointers:
-            assert pointers == [x.ctypes.data for x in given]
+            assert pointers == [x.ctypes.data for x in given[::-1]]
             pointers.clear()
         assert gpu.to_bytes() == cpu.to_bytes()
     images = shape[0] if per_image and len(shape) == 3 else 1
@@ -313,13 +314,13 @@ def test_metrics_raise_at_once(native: Any, name: str, per_image: bool) -> None:
                                       per_image=per_image)  # fmt: skip
         before = metrics.to_bytes()
         try:
-            metrics.update(target, prediction, **options)
+            metrics.update(prediction, target, **options)
         finally:
             assert metrics.to_bytes() == before
 
-    with pytest.raises(ValueError, match=r"^confusion_matrix") as want:
+    with pytest.raises(ValueError, match=r"^SegmentationMetrics\.update: ") as want:
         update(lambda x: x)
-    with pytest.raises(ValueError, match=r"^confusion_matrix") as got:
+    with pytest.raises(ValueError, match=r"^SegmentationMetrics\.update: ") as got:
         update(on_gpu)
     assert str(got.value) == str(want.value)
     assert native.take_fault() is None
@@ -354,18 +355,18 @@ def test_torch(torch: Any) -> None:
         for logits in (given, given.to(memory_format=torch.channels_last), given.clone().requires_grad_()):
             equal(confusion_matrix_from_logits(tensors[0], logits, size=(30, 25)).numpy(), from_logits)
         metrics, like = (SegmentationMetrics(6, ignore_index=1, per_image=True) for _ in range(2))
-        metrics.update(*tensors)
-        metrics.update(tensors[0], given, size=(30, 25))
-        like.update(target, prediction)
-        like.update(target, given.float().numpy(), size=(30, 25))
+        metrics.update(*tensors[::-1])
+        metrics.update(given, tensors[0], size=(30, 25))
+        like.update(prediction, target)
+        like.update(given.float().numpy(), target, size=(30, 25))
         assert metrics.to_bytes() == like.to_bytes()
         assert segmentation.mean_iou(got) == segmentation.mean_iou(want)
     metrics = SegmentationMetrics(2)
-    metrics.update(torch.from_numpy(target > 2), torch.from_numpy(prediction > 2))
+    metrics.update(torch.from_numpy(prediction > 2), torch.from_numpy(target > 2))
     equal(metrics.matrix(), confusion_matrix(target > 2, prediction > 2, 2))
     given[1, 2, 3, 4] = NAN
     with pytest.raises(ValueError, match=r"logits must not hold NaN, got NaN at index \(1, 2, 3, 4\)"):
-        SegmentationMetrics(6).update(torch.from_numpy(target), given, size=(30, 25))
+        SegmentationMetrics(6).update(given, torch.from_numpy(target), size=(30, 25))
 
 
 def test_torch_dispatcher(torch: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from op_rows import equal
+from metric_maps import equal
 from optional import pictures
 
 from fastdet import losses, segmentation

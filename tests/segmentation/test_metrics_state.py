@@ -23,7 +23,7 @@ from fastdet.segmentation import SegmentationMetrics
 def test_merge() -> None:
     target, prediction = maps(7)
     metrics = SegmentationMetrics(5, ignore_index=255, per_image=True)
-    metrics.update(target, prediction)
+    metrics.update(prediction, target)
     metrics.merge_state(metrics)  # itself
     got = metrics.compute()
     assert got["images"] == 8
@@ -31,7 +31,7 @@ def test_merge() -> None:
     before = state(metrics)
     metrics.merge_state([])
     good = SegmentationMetrics(5, ignore_index=255, per_image=True)
-    good.update(target, prediction)
+    good.update(prediction, target)
     unlike = {
         "num_classes": SegmentationMetrics(6, ignore_index=255, per_image=True),
         "ignore_index": SegmentationMetrics(5, ignore_index=254, per_image=True),
@@ -44,11 +44,12 @@ def test_merge() -> None:
             with pytest.raises(ValueError, match=f"merge_state: other must have {name} .*, got "):
                 metrics.merge_state(some)  # type: ignore[arg-type]
     for thing in (3, [good, None], "ab"):
-        with pytest.raises(TypeError, match="other must be SegmentationMetrics, one or several, got"):
+        with pytest.raises(TypeError, match="other must be a SegmentationMetrics, or an iterable of them, got"):
             metrics.merge_state(thing)  # type: ignore[arg-type]
     assert state(metrics) == before
 
 
+@pytest.mark.filterwarnings("ignore:SegmentationMetrics.compute. no image was counted")
 @pytest.mark.parametrize("per_image", [False, True])
 @pytest.mark.parametrize("ignore", [None, 255, 0, -(2**63), 2**64 - 1])
 def test_bytes(per_image: bool, ignore: int | None) -> None:
@@ -62,14 +63,14 @@ def test_bytes(per_image: bool, ignore: int | None) -> None:
         same(back.compute(), metrics.compute())
         for other in (pickle.loads(pickle.dumps(metrics)), copy.deepcopy(metrics)):
             assert state(other) == data
-        metrics.update(target, prediction)
+        metrics.update(prediction, target)
     assert metrics.compute()["images"] == 8
     assert back.compute()["images"] == 4  # nothing is shared
 
 
 def test_damaged_bytes() -> None:
     metrics = SegmentationMetrics(2, ignore_index=255, per_image=True)
-    metrics.update(TARGET % 9, PREDICTION % 9)
+    metrics.update(PREDICTION % 9, TARGET % 9)
     data = state(metrics)
     for at in range(len(data)):
         damaged = bytearray(data)
@@ -83,31 +84,42 @@ def test_damaged_bytes() -> None:
         SegmentationMetrics.from_bytes("x")  # type: ignore[arg-type]
 
 
+ABOUT = {"num_classes": 2, "ignore_index": None, "void": "miss", "class_names": None, "per_image": False}
+ONE = [[1, 0], [0, 1]]  # a matrix
+
+
 @pytest.mark.parametrize(
-    ("change", "counts"),
+    ("change", "images", "arrays"),
     [
-        ({"num_classes": 3}, [1, 0, 0, 1]),
-        ({"num_classes": 65535}, [1, 0, 0, 1]),
-        ({"num_classes": "2"}, [1, 0, 0, 1]),
-        ({"void": 3}, [1, 0, 0, 1]),
-        ({"more": 3}, [1, 0, 0, 1]),
-        ({"images": -1}, [1, 0, 0, 1]),
-        ({"images": 1, "per_image": True}, [1, 0, 0, 1]),
-        ({"images": 1, "per_image": True}, [1, 0, 0, 1, 1, 1, 1, 1, 1, 2]),
-        ({}, [1, 0, 0, -1]),
-        ({}, [2**62, 0, 0, 0]),
-        ({}, [1, 0, 0]),
+        ({"num_classes": 3}, 1, {"matrix": ONE}),
+        ({"num_classes": 65535}, 1, {"matrix": ONE}),
+        ({"num_classes": "2"}, 1, {"matrix": ONE}),
+        ({"void": 3}, 1, {"matrix": ONE}),
+        ({"more": 3}, 1, {"matrix": ONE}),
+        ({}, -1, {"matrix": ONE}),
+        ({"per_image": True}, 1, {"matrix": ONE}),
+        ({"per_image": True}, 1, {"matrix": ONE, "records": [[1, 1, 1, 1, 1, 2]]}),
+        ({"per_image": True}, 2, {"matrix": ONE, "records": [[1, 1, 1, 1, 1, 1]]}),
+        ({}, 1, {"matrix": ONE, "records": [[1, 1, 1, 1, 1, 1]]}),
+        ({}, 1, {"matrix": ONE, "other": ONE}),
+        ({}, 1, {"matrix": [[1, 0], [0, -1]]}),
+        ({}, 1, {"matrix": [[2**62, 0], [0, 0]]}),
+        ({}, 1, {"matrix": [1, 0, 0]}),
+        ({}, 1, {}),
     ],
 )
-def test_bytes_that_make_no_sense(change: dict[str, Any], counts: list[int]) -> None:
+def test_bytes_that_make_no_sense(change: dict[str, Any], images: int, arrays: dict[str, Any]) -> None:
     """Well sealed, yet no state."""
-    about = {"num_classes": 2, "ignore_index": None, "void": "miss", "class_names": None, "per_image": False}
-    about["images"] = 1
-    good = metric.pack(about, [np.array([1, 0, 0, 1])])
-    assert SegmentationMetrics.from_bytes(good).compute()["mean_iou"] == 1
-    wrong = metric.pack({**about, **change}, [np.array(counts)])
+
+    def sealed(change: dict[str, Any], images: int, arrays: dict[str, Any]) -> bytes:
+        counts = {name: np.array(x, np.int64) for name, x in arrays.items()}
+        return metric.encode("SegmentationMetrics", {**ABOUT, **change}, {"images": images}, counts)
+
+    assert SegmentationMetrics.from_bytes(sealed({}, 1, {"matrix": ONE})).compute()["mean_iou"] == 1
+    each = sealed({"per_image": True}, 1, {"matrix": ONE, "records": [[1, 1, 1, 1, 1, 1]]})
+    assert SegmentationMetrics.from_bytes(each).compute()["per_image"]["mean"] == 1
     with pytest.raises(ValueError, match="from_bytes: data must"):
-        SegmentationMetrics.from_bytes(wrong)
+        SegmentationMetrics.from_bytes(sealed(change, images, arrays))
 
 
 def test_size() -> None:
@@ -136,7 +148,7 @@ dist.init_process_group(
 options = {"ignore_index": 255, "per_image": True, "class_names": list("abcde")}
 target, prediction = maps(9, (5, 6, 7))
 whole = SegmentationMetrics(5, **options)
-whole.update(target, prediction)
+whole.update(prediction, target)
 
 
 def raises(metrics):
@@ -154,9 +166,9 @@ for some, per_image in (([0, 1], True), ([0, 0], True), ([2, 5], True), ([5, 5],
     mine = slice(0, some[0]) if rank == 0 else slice(some[0], some[1])
     one = SegmentationMetrics(5, **{**options, "per_image": per_image})
     want = SegmentationMetrics(5, **{**options, "per_image": per_image})
-    one.update(target[mine], prediction[mine])
-    want.update(target[: some[1]], prediction[: some[1]])
-    one.sync()
+    one.update(prediction[mine], target[mine])
+    want.update(prediction[: some[1]], target[: some[1]])
+    assert one.sync() is one
     assert one.to_bytes() == want.to_bytes(), some
     one.compute()
 
@@ -168,7 +180,7 @@ fresh = SegmentationMetrics(5, **options)
 fresh._synced = rank == 1
 print(raises(fresh))
 one.reset()
-one.update(target[rank], prediction[rank])
+one.update(prediction[rank], target[rank])
 one.sync()
 print(one.compute()["images"])
 half = dist.new_group([0])
@@ -206,11 +218,11 @@ def test_processes(tmp_path: Path) -> None:
     for rank, (_, err) in zip(ranks, said, strict=True):
         assert rank.returncode == 0, err
     assert said[0][0] == said[1][0]
-    assert said[0][0].splitlines() == [
-        "ValueError: sync: all ranks must have the same void, got 'miss' on rank 0 and 'count' on rank 1",
-        "ValueError: sync: all ranks must have the same num_classes, got 5 on rank 0 and 6 on rank 1",
-        "RuntimeError: sync: rank 0 is the sum of all ranks already; reset it before it counts anew",
-        "RuntimeError: sync: rank 1 is the sum of all ranks already; reset it before it counts anew",
+    assert said[0][0].replace("Error: SegmentationMetrics.sync: ", ": ").splitlines() == [
+        "Value: all ranks must have the same void, got 'miss' on rank 0 and 'count' on rank 1",
+        "Value: all ranks must have the same num_classes, got 5 on rank 0 and 6 on rank 1",
+        "Runtime: rank 0 is the sum of all ranks already; reset it before it counts anew",
+        "Runtime: rank 1 is the sum of all ranks already; reset it before it counts anew",
         "2",
     ]
     assert "sync: this process must be in the group, it is not" in said[1][1]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import op_rows
 
-from fastdet.segmentation import SegmentationMetrics
+from fastdet.segmentation import ConfusionMatrix, SegmentationMetrics
 
 
 def maps(seed: int, shape: tuple[int, ...] = (4, 9, 11), classes: int = 5, void: int | None = 255) -> Any:
@@ -23,6 +24,11 @@ def maps(seed: int, shape: tuple[int, ...] = (4, 9, 11), classes: int = 5, void:
 
 def state(metrics: SegmentationMetrics) -> bytes:
     return metrics.to_bytes()
+
+
+def equal(got: Any, want: Any) -> None:
+    """`op_rows.equal`; of confusion matrices the counts alone, as plain arrays."""
+    op_rows.equal(*(np.asarray(x) if isinstance(x, ConfusionMatrix) else x for x in (got, want)))
 
 
 def same(a: Any, b: Any) -> None:

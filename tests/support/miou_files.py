@@ -54,7 +54,7 @@ def folder(path: Path, maps: Labels, **options: Any) -> Path:
 def figures(truth: Labels, guess: Labels, classes: int = 4, **options: Any) -> dict[str, Any]:
     metrics = SegmentationMetrics(classes, per_image=True, **options)
     for name in sorted(truth):
-        metrics.update(truth[name], guess[name])
+        metrics.update(guess[name], truth[name])
     return metrics.compute()
 
 

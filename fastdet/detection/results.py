@@ -1,0 +1,95 @@
+"""From joined records to results: curves, means over classes, and confidence intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdet._core import backends
+from fastdet._core.metric import Bootstrap, interval, known_mean, resample
+from fastdet.detection import state
+from fastdet.detection.curves import PRCurve, area_below, curve, ranked
+from fastdet.detection.records import Floats, Ints, Records, accumulate_reference
+from fastdet.detection.state import Chunk, Parameters
+
+ABSENT = -1.0  # of a figure without a true box
+
+
+def curves(p: Parameters, chunk: Chunk, backend: str | None) -> tuple[Floats, Floats, Floats]:
+    """Precision (T, R, K, A, M), recall (T, K, A, M) and scores (T, R, K, A, M) as in COCO's evaluation."""
+    records, of_class = state.to_records(chunk)
+    kernel = backends.choose("accumulate", backend, accumulate_reference)
+    result: tuple[Floats, Floats, Floats] = kernel(
+        records.scores, records.outcomes, records.start, records.counted, of_class, len(p.iou_thresholds),
+        np.array(p.rec_thresholds), np.array(p.max_detections, np.int64),
+    )  # fmt: skip
+    return result
+
+
+def measures(
+    p: Parameters, chunk: Chunk, backend: str | None, of_chunk: tuple[Floats, Floats, Floats] | None = None
+) -> tuple[Floats, Floats]:
+    """Precision (T, R, K, A, M), or average precision (T, 1, K, A, 1), and recall (T, K, A, M).
+
+    ``of_chunk`` are its `curves`, where they are known already.
+    """
+    precision, recall, _ = curves(p, chunk, backend) if of_chunk is None else of_chunk
+    return (areas_below(p, chunk)[:, None] if p.method == "area" else precision), recall
+
+
+def areas_below(p: Parameters, chunk: Chunk) -> Floats:
+    """(T, K, A, 1) the exact area below each interpolated curve, with the greatest number of detections."""
+    records, of_class = state.to_records(chunk)
+    T, A = len(p.iou_thresholds), len(p.areas)
+    result = np.full((T, len(chunk.classes), A, 1), ABSENT)
+    for k in range(len(chunk.classes)):
+        _, outcome, total = ranked(records, of_class, k, T)
+        result[:, k, :, 0] = np.where(total > 0, area_below(outcome, total), ABSENT)
+    return result
+
+
+def class_curves(p: Parameters, records: Records, of_class: Ints, k: int) -> list[PRCurve]:
+    """Precision over recall of a class, one curve for each IoU threshold; none without a true box."""
+    scores, outcome, total = ranked(records, of_class, k, len(p.iou_thresholds))
+    return [curve(scores, outcome[:, t, 0], int(total[0])) for t in range(outcome.shape[1]) if total[0]]
+
+
+def summary(p: Parameters, class_metrics: bool, classes: Ints, precision: Floats, recall: Floats) -> dict[str, Any]:
+    """What `DetectionMetrics.compute` returns, from `measures`."""
+    results: dict[str, Any] = {"map": _mean(precision[..., 0, -1])}
+    for name, threshold in (("map_50", 0.5), ("map_75", 0.75)):
+        at = np.flatnonzero(np.isclose(p.iou_thresholds, threshold, rtol=0, atol=1e-9))
+        results[name] = _mean(precision[at[:1], ..., 0, -1])
+    for a, (name, _, _) in enumerate(p.areas[1:], 1):
+        results[f"map_{name}"] = _mean(precision[..., a, -1])
+    for m, limit in enumerate(p.max_detections):
+        results[f"mar_{state.limit_word(limit)}"] = _mean(recall[..., 0, m])
+    for a, (name, _, _) in enumerate(p.areas[1:], 1):
+        results[f"mar_{name}"] = _mean(recall[..., a, -1])
+    if class_metrics:
+        each = range(len(classes))
+        results["map_per_class"] = np.array([_mean(precision[:, :, k, 0, -1]) for k in each])
+        results[f"mar_{state.limit_word(p.max_detections[-1])}_per_class"] = np.array(
+            [_mean(recall[:, k, 0, -1]) for k in each]
+        )
+    results["classes"] = classes
+    return results
+
+
+def intervals(p: Parameters, chunk: Chunk, backend: str | None, options: Bootstrap) -> dict[str, Floats]:
+    """``<key>_ci`` (2,) of each number of `summary`: a percentile bootstrap over images."""
+    keys = [key for key, value in summary(p, False, chunk.classes, *measures(p, chunk, backend)).items() if
+            isinstance(value, float)]  # fmt: skip
+    drawn: dict[str, list[float]] = {key: [] for key in keys}
+    for some in resample(len(chunk.images), options) if len(chunk.images) else ():
+        for times in some:
+            sample = state.groups(chunk, np.repeat(np.arange(len(chunk.image)), times[chunk.image]))
+            results = summary(p, False, sample.classes, *measures(p, sample, backend))
+            for key in keys:
+                drawn[key].append(results[key])
+    return {f"{key}_ci": interval(values, options.level, ABSENT) for key, values in drawn.items()}
+
+
+def _mean(x: Floats) -> float:
+    return known_mean(x, ABSENT)

@@ -1,0 +1,108 @@
+"""Figures of many images, or of many resamples of them, at once: what `SegmentationMetrics` keeps of each image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdet._core.check import Array
+from fastdet._core.metric import Bootstrap, interval, known_means, ratio, resample
+
+FIGURES = (
+    "mean_iou",
+    "pixel_accuracy",
+    "mean_class_accuracy",
+    "mean_dice",
+    "frequency_weighted_iou",
+    "iou",
+    "class_accuracy",
+    "dice",
+)
+_QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
+
+
+def record(matrix: Array, classes: int) -> Array:
+    """What the figures of one image need, under every convention: (K,), from its matrix with void last.
+
+    C numbers each: pixels right, pixels of each true class that were predicted as a class, pixels of each predicted
+    class whose truth is a class. With void also: of each true class those predicted void, of each predicted class
+    those of void truth (C each), and void in both (1).
+    """
+    c = classes
+    inner = matrix[:c, :c]
+    parts = [inner.diagonal(), inner.sum(1), inner.sum(0)]
+    if len(matrix) > c:
+        parts += [matrix[:c, c], matrix[c, :c], matrix[c, c:]]
+    return np.concatenate(parts)
+
+
+def sums(records: Array, classes: int, void: str) -> tuple[Array, Array, Array]:
+    """Of records (..., K): pixels right, true pixels and predicted pixels of each class, (..., C) each."""
+    c = classes
+    intersection, target, predicted = records[..., :c], records[..., c : 2 * c], records[..., 2 * c : 3 * c]
+    if records.shape[-1] > 3 * c:
+        if void != "drop":
+            target = target + records[..., 3 * c : 4 * c]
+        if void == "count":
+            predicted = predicted + records[..., 4 * c : 5 * c]
+    return intersection, target, predicted
+
+
+def figures(intersection: Array, target: Array, predicted: Array) -> dict[str, Array]:
+    """Each of `FIGURES` of many images or resamples at once, from the pixels of each class (..., C).
+
+    As the functions of `fastdet.segmentation` make them of one matrix, up to the order of a mean's sum.
+    """
+    iou = ratio(intersection, target + predicted - intersection)
+    accuracy = ratio(intersection, target)
+    dice = ratio(2 * intersection, target + predicted)
+    pixels = target.sum(-1)
+    return {
+        "mean_iou": known_means(iou),
+        "pixel_accuracy": ratio(intersection.sum(-1), pixels),
+        "mean_class_accuracy": known_means(accuracy),
+        "mean_dice": known_means(dice),
+        "frequency_weighted_iou": ratio((target * np.nan_to_num(iou)).sum(-1), pixels),
+        "iou": iou,
+        "class_accuracy": accuracy,
+        "dice": dice,
+    }
+
+
+def spread(records: Array, classes: int, void: str) -> dict[str, Any]:
+    """ "per_image" of `SegmentationMetrics.compute`, from the records (I, K) of the images."""
+    single = figures(*sums(records, classes, void))
+    scores = single["mean_iou"]
+    scored = scores[~np.isnan(scores)]
+    levels = list(_QUANTILES.values())
+    values = np.quantile(scored, levels) if len(scored) else np.full(len(levels), np.nan)
+    return {
+        "mean_iou": scores,
+        "pixel_accuracy": single["pixel_accuracy"],
+        "mean": float(known_means(scores)),
+        "quantiles": dict(zip(_QUANTILES, values.tolist(), strict=True)),
+        "scored": len(scored),
+    }
+
+
+def intervals(records: Array, classes: int, void: str, options: Bootstrap) -> dict[str, tuple[float, float] | Array]:
+    """Percentile bootstrap over images: how often each was drawn, times its counts, some resamples at a time."""
+    images = len(records)
+    scores = figures(*sums(records, classes, void))["mean_iou"]
+    # float64 holds these sums exactly, and multiplies fast; beyond that integers do
+    exact = images * int(records.max(initial=0)) < 2**53
+    counts = records.astype(np.float64) if exact else records
+    has, known = (~np.isnan(scores)).astype(np.float64), np.nan_to_num(scores)
+    drawn: dict[str, list[Array]] = {}
+    for times in resample(images, options, records.shape[1]):
+        some = figures(*sums(times.astype(counts.dtype) @ counts, classes, void))
+        # not @: the order of its sums, and so the last bits, would be the BLAS's
+        some["per_image_mean"] = ratio((times * known).sum(1), (times * has).sum(1))
+        for name, values in some.items():
+            drawn.setdefault(name, []).append(values)
+    result: dict[str, tuple[float, float] | Array] = {}
+    for name, pieces in drawn.items():
+        ends = interval(np.concatenate(pieces), options.level, np.nan)
+        result[name] = (float(ends[0]), float(ends[1])) if ends.ndim == 1 else ends
+    return result
