@@ -9,6 +9,7 @@ import torch
 from fastdet import segmentation
 from fastdet._core import check
 from fastdet._core.torch_library import backend_name, define, detached, tensor
+from fastdet.segmentation import _check
 from fastdet.segmentation.matrix import VOID
 
 
@@ -37,7 +38,7 @@ _confusion_matrix_from_logits = define(
 
 def _ignored(op: str, x: Any) -> Any:
     """A label that int64 cannot hold marks nothing, unless labels are uint64."""
-    x = check.ignored(op, x)
+    x = _check.ignored(op, x)
     if x is not None and x >= 2**63:
         raise ValueError(f"{op}: ignore_index must fit in int64 where torch compiles or transforms the call, got {x}")
     return x
@@ -50,7 +51,7 @@ def confusion_matrix(
     return _confusion_matrix(
         tensor(op, "target", target),
         tensor(op, "prediction", prediction),
-        check.class_count(op, num_classes),
+        _check.class_count(op, num_classes),
         _ignored(op, ignore_index),
         check.choice(op, "void", void, VOID),
         backend_name(op, backend),
@@ -68,7 +69,7 @@ def confusion_matrix_from_logits(
 ) -> Any:
     op = "confusion_matrix_from_logits"
     if size is not None:
-        size = list(size if torch.compiler.is_compiling() else check.image_size(op, "size", size))
+        size = list(size if torch.compiler.is_compiling() else _check.image_size(op, "size", size))
     return _confusion_matrix_from_logits(
         tensor(op, "target", target),
         detached(op, "logits", logits),

@@ -13,6 +13,7 @@ from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.half import widen
 from fastdet._core.layout import to_nchw
+from fastdet.segmentation import _check
 from fastdet.segmentation.matrix import VOID as VOID
 from fastdet.segmentation.matrix import with_convention
 from fastdet.upsample.bilinear import taps
@@ -88,8 +89,8 @@ def confusion_matrix(
     if (ops := registered(__name__, target, prediction, grad=False)) is not None:
         result = ops.confusion_matrix(target, prediction, num_classes, ignore_index, void, backend)
         return _dispatched(result, num_classes, ignore_index, void)
-    classes = check.class_count(op, num_classes)
-    ignore = check.ignored(op, ignore_index)
+    classes = _check.class_count(op, num_classes)
+    ignore = _check.ignored(op, ignore_index)
     check.choice(op, "void", void, VOID)
     counts = count_labels(target, prediction, classes, ignore, backend)
     result = like(target)(_without(counts, classes, void))
@@ -108,8 +109,8 @@ def count_labels(
 ) -> Array:
     """`confusion_matrix` of all labels, void last. ``options`` are the CUDA backend's: see `_cuda`."""
     op = caller.op
-    truth = check.labels(op, caller.target, to_array(op, caller.target, target))
-    predicted = check.labels(op, caller.prediction, to_array(op, caller.prediction, prediction))
+    truth = _check.labels(op, caller.target, to_array(op, caller.target, target))
+    predicted = _check.labels(op, caller.prediction, to_array(op, caller.prediction, prediction))
     if truth.shape != predicted.shape:
         want = f"{caller.target}' shape" if caller.target.endswith("s") else f"{caller.target}'s shape"
         raise ValueError(f"{op}: {caller.prediction} must have {want} {truth.shape}, got {predicted.shape}")
@@ -220,7 +221,7 @@ def confusion_matrix_from_logits(
     if (ops := registered(__name__, target, logits, grad=False)) is not None:
         result = ops.confusion_matrix_from_logits(target, logits, ignore_index, void, size, align_corners, backend)
         return _dispatched(result, logits.shape[-3], ignore_index, void)
-    ignore = check.ignored(op, ignore_index)
+    ignore = _check.ignored(op, ignore_index)
     check.choice(op, "void", void, VOID)
     counts = count_logits(target, logits, ignore, size, bool(align_corners), backend)
     classes = len(counts) - (ignore is not None)
@@ -241,8 +242,8 @@ def count_logits(
 ) -> Array:
     """`confusion_matrix_from_logits` of all labels, void last; ``options`` as in `count_labels`."""
     op, name = caller.op, caller.prediction
-    truth = check.labels(op, caller.target, to_array(op, caller.target, target))
-    scores = check.class_scores(op, name, to_array(op, name, logits, half=True))
+    truth = _check.labels(op, caller.target, to_array(op, caller.target, target))
+    scores = _check.class_scores(op, name, to_array(op, name, logits, half=True))
     if truth.ndim != scores.ndim - 1 or (truth.ndim == 3 and len(truth) != len(scores)):
         want = "(H, W)" if scores.ndim == 3 else f"({len(scores)}, H, W)"
         raise ValueError(f"{op}: {caller.target} must have shape {want} for logits {scores.shape}, got {truth.shape}")
@@ -252,7 +253,7 @@ def count_logits(
             raise ValueError(
                 f"{op}: {caller.target} must have the logits' {(height, width)} pixels, got {truth.shape[-2:]}"
             )
-    elif check.image_size(op, "size", size) != truth.shape[-2:]:
+    elif _check.image_size(op, "size", size) != truth.shape[-2:]:
         raise ValueError(f"{op}: size must be the target's {truth.shape[-2:]}, got {tuple(size)}")
     elif truth.size and not scores.size:
         raise ValueError(f"{op}: {name} must have at least 1 pixel to be resampled, got {scores.shape}")

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdet._core import check
 from fastdet._core.arrays import to_host
 from fastdet._core.check import Array
 from fastdet._core.metric import known_mean, ratio
+from fastdet.segmentation import _check
 from fastdet.segmentation.matrix import ConfusionMatrix, known_classes
 
 
@@ -124,5 +124,5 @@ def _sums(op: str, matrix: Any, num_classes: int | None) -> tuple[Array, Array, 
     known = known_classes(op, matrix, num_classes)
     if isinstance(matrix, ConfusionMatrix):
         matrix = matrix.view(np.ndarray)
-    counts, classes = check.counts(op, to_host(op, "matrix", matrix), known)
+    counts, classes = _check.counts(op, to_host(op, "matrix", matrix), known)
     return np.diagonal(counts)[:classes], counts[:classes].sum(axis=1), counts[:, :classes].sum(axis=0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastdet._core import check
+from fastdet.segmentation import _check
 
 VOID = ("miss", "drop", "count")
 _KEPT = (np.add, np.subtract, np.multiply, np.divide)  # results are matrices of the same classes
@@ -59,7 +60,7 @@ class ConfusionMatrix(np.ndarray[Any, np.dtype[Any]]):
 
     def __new__(cls, counts: Any, num_classes: int, void: str | None = None) -> ConfusionMatrix:
         op = "ConfusionMatrix"
-        classes = check.class_count(op, num_classes)
+        classes = _check.class_count(op, num_classes)
         how = None if void is None else check.choice(op, "void", void, VOID)
         array = np.asarray(counts)
         want = _shape(classes, how)

@@ -14,7 +14,7 @@ from fastdet._core.arrays import to_array
 from fastdet._core.check import Array
 from fastdet._core.half import BFLOAT16
 from fastdet._core.metric import RESAMPLES, Metric, bootstrap, plural
-from fastdet.segmentation import per_image
+from fastdet.segmentation import _check, per_image
 from fastdet.segmentation.confusion import Caller, confusion_matrix_reference, count_labels, count_logits
 from fastdet.segmentation.matrix import VOID, ConfusionMatrix
 
@@ -86,8 +86,8 @@ class SegmentationMetrics(Metric):
         backend: str | None = None,
     ) -> None:
         op = NAME
-        self.num_classes = check.class_count(op, num_classes)
-        self.ignore_index = check.ignored(op, ignore_index)
+        self.num_classes = _check.class_count(op, num_classes)
+        self.ignore_index = _check.ignored(op, ignore_index)
         self.void = check.choice(op, "void", void, VOID)
         self.class_names = None if class_names is None else _names(op, class_names, self.num_classes)
         if not isinstance(per_image, (bool, np.bool_)):
@@ -327,7 +327,7 @@ class SegmentationMetrics(Metric):
         cls, parameters: dict[str, Any], settings: dict[str, Any], arrays: dict[str, Array], backend: str | None
     ) -> Self:
         images = check.count("state", "images", settings["images"])
-        classes = check.class_count("state", parameters["num_classes"])
+        classes = _check.class_count("state", parameters["num_classes"])
         side = classes + (parameters["ignore_index"] is not None)
         matrix = arrays.pop(_MATRIX)
         if matrix.shape != (side, side):
