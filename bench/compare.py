@@ -25,27 +25,30 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+sys.path.pop(0)  # this folder: its nms.py is nobody's `nms`
+sys.path.insert(0, str(Path(__file__).parent / "harness"))
+
+
 POOLS = ["FASTDET_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
 POOLS += ["NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"]
-QUICK_N = 10_000
 MEMORY_CASE = ("nms", "1M")
 
 
 # ------------------------------------------------------------------------------------- in the child only
 def measure(op: str, size: str, *, seconds: float, least: int, workers: int) -> dict[str, Any]:
     """Check and time one case; the result is ready for JSON."""
-    import cases
     import harness
+    import tables
 
-    case = cases.build(op, size)
-    ours = cases.ours(case)
+    case = tables.build(op, size)
+    ours = case.ours()
     peak = harness.peak_mb(ours) if (op, size) == MEMORY_CASE else None
-    source, want = cases.truth(case)
+    source, want = case.truth()
     harness.check(case, "fastdet", want, ours())
     entries = [harness.Entry(harness.OURS, "ours", ours, "same")]
     absent: dict[str, str] = {}
     try:
-        numba = cases.ours(case, "numba")
+        numba = case.ours("numba")
         got = numba()
     except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
         absent["fastdet, numba backend"] = f"{type(error).__name__}: {str(error)[:160]}"
@@ -69,27 +72,21 @@ def measure(op: str, size: str, *, seconds: float, least: int, workers: int) -> 
     }
 
 
-def too_large(op: str, size: str) -> bool:
-    """Left out of a quick run: many boxes, or a large image (every size of an op but its first)."""
-    import cases
-    import images
-
-    if op in images.OPS:
-        return size != next(iter(images.OPS[op].sizes))
-    return cases.SIZES[op][size][0] > QUICK_N
-
-
-def child(args: argparse.Namespace, workers: int, result: Path) -> None:
-    """All sections on `workers` threads, in this process."""
+def own_cores(workers: int) -> None:
+    """As many cores as threads for this process."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < workers:
             sys.exit(f"compare: --threads must be at most the {len(cores)} cores here, got {workers}")
         os.sched_setaffinity(0, set(cores[-workers:]))
+
+
+def child(args: argparse.Namespace, workers: int, result: Path) -> None:
+    """All sections on `workers` threads, in this process."""
     from contextlib import nullcontext
 
-    import cases
     import harness
+    import tables
 
     import fastdet
 
@@ -97,8 +94,8 @@ def child(args: argparse.Namespace, workers: int, result: Path) -> None:
     seconds, least = (0.3, 3) if args.quick else (args.seconds, 5)
     done = []
     for section in args.sections:
-        for op, size in cases.SECTIONS[section]:
-            if (args.quick and too_large(op, size)) or args.only not in f"{op} {size}":
+        for op, size in tables.SECTIONS[section]:
+            if (args.quick and tables.OPS[op].large(size)) or args.only not in f"{op} {size}":
                 continue
             with harness.warm_malloc() if op.endswith("_out") else nullcontext():
                 found = measure(op, size, seconds=seconds, least=least, workers=workers)
@@ -216,7 +213,10 @@ def again(workers: int, result: Path) -> int:
 
 
 def parse() -> argparse.Namespace:
-    names = ["overhead", "nms", "batched_nms", "soft_nms", "confusion", "upsample", "pool", "losses", "box_iou"]
+    from box_cases import QUICK_N
+    from tables import SECTIONS
+
+    names = list(SECTIONS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", default=",".join(names), help="any of " + ",".join(names))
     parser.add_argument("--threads", default="1", help="thread counts, such as 1 or 1,2")
@@ -237,11 +237,12 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
-    args = parse()
     if "BENCH_CHILD" in os.environ:
         workers, result = json.loads(os.environ["BENCH_CHILD"])
-        child(args, workers, Path(result))
+        own_cores(workers)  # before any numeric library is imported
+        child(parse(), workers, Path(result))
         return 0
+    args = parse()
     runs = []
     for workers in args.threads:
         start = time.perf_counter()

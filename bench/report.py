@@ -1,6 +1,6 @@
 """Time against size, one panel an op, from result files: python bench/report.py [-o PICTURE.png] [FILE.json ...]
 
-Takes what `compare.py`, `coco_cases.py` and `gpu.py` write; without names, every file of bench/results. Both axes are
+Takes what `compare.py`, `coco.py` and `gpu.py` write; without names, every file of bench/results. Both axes are
 logarithmic. Every line is one contender on one machine: fastdet's backends, its best peers, and the floor where it was
 measured.
 """
@@ -69,7 +69,7 @@ def _of_cpu(told: dict[str, Any]) -> list[Point]:
 
 
 def _of_coco(told: dict[str, Any]) -> list[Point]:
-    """Of `coco_cases.py`: seconds of processor time, on one thread."""
+    """Of `coco.py`: seconds of processor time, on one thread."""
     found = []
     for case in told["results"]:
         count, _, what = case["case"].partition(" ")

@@ -12,13 +12,14 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
-from gpu import on_gpu, same
-from gpu_cases import Case, cases
+from gpu_cases import GpuCase
+from gpu_race import on_gpu, same
+from tables import gpu_cases
 
 import fastdet
 
 torch = pytest.importorskip("torch", exc_type=ImportError)
-CASES = {case.name: case for case in cases(torch)}
+CASES = {case.name: case for case in gpu_cases(torch)}
 CONTENDERS = [
     (name, who)
     for name, case in CASES.items()
@@ -36,7 +37,7 @@ pytestmark = [
 
 @lru_cache(maxsize=1)
 def prepared(name: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    case: Case = CASES[name]
+    case: GpuCase = CASES[name]
     arrays = case.make()
     given = on_gpu(torch, arrays)
     assert not case.cpu or same(torch, case.ours(*given), case.ours(*arrays))

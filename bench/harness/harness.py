@@ -21,14 +21,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cases import Call, Case, agreement
+from box_cases import Call, Case
 from floors import floors
-from image_peers import PEERS as IMAGE_PEERS
-from images import Picture
-from peers import PEERS as BOX_PEERS
 from peers import Absent, ready
-
-PEERS = {**BOX_PEERS, **IMAGE_PEERS}
+from picture_cases import Picture
+from tables import PEERS
 
 OURS = "fastdet"
 PACKAGES = ["fastdet", "numpy", "numba", "torch", "torchvision", "mmcv", "mmcv-lite-ops", "powerboxes", "lsnms"]
@@ -75,7 +72,7 @@ class Entry:
 
 def check(case: Case | Picture, name: str, want: Any, got: Any) -> None:
     """Stop the run if fastdet's answer is not the right one: a fast wrong answer has no time."""
-    found = agreement(case, want, got)
+    found = case.agreement(want, got)
     if not found.equal:
         raise AssertionError(f"{case.name}: {name} is not equal to the right answer: {found.text}")
 
@@ -90,7 +87,7 @@ def opponents(case: Case | Picture, want: Any, workers: int) -> tuple[list[Entry
             absent[name] = found.reason
             continue
         call, answer = found
-        same = agreement(case, want, answer)
+        same = case.agreement(want, answer)
         kind = "loop" if peer.loop else "library"
         entries.append(Entry(name, kind, call, same.text, same.wrong, peer.note))
     return entries + [Entry(name, "floor", call) for name, call in lower.items()], absent

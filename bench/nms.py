@@ -1,67 +1,75 @@
-"""Whom fastdet is measured against, and how each is called.
-
-`PEERS[op][name]` builds the call: `make(case)` imports the library and returns a function of no arguments. What
-the library needs in a form of its own (tensors, float64, xywh) is made there, outside the timing. A library
-that cannot be imported is reported as absent, with the reason; see `ready`.
-"""
+"""NMS, NMS for each class, and Soft-NMS: cases and peers."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import numpy as np
-from cases import Call, Case, touched
-from inputs import Array
+from agreements import same_kept, same_rescored
+from box_cases import BoxOp, Call, Case
+from gpu_cases import GpuCase, torchvision_op
+from inputs import COCO, WIDE, Array, Image, boxes_clustered
+from peers import Peer, tensors, threads
+
+from fastdet import nms
+
+CLASSES = 80
 
 
-@dataclass(frozen=True)
-class Peer:
-    """One entry. norm: the peer's answer in fastdet's form, not timed. max_n: larger cases take minutes."""
+def inputs(seed: int, classes: int = 1) -> Callable[[int, Image], tuple[Array, Array, Array, Array]]:
+    def make(n: int, image: Image) -> tuple[Array, Array, Array, Array]:
+        boxes, scores, labels = boxes_clustered(n, seed, image, classes=classes)
+        return boxes, boxes[:0], scores, labels
 
-    make: Callable[[Case], Call]
-    norm: Callable[[Any], Any] = np.asarray
-    max_n: int = 10_000_000
-    loop: bool = False  # a few lines of anybody's code, no library
-    note: str = ""
+    return make
 
 
-@dataclass(frozen=True)
-class Absent:
-    """A peer that does not run, and why."""
-
-    reason: str
+def ours(case: Case, backend: str | None) -> Call:
+    return lambda: nms.nms(case.boxes, case.scores, case.iou_threshold, backend=backend)
 
 
-def ready(peer: Peer, case: Any) -> tuple[Call, Any] | Absent:
-    """The peer's call on `case` and its answer in fastdet's form, or why there is none.
-
-    It has been called once: what it compiles is compiled, its threads have started.
-    """
-    if isinstance(case, Case) and case.n > peer.max_n:
-        return Absent(f"not run: above {peer.max_n} boxes it takes too long or too much memory")
-    try:
-        call = peer.make(case)
-        answer = peer.norm(call())
-    except Exception as error:  # whatever an optional library raises is shown
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        return Absent(f"{type(error).__name__}: {first_line[:160]}")
-    return call, answer
+def ours_batched(case: Case, backend: str | None) -> Call:
+    return lambda: nms.batched_nms(case.boxes, case.scores, case.labels, case.iou_threshold, backend=backend)
 
 
-def threads() -> int:
-    """How many threads this process may use; compare.py sets the variable."""
-    return int(os.environ.get("FASTDET_NUM_THREADS") or len(os.sched_getaffinity(0)))
+def ours_soft(case: Case, backend: str | None) -> Call:
+    options = {"iou_threshold": case.iou_threshold, "sigma": case.sigma, "min_score": case.min_score}
+    return lambda: nms.soft_nms(case.boxes, case.scores, backend=backend, method=case.method, **options)
 
 
-def tensors(case: Case) -> tuple[Any, Any, Any, Any]:
-    """torch, boxes, scores, labels."""
-    torch = import_module("torch")
-    torch.set_num_threads(threads())
-    return torch, torch.from_numpy(case.boxes), torch.from_numpy(case.scores), torch.from_numpy(case.labels)
+def truth(case: Case) -> tuple[str, Any]:
+    """The right answer for more boxes than the reference takes."""
+    exact = {"torchvision": torchvision_kept, "fastdet numba": lambda c: c.ours("numba")(), "lsnms": lsnms_kept}
+    if case.n > 100_000:
+        del exact["torchvision"]  # quadratic: minutes
+    for name, answer in exact.items():
+        with suppress(ImportError, NotImplementedError, RuntimeError):  # not installed, or not for this torch
+            return name, answer(case)
+    raise RuntimeError(f"{case.name}: nobody here to check the answer against; install one of {', '.join(exact)}")
+
+
+def torchvision_kept(case: Case) -> Array:
+    """Exact: so many boxes of several classes are one call for each class there, without an offset."""
+    torch, ops = import_module("torch"), import_module("torchvision.ops")
+    boxes, scores = torch.from_numpy(case.boxes), torch.from_numpy(case.scores)
+    if case.op == "batched_nms":
+        kept = ops.batched_nms(boxes, scores, torch.from_numpy(case.labels), case.iou_threshold)
+    else:
+        kept = ops.nms(boxes, scores, case.iou_threshold)
+    return np.asarray(kept)
+
+
+def lsnms_kept(case: Case) -> Array:
+    """Exact but for float64: an IoU within a rounding of the threshold could fall on the other side."""
+    classes = {"class_ids": case.labels} if case.op == "batched_nms" else {}
+    kept = import_module("lsnms").nms(case.boxes64(), case.scores64(), case.iou_threshold, 0.0, **classes)
+    return np.asarray(kept)
+
+
+# Peers.
 
 
 def opencv() -> Any:
@@ -89,11 +97,6 @@ def indices(result: Any) -> Array:
     return np.asarray(result).reshape(-1).astype(np.int64)
 
 
-def from_distance(result: Any) -> Array:
-    return 1 - np.asarray(result)
-
-
-# ------------------------------------------------------------------------------------------------ NMS
 def torchvision_nms(case: Case) -> Call:
     _, boxes, scores, _ = tensors(case)
     nms = import_module("torchvision.ops").nms
@@ -156,7 +159,7 @@ def numpy_nms(case: Case) -> Call:
     return run
 
 
-# ------------------------------------------------------------------------------------ NMS for each class
+# NMS for each class
 def torchvision_batched(case: Case) -> Call:
     _, boxes, scores, labels = tensors(case)
     batched_nms = import_module("torchvision.ops").batched_nms
@@ -192,7 +195,7 @@ def powerboxes_batched(function: str) -> Callable[[Case], Call]:
     return make
 
 
-# -------------------------------------------------------------------------------------------- Soft-NMS
+# Soft-NMS
 def mmcv_soft(case: Case) -> Call:
     torch, boxes, scores, _ = tensors(case)
     soft, method = mmcv_ops().softnms, {"linear": 1, "gaussian": 2}[case.method]
@@ -227,88 +230,6 @@ def without_scores(result: Any) -> tuple[Array, Array]:
     return indices(result), np.full(len(result), np.nan)
 
 
-# ------------------------------------------------------------------------------------------------- IoU
-def torchvision_iou(case: Case) -> Call:
-    torch, boxes, _, _ = tensors(case)
-    box_iou, boxes2 = import_module("torchvision.ops").box_iou, torch.from_numpy(case.boxes2)
-    return lambda: box_iou(boxes, boxes2)
-
-
-def compiled_iou(case: Case) -> Call:
-    torch, boxes, _, _ = tensors(case)
-    box_iou, boxes2 = import_module("torchvision.ops").box_iou, torch.from_numpy(case.boxes2)
-    compiled = torch.compile(box_iou, dynamic=False)
-    return lambda: compiled(boxes, boxes2)
-
-
-def powerboxes_iou(function: str) -> Callable[[Case], Call]:
-    def make(case: Case) -> Call:
-        distance = getattr(import_module("powerboxes"), function)
-        return lambda: distance(case.boxes, case.boxes2)
-
-    return make
-
-
-def supervision_iou(case: Case) -> Call:
-    box_iou = import_module("supervision").box_iou_batch
-    return lambda: box_iou(case.boxes, case.boxes2)
-
-
-def numpy_iou(case: Case) -> Call:
-    """Broadcasting by columns: half the temporaries of the usual (N, M, 2) form."""
-
-    def run() -> Array:
-        ax1, ay1, ax2, ay2 = case.boxes.T[:, :, None]
-        bx1, by1, bx2, by2 = case.boxes2.T
-        inter: Array = np.maximum(np.minimum(ax2, bx2) - np.maximum(ax1, bx1), 0)
-        inter *= np.maximum(np.minimum(ay2, by2) - np.maximum(ay1, by1), 0)
-        union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1)
-        union -= inter
-        inter /= union
-        return inter
-
-    return run
-
-
-def numba_iou(*, reuse: bool) -> Callable[[Case], Call]:
-    """A plain loop given to Numba, with fast-math and prange: the bar that ten lines reach."""
-
-    def make(case: Case) -> Call:
-        numba = import_module("numba")
-        zero, prange = np.float32(0), numba.prange
-
-        def loop(a: Array, b: Array, out: Array) -> None:
-            bt = np.ascontiguousarray(b.T)
-            area_b = (bt[2] - bt[0]) * (bt[3] - bt[1])
-            for i in prange(len(a)):
-                x1, y1, x2, y2 = a[i, 0], a[i, 1], a[i, 2], a[i, 3]
-                area = (x2 - x1) * (y2 - y1)
-                for j in range(len(b)):
-                    w = max(min(x2, bt[2, j]) - max(x1, bt[0, j]), zero)
-                    h = max(min(y2, bt[3, j]) - max(y1, bt[1, j]), zero)
-                    out[i, j] = w * h / (area + area_b[j] - w * h)
-
-        compiled = numba.njit(parallel=True, fastmath=True)(loop)
-        out = touched(case) if reuse else None
-
-        def run() -> Array:
-            target = np.empty((case.n, case.n), np.float32) if out is None else out
-            compiled(case.boxes, case.boxes2, target)
-            return target
-
-        return run
-
-    return make
-
-
-IOU_LIBRARIES = {
-    "torchvision": Peer(torchvision_iou),
-    "torch.compile(torchvision)": Peer(compiled_iou),
-    "powerboxes": Peer(powerboxes_iou("iou_distance"), from_distance, note="1 - IoU in float64"),
-    "powerboxes parallel": Peer(powerboxes_iou("parallel_iou_distance"), from_distance, note="1 - IoU in float64"),
-    "supervision": Peer(supervision_iou, note="float64 inside"),
-    "NumPy": Peer(numpy_iou, loop=True),
-}
 SOFT = {
     "mmcv": Peer(mmcv_soft, tuple),
     "cv2": Peer(cv2_soft, swapped, note="whole-pixel boxes"),
@@ -337,7 +258,85 @@ PEERS: dict[str, dict[str, Peer]] = {
     },
     "soft_nms_linear": SOFT,
     "soft_nms_gaussian": SOFT,
-    "box_iou": {**IOU_LIBRARIES, "Numba loop": Peer(numba_iou(reuse=False), loop=True)},
-    # libraries without an out= get memory back from malloc that already has its pages
-    "box_iou_out": {**IOU_LIBRARIES, "Numba loop": Peer(numba_iou(reuse=True), loop=True)},
 }
+
+SOFT_SIZES = {"1k": (1_000, COCO), "10k": (10_000, COCO)}
+OPS: dict[str, BoxOp] = {
+    "nms": BoxOp(
+        {
+            "10": (10, COCO),
+            "100": (100, COCO),
+            "1k": (1_000, COCO),
+            "10k": (10_000, COCO),
+            "100k": (100_000, WIDE),
+            "1M": (1_000_000, WIDE),
+        },
+        inputs(7),
+        ours,
+        same_kept,
+        truth,
+    ),
+    "batched_nms": BoxOp(
+        {"10k": (10_000, COCO), "100k": (100_000, COCO)}, inputs(9, CLASSES), ours_batched, same_kept, truth
+    ),
+    "soft_nms_linear": BoxOp(SOFT_SIZES, inputs(11), ours_soft, same_rescored),
+    "soft_nms_gaussian": BoxOp(SOFT_SIZES, inputs(11), ours_soft, same_rescored),
+}
+SECTIONS = {
+    "overhead": [("nms", "10")],
+    "nms": [("nms", size) for size in ("100", "1k", "10k", "100k", "1M")],
+    "batched_nms": [("batched_nms", size) for size in OPS["batched_nms"].sizes],
+    "soft_nms": [(f"soft_nms_{method}", size) for method in ("linear", "gaussian") for size in SOFT_SIZES],
+}
+
+
+def gpu_cases(torch: Any) -> Iterator[GpuCase]:
+    aims = {1000: 20, 10_000: 80, 100_000: 500, 1_000_000: 10_000}
+    for n, aim in aims.items():
+
+        def made(n: int = n) -> tuple[Any, ...]:
+            return boxes_clustered(n, image=WIDE if n > 20_000 else (1333, 800), classes=80)
+
+        few = n <= 100_000
+        yield GpuCase(
+            "nms",
+            f"{n}",
+            lambda made=made: made()[:2],
+            lambda b, s: nms.nms(b, s, 0.5),
+            20 * n,
+            aim,
+            {who: lambda b, s, op=op: op(b, s, 0.5) for who, op in torchvision_op("nms").items() if few},
+            large=not few,
+        )
+        yield GpuCase(
+            "batched_nms",
+            f"{n}, 80 classes",
+            made,
+            lambda b, s, k: nms.batched_nms(b, s, k, 0.5),
+            28 * n,
+            aim,
+            {who: lambda b, s, k, op=op: op(b, s, k, 0.5) for who, op in torchvision_op("batched_nms").items() if few},
+            large=not few,
+        )
+    for n, groups in ((1000, 1), (30_000, 300)):
+        yield GpuCase(
+            "batched_soft_nms",
+            f"{n} in {groups}",
+            lambda n=n, groups=groups: (*boxes_clustered(n)[:2], np.arange(n) % groups),
+            nms.batched_soft_nms,
+            0,
+            200,
+        )
+
+    def batch() -> tuple[Any, ...]:
+        rng = np.random.default_rng(0)
+        b = np.stack([boxes_clustered(8400, i)[0] for i in range(8)])
+        return b, (rng.random((8, 8400, 80)) ** 40).astype(np.float32)
+
+    yield GpuCase(
+        "multiclass_nms",
+        "8 x 8400 x 80",
+        batch,
+        lambda b, s: nms.multiclass_nms(b, s, 0.5, score_threshold=0.25),
+        8 * 8400 * 80 * 4,
+    )

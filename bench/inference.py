@@ -1,6 +1,6 @@
 """What overlap_tile and sliding_window add to the model's own time.
 
-    python bench/tile_cases.py --side 2000 --channels 16 --json result.json
+    python bench/inference.py --side 2000 --channels 16 --json result.json
 
 The model is small on purpose: three convolutions in torch on one thread; what is added does not grow with it. Processor
 time, the thread that cuts tiles included, of whole runs and of the model in them: a shared machine blurs anything else.
@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+sys.path.pop(0)  # this folder: its nms.py is nobody's `nms`
+sys.path.insert(0, str(Path(__file__).parent / "harness"))
 
 import numpy as np
 import torch

@@ -1,8 +1,8 @@
 """What an op cannot be faster than, measured in the same rounds: writing its output, or sorting its scores.
 
 libc's memset is the usual yardstick for writing, but on some machines it reads each line before it writes it;
-streaming stores do not. So the streaming fill, a few lines of C built on the spot, is measured too. README.md
-beside this file has the floors as bytes and operations.
+streaming stores do not. So the streaming fill, a few lines of C built on the spot, is measured too. bench/README.md
+has the floors as bytes and operations.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import Call, Case, touched
-from images import Picture
+from box_cases import Call, Case, touched
 from inputs import Array
+from picture_cases import Picture
 
 Fill = Callable[[int, int], Any]  # address, bytes
 

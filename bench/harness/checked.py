@@ -8,10 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
-from cases import SIZES, agreement, build, ours, truth
-from harness import PEERS
-from images import OPS
 from peers import Absent, ready
+from tables import OPS, PEERS, build
 
 FASTDET = {"fastdet": None, "fastdet numba": "numba"}  # name: backend
 
@@ -21,7 +19,7 @@ def contenders(ops: Iterable[str]) -> list[Any]:
     return [
         pytest.param(op, size, who, id=f"{op}-{size}-{who}")
         for op in ops
-        for size in (OPS[op].sizes if op in OPS else SIZES[op])
+        for size in OPS[op].sizes
         for who in [*FASTDET, *PEERS[op]]
     ]
 
@@ -30,8 +28,8 @@ def contenders(ops: Iterable[str]) -> list[Any]:
 def right_answer(op: str, size: str) -> Any:
     """The right answer of a case, after fastdet's own has been compared to it."""
     case = build(op, size)
-    source, want = truth(case)
-    found = agreement(case, want, ours(case)())
+    source, want = case.truth()
+    found = case.agreement(want, case.ours()())
     assert found.equal, f"{case.name}: fastdet is not equal to {source}: {found.text}"
     return want
 
@@ -40,8 +38,8 @@ def race(benchmark: Any, op: str, size: str, who: str) -> None:
     """Time `who` on one case; how its answer compares is in the benchmark's extra_info."""
     case, want = build(op, size), right_answer(op, size)
     if who in FASTDET:
-        call = ours(case, FASTDET[who])
-        found = agreement(case, want, call())
+        call = case.ours(FASTDET[who])
+        found = case.agreement(want, call())
         assert found.equal, f"{case.name}: {who}: {found.text}"
     else:
         peer = PEERS[op][who]
@@ -49,7 +47,7 @@ def race(benchmark: Any, op: str, size: str, who: str) -> None:
         if isinstance(made, Absent):
             pytest.skip(f"{who} on {case.name}: {made.reason}")
         call, answer = made
-        found = agreement(case, want, answer)
+        found = case.agreement(want, answer)
         benchmark.extra_info["note"] = peer.note
     benchmark.group = case.name
     benchmark.extra_info.update(answer=found.text, wrong=found.wrong, who=who)

@@ -1,18 +1,22 @@
 """Bytes of a detection on its way through `fastdet.distributed`: in files, between the steps, and as it is kept.
 
-    python bench/detection_bytes.py
+    python bench/distributed.py
 
-From a data set of val2017's size (`coco_cases.generate`), whose scores have six digits; float32 scores are those of a
+From a data set of val2017's size (`coco_files.generate`), whose scores have six digits; float32 scores are those of a
 detector.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
+sys.path.pop(0)  # this folder: its nms.py is nobody's `nms`
+sys.path.insert(0, str(Path(__file__).parent / "harness"))
+
 import numpy as np
-from coco_cases import generate
+from coco_files import generate
 
 from fastdet.detection import DetectionMetrics
 from fastdet.distributed import shards

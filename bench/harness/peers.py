@@ -1,0 +1,81 @@
+"""Whom fastdet is measured against: `Peer`, and what several areas' peers share.
+
+`PEERS[op][name]` of an area builds the call: `make(case)` imports the library and returns a function of no arguments.
+What the library needs in a form of its own (tensors, float64, xywh) is made there, outside the timing. A library
+that cannot be imported is reported as absent, with the reason; see `ready`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from box_cases import Call, Case
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One entry. norm: the peer's answer in fastdet's form, not timed. max_n: larger cases take minutes."""
+
+    make: Callable[[Case], Call]
+    norm: Callable[[Any], Any] = np.asarray
+    max_n: int = 10_000_000
+    loop: bool = False  # a few lines of anybody's code, no library
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A peer that does not run, and why."""
+
+    reason: str
+
+
+def ready(peer: Peer, case: Any) -> tuple[Call, Any] | Absent:
+    """The peer's call on `case` and its answer in fastdet's form, or why there is none.
+
+    It has been called once: what it compiles is compiled, its threads have started.
+    """
+    if isinstance(case, Case) and case.n > peer.max_n:
+        return Absent(f"not run: above {peer.max_n} boxes it takes too long or too much memory")
+    try:
+        call = peer.make(case)
+        answer = peer.norm(call())
+    except Exception as error:  # whatever an optional library raises is shown
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        return Absent(f"{type(error).__name__}: {first_line[:160]}")
+    return call, answer
+
+
+def threads() -> int:
+    """How many threads this process may use; compare.py sets the variable."""
+    return int(os.environ.get("FASTDET_NUM_THREADS") or len(os.sched_getaffinity(0)))
+
+
+def tensors(case: Case) -> tuple[Any, Any, Any, Any]:
+    """torch, boxes, scores, labels."""
+    torch = import_module("torch")
+    torch.set_num_threads(threads())
+    return torch, torch.from_numpy(case.boxes), torch.from_numpy(case.scores), torch.from_numpy(case.labels)
+
+
+def functional() -> Any:
+    return import_module("torch.nn.functional")
+
+
+def in_order(result: Any) -> Any:
+    """Tensors as C-contiguous NumPy arrays."""
+    if isinstance(result, tuple):
+        return tuple(map(in_order, result))
+    return np.asarray(result.detach().numpy())
+
+
+def opencv() -> Any:
+    """cv2, using as many threads as everybody else."""
+    cv2 = import_module("cv2")
+    cv2.setNumThreads(threads())
+    return cv2
