@@ -69,8 +69,8 @@ for step in range(120):
 network.eval()
 
 # %%
-# A new scan, of any size. A tile is computed with a margin around it, mirrored at the scan's border, and has exactly the
-# whole scan's result.
+# A new scan, of any size. A tile is computed with a margin around it, mirrored at the scan's border, and its result is
+# exactly that of the whole scan.
 scan, truth = tissue(500, 700)
 print(network.tiling(140))
 with torch.no_grad():
