@@ -77,7 +77,7 @@ def numpy_iou(case: Case) -> Call:
 
 
 def numba_iou(*, reuse: bool) -> Callable[[Case], Call]:
-    """A plain loop given to Numba, with fast-math and prange: the bar that ten lines reach."""
+    """A plain loop compiled by Numba, with fast-math and prange: the speed of ten lines."""
 
     def make(case: Case) -> Call:
         numba = import_module("numba")
@@ -119,7 +119,7 @@ IOU_LIBRARIES = {
 
 PEERS: dict[str, dict[str, Peer]] = {
     "box_iou": {**IOU_LIBRARIES, "Numba loop": Peer(numba_iou(reuse=False), loop=True)},
-    # libraries without an out= get memory back from malloc that already has its pages
+    # libraries without an out= get memory from malloc whose pages exist already
     "box_iou_out": {**IOU_LIBRARIES, "Numba loop": Peer(numba_iou(reuse=True), loop=True)},
 }
 

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""fastdet and its peers side by side: the table of the README, from one run.
+"""Compare fastdet with its peers: the README's table, from one run.
 
     python bench/compare.py                                 # all sections, one thread
     python bench/compare.py --sections nms,box_iou --threads 1,2 --json result.json
     python bench/compare.py --quick                         # a minute or two; the largest cases are left out
 
-For every case fastdet's answer is first compared to the right one; the run stops if they differ. Then rounds:
-fastdet and each peer are called in turn, and the ratio of a peer is the median of its ratios round by round.
-Each thread count has a process of its own, in which all thread pools and the cores are set before any
-numeric library is imported.
+For every case fastdet's answer is first compared with the right one; the run stops if they differ. Then come rounds:
+fastdet and each peer are called in turn, and a peer's ratio is the median of its ratios round by round. Each thread
+count has its own process, in which all thread pools and the cores are set before any numeric library is imported.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-sys.path.pop(0)  # this folder: its nms.py is nobody's `nms`
+sys.path.pop(0)  # this folder, so that `import nms` does not find its nms.py
 sys.path.insert(0, str(Path(__file__).parent / "harness"))
 
 
@@ -35,8 +34,8 @@ MEMORY_CASE = ("nms", "1M")
 
 
 # ------------------------------------------------------------------------------------- in the child only
-def measure(op: str, size: str, *, seconds: float, least: int, workers: int) -> dict[str, Any]:
-    """Check and time one case; the result is ready for JSON."""
+def measure(op: str, size: str, *, seconds: float, min_rounds: int, workers: int) -> dict[str, Any]:
+    """Check and time one case; the result is a row of the JSON."""
     import harness
     import tables
 
@@ -57,7 +56,7 @@ def measure(op: str, size: str, *, seconds: float, least: int, workers: int) -> 
         entries.append(harness.Entry("fastdet, numba backend", "ours", numba, "same"))
     peers, missing = harness.opponents(case, want, workers)
     entries += peers
-    harness.interleave(entries, seconds=seconds, least=least, workers=workers)
+    harness.interleave(entries, seconds=seconds, min_rounds=min_rounds, workers=workers)
     return {
         "op": op,
         "size": size,
@@ -73,7 +72,7 @@ def measure(op: str, size: str, *, seconds: float, least: int, workers: int) -> 
 
 
 def own_cores(workers: int) -> None:
-    """As many cores as threads for this process."""
+    """Give this process as many cores as threads."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < workers:
@@ -91,19 +90,19 @@ def child(args: argparse.Namespace, workers: int, result: Path) -> None:
     import fastdet
 
     fastdet.set_num_threads(workers)
-    seconds, least = (0.3, 3) if args.quick else (args.seconds, 5)
-    done = []
+    seconds, min_rounds = (0.3, 3) if args.quick else (args.seconds, 5)
+    cases = []
     for section in args.sections:
         for op, size in tables.SECTIONS[section]:
             if (args.quick and tables.OPS[op].large(size)) or args.only not in f"{op} {size}":
                 continue
             with harness.warm_malloc() if op.endswith("_out") else nullcontext():
-                found = measure(op, size, seconds=seconds, least=least, workers=workers)
-            found["section"] = section
-            done.append(found)
-            fastest = found["rows"][0]
-            print(f"  {op} {size}: fastdet {pretty(fastest['median'])}, {len(found['rows'])} in turn, "
-                  f"{fastest['rounds']} rounds", file=sys.stderr, flush=True)  # fmt: skip
+                case = measure(op, size, seconds=seconds, min_rounds=min_rounds, workers=workers)
+            case["section"] = section
+            cases.append(case)
+            ours = case["rows"][0]
+            print(f"  {op} {size}: fastdet {pretty(ours['median'])}, {len(case['rows'])} in turn, "
+                  f"{ours['rounds']} rounds", file=sys.stderr, flush=True)  # fmt: skip
     config = {key: value for key, value in fastdet.config().items() if key in ("version", "backends", "isa")}
     report = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -115,14 +114,14 @@ def child(args: argparse.Namespace, workers: int, result: Path) -> None:
         "fastdet": config,
         "versions": harness.versions(),
         "load": list(os.getloadavg()),
-        "cases": done,
+        "cases": cases,
     }
     result.write_text(json.dumps(report, default=str))
 
 
 # ------------------------------------------------------------------------------------------- the report
 def pretty(seconds: float) -> str:
-    """Three digits and a unit."""
+    """A time with three digits and a unit."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= scale or unit == "us":
             return f"{seconds / scale:#.3g}".rstrip(".") + f" {unit}"
@@ -137,24 +136,24 @@ def line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def title(found: dict[str, Any]) -> str:
-    name = found["op"].removesuffix("_out")
+def title(case: dict[str, Any]) -> str:
+    name = case["op"].removesuffix("_out")
     fresh = ("box_iou", "upsample_bilinear", "max_pool2d", "max_unpool2d")
-    memory = ", fresh output" if found["op"] in fresh else ", reused `out=`" if found["op"].endswith("_out") else ""
-    return f"{name} {found['size']}{memory if found['n'] > 10 else ''}"
+    memory = ", fresh output" if case["op"] in fresh else ", reused `out=`" if case["op"].endswith("_out") else ""
+    return f"{name} {case['size']}{memory if case['n'] > 10 else ''}"
 
 
 def summary(run: dict[str, Any]) -> list[str]:
     """One row for each case: fastdet, the best library, the best plain loop, the floor."""
     out = [line(["case", "fastdet", "best library", "its time / fastdet's", "best plain loop", "fastdet / floor"])]
     out.append("|---|---:|---|---:|---|---|")
-    for found in run["cases"]:
-        rows = found["rows"]
+    for case in run["cases"]:
+        rows = case["rows"]
         right = [row for row in rows if row["kind"] == "library" and not row["wrong"]]
         best = min(right, key=lambda row: row["ratio"], default=None)
         loop = min((row for row in rows if row["kind"] == "loop"), key=lambda row: row["ratio"], default=None)
         floor = [f"{times(1 / row['ratio'])} {row['name']}" for row in rows if row["kind"] == "floor"]
-        cells = [title(found), pretty(rows[0]["median"])]
+        cells = [title(case), pretty(rows[0]["median"])]
         cells += [f"{best['name']} {pretty(best['median'])}", f"**{times(best['ratio'])}**"] if best else ["-", "-"]
         cells.append(f"{loop['name']}: {times(loop['ratio'])}" if loop else "-")
         cells.append(", ".join(floor) or "-")
@@ -162,25 +161,25 @@ def summary(run: dict[str, Any]) -> list[str]:
     return out
 
 
-def details(found: dict[str, Any]) -> list[str]:
-    """Everybody in one case, fastest first."""
-    kept = f", {found['kept']} kept" if found["kept"] else ""
-    out = [f"### {title(found)}", "", f"fastdet's answer is {found['answer']}{kept}."]
-    if found["peak_mb"] is not None:
-        out.append(f"Peak memory of fastdet's call above its input: {found['peak_mb']:.0f} MB.")
+def details(case: dict[str, Any]) -> list[str]:
+    """All contenders of one case, fastest first."""
+    kept = f", {case['kept']} kept" if case["kept"] else ""
+    out = [f"### {title(case)}", "", f"fastdet's answer is {case['answer']}{kept}."]
+    if case["peak_mb"] is not None:
+        out.append(f"Peak memory of fastdet's call above its input: {case['peak_mb']:.0f} MB.")
     out += [
         "",
         line(["", "median", "p10 .. p90", "time / fastdet's", "answer", "rounds"]),
         "|---|---:|---|---:|---|---:|",
     ]
-    for row in sorted(found["rows"], key=lambda row: float(row["median"])):
+    for row in sorted(case["rows"], key=lambda row: float(row["median"])):
         answer = ("**WRONG**: " if row["wrong"] else "") + row["answer"]
         note = f" ({row['note']})" if row["note"] else ""
         name = {"floor": f"*floor: {row['name']}*", "ours": f"**{row['name']}**"}.get(row["kind"], row["name"])
         spread = f"{pretty(row['p10'])} .. {pretty(row['p90'])}"
         cells = [name + note, pretty(row["median"]), spread, times(row["ratio"]), answer, str(row["rounds"])]
         out.append(line(cells))
-    for name, reason in found["absent"].items():
+    for name, reason in case["absent"].items():
         why, _, text = reason.partition(": ")
         state = why if why == "not run" else "absent"
         text = text if why == "not run" else reason
@@ -189,7 +188,7 @@ def details(found: dict[str, Any]) -> list[str]:
 
 
 def markdown(runs: list[dict[str, Any]]) -> str:
-    """The whole report: for each thread count the short table, then every case."""
+    """The report: for each thread count the short table, then every case."""
     out = []
     for run in runs:
         plural = "s" if run["threads"] > 1 else ""
@@ -199,14 +198,14 @@ def markdown(runs: list[dict[str, Any]]) -> str:
         backends = f"backends {', '.join(usable)}; instruction set {config['isa']}"
         out += [f"{run['cpu']}; fastdet {config['version']}, {backends}; {run['date'][:10]}.", ""]
         out += [*summary(run), "", ", ".join(f"{k} {v}" for k, v in run["versions"].items()) + ".", ""]
-        for found in run["cases"]:
-            out += details(found)
+        for case in run["cases"]:
+            out += details(case)
     return "\n".join(out)
 
 
 # ------------------------------------------------------------------------------------------ the parent
-def again(workers: int, result: Path) -> int:
-    """This script once more, with the same arguments, on `workers` threads."""
+def run_child(workers: int, result: Path) -> int:
+    """Run this script with the same arguments in a process with `workers` threads."""
     pools = {name: str(workers) for name in POOLS}
     env = {**os.environ, **pools, "BENCH_CHILD": json.dumps([workers, str(result)])}
     return subprocess.run([sys.executable, *sys.argv], env=env, check=False).returncode
@@ -225,10 +224,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="cases whose name holds this, such as 'pool2d 8x64'")
     parser.add_argument("--json", type=Path, help="write every number to this file")
     args = parser.parse_args()
-    wanted = args.sections.split(",")
-    if unknown := sorted(set(wanted) - set(names)):
+    chosen = args.sections.split(",")
+    if unknown := sorted(set(chosen) - set(names)):
         parser.error(f"--sections: no section {', '.join(unknown)}; there are {', '.join(names)}")
-    args.sections = [name for name in names if name in wanted]  # the order matters: reused buffers last
+    args.sections = [name for name in names if name in chosen]  # in the order of `names`: reused buffers last
     try:
         args.threads = [int(count) for count in args.threads.split(",")]
     except ValueError:
@@ -248,7 +247,7 @@ def main() -> int:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder) / "result.json"
-            if code := again(workers, result):
+            if code := run_child(workers, result):
                 return code
             runs.append(json.loads(result.read_text()))
         print(f"  {workers} thread(s): {time.perf_counter() - start:.0f} s", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What benchmarks share stands in bench/harness. This folder is not on the path: its nms.py is nobody's `nms`."""
+"""Puts bench/harness, which all benchmarks share, on the path; not this folder, since `import nms` would find it."""
 
 from __future__ import annotations
 

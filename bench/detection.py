@@ -3,12 +3,12 @@
     python bench/detection.py --detections 500000 --threads 1 --rounds 5
     python bench/detection.py --update 5000
 
-The second is a training loop instead: `DetectionMetrics` and torchmetrics' MeanAveragePrecision, torch tensors in, an
-image a call, then compute. ``--json`` adds to what the file has.
+With --update it is a training loop: `DetectionMetrics` and torchmetrics' MeanAveragePrecision get tensors of one
+image a call, then compute. ``--json`` adds the runs to the file.
 
-Each library runs in a process of its own, one after the other in every round, so that a drifting core meets everybody
-alike and a peak of memory is of one library alone. CPU time is that of all threads; on a machine that others use as
-well it is what to compare. The twelve numbers of every library are compared with fastdet's.
+Each library runs in its own process, one after the other in every round: a change of the core's speed then affects all
+alike, and a peak of memory is that of one library. CPU time is that of all threads; compare it on a machine with other
+load. The twelve numbers of every library are compared with fastdet's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path.pop(0)  # this folder: its nms.py is nobody's `nms`
+sys.path.pop(0)  # this folder, so that `import nms` does not find its nms.py
 sys.path.insert(0, str(Path(__file__).parent / "harness"))
 
 import numpy as np
@@ -82,7 +82,7 @@ import torch
 warnings.simplefilter("ignore")
 try:
     import torchvision
-except RuntimeError:  # built for another torch: torchmetrics asks for nothing that is compiled
+except RuntimeError:  # built for another torch: torchmetrics uses none of its compiled ops
     sys.modules.pop("torchvision", None)
     for name in ("nms", "qnms"):
         torch.library.define("torchvision::" + name, "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -121,7 +121,7 @@ METRICS = {
 
 
 def run(name: str, paths: tuple[Path, ...], threads: int, update: bool = False) -> dict[str, Any] | str:
-    """One run in a process of its own; where it fails, the last line of the reason."""
+    """One run in its own process; if it fails, the last line of its error."""
     env = {**os.environ, **dict.fromkeys(POOLS, str(threads))}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])
     report = REPORT.format(stats="stats" if name in METRICS and update else "found.stats")
@@ -147,8 +147,8 @@ def main() -> None:
     parser.add_argument("--peers", help="names with semicolons between; default: all")
     parser.add_argument("--json", type=Path, help="add every run to this file")
     chosen = parser.parse_args()
-    every = METRICS if chosen.update else IMPORTS
-    names = ["fastdet", *(n for n in (chosen.peers.split(";") if chosen.peers else every) if n != "fastdet")]
+    libraries = METRICS if chosen.update else IMPORTS
+    names = ["fastdet", *(n for n in (chosen.peers.split(";") if chosen.peers else libraries) if n != "fastdet")]
     times: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     absent: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -163,11 +163,11 @@ def main() -> None:
                 slow = name in SLOW or name.startswith("torchmetrics")
                 if name in absent or (slow and number >= 2):
                     continue
-                found = run(name, paths, chosen.threads, bool(chosen.update))
-                if isinstance(found, str):
-                    absent[name] = found
+                result = run(name, paths, chosen.threads, bool(chosen.update))
+                if isinstance(result, str):
+                    absent[name] = result
                 else:
-                    times[name].append(found)
+                    times[name].append(result)
     if chosen.update:
         print(f"{chosen.update:,} images, one at a time; medians")
     else:

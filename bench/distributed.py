@@ -1,9 +1,8 @@
-"""Bytes of a detection on its way through `fastdet.distributed`: in files, between the steps, and as it is kept.
+"""Bytes of a detection in `fastdet.distributed`: in files, between the steps, and in a state.
 
     python bench/distributed.py
 
-From a data set of val2017's size (`coco_files.generate`), whose scores have six digits; float32 scores are those of a
-detector.
+The data set has val2017's size (`coco_files.generate`) and scores of six digits; a detector's scores are float32.
 """
 
 from __future__ import annotations
@@ -12,30 +11,30 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.pop(0)  # this folder: its nms.py is nobody's `nms`
+sys.path.pop(0)  # this folder, so that `import nms` does not find its nms.py
 sys.path.insert(0, str(Path(__file__).parent / "harness"))
 
 import numpy as np
 from coco_files import generate
 
 from fastdet.detection import DetectionMetrics
-from fastdet.distributed import shards
+from fastdet.distributed.scoring import shards
 
 COUNT = 500_000
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        truth, found = generate(Path(folder), COUNT)
-        rows = [("COCO JSON", found.stat().st_size)]
-        piece = shards.read_detections(str(found), 1)[0]
-        rows.append(("Parquet", parquet(Path(folder) / "found.parquet", piece)))
+        truth, detections = generate(Path(folder), COUNT)
+        rows = [("COCO JSON", detections.stat().st_size)]
+        piece = shards.read_detections(str(detections), 1)[0]
+        rows.append(("Parquet", parquet(Path(folder) / "detections.parquet", piece)))
         rows.append(("between reading and matching", sum(x.nbytes for x in piece.rows)))
         of_truth = shards.read_truth(str(truth), 1)
         for name, scores in (("six digits", piece.rows.scores), ("float32", np.float32(piece.rows.scores))):
-            some = piece._replace(rows=piece.rows._replace(scores=scores.astype(np.float64)))
+            rescored = piece._replace(rows=piece.rows._replace(scores=scores.astype(np.float64)))
             metrics = DetectionMetrics()
-            metrics.update_columns(*shards.joined(of_truth, [some]))
+            metrics.update_columns(*shards.joined(of_truth, [rescored]))
             rows.append((f"kept, scores of {name}", metrics.nbytes))
     print(f"{'':<32}{'bytes':>7}{'a billion, GB':>15}")
     for name, size in rows:

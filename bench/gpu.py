@@ -1,9 +1,9 @@
-"""fastdet on the GPU, on the CPU, and its peers: python bench/gpu.py [--quick] [--only PART] [--json FILE]
+"""Compare fastdet on the GPU with the CPU and with peers: python bench/gpu.py [--quick] [--only PART] [--json FILE]
 
-First the answer: it has to equal the CPU's, byte for byte. Then the time of a call as a caller sees it: queued back to
-back and divided, so that what the GPU and the Python call overlap is not counted twice; ops that read a count back
-wait for it, as they do in use. Medians of rounds in which everybody takes turns. Every figure stands beside its floor
-and its aim. The file is written after each case, so that a run that is cut short leaves what it has.
+First the answer must equal the CPU's, byte for byte. Then the time of a call: calls are queued back to back and their
+time is divided by their number, so that overlapping work of GPU and Python is not counted twice; ops that read a count
+back wait for it, as in use. Figures are medians of rounds in which all take turns, each beside its floor and its aim.
+The file is written after each case, so an interrupted run leaves its results.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-sys.path.pop(0)  # this folder: its nms.py is nobody's `nms`
+sys.path.pop(0)  # this folder, so that `import nms` does not find its nms.py
 sys.path.insert(0, str(Path(__file__).parent / "harness"))
 
 from gpu_cases import COPY
@@ -33,7 +33,7 @@ PACKAGES = ("fastdet", "numpy", "torch", "torchvision", "cupy-cuda12x", "cupy-cu
 
 
 def copy_speed(torch: Any) -> float:
-    """Bytes read and written a second by a large copy: the ceiling of this machine."""
+    """Bytes a second that a large copy reads and writes: this machine's upper limit."""
     a = torch.empty(2**31, dtype=torch.uint8, device="cuda")
     b = torch.empty_like(a)
     return 2 * a.numel() / min(seconds(lambda: b.copy_(a), torch.cuda.synchronize, 0.05) for _ in range(5))
@@ -41,7 +41,7 @@ def copy_speed(torch: Any) -> float:
 
 def machine(torch: Any) -> dict[str, Any]:
     smi = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"]
-    installed = {found.metadata["Name"].lower(): found.version for found in metadata.distributions()}
+    installed = {package.metadata["Name"].lower(): package.version for package in metadata.distributions()}
     return {
         "gpu": torch.cuda.get_device_name(),
         "nvidia_smi": subprocess.run(smi, capture_output=True, text=True, check=True).stdout.strip(),
@@ -56,18 +56,18 @@ def machine(torch: Any) -> dict[str, Any]:
     }
 
 
-def write(path: Path, told: dict[str, Any]) -> None:
+def write(path: Path, report: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".part").write_text(json.dumps(told, indent=1) + "\n")
+    path.with_suffix(".part").write_text(json.dumps(report, indent=1) + "\n")
     os.replace(path.with_suffix(".part"), path)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="no case of a million boxes, fewer rounds")
-    parser.add_argument("--only", default="", help="a part of a case's name")
+    parser.add_argument("--only", default="", help="run only cases whose name holds this")
     parser.add_argument("--json", type=Path, help="default: bench/results/<gpu>.json")
-    parser.add_argument("--list", action="store_true", help="name the cases and stop; needs torch, but no GPU")
+    parser.add_argument("--list", action="store_true", help="print the cases and stop; needs torch, but no GPU")
     options = parser.parse_args()
     import torch
 
@@ -80,13 +80,13 @@ def main() -> int:
     if state != "available":
         print(f"bench/gpu.py: {state}", file=sys.stderr)
         return 1
-    told: dict[str, Any] = {"machine": machine(torch), "rows": []}
-    name = re.sub("[^a-z0-9]+", "-", told["machine"]["gpu"].lower()).strip("-")
+    report: dict[str, Any] = {"machine": machine(torch), "rows": []}
+    name = re.sub("[^a-z0-9]+", "-", report["machine"]["gpu"].lower()).strip("-")
     path = options.json or RESULTS / f"{name}.json"
     for case in chosen:
         rows = race(torch, case, 3 if options.quick else 7)
-        told["rows"] += rows
-        write(path, told)
+        report["rows"] += rows
+        write(path, report)
         for row in rows:
             print(
                 f"{case.name:50} {row['who']:22} {row['median_us']:12.1f} us {row['ratio_to_fastdet_cuda']:8.2f} x",

@@ -1,9 +1,10 @@
-"""What overlap_tile and sliding_window add to the model's own time.
+"""The time that overlap_tile and sliding_window add to the model's own.
 
     python bench/inference.py --side 2000 --channels 16 --json result.json
 
-The model is small on purpose: three convolutions in torch on one thread; what is added does not grow with it. Processor
-time, the thread that cuts tiles included, of whole runs and of the model in them: a shared machine blurs anything else.
+The model is small: three convolutions in torch on one thread; the added time does not depend on the model. Measured is
+processor time, of the thread that cuts tiles too, of whole runs and of the model in them: wall time is unreliable on a
+shared machine.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.pop(0)  # this folder: its nms.py is nobody's `nms`
+sys.path.pop(0)  # this folder, so that `import nms` does not find its nms.py
 sys.path.insert(0, str(Path(__file__).parent / "harness"))
 
 import numpy as np
@@ -56,7 +57,7 @@ def main() -> None:
         "sliding_window 512, step 384, gaussian": lambda: sliding_window(timed(padded), image, 512, 384, "gaussian"),
         "sliding_window 512, step 256, gaussian": lambda: sliding_window(timed(padded), image, 512, 256, "gaussian"),
     }
-    case, each = f"tiles and windows, {args.side} x {args.side}, {width} channels", {}
+    case, figures = f"tiles and windows, {args.side} x {args.side}, {width} channels", {}
     for name, run in runs.items():
         added, whole = [], []
         for _ in range(args.rounds):
@@ -64,10 +65,10 @@ def main() -> None:
             run()
             whole.append(time.process_time() - start)
             added.append(whole[-1] / spent[0] - 1)
-        each[name] = {"s": statistics.median(whole), "added": statistics.median(added)}
-        print(f"{name:40s} {each[name]['s']:6.3f} s, {each[name]['added']:5.1%} of the model's added")
+        figures[name] = {"s": statistics.median(whole), "added": statistics.median(added)}
+        print(f"{name:40s} {figures[name]['s']:6.3f} s, {figures[name]['added']:5.1%} of the model's added")
     if args.json:
-        save(args.json, {"case": case, "threads": 1, "runs": each})
+        save(args.json, {"case": case, "threads": 1, "runs": figures})
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def cross_entropy(x: Any, case: Picture) -> Any:
 
 
 def focal(x: Any, case: Picture, gamma: float = 2.0) -> Any:
-    """Composed of torch's ops, as it is everywhere written."""
+    """The usual composition of torch's ops."""
     target = case.tensor("target")
     log_p = functional().log_softmax(x, 1).gather(1, target.clamp(max=case.arrays["classes"] - 1)[:, None])[:, 0]
     counted = (target != VOID).float()
@@ -80,7 +80,7 @@ def torch_loss(loss: Loss, compiled: bool) -> Callable[[Picture], Call]:
             return loss(x, case)
 
         if compiled:
-            import_module("torch._dynamo").reset()  # else torch gives up compiling after eight inputs of one function
+            import_module("torch._dynamo").reset()  # torch stops compiling a function after eight different inputs
         f = torch.compile(forward, dynamic=False) if compiled else forward
 
         def run() -> Any:

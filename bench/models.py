@@ -1,10 +1,10 @@
-"""A training step of SegNet, of SegNet-Basic and of U-Net: on fastdet's ops, and the same network on torch's.
+"""Time a training step of SegNet, SegNet-Basic and U-Net on fastdet's ops, and of the same network on torch's ops.
 
     python bench/models.py --width 0.25 --rounds 15 --threads 1 --json result.json
 
 A step is forward, cross-entropy, backward and SGD, on the CPU. Loss and gradients of both are compared first; then both
-are called in turn, and a ratio is the median of the ratios round by round. Memory: by how much the resident peak of a
-process of its own grows in three steps.
+are called in turn, and the ratio is the median of the ratios round by round. Memory is the growth of the resident peak
+in three steps of a separate process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-sys.path.pop(0)  # this folder: its nms.py is nobody's `nms`
+sys.path.pop(0)  # this folder, so that `import nms` does not find its nms.py
 sys.path.insert(0, str(Path(__file__).parent / "harness"))
 
 
@@ -35,7 +35,7 @@ WHO = ("fastdet", "torch")
 
 
 def torch_ops() -> ExitStack:
-    """Within it the networks pool, unpool and resample by torch."""
+    """A context in which the networks pool, unpool and resample by torch."""
     from torch.nn import functional as F
 
     from fastdet.models import _layers, segnet, unet
@@ -64,7 +64,7 @@ def torch_ops() -> ExitStack:
 
 
 class Step:
-    """One network with its optimiser and a batch; called with who computes it, it takes a step."""
+    """A network with its optimiser and a batch. A call takes a step, by "fastdet" or by "torch"."""
 
     def __init__(self, name: str, width: float, batch: int) -> None:
         import torch
@@ -87,7 +87,7 @@ class Step:
         self.weight = torch.rand(classes) + 0.5
 
     def gradients(self, who: str) -> Any:
-        """The loss; the gradients lie with the parameters then."""
+        """Compute gradients, which stay with the parameters; return the loss."""
         self.optimiser.zero_grad()
         with torch_ops() if who == "torch" else ExitStack():
             loss = self.losses[who](self.network(self.x), self.target, self.weight, ignore_index=VOID)
@@ -99,35 +99,35 @@ class Step:
         self.optimiser.step()
 
     def compare(self) -> tuple[float, float]:
-        """How far apart loss and gradient are, relative to torch's."""
+        """The relative differences of loss and gradient from torch's."""
         import torch
 
         answers = {}
         for who in WHO:
-            torch.manual_seed(1)  # of dropout
+            torch.manual_seed(1)  # the same dropout for both
             loss = self.gradients(who)
             answers[who] = loss, torch.cat([x.grad.flatten() for x in self.network.parameters()])
         (loss, gradient), (true_loss, true_gradient) = (answers[who] for who in WHO)
-        far = ((loss - true_loss).abs() / true_loss, (gradient - true_gradient).norm() / true_gradient.norm())
-        return float(far[0]), float(far[1])
+        differences = ((loss - true_loss).abs() / true_loss, (gradient - true_gradient).norm() / true_gradient.norm())
+        return float(differences[0]), float(differences[1])
 
 
 def memory(arguments: list[str], who: str) -> int:
-    """Bytes by which the resident peak grows in steps of a new process; the median of five."""
+    """Bytes by which the resident peak grows in steps of a new process: the median of five processes."""
     command = [sys.executable, __file__, *arguments, "--child", who]
-    each = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(5)]
-    return statistics.median(map(int, each))
+    outputs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(5)]
+    return statistics.median(map(int, outputs))
 
 
 def grown(run: Callable[[], Any]) -> int:
-    """The resident peak in ``run`` above what is resident before it, bytes (Linux)."""
+    """Bytes by which the resident peak during ``run`` exceeds the resident memory before it (Linux)."""
 
     def status(key: str) -> int:
         with open("/proc/self/status", encoding="ascii") as file:
             return next(int(line.split()[1]) for line in file if line.startswith(key)) * 1024
 
     with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-        file.write("5")  # the peak starts again
+        file.write("5")  # resets the peak
     before = status("VmRSS")
     run()
     return status("VmHWM") - before
@@ -167,9 +167,9 @@ def main() -> None:
                 start = time.perf_counter()
                 step(who)
                 times[who].append(time.perf_counter() - start)
-        times = {who: each[1:] for who, each in times.items()}  # the first one is warm-up
+        times = {who: seconds[1:] for who, seconds in times.items()}  # the first step is warm-up
         ratio = statistics.median(b / a for a, b in zip(times["fastdet"], times["torch"], strict=True))
-        same = [
+        arguments = [
             "--models",
             name,
             "--width",
@@ -182,19 +182,17 @@ def main() -> None:
         case = f"training step of {name}, width {args.width}, {' x '.join(map(str, step.x.shape))}"
         print(f"{case}, {args.threads} thread(s): torch's time")
         print(f"  is {ratio:.3f} of fastdet's; loss differs by {loss:.0e}, gradient by {gradient:.0e}")
-        each = {}
+        figures = {}
         for who in WHO:
-            a = each[who] = {
+            a = figures[who] = {
                 "ms": statistics.median(times[who]) * 1e3,
                 "least ms": min(times[who]) * 1e3,
-                "peak MB": memory(same, who) / 1e6,
+                "peak MB": memory(arguments, who) / 1e6,
             }
-            print(
-                f"  {who:8s} {a['ms']:8.1f} ms (least {a['least ms']:.1f}), peak {a['peak MB']:.0f} MB above the start"
-            )
+            print(f"  {who:8s} {a['ms']:8.1f} ms (min {a['least ms']:.1f}), peak {a['peak MB']:.0f} MB above the start")
         if args.json:
-            found = {"ratio": ratio, "loss differs": loss, "gradient differs": gradient, "who": each}
-            save(args.json, {"case": case, "threads": args.threads, **found})
+            result = {"ratio": ratio, "loss differs": loss, "gradient differs": gradient, "who": figures}
+            save(args.json, {"case": case, "threads": args.threads, **result})
 
 
 if __name__ == "__main__":

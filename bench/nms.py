@@ -41,18 +41,18 @@ def ours_soft(case: Case, backend: str | None) -> Call:
 
 
 def truth(case: Case) -> tuple[str, Any]:
-    """The right answer for more boxes than the reference takes."""
+    """The right answer for more boxes than the reference can handle."""
     exact = {"torchvision": torchvision_kept, "fastdet numba": lambda c: c.ours("numba")(), "lsnms": lsnms_kept}
     if case.n > 100_000:
         del exact["torchvision"]  # quadratic: minutes
     for name, answer in exact.items():
         with suppress(ImportError, NotImplementedError, RuntimeError):  # not installed, or not for this torch
             return name, answer(case)
-    raise RuntimeError(f"{case.name}: nobody here to check the answer against; install one of {', '.join(exact)}")
+    raise RuntimeError(f"{case.name}: no library to check the answer with; install one of {', '.join(exact)}")
 
 
 def torchvision_kept(case: Case) -> Array:
-    """Exact: so many boxes of several classes are one call for each class there, without an offset."""
+    """Exact: for so many boxes torchvision's batched_nms makes a call for each class, without an offset."""
     torch, ops = import_module("torch"), import_module("torchvision.ops")
     boxes, scores = torch.from_numpy(case.boxes), torch.from_numpy(case.scores)
     if case.op == "batched_nms":
@@ -63,7 +63,7 @@ def torchvision_kept(case: Case) -> Array:
 
 
 def lsnms_kept(case: Case) -> Array:
-    """Exact but for float64: an IoU within a rounding of the threshold could fall on the other side."""
+    """Exact, except that it computes in float64: an IoU very near the threshold may differ."""
     classes = {"class_ids": case.labels} if case.op == "batched_nms" else {}
     kept = import_module("lsnms").nms(case.boxes64(), case.scores64(), case.iou_threshold, 0.0, **classes)
     return np.asarray(kept)
@@ -73,7 +73,7 @@ def lsnms_kept(case: Case) -> Array:
 
 
 def opencv() -> Any:
-    """cv2.dnn, using as many threads as everybody else."""
+    """cv2.dnn, with as many threads as the others."""
     cv2 = import_module("cv2")
     cv2.setNumThreads(threads())
     return cv2.dnn
@@ -81,7 +81,7 @@ def opencv() -> Any:
 
 def mmcv_ops() -> Any:
     """mmcv's compiled ops, or its NMS sources built on their own as `mmcv_lite_ops`."""
-    import_module("torch")  # its shared libraries are needed first
+    import_module("torch")  # loads the shared libraries that mmcv needs
     try:
         return import_module("mmcv._ext")
     except ImportError:
@@ -89,7 +89,7 @@ def mmcv_ops() -> Any:
 
 
 def offset(case: Case, step: float = 7680) -> Array:
-    """The boxes moved apart by class: the trick that costs bits of the coordinates."""
+    """The boxes moved apart by class: a common trick, which costs bits of the coordinates."""
     return case.boxes + (case.labels * step).astype(np.float32)[:, None]
 
 
@@ -141,7 +141,7 @@ def supervision_nms(case: Case) -> Call:
 
 
 def numpy_nms(case: Case) -> Call:
-    """The loop that everybody writes first: take the best, drop what overlaps it, repeat."""
+    """The plain loop: take the best box, drop the boxes that overlap it, repeat."""
 
     def run() -> Array:
         x1, y1, x2, y2 = case.boxes.T
@@ -222,7 +222,7 @@ def ensemble_soft(case: Case) -> Call:
 
 
 def swapped(result: Any) -> tuple[Array, Array]:
-    """OpenCV's (scores, indices)."""
+    """OpenCV's (scores, indices) as (indices, scores)."""
     return indices(result[1]), np.asarray(result[0]).reshape(-1)
 
 

@@ -88,7 +88,7 @@ def hotcoco_confusion(case: Picture) -> Call:
 
 
 def numba_confusion(case: Picture) -> Call:
-    """The loop that everybody would write."""
+    """The plain loop."""
 
     def loop(target: Array, prediction: Array, classes: int) -> Array:
         out = np.zeros((classes, classes), np.int64)
@@ -103,7 +103,7 @@ def numba_confusion(case: Picture) -> Call:
 
 
 def torch_chain(last: bool) -> Callable[[Picture], Call]:
-    """Upsample, take the best class, count: what everybody does today."""
+    """Upsample, take the best class, count: the usual chain of ops."""
 
     def make(case: Picture) -> Call:
         torch, interpolate, classes = import_module("torch"), functional().interpolate, case.arrays["classes"]

@@ -13,7 +13,7 @@ import pytest
 from checked import contenders, race
 from harness import warm_malloc
 
-# the peers' own warnings are theirs
+# warnings of the peers do not matter here
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 

@@ -1,9 +1,9 @@
-"""The GPU's cases by pytest-benchmark: fastdet on the GPU and on the CPU, and its peers, side by side.
+"""The GPU's cases in pytest-benchmark: fastdet on the GPU and on the CPU, and its peers.
 
     pytest bench/test_bench_gpu.py --benchmark-group-by=group -k "nms" --benchmark-json=gpu.json
 
-The answer on the GPU is asserted to be the CPU's before anything is timed, and each timed call waits for the GPU: right
-for comparing histories; `gpu.py` has the figures to quote. Skipped where there is no GPU.
+The GPU's answer is asserted to equal the CPU's before anything is timed. Each timed call waits for the GPU: good for
+comparing histories, but quote figures from `gpu.py`. Skipped where there is no GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CONTENDERS = [
     for who in ("fastdet cuda", *(["fastdet cpp"] if case.cpu else []), *case.peers)
 ]
 
-# the peers' own warnings are theirs
+# warnings of the peers do not matter here
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(
@@ -39,20 +39,20 @@ pytestmark = [
 def prepared(name: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     case: GpuCase = CASES[name]
     arrays = case.make()
-    given = on_gpu(torch, arrays)
-    assert not case.cpu or same(torch, case.ours(*given), case.ours(*arrays))
-    return arrays, given
+    on_device = on_gpu(torch, arrays)
+    assert not case.cpu or same(torch, case.ours(*on_device), case.ours(*arrays))
+    return arrays, on_device
 
 
 @pytest.mark.parametrize(("name", "who"), CONTENDERS)
 def test_gpu(benchmark: Any, name: str, who: str) -> None:
-    case, (arrays, given) = CASES[name], prepared(name)
+    case, (arrays, on_device) = CASES[name], prepared(name)
 
     def run() -> None:
         if who == "fastdet cpp":
             case.ours(*arrays)
             return
-        (case.ours if who == "fastdet cuda" else case.peers[who])(*given)
+        (case.ours if who == "fastdet cuda" else case.peers[who])(*on_device)
         torch.cuda.synchronize()
 
     benchmark.group = name

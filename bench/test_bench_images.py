@@ -16,7 +16,7 @@ from harness import warm_malloc
 from picture_cases import PictureOp
 from tables import OPS
 
-# the peers' own warnings are theirs
+# warnings of the peers do not matter here
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 

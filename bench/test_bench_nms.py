@@ -15,7 +15,7 @@ from checked import contenders, race
 
 OPS = ("nms", "batched_nms", "soft_nms_linear", "soft_nms_gaussian")
 
-# the peers' own warnings are theirs
+# warnings of the peers do not matter here
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 

@@ -1,10 +1,10 @@
-"""YOLO's post-processing end to end (decode and NMS of one 640 x 640 image): fastdet and the chain of torch ops.
+"""Time YOLO's post-processing end to end (decode and NMS of one 640 x 640 image): fastdet and the chain of torch ops.
 
     python bench/yolo.py --rounds 200 --threads 1 --json result.json
 
-Everybody is called in turn in the same process; the answers are compared first. The output is synthetic: clusters of
-candidates around objects, the other scores near 0. The chain is the usual one: a mask by the best class score, corners,
-classes moved apart by an offset, NMS by torchvision where it works, else written in torch ops as well.
+All are called in turn in one process; the answers are compared first. The output is synthetic: clusters of candidates
+around objects, the other scores near 0. The chain is the usual one: a mask by the best class score, corners, classes
+moved apart by an offset, NMS by torchvision where it works, else in torch ops too.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.pop(0)  # this folder: its nms.py is nobody's `nms`
+sys.path.pop(0)  # this folder, so that `import nms` does not find its nms.py
 sys.path.insert(0, str(Path(__file__).parent / "harness"))
 
 import numpy as np
 
-IOU, SCORE, MOST = 0.45, 0.25, 300
+IOU, SCORE, MAX_OUTPUT = 0.45, 0.25, 300
 FORMS = {"v8": (84, 8400, False), "v5": (85, 25_200, True)}  # channels, candidates, objectness
 
 
@@ -34,13 +34,13 @@ def output(channels: int, candidates: int, objectness: bool, objects: int = 40, 
     x = np.empty((channels, candidates), np.float32)
     x[:2], x[2:4] = rng.uniform(0, 640, (2, candidates)), rng.uniform(8, 200, (2, candidates))
     x[4:] = rng.beta(0.3, 60, (channels - 4, candidates))
-    at = rng.permutation(candidates)[: objects * each].reshape(objects, each)
-    for mine in at:
+    clusters = rng.permutation(candidates)[: objects * each].reshape(objects, each)
+    for cluster in clusters:
         centre = rng.uniform((50, 50, 30, 30), (590, 590, 200, 200))
-        x[:4, mine] = (centre + rng.normal(0, 4, (each, 4))).T
-        x[first + rng.integers(channels - first), mine] = rng.uniform(0.2, 0.95, each)
+        x[:4, cluster] = (centre + rng.normal(0, 4, (each, 4))).T
+        x[first + rng.integers(channels - first), cluster] = rng.uniform(0.2, 0.95, each)
         if objectness:
-            x[4, mine] = rng.uniform(0.7, 1, each)
+            x[4, cluster] = rng.uniform(0.7, 1, each)
     return x[None]
 
 
@@ -54,17 +54,17 @@ def torch_nms(boxes: Any, scores: Any, threshold: float) -> Any:
     side = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
     inter = side.clamp_(min=0).prod(-1)
     over = inter / (area[:, None] + area - inter) > threshold
-    gone = torch.zeros(len(boxes), dtype=torch.bool)
+    removed = torch.zeros(len(boxes), dtype=torch.bool)
     keep = []
     for i in range(len(boxes)):
-        if not gone[i]:
+        if not removed[i]:
             keep.append(i)
-            gone |= over[i]
+            removed |= over[i]
     return order[torch.tensor(keep, dtype=torch.int64)]
 
 
 def chain(x: Any, objectness: bool, nms: Callable[..., Any]) -> tuple[Any, Any, Any]:
-    """x (1, candidates, channels), a tensor."""
+    """The chain of torch ops on a tensor (1, candidates, channels)."""
     import torch
 
     rows = x[0]
@@ -73,7 +73,7 @@ def chain(x: Any, objectness: bool, nms: Callable[..., Any]) -> tuple[Any, Any, 
     best, label = scores[use].max(1)
     centre, half = rows[use, :2], rows[use, 2:4] / 2
     boxes = torch.cat([centre - half, centre + half], 1)
-    keep = nms(boxes + label[:, None] * 7680.0, best, IOU)[:MOST]
+    keep = nms(boxes + label[:, None] * 7680.0, best, IOU)[:MAX_OUTPUT]
     return boxes[keep], best[keep], label[keep]
 
 
@@ -110,29 +110,29 @@ def main() -> None:
                 name: lambda x=rows, o=objectness: chain(x, o, nms),
                 "torch ops, fastdet's nms": lambda x=rows, o=objectness: chain(x, o, fastdet.nms.nms),
             }
-            found = calls["fastdet"]()
-            count = int(found.count[0])
+            final = calls["fastdet"]()
+            count = int(final.count[0])
             for other in (name, "torch ops, fastdet's nms"):
                 boxes, scores, labels = calls[other]()
                 assert len(labels) == count, (len(labels), count)
-                assert torch.equal(labels, found.labels[0, :count]), other
-                assert torch.equal(boxes, found.boxes[0, :count]), other
-                assert torch.equal(scores, found.scores[0, :count]), other
+                assert torch.equal(labels, final.labels[0, :count]), other
+                assert torch.equal(boxes, final.boxes[0, :count]), other
+                assert torch.equal(scores, final.scores[0, :count]), other
             times: dict[str, list[float]] = {key: [] for key in calls}
             for _ in range(args.rounds):
                 for key, call in calls.items():
                     start = time.perf_counter()
                     call()
                     times[key].append(time.perf_counter() - start)
-            case, each = f"YOLO {form}, {layout}, 1 x {channels} x {candidates}", {}
+            case, figures = f"YOLO {form}, {layout}, 1 x {channels} x {candidates}", {}
             print(f"{case}, {count} kept, {args.threads} thread(s)")
             for key, values in times.items():
                 ratio = statistics.median(v / w for v, w in zip(values, times["fastdet"], strict=True))
-                median, least = statistics.median(values) * 1e6, min(values) * 1e6
-                print(f"  {key:30s} {median:8.0f} us (least {least:.0f})  {ratio:6.2f} x fastdet's")
-                each[key] = {"us": median, "least": least, "ratio": ratio}
+                median, minimum = statistics.median(values) * 1e6, min(values) * 1e6
+                print(f"  {key:30s} {median:8.0f} us (minimum {minimum:.0f})  {ratio:6.2f} x fastdet's")
+                figures[key] = {"us": median, "least": minimum, "ratio": ratio}
             if args.json:
-                save(args.json, {"case": case, "threads": args.threads, "who": each})
+                save(args.json, {"case": case, "threads": args.threads, "who": figures})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A Griffe extension: this project's docstrings as Markdown.
+"""A Griffe extension that converts this project's docstrings to Markdown.
 
 They have numpydoc's sections, but an entry is "name : shape, dtype, meaning, rules" in one running text, an error is
-"TypeError   reason", and sections may be followed by plain text: read as numpydoc, half of that would be types. Here
-entries become definition lists wherever they stand, and names in backticks become links.
+"TypeError   reason", and plain text may follow a section. A numpydoc parser would take half of that for types. Here
+entries become definition lists, and names in backticks become links.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SECTION = re.compile(r"^(Parameters|Returns|Raises|Notes|Attributes|Examples)\n-
 NAMES = r"\(?\w+(?:, \w+)*\)?"
 # boxes, scores : text | TypeError   text | "miss"   text
 ENTRY = re.compile(rf'^(?P<term>{NAMES})(?: : |$)(?P<text>.*)|^(?P<word>{NAMES}|"\w+") {{2,}}(?P<meaning>\S.*)')
-SHORT = 80  # a line that was not wrapped
+SHORT = 80  # a shorter line was not wrapped
 REFERENCE = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)`(?!`)")
 
 
 class Docstrings(griffe.Extension):
-    """Rewrites every docstring once the package is loaded; the comment behind a field is its docstring."""
+    """Rewrites every docstring when the package is loaded. The comment after a field is its docstring."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.is_attribute and not obj.docstring and obj.parent is not None and obj.parent.is_class:
@@ -44,7 +44,7 @@ def markdown(text: str) -> str:
 
 
 def block(text: str) -> str:
-    """Paragraphs and entries; an entry's indented lines are its text, which may hold entries again."""
+    """Convert paragraphs and entries; an entry's indented lines are its text, and may hold entries themselves."""
     lines = re.sub(r"^Source: ", "\n*Source:* ", text.strip("\n"), flags=re.MULTILINE).split("\n")
     result: list[str] = []
     while lines:
@@ -68,7 +68,7 @@ def block(text: str) -> str:
 
 
 def link(name: str, obj: griffe.Object) -> str:
-    """A link to what a docstring's `name` means: a method beside it, a name of its module, then one of any module."""
+    """A link to a docstring's `name`: a method of the same class, else a name of its module, else of any module."""
     owner = obj if obj.is_class else obj.parent
     method = owner is not None and owner.is_class and name in owner.functions
     if owner is not None and method and name in owner.members and "._" not in owner.path:

@@ -1,9 +1,8 @@
-"""Hooks of MkDocs: examples of the pages and scripts of the gallery are run when the site is built.
+"""Hooks of MkDocs: they run the examples of the pages and the scripts of the gallery when the site is built.
 
-A fence ```python on a page is run after those above it, in one namespace, and what it prints stands below it; of a
-fence ```console the lines "$ fastdet ..." are run. A script of the gallery is a page: its docstring, and cells that
-begin with "# %%" and comments in Markdown; what a cell prints and the figures it makes follow its code. An error or a
-warning ends the build.
+The ```python fences of a page run in order in one namespace, and their output is put below them. Of a ```console fence
+the lines "$ fastdet ..." run. A script of the gallery becomes a page: its docstring, then its cells, which begin with
+"# %%" and comments in Markdown; a cell's output and figures follow its code. An error or a warning ends the build.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 FENCE = re.compile(r"^```(python|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-TERMINAL = {"COLUMNS": "86", "NO_COLOR": "1"}  # of commands
+TERMINAL = {"COLUMNS": "86", "NO_COLOR": "1"}  # environment of the commands
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Adds the gallery and the parts of the site that are written elsewhere."""
+    """Add the gallery's pages, and the pages that come from README.md and CHANGELOG.md."""
     from mkdocs.structure.files import File
 
     cards = []
@@ -61,17 +60,17 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
 
 
 def examples(markdown: str, name: str) -> str:
-    """The page with what its examples print below them."""
+    """The page with the output of its examples below them."""
     names: dict[str, Any] = {"__name__": "example"}
 
-    def shown(fence: re.Match[str]) -> str:
+    def with_output(fence: re.Match[str]) -> str:
         language, code = fence.groups()
         if language == "python":
             return f"{fence[0]}{output(run(code, name, names))}"
         return f"```console\n{''.join(f'{line}{chr(10)}{command(line)}' for line in code.splitlines())}```"
 
     with scratch():
-        return FENCE.sub(shown, markdown)
+        return FENCE.sub(with_output, markdown)
 
 
 def script(path: Path) -> tuple[str, dict[str, bytes]]:
@@ -87,11 +86,11 @@ def script(path: Path) -> tuple[str, dict[str, bytes]]:
             assert comment is not None
             parts.append(re.sub(r"^# ?", "", comment[0], flags=re.MULTILINE))
             if code := cell[comment.end() :].strip():
-                seen = {id(value) for value in names.values()}
+                before = {id(value) for value in names.values()}
                 printed = run(code, path.name, names)
                 parts.append(f"```python\n{code}\n```{output(printed)}")
                 for figure in names.values():
-                    if isinstance(figure, Figure) and id(figure) not in seen:
+                    if isinstance(figure, Figure) and id(figure) not in before:
                         file, picture = io.BytesIO(), f"{path.stem}_{len(pictures)}.png"
                         figure.savefig(file, dpi=110, format="png", facecolor="white")
                         pictures[picture] = file.getvalue()
@@ -100,7 +99,7 @@ def script(path: Path) -> tuple[str, dict[str, bytes]]:
 
 
 def run(code: str, name: str, names: dict[str, Any]) -> str:
-    """What the code prints."""
+    """Run the code and return its output; a warning raises."""
     with contextlib.redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings():
         warnings.simplefilter("error")
         exec(compile(code, name, "exec"), names)
@@ -108,8 +107,7 @@ def run(code: str, name: str, names: dict[str, Any]) -> str:
 
 
 def command(line: str) -> str:
-    """What ``$ fastdet ...`` prints."""
-
+    """Run a line ``$ fastdet ...`` and return its output; "" for any other line."""
     if not line.startswith("$ fastdet "):
         return ""
     with (
@@ -128,7 +126,7 @@ def output(printed: str) -> str:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[None]:
-    """A folder that examples may write to."""
+    """Work in a temporary folder, so that examples can write files."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

@@ -1,4 +1,4 @@
-"""Raw candidates, final detections and ground truth of a few images, side by side.
+"""Draw raw candidates, final detections and true boxes of a few images, side by side.
 
     fastdet nms raw_yolox_nano.npz -o final.npz --iou 0.65
     python docs/three_images.py raw_yolox_nano.npz final.npz gt.json three_images.png 211325 539216 579003

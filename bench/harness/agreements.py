@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from inputs import Array
 
-GROSS = 0.01  # a peer that differs in more than this share of its answer is marked WRONG
+MAX_DIFFERENCE = 0.01  # a peer that differs in more than this share of its answer is marked WRONG
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How an answer compares to the right one. equal: to the last bit. wrong: too far off to be compared."""
+    """How an answer compares with the right one. equal: to the last bit. wrong: too different to be timed fairly."""
 
     text: str
     equal: bool
@@ -26,8 +26,8 @@ def same_numbers(want: Any, got: Any) -> Agreement:
         return Agreement(f"shape {np.shape(got)}, not {np.shape(want)}", False, True)
     if np.array_equal(want, got):
         return Agreement("same", True, False)
-    worst = float(np.max(np.abs(np.asarray(got, np.float64) - want)))
-    return Agreement(f"max difference {worst:.1e}", False, not worst < 1e-3)
+    max_difference = float(np.max(np.abs(np.asarray(got, np.float64) - want)))
+    return Agreement(f"max difference {max_difference:.1e}", False, not max_difference < 1e-3)
 
 
 def same_kept(want: Array, got: Array) -> Agreement:
@@ -38,7 +38,7 @@ def same_kept(want: Array, got: Array) -> Agreement:
     if differ == 0:
         moved = int(np.count_nonzero(want != got)) if len(want) == len(got) else abs(len(got) - len(want))
         return Agreement(f"same boxes, {moved} in another place", False, len(want) != len(got))
-    return Agreement(f"{differ} of {len(want)} kept differ", False, differ > GROSS * max(len(want), 1))
+    return Agreement(f"{differ} of {len(want)} kept differ", False, differ > MAX_DIFFERENCE * max(len(want), 1))
 
 
 def same_rescored(want: Any, got: Any) -> Agreement:
@@ -46,15 +46,15 @@ def same_rescored(want: Any, got: Any) -> Agreement:
     kept = same_kept(want[0], got[0])
     if len(want[0]) != len(got[0]) or np.isnan(got[1]).any():
         return Agreement(f"{kept.text}; scores not compared", False, kept.wrong)
-    worst = float(np.max(np.abs(np.sort(want[1]) - np.sort(got[1])), initial=0))
-    text = kept.text if worst == 0 else f"{kept.text}; scores within {worst:.1e}"
-    return Agreement(text, kept.equal and worst == 0, kept.wrong or worst > GROSS)
+    max_difference = float(np.max(np.abs(np.sort(want[1]) - np.sort(got[1])), initial=0))
+    text = kept.text if max_difference == 0 else f"{kept.text}; scores within {max_difference:.1e}"
+    return Agreement(text, kept.equal and max_difference == 0, kept.wrong or max_difference > MAX_DIFFERENCE)
 
 
 def difference(want: Any, got: Any) -> float:
     """The largest difference of two answers, in units of the largest value; infinite where shapes differ."""
     if isinstance(want, tuple):
-        if np.asarray(want[-1]).dtype == np.uint8:  # compact places, which peers do not have: the values
+        if np.asarray(want[-1]).dtype == np.uint8:  # peers have no compact indices: compare values only
             return difference(want[0], got[0])
         return max(difference(w, g) for w, g in zip(want, got, strict=True)) if len(want) == len(got) else np.inf
     want, got = np.asarray(want), np.asarray(got)

@@ -1,4 +1,4 @@
-"""Cases of boxes: `Case` is one op on one input, `BoxOp` the row that an area has for an op."""
+"""Cases of boxes: `Case` is one op on one input, `BoxOp` an area's row for an op."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inputs import Array, Image
 
 Call = Callable[[], Any]
 
-QUICK_N = 10_000  # boxes of a quick run, at most
+QUICK_N = 10_000  # maximum number of boxes in a quick run
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class BoxOp:
     inputs: Callable[[int, Image], tuple[Array, Array, Array, Array]]  # boxes, boxes2, scores, labels
     ours: Callable[[Case, str | None], Call]
     agreement: Callable[[Any, Any], Agreement]
-    truth: Callable[[Case], tuple[str, Any]] | None = None  # for more boxes than the reference takes
+    truth: Callable[[Case], tuple[str, Any]] | None = None  # for more boxes than the reference can handle
 
     def large(self, size: str) -> bool:
-        """Left out of a quick run."""
+        """Whether a quick run leaves the size out."""
         return self.sizes[size][0] > QUICK_N
 
     def build(self, op: str, size: str) -> Case:
@@ -60,10 +60,10 @@ class Case:
         return self.row.ours(self, backend)
 
     def truth(self) -> tuple[str, Any]:
-        """The right answer and where it comes from: the O(N^2) reference as far as that takes seconds at most."""
+        """Source and value of the right answer: the O(N^2) reference up to 10,000 boxes, which takes seconds."""
         if self.n <= 10_000:
             return "fastdet reference", self.ours("reference")()
-        assert self.row.truth is not None, f"{self.name}: nobody to check so large an answer against"
+        assert self.row.truth is not None, f"{self.name}: no library to check so large an answer with"
         return self.row.truth(self)
 
     def agreement(self, want: Any, got: Any) -> Agreement:
@@ -71,7 +71,7 @@ class Case:
 
     @property
     def method(self) -> str:
-        """How Soft-NMS weighs: "linear" or "gaussian"."""
+        """The weight of Soft-NMS: "linear" or "gaussian"."""
         return self.op.removeprefix("soft_nms_")
 
     @property
@@ -79,25 +79,25 @@ class Case:
         """Bytes that a pairwise op has to write."""
         return self.n * self.n * 4 if self.op.startswith("box_iou") else 0
 
-    def kept(self, what: str, make: Callable[[], Array]) -> Array:
+    def cached(self, form: str, make: Callable[[], Array]) -> Array:
         """An input in a peer's own form, made once for all peers and never inside the timing."""
-        if what not in self.converted:
-            self.converted[what] = make()
-        return self.converted[what]
+        if form not in self.converted:
+            self.converted[form] = make()
+        return self.converted[form]
 
     def boxes64(self) -> Array:
-        return self.kept("boxes64", lambda: self.boxes.astype(np.float64))
+        return self.cached("boxes64", lambda: self.boxes.astype(np.float64))
 
     def scores64(self) -> Array:
-        return self.kept("scores64", lambda: self.scores.astype(np.float64))
+        return self.cached("scores64", lambda: self.scores.astype(np.float64))
 
     def xywh64(self) -> Array:
         b = self.boxes64()
-        return self.kept("xywh64", lambda: np.hstack([b[:, :2], b[:, 2:] - b[:, :2]]))
+        return self.cached("xywh64", lambda: np.hstack([b[:, :2], b[:, 2:] - b[:, :2]]))
 
     def unit64(self) -> Array:
-        """Boxes scaled to [0, 1], as ensemble-boxes wants them."""
-        return self.kept("unit64", lambda: self.boxes64() / np.asarray(self.image * 2))
+        """Boxes scaled to [0, 1], as ensemble-boxes needs them."""
+        return self.cached("unit64", lambda: self.boxes64() / np.asarray(self.image * 2))
 
 
 def touched(case: Case) -> Array:

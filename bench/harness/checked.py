@@ -1,4 +1,4 @@
-"""The one body of all pytest benchmarks: assert fastdet's answer, then time somebody on the same input."""
+"""The body of all pytest benchmarks: assert fastdet's answer, then time one contender on the same input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def contenders(ops: Iterable[str]) -> list[Any]:
 
 @lru_cache(maxsize=1)
 def right_answer(op: str, size: str) -> Any:
-    """The right answer of a case, after fastdet's own has been compared to it."""
+    """The right answer of a case; asserts that fastdet's equals it."""
     case = build(op, size)
     source, want = case.truth()
     found = case.agreement(want, case.ours()())
@@ -35,7 +35,7 @@ def right_answer(op: str, size: str) -> Any:
 
 
 def race(benchmark: Any, op: str, size: str, who: str) -> None:
-    """Time `who` on one case; how its answer compares is in the benchmark's extra_info."""
+    """Time `who` on one case; the benchmark's extra_info tells how its answer compares."""
     case, want = build(op, size), right_answer(op, size)
     if who in FASTDET:
         call = case.ours(FASTDET[who])
@@ -43,10 +43,10 @@ def race(benchmark: Any, op: str, size: str, who: str) -> None:
         assert found.equal, f"{case.name}: {who}: {found.text}"
     else:
         peer = PEERS[op][who]
-        made = ready(peer, case)
-        if isinstance(made, Absent):
-            pytest.skip(f"{who} on {case.name}: {made.reason}")
-        call, answer = made
+        prepared = ready(peer, case)
+        if isinstance(prepared, Absent):
+            pytest.skip(f"{who} on {case.name}: {prepared.reason}")
+        call, answer = prepared
         found = case.agreement(want, answer)
         benchmark.extra_info["note"] = peer.note
     benchmark.group = case.name

@@ -14,7 +14,7 @@ IMAGES, CLASSES, BOXES = 5000, 80, 36_000
 def generate(folder: Path, detections: int, seed: int = 0) -> tuple[Path, Path]:
     """36,000 boxes, 1 % of them crowds; half of the detections lie near a box of their class, the rest anywhere.
 
-    Images grow with the detections past 500,000, so that the detections of an image stay as many.
+    Beyond 500,000 detections there are more images, so that the number of detections of an image stays the same.
     """
     r = np.random.default_rng(seed)
     scale = max(1, detections // 500_000)
@@ -51,7 +51,7 @@ def generate(folder: Path, detections: int, seed: int = 0) -> tuple[Path, Path]:
 
 
 def generate_images(folder: Path, images: int, seed: int = 0) -> tuple[Path]:
-    """The same data, an image after the other: 100 detections and 7 true boxes each, corners in float32."""
+    """Similar data as arrays, image by image: 100 detections and 7 true boxes each, corners in float32."""
     r = np.random.default_rng(seed)
     found, true = images * 100, images * 36 // 5
     corner = r.random((true, 2)) * 500

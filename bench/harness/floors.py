@@ -1,8 +1,8 @@
-"""What an op cannot be faster than, measured in the same rounds: writing its output, or sorting its scores.
+"""Floors, the minimum time of an op, measured in the same rounds: writing its output, or sorting its scores.
 
-libc's memset is the usual yardstick for writing, but on some machines it reads each line before it writes it;
-streaming stores do not. So the streaming fill, a few lines of C built on the spot, is measured too. bench/README.md
-has the floors as bytes and operations.
+libc's memset is the usual measure for writing, but on some machines it reads each line before it writes it; streaming
+stores do not. So a streaming fill, a few lines of C that are compiled here, is measured too. bench/README.md has the
+floors as bytes and operations.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ void stream(char *to, size_t bytes) { /* to: 64-byte aligned; a tail below 64 by
 
 @lru_cache(maxsize=1)
 def stream() -> Fill | str:
-    """The streaming fill, or why there is none."""
+    """The streaming fill, or the reason why there is none."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return "no C compiler"
@@ -63,7 +63,7 @@ def memset(address: int, size: int) -> None:
 
 
 def filling(fill: Fill, buffer: Array, workers: int) -> Call:
-    """Write all of `buffer`, in `workers` threads if it is large; it starts at the first whole cache line."""
+    """Write `buffer` from its first whole cache line on, in `workers` threads if it is large."""
     skip = -buffer.ctypes.data % 64
     address, size = buffer.ctypes.data + skip, buffer.nbytes - skip
 
@@ -84,9 +84,9 @@ def filling(fill: Fill, buffer: Array, workers: int) -> Call:
 
 
 def moving(case: Picture, workers: int) -> dict[str, Call]:
-    """Reading what an image op reads, then writing what it writes: a sum, and streaming stores (or memset)."""
-    left, streaming = case.nbytes - case.written, stream()
-    source = np.ones(left // 8 + 1)
+    """Read as many bytes as an image op reads, by a sum; write as many as it writes, by streaming stores or memset."""
+    read_bytes, streaming = case.nbytes - case.written, stream()
+    source = np.ones(read_bytes // 8 + 1)
     fill = memset if isinstance(streaming, str) else streaming
     target = np.ones(case.written, np.uint8)
     pool, parts = ThreadPoolExecutor(workers), np.array_split(source, workers)
@@ -114,7 +114,7 @@ def floors(case: Case | Picture, workers: int) -> tuple[dict[str, Call], dict[st
     if case.op == "box_iou":
         return {"memset, fresh memory": lambda: filling(memset, np.empty((case.n, case.n), np.float32), 1)()}, {}
     buffer, streaming = touched(case), stream()
-    found = {"memset": filling(memset, buffer, workers)}
+    measured = {"memset": filling(memset, buffer, workers)}
     if isinstance(streaming, str):
-        return found, {"floor: streaming stores": streaming}
-    return {**found, "streaming stores": filling(streaming, buffer, workers)}, {}
+        return measured, {"floor: streaming stores": streaming}
+    return {**measured, "streaming stores": filling(streaming, buffer, workers)}, {}

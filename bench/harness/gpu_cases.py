@@ -1,7 +1,7 @@
-"""A case that is timed on a GPU: inputs, fastdet's call, its peers, the bytes that have to move, and the aim.
+"""A case that is timed on a GPU: inputs, fastdet's call, its peers, the bytes that must move, and the aim.
 
-One call serves both devices: the arrays decide. Peers are torch's own ops and torchvision's. Aims are those of an H200.
-Each area has its cases in `gpu_cases(torch)`.
+One call serves both devices: the arrays decide. Peers are torch's and torchvision's ops. Aims are for an H200. Each
+area has its cases in `gpu_cases(torch)`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-COPY = 4.3e12  # bytes read and written a second, of a large copy on an H200
+COPY = 4.3e12  # bytes a second that a large copy reads and writes on an H200
 
 VOID = 255
 Call = Callable[..., Any]
@@ -22,12 +22,12 @@ class GpuCase:
     op: str
     size: str
     make: Callable[[], tuple[Any, ...]]  # arrays on the CPU, NumPy's or torch's
-    ours: Call  # of the arrays
-    nbytes: float  # read and written once; 0 where latency is what it costs
+    ours: Call  # function of the arrays
+    nbytes: float  # bytes read and written once; 0 where latency dominates
     aim_us: float | None = None
-    peers: dict[str, Call] = field(default_factory=dict)  # of the arrays on the GPU
+    peers: dict[str, Call] = field(default_factory=dict)  # functions of the arrays on the GPU
     cpu: bool = True  # also timed on the CPU
-    large: bool = False  # left out of a quick run
+    large: bool = False  # a quick run leaves it out
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
-"""How calls are timed: in turn, round after round, so that a drifting core speed meets everybody alike.
+"""How calls are timed: in turn, round after round, so that a change of the core's speed affects all alike.
 
-Nothing here knows an op. `Entry` is anything that can be called; `interleave` times several; `warm_malloc`,
-`peak_mb`, `pinned` deal with memory and cores. Linux only where it has to be; elsewhere those parts say so.
+Nothing here knows an op. `Entry` is anything that can be called; `interleave` times several; `warm_malloc`, `peak_mb`
+and `pinned` deal with memory and cores. Some parts work on Linux only and do nothing elsewhere.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ PACKAGES += ["ultrafast-pycocotools", "vernier", "faster-coco-eval", "pycocotool
 
 @dataclass
 class Entry:
-    """One callable of a case. kind: "ours", "library", "loop" (a few lines of anybody's code) or "floor"."""
+    """One callable of a case. kind: "ours", "library", "loop" (a few plain lines of code) or "floor"."""
 
     name: str
     kind: str
     call: Call
-    answer: str = ""  # how its answer compares to the right one
+    answer: str = ""  # how its answer compares with the right one
     wrong: bool = False
     note: str = ""
     times: list[float] = field(default_factory=list)  # seconds a call, one for each round
@@ -51,7 +51,7 @@ class Entry:
         return statistics.median(self.times)
 
     def row(self) -> dict[str, Any]:
-        """What the JSON says about it, in seconds."""
+        """The entry's row of the JSON, in seconds."""
         deciles = statistics.quantiles(self.times, n=10) if len(self.times) > 1 else [self.median] * 9
         return {
             "name": self.name,
@@ -71,22 +71,22 @@ class Entry:
 
 
 def check(case: Case | Picture, name: str, want: Any, got: Any) -> None:
-    """Stop the run if fastdet's answer is not the right one: a fast wrong answer has no time."""
-    found = case.agreement(want, got)
-    if not found.equal:
-        raise AssertionError(f"{case.name}: {name} is not equal to the right answer: {found.text}")
+    """Stop the run if fastdet's answer is wrong: wrong answers are not timed."""
+    agreement = case.agreement(want, got)
+    if not agreement.equal:
+        raise AssertionError(f"{case.name}: {name} is not equal to the right answer: {agreement.text}")
 
 
 def opponents(case: Case | Picture, want: Any, workers: int) -> tuple[list[Entry], dict[str, str]]:
-    """Peers and floors of a case, each peer with how its answer compares; and what does not run, with the reason."""
+    """Peers and floors of a case, each peer with how its answer compares; and the absent ones with the reason."""
     lower, absent = floors(case, workers)
     entries = []
     for name, peer in PEERS[case.op].items():
-        found = ready(peer, case)
-        if isinstance(found, Absent):
-            absent[name] = found.reason
+        prepared = ready(peer, case)
+        if isinstance(prepared, Absent):
+            absent[name] = prepared.reason
             continue
-        call, answer = found
+        call, answer = prepared
         same = case.agreement(want, answer)
         kind = "loop" if peer.loop else "library"
         entries.append(Entry(name, kind, call, same.text, same.wrong, peer.note))
@@ -102,10 +102,10 @@ def once(call: Call, inner: int = 1) -> float:
     return (time.perf_counter() - start) / inner
 
 
-def interleave(entries: list[Entry], *, seconds: float, least: int, workers: int) -> None:
-    """Fill in times and ratios: rounds in which every entry is called in turn, the first one (ours) too.
+def interleave(entries: list[Entry], *, seconds: float, min_rounds: int, workers: int) -> None:
+    """Fill in times and ratios, from rounds in which every entry is called in turn. The first entry is fastdet's.
 
-    Each round starts one entry further on. Calls over one second join three rounds, over five seconds two.
+    Each round starts one entry further on. Calls of over one second join three rounds, of over five seconds two.
     """
     first = [once(entry.call) for entry in entries]
     inner = [max(1, min(1000, int(1e-3 / max(t, 1e-7)))) for t in first]
@@ -115,7 +115,7 @@ def interleave(entries: list[Entry], *, seconds: float, least: int, workers: int
     try:
         with pinned([entry.call for entry in entries], workers):
             stop, rounds = time.perf_counter() + seconds, 0
-            while rounds < least or (time.perf_counter() < stop and rounds < 200):
+            while rounds < min_rounds or (time.perf_counter() < stop and rounds < 200):
                 took: dict[int, float] = {}
                 for step in range(len(entries)):
                     k = (rounds + step) % len(entries)
@@ -132,7 +132,7 @@ def interleave(entries: list[Entry], *, seconds: float, least: int, workers: int
 
 
 def settled(call: Call, inner: int, about: float, workers: int) -> float:
-    """Seconds a call, after one untimed call when that is cheap: its pool is awake, its data in cache."""
+    """Seconds a call, after one untimed call if that is cheap: it wakes the pool and fills the cache."""
     if workers > 1:
         time.sleep(0.003)  # other libraries' threads may still spin on the second core
     if about < 0.02:
@@ -142,24 +142,24 @@ def settled(call: Call, inner: int, about: float, workers: int) -> float:
 
 # ------------------------------------------------------------------------------------------------ cores
 def thread_ns() -> dict[int, int]:
-    """Processor nanoseconds of each thread of this process so far; empty where the system does not say."""
+    """Processor time of each thread of this process, nanoseconds; empty where the system has no such figure."""
     spent: dict[int, int] = {}
     for stat in Path("/proc/self/task").glob("*/schedstat"):
-        with suppress(OSError):  # it ended meanwhile
+        with suppress(OSError):  # the thread has ended
             spent[int(stat.parent.name)] = int(stat.read_text().split()[0])
     return spent
 
 
 def move(tid: int, cpus: set[int]) -> None:
-    with suppress(OSError):  # it ended meanwhile
+    with suppress(OSError):  # the thread has ended
         os.sched_setaffinity(tid, cpus)
 
 
 @contextmanager
 def pinned(calls: list[Call], workers: int) -> Iterator[None]:
-    """Give the busy threads of every call cores of their own: some virtual machines never spread them.
+    """Pin the busy threads of every call to different cores: some virtual machines never spread them.
 
-    Only then is a time on several threads not bimodal. With one worker the whole process has one core anyway.
+    Otherwise times on several threads are bimodal. With one worker the whole process has one core anyway.
     """
     if workers == 1 or not hasattr(os, "sched_setaffinity"):
         yield
@@ -187,15 +187,15 @@ def pinned(calls: list[Call], workers: int) -> Iterator[None]:
 
 # ----------------------------------------------------------------------------------------------- memory
 def libc() -> Any:
-    """glibc, or None: what follows needs its malloc."""
+    """glibc, or None. The functions below need its malloc."""
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 @contextmanager
 def warm_malloc() -> Iterator[bool]:
-    """Let malloc keep what is freed, so that a library without `out=` writes into pages that exist already.
+    """Let malloc keep freed memory, so that a library without `out=` writes into pages that exist already.
 
-    Yields whether that is possible here.
+    Yields False where that is not possible.
     """
     library = libc()
     if library is None:
@@ -218,14 +218,14 @@ def status_kb(key: str) -> int:
 
 
 def peak_mb(call: Call) -> float | None:
-    """MB by which the resident memory grows at most during `call`; None where it cannot be reset."""
+    """The maximum growth of resident memory during `call`, MB; None where the peak cannot be reset."""
     library = libc()
     gc.collect()
     if library is not None:
         library.malloc_trim(0)  # freed memory that malloc still holds would hide growth
     try:
         with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")  # the peak starts again from here
+            file.write("5")  # resets the peak
         before = status_kb("VmRSS")
         call()
         return (status_kb("VmHWM") - before) * 1024 / 1e6
@@ -243,7 +243,7 @@ def cpu_model() -> str:
 
 
 def save(path: Path, result: dict[str, Any]) -> None:
-    """Add ``result`` to a file's results, in place of an older one of the same case and threads; and the machine."""
+    """Add ``result`` and the machine to a file; it replaces an older result of the same case and threads."""
     machine = {"machine": platform.node(), "cpu": cpu_model(), "cores": os.cpu_count()}
     machine |= {"system": f"{platform.system()} {platform.machine()}", "versions": versions()}
     old = json.loads(path.read_text())["results"] if path.exists() else []
@@ -254,9 +254,9 @@ def save(path: Path, result: dict[str, Any]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of each package that a result may depend on, if installed."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the installed packages that a result may depend on."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+            installed[package] = metadata.version(package)
+    return installed

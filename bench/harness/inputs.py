@@ -1,7 +1,7 @@
-"""Made-up boxes for the benchmarks: the same seed gives the same numbers on every machine.
+"""Synthetic inputs of the benchmarks: the same seed gives the same numbers on every machine.
 
-`boxes_uniform` is the easy case (boxes anywhere, few overlaps for their number); `boxes_clustered` looks like
-the raw output of a detector: piles of near-duplicates around each object, and low-score clutter between them.
+`boxes_uniform` is the easy case: boxes anywhere, with few overlaps. `boxes_clustered` looks like the raw output of a
+detector: many near-duplicates around each object, and low-score clutter between them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Image = tuple[int, int]  # width, height in pixels
 
-COCO: Image = (1333, 800)  # what a detector sees of one photograph
+COCO: Image = (1333, 800)  # a detector's input for one photograph
 WIDE: Image = (20_000, 20_000)  # one tile of a satellite or a slide scanner
 
 
@@ -42,14 +42,14 @@ def boxes_clustered(
     clutter: float = 0.25,
     classes: int = 1,
 ) -> tuple[Array, Array, Array]:
-    """What a detector gives before NMS: about `per_object` jittered copies of each object, and clutter.
+    """Boxes like a detector's before NMS: about `per_object` jittered copies of each object, and clutter.
 
-    The further a copy is from its object, the lower its score; clutter scores low. A copy has its object's
-    class. All scores differ.
+    The further a copy is from its object, the lower its score; clutter scores low. A copy has its object's class. All
+    scores differ.
 
     Returns
     -------
-    boxes : (n, 4) float32, x1 y1 x2 y2, inside the image, sides of at least one pixel (but for rounding)
+    boxes : (n, 4) float32, x1 y1 x2 y2, inside the image, sides of at least one pixel, up to rounding
     scores : (n,) float32 in (0, 1)
     labels : (n,) int64 in [0, classes)
     """
@@ -86,11 +86,11 @@ def boxes_clustered(
 def label_maps(
     shape: tuple[int, ...], classes: int, kind: str, seed: int = 0, void: float = 0.07
 ) -> tuple[Array, Array]:
-    """A true and a predicted label map. "coherent": regions, the prediction right on nine pixels of ten or so; "noise":
-    every pixel by chance. A share `void` of the truth is 255.
+    """True and predicted label maps. A share `void` of the truth is 255.
 
-    Coherent maps are the largest of smooth random fields, one for each class, rare classes handicapped; those of the
-    prediction are shaken a little.
+    "coherent": regions, with about nine of ten predicted pixels right. The label of a pixel is the class with the
+    maximum of smooth random fields, one for each class, lower for rare classes; the prediction's fields are perturbed.
+    "noise": every pixel is random.
 
     Returns
     -------
@@ -111,8 +111,8 @@ def label_maps(
         label = [np.zeros(half, np.uint8) for _ in range(2)]
         for c in range(classes):
             field = smooth(rng.normal(0, 1, low), half) - 0.35 * np.log(c + 1)
-            shaken = field + smooth(rng.normal(0, 0.22, (max(2, height // 16), max(2, width // 16))), half)
-            for side, values in enumerate((field, shaken)):
+            perturbed = field + smooth(rng.normal(0, 0.22, (max(2, height // 16), max(2, width // 16))), half)
+            for side, values in enumerate((field, perturbed)):
                 better = values > best[side]
                 best[side][better] = values[better]
                 label[side][better] = c
@@ -123,7 +123,7 @@ def label_maps(
 
 
 def smooth(x: Array, size: tuple[int, ...]) -> Array:
-    """``x`` drawn out to ``size`` by smooth steps between its points."""
+    """``x`` resampled to ``size`` by smooth steps between its points."""
     for axis, n in enumerate(size):
         at = np.linspace(0, x.shape[axis] - 1, n)
         i = np.minimum(at.astype(np.int64), x.shape[axis] - 2)

@@ -1,8 +1,8 @@
-"""Whom fastdet is measured against: `Peer`, and what several areas' peers share.
+"""`Peer`: a library that fastdet is compared with; and what the peers of several areas share.
 
 `PEERS[op][name]` of an area builds the call: `make(case)` imports the library and returns a function of no arguments.
-What the library needs in a form of its own (tensors, float64, xywh) is made there, outside the timing. A library
-that cannot be imported is reported as absent, with the reason; see `ready`.
+It converts inputs to the library's own form (tensors, float64, xywh), outside the timing. A library that cannot be
+imported is reported as absent, with the reason; see `ready`.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ from box_cases import Call, Case
 
 @dataclass(frozen=True)
 class Peer:
-    """One entry. norm: the peer's answer in fastdet's form, not timed. max_n: larger cases take minutes."""
+    """One peer. norm: converts its answer to fastdet's form, untimed. max_n: larger cases would take minutes."""
 
     make: Callable[[Case], Call]
     norm: Callable[[Any], Any] = np.asarray
     max_n: int = 10_000_000
-    loop: bool = False  # a few lines of anybody's code, no library
+    loop: bool = False  # a few plain lines of code, not a library
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Absent:
-    """A peer that does not run, and why."""
+    """A peer that does not run, with the reason."""
 
     reason: str
 
 
 def ready(peer: Peer, case: Any) -> tuple[Call, Any] | Absent:
-    """The peer's call on `case` and its answer in fastdet's form, or why there is none.
+    """The peer's call on `case` and its answer in fastdet's form, or the reason why it does not run.
 
-    It has been called once: what it compiles is compiled, its threads have started.
+    The call has been made once, so it is compiled and its threads have started.
     """
     if isinstance(case, Case) and case.n > peer.max_n:
         return Absent(f"not run: above {peer.max_n} boxes it takes too long or too much memory")
     try:
         call = peer.make(case)
         answer = peer.norm(call())
-    except Exception as error:  # whatever an optional library raises is shown
+    except Exception as error:  # any error of an optional library is shown
         first_line = (str(error).strip().splitlines() or [""])[0]
         return Absent(f"{type(error).__name__}: {first_line[:160]}")
     return call, answer
 
 
 def threads() -> int:
-    """How many threads this process may use; compare.py sets the variable."""
+    """The number of threads that this process may use; compare.py sets the variable."""
     return int(os.environ.get("FASTDET_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
@@ -75,7 +75,7 @@ def in_order(result: Any) -> Any:
 
 
 def opencv() -> Any:
-    """cv2, using as many threads as everybody else."""
+    """cv2, with as many threads as the others."""
     cv2 = import_module("cv2")
     cv2.setNumThreads(threads())
     return cv2

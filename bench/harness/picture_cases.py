@@ -1,7 +1,7 @@
-"""Cases of images: label maps, resampling, pooling, losses. `PictureOp` is the row that an area has for an op.
+"""Cases of images: label maps, resampling, pooling, losses. `PictureOp` is an area's row for an op.
 
-A case is made from its name alone: `Picture.arrays` are the inputs, its row says how fastdet is called on them, what
-the right answer is and how far an answer may be from it.
+A case follows from its name alone: `Picture.arrays` are the inputs; its row has fastdet's call, the right answer and
+the difference from it that is allowed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from agreements import GROSS, Agreement, difference
+from agreements import MAX_DIFFERENCE, Agreement, difference
 
 Call = Callable[[], Any]
 Arrays = dict[str, Any]
@@ -23,18 +23,18 @@ VOID = 255
 
 @dataclass(frozen=True)
 class PictureOp:
-    """One op. sizes: what a case is made from, by its name."""
+    """One op. sizes: the arguments of `make`, by the case's name."""
 
     sizes: dict[str, tuple[Any, ...]]
     make: Callable[..., Arrays]
     ours: Callable[[Arrays, str | None], Call]
-    nbytes: Callable[[Arrays], int]  # what has to be read and written
-    written: Callable[[Arrays], int] = lambda a: 0  # the part of it that is written
-    close: float = 0.0  # what fastdet's answer may differ from the right one by, of its largest value; 0: equal
-    truth: Callable[[Arrays], tuple[str, Any]] | None = None  # without: fastdet's reference
+    nbytes: Callable[[Arrays], int]  # bytes that must be read and written
+    written: Callable[[Arrays], int] = lambda a: 0  # the written part of them
+    close: float = 0.0  # allowed difference of fastdet's answer, in units of the largest value; 0: equal
+    truth: Callable[[Arrays], tuple[str, Any]] | None = None  # None: fastdet's reference
 
     def large(self, size: str) -> bool:
-        """Left out of a quick run: every size but the first."""
+        """Whether a quick run leaves the size out: every size but the first."""
         return size != next(iter(self.sizes))
 
     def build(self, op: str, size: str) -> Picture:
@@ -49,7 +49,7 @@ class Picture:
     row: PictureOp = field(compare=False, repr=False)
     op: str
     size: str
-    n: int  # of what is counted: pixels, or outputs
+    n: int  # number of pixels, or of outputs
     arrays: Arrays = field(compare=False, repr=False)
 
     @property
@@ -71,9 +71,9 @@ class Picture:
         return self.row.truth(self.arrays) if self.row.truth else ("fastdet reference", self.ours("reference")())
 
     def agreement(self, want: Any, got: Any) -> Agreement:
-        worst = difference(want, got)
-        text = "same" if worst == 0 else f"within {worst:.0e} of the largest value"
-        return Agreement(text, worst <= self.row.close, not worst < GROSS)
+        distance = difference(want, got)
+        text = "same" if distance == 0 else f"within {distance:.0e} of the largest value"
+        return Agreement(text, distance <= self.row.close, not distance < MAX_DIFFERENCE)
 
     def tensor(self, name: str, *, last: bool = False) -> Any:
         """An input as a torch tensor, made once; `last`: in channels-last memory."""

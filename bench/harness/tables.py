@@ -1,8 +1,8 @@
-"""The case tables of every area, collected: whoever adds an op writes its rows in bench/<area>.py, nothing here.
+"""The case tables of every area, collected from bench/<area>.py. A new op adds its rows there, nothing here.
 
-An area's file has `OPS` (rows by op; an op ending in `_out` writes into a buffer that the caller keeps), `PEERS` (by
-op), `SECTIONS` (what `compare.py --sections` takes), and, where it needs them, `LAST` (sections that change how malloc
-behaves for the rest of the process) and `gpu_cases(torch)`.
+An area's file has `OPS` (rows by op; an op ending in `_out` writes into a buffer of the caller's), `PEERS` (by op) and
+`SECTIONS` (names for `compare.py --sections`); it may have `LAST` (sections that change how malloc behaves for the rest
+of the process) and `gpu_cases(torch)`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BENCH = Path(__file__).parents[1]
 
 
 def _loaded(path: Path) -> Any:
-    """A file of cases by its path, under a name of its own: its own word may be that of a package."""
+    """Load a file of cases by its path, under a name that is not a package's."""
     name = f"bench_of_{path.stem}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
@@ -34,20 +34,20 @@ def _loaded(path: Path) -> Any:
     return sys.modules[name]
 
 
-# A file that has no table is a script with a benchmark of its own.
+# A file without a table is a script with its own benchmark.
 AREAS = [_loaded(path) for path in sorted(BENCH.glob("*.py")) if "\nOPS: " in path.read_text()]
 OPS: dict[str, BoxOp | PictureOp] = {op: row for area in AREAS for op, row in area.OPS.items()}
 PEERS: dict[str, dict[str, Peer]] = {op: peers for area in AREAS for op, peers in area.PEERS.items()}
 
 
 def _sections() -> dict[str, list[tuple[str, str]]]:
-    """ "overhead" first, what changes malloc last; several areas may have cases of one section."""
-    found: dict[str, list[tuple[str, str]]] = {"overhead": []}
+    """Sections of all areas: "overhead" first, those that change malloc last. Areas may share a section."""
+    sections: dict[str, list[tuple[str, str]]] = {"overhead": []}
     for area in AREAS:
         for name, cases in area.SECTIONS.items():
-            found.setdefault(name, []).extend(cases)
+            sections.setdefault(name, []).extend(cases)
     last = {name for area in AREAS for name in getattr(area, "LAST", ())}
-    return {name: found[name] for name in sorted(found, key=lambda name: name in last)}
+    return {name: sections[name] for name in sorted(sections, key=lambda name: name in last)}
 
 
 SECTIONS = _sections()
@@ -55,7 +55,7 @@ SECTIONS = _sections()
 
 @lru_cache(maxsize=2)
 def build(op: str, size: str) -> Case | Picture:
-    """The case `size` of `op`; the last few are remembered."""
+    """The case `size` of `op`; the last two are cached."""
     return OPS[op].build(op, size)
 
 

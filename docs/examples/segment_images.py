@@ -1,12 +1,12 @@
-"""Apply a network that train_segmentation.py trained to images of any size, tile by tile; label maps come out as PNG.
+"""Apply a network that train_segmentation.py trained to images of any size, tile by tile; write label maps as PNG.
 
     python docs/examples/segment_images.py runs/unet scan.png labels --tile 388
     python docs/examples/segment_images.py runs/unet ../shared/data/camvid_240x180/val/images labels
     fastdet miou ../shared/data/camvid_240x180/val/labels labels --classes 11 --ignore 11
 
-A tile is computed with the margin around it, mirrored at the image's border. A U-Net without padding knows the margin
-with which its result is the whole image's; the others pad, and a tile of theirs sees zeros where the image goes on: a
-wider --margin hides more of that.
+A tile is computed with a margin around it, mirrored at the image's border. A U-Net without padding has a margin with
+which the result is exactly that of the whole image. The other networks pad: their tiles get zeros where the image goes
+on, and a wider --margin reduces the effect.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from train_segmentation import build, inputs
 
 from fastdet.inference import overlap_tile
 
-Image.MAX_IMAGE_PIXELS = None  # a scan of a billion pixels is no attack here
-STRIDE = 32  # pixels; the grids of all networks' pools stay where they are when a tile begins at its multiple
+Image.MAX_IMAGE_PIXELS = None  # allows scans of a billion pixels
+STRIDE = 32  # pixels, a multiple of all networks' strides: tiles that begin at its multiples share one pooling grid
 
 
 class Segmenter:
@@ -46,7 +46,7 @@ class Segmenter:
             self.tiles = {"tile": whole, "margin": -(-margin // STRIDE) * STRIDE}
 
     def labels(self, batch: Any) -> Any:
-        """Of a batch of tiles (n, h, w, C)."""
+        """Labels of a batch of tiles (n, h, w, C)."""
         with torch.no_grad():
             logits = self.network(inputs(torch.from_numpy(batch), self.mean, self.spread, self.device))
         return logits.argmax(1, keepdim=True).permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
@@ -54,9 +54,7 @@ class Segmenter:
     def __call__(self, image: Any) -> Any:
         image = image[..., None] if image.ndim == 2 else image
         if image.shape[2] != self.channels or image.dtype != np.uint8:
-            raise ValueError(
-                f"{self.channels} channels of uint8 are what the network takes, got {image.shape}, {image.dtype}"
-            )
+            raise ValueError(f"image must have {self.channels} channels of uint8, got {image.shape}, {image.dtype}")
         return overlap_tile(self.labels, image, **self.tiles, channels_last=True)[..., 0]
 
 
@@ -64,21 +62,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a run of train_segmentation.py")
     parser.add_argument("images", type=Path, help="an image, or a folder of images")
-    parser.add_argument("out", type=Path, help="folder of the label maps, NAME.png each")
-    parser.add_argument("--tile", type=int, default=256, help="pixels of a side that are computed at once, at least")
-    parser.add_argument("--margin", type=int, default=64, help="pixels around a tile, for networks that pad; at least")
+    parser.add_argument("out", type=Path, help="folder for the label maps, NAME.png for each image")
+    parser.add_argument("--tile", type=int, default=256, help="minimum side of a tile, pixels")
+    parser.add_argument(
+        "--margin", type=int, default=64, help="minimum margin around a tile of networks that pad, pixels"
+    )
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     if args.tile < STRIDE or args.margin < 0:
         raise SystemExit(f"--tile must be {STRIDE} or more and --margin 0 or more, got {args.tile} and {args.margin}")
     if not (args.run / "checkpoint.pt").is_file():
-        raise SystemExit(f"{args.run}: no checkpoint.pt in it")
+        raise SystemExit(f"no such file: {args.run / 'checkpoint.pt'}")
     paths = [args.images]
     if args.images.is_dir():
         paths = sorted(path for path in args.images.iterdir() if path.is_file() and path.name[0] != ".")
     names = [path.stem for path in paths]
     if not names or len(set(names)) < len(names):
-        raise SystemExit(f"{args.images}: must hold images, each with a name of its own, got {len(names)} files")
+        raise SystemExit(f"{args.images}: must hold images with distinct names, got {len(names)} files")
     segment = Segmenter(args.run, args.tile, args.margin, args.device)
     args.out.mkdir(parents=True, exist_ok=True)
     for path in track(paths, f"{len(paths)} images, tiles of {segment.tiles['tile']}"):

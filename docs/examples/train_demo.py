@@ -1,10 +1,10 @@
-"""Train the small YOLO behind `fastdet demo` on made-up streets, and keep what it says of streets it has not seen.
+"""Train the small YOLO behind `fastdet demo` on drawn streets, and write its output for streets it was not trained on.
 
-    python docs/examples/train_demo.py fastdet/sample.npz
+    python docs/examples/train_demo.py fastdet/cli/sample.npz
 
-About ten minutes on one core. The file gets the network's raw output for each held-out scene, as YOLO v8 gives it
-(cx cy w h in pixels and a score for each class, of every cell), the true boxes, and the seeds that draw the scenes;
-nothing is chosen: they are the scenes of the next seeds after the trained ones.
+About ten minutes on one core. The file gets the network's raw output for each held-out scene in YOLO v8's form (cx cy
+w h in pixels and a score for each class, for every cell), the true boxes, and the seeds that draw the scenes. No scene
+is chosen by hand: the seeds are the next ones after those of training.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from fastdet.cli.scenes import NAMES, SIZE, Scene, draw, make
 from fastdet.losses import ciou_loss, sigmoid_focal_loss
 
 STRIDE = 8  # pixels of a cell
-CENTRAL = 0.25  # cells nearer to an object's centre than this share of its sides are to find it
+CENTRAL = 0.25  # a cell is assigned to an object within this share of its sides from its centre
 
 
 class Detector(nn.Module):
-    """One box and its class scores a cell: (N, 3, 128, 192) in [0, 1] to (N, 4 + C, 384)."""
+    """A box and class scores for each cell: (N, 3, 128, 192) in [0, 1] to (N, 4 + C, 384)."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Detector(nn.Module):
             layers += [nn.BatchNorm2d(outputs), nn.SiLU(inplace=True)]
             inputs = outputs
         self.head = nn.Conv2d(inputs, 4 + len(NAMES), 1)
-        nn.init.constant_(self.head.bias[4:], -math.log(99))  # nearly no cell has an object
+        nn.init.constant_(self.head.bias[4:], -math.log(99))  # few cells have an object
         self.features = nn.Sequential(*layers)
         self.register_buffer("cells", torch.from_numpy(cells()))
 
@@ -65,15 +65,15 @@ def cells() -> Any:
 
 
 def owners(boxes: Any) -> Any:
-    """Which object each cell is to find, (384,) int64: the one whose centre is nearest in its own sides, or -1."""
+    """The object assigned to each cell, (384,) int64, or -1: the nearest, measured in units of the object's sides."""
     if not len(boxes):
         return np.full(len(cells()), -1)
     form = box_convert(boxes, "xyxy", "cxcywh")
-    far = np.abs(cells()[:, None] - form[:, :2]) / form[:, 2:]
-    far = far.max(2)
-    nearest = far.argmin(1)
-    owner = np.where(far.min(1) <= CENTRAL, nearest, -1)
-    owner[far.argmin(0)] = np.arange(len(boxes))  # even a small object has a cell
+    distance = np.abs(cells()[:, None] - form[:, :2]) / form[:, 2:]
+    distance = distance.max(2)
+    nearest = distance.argmin(1)
+    owner = np.where(distance.min(1) <= CENTRAL, nearest, -1)
+    owner[distance.argmin(0)] = np.arange(len(boxes))  # every object gets a cell, however small
     return owner
 
 
@@ -86,18 +86,18 @@ def mirrored(image: Any, boxes: Any) -> tuple[Any, Any]:
 
 
 def loss_of(network: Detector, batch: list[tuple[Any, Any, Any]]) -> Tensor:
-    """Focal loss of the classes and CIoU loss of the boxes, of a batch of (image, boxes, labels)."""
-    found, logits = network.parts(inputs(np.stack([image for image, _, _ in batch])))
+    """Focal loss of the classes plus CIoU loss of the boxes, for a batch of (image, boxes, labels)."""
+    predicted, logits = network.parts(inputs(np.stack([image for image, _, _ in batch])))
     target = torch.zeros_like(logits)
-    wanted, at = [], []
+    true_boxes, own_boxes = [], []
     for i, (_, boxes, labels) in enumerate(batch):
         owner = owners(boxes)
-        mine = np.flatnonzero(owner >= 0)
-        target[i, mine, labels[owner[mine]]] = 1
-        wanted.append(torch.from_numpy(boxes[owner[mine]]))
-        at.append(found[i, mine])
-    count = max(sum(map(len, at)), 1)
-    positions = ciou_loss(corners(torch.cat(at)), torch.cat(wanted), reduction="sum")
+        owned = np.flatnonzero(owner >= 0)
+        target[i, owned, labels[owner[owned]]] = 1
+        true_boxes.append(torch.from_numpy(boxes[owner[owned]]))
+        own_boxes.append(predicted[i, owned])
+    count = max(sum(map(len, own_boxes)), 1)
+    positions = ciou_loss(corners(torch.cat(own_boxes)), torch.cat(true_boxes), reduction="sum")
     return (sigmoid_focal_loss(logits, target, reduction="sum") + 2 * positions) / count
 
 
@@ -133,7 +133,7 @@ def train(network: Detector, scenes: list[Scene], images: Any, epochs: int, batc
 
 @torch.no_grad()
 def sample(network: Detector, seeds: range) -> dict[str, Any]:
-    """What the network says of scenes, as `fastdet.cli.sample` reads it: in quarters of a pixel, scores in 1024ths."""
+    """The network's output for scenes in the form of `fastdet.cli.sample`: quarters of a pixel, scores in 1024ths."""
     scenes = [make(seed) for seed in seeds]
     network.eval()
     output = network(inputs(np.stack([draw(scene, seed) for scene, seed in zip(scenes, seeds, strict=True)]))).numpy()
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=20, help="scenes in the file")
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=4e-3, help="greatest learning rate")
+    parser.add_argument("--rate", type=float, default=4e-3, help="maximum learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     args = parser.parse_args()

@@ -3,7 +3,7 @@
     python docs/examples/train_detector.py ../shared/data/bccd runs/yolo --model yolov1_tiny --width 0.5 --option grid=9
     python docs/examples/train_detector.py ../shared/data/bccd runs/ssd --model ssd300 --width 0.25 --option norm=true
 
-Trained on the images of ImageSets/Main/trainval.txt, scored on those of test.txt. A run that was ended goes on from its
+It trains on the images of ImageSets/Main/trainval.txt and scores those of test.txt. An interrupted run goes on from its
 last epoch when it is called again. Its folder gets checkpoint.pt, result.json, curves.png and detections.png.
 """
 
@@ -33,12 +33,12 @@ from fastdet.models.yolo import STRIDE
 from fastdet.nms import batched_nms, batched_soft_nms
 
 MODEL_NAMES = ("ssd300", "yolov1", "yolov1_tiny")
-LEAST = 0.01  # candidates of a lower score are nothing
-MOST = 100  # detections of an image
+MIN_SCORE = 0.01  # candidates of this score or a lower one are dropped
+MAX_DETECTIONS = 100  # of an image
 
 
 class Sample(NamedTuple):
-    """An image as large as the network takes it, and its true boxes there."""
+    """An image at the network's input size, and its true boxes there."""
 
     name: str
     image: Any  # (side, side, 3) uint8
@@ -46,17 +46,17 @@ class Sample(NamedTuple):
     labels: Any  # (N,) int64
 
 
-def read(folder: Path, side: int, most: int | None) -> tuple[list[Sample], list[Sample], list[str]]:
-    """Training and test images, and the classes. Boxes without area are named and left out."""
+def read(folder: Path, side: int, max_images: int | None) -> tuple[list[Sample], list[Sample], list[str]]:
+    """Training samples, test samples and the names of the classes. Boxes without area are reported and left out."""
     data = read_voc(folder / "Annotations")
     at = {name: i for i, name in enumerate(data.image_names)}
     parts = []
     for part in ("trainval", "test"):
         samples = []
-        for name in (folder / "ImageSets" / "Main" / f"{part}.txt").read_text().split()[:most]:
+        for name in (folder / "ImageSets" / "Main" / f"{part}.txt").read_text().split()[:max_images]:
             i = at[name]
-            mine = data.truth.image == data.images[i]
-            boxes, labels = data.truth.boxes[mine], np.searchsorted(data.categories, data.truth.label[mine])
+            rows = data.truth.image == data.images[i]
+            boxes, labels = data.truth.boxes[rows], np.searchsorted(data.categories, data.truth.label[rows])
             empty = (boxes[:, 2:] <= 0).any(1)
             for box in boxes[empty]:
                 print(f"{name}: a box without area is left out: x, y, width, height {box.tolist()}")
@@ -70,11 +70,11 @@ def read(folder: Path, side: int, most: int | None) -> tuple[list[Sample], list[
 
 
 class Detector:
-    """What differs between YOLO and SSD: the side of the image, targets, loss, decoding."""
+    """A network with what differs between YOLO and SSD: the side of the image, targets, loss, decoding."""
 
-    def __init__(self, name: str, classes: int, width: float, given: list[str]) -> None:
+    def __init__(self, name: str, classes: int, width: float, settings: list[str]) -> None:
         options: dict[str, Any] = {"width": width}
-        options |= {key: json.loads(value) for key, _, value in (item.partition("=") for item in given)}
+        options |= {key: json.loads(value) for key, _, value in (item.partition("=") for item in settings)}
         unknown = options.keys() - inspect.signature(MODELS[name]).parameters.keys()
         if unknown:
             raise SystemExit(f"{name} has no option {', '.join(sorted(unknown))}")
@@ -98,19 +98,19 @@ class Detector:
         return yolo_loss(output, *target, predictors=self.network.predictors)
 
     def candidates(self, output: Any) -> tuple[Any, Any, Any]:
-        """One image's boxes, scores and labels, one row for each box and class above `LEAST`."""
+        """Boxes, scores and labels of one image, one row for each box and class with a score above `MIN_SCORE`."""
         size = (self.side, self.side)
         if self.ssd:
             decoded = inference.ssd_decode(*output, self.network.priors, size=size)
         else:
             decoded = inference.yolo_decode(output, self.network.predictors, size=size)
         boxes, scores = (x[0].cpu().numpy() for x in decoded)
-        row, label = np.nonzero(scores > LEAST)
+        row, label = np.nonzero(scores > MIN_SCORE)
         return boxes[row].clip(0, self.side), scores[row, label], label
 
 
 def varied(sample: Sample, rng: Any) -> Sample:
-    """Mirrored either way, darker or lighter, and a random part of at least 0.7 of each side, stretched."""
+    """Augment a sample: a random part of at least 0.7 of each side, stretched; mirrored; darker or lighter."""
     side = len(sample.image)
     image, boxes = sample.image, sample.boxes.copy()
     share = rng.uniform(0.7, 1, 2)
@@ -137,25 +137,25 @@ def inputs(images: Any, device: str) -> Any:
 
 
 def evaluate(detector: Detector, samples: list[Sample], device: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metrics of hard and of Soft-NMS, and the detections of each."""
+    """Metrics with hard NMS and with Soft-NMS, and the detections of each."""
     detector.network.eval()
     metrics = {name: DetectionMetrics() for name in ("nms", "soft_nms")}
     kept: dict[str, list[Any]] = {name: [] for name in metrics}
     for sample in samples:
         with torch.no_grad():
             boxes, scores, labels = detector.candidates(detector.network(inputs([sample.image], device)))
-        hard = batched_nms(boxes, scores, labels, 0.5)[:MOST]
-        soft, weaker = (x[:MOST] for x in batched_soft_nms(boxes, scores, labels, method="gaussian"))
+        hard = batched_nms(boxes, scores, labels, 0.5)[:MAX_DETECTIONS]
+        soft, rescored = (x[:MAX_DETECTIONS] for x in batched_soft_nms(boxes, scores, labels, method="gaussian"))
         target = {"boxes": sample.boxes, "labels": sample.labels}
-        for name, keep, found in (("nms", hard, scores[hard]), ("soft_nms", soft, weaker)):
-            detections = {"boxes": boxes[keep], "scores": found, "labels": labels[keep]}
+        for name, keep, kept_scores in (("nms", hard, scores[hard]), ("soft_nms", soft, rescored)):
+            detections = {"boxes": boxes[keep], "scores": kept_scores, "labels": labels[keep]}
             metrics[name].update([detections], [target])
             kept[name].append(detections)
     return metrics, kept
 
 
 def draw(out: Path, samples: list[Sample], metrics: Any, kept: Any, classes: list[str]) -> None:
-    """Curves of precision over recall; true boxes and detections of a few images."""
+    """Draw curves of precision over recall, and true boxes and detections of a few images."""
     figure = Figure(figsize=(13, 5), layout="constrained")
     for ax, (name, metric) in zip(figure.subplots(1, len(metrics)), metrics.items(), strict=True):
         metric.plot(ax=ax)
@@ -164,11 +164,11 @@ def draw(out: Path, samples: list[Sample], metrics: Any, kept: Any, classes: lis
     chosen = np.linspace(0, len(samples) - 1, 3).astype(int)
     figure = Figure(figsize=(11, 5.2 * len(chosen)), layout="constrained")
     for row, i in zip(figure.subplots(len(chosen), 2, squeeze=False), chosen, strict=True):
-        sample, found = samples[i], kept["nms"][i]
-        shown = found["scores"] > 0.3
+        sample, detections = samples[i], kept["nms"][i]
+        shown = detections["scores"] > 0.3
         columns = (
             (f"{sample.name}: true boxes", sample.boxes, sample.labels, None),
-            ("detections with a score > 0.3", *(found[key][shown] for key in ("boxes", "labels", "scores"))),
+            ("detections with a score > 0.3", *(detections[key][shown] for key in ("boxes", "labels", "scores"))),
         )
         for ax, (title, boxes, labels, scores) in zip(row, columns, strict=True):
             ax.imshow(sample.image)
@@ -179,95 +179,131 @@ def draw(out: Path, samples: list[Sample], metrics: Any, kept: Any, classes: lis
 
 
 def save(path: Path, state: Any) -> None:
-    """Whole or not at all."""
+    """Write a checkpoint in one step: an interruption leaves the old one."""
     part = path.with_suffix(".part")
     torch.save(state, part)
     os.replace(part, path)
 
 
-def main() -> None:
+def resume(path: Path, parts: dict[str, Any], settings: dict[str, Any], device: str) -> tuple[int, float, list[float]]:
+    """Load the checkpoint, if there is one: how many epochs are done, their seconds and their mean losses."""
+    if not path.exists():
+        return 0, 0.0, []
+    state = torch.load(path, map_location=device)
+    changed = [x for x in settings if x not in ("threads", "device") and state["settings"][x] != settings[x]]
+    if changed:
+        raise SystemExit(f"{path} was made with another {', '.join(changed)}: choose another folder")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state["epoch"], state["seconds"], state["history"]
+
+
+def train_epoch(
+    detector: Detector,
+    samples: list[Sample],
+    optimiser: Any,
+    schedule: Any,
+    args: argparse.Namespace,
+    epoch: int,
+    done: Any,
+) -> float:
+    """Train for one epoch; ``done`` is called with each step's loss. The mean loss."""
+    torch.manual_seed(args.seed + epoch + 1)  # for dropout: the same after a restart
+    rng = np.random.default_rng([args.seed, epoch])
+    order = rng.permutation(len(samples))
+    network, losses = detector.network.train(), []
+    for at in range(0, len(order) - args.batch + 1, args.batch):
+        batch = [varied(samples[i], rng) for i in order[at : at + args.batch]]
+        targets = [detector.target(sample.boxes, sample.labels) for sample in batch]
+        target = [torch.stack(x).to(args.device) for x in zip(*targets, strict=True)]
+        loss = detector.loss(network(inputs([sample.image for sample in batch], args.device)), target)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise SystemExit(f"the loss is {losses[-1]} in epoch {epoch + 1}")
+        done(losses[-1])
+    return float(np.mean(losses))
+
+
+def train(
+    detector: Detector, samples: list[Sample], args: argparse.Namespace, settings: dict[str, Any]
+) -> tuple[float, list[float]]:
+    """Train, or go on from the checkpoint, and save one after each epoch. Seconds, and the mean loss of each epoch."""
+    network = detector.network
+    optimiser = torch.optim.AdamW(network.parameters(), args.rate, weight_decay=1e-4)
+    steps = len(samples) // args.batch
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda i: min((i + 1) / 100, 1) * (1 - i / (steps * args.epochs + 1)) ** 0.9
+    )
+    parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
+    first, seconds, history = resume(args.out / "checkpoint.pt", parts, settings, args.device)
+    parameters = sum(x.numel() for x in network.parameters())
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress:
+        task = progress.add_task(f"{args.model}, {parameters:,} parameters", total=steps * args.epochs)
+        progress.advance(task, steps * first)
+        for epoch in range(first, args.epochs):
+            start, name = time.perf_counter(), f"epoch {epoch + 1}/{args.epochs}"
+
+            def done(loss: float, name: str = name) -> None:
+                progress.update(task, advance=1, description=f"{name} loss {loss:.3f}")
+
+            history.append(train_epoch(detector, samples, optimiser, schedule, args, epoch, done))
+            seconds += time.perf_counter() - start
+            state = {key: x.state_dict() for key, x in parts.items()}
+            state |= {"epoch": epoch + 1, "seconds": seconds, "history": history, "settings": settings}
+            save(args.out / "checkpoint.pt", state)
+            progress.console.print(f"epoch {epoch + 1}: mean loss {history[-1]:.4f}, {seconds:.0f} s")
+    return seconds, history
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path, help="folder of the run")
     parser.add_argument("--model", choices=MODEL_NAMES, default="yolov1_tiny")
     parser.add_argument("--width", type=float, default=1.0, help="factor on the channels")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the network")
-    parser.add_argument("--images", type=int, help="of training and of test at most, for a quick try")
+    parser.add_argument("--images", type=int, help="maximum number for training and for the test, for a quick try")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate at the start; it falls to 0")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse()
     if args.threads:
         torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
 
     torch.manual_seed(args.seed)
     detector = Detector(args.model, 3, args.width, args.option)
-    network = detector.network.to(args.device)
-    train, test, classes = read(args.data, detector.side, args.images)
-    if not 0 < args.batch <= len(train):
-        raise SystemExit(f"--batch must be in [1, {len(train)}], the number of images, got {args.batch}")
-    optimiser = torch.optim.AdamW(network.parameters(), args.rate, weight_decay=1e-4)
-    steps = len(train) // args.batch
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda i: min((i + 1) / 100, 1) * (1 - i / (steps * args.epochs + 1)) ** 0.9
-    )
-    parameters = sum(x.numel() for x in network.parameters())
+    detector.network.to(args.device)
+    train_samples, test, classes = read(args.data, detector.side, args.images)
+    if not 0 < args.batch <= len(train_samples):
+        raise SystemExit(f"--batch must be in [1, {len(train_samples)}], the number of images, got {args.batch}")
     settings = {key: str(x) if isinstance(x, Path) else x for key, x in vars(args).items()}
-
-    checkpoint, first, seconds, history = args.out / "checkpoint.pt", 0, 0.0, []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=args.device)
-        changed = [x for x in settings if x not in ("threads", "device") and state["settings"][x] != settings[x]]
-        if changed:
-            raise SystemExit(f"{checkpoint} was made with another {', '.join(changed)}: choose another folder")
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        first, seconds, history = state["epoch"], state["seconds"], state["history"]
-    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns) as progress:
-        task = progress.add_task(f"{args.model}, {parameters:,} parameters", total=steps * args.epochs)
-        progress.advance(task, steps * first)
-        for epoch in range(first, args.epochs):
-            start, losses = time.perf_counter(), []
-            torch.manual_seed(args.seed + epoch + 1)  # of dropout: the same after a restart
-            rng = np.random.default_rng([args.seed, epoch])
-            order = rng.permutation(len(train))
-            network.train()
-            for at in range(0, steps * args.batch, args.batch):
-                batch = [varied(train[i], rng) for i in order[at : at + args.batch]]
-                each = [detector.target(sample.boxes, sample.labels) for sample in batch]
-                target = [torch.stack(x).to(args.device) for x in zip(*each, strict=True)]
-                loss = detector.loss(network(inputs([sample.image for sample in batch], args.device)), target)
-                optimiser.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(network.parameters(), 10)
-                optimiser.step()
-                schedule.step()
-                losses.append(loss.item())
-                if not math.isfinite(losses[-1]):
-                    raise SystemExit(f"the loss is {losses[-1]} in epoch {epoch + 1}")
-                progress.update(task, advance=1, description=f"epoch {epoch + 1}/{args.epochs} loss {losses[-1]:.3f}")
-            seconds += time.perf_counter() - start
-            history.append(float(np.mean(losses)))
-            parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
-            state = {key: x.state_dict() for key, x in parts.items()}
-            state |= {"epoch": epoch + 1, "seconds": seconds, "history": history, "settings": settings}
-            save(checkpoint, state)
-            progress.console.print(f"epoch {epoch + 1}: mean loss {history[-1]:.4f}, {seconds:.0f} s")
+    seconds, history = train(detector, train_samples, args, settings)
 
     metrics, kept = evaluate(detector, test, args.device)
     draw(args.out, test, metrics, kept, classes)
+    parameters = sum(x.numel() for x in detector.network.parameters())
     result = {"settings": settings, "parameters": parameters, "training_seconds": round(seconds, 1), "loss": history}
     result["test"] = {}
     for name, metric in metrics.items():
-        found = metric.compute()
-        figures = {key: round(float(found[key]), 4) for key in ("map", "map_50", "map_75", "mar_100")}
-        figures |= {f"map {name}": round(float(x), 4) for name, x in zip(classes, found["map_per_class"], strict=True)}
+        computed = metric.compute()
+        figures = {key: round(float(computed[key]), 4) for key in ("map", "map_50", "map_75", "mar_100")}
+        figures |= {
+            f"map {name}": round(float(x), 4) for name, x in zip(classes, computed["map_per_class"], strict=True)
+        }
         result["test"][name] = figures
         print(f"{name}: " + ", ".join(f"{key} {x:.4f}" for key, x in figures.items()))
     (args.out / "result.json").write_text(json.dumps(result, indent=1))

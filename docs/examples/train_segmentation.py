@@ -1,14 +1,14 @@
-r"""Train a network of fastdet.models on CamVid or on the cell membranes of ISBI 2012, score it, draw what it sees.
+r"""Train a network of fastdet.models on CamVid or on the cell membranes of ISBI 2012, score it, draw its predictions.
 
     python docs/examples/train_segmentation.py ../shared/data/camvid_240x180 runs/segnet_basic --model segnet_basic
     python docs/examples/train_segmentation.py ../shared/data/isbi2012_membrane runs/unet --model unet --width 0.25 \
         --crop 188 --turns --balance 0
 
-Data of your own: train/images, train/labels, val/images, val/labels: RGB or grey images of one size, and for each a PNG
-of the same name with class numbers from 0, and 255 or the number after the last class for pixels that nobody knows;
-and classes.txt, a name a line, unless they are CamVid's.
+Your own data: train/images, train/labels, val/images and val/labels with RGB or grey images of one size, and for each a
+PNG of the same name with class numbers from 0; 255, or the number after the last class, is void. classes.txt has a name
+in each line; without it the classes are CamVid's.
 
-A run that was ended goes on from its last epoch when it is called again. Its folder gets checkpoint.pt, result.json and
+An interrupted run goes on from its last epoch when it is called again. Its folder gets checkpoint.pt, result.json and
 predictions.png; segment_images.py applies it to images of any size. Options of the network: --option norm=true
 --option upsampling=nearest.
 """
@@ -41,18 +41,18 @@ CAMVID = ["Sky", "Building", "Pole", "Road", "Pavement", "Tree"]
 CAMVID += ["SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist"]
 DENSE = sorted(name for name in MODELS if name.startswith(("deeplab", "fcn", "hrnet", "pspnet", "segnet", "unet")))
 VOID = 255
-BORDER = 3  # pixels: how near to another class a pixel of the boundary is
+BORDER = 3  # pixels: the maximum distance of a boundary pixel from another class
 
 
 class Data(NamedTuple):
-    """Images (N, H, W, C) uint8 and their labels (N, H, W) uint8, VOID where nobody knows."""
+    """Images (N, H, W, C) uint8 and their labels (N, H, W) uint8, VOID where the class is unknown."""
 
     images: Any
     labels: Any
 
 
 def read(folder: Path) -> tuple[Data, Data, list[str]]:
-    """Training and validation data, and the classes."""
+    """Training data, validation data and the names of the classes."""
     if (folder / "train").is_dir():
         names = folder / "classes.txt"
         classes = names.read_text(encoding="utf-8").split("\n") if names.exists() else CAMVID
@@ -61,28 +61,28 @@ def read(folder: Path) -> tuple[Data, Data, list[str]]:
         for part in ("train", "val"):
             data = pictures(folder / part / "images", folder / part / "labels")
             data.labels[data.labels == len(classes)] = VOID
-            wrong = np.unique(data.labels[(data.labels > len(classes)) & (data.labels != VOID)])
-            if wrong.size:
-                raise SystemExit(f"{folder / part}: labels {wrong.tolist()} of {len(classes)} classes")
+            invalid = np.unique(data.labels[(data.labels > len(classes)) & (data.labels != VOID)])
+            if invalid.size:
+                raise SystemExit(f"{folder / part}: labels {invalid.tolist()} of {len(classes)} classes")
             parts.append(data)
         return parts[0], parts[1], classes
     if not (folder / "image").is_dir():
         raise SystemExit(f"{folder}: neither train/ and val/ nor image/ and label/ are in it")
     images, labels = pictures(folder / "image", folder / "label")
     labels = (labels > 127).astype(np.uint8)
-    last = len(images) * 4 // 5  # sections of one stack: neighbours look alike, so the end of the stack is held back
+    last = len(images) * 4 // 5  # neighbouring sections look alike, so the end of the stack is held back
     return Data(images[:last], labels[:last]), Data(images[last:], labels[last:]), ["membrane", "cell"]
 
 
 def pictures(images: Path, labels: Path) -> Data:
-    """The images of a folder and their labels in another one, by name."""
+    """The images of one folder and the labels of another, matched by name."""
     stacks, stems = [], []
     for folder, modes in ((images, ("L", "RGB")), (labels, ("L", "P"))):
         if not folder.is_dir():
             raise SystemExit(f"{folder}: no such folder")
         paths = sorted((path for path in folder.iterdir() if path.name[0] != "."), key=lambda path: path.stem)
         if not paths:
-            raise SystemExit(f"{folder}: nothing in it")
+            raise SystemExit(f"{folder}: the folder is empty")
         kinds = []
         for path in paths:
             try:
@@ -98,15 +98,16 @@ def pictures(images: Path, labels: Path) -> Data:
     if stems[0] != stems[1]:
         alone = sorted(set(stems[0]) ^ set(stems[1])) or ["a name that comes twice"]
         raise SystemExit(f"{images} and {labels} must hold the same names, but for {alone[0]}")
-    seen, known = (np.stack(x) for x in (stacks[: len(stems[0])], stacks[len(stems[0]) :]))
-    if seen.shape[:3] != known.shape:
-        raise SystemExit(f"{labels}: must be as large as the images, {seen.shape[1:3]}, got {known.shape[1:]}")
-    return Data(seen[..., None] if seen.ndim == 3 else seen, known)
+    image_stack, label_stack = (np.stack(x) for x in (stacks[: len(stems[0])], stacks[len(stems[0]) :]))
+    if image_stack.shape[:3] != label_stack.shape:
+        size, got = image_stack.shape[1:3], label_stack.shape[1:]
+        raise SystemExit(f"{labels}: must be as large as the images, {size}, got {got}")
+    return Data(image_stack[..., None] if image_stack.ndim == 3 else image_stack, label_stack)
 
 
-def build(name: str, classes: int, channels: int, width: float, given: list[str]) -> torch.nn.Module:
+def build(name: str, classes: int, channels: int, width: float, settings: list[str]) -> torch.nn.Module:
     options: dict[str, Any] = {"in_channels": channels, "width": width}
-    for item in given:
+    for item in settings:
         key, _, value = item.partition("=")
         try:
             options[key] = json.loads(value)
@@ -122,7 +123,7 @@ def build(name: str, classes: int, channels: int, width: float, given: list[str]
 
 
 def logits_of(network: Any, x: Any) -> list[Any]:
-    """Scores of every pixel, and in training those of an auxiliary head; valid convolutions get a mirrored border."""
+    """Logits of every pixel, and in training those of an auxiliary head; valid convolutions get a mirrored border."""
     height, width = x.shape[-2:]
     margin = getattr(network, "margin", 0)
     if margin:
@@ -133,7 +134,7 @@ def logits_of(network: Any, x: Any) -> list[Any]:
 
 
 def batches(data: Data, size: int, crop: int, turns: bool, rng: Any) -> Any:
-    """Batches of an epoch in random order: random crops of ``crop`` pixels (0: none), turned, half of them mirrored."""
+    """Batches of an epoch in random order: random crops of ``crop`` pixels (0: none), turned; half are mirrored."""
     order = rng.permutation(len(data.images))
     for at in range(0, len(order) - size + 1, size):
         chosen = []
@@ -165,21 +166,21 @@ def loss_of(name: str, logits: Any, target: Any, weight: Any) -> Any:
 
 
 def near_boundary(labels: Any) -> Any:
-    """Which pixels have another class within `BORDER` pixels."""
+    """A mask of the pixels that have another class within `BORDER` pixels."""
     window: Any = {"stride": 1, "padding": BORDER, "return_indices": False}
-    known = np.where(labels == VOID, -1, labels).astype(np.int16)
-    return max_pool2d(known, 2 * BORDER + 1, **window) != -max_pool2d(-known, 2 * BORDER + 1, **window)
+    signed = np.where(labels == VOID, -1, labels).astype(np.int16)
+    return max_pool2d(signed, 2 * BORDER + 1, **window) != -max_pool2d(-signed, 2 * BORDER + 1, **window)
 
 
-def evaluate(network: Any, data: Data, classes: list[str], given: Any) -> tuple[dict[str, Any], Any]:
-    """Figures of all pixels, of those near a boundary and of the largest class everywhere; and the predictions."""
+def evaluate(network: Any, data: Data, classes: list[str], scaling: Any) -> tuple[dict[str, Any], Any]:
+    """Figures of all pixels, of pixels near a boundary and of a constant prediction; and the predictions."""
     network.eval()
     whole, edges, largest = (SegmentationMetrics(len(classes), ignore_index=VOID) for _ in range(3))
     predictions = []
     constant = np.bincount(data.labels[data.labels != VOID]).argmax()
     for image, label in zip(data.images, data.labels, strict=True):
         with torch.no_grad():
-            logits = logits_of(network, inputs(torch.from_numpy(image[None]), *given))[0]
+            logits = logits_of(network, inputs(torch.from_numpy(image[None]), *scaling))[0]
         predicted = logits.argmax(1).to(torch.uint8).cpu().numpy()[0]
         whole.update(predicted, label)
         edges.update(predicted, np.where(near_boundary(label), label, VOID))
@@ -192,12 +193,12 @@ def evaluate(network: Any, data: Data, classes: list[str], given: Any) -> tuple[
 
 
 def figures_of(metrics: SegmentationMetrics) -> dict[str, float]:
-    found = metrics.compute()
-    return {name: float(found[name]) for name in ("mean_iou", "mean_class_accuracy", "pixel_accuracy")}
+    computed = metrics.compute()
+    return {name: float(computed[name]) for name in ("mean_iou", "mean_class_accuracy", "pixel_accuracy")}
 
 
 def draw(path: Path, data: Data, predictions: Any, classes: list[str], count: int = 4) -> None:
-    """Image, truth and prediction of a few images."""
+    """Draw image, truth and prediction of a few images."""
     chosen = np.linspace(0, len(predictions) - 1, count).astype(int)
     figure = Figure(figsize=(12, 3.2 * count), layout="constrained")
     for row, i in zip(figure.subplots(count, 3, squeeze=False), chosen, strict=True):
@@ -214,13 +215,96 @@ def draw(path: Path, data: Data, predictions: Any, classes: list[str], count: in
 
 
 def save(path: Path, state: Any) -> None:
-    """Whole or not at all."""
+    """Write a checkpoint in one step: an interruption leaves the old one."""
     part = path.with_suffix(".part")
     torch.save(state, part)
     os.replace(part, path)
 
 
-def main() -> None:
+def resume(path: Path, parts: dict[str, Any], settings: dict[str, Any], device: str) -> tuple[int, float, list[float]]:
+    """Load the checkpoint, if there is one: how many epochs are done, their seconds and their mean losses."""
+    if not path.exists():
+        return 0, 0.0, []
+    state = torch.load(path, map_location=device)
+    ignored, before = ("threads", "device"), state["settings"]
+    changed = [x for x in settings if x not in ignored and before.get(x) != settings[x]]
+    if changed:
+        raise SystemExit(f"{path} was made with another {', '.join(changed)}: choose another folder")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state["epoch"], state["seconds"], state["history"]
+
+
+def check_sides(network: Any, sides: set[int], model: str) -> None:
+    """Raise SystemExit for images that are too small for the mirrored border of a network of valid convolutions."""
+    for side in sorted(sides) if getattr(network, "margin", 0) else ():
+        mirrored = network.fitting(side) - network.margin - side
+        if mirrored >= side:
+            raise SystemExit(
+                f"{model} needs {mirrored} mirrored pixels around images or crops of {side}: they must be larger, "
+                "or padded=true, or depth smaller"
+            )
+
+
+def train_epoch(
+    network: Any, data: Data, weight: Any, scaling: Any, optimiser: Any, schedule: Any, args: argparse.Namespace,
+    epoch: int, done: Any,
+) -> float:  # fmt: skip
+    """Train for one epoch; ``done`` is called with each step's loss. The mean loss."""
+    torch.manual_seed(args.seed + epoch + 1)  # for dropout: the same after a restart
+    network.train()
+    rng, losses = np.random.default_rng([args.seed, epoch]), []
+    for images, labels in batches(data, args.batch, args.crop, args.turns, rng):
+        main_logits, *others = logits_of(network, inputs(images, *scaling))
+        labels = labels.to(args.device)
+        loss = loss_of(args.loss, main_logits, labels, weight)
+        for logits in others:
+            loss = loss + 0.4 * loss_of(args.loss, logits, labels, weight)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise SystemExit(f"the loss is {losses[-1]} in epoch {epoch + 1}")
+        done(losses[-1])
+    return float(np.mean(losses))
+
+
+def train(
+    network: Any, data: Data, classes: list[str], scaling: Any, args: argparse.Namespace, settings: dict[str, Any]
+) -> tuple[float, list[float]]:
+    """Train, or go on from the checkpoint, and save one after each epoch. Seconds, and the mean loss of each epoch."""
+    counts = np.stack([np.bincount(x[x != VOID], minlength=len(classes)) for x in data.labels])
+    weight = torch.from_numpy(median_frequency_weights(counts) ** args.balance).float()
+    optimiser = torch.optim.AdamW(network.parameters(), args.rate, weight_decay=1e-4)
+    steps = len(data.images) // args.batch
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: (1 - i / (steps * args.epochs + 1)) ** 0.9)
+    parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
+    first, seconds, history = resume(args.out / "checkpoint.pt", parts, settings, args.device)
+    parameters = sum(x.numel() for x in network.parameters())
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress:
+        task = progress.add_task(f"{args.model}, {parameters:,} parameters", total=steps * args.epochs)
+        progress.advance(task, steps * first)
+        for epoch in range(first, args.epochs):
+            start, name = time.perf_counter(), f"epoch {epoch + 1}/{args.epochs}"
+
+            def done(loss: float, name: str = name) -> None:
+                progress.update(task, advance=1, description=f"{name} loss {loss:.3f}")
+
+            history.append(train_epoch(network, data, weight, scaling, optimiser, schedule, args, epoch, done))
+            seconds += time.perf_counter() - start
+            state = {key: x.state_dict() for key, x in parts.items()}
+            state |= {"epoch": epoch + 1, "seconds": seconds, "history": history, "settings": settings}
+            mean, spread, _ = scaling
+            state |= {"mean": mean, "spread": spread, "classes": classes}  # segment_images.py needs these
+            save(args.out / "checkpoint.pt", state)
+            progress.console.print(f"epoch {epoch + 1}: mean loss {history[-1]:.4f}, {seconds:.0f} s")
+    return seconds, history
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path, help="folder of the run")
@@ -228,93 +312,44 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0, help="factor on the channels")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the network")
     parser.add_argument("--crop", type=int, default=0, help="side of random crops in training, pixels; 0: whole images")
-    parser.add_argument("--turns", action="store_true", help="random quarter turns: for images without an up")
-    parser.add_argument("--images", type=int, help="of training and of validation at most, for a quick try")
+    parser.add_argument("--turns", action="store_true", help="random quarter turns, for images without an up and down")
+    parser.add_argument("--images", type=int, help="maximum number for training and for validation, for a quick try")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate at the start; it falls to 0")
     parser.add_argument("--loss", choices=("cross_entropy", "focal"), default="cross_entropy")
-    parser.add_argument("--balance", type=float, default=1.0, help="power of the class weights; 0: all alike")
+    parser.add_argument("--balance", type=float, default=1.0, help="exponent of the class weights; 0: equal weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse()
     if args.threads:
         torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
 
-    train, val, classes = read(args.data)
-    train, val = (Data(*(x[: args.images] for x in part)) for part in (train, val))
-    if not 0 < args.batch <= len(train.images):
-        raise SystemExit(f"--batch must be in [1, {len(train.images)}], the number of images, got {args.batch}")
-    sides = [min(args.crop or side, side) for side in train.labels.shape[1:]]
+    data, val, classes = read(args.data)
+    data, val = (Data(*(x[: args.images] for x in part)) for part in (data, val))
+    if not 0 < args.batch <= len(data.images):
+        raise SystemExit(f"--batch must be in [1, {len(data.images)}], the number of images, got {args.batch}")
+    sides = [min(args.crop or side, side) for side in data.labels.shape[1:]]
     if args.turns and sides[0] != sides[1]:
         raise SystemExit(f"--turns needs squares, got {sides[0]} x {sides[1]} pixels: see --crop")
-    counts = np.stack([np.bincount(x[x != VOID], minlength=len(classes)) for x in train.labels])
-    weight = torch.from_numpy(median_frequency_weights(counts) ** args.balance).float()
-    pixels = train.images.reshape(-1, train.images.shape[-1])
+    pixels = data.images.reshape(-1, data.images.shape[-1])
     mean, spread = (torch.tensor(x, dtype=torch.float32) for x in (pixels.mean(0), pixels.std(0)))
-    given = (mean, spread, args.device)
+    scaling = (mean, spread, args.device)
 
     torch.manual_seed(args.seed)
-    network = build(args.model, len(classes), train.images.shape[-1], args.width, args.option).to(args.device)
-    for side in sorted({*sides, *val.labels.shape[1:]}) if getattr(network, "margin", 0) else ():
-        mirrored = network.fitting(side) - network.margin - side
-        if mirrored >= side:
-            raise SystemExit(
-                f"{args.model} needs {mirrored} mirrored pixels around images or crops of {side}: they must be larger, "
-                "or padded=true, or depth smaller"
-            )
-    optimiser = torch.optim.AdamW(network.parameters(), args.rate, weight_decay=1e-4)
-    steps = len(train.images) // args.batch
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: (1 - i / (steps * args.epochs + 1)) ** 0.9)
-    parameters = sum(x.numel() for x in network.parameters())
+    network = build(args.model, len(classes), data.images.shape[-1], args.width, args.option).to(args.device)
+    check_sides(network, {*sides, *val.labels.shape[1:]}, args.model)
     settings = {key: str(x) if isinstance(x, Path) else x for key, x in vars(args).items()}
+    seconds, history = train(network, data, classes, scaling, args, settings)
 
-    checkpoint, first, seconds, history = args.out / "checkpoint.pt", 0, 0.0, []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=args.device)
-        ignored, before = ("threads", "device"), state["settings"]
-        changed = [x for x in settings if x not in ignored and before.get(x) != settings[x]]
-        if changed:
-            raise SystemExit(f"{checkpoint} was made with another {', '.join(changed)}: choose another folder")
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        first, seconds, history = state["epoch"], state["seconds"], state["history"]
-    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns) as progress:
-        task = progress.add_task(f"{args.model}, {parameters:,} parameters", total=steps * args.epochs)
-        progress.advance(task, steps * first)
-        for epoch in range(first, args.epochs):
-            start, losses = time.perf_counter(), []
-            torch.manual_seed(args.seed + epoch + 1)  # of dropout: the same after a restart
-            network.train()
-            rng = np.random.default_rng([args.seed, epoch])
-            for images, labels in batches(train, args.batch, args.crop, args.turns, rng):
-                main_logits, *others = logits_of(network, inputs(images, *given))
-                labels = labels.to(args.device)
-                loss = loss_of(args.loss, main_logits, labels, weight)
-                for logits in others:
-                    loss = loss + 0.4 * loss_of(args.loss, logits, labels, weight)
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-                losses.append(loss.item())
-                if not math.isfinite(losses[-1]):
-                    raise SystemExit(f"the loss is {losses[-1]} in epoch {epoch + 1}")
-                progress.update(task, advance=1, description=f"epoch {epoch + 1}/{args.epochs} loss {losses[-1]:.3f}")
-            seconds += time.perf_counter() - start
-            history.append(float(np.mean(losses)))
-            parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
-            state = {key: x.state_dict() for key, x in parts.items()}
-            state |= {"epoch": epoch + 1, "seconds": seconds, "history": history, "settings": settings}
-            state |= {"mean": mean, "spread": spread, "classes": classes}  # what an image of another day needs
-            save(checkpoint, state)
-            progress.console.print(f"epoch {epoch + 1}: mean loss {history[-1]:.4f}, {seconds:.0f} s")
-
-    figures, predictions = evaluate(network, val, classes, given)
+    figures, predictions = evaluate(network, val, classes, scaling)
+    parameters = sum(x.numel() for x in network.parameters())
     result = {"settings": settings, "parameters": parameters, "training_seconds": round(seconds, 1), "loss": history}
     (args.out / "result.json").write_text(json.dumps({**result, "validation": figures}, indent=1))
     draw(args.out / "predictions.png", val, predictions, classes)

@@ -1,11 +1,10 @@
 """Bilinear upsampling
 
-Four pixels become sixteen, in the two conventions there are; a transposed convolution does the same; and what a
-gradient is.
+Four pixels become sixteen, by either of the two conventions; a transposed convolution does the same; and the gradient.
 """
 
 # %%
-# With `align_corners=True` the centres of the corner pixels stay where they are, and steps are thirds.
+# With `align_corners=True` the centres of the corner pixels coincide, and steps are thirds.
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -28,8 +27,8 @@ for ax, aligned in zip(figure.subplots(1, 2), (True, False), strict=True):
     ax.set(title=f"align_corners={aligned}", xticks=[], yticks=[])
 
 # %%
-# FCN starts its transposed convolutions from these weights. With stride 2 and padding 1 they give what
-# `upsample_bilinear` gives, but for the border, where a convolution sees zeros.
+# FCN initialises its transposed convolutions with these weights. With stride 2 and padding 1 they equal
+# `upsample_bilinear`, except at the border, where a convolution uses zeros.
 kernel = bilinear_kernel(1, 2)[0, 0]
 print(kernel)
 picture = np.random.default_rng(0).random((6, 6)).astype(np.float32)
@@ -41,5 +40,5 @@ same = np.allclose(spread[2:-2, 2:-2], upsample_bilinear(picture, (12, 12))[1:-1
 print("equal inside the border:", same)
 
 # %%
-# The gradient is the exact transpose: to each pixel the sum of the weights with which it was used.
+# The gradient is the exact transpose: each pixel gets the sum of the weights with which it was used.
 print(upsample_bilinear_backward(np.ones((4, 4), np.float32), (2, 2), align_corners=True).round(4))

@@ -1,11 +1,11 @@
 """Box fusion
 
-Three models see the same objects, each a little wrong. NMS keeps the best-scored box; fusion averages all of them, and
-lies nearer to the truth.
+Three models detect the same objects, each a little off. NMS keeps the box with the best score; fusion averages all of
+them, and is nearer to the truth.
 """
 
 # %%
-# Each model finds most objects, off by some pixels, and adds a false one of its own.
+# Each model detects most objects, off by some pixels, and adds a false box.
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -19,15 +19,15 @@ corners = np.array([[x, y] for y in (20, 130) for x in (20, 140, 260)], float)
 truth = np.hstack([corners, corners + rng.uniform(60, 90, (6, 2))])
 models = []
 for _ in range(3):
-    seen = truth[rng.random(6) < 0.9] if models else truth
-    boxes = seen + rng.normal(0, 5, seen.shape)
+    detected = truth[rng.random(6) < 0.9] if models else truth
+    boxes = detected + rng.normal(0, 5, detected.shape)
     false = rng.uniform((0, 0), (300, 180), (1, 2))
     boxes = np.vstack([boxes, np.hstack([false, false + 50])])
-    scores = np.append(rng.uniform(0.5, 0.9, len(seen)), 0.35)
+    scores = np.append(rng.uniform(0.5, 0.9, len(detected)), 0.35)
     models.append((boxes, scores, np.zeros(len(boxes), int)))
 
 # %%
-# Weighted boxes fusion averages by score, and lowers the score of what one model alone has seen.
+# Weighted boxes fusion averages by score, and lowers the score of a box that only one model has.
 stacked = np.vstack([boxes for boxes, _, _ in models])
 scores = np.concatenate([s for _, s, _ in models])
 keep = nms(stacked, scores, 0.5)

@@ -1,6 +1,6 @@
 """Confusion matrix and mIoU
 
-A label map, a prediction with the usual faults, and what the figures say of it. Void pixels are where they differ.
+A label map, a prediction with typical errors, and its figures under three conventions for void pixels.
 """
 
 # %%
@@ -20,7 +20,7 @@ for cx, cy, r in ((70, 90, 40), (180, 160, 50), (270, 60, 22)):
     truth[distance < r] = 2
     truth[np.abs(distance - r) < 3] = void
     predicted[np.hypot(x - cx - 4, y - cy + 3) < 0.93 * r] = 2
-predicted[(y < 20) & (x > 250)] = void  # the network may say that it does not know
+predicted[(y < 20) & (x > 250)] = void  # the network may leave pixels undecided
 
 # %%
 # A void prediction of a true class is a miss, is dropped, or the void truth counts as well: three conventions, three
@@ -42,6 +42,6 @@ for ax, (title, labels) in zip(figure.subplots(1, 2), {"truth": truth, "predicti
     ax.set(title=title, xticks=[], yticks=[])
 
 # %%
-# Rows are the truth: the ground is taken for sky more often than the sky for ground.
+# Rows are the truth: ground is predicted as sky more often than sky as ground.
 matrix = confusion_matrix(truth, predicted, 3, ignore_index=void)
 picture, _ = plots.draw_confusion(matrix, names=names)

@@ -1,12 +1,12 @@
 """NMS against Soft-NMS
 
-Crowded streets: objects overlap, and so do the candidates of one object. NMS removes what overlaps; Soft-NMS lowers
-its score.
+Crowded streets: objects overlap, and so do the candidates of one object. NMS removes overlapping boxes; Soft-NMS
+lowers their scores.
 """
 
 # %%
-# The sample that comes with the package: what a small YOLO said of made-up streets that it was not trained on
-# (`docs/examples/train_demo.py`), raw. Decoding leaves the boxes that have a score.
+# The package's sample is the raw output of a small YOLO for drawn streets that it was not trained on
+# (`docs/examples/train_demo.py`). Decoding keeps the boxes above a score.
 from fastdet import plots
 from fastdet.cli import sample as _sample
 from fastdet.cli import scenes
@@ -19,7 +19,7 @@ boxes, scores, labels, images = yolo_candidates(sample.output, 0.05)
 print(f"{len(boxes)} candidates of {sum(len(x.labels) for x in sample.scenes)} objects in {len(sample.scenes)} scenes")
 
 # %%
-# Only boxes of one class of one scene suppress each other. NMS gives indices; Soft-NMS also the scores that are left.
+# Only boxes of one class of one scene suppress each other. NMS gives indices; Soft-NMS also gives new scores.
 groups = images * len(scenes.NAMES) + labels
 hard = batched_nms(boxes, scores, groups, 0.5)
 soft, soft_scores = batched_soft_nms(boxes, scores, groups, method="linear", min_score=0.05)
@@ -28,14 +28,14 @@ for name, (keep, _) in results.items():
     print(f"{name}: {len(boxes[keep])} boxes")
 
 # %%
-# Average precision says what that is worth.
+# Average precision compares the results.
 precision = {}
 for name, (keep, kept_scores) in results.items():
     metrics = DetectionMetrics()
     for i, scene in enumerate(sample.scenes):
-        mine = images[keep] == i
-        found = {"boxes": boxes[keep][mine], "scores": kept_scores[mine], "labels": labels[keep][mine]}
-        metrics.update([found], [scene._asdict()])
+        rows = images[keep] == i
+        detections = {"boxes": boxes[keep][rows], "scores": kept_scores[rows], "labels": labels[keep][rows]}
+        metrics.update([detections], [scene._asdict()])
     precision[name] = float(metrics.compute()["map"])
     print(f"{name:10}  AP {precision[name]:.3f}")
 
@@ -46,8 +46,8 @@ image = scenes.draw(sample.scenes[i], sample.seeds[i], scale=4)
 height, width = scenes.SIZE
 panels = []
 for name, (keep, kept_scores) in results.items():
-    mine = (images[keep] == i) & (kept_scores > 0.3)
-    panels.append((f"{name}: AP {precision[name]:.3f}", boxes[keep][mine], labels[keep][mine], kept_scores[mine]))
+    rows = (images[keep] == i) & (kept_scores > 0.3)
+    panels.append((f"{name}: AP {precision[name]:.3f}", boxes[keep][rows], labels[keep][rows], kept_scores[rows]))
 figure, _ = plots.compare(
     panels, names=scenes.NAMES, size=scenes.SIZE, backdrop=lambda ax: ax.imshow(image, extent=(0, width, height, 0))
 )

@@ -1,11 +1,11 @@
 """Overlap-tile
 
-A network of valid convolutions gives less than it takes. U-Net segments large images tile by tile, each with the
-margin around it that it needs, mirrored at the image's border.
+The output of a network of valid convolutions is smaller than its input. U-Net segments large images tile by tile, each
+with a margin around it, mirrored at the image's border.
 """
 
 # %%
-# An image of blobs, and a stand-in for a network: ten valid 3 x 3 means and a threshold. It loses 10 pixels a side.
+# An image of blobs, and in place of a network ten valid 3 x 3 means and a threshold. It loses 10 pixels on each side.
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -27,11 +27,11 @@ def network(batch):
 
 
 # %%
-# Tiles of 100 pixels with a margin of 10 give the whole image's result. Without the margin each tile guesses what is
-# around it, and seams show.
+# Tiles of 100 pixels with a margin of 10 give the whole image's result. Without it, tiles do not know their
+# surroundings, and seams show.
 whole = network(np.pad(image, ((0, 0), (10, 10), (10, 10)), mode="reflect")[None])[0]
 tiled = overlap_tile(network, image, tile=100, margin=10)
-print("greatest difference with margins:   ", np.abs(tiled - whole).max())
+print("maximum difference with margins:   ", np.abs(tiled - whole).max())
 
 by_itself = np.zeros_like(whole)
 for i in range(0, 300, 100):
@@ -39,7 +39,7 @@ for i in range(0, 300, 100):
         alone = np.pad(image[:, i : i + 100, j : j + 100], ((0, 0), (10, 10), (10, 10)), mode="reflect")
         by_itself[:, i : i + 100, j : j + 100] = network(alone[None])[0]
 seams = np.abs(by_itself - whole)
-print("greatest difference without margins:", seams.max().round(3))
+print("maximum difference without margins:", seams.max().round(3))
 
 # %%
 figure = Figure(figsize=(11, 2.9), layout="constrained")

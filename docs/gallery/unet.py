@@ -1,12 +1,12 @@
 """A U-Net, trained, scored and tiled
 
-Tissue drawn here, a small U-Net trained on it, its mIoU on sections that it has not seen, and a scan larger than
-what it was trained on, tile by tile. It takes half a minute on one core; nothing is downloaded.
+Draw tissue, train a small U-Net on it, and segment a scan that is larger than the training images, tile by tile. It
+takes half a minute on one core; nothing is downloaded.
 """
 
 # %%
-# Cells are the Voronoi regions of random points, membranes the pixels between two of them. Inside the cells are dark
-# organelles: what is dark is not always a membrane.
+# Cells are the Voronoi regions of random points, membranes the pixels between two of them. Cells hold dark organelles,
+# so dark pixels are not always membranes.
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -26,13 +26,13 @@ def tissue(height, width):
     first = np.full((height, width), np.inf, np.float32)
     second = first.copy()
     for _ in range(height * width // 1500):
-        away = np.hypot(x + wave - rng.uniform(0, width), y - wave - rng.uniform(0, height))
-        first, second = np.minimum(first, away), np.minimum(second, np.maximum(first, away))
+        distance = np.hypot(x + wave - rng.uniform(0, width), y - wave - rng.uniform(0, height))
+        first, second = np.minimum(first, distance), np.minimum(second, np.maximum(first, distance))
     labels = (second - first > 4).astype(np.uint8)
     image = 0.8 * labels
     for _ in range(height * width // 2500):
-        away = np.hypot(x - rng.uniform(0, width), y - rng.uniform(0, height))
-        image = np.where(away < rng.uniform(3, 7), 0.2, image)
+        distance = np.hypot(x - rng.uniform(0, width), y - rng.uniform(0, height))
+        image = np.where(distance < rng.uniform(3, 7), 0.2, image)
     return (image + rng.normal(0, 0.4, image.shape)).astype(np.float32)[None], labels
 
 
@@ -69,17 +69,17 @@ for step in range(120):
 network.eval()
 
 # %%
-# A scan that it has not seen, of any size. A tile is computed with so much around it, mirrored at the scan's border,
-# that it becomes what the whole scan has there.
+# A new scan, of any size. A tile is computed with a margin around it, mirrored at the scan's border, and its result is
+# exactly that of the whole scan.
 scan, truth = tissue(500, 700)
 print(network.tiling(140))
 with torch.no_grad():
     logits = overlap_tile(network, scan, **network.tiling(140))
     whole = overlap_tile(network, scan, **network.tiling(700))  # one tile
-print(logits.shape, f"greatest difference from one tile for all: {np.abs(logits - whole).max():.0e}")
+print(logits.shape, f"maximum difference from a single tile: {np.abs(logits - whole).max():.0e}")
 
 # %%
-# Scored: against the scan's truth, and what a constant answer or a threshold on the grey value would have got.
+# Score it with the scan's truth, beside a constant prediction and a threshold on the grey value.
 predicted = logits.argmax(0)
 for name, answer in {
     "U-Net": predicted,

@@ -1,11 +1,11 @@
-"""Unpooling seen
+"""Unpooling
 
-Why SegNet keeps the places of the maxima: put back where they came from, values stay on the edges; repeated in blocks,
-they do not.
+Why SegNet keeps the indices of the maxima: values that are put back at their places stay on the edges; values that are
+repeated in blocks do not.
 """
 
 # %%
-# An image of thin lines, pooled twice by 2. What is left is a quarter of the size.
+# An image of thin lines, pooled twice by 2, to a quarter of its sides.
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -26,7 +26,7 @@ _, compact = max_pool2d(image, 2, compact=True)
 print(compact[20, 20:24], compact.dtype)
 
 # %%
-# Back to the full size by the places, and by repeating each value.
+# Back to the full size by the indices, and by repeating each value.
 unpooled = max_unpool2d(max_unpool2d(second, second_places, 2), first_places, 2)
 repeated = second.repeat(4, 0).repeat(4, 1)
 for name, back in {"unpooled": unpooled, "repeated": repeated}.items():
@@ -34,7 +34,7 @@ for name, back in {"unpooled": unpooled, "repeated": repeated}.items():
     print(f"{name}: {on_line:.0%} of the pixels that are set lie on a line of the image")
 
 # %%
-# Unpooling loses pixels of a line, and misplaces none; convolutions behind it fill the gaps.
+# Unpooling loses some pixels of a line but misplaces none; the convolutions that follow fill the gaps.
 shown = {
     "image": image,
     f"pooled to {second.shape[0]} x {second.shape[1]}": second,

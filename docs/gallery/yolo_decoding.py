@@ -4,8 +4,8 @@ From the raw grid of a YOLO (v1) to boxes: each cell has two boxes with their co
 """
 
 # %%
-# What a network might say of the sample's scene with the most objects, a 7 x 7 grid of 5 x 2 + 4 numbers: the cell
-# that holds an object's centre has two boxes near it, and its neighbours have a less certain one.
+# A possible output for the sample's scene with the most objects, a 7 x 7 grid of 5 x 2 + 4 numbers: the cell that holds
+# an object's centre has two boxes near it, and its neighbours have boxes with lower confidence.
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -39,15 +39,15 @@ cells = len(centres)
 print(output.shape, f"{len(scene.labels)} objects with their centres in {cells} cells")
 
 # %%
-# Decoding makes boxes in pixels, and scores: confidence times class probability.
+# Decoding gives boxes in pixels, and scores: confidence times class probability.
 decoded = yolo_decode(output, predictors=B, size=(height, width))
 print(decoded.boxes.shape, decoded.scores.shape)
 
 # %%
-# Class-wise NMS leaves a box for most objects. Two whose centres lie in one cell share its classes and boxes, the limit
-# of this network; two of a class that overlap by more than 0.5 the limit of NMS.
-found = multiclass_nms(decoded.boxes[None], decoded.scores[None], 0.5, score_threshold=0.25)
-count = int(found.count[0])
+# Class-wise NMS leaves a box for most objects. Two objects with their centres in one cell share its classes and boxes:
+# the limit of this network. Two objects of a class with an IoU above 0.5 become one: the limit of NMS.
+detections = multiclass_nms(decoded.boxes[None], decoded.scores[None], 0.5, score_threshold=0.25)
+count = int(detections.count[0])
 print(count, "detections of", len(scene.labels), "objects")
 
 # %%
@@ -56,7 +56,7 @@ best, labels = decoded.scores.max(1), decoded.scores.argmax(1)
 sure = best > 0.25
 panels = {
     f"decoded: {sure.sum()} boxes": (decoded.boxes[sure], labels[sure], best[sure]),
-    f"after NMS: {count}": (found.boxes[0, :count], found.labels[0, :count], found.scores[0, :count]),
+    f"after NMS: {count}": (detections.boxes[0, :count], detections.labels[0, :count], detections.scores[0, :count]),
 }
 for ax, (title, (boxes, labels, scores)) in zip(figure.subplots(1, 2), panels.items(), strict=True):
     ax.imshow(scenes.draw(scene, seed, scale=4), extent=(0, width, height, 0))

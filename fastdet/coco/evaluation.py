@@ -1,4 +1,4 @@
-"""COCO's evaluation with the names of pycocotools: `COCOeval`, its parameters, and evalImgs as pycocotools has it."""
+"""COCO's evaluation with pycocotools' names: `COCOeval`, its parameters `Params`, and its list ``evalImgs``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastdet._core.backends import choose
 from fastdet._core.check import Array
 from fastdet._files.data_set import positions
 from fastdet._files.errors import FormatError
-from fastdet.detection import records as _matching
+from fastdet.detection import records as matching
 from fastdet.detection.records import FALSE, IGNORED, TRUE, Columns, Ints, Records, Rows, Rule
 
 if TYPE_CHECKING:
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 
 class Params:
-    """What is evaluated; may be changed before ``evaluate``.
+    """Parameters of `COCOeval`; may be changed before ``evaluate``.
 
     Attributes
     ----------
     imgIds, catIds : list of int
-        Of the data set when `COCOeval` is made.
+        Images and classes to evaluate. `COCOeval` sets them to all of the data set.
     iouThrs : (T,) array
         .5, .55, ..., .95.
     recThrs : (R,) array
         0, .01, ..., 1.
     maxDets : list of int
-        Most detections of an image and class: 1, 10, 100.
+        Maximum numbers of detections of an image and class: 1, 10, 100.
     areaRng, areaRngLbl : list
-        Least and greatest area (both inside), and their names: all, small, medium, large.
+        Minimum and maximum area of each range (both inside it), and the ranges' names: all, small, medium, large.
     useCats : int
-        0: classes are not told apart.
+        0: all boxes are of one class.
     """
 
     __module__ = "fastdet.coco"
@@ -65,7 +65,7 @@ def _check_type(iouType: str) -> None:
 
 
 class _Evaluated:
-    """The parameters, rows and records of one evaluation. Groups are class * images + image."""
+    """The parameters, rows and records of one evaluation. The group of a box is class * images + image."""
 
     def __init__(self, p: Params, truth: Columns, detections: Columns) -> None:
         self.images = np.asarray(p.imgIds, np.int64)
@@ -80,7 +80,7 @@ class _Evaluated:
         image, label = positions(self.images, c.image), _unsorted_positions(self.classes, c.label)
         group = image + label * len(self.images) if self.by_class else image
         keep: Any = (image >= 0) & (label >= 0)
-        if not self.by_class:  # in an image: class by class, as they are listed
+        if not self.by_class:  # within an image: class by class, in the order of catIds
             keep = np.flatnonzero(keep)
             keep = keep[np.argsort(label[keep], kind="stable")]
         elif keep.all():
@@ -90,7 +90,7 @@ class _Evaluated:
         return Rows(group[keep], c.boxes[keep], c.areas[keep], scores, flags), ids[keep]
 
     def records(self, *, matched: bool = False) -> Records:
-        return _matching.match_rows(self.rule, self.detections, self.truth, matched=matched)
+        return matching.match_rows(self.rule, self.detections, self.truth, matched=matched)
 
 
 def _unsorted_positions(known: Ints, values: Ints) -> Ints:
@@ -100,21 +100,21 @@ def _unsorted_positions(known: Ints, values: Ints) -> Ints:
 
 
 def _floats(name: str, x: Any) -> Array:
-    found = np.ascontiguousarray(x, np.float64)
-    if found.ndim != 1 or not len(found) or not np.isfinite(found).all():
+    values = np.ascontiguousarray(x, np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"COCOeval: params.{name} must be a list of finite numbers, got {check.describe(x)}")
-    return found
+    return values
 
 
 def _ranges(x: Any) -> Array:
-    found = np.ascontiguousarray(x, np.float64)
-    if found.ndim != 2 or found.shape[1] != 2 or not len(found) or np.isnan(found).any():
+    ranges = np.ascontiguousarray(x, np.float64)
+    if ranges.ndim != 2 or ranges.shape[1] != 2 or not len(ranges) or np.isnan(ranges).any():
         raise ValueError(f"COCOeval: params.areaRng must be a list of pairs of numbers, got {check.describe(x)}")
-    return found
+    return ranges
 
 
 class COCOeval:
-    """Scores detections as pycocotools does: ``evaluate()``, ``accumulate()``, ``summarize()``.
+    """Score detections as pycocotools does: ``evaluate()``, ``accumulate()``, ``summarize()``.
 
     Parameters
     ----------
@@ -128,16 +128,16 @@ class COCOeval:
     params : Params
         What to evaluate.
     eval : dict
-        After ``accumulate``: "precision" and "scores" (T, R, K, A, M), "recall" (T, K, A, M) over thresholds, recalls,
-        classes, area ranges and numbers of detections, float64, -1 where a class has no true box; "counts", "params",
-        "date".
+        After ``accumulate``: "precision" and "scores" (T, R, K, A, M) and "recall" (T, K, A, M), float64, for
+        thresholds, recalls, classes, area ranges and numbers of detections; -1 where a class has no true box. Also
+        "counts", "params" and "date".
     stats : (12,) array
         After ``summarize``: its twelve numbers.
     evalImgs : list
-        pycocotools' dictionary for each class, area range and image, made when it is asked for. What is assigned to
-        it is what ``accumulate`` takes.
+        pycocotools' dictionaries for each class, area range and image, made on first use. ``accumulate`` uses a list
+        that is assigned to it.
     ious : dict
-        After ``evaluate``: the overlaps that it saw, made when they are asked for.
+        After ``evaluate``: the IoU of each image and class, computed on first use.
     """
 
     __module__ = "fastdet.coco"
@@ -177,7 +177,7 @@ class COCOeval:
             raise FormatError(f"COCOeval: annotations[{i}].score of cocoDt: expected a number, got no such field")
         self._evaluated = _Evaluated(p, self.cocoGt._columns(), detections)
         self._records, self._evalImgs, self._ious = self._evaluated.records(), None, None
-        self._paramsEval = copy.deepcopy(p, {id(p.imgIds): p.imgIds.copy()})  # many: not one by one
+        self._paramsEval = copy.deepcopy(p, {id(p.imgIds): p.imgIds.copy()})  # a long list: copied at once
 
     @property
     def evalImgs(self) -> Any:
@@ -191,7 +191,7 @@ class COCOeval:
 
     @property
     def ious(self) -> dict[tuple[int, int], Any]:
-        """(D, G) IoU of each (image id, category id), detections by falling score; [] where either has none."""
+        """(D, G) IoU by (image id, category id), detections by falling score; [] without detections or true boxes."""
         if self._evaluated is None:
             return {}
         if self._ious is None:
@@ -199,32 +199,32 @@ class COCOeval:
         return self._ious
 
     def computeIoU(self, imgId: int, catId: int) -> Any:
-        """What `ious` has for an image and category."""
+        """The entry of `ious` for an image and a category."""
         return self.ious[imgId, catId]
 
     def accumulate(self, p: Params | None = None) -> None:
-        """Precision and recall of each class from the matches. ``p``: with other recalls or maxDets."""
+        """Precision and recall of each class from the matches. ``p``: parameters with other recThrs or maxDets."""
         p = self.params if p is None else p
-        done = self._paramsEval
-        if not isinstance(done, Params) and self._evalImgs is None:
+        evaluated = self._paramsEval
+        if not isinstance(evaluated, Params) and self._evalImgs is None:
             raise ValueError("COCOeval: call evaluate() before accumulate()")
-        if not isinstance(done, Params):
-            done = p
+        if not isinstance(evaluated, Params):
+            evaluated = p
         for name in ("imgIds", "catIds", "iouThrs", "areaRng", "useCats"):
             if name == "catIds" and not p.useCats:
                 continue
-            if not np.array_equal(getattr(p, name), getattr(done, name)):
+            if not np.array_equal(getattr(p, name), getattr(evaluated, name)):
                 raise ValueError(f"COCOeval: params.{name} has changed: call evaluate() again")
-        images = len(done.imgIds)
-        K = len(done.catIds) if done.useCats else 1
-        records = self._records if self._records is not None else _from_images(self._evalImgs, done)
+        images = len(evaluated.imgIds)
+        K = len(evaluated.catIds) if evaluated.useCats else 1
+        records = self._records if self._records is not None else _from_images(self._evalImgs, evaluated)
         of_class = np.searchsorted(records.group, np.arange(K + 1) * images).astype(np.int64)
-        recalls, most = _floats("recThrs", p.recThrs), np.asarray(p.maxDets, np.int64)
+        recalls, max_detections = _floats("recThrs", p.recThrs), np.asarray(p.maxDets, np.int64)
         if (np.diff(recalls) < 0).any():
             raise ValueError(f"COCOeval: params.recThrs must rise, got {check.describe(p.recThrs)}")
-        precision, recall, scores = choose("accumulate", None, _matching.accumulate_reference)(
-            records.scores, records.outcomes, records.start, records.counted, of_class, len(done.iouThrs),
-            recalls, most,
+        precision, recall, scores = choose("accumulate", None, matching.accumulate_reference)(
+            records.scores, records.outcomes, records.start, records.counted, of_class, len(evaluated.iouThrs),
+            recalls, max_detections,
         )  # fmt: skip
         self.eval = {
             "params": p,
@@ -236,10 +236,10 @@ class COCOeval:
         }
 
     def summarize(self) -> None:
-        """Print and keep (``stats``) the twelve numbers, in pycocotools' words.
+        """Print the twelve numbers in pycocotools' words, and keep them in ``stats``.
 
-        Precision is of the last of ``maxDets``, as is recall by size; the three recalls are of the first, second and
-        third. -1 where there is no such number of detections, area range or threshold, or nothing to find.
+        Precision and recall by size use the last of ``maxDets``, the three recalls the first, second and third. A
+        number is -1 where ``params`` lacks its maxDets, area range or threshold, or where there is no true box.
         """
         if not self.eval:
             raise Exception("Please run accumulate() first")
@@ -248,31 +248,32 @@ class COCOeval:
             raise ValueError(
                 f"COCOeval: params.areaRngLbl must be {ranges} names, one for each of areaRng, got {names}"
             )
-        most = list(self.params.maxDets)
-        at = [*most[:3], *[None] * (3 - len(most))]
-        last = most[-1]
+        limits = list(self.params.maxDets)
+        first_three = [*limits[:3], *[None] * (3 - len(limits))]
+        last = limits[-1]
         lines: list[tuple[bool, float | None, str, int | None]] = [
             (True, None, "all", last), (True, 0.5, "all", last), (True, 0.75, "all", last),
             (True, None, "small", last), (True, None, "medium", last), (True, None, "large", last),
-            *((False, None, "all", m) for m in at),
+            *((False, None, "all", limit) for limit in first_three),
             (False, None, "small", last), (False, None, "medium", last), (False, None, "large", last),
         ]  # fmt: skip
         self.stats = np.array([-1.0 if m is None else self._line(ap, t, area, m) for ap, t, area, m in lines])
 
-    def _line(self, ap: bool, threshold: float | None, area: str, most: int) -> float:
+    def _line(self, ap: bool, threshold: float | None, area: str, max_dets: int) -> float:
+        """Print one of the twelve numbers and return it."""
         p = self.params
         thresholds = np.asarray(p.iouThrs, np.float64)
         a = [i for i, label in enumerate(p.areaRngLbl) if label == area]
-        m = [i for i, x in enumerate(p.maxDets) if x == most][:1]
+        m = [i for i, x in enumerate(p.maxDets) if x == max_dets][:1]
         s = self.eval["precision" if ap else "recall"]
         if threshold is not None:
             s = s[np.where(threshold == thresholds)[0]]
         s = s[..., a, :][..., m]
         s = s[s > -1]
         mean = float(np.mean(s)) if len(s) else -1.0
-        title, kind = ("Average Precision", "(AP)") if ap else ("Average Recall", "(AR)")
+        title, short = ("Average Precision", "(AP)") if ap else ("Average Recall", "(AR)")
         iou = f"{thresholds[0]:0.2f}:{thresholds[-1]:0.2f}" if threshold is None else f"{threshold:0.2f}"
-        print(f" {title:<18} {kind} @[ IoU={iou:<9} | area={area:>6s} | maxDets={most:>3d} ] = {mean:0.3f}")
+        print(f" {title:<18} {short} @[ IoU={iou:<9} | area={area:>6s} | maxDets={max_dets:>3d} ] = {mean:0.3f}")
         return mean
 
     def __str__(self) -> str:
@@ -281,72 +282,72 @@ class COCOeval:
 
 
 # --------------------------------------------------------------------------------------------- evalImgs
-def _truth_rows(done: _Evaluated) -> dict[int, Ints]:
-    """The true boxes of each group that has any."""
-    group_rows = choose("group_rows", None, _matching.group_rows_reference)
-    groups, order, first, *_ = group_rows(done.truth.group, done.truth.group[:0])
+def _truth_rows(evaluated: _Evaluated) -> dict[int, Ints]:
+    """The rows of true boxes of each group that has any."""
+    group_rows = choose("group_rows", None, matching.group_rows_reference)
+    groups, order, first, *_ = group_rows(evaluated.truth.group, evaluated.truth.group[:0])
     return {group: order[a:b] for group, (a, b) in zip(groups.tolist(), pairwise(first), strict=True)}
 
 
-def _overlaps(done: _Evaluated) -> dict[tuple[int, int], Any]:
-    records, truth_of = done.records(), _truth_rows(done)
-    classes = done.classes.tolist() if done.by_class else [-1]
-    images = done.images.tolist()
-    found: dict[tuple[int, int], Any] = {(i, k): [] for i in images for k in classes}
+def _overlaps(evaluated: _Evaluated) -> dict[tuple[int, int], Any]:
+    records, truth_of = evaluated.records(), _truth_rows(evaluated)
+    classes = evaluated.classes.tolist() if evaluated.by_class else [-1]
+    images = evaluated.images.tolist()
+    overlaps: dict[tuple[int, int], Any] = {(i, k): [] for i in images for k in classes}
     for n, group in enumerate(records.group.tolist()):
         rows, truth = records.row[records.start[n] : records.start[n + 1]], truth_of.get(group)
         if len(rows) and truth is not None:
             k, i = divmod(group, len(images))
-            crowd = (done.truth.flags[truth] & _matching.CROWD) > 0
-            boxes = done.detections.boxes[rows], done.truth.boxes[truth]
-            found[images[i], classes[k]] = _matching.overlap_reference(*boxes, crowd, 0.0)
-    return found
+            crowd = (evaluated.truth.flags[truth] & matching.CROWD) > 0
+            boxes = evaluated.detections.boxes[rows], evaluated.truth.boxes[truth]
+            overlaps[images[i], classes[k]] = matching.overlap_reference(*boxes, crowd, 0.0)
+    return overlaps
 
 
-def _images(done: _Evaluated | None, p: Params) -> list[dict[str, Any] | None]:
-    """pycocotools' evalImgs, of the evaluation that was done."""
-    assert done is not None
-    records = done.records(matched=True)
-    T, A, images = len(done.rule.thresholds), len(done.rule.ranges), len(done.images)
-    outcomes = _matching.unpack(records.outcomes, T, A)
-    truth_of = _truth_rows(done)
+def _images(evaluated: _Evaluated | None, p: Params) -> list[dict[str, Any] | None]:
+    """pycocotools' evalImgs of an evaluation."""
+    assert evaluated is not None
+    records = evaluated.records(matched=True)
+    T, A, images = len(evaluated.rule.thresholds), len(evaluated.rule.ranges), len(evaluated.images)
+    outcomes = matching.unpack(records.outcomes, T, A)
+    truth_of = _truth_rows(evaluated)
     none = np.zeros(0, np.int64)
-    classes = [int(k) for k in done.classes] if done.by_class else [-1]
-    found: list[dict[str, Any] | None] = [None] * (len(classes) * A * images)
+    classes = [int(k) for k in evaluated.classes] if evaluated.by_class else [-1]
+    entries: list[dict[str, Any] | None] = [None] * (len(classes) * A * images)
     assert records.matched is not None
     for n, group in enumerate(records.group.tolist()):
         k, i = divmod(group, images)
         rows = slice(int(records.start[n]), int(records.start[n + 1]))
         truth = truth_of.get(group, none)
-        ids = done.detection_ids[records.row[rows]]
-        for a, (least, most) in enumerate(done.rule.ranges):
-            areas = done.truth.areas[truth]
-            ignored = (done.truth.flags[truth] > 0) | (areas < least) | (areas > most)
+        ids = evaluated.detection_ids[records.row[rows]]
+        for a, (min_area, max_area) in enumerate(evaluated.rule.ranges):
+            areas = evaluated.truth.areas[truth]
+            ignored = (evaluated.truth.flags[truth] > 0) | (areas < min_area) | (areas > max_area)
             by_ignored = np.argsort(ignored, kind="stable")
             at = {int(row): j for j, row in enumerate(truth[by_ignored])}
             matched = records.matched[rows, :, a].T
             to_truth, to_detection = np.zeros((T, len(ids))), np.zeros((T, len(truth)))
             for t, d in zip(*np.nonzero(matched >= 0), strict=True):
-                to_truth[t, d] = done.truth_ids[matched[t, d]]
+                to_truth[t, d] = evaluated.truth_ids[matched[t, d]]
                 to_detection[t, at[int(matched[t, d])]] = ids[d]
-            found[(k * A + a) * images + i] = {
-                "image_id": int(done.images[i]),
+            entries[(k * A + a) * images + i] = {
+                "image_id": int(evaluated.images[i]),
                 "category_id": classes[k],
                 "aRng": p.areaRng[a],
                 "maxDet": p.maxDets[-1],
                 "dtIds": ids.tolist(),
-                "gtIds": done.truth_ids[truth[by_ignored]].tolist(),
+                "gtIds": evaluated.truth_ids[truth[by_ignored]].tolist(),
                 "dtMatches": to_truth,
                 "gtMatches": to_detection,
                 "dtScores": records.scores[rows].tolist(),
                 "gtIgnore": ignored[by_ignored].astype(np.int64),
                 "dtIgnore": outcomes[rows, :, a].T == IGNORED,
             }
-    return found
+    return entries
 
 
 def _from_images(entries: Any, p: Params) -> Records:
-    """Records of evalImgs that somebody has put together, of several processes for example."""
+    """Records of an evalImgs that the caller has assigned, for example of several processes."""
     A, images, T = len(p.areaRng), len(p.imgIds), len(p.iouThrs)
     K = len(p.catIds) if p.useCats else 1
     if len(entries) != K * A * images:
@@ -354,23 +355,23 @@ def _from_images(entries: Any, p: Params) -> Records:
     groups, counted, scores, outcomes, start = [], [], [], [], [0]
     for k in range(K):
         for i in range(images):
-            here = [entries[(k * A + a) * images + i] for a in range(A)]
-            if any(e is None for e in here):
+            of_ranges = [entries[(k * A + a) * images + i] for a in range(A)]
+            if any(e is None for e in of_ranges):
                 continue
             groups.append(k * images + i)
-            counted.append([int(np.count_nonzero(np.asarray(e["gtIgnore"]) == 0)) for e in here])
-            scores.append(np.asarray(here[0]["dtScores"], np.float64))
-            ignored = np.stack([np.asarray(e["dtIgnore"], bool).reshape(T, -1).T for e in here], axis=2)
-            hit = np.stack([np.asarray(e["dtMatches"]).reshape(T, -1).T != 0 for e in here], axis=2)
-            outcomes.append(np.where(ignored, IGNORED, np.where(hit, TRUE, FALSE)).astype(np.uint8))
+            counted.append([int(np.count_nonzero(np.asarray(e["gtIgnore"]) == 0)) for e in of_ranges])
+            scores.append(np.asarray(of_ranges[0]["dtScores"], np.float64))
+            ignored = np.stack([np.asarray(e["dtIgnore"], bool).reshape(T, -1).T for e in of_ranges], axis=2)
+            is_matched = np.stack([np.asarray(e["dtMatches"]).reshape(T, -1).T != 0 for e in of_ranges], axis=2)
+            outcomes.append(np.where(ignored, IGNORED, np.where(is_matched, TRUE, FALSE)).astype(np.uint8))
             start.append(start[-1] + len(scores[-1]))
-    every = np.concatenate(outcomes) if outcomes else np.zeros((0, T, A), np.uint8)
+    all_outcomes = np.concatenate(outcomes) if outcomes else np.zeros((0, T, A), np.uint8)
     return Records(
         np.array(groups, np.int64),
         np.array(start, np.int64),
         np.array(counted, np.int64).reshape(-1, A),
         np.concatenate(scores) if scores else np.zeros(0),
-        _matching.pack(every),
+        matching.pack(all_outcomes),
         np.zeros(0, np.int64),
         None,
     )

@@ -1,4 +1,4 @@
-"""Numba kernels of scoring detections; `_numba` gives them out, `_numba_nms` says what holds for all kernels."""
+"""Numba kernels of the ops in `fastdet.detection.records`, with the references' signatures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fastdet._core.check import Array
 from fastdet._core.numba_jit import jit, plain
 from fastdet.detection.records import CROWD, FALSE, IGNORED, PACKED, TRUE, Bytes, Floats, Ints, group_rows_reference
 
-LEAST = 1 - 1e-10
-EPSILON = float(np.spacing(1))
+MAX_THRESHOLD = 1 - 1e-10  # pycocotools' cap on IoU thresholds
+EPSILON = float(np.spacing(1))  # pycocotools' guard against 0 / 0
 
 
 def group_rows(key: Ints, true_key: Ints) -> tuple[Ints, Ints, Ints, Ints, Ints]:
@@ -28,19 +28,19 @@ def match_groups(
     kept, counted = np.zeros(len(start) - 1, np.int64), np.zeros((len(start) - 1, len(ranges)), np.int64)
     packed = np.zeros((len(boxes), -(-cells // PACKED)), np.uint8)
     matched = np.full((len(boxes) if with_matched else 0, len(thresholds), len(ranges)), -1)
-    mine = [plain(x) for x in (boxes, areas, start)]
-    theirs = [
+    of_detections = [plain(x) for x in (boxes, areas, start)]
+    of_truth = [
         plain(x) for x in (truth[truth_rows], truth_areas[truth_rows], flags[truth_rows], truth_rows, truth_start)
     ]
-    how = (plain(thresholds), plain(ranges), max_detections, float(offset), voc)
-    args: Any = (*mine, *theirs, *how, order, kept, packed, counted, matched)
-    _match(*args)
+    rule = (plain(thresholds), plain(ranges), max_detections, float(offset), voc)
+    arguments: Any = (*of_detections, *of_truth, *rule, order, kept, packed, counted, matched)
+    _match(*arguments)
     return order, kept, packed, counted, matched if with_matched else None
 
 
 @jit
 def _overlap(d: Floats, i: int, g: Floats, j: int, crowd: bool, offset: float) -> Any:
-    """`fastdet._matching.overlap_reference` for one pair."""
+    """`overlap_reference` of one pair."""
     dw, dh, gw, gh = d[i, 2] + offset, d[i, 3] + offset, g[j, 2] + offset, g[j, 3] + offset
     w = min(dw + d[i, 0], gw + g[j, 0]) - max(d[i, 0], g[j, 0])
     h = min(dh + d[i, 1], gh + g[j, 1]) - max(d[i, 1], g[j, 1])
@@ -48,7 +48,7 @@ def _overlap(d: Floats, i: int, g: Floats, j: int, crowd: bool, offset: float) -
         return 0.0
     inter, area = w * h, dw * dh
     iou = inter / (area if crowd else area + gw * gh - inter)
-    return iou if iou == iou else 0.0  # NaN: areas that overflow
+    return iou if iou == iou else 0.0  # areas that overflow give NaN: 0
 
 
 @jit
@@ -58,11 +58,11 @@ def _match(
     thresholds: Floats, ranges: Floats, max_detections: int, offset: float, voc: bool,
     order: Ints, kept: Ints, packed: Bytes, counted: Ints, matched: Ints,
 ) -> None:  # fmt: skip
-    T, A, most = len(thresholds), len(ranges), 0
+    T, A, max_count = len(thresholds), len(ranges), 0
     for group in range(len(kept)):
-        most = max(most, truth_start[group + 1] - truth_start[group])
-    ignored, taken = np.empty((A, most), np.bool_), np.empty((T, A, most), np.bool_)
-    iou = np.empty(most)
+        max_count = max(max_count, truth_start[group + 1] - truth_start[group])
+    ignored, taken = np.empty((A, max_count), np.bool_), np.empty((T, A, max_count), np.bool_)
+    iou = np.empty(max_count)
     for group in range(len(kept)):
         first, g, count = start[group], truth_start[group], truth_start[group + 1] - truth_start[group]
         for a in range(A):
@@ -91,8 +91,8 @@ def _match(
                         else:
                             result = FALSE if taken[t, a, match] else TRUE
                             taken[t, a, match] = True
-                    elif best >= 0 and not voc and iou[best] >= min(thresholds[t], LEAST):
-                        match = _free(iou, min(thresholds[t], LEAST), ignored[a], taken[t, a], flags, g, count)
+                    elif best >= 0 and not voc and iou[best] >= min(thresholds[t], MAX_THRESHOLD):
+                        match = _free(iou, min(thresholds[t], MAX_THRESHOLD), ignored[a], taken[t, a], flags, g, count)
                         if match >= 0:
                             result = IGNORED if ignored[a, match] else TRUE
                             taken[t, a, match] = True
@@ -103,14 +103,14 @@ def _match(
 
 
 @jit
-def _free(iou: Floats, least: float, ignored: Array, taken: Array, flags: Bytes, g: int, count: int) -> Any:
-    """The free true box of greatest IoU, the later of equals; one that counts comes before one that is ignored."""
+def _free(iou: Floats, min_iou: float, ignored: Array, taken: Array, flags: Bytes, g: int, count: int) -> Any:
+    """The free true box of the maximum IoU, or -1. Equal IoU: the higher index. Ignored boxes come last."""
     match = -1
     for pass_ in range(2):
         for j in range(count):
             free = not taken[j] or flags[g + j] & CROWD > 0
-            if free and ignored[j] == (pass_ > 0) and iou[j] >= least:
-                least, match = iou[j], j
+            if free and ignored[j] == (pass_ > 0) and iou[j] >= min_iou:
+                min_iou, match = iou[j], j
         if match >= 0:
             break
     return match
@@ -139,17 +139,18 @@ def _accumulate(
     scores: Floats, outcomes: Bytes, order: Ints, rank: Ints, start: Ints, total: Ints, T: int, recalls: Floats,
     max_detections: Ints, precision: Floats, recall: Floats, at: Floats,
 ) -> None:  # fmt: skip
-    K, A, most = total.shape[0], total.shape[1], 0
+    K, A, max_count = total.shape[0], total.shape[1], 0
     for k in range(K):
-        most = max(most, start[k + 1] - start[k])
-    envelope, score = np.empty(most + 1), np.empty(most)  # at the true positives, where alone precision rises
+        max_count = max(max_count, start[k + 1] - start[k])
+    # Only values at true positives are kept: precision rises nowhere else.
+    envelope, score = np.empty(max_count + 1), np.empty(max_count)
     for k in range(K):
         rows = order[start[k] : start[k + 1]]
         for m in range(len(max_detections)):
-            top, some = 0.0, False
+            top_score, has_detections = 0.0, False
             for row in rows:
                 if rank[row] < max_detections[m]:
-                    top, some = scores[row], True
+                    top_score, has_detections = scores[row], True
                     break
             for cell in range(T * A):
                 t, a = cell // A, cell % A
@@ -168,11 +169,11 @@ def _accumulate(
                 envelope[hits] = 0.0
                 for i in range(hits - 2, -1, -1):
                     envelope[i] = max(envelope[i], envelope[i + 1])
-                recall[t, k, a, m] = hits / count if some else 0.0
+                recall[t, k, a, m] = hits / count if has_detections else 0.0
                 i = 0
                 for r in range(len(recalls)):
                     while i < hits and (i + 1) / count < recalls[r]:
                         i += 1
-                    met = recalls[r] <= 0  # before any detection
-                    precision[t, r, k, a, m] = envelope[0 if met else i]
-                    at[t, r, k, a, m] = top if met else score[i] if i < hits else 0.0
+                    at_start = recalls[r] <= 0  # recall 0 is reached before the first detection
+                    precision[t, r, k, a, m] = envelope[0 if at_start else i]
+                    at[t, r, k, a, m] = top_score if at_start else score[i] if i < hits else 0.0

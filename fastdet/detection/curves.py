@@ -1,4 +1,4 @@
-"""Precision over recall of one class: the curve, and the exact area below it."""
+"""Precision over recall: the curve of one class, and average precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastdet._core import backends, check
 from fastdet._core.arrays import like, to_numpy
 from fastdet._core.check import Array
 from fastdet.detection.inputs import METHODS, finite
-from fastdet.detection.matching import _enough
+from fastdet.detection.matching import check_counted
 from fastdet.detection.records import (  # fmt: skip
     FALSE,
     IGNORED,
@@ -28,30 +28,36 @@ from fastdet.detection.records import (  # fmt: skip
 
 
 def precision_recall_curve(scores: Any, outcome: Any, counted: int) -> PRCurve:
-    """Precision over recall as the score threshold falls.
+    """Precision over recall of one class as the score threshold falls.
 
     Parameters
     ----------
-    scores : (N,) float, of the detections of one class, of any number of images one after the other
-    outcome : (N,) integer from `match_detections`: 1 true positive, 0 false positive; those that are 2 are left out
-    counted : true boxes that are to be found
+    scores : (N,) float, of the class's detections in any number of images, concatenated
+    outcome : (N,) integer from `match_detections`: 1 true positive, 0 false positive, 2 ignored: left out
+    counted : number of true boxes to find
 
     Returns
     -------
-    PRCurve : recall, precision (raw: it can rise as well as fall), interpolated and scores, by falling score (ties:
-        lower index first); empty, with no recall, where counted is 0
+    PRCurve : recall, precision (raw: it may rise and fall), interpolated, scores; by falling score, equal scores lower
+        index first. Empty where counted is 0
 
     Raises
     ------
     TypeError   dtype, device
     ValueError  shape, NaN or infinity, more true positives than counted
+
+    Examples
+    --------
+    >>> curve = precision_recall_curve(np.array([0.9, 0.8, 0.7, 0.6]), np.array([1, 0, 1, 1]), 4)
+    >>> curve.recall, curve.interpolated
+    (array([0.25, 0.25, 0.5 , 0.75]), array([1.  , 0.75, 0.75, 0.75]))
     """
     op = "precision_recall_curve"
     score, result, total = _outcomes(op, scores, outcome, counted, 1)
-    _enough(op, (result == TRUE).sum(), total)
+    check_counted(op, (result == TRUE).sum(), total)
     order = np.argsort(-score, kind="stable")
-    give = like(scores)
-    return PRCurve(*map(give, curve(score[order], result[order], int(total))))
+    wrap = like(scores)
+    return PRCurve(*map(wrap, curve(score[order], result[order], int(total))))
 
 
 def average_precision(
@@ -63,16 +69,17 @@ def average_precision(
     method: str = "coco101",
     backend: str | None = None,
 ) -> Any:
-    """Average precision: the mean, or the area, of precision over recall.
+    """Average precision: the mean of precision over recall, or the area below it.
 
     Parameters
     ----------
     scores : (N,) float
     outcome : (N,), (N, T) or (N, T, A) integer from `match_detections`: 1 true positive, 0 false positive, 2 ignored
-    counted : true boxes that are to be found: a number, or (A,). With labels: (K,) or (K, A), of each class
+    counted : number of true boxes to find: one number, or (A,). With labels: (K,) or (K, A), for each class
     labels : (N,) integer in [0, K); None for one class
-    method : "coco101": interpolated precision at recall 0, 0.01, ..., 1; "voc2007": at 0, 0.1, ..., 1; "area": the
-        exact area below the interpolated curve (VOC from 2010)
+    method : "coco101": the mean of interpolated precision at recalls 0, 0.01, ..., 1; "voc2007": at 0, 0.1, ..., 1;
+        "area": the exact area below the interpolated curve (VOC from 2010)
+    backend : "cpp", "numba" or "reference"; None for the fastest there is
 
     Returns
     -------
@@ -83,6 +90,11 @@ def average_precision(
     ------
     TypeError   dtype, device
     ValueError  shape, range, NaN or infinity, more true positives than counted
+
+    Examples
+    --------
+    >>> average_precision(np.array([0.9, 0.8, 0.7, 0.6]), np.array([1, 0, 1, 1]), 4, method="area")
+    0.625
     """
     op = "average_precision"
     backends.check_name(op, backend)
@@ -101,10 +113,10 @@ def average_precision(
     order = np.lexsort((-score, label))
     score, result = score[order], result[order]
     start = np.searchsorted(label[order], np.arange(K + 1)).astype(np.int64)
-    some, true = np.flatnonzero(np.diff(start)), np.zeros((K, T, A), np.int64)
-    if len(some):
-        true[some] = np.add.reduceat(result == TRUE, start[some], axis=0, dtype=np.int64)
-    _enough(op, true, total[:, None])
+    non_empty, true_positives = np.flatnonzero(np.diff(start)), np.zeros((K, T, A), np.int64)
+    if len(non_empty):
+        true_positives[non_empty] = np.add.reduceat(result == TRUE, start[non_empty], axis=0, dtype=np.int64)
+    check_counted(op, true_positives, total[:, None])
     if method == "area":
         ap = np.stack([area_below(result[i:j], total[k]) for k, (i, j) in enumerate(itertools.pairwise(start))])
     else:
@@ -114,7 +126,7 @@ def average_precision(
             score, pack(result), start, np.ascontiguousarray(total), np.arange(K + 1), T, levels,
             np.array([check.MAX_COUNT]),
         )  # fmt: skip
-        # each mean over its own contiguous row: rounded alike, however many there are
+        # Each mean is taken over a contiguous row of its own: then its rounding does not depend on the other rows.
         ap = np.ascontiguousarray(np.transpose(precision[..., 0], (2, 0, 3, 1))).mean(axis=-1)
     ap = np.where(total[:, None] > 0, ap, -1.0)
     if labels is not None:
@@ -123,13 +135,13 @@ def average_precision(
 
 
 def _outcomes(op: str, scores: Any, outcome: Any, counted: Any, classes: int) -> tuple[Floats, Array, Ints]:
-    """Checked scores, outcomes as uint8, and counts as int64."""
+    """Check the arguments: scores, outcomes as uint8, counts as int64 with ``classes`` axes or one more."""
     result = to_numpy(op, "outcome", outcome)
     if result.dtype.kind not in "biu" and result.size:
         raise TypeError(f"{op}: outcome must be an integer array, got {result.dtype}")
-    most = 1 if op == "precision_recall_curve" else 3
-    if not 1 <= result.ndim <= most:
-        raise ValueError(f"{op}: outcome must have 1 to {most} axes, got shape {result.shape}")
+    max_axes = 1 if op == "precision_recall_curve" else 3
+    if not 1 <= result.ndim <= max_axes:
+        raise ValueError(f"{op}: outcome must have 1 to {max_axes} axes, got shape {result.shape}")
     if result.size and not (int(result.min()) >= 0 and int(result.max()) <= IGNORED):
         raise ValueError(f"{op}: outcome must be 0, 1 or 2, got {int(result.min())} to {int(result.max())}")
     score = to_numpy(op, "scores", scores)
@@ -151,19 +163,19 @@ def _outcomes(op: str, scores: Any, outcome: Any, counted: Any, classes: int) ->
 
 
 class PRCurve(NamedTuple):
-    """What `precision_recall_curve` gives, one point for each detection that counts."""
+    """The result of `precision_recall_curve`, one point for each detection that is not ignored."""
 
     recall: Any  # (N,) float64, never falls
-    precision: Any  # (N,) float64, raw: can rise and fall
-    interpolated: Any  # (N,) float64, the greatest precision at this or a greater recall
-    scores: Any  # (N,) falling
+    precision: Any  # (N,) float64, raw: may rise and fall
+    interpolated: Any  # (N,) float64, the maximum precision at this recall or a higher one
+    scores: Any  # (N,) float64, never rise
 
 
 PRCurve.__module__ = "fastdet.detection"
 
 
 def curve(scores: Floats, outcome: Array, total: int) -> PRCurve:
-    """From scores that fall and the outcome of each; empty where ``total``, the true boxes, is 0."""
+    """The curve of outcomes by falling score; empty where ``total``, the number of true boxes, is 0."""
     keep = np.flatnonzero(outcome != IGNORED) if total else np.zeros(0, np.int64)
     tp, fp = np.cumsum(outcome[keep] == TRUE), np.cumsum(outcome[keep] == FALSE)
     precision = tp / np.maximum(tp + fp, 1)
@@ -176,13 +188,13 @@ def area_below(outcome: Array, total: Array) -> Floats:
     tp, fp = np.cumsum(outcome == TRUE, axis=0), np.cumsum(outcome == FALSE, axis=0)
     precision = tp / np.maximum(tp + fp, 1)
     envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    # each sum over its own contiguous row: rounded alike, however many there are
+    # Each sum is taken over a contiguous row of its own: then its rounding does not depend on the other rows.
     rows = np.ascontiguousarray(np.moveaxis(envelope * (outcome == TRUE), 0, -1))
     return rows.sum(axis=-1) / np.maximum(total, 1)
 
 
 def ranked(records: Records, of_class: Ints, k: int, thresholds: int) -> tuple[Floats, Bytes, Ints]:
-    """Class k by falling score: scores (N,), outcomes (N, T, A), and its true boxes of each area range (A,)."""
+    """Class k by falling score: scores (N,), outcomes (N, T, A), and the number of its true boxes by range (A,)."""
     groups = slice(of_class[k], of_class[k + 1])
     rows = np.arange(records.start[of_class[k]], records.start[of_class[k + 1]])
     rows = rows[np.argsort(-records.scores[rows], kind="stable")]
@@ -196,10 +208,10 @@ def mean_curves(classes: Iterable[list[PRCurve]], levels: Floats) -> list[PRCurv
     count = 0
     for curves in classes:
         count += 1
-        here = np.zeros((len(curves), 2, len(levels)))
-        for total, one in zip(here, curves, strict=True):
+        at_levels = np.zeros((len(curves), 2, len(levels)))
+        for values, one in zip(at_levels, curves, strict=True):
             at = np.searchsorted(one.recall, levels, side="left")
-            met = at < len(one.recall)
-            total[0, met], total[1, met] = one.precision[at[met]], one.interpolated[at[met]]
-        sums = sums + here
+            reached = at < len(one.recall)
+            values[0, reached], values[1, reached] = one.precision[at[reached]], one.interpolated[at[reached]]
+        sums = sums + at_levels
     return [PRCurve(levels, raw, best, np.zeros(0)) for raw, best in (sums / count if count else ())]

@@ -1,4 +1,4 @@
-"""Matching detections to true boxes: by greedy matching, and by the naive count that reports duplicates as hits."""
+"""Match detections with true boxes: greedily, one to one; or by a naive count, in which duplicates are hits too."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from fastdet.detection.records import (  # fmt: skip
 
 
 class Matches(NamedTuple):
-    """What `match_detections` gives; T thresholds, A area ranges, D detections that count."""
+    """The result of `match_detections` for T thresholds, A area ranges and D detections within max_detections."""
 
-    order: Any  # (D,) int64, the detections by falling score
-    matched: Any  # (D, T, A) int64, the true box that each took, -1 without
+    order: Any  # (D,) int64, indices of the detections by falling score
+    matched: Any  # (D, T, A) int64, index of the matched true box, or -1
     outcome: Any  # (D, T, A) uint8, 1 true positive, 0 false positive, 2 ignored
-    counted: Any  # (A,) int64, true boxes that are to be found: neither crowd nor ignored nor outside the range
+    counted: Any  # (A,) int64, number of true boxes to find: neither crowd nor ignored nor outside the range
 
 
 Matches.__module__ = "fastdet.detection"
 
 
 class NaiveCounts(NamedTuple):
-    """What `count_naive` gives."""
+    """The result of `count_naive`."""
 
-    tp: int
-    fp: int
-    fn: int
+    tp: int  # true positives
+    fp: int  # false positives
+    fn: int  # false negatives
 
 
 NaiveCounts.__module__ = "fastdet.detection"
@@ -72,19 +72,21 @@ def match_detections(
     scores : (N,) float
     true_boxes : (M, 4) float, pixels
     labels, true_labels : (N,) and (M,) integer; detections match true boxes of their own label only. None: one class
-    iscrowd : (M,) 0/1, regions of many objects: IoU is the part of the detection inside, several detections may
-        match one, and those are ignored
+    iscrowd : (M,) 0/1, regions of many objects. The overlap with one is the share of the detection inside it; any
+        number of detections may match one, and they are ignored
     ignore : (M,) 0/1, boxes that need not be found (VOC's difficult ones); detections that match one are ignored
-    true_areas : (M,) float, square pixels, compared with area_ranges; where it is not above 0, and for None, width
-        times height
+    true_areas : (M,) float, square pixels, compared with area_ranges. None, and for entries that are not above 0:
+        width times height
     iou_thresholds : one or T numbers in (0, 1]
-    area_ranges : (A, 2) least and greatest area, both inside. True boxes outside are ignored, and so are unmatched
-        detections outside. None for one range that holds all
-    max_detections : of each class, the best by score; None for all
-    rule : "coco", or "voc": each detection has its one box of greatest IoU, it needs IoU > threshold, and is false
-        where that box is taken
+    area_ranges : (A, 2) minimum and maximum area, both inside the range. True boxes outside are ignored, and so are
+        unmatched detections outside. None: one range that holds every area
+    max_detections : number of detections of each class that count, the best by score; None: all
+    rule : "coco": detections take turns by falling score, and each takes the free true box of the maximum IoU, if that
+        is at least the threshold. "voc": each detection has one true box, that of its maximum IoU, if that is above
+        the threshold; it is a false positive if the box is taken
     box_format : "xyxy", "xywh" or "cxcywh"
-    inclusive : boxes name their last pixel, so that sides are one longer
+    inclusive : True: coordinates name pixels and the last one is inside, so that each side is longer by 1
+    backend : "cpp", "numba" or "reference"; None for the fastest there is
 
     Returns
     -------
@@ -96,45 +98,51 @@ def match_detections(
     ValueError  shape, range, NaN or infinity
 
     Source: COCO's evaluation code (pycocotools); The PASCAL VOC development kit.
+
+    Examples
+    --------
+    >>> boxes = np.array([[0.0, 0, 10, 9], [0, 0, 10, 8]])
+    >>> match_detections(boxes, np.array([0.9, 0.8]), np.array([[0.0, 0, 10, 10]])).outcome[:, 0, 0]
+    array([1, 0], dtype=uint8)
     """
     op = "match_detections"
     backends.check_name(op, backend)
-    d = _xywh(op, "boxes", boxes, box_format)
-    g = _xywh(op, "true_boxes", true_boxes, box_format)
-    score = check.scores(op, to_numpy(op, "scores", scores), len(d)).astype(np.float64)
+    predicted = _xywh(op, "boxes", boxes, box_format)
+    true = _xywh(op, "true_boxes", true_boxes, box_format)
+    score = check.scores(op, to_numpy(op, "scores", scores), len(predicted)).astype(np.float64)
     finite(op, "scores", score)
     if (labels is None) != (true_labels is None):
         raise ValueError(f"{op}: labels and true_labels must be given together")
-    mine, theirs = _groups(op, labels, true_labels, len(d), len(g))
-    flags = np.zeros(len(g), np.uint8)
+    groups, true_groups = _groups(op, labels, true_labels, len(predicted), len(true))
+    flags = np.zeros(len(true), np.uint8)
     for name, x, flag in (("iscrowd", iscrowd, CROWD), ("ignore", ignore, IGNORE)):
         if x is not None:
-            flags |= check.flags(op, name, to_numpy(op, name, x), len(g)).view(np.uint8) * np.uint8(flag)
+            flags |= check.flags(op, name, to_numpy(op, name, x), len(true)).view(np.uint8) * np.uint8(flag)
     offset = float(bool(inclusive))
     with np.errstate(over="ignore"):
-        areas, sizes = ((x[:, 2] + offset) * (x[:, 3] + offset) for x in (d, g))
+        areas, sizes = ((x[:, 2] + offset) * (x[:, 3] + offset) for x in (predicted, true))
     if true_areas is not None:
-        told = to_numpy(op, "true_areas", true_areas)
-        if told.shape != (len(g),):
-            raise ValueError(f"{op}: true_areas must have shape ({len(g)},), one per true box, got {told.shape}")
-        told = check.real(op, "true_areas", told).astype(np.float64)
-        finite(op, "true_areas", told)
-        sizes = np.where(told > 0, told, sizes)
-    at = thresholds(op, "iou_thresholds", [iou_thresholds] if np.ndim(iou_thresholds) == 0 else iou_thresholds)
+        stated = to_numpy(op, "true_areas", true_areas)
+        if stated.shape != (len(true),):
+            raise ValueError(f"{op}: true_areas must have shape ({len(true)},), one per true box, got {stated.shape}")
+        stated = check.real(op, "true_areas", stated).astype(np.float64)
+        finite(op, "true_areas", stated)
+        sizes = np.where(stated > 0, stated, sizes)
+    levels = thresholds(op, "iou_thresholds", [iou_thresholds] if np.ndim(iou_thresholds) == 0 else iou_thresholds)
     voc = check.choice(op, "rule", rule, ("coco", "voc")) == "voc"
     limit = check.limit(op, "max_detections", max_detections)
     records = match_rows(
-        Rule(np.array(at), _ranges(op, area_ranges), limit, offset, voc),
-        Rows(mine, d, areas, score, flags[:0]),
-        Rows(theirs, g, sizes, score[:0], flags),
+        Rule(np.array(levels), _ranges(op, area_ranges), limit, offset, voc),
+        Rows(groups, predicted, areas, score, flags[:0]),
+        Rows(true_groups, true, sizes, score[:0], flags),
         matched=True, backend=backend,
     )  # fmt: skip
     assert records.matched is not None
     by_score = np.lexsort((records.row, -records.scores))
-    outcome = unpack(records.outcomes[by_score], len(at), records.counted.shape[1])
-    give = like(boxes)
+    outcome = unpack(records.outcomes[by_score], len(levels), records.counted.shape[1])
+    wrap = like(boxes)
     return Matches(
-        give(records.row[by_score]), give(records.matched[by_score]), give(outcome), give(records.counted.sum(axis=0))
+        wrap(records.row[by_score]), wrap(records.matched[by_score]), wrap(outcome), wrap(records.counted.sum(axis=0))
     )
 
 
@@ -148,26 +156,32 @@ def count_naive(
     inclusive: bool = False,
     backend: str | None = None,
 ) -> NaiveCounts:
-    """Count without matching: several detections of one object are all true positives.
+    """Count hits without matching: several detections of one object are all true positives.
 
-    A true positive is a predicted box whose IoU with some true box of its class is above the threshold; any other
-    predicted box is a false positive; a true box that no predicted one of its class meets so is a false negative.
+    A predicted box is a true positive if its IoU with some true box of its class is above the threshold, else a false
+    positive. A true box is a false negative if no predicted box of its class has such an IoU with it.
 
     Parameters
     ----------
     boxes, true_boxes : (N, 4) and (M, 4) float, pixels, x1 y1 x2 y2
     labels, true_labels : (N,) and (M,) integer; None for one class
-    iou_threshold : in [0, 1]; an IoU equal to it is not above
-    inclusive : boxes name their last pixel, so that sides are one longer
+    iou_threshold : in [0, 1]; a pair with IoU equal to it is not a hit
+    inclusive : True: coordinates name pixels and the last one is inside, so that each side is longer by 1
+    backend : computes the IoU, as in `fastdet.boxes.box_iou`
 
     Returns
     -------
-    NaiveCounts : tp, fp, fn; tp + fp == N, and tp + fn need not be M
+    NaiveCounts : tp, fp, fn; tp + fp is N, but tp + fn may differ from M
 
     Raises
     ------
     TypeError   dtype, device
     ValueError  shape, range, NaN or infinity
+
+    Examples
+    --------
+    >>> count_naive(np.array([[0.0, 0, 10, 9], [0, 0, 10, 8]]), np.array([[0.0, 0, 10, 10]]))
+    NaiveCounts(tp=2, fp=0, fn=0)
     """
     op = "count_naive"
     backends.check_name(op, backend)
@@ -176,38 +190,38 @@ def count_naive(
         a, b = a.astype(np.float64), b.astype(np.float64)
     for name, x in (("boxes", a), ("true_boxes", b)):
         finite(op, name, x)
-    least = check.unit(op, "iou_threshold", iou_threshold)
+    iou_threshold = check.unit(op, "iou_threshold", iou_threshold)
     if (labels is None) != (true_labels is None):
         raise ValueError(f"{op}: labels and true_labels must be given together")
-    mine, theirs = _groups(op, labels, true_labels, len(a), len(b))
+    groups, true_groups = _groups(op, labels, true_labels, len(a), len(b))
     if inclusive:
         a, b = (x + np.array([0, 0, 1, 1], x.dtype) for x in (a, b))
-    hit, found = np.zeros(len(a), bool), np.zeros(len(b), bool)
-    for label in np.intersect1d(mine, theirs):
-        rows, columns = np.flatnonzero(mine == label), np.flatnonzero(theirs == label)
-        above = _boxes.box_iou(a[rows], b[columns], backend=backend) > least
-        hit[rows], found[columns] = above.any(axis=1), above.any(axis=0)
-    tp = int(hit.sum())
-    return NaiveCounts(tp, len(a) - tp, int((~found).sum()))
+    is_hit, is_detected = np.zeros(len(a), bool), np.zeros(len(b), bool)
+    for group in np.intersect1d(groups, true_groups):
+        rows, columns = np.flatnonzero(groups == group), np.flatnonzero(true_groups == group)
+        above = _boxes.box_iou(a[rows], b[columns], backend=backend) > iou_threshold
+        is_hit[rows], is_detected[columns] = above.any(axis=1), above.any(axis=0)
+    tp = int(is_hit.sum())
+    return NaiveCounts(tp, len(a) - tp, int((~is_detected).sum()))
 
 
-def _enough(op: str, true: Any, counted: Any) -> None:
-    """There are no more true positives than boxes to find."""
-    more = np.broadcast_to(true > counted, np.shape(true))
-    if more.any():
-        at = tuple(int(i) for i in np.argwhere(more)[0])
-        found, least = np.asarray(true)[at], np.broadcast_to(counted, np.shape(true))[at]
-        raise ValueError(f"{op}: counted must be at least the true positives, {found}, got {least}")
+def check_counted(op: str, true_positives: Any, counted: Any) -> None:
+    """Raise ValueError where there are more true positives than true boxes to find."""
+    too_many = np.broadcast_to(true_positives > counted, np.shape(true_positives))
+    if too_many.any():
+        at = tuple(int(i) for i in np.argwhere(too_many)[0])
+        tp, got = np.asarray(true_positives)[at], np.broadcast_to(counted, np.shape(true_positives))[at]
+        raise ValueError(f"{op}: counted must be at least the true positives, {tp}, got {got}")
 
 
 def _xywh(op: str, name: str, x: Any, box_format: str) -> Floats:
-    """x y w h as float64; sides are taken in the dtype of the boxes, as a training loop's would be."""
+    """Boxes as x y w h in float64; sides are computed in the boxes' own dtype, as in a training loop."""
     with np.errstate(over="ignore", invalid="ignore"):
         return to_xywh(op, name, to_numpy(op, name, x), check.choice(op, "box_format", box_format, check.FORMATS))
 
 
 def _groups(op: str, labels: Any, true_labels: Any, n: int, m: int) -> tuple[Ints, Ints]:
-    """Labels as numbers from 0."""
+    """The labels of both sets of boxes as numbers from 0."""
     if labels is None:
         return np.zeros(n, np.int64), np.zeros(m, np.int64)
     both = [
@@ -227,5 +241,5 @@ def _ranges(op: str, area_ranges: Any) -> Floats:
         raise ValueError(f"{op}: area_ranges must have shape (A, 2), got {ranges.shape}")
     ranges = check.real(op, "area_ranges", ranges).astype(np.float64)
     if not (ranges[:, 0] <= ranges[:, 1]).all():
-        raise ValueError(f"{op}: area_ranges must have least <= greatest, got {ranges.tolist()}")
+        raise ValueError(f"{op}: area_ranges must have minimum <= maximum, got {ranges.tolist()}")
     return ranges

@@ -1,7 +1,7 @@
-"""From boxes to records: the matching of a whole data set, and the NumPy references of its kernels.
+"""Matching of a whole data set: from boxes to records; and the NumPy references of its kernels.
 
-Rows of detections and of true boxes are put into groups, one for each image and class that has any; each group is
-matched by itself; what is left of a detection is its score and one outcome for each threshold and area range.
+Detections and true boxes are grouped by image and class, and each group is matched by itself. A record keeps of each
+detection its score and one outcome for each threshold and area range.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from fastdet._core import backends
 from fastdet._core.check import Array
 
-FALSE, TRUE, IGNORED = 0, 1, 2  # what becomes of a detection
+FALSE, TRUE, IGNORED = 0, 1, 2  # outcomes: false positive, true positive, ignored
 CROWD, IGNORE = 1, 2  # flags of a true box
-PACKED = 5  # outcomes to a byte, base 3: 3^5 = 243
+PACKED = 5  # outcomes in a byte, as digits to base 3: 3^5 = 243
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,17 +26,17 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Rule:
-    """How detections are matched: COCO's greedy rule or VOC's, and at what."""
+    """How detections are matched: by COCO's rule or VOC's, at which thresholds and area ranges."""
 
     thresholds: Floats  # (T,)
-    ranges: Floats  # (A, 2) least and greatest area, both inside
-    max_detections: int = 100  # of an image and class, by score; -1 for all
-    offset: float = 0.0  # added to sides: 1 where boxes name their last pixel
+    ranges: Floats  # (A, 2) minimum and maximum area, both inside the range
+    max_detections: int = 100  # for each image and class, the best by score; -1 for all
+    offset: float = 0.0  # added to sides: 1 where coordinates name pixels and the last one is inside
     voc: bool = False
 
 
 class Columns(NamedTuple):
-    """A data set's detections or true boxes, one row each, in the order of their files: what readers give."""
+    """A data set's detections or true boxes as readers give them: one row each, in the order of the files."""
 
     image: Ints  # (N,) image ids, any integers
     label: Ints  # (N,) category ids, any integers
@@ -58,15 +58,15 @@ class Rows(NamedTuple):
 
 
 class Records(NamedTuple):
-    """What is kept of matched detections, by group, in a group by falling score."""
+    """Matched detections, group by group, within a group by falling score."""
 
     group: Ints  # (G,) rising
     start: Ints  # (G + 1,) the first detection of each group
     counted: Ints  # (G, A) true boxes that are not ignored
     scores: Floats  # (N,)
     outcomes: Bytes  # (N, ceil(T * A / 5))
-    row: Ints  # (N,) which row of the detections it was
-    matched: Ints | None  # (N, T, A) the row of the true box, -1 without
+    row: Ints  # (N,) each record's row of the detections
+    matched: Ints | None  # (N, T, A) the row of the matched true box, or -1
 
 
 def match_rows(
@@ -76,7 +76,7 @@ def match_rows(
     group, rows, start, true_rows, true_start = backends.choose("group_rows", backend, group_rows_reference)(
         detections.group, truth.group
     )
-    order, kept, outcomes, counted, found = backends.choose("match_groups", backend, match_groups_reference)(
+    order, kept, outcomes, counted, matches = backends.choose("match_groups", backend, match_groups_reference)(
         detections.boxes, detections.scores, detections.areas, rows, start,
         truth.boxes, truth.areas, truth.flags, true_rows, true_start,
         rule.thresholds, rule.ranges, rule.max_detections, rule.offset, rule.voc, matched,
@@ -85,9 +85,9 @@ def match_rows(
     if int(kept.sum()) < n:
         inside = np.arange(n) - np.repeat(start[:-1], np.diff(start)) < np.repeat(kept, np.diff(start))
         order, outcomes = order[inside], outcomes[inside]
-        found = found[inside] if found is not None else None
+        matches = matches[inside] if matches is not None else None
         start = np.concatenate([[0], np.cumsum(kept)])
-    return Records(group, start, counted, detections.scores[order], outcomes, order, found)
+    return Records(group, start, counted, detections.scores[order], outcomes, order, matches)
 
 
 def unpack(outcomes: Bytes, thresholds: int, ranges: int) -> Bytes:
@@ -105,17 +105,17 @@ def pack(outcomes: Bytes) -> Bytes:
 
 
 def group_rows_reference(key: Ints, true_key: Ints) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-    """(group, rows, start, true_rows, true_start): the keys that there are, and both kinds of rows by their keys."""
+    """(group, rows, start, true_rows, true_start): the distinct keys, and the rows of both kinds sorted by key."""
     group = np.unique(np.concatenate([key, true_key]))
-    found = [group]
+    result = [group]
     for x in (key, true_key):
         rows = np.argsort(x, kind="stable")
-        found += [rows, np.append(np.searchsorted(x[rows], group), len(x)).astype(np.int64)]
-    return tuple(found)  # type: ignore[return-value]
+        result += [rows, np.append(np.searchsorted(x[rows], group), len(x)).astype(np.int64)]
+    return tuple(result)  # type: ignore[return-value]
 
 
 def overlap_reference(d: Floats, g: Floats, crowd: NDArray[np.bool_], offset: float) -> Floats:
-    """(D, G) IoU of x y w h boxes as pycocotools has it; with a crowd, the part of the detection inside it."""
+    """(D, G) IoU of x y w h boxes by pycocotools' formula; with a crowd, the share of the detection inside it."""
     side = np.array([0, 0, offset, offset])
     with np.errstate(all="ignore"):
         d, g = (d + side)[:, None], (g + side)[None]
@@ -124,7 +124,7 @@ def overlap_reference(d: Floats, g: Floats, crowd: NDArray[np.bool_], offset: fl
         inter, area = w * h, d[..., 2] * d[..., 3]
         union = np.where(crowd, area, area + g[..., 2] * g[..., 3] - inter)
         iou = inter / union
-    return np.where((w > 0) & (h > 0) & (iou == iou), iou, 0.0)  # NaN: areas that overflow
+    return np.where((w > 0) & (h > 0) & (iou == iou), iou, 0.0)  # areas that overflow give NaN: 0
 
 
 def match_groups_reference(
@@ -132,7 +132,7 @@ def match_groups_reference(
     truth: Floats, truth_areas: Floats, flags: Bytes, truth_rows: Ints, truth_start: Ints,
     thresholds: Floats, ranges: Floats, max_detections: int, offset: float, voc: bool, with_matched: bool,
 ) -> tuple[Ints, Ints, Bytes, Ints, Ints | None]:  # fmt: skip
-    """(order, kept, outcomes, counted, matched): see `Records`; rows past ``kept`` of a group are undefined."""
+    """(order, kept, outcomes, counted, matched), see `Records`; a group's rows beyond ``kept`` are undefined."""
     groups, T, A = len(start) - 1, len(thresholds), len(ranges)
     order = np.empty(len(boxes), np.int64)
     kept, counted = np.zeros(groups, np.int64), np.zeros((groups, A), np.int64)
@@ -145,44 +145,50 @@ def match_groups_reference(
         d = d[: kept[i]]
         iou = overlap_reference(boxes[d], truth[g], (flags[g] & CROWD) > 0, offset)
         at = slice(start[i], start[i] + kept[i])
-        for a, (least, most) in enumerate(ranges):
-            ignored = (flags[g] > 0) | (truth_areas[g] < least) | (truth_areas[g] > most)
+        for a, (min_area, max_area) in enumerate(ranges):
+            ignored = (flags[g] > 0) | (truth_areas[g] < min_area) | (truth_areas[g] > max_area)
             counted[i, a] = np.count_nonzero(~ignored)
-            outside = (areas[d] < least) | (areas[d] > most)
+            outside = (areas[d] < min_area) | (areas[d] > max_area)
             for t, threshold in enumerate(thresholds):
                 match, result = match_voc if voc else match_coco, np.where(outside, IGNORED, FALSE)
-                found = match(iou, threshold, ignored, (flags[g] & CROWD) > 0, result)
+                matches = match(iou, threshold, ignored, (flags[g] & CROWD) > 0, result)
                 outcomes[at, t, a] = result
-                matched[at, t, a] = np.append(g, -1)[found]
+                matched[at, t, a] = np.append(g, -1)[matches]
     return order, kept, pack(outcomes), counted, matched if with_matched else None
 
 
 def match_coco(iou: Floats, threshold: float, ignored: Array, crowd: Array, result: Array) -> Ints:
-    """Each detection in turn takes the free true box of greatest IoU; those that are ignored come last."""
-    found = np.full(len(iou), -1)
+    """Each detection in turn takes the free true box of the maximum IoU; ignored true boxes come last.
+
+    Gives the index of each detection's true box, or -1, and writes outcomes into ``result``.
+    """
+    matches = np.full(len(iou), -1)
     taken = np.zeros(len(ignored), bool)
     for i, row in enumerate(iou):
         for candidates in (~ignored, ignored):
             free = np.flatnonzero(candidates & (~taken | crowd) & (row >= min(threshold, 1 - 1e-10)))
             if len(free):
-                found[i] = free[len(free) - 1 - np.argmax(row[free][::-1])]  # of equals the later
-                taken[found[i]] = True
-                result[i] = IGNORED if ignored[found[i]] else TRUE
+                matches[i] = free[len(free) - 1 - np.argmax(row[free][::-1])]  # equal IoU: the higher index
+                taken[matches[i]] = True
+                result[i] = IGNORED if ignored[matches[i]] else TRUE
                 break
-    return found
+    return matches
 
 
 def match_voc(iou: Floats, threshold: float, ignored: Array, crowd: Array, result: Array) -> Ints:
-    """Each detection has its one best true box; a second one on the same box is false."""
-    found = np.full(len(iou), -1)
+    """Each detection has one true box, that of its maximum IoU; a second detection of the same box is false.
+
+    Gives the index of each detection's true box, or -1, and writes outcomes into ``result``.
+    """
+    matches = np.full(len(iou), -1)
     taken = np.zeros(len(ignored), bool)
     for i, row in enumerate(iou):
         if len(row) == 0 or not row.max() > threshold:
             continue
-        found[i] = np.argmax(row)
-        result[i] = IGNORED if ignored[found[i]] else FALSE if taken[found[i]] else TRUE
-        taken[found[i]] |= result[i] == TRUE
-    return found
+        matches[i] = np.argmax(row)
+        result[i] = IGNORED if ignored[matches[i]] else FALSE if taken[matches[i]] else TRUE
+        taken[matches[i]] |= result[i] == TRUE
+    return matches
 
 
 def accumulate_reference(
@@ -200,8 +206,8 @@ def accumulate_reference(
         total = counted[groups].sum(axis=0)
         rows = np.arange(start[of_class[k]], start[of_class[k + 1]])
         rows = rows[np.argsort(-scores[rows], kind="stable")]
-        for m, most in enumerate(max_detections):
-            first = rows[rank[rows] < most]
+        for m, limit in enumerate(max_detections):
+            first = rows[rank[rows] < limit]
             for a in np.flatnonzero(total):
                 for t in range(T):
                     tp = np.cumsum(unpacked[first, t, a] == TRUE).astype(np.float64)
@@ -209,9 +215,9 @@ def accumulate_reference(
                     curve, raw = tp / total[a], tp / (fp + tp + np.spacing(1))
                     envelope = np.maximum.accumulate(raw[::-1])[::-1]
                     where = np.searchsorted(curve, recalls, side="left")
-                    met = where < len(first)
+                    reached = where < len(first)
                     recall[t, k, a, m] = curve[-1] if len(first) else 0
                     precision[t, :, k, a, m] = at[t, :, k, a, m] = 0
-                    precision[t, met, k, a, m] = envelope[where[met]]
-                    at[t, met, k, a, m] = scores[first][where[met]]
+                    precision[t, reached, k, a, m] = envelope[where[reached]]
+                    at[t, reached, k, a, m] = scores[first][where[reached]]
     return precision, recall, at

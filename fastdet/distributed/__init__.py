@@ -1,4 +1,4 @@
-"""Scoring detections past one machine.
+"""Scoring detections on several machines.
 
 `evaluate` scores a data set of shards on a Ray cluster (``pip install "fastdet[ray]"``). Processes of
 torch.distributed join their states by `DetectionMetrics.sync`. Any other engine carries states as bytes:
@@ -9,7 +9,7 @@ from fastdet.detection import DetectionMetrics
 from fastdet.distributed import score
 
 
-def work(shard: tuple[str, str]) -> bytes:      # on any machine: true boxes and detections of some of the images
+def work(shard: tuple[str, str]) -> bytes:      # on any machine, for some of the images
     return score(*shard).to_bytes()
 
 
@@ -19,13 +19,13 @@ with ProcessPoolExecutor() as pool:
 merged.compute()["map"]
 ```
 
-The results equal those of one machine bit for bit, in whatever order states come. An engine that runs a piece of work
-again takes one of its states: merging both raises, because their images are the same.
+The results equal those of one machine bit for bit, whatever the order of states. An engine that runs a piece of work
+twice must use one of the two states: merging both raises, because they have the same images.
 
 Shards are files that every machine can read at the same path: COCO's JSON (``.json``, ``.json.gz``), or Parquet with
-one row for each box. Its columns are ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), of detections
-``score``, and of true boxes, where wanted, ``area``, ``iscrowd`` and ``difficult``; a true row whose ``category_id``
-and ``bbox`` are null names an image without true boxes.
+one row for each box. Its columns are ``image_id``, ``category_id`` and ``bbox`` (x, y, width, height); detections also
+have ``score``, and true boxes may have ``area``, ``iscrowd`` and ``difficult``. A row of true boxes whose
+``category_id`` and ``bbox`` are null names an image without true boxes.
 """
 
 from fastdet.distributed.scoring import evaluate, score

@@ -1,7 +1,7 @@
-"""The steps of `fastdet.distributed.evaluate`: shards are read, divided by image, matched, divided by class, summed.
+"""The steps of `fastdet.distributed.evaluate`: read shards, divide by image, match, divide by class, sum up.
 
-Each step is a function of its arguments alone and gives the same bytes whenever it is run again. None sees more than
-one shard, one part of the images, or one part of the classes.
+Each step is a pure function: run again, it gives the same bytes. Each holds one shard, one part of the images or one
+part of the classes.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ _NONE = Columns(
 
 
 class Piece(NamedTuple):
-    """What one shard has of one part of the images."""
+    """The rows of one shard that belong to one part of the images."""
 
     shard: str
-    images: Ints  # rising ids of those that a shard of true boxes lists; of detections: empty
-    whole: bool  # every row of these images is here
-    rows: Columns  # in the shard's order; no ids, and of detections no areas
+    images: Ints  # rising ids of the images that a shard of true boxes lists; for detections: empty
+    whole: bool  # whether the shard has all rows of these images
+    rows: Columns  # in the shard's order; without ids, and for detections without areas
 
 
 class Curves(NamedTuple):
-    """Of some classes: what `DetectionMetrics` takes its results from."""
+    """Precision and recall of some classes, from which `DetectionMetrics` takes its results."""
 
     classes: Ints  # (K,) rising
-    precision: Floats  # (T, R, K, A, M); average precision as R = M = 1 where the method is an area
+    precision: Floats  # (T, R, K, A, M); with method "area": average precision, R = M = 1
     recall: Floats  # (T, K, A, M)
 
 
-def shards(op: str, name: str, given: Any) -> list[str]:
-    """The files of a path, folder or pattern, or of several; those of a folder or pattern by name."""
-    several = isinstance(given, Sequence) and not isinstance(given, str)
-    if not several and not isinstance(given, str | os.PathLike):
-        raise TypeError(f"{op}: {name} must be a path, a pattern or a list of them, got {type(given).__name__}")
-    found: list[str] = []
-    for one in given if several else [given]:
+def shards(op: str, name: str, paths: Any) -> list[str]:
+    """The files of a path, folder or pattern, or of a list of these; those of a folder or pattern in order of name."""
+    is_list = isinstance(paths, Sequence) and not isinstance(paths, str)
+    if not is_list and not isinstance(paths, str | os.PathLike):
+        raise TypeError(f"{op}: {name} must be a path, a pattern or a list of them, got {type(paths).__name__}")
+    all_files: list[str] = []
+    for one in paths if is_list else [paths]:
         if not isinstance(one, str | os.PathLike):
             raise TypeError(f"{op}: {name} must be a path, a pattern or a list of them, got {type(one).__name__} in it")
         path = os.fspath(one)
@@ -67,11 +67,11 @@ def shards(op: str, name: str, given: Any) -> list[str]:
             files = sorted(glob.glob(path, recursive=True))
         if not files:
             raise FileNotFoundError(f"{op}: {name} must be files that exist, got none at {path}")
-        found += files
-    absolute = [os.path.abspath(path) for path in found]
+        all_files += files
+    absolute = [os.path.abspath(path) for path in all_files]
     if len(set(absolute)) < len(absolute):
-        again = next(path for path in absolute if absolute.count(path) > 1)
-        raise ValueError(f"{op}: {name} must name each file once, got {again} twice")
+        repeated = next(path for path in absolute if absolute.count(path) > 1)
+        raise ValueError(f"{op}: {name} must name each file once, got {repeated} twice")
     for path in absolute:
         if not path.endswith(SUFFIXES):
             raise ValueError(f"{op}: {name} must be {', '.join(SUFFIXES)} files, got {path}")
@@ -79,7 +79,7 @@ def shards(op: str, name: str, given: Any) -> list[str]:
 
 
 def part_of(ids: Ints, parts: int) -> Ints:
-    """Which part each id belongs to: even, whatever pattern ids follow."""
+    """The part that each id belongs to; ids are hashed, so parts are even whatever pattern the ids follow."""
     mixed = ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     return ((mixed >> np.uint64(32)) % np.uint64(parts)).astype(np.int64)
 
@@ -93,8 +93,8 @@ def read_truth(path: str, parts: int) -> list[Piece]:
         images, rows = np.sort(data.images), data.truth
     of_image = part_of(images, parts)
     return [
-        Piece(path, images[of_image == part], not path.endswith(".parquet"), some)
-        for part, some in enumerate(_divided(rows, parts))
+        Piece(path, images[of_image == part], not path.endswith(".parquet"), part_rows)
+        for part, part_rows in enumerate(_divided(rows, parts))
     ]
 
 
@@ -102,7 +102,7 @@ def read_detections(path: str, parts: int) -> list[Piece]:
     """A shard of detections, divided by image."""
     rows = read_parquet_results(path) if path.endswith(".parquet") else read_coco_results(path)
     rows = rows._replace(areas=rows.scores[:0])
-    return [Piece(path, rows.ids[:0], False, some) for some in _divided(rows, parts)]
+    return [Piece(path, rows.ids[:0], False, part_rows) for part_rows in _divided(rows, parts)]
 
 
 def _divided(rows: Columns, parts: int) -> list[Columns]:
@@ -119,23 +119,23 @@ def _narrow(x: Array) -> Array:
 
 
 def joined(truth: Sequence[Piece], detections: Sequence[Piece]) -> tuple[Columns, Columns, Ints]:
-    """Detections and true boxes in the order of the shards, as if they were one file, and the ids of all images.
+    """Detections and true boxes in the order of the shards, as if from one file; and the ids of all images.
 
     Raises
     ------
-    FormatError  an image that two shards list, or that none does
+    FormatError  an image that two shards of true boxes list; detections of an image that none lists
     """
     listed = np.sort(np.concatenate([_NONE.image, *(p.images for p in truth if p.whole)]))
-    again = np.flatnonzero(listed[1:] == listed[:-1])
-    if len(again):
-        image = listed[again[0]]
+    repeated = np.flatnonzero(listed[1:] == listed[:-1])
+    if len(repeated):
+        image = listed[repeated[0]]
         first, second = [p.shard for p in truth if p.whole and image in p.images][:2]
         raise FormatError(f"{second}: images: expected each in one shard, got {image} as in {first}")
     images = np.unique(np.concatenate([listed, *(p.images for p in truth if not p.whole)]))
     for p in detections:
         check_known(p.shard, "results", "image_id", p.rows.image, images, "an image of the ground truth")
-    found, true = (_concatenated([p.rows for p in pieces]) for pieces in (detections, truth))
-    return found._replace(areas=found.boxes[:, 2] * found.boxes[:, 3]), true, images
+    predicted, true = (_concatenated([p.rows for p in pieces]) for pieces in (detections, truth))
+    return predicted._replace(areas=predicted.boxes[:, 2] * predicted.boxes[:, 3]), true, images
 
 
 def _concatenated(rows: Sequence[Columns]) -> Columns:
@@ -160,11 +160,11 @@ def sum_up(options: dict[str, Any], chunks: Sequence[Chunk]) -> Curves:
     return Curves(one.classes, *metrics._measures(one))
 
 
-def results(options: dict[str, Any], every: Sequence[Curves]) -> dict[str, Any]:
-    """The results of all classes, as `DetectionMetrics.compute` gives them."""
-    classes = np.concatenate([c.classes for c in every])
+def results(options: dict[str, Any], curves: Sequence[Curves]) -> dict[str, Any]:
+    """The results for all classes, as from `DetectionMetrics.compute`."""
+    classes = np.concatenate([c.classes for c in curves])
     order = np.argsort(classes)
-    precision = np.concatenate([c.precision for c in every], axis=2)[:, :, order]
-    recall = np.concatenate([c.recall for c in every], axis=1)[:, order]
+    precision = np.concatenate([c.precision for c in curves], axis=2)[:, :, order]
+    recall = np.concatenate([c.recall for c in curves], axis=1)[:, order]
     metrics = DetectionMetrics(**options)
     return summary(metrics._parameters, metrics._class_metrics, classes[order], precision, recall)

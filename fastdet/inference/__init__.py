@@ -1,7 +1,7 @@
-"""From a picture to the final result: tiles and windows, decoding, merging.
+"""Inference on whole images: tiles and sliding windows, decoding of raw outputs, merging of detections.
 
-Images are NumPy arrays, tensors, or anything larger than memory that is read by slices; a model is a torch module, an
-ONNX Runtime session or any function. NumPy is the only requirement.
+Images are NumPy arrays, tensors, or objects that are read by slices and may be larger than memory. A model is a torch
+module, an ONNX Runtime session or any function. NumPy is the only requirement.
 """
 
 from fastdet.inference.decode import Decoded, ssd_decode, yolo_decode

@@ -1,4 +1,4 @@
-"""Models of any kind as functions of a batch, and how far a run has come."""
+"""Models of any kind as functions of a batch, their outputs as arrays of the image's kind, and progress reports."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Progress = bool | Callable[[int, int], object] | None
 
 
 def function_of(op: str, model: Any, name: str = "model") -> Callable[[Any], Any]:
-    """A torch module, an ONNX Runtime session or a function, called with a batch and without recording a graph.
+    """A torch module, an ONNX Runtime session or a function, as a function of a batch that records no graph.
 
-    A module gets tensors on its own device, a session NumPy arrays, a function what the image is made of.
+    A module gets tensors on its own device, a session NumPy arrays, a function the image's own kind of array.
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(model, torch.nn.Module):
@@ -47,15 +47,15 @@ def _call_module(op: str, model: Any, name: str, batch: Any) -> Any:
             return model(tensor)
         try:
             return model(tensor.to(weights.device))
-        except RuntimeError as error:  # only then: a module may well convert its input itself
+        except RuntimeError as error:  # dtypes are compared only after a failure: a module may convert its input
             if tensor.dtype == weights.dtype or "type" not in str(error):
                 raise
-            wanted = f"{weights.dtype} as {name} is"
-            raise TypeError(f"{op}: image must be {wanted}, got {tensor.dtype} ({error})") from error
+            expected = f"{weights.dtype} as {name} is"
+            raise TypeError(f"{op}: image must be {expected}, got {tensor.dtype} ({error})") from error
 
 
 def to_tensor(x: Array) -> Any:
-    """A tensor of an array's values, over its memory where torch can take that as it is."""
+    """A tensor of an array's values; it shares the array's memory where torch can read that."""
     return to_torch(np.require(x, x.dtype.newbyteorder("="), ["C", "W"]))
 
 
@@ -65,8 +65,8 @@ def _call_function(model: Callable[[Any], Any], batch: Any) -> Any:
         return model(batch)
 
 
-def only(op: str, output: Any, name: str = "model") -> Any:
-    """The one array of an output: sessions give lists."""
+def single_array(op: str, output: Any, name: str = "model") -> Any:
+    """The single array of a model's output; sessions give lists."""
     if isinstance(output, (list, tuple)):
         if len(output) != 1:
             raise ValueError(f"{op}: {name} must give one array, got {len(output)}")
@@ -76,12 +76,12 @@ def only(op: str, output: Any, name: str = "model") -> Any:
     return output
 
 
-def as_given(op: str, x: Any, given: Any, name: str = "model's output") -> Any:
-    """An array that a model gave, as ``given`` is: a tensor on its device, or a NumPy array."""
+def to_kind_of(op: str, x: Any, image: Any, name: str = "model's output") -> Any:
+    """A model's output as ``image`` is: a tensor on its device, else (None too) a NumPy array."""
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(given, torch.Tensor):
+    if torch is not None and isinstance(image, torch.Tensor):
         tensor = x.detach() if isinstance(x, torch.Tensor) else to_tensor(to_numpy(op, name, x))
-        return tensor.to(given.device)
+        return tensor.to(image.device)
     if torch is not None and isinstance(x, torch.Tensor):
         x = x.detach().cpu()
     return to_numpy(op, name, x)
@@ -89,7 +89,10 @@ def as_given(op: str, x: Any, given: Any, name: str = "model's output") -> Any:
 
 @contextlib.contextmanager
 def reporting(op: str, progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
-    """What is told how many more windows are done: the caller's function, a bar on stderr, or nobody."""
+    """A function to call with how many more windows are done.
+
+    It calls the caller's function, or moves a bar on stderr, or does nothing.
+    """
     done = [0]
     if not isinstance(progress, bool) and progress is not None and not callable(progress):
         raise TypeError(f"{op}: progress must be True or a function, got {check.describe(progress)}")

@@ -1,4 +1,4 @@
-"""A detector from picture to boxes: resize, network, decode, class-wise NMS, back to the picture's pixels."""
+"""A detector from image to boxes: resize, network, decode, class-wise NMS, boxes in the image's own pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastdet._core import check
 from fastdet._core.arrays import to_numpy
 from fastdet.boxes.overlap import METRICS
 from fastdet.inference._images import range_of
-from fastdet.inference._models import as_given, function_of
+from fastdet.inference._models import function_of, to_kind_of
 from fastdet.inference.decode import Decoded
 from fastdet.inference.windows import Found
 from fastdet.nms.multiclass import Detections, multiclass_nms
@@ -36,36 +36,46 @@ def detect(
     metric: str = "iou",
     backend: str | None = None,
 ) -> Any:
-    """Boxes, scores and labels that a detector finds in an image, or in each of a batch.
+    """Run a detector on an image or on a batch of images: boxes, scores and labels.
 
     Parameters
     ----------
     model : torch module (as it is: call ``eval()`` first; a UserWarning in train mode), ONNX Runtime session, or
         function of (N, C, h, w)
-    image : (C, H, W), or (N, C, H, W), a tensor, a NumPy array or what NumPy makes one of
-    decode : from what the model gives (of several arrays, one argument each) to boxes (N, P, 4) x1 y1 x2 y2 in pixels
-        of the network's input, and scores (N, P, C): `functools.partial` of `yolo_decode` or `ssd_decode`. Or to
-        `fastdet.nms.Detections`, which are final: that of `yolo_postprocess`, whose own thresholds count then
-    size : (height, width) that the network takes; None: the image's own
-    fit : how an image becomes that large: "stretch", or "letterbox", which keeps its proportions, centred, and fills
-        the rest
-    fill : of the letterbox, a value of the image's dtype
+    image : (C, H, W) or (N, C, H, W): a tensor, a NumPy array, or anything that NumPy converts to one
+    decode : function of the model's output; an output of several arrays is passed as several arguments. It gives boxes
+        (N, P, 4) x1 y1 x2 y2 in pixels of the network's input, and scores (N, P, C), as a `functools.partial` of
+        `yolo_decode` or `ssd_decode` does. Or it gives final `fastdet.nms.Detections`, as one of `yolo_postprocess`
+        does; then the thresholds of this call are not used
+    size : (height, width) of the network's input; None: the image's own
+    fit : how an image is resized to ``size``: "stretch", or "letterbox", which keeps its proportions, centres it and
+        fills the rest
+    fill : value of the letterbox's padding, one that the image's dtype holds
     score_threshold, iou_threshold, max_output, max_per_class, metric, backend : as in `fastdet.nms.multiclass_nms`
 
     Returns
     -------
-    Found(boxes (K, 4), scores (K,), labels (K,) int64) of one image, by falling score; of a batch
-    `fastdet.nms.Detections`, padded. Boxes are in pixels of the image and clipped to it, those that lie outside it
-    left out; tensors where the image is one, else NumPy arrays
+    Found(boxes (K, 4), scores (K,), labels (K,) int64) for one image, by falling score; for a batch
+    `fastdet.nms.Detections`, padded. Boxes are in pixels of the image and clipped to it; boxes outside it are left
+    out. Tensors where the image is one, else NumPy arrays
 
     Raises
     ------
     TypeError   kind of model, image or decode, dtype
-    ValueError  shape, range, NaN, boxes of more or fewer images than were given
+    ValueError  shape, range, NaN, boxes of more or fewer images than the batch has
 
     Notes
     -----
-    Resampled bilinearly by `fastdet.upsample` (images on the CPU). Suppressed before it is clipped.
+    Images are resampled by `fastdet.upsample.upsample_bilinear`. NMS runs before boxes are clipped.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from fastdet.inference import yolo_decode
+    >>> model = lambda batch: np.full((len(batch), 1, 1, 6), 0.5)  # YOLO (v1) of one cell: a box in the middle
+    >>> image = np.zeros((3, 100, 200), np.float32)
+    >>> detect(model, image, partial(yolo_decode, predictors=1, size=(64, 64)), size=(64, 64)).boxes
+    array([[ 50.,  25., 150.,  75.]])
     """
     op = "detect"
     shape = tuple(getattr(image, "shape", ()))
@@ -77,9 +87,9 @@ def detect(
     if not callable(decode):
         raise TypeError(f"{op}: decode must be a function, got {check.describe(decode)}")
     check.choice(op, "fit", fit, FITS)
-    least = check.number(op, "score_threshold", score_threshold)
-    threshold = check.unit(op, "iou_threshold", iou_threshold)
-    most = check.count(op, "max_output", max_output)
+    score_threshold = check.number(op, "score_threshold", score_threshold)
+    iou_threshold = check.unit(op, "iou_threshold", iou_threshold)
+    max_output = check.count(op, "max_output", max_output)
     check.choice(op, "metric", metric, METRICS)
     fill = _fill(op, fill, image.dtype)
     function = function_of(op, model)
@@ -95,58 +105,58 @@ def detect(
         batch = batch if inner == (height, width) else upsample_bilinear(batch, inner)
         top, left = (outer[0] - inner[0]) // 2, (outer[1] - inner[1]) // 2
         if inner != outer:
-            batch = _boxed(batch, outer, top, left, fill)
+            batch = _on_canvas(batch, outer, top, left, fill)
     output = function(batch)
     decoded = decode(*output) if isinstance(output, (tuple, list)) else decode(output)
     if not isinstance(decoded, tuple) or (len(decoded) != 2 and not isinstance(decoded, Detections)):
         raise TypeError(f"{op}: decode must give (boxes, scores), got {type(decoded).__name__}")
-    answer = tuple(np.shape(decoded[0]))
-    if len(answer) != 3 or answer[0] != len(batch):
-        raise ValueError(f"{op}: decode must give boxes (N, P, 4) with N = {len(batch)}, got {answer}")
+    decoded_shape = tuple(np.shape(decoded[0]))
+    if len(decoded_shape) != 3 or decoded_shape[0] != len(batch):
+        raise ValueError(f"{op}: decode must give boxes (N, P, 4) with N = {len(batch)}, got {decoded_shape}")
     if not isinstance(decoded, Detections):
         decoded = multiclass_nms(
             *decoded,
-            threshold,
-            score_threshold=least,
-            max_output=most,
+            iou_threshold,
+            score_threshold=score_threshold,
+            max_output=max_output,
             max_per_class=max_per_class,
             metric=metric,
             backend=backend,
         )
-    found = Detections(*(as_given(op, x, None) for x in decoded))
-    dtype = found.boxes.dtype.type
+    detections = Detections(*(to_kind_of(op, x, None) for x in decoded))
+    dtype = detections.boxes.dtype.type
     shift = np.array([left, top, left, top], dtype)
     scale = np.array([width / inner[1], height / inner[0]] * 2, dtype)
-    placed = np.clip((found.boxes - shift) * scale, 0, np.array([width, height] * 2, dtype))
-    found = _with_area(found._replace(boxes=placed))
+    clipped = np.clip((detections.boxes - shift) * scale, 0, np.array([width, height] * 2, dtype))
+    detections = _without_empty_boxes(detections._replace(boxes=clipped))
     if len(shape) == 4:
-        return Detections(*(as_given(op, x, image) for x in found))
-    count = int(found.count[0])
-    return Found(*(as_given(op, x[0, :count], image) for x in found[:3]))
+        return Detections(*(to_kind_of(op, x, image) for x in detections))
+    count = int(detections.count[0])
+    return Found(*(to_kind_of(op, x[0, :count], image) for x in detections[:3]))
 
 
-def _with_area(found: Detections) -> Detections:
-    """Without the boxes of which nothing is left; the others in their order."""
-    boxes, rows = found.boxes, np.arange(len(found.boxes))[:, None]
-    inside = (boxes[..., :2] < boxes[..., 2:]).all(-1) & (np.arange(boxes.shape[1]) < found.count[:, None])
+def _without_empty_boxes(detections: Detections) -> Detections:
+    """The detections whose boxes have area, in their order; padding follows them."""
+    boxes, rows = detections.boxes, np.arange(len(detections.boxes))[:, None]
+    inside = (boxes[..., :2] < boxes[..., 2:]).all(-1) & (np.arange(boxes.shape[1]) < detections.count[:, None])
     order = np.argsort(~inside, axis=1, kind="stable")
-    rest = ~inside[rows, order]
-    boxes, scores, labels = (x[rows, order] for x in found[:3])
-    boxes[rest], scores[rest], labels[rest] = 0, 0, -1
+    padding = ~inside[rows, order]
+    boxes, scores, labels = (x[rows, order] for x in detections[:3])
+    boxes[padding], scores[padding], labels[padding] = 0, 0, -1
     return Detections(boxes, scores, labels, inside.sum(1, dtype=np.int64))
 
 
 def _fill(op: str, fill: Any, dtype: Any) -> float:
-    """A number that the image's dtype holds."""
+    """``fill``, checked: a number that the image's dtype holds."""
     value = check.number(op, "fill", fill)
-    held = range_of(dtype)
-    if held is not None and not (held.low <= value <= held.high and (held.rank == 2 or value.is_integer())):
+    limits = range_of(dtype)
+    if limits is not None and not (limits.low <= value <= limits.high and (limits.rank == 2 or value.is_integer())):
         raise ValueError(f"{op}: fill must be a value of {dtype}, got {value}")
     return value
 
 
-def _boxed(batch: Any, size: tuple[int, int], top: int, left: int, fill: float) -> Any:
-    """Images on a larger canvas."""
+def _on_canvas(batch: Any, size: tuple[int, int], top: int, left: int, fill: float) -> Any:
+    """Images on a larger canvas of the value ``fill``."""
     lead, (height, width) = tuple(batch.shape[:2]), batch.shape[2:]
     if isinstance(batch, np.ndarray):
         canvas = np.full((*lead, *size), fill, batch.dtype)

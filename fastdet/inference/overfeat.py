@@ -1,8 +1,8 @@
-"""OverFeat: a classifier and a box regressor run densely over several scales of a picture, their boxes merged.
+"""OverFeat: run a classifier and a box regressor densely over several scales of an image, and merge their boxes.
 
-A network is three parts, each a torch module, a session or a function: ``features`` (n, C, H, W) -> (n, D, h, w), all
-up to the last pooling; ``classifier`` and ``regressor``, convolutions from the pooled map (n, D, h', w') to
-(n, classes, y, x) logits and (n, 4, y, x) or (n, 4 classes, y, x) boxes. A box is x1 y1 x2 y2 in fractions of the
+A network has three parts, each a torch module, a session or a function: ``features``, (n, C, H, W) -> (n, D, h, w),
+all layers before the last pooling; ``classifier`` and ``regressor``, convolutions from the pooled map (n, D, h', w')
+to (n, classes, y, x) logits and (n, 4, y, x) or (n, 4 classes, y, x) boxes. A box is x1 y1 x2 y2 in fractions of the
 window that the network was trained on, from its upper left corner. `fastdet.models` has such networks.
 """
 
@@ -17,14 +17,14 @@ from fastdet._core import check
 from fastdet._core.arrays import to_numpy
 from fastdet._core.check import Array
 from fastdet.boxes.overlap import METRICS
-from fastdet.inference._models import as_given, function_of, only
+from fastdet.inference._models import function_of, single_array, to_kind_of
 from fastdet.inference.windows import Found, merge_by_class
 from fastdet.pool.max_pool import max_pool2d
 from fastdet.upsample.bilinear import upsample_bilinear
 
 
 class Dense(NamedTuple):
-    """What a network says of every window of an image, P of them."""
+    """A network's output for the P windows of an image."""
 
     windows: Any  # (P, 4) float32, pixels, x1 y1 x2 y2
     scores: Any  # (P, classes) float
@@ -32,7 +32,7 @@ class Dense(NamedTuple):
 
 
 def offset_pool(x: Any, size: int = 3) -> Iterator[tuple[int, int, Any]]:
-    """Max-pooling without overlap, from each of the size x size places where its grid can begin.
+    """Max-pooling without overlap, once for each of the size x size offsets of its grid.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ def offset_pool(x: Any, size: int = 3) -> Iterator[tuple[int, int, Any]]:
 
     Returns
     -------
-    iterator of (dy, dx, pooled (..., h, w)): rows and columns before dy, dx are left out, and so are windows that the
-    image does not hold; offsets without any window are left out. Every position of a window comes up once: dy + size
-    times the row, dx + size times the column
+    iterator of (dy, dx, pooled (..., h, w)): the grid begins at row dy and column dx; windows that the image does not
+    hold whole are left out, and so are offsets without a window. The window of pooled[..., i, j] begins at row
+    dy + size i and column dx + size j, so every position comes up once
 
     Raises
     ------
@@ -53,6 +53,12 @@ def offset_pool(x: Any, size: int = 3) -> Iterator[tuple[int, int, Any]]:
     Notes
     -----
     Source: Sermanet et al., "OverFeat", 2013, section 3.3.
+
+    Examples
+    --------
+    >>> x = np.arange(9.0).reshape(1, 3, 3)
+    >>> [(dy, dx, pooled.item()) for dy, dx, pooled in offset_pool(x, 2)]
+    [(0, 0, 4.0), (0, 1, 5.0), (1, 0, 7.0), (1, 1, 8.0)]
     """
     op = "offset_pool"
     side = check.at_least_one(op, "size", size)
@@ -73,18 +79,18 @@ def overfeat_dense(
     pool: int | None = None,
     softmax: bool = True,
 ) -> Dense:
-    """A network's classes and boxes of every window of an image, computed as convolutions.
+    """Run a network on every window of an image at once, as convolutions: its class scores and boxes.
 
     Parameters
     ----------
-    model : (features, classifier, regressor), or an object that has these as attributes; see the module
-    image : (C, H, W) float, at least a window large
-    window : pixels, the side of the square that one position of the results has seen; None: ``model.window``
-    stride : pixels from one position of the features to the next; with offset pooling, from window to window; None:
+    model : (features, classifier, regressor), or an object with these attributes; see the module
+    image : (C, H, W) float, at least as large as a window
+    window : pixels, the side of the square that one position of the results depends on; None: ``model.window``
+    stride : pixels between two positions of the features; with offset pooling, between two windows; None:
         ``model.step(dense=True)``
-    pool : side and stride of the last pooling, which is done here at all its offsets, 1 for none; None:
+    pool : side and stride of the last pooling, which is done here at all its offsets; 1: no pooling; None:
         ``model.last_pool``
-    softmax : the classifier gives logits; False: scores
+    softmax : True: the classifier gives logits. False: it gives scores
 
     Returns
     -------
@@ -94,18 +100,18 @@ def overfeat_dense(
     Raises
     ------
     TypeError   kind of model or image
-    ValueError  shape, range, parts whose results do not go together
+    ValueError  shape, range, parts whose results differ in shape
 
     Notes
     -----
-    With valid convolutions, equal to running every window by itself, up to rounding; P is then
-    ((H - window) // stride + 1) times the same of W.
+    With valid convolutions the results are those of each window by itself, up to rounding; P is then
+    ((H - window) // stride + 1) * ((W - window) // stride + 1).
     Source: lecture, "OverFeat"; Sermanet et al., "OverFeat", 2013.
     """
     op = "overfeat_dense"
     parts, (side, step, pooling) = _parts(op, model), _sizes(op, model, window, stride, pool)
     _check_image(op, image, side)
-    return Dense(*(as_given(op, x, image) for x in _dense(op, parts, image, side, step, pooling, softmax)))
+    return Dense(*(to_kind_of(op, x, image) for x in _dense(op, parts, image, side, step, pooling, softmax)))
 
 
 def overfeat_multiscale(
@@ -125,17 +131,18 @@ def overfeat_multiscale(
     max_output: int | None = None,
     backend: str | None = None,
 ) -> Found:
-    """OverFeat's detections: the network run densely over several scales, all its boxes merged class by class.
+    """Detect as OverFeat does: run the network densely over several scales, then merge its boxes class by class.
 
     Parameters
     ----------
     model, image, window, stride, pool, softmax : as in `overfeat_dense`; the image may be smaller than a window
-    scales : factors of the image's sides; a scale at which the image holds no window is left out
-    background : a class that is no object; None where there is none
-    top_k : of each scale only the classes with the k highest scores anywhere in the image (the paper's 5); None: all
+    scales : factors of the image's sides; a scale at which the image is smaller than a window is left out
+    background : the class of windows without an object; None: there is no such class
+    top_k : at each scale, keep only the k classes with the highest scores anywhere in the image (the paper: 5);
+        None: all
     score_threshold : a class of a window with score <= it is no detection
-    iou_threshold, metric, backend : of `fastdet.nms.merge_boxes`
-    max_output : the most detections, the best by score; None for all
+    iou_threshold, metric, backend : as in `fastdet.nms.merge_boxes`
+    max_output : the largest number of detections, the best by score; None for all
 
     Returns
     -------
@@ -145,24 +152,24 @@ def overfeat_multiscale(
     Raises
     ------
     TypeError   kind of model or image
-    ValueError  shape, range, no scale at which the image holds a window
+    ValueError  shape, range, an image that is smaller than a window at every scale
 
     Notes
     -----
-    Rescaled bilinearly by `fastdet.upsample`. Nothing is clipped.
+    Images are resampled by `fastdet.upsample.upsample_bilinear`. Boxes are not clipped.
     Source: lecture, "OverFeat"; Sermanet et al., "OverFeat", 2013, section 4.3.
     """
     op = "overfeat_multiscale"
     parts, (side, step, pooling) = _parts(op, model), _sizes(op, model, window, stride, pool)
     _check_image(op, image, 1)
     factors = [check.positive(op, "scales", s) for s in scales]
-    least = check.number(op, "score_threshold", score_threshold)
-    threshold = check.unit(op, "iou_threshold", iou_threshold)
+    score_threshold = check.number(op, "score_threshold", score_threshold)
+    iou_threshold = check.unit(op, "iou_threshold", iou_threshold)
     check.choice(op, "metric", metric, METRICS)
-    best, most = check.limit(op, "top_k", top_k), check.limit(op, "max_output", max_output)
-    nothing = check.limit(op, "background", background)
+    class_limit, output_limit = check.limit(op, "top_k", top_k), check.limit(op, "max_output", max_output)
+    background_class = check.limit(op, "background", background)
     height, width = image.shape[-2:]
-    found = []
+    of_scale = []
     for factor in factors:
         size = round(height * factor), round(width * factor)
         if min(size) < side:
@@ -170,20 +177,23 @@ def overfeat_multiscale(
         scaled = image if size == (height, width) else upsample_bilinear(image, size)
         _, scores, boxes = (to_numpy(op, "output", x) for x in _dense(op, parts, scaled, side, step, pooling, softmax))
         shrink = np.array([width / size[1], height / size[0]] * 2, boxes.dtype)
-        if nothing >= scores.shape[1]:
-            raise ValueError(f"{op}: background must be below {scores.shape[1]}, the number of classes, got {nothing}")
-        found.append(_chosen(scores, boxes * shrink, nothing, best, least))
-    if not found:
+        classes = scores.shape[1]
+        if background_class >= classes:
+            raise ValueError(f"{op}: background must be below {classes}, the number of classes, got {background_class}")
+        of_scale.append(_selected(scores, boxes * shrink, background_class, class_limit, score_threshold))
+    if not of_scale:
         raise ValueError(f"{op}: image must hold a window of {side} at some scale, got {(height, width)} at {factors}")
-    all_boxes, all_scores, labels = (np.concatenate(x) for x in zip(*found, strict=True))
-    limit = None if most < 0 else most
-    merged = merge_by_class(all_boxes, all_scores, labels, threshold, metric, limit, backend)
-    return Found(*(as_given(op, x, image) for x in merged))
+    all_boxes, all_scores, labels = (np.concatenate(x) for x in zip(*of_scale, strict=True))
+    limit = None if output_limit < 0 else output_limit
+    merged = merge_by_class(all_boxes, all_scores, labels, iou_threshold, metric, limit, backend)
+    return Found(*(to_kind_of(op, x, image) for x in merged))
 
 
-def _chosen(scores: Array, boxes: Array, background: int, top_k: int, least: float) -> tuple[Array, Array, Array]:
+def _selected(
+    scores: Array, boxes: Array, background: int, top_k: int, score_threshold: float
+) -> tuple[Array, Array, Array]:
     """Boxes, scores and labels of a scale's detections."""
-    use = scores > check.cast(scores.dtype, least)
+    use = scores > check.cast(scores.dtype, score_threshold)
     if background >= 0:
         use[:, background] = False
     if top_k >= 0:
@@ -194,6 +204,7 @@ def _chosen(scores: Array, boxes: Array, background: int, top_k: int, least: flo
 
 
 def _parts(op: str, model: Any) -> list[Any]:
+    """The three parts of a network as functions."""
     names = ("features", "classifier", "regressor")
     if all(hasattr(model, name) for name in names):
         model = tuple(getattr(model, name) for name in names)
@@ -203,7 +214,7 @@ def _parts(op: str, model: Any) -> list[Any]:
 
 
 def _sizes(op: str, model: Any, window: int | None, stride: int | None, pool: int | None) -> list[int]:
-    """The window, the stride and the pool: given, or the model's own."""
+    """The window, the stride and the pool: the caller's, or the model's own where the caller passed None."""
     own = {"window": "window", "stride": "step", "pool": "last_pool"}
     sizes = []
     for (name, attribute), value in zip(own.items(), (window, stride, pool), strict=True):
@@ -211,15 +222,15 @@ def _sizes(op: str, model: Any, window: int | None, stride: int | None, pool: in
             value = getattr(model, attribute, None)
             value = value(dense=True) if callable(value) else value
         if value is None:
-            raise ValueError(f"{op}: {name} must be given for a model without {attribute}")
+            raise ValueError(f"{op}: {name} must be an integer for a model without {attribute}, got None")
         sizes.append(check.pair_of_sizes(op, name, value)[0])
     return sizes
 
 
-def _check_image(op: str, image: Any, least: int) -> None:
+def _check_image(op: str, image: Any, min_side: int) -> None:
     shape = tuple(getattr(image, "shape", ()))
-    if len(shape) != 3 or min(shape[1:]) < least:
-        raise ValueError(f"{op}: image must have shape (C, H, W) with H and W of {least} or more, got {shape}")
+    if len(shape) != 3 or min(shape[1:]) < min_side:
+        raise ValueError(f"{op}: image must have shape (C, H, W) with H and W of {min_side} or more, got {shape}")
 
 
 def _dense(
@@ -227,21 +238,20 @@ def _dense(
 ) -> tuple[Array, Array, Array]:
     """`Dense` as NumPy arrays."""
     features, classifier, regressor = parts
-    maps = as_given(op, only(op, features(image[None]), "features"), image)
+    maps = to_kind_of(op, single_array(op, features(image[None]), "features"), image)
     if maps.ndim != 4 or maps.shape[0] != 1:
         raise ValueError(f"{op}: features must give (1, D, h, w), got {tuple(maps.shape)}")
     corners, scores, boxes = [], [], []
     for dy, dx, pooled in offset_pool(maps, pool):
         if dy * stride + window > image.shape[-2] or dx * stride + window > image.shape[-1]:
-            continue  # pooled from here, the features are too few for a whole window
-        given = [
-            as_given(op, only(op, f(pooled), n), None)
-            for f, n in ((classifier, "classifier"), (regressor, "regressor"))
-        ]
-        classes, edges = given
+            continue  # no whole window begins at this offset
+        classes, edges = (
+            to_kind_of(op, single_array(op, head(pooled), name), None)
+            for head, name in ((classifier, "classifier"), (regressor, "regressor"))
+        )
         down, across = classes.shape[2:] if classes.ndim == 4 else (0, 0)
-        fits = (4, 4 * classes.shape[1]) if classes.ndim == 4 else ()
-        if edges.shape[:1] + edges.shape[2:] != (1, down, across) or edges.shape[1] not in fits:
+        channels = (4, 4 * classes.shape[1]) if classes.ndim == 4 else ()
+        if edges.shape[:1] + edges.shape[2:] != (1, down, across) or edges.shape[1] not in channels:
             raise ValueError(
                 f"{op}: classifier and regressor must give (1, classes, y, x) and (1, 4, y, x) or "
                 f"(1, 4 classes, y, x), got {classes.shape} and {edges.shape}"
@@ -256,8 +266,8 @@ def _dense(
     order = np.lexsort(corner.T)  # by row, then by column
     corner, score, box = corner[order], score[order], box[order]
     if softmax:
-        power = np.exp(score - score.max(1, keepdims=True))
-        score = power / power.sum(1, keepdims=True)
+        exponentials = np.exp(score - score.max(1, keepdims=True))
+        score = exponentials / exponentials.sum(1, keepdims=True)
     both = np.concatenate([corner, corner], axis=1).astype(np.float32)
     box = box * box.dtype.type(window) + both[:, None].astype(box.dtype)
     return both + np.array([0, 0, window, window], np.float32), score, box[:, 0] if box.shape[1] == 1 else box

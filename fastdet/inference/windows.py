@@ -13,7 +13,7 @@ from fastdet._core.check import Array
 from fastdet.boxes.overlap import METRICS
 from fastdet.fusion.merge import merge_boxes
 from fastdet.inference._images import Image, Place, Result, Size, check_run, grid
-from fastdet.inference._models import Progress, as_given, function_of, only, reporting
+from fastdet.inference._models import Progress, function_of, reporting, single_array, to_kind_of
 from fastdet.nms.greedy import batched_nms
 from fastdet.nms.multiclass import Detections
 from fastdet.nms.soft import METHODS, batched_soft_nms
@@ -37,26 +37,25 @@ def sliding_window(
     prefetch: int = 2,
     progress: Progress = None,
 ) -> Any:
-    """A dense map of an image of any size, the weighted mean of the maps of windows that overlap.
+    """Compute a dense map of an image of any size: the weighted mean of the maps of overlapping windows.
 
     Parameters
     ----------
     model : torch module (as it is: call ``eval()`` first; a UserWarning in train mode), ONNX Runtime session, or
-        function: from a batch (n, C, h, w) of windows it makes (n, K, h, w) or (n, h, w), floats unless step is window
-    image : (C, H, W) or (H, W), then C = 1: a tensor, a NumPy array or memmap, or anything like zarr's arrays
+        function. It maps a batch (n, C, h, w) of windows to (n, K, h, w) or (n, h, w), floats unless step is window
+    image : (C, H, W) or (H, W), then C = 1: a tensor, a NumPy array or memmap, or an array such as zarr's
     window : int or (height, width), pixels
     step : int or (height, width) from window to window, at most window; the last window of a row or column is moved
         back to the image's end
     blend : weight of a window's pixels: "constant", or "gaussian", exp(-d^2 / 2) with d the distance to the window's
         centre in units of sigma times the window's side
     sigma : above 0, for the gaussian
-    mode : what fills a window that is larger than the image: "mirror", "edge" or "zero"
+    mode : fills the part of a window beyond a smaller image: "mirror", "edge" or "zero"
     batch_size, channels_last, out, prefetch, progress : as in `overlap_tile`
 
     Returns
     -------
-    map : (K, H, W) or (H, W) of the model's dtype, a tensor on the image's device or a NumPy array; ``out`` itself
-        where given
+    map : (K, H, W) or (H, W) of the model's dtype, a tensor on the image's device or a NumPy array; or ``out``
 
     Raises
     ------
@@ -65,46 +64,54 @@ def sliding_window(
 
     Notes
     -----
-    Where windows agree, the result is what they say, bit for bit, under either blend: a point-wise model comes out as
-    it is. Windows are blended in order, row by row, so that the result does not depend on batch_size as far as the
-    model's does not. Halves are blended in float32. Integers cannot be blended: where the last window of a row or
-    column is moved back onto the one before it, that one's stay. Memory: (K + 1) values of a band of the image as high
-    as a window, prefetch + 2 batches of input and one of output, besides what image and out keep in memory themselves.
+    Where windows have the same value, the result is that value, bit for bit, under either blend; so the result of a
+    point-wise model is exact. Windows are blended in order, row by row, so the result does not depend on batch_size,
+    provided that the model's does not. Halves are blended in float32. Integers cannot be blended: where the last
+    window of a row or column is moved back onto the one before it, the earlier one's values stay. Memory: (K + 1)
+    values for each pixel of a band of the image as high as a window, prefetch + 2 batches of input and one of output,
+    besides image and out themselves.
+
+    Examples
+    --------
+    >>> image = np.arange(8.0).reshape(2, 4)
+    >>> sliding_window(lambda batch: batch - batch.max((2, 3), keepdims=True), image, 2, 1)[0]
+    array([[-5. , -4.5, -4.5, -4. ],
+           [-1. , -0.5, -0.5,  0. ]])
     """
     op = "sliding_window"
     source = Image(op, image, bool(channels_last))
     size = check.pair_of_sizes(op, "window", window)
-    each = _steps(op, step, size)
+    step_size = _checked_step(op, step, size)
     check.choice(op, "blend", blend, BLENDS)
     sigma = check.positive(op, "sigma", sigma)
     batch_size, prefetch = check_run(op, mode, batch_size, prefetch)
     function = function_of(op, model)
-    rows, columns, places = grid(source.size, size, each, inside=True)
-    band = _Band(source, Result(source, out), rows, columns, size, _weights(size, blend, sigma), each == size)
+    rows, columns, places = grid(source.size, size, step_size, inside=True)
+    band = _Band(source, Result(source, out), rows, columns, size, _weights(size, blend, sigma), step_size == size)
     with reporting(op, progress, len(places)) as advance:
         for group, batch in source.batches(places, size, mode, batch_size, prefetch):
-            made = as_given(op, only(op, function(batch)), source.data if source.tensor else batch)
-            got = tuple(made.shape[1:3] if source.last or made.ndim == 3 else made.shape[2:])
-            if made.ndim not in (3, 4) or len(made) != len(group) or got != size:
-                kind = "(n, h, w, K)" if source.last else "(n, K, h, w)"
-                wanted = f"{kind} or (n, h, w) with n = {len(group)}, h, w = {size}"
-                raise ValueError(f"{op}: model must give {wanted}, got {tuple(made.shape)}")
-            for place, piece in zip(group, made, strict=True):
+            output = to_kind_of(op, single_array(op, function(batch)), source.data if source.tensor else batch)
+            got = tuple(output.shape[1:3] if source.channels_last or output.ndim == 3 else output.shape[2:])
+            if output.ndim not in (3, 4) or len(output) != len(group) or got != size:
+                shape = "(n, h, w, K)" if source.channels_last else "(n, K, h, w)"
+                expected = f"{shape} or (n, h, w) with n = {len(group)}, h, w = {size}"
+                raise ValueError(f"{op}: model must give {expected}, got {tuple(output.shape)}")
+            for place, piece in zip(group, output, strict=True):
                 band.add(place, piece)
             advance(len(group))
     band.flush(None)
     return band.result.out
 
 
-def _steps(op: str, step: Any, size: Size) -> Size:
-    each = check.pair_of_sizes(op, "step", step)
-    if each[0] > size[0] or each[1] > size[1]:
-        raise ValueError(f"{op}: step must be at most window {size}, got {each}")
-    return each
+def _checked_step(op: str, step: Any, size: Size) -> Size:
+    step_size = check.pair_of_sizes(op, "step", step)
+    if step_size[0] > size[0] or step_size[1] > size[1]:
+        raise ValueError(f"{op}: step must be at most window {size}, got {step_size}")
+    return step_size
 
 
 def _weights(size: Size, blend: str, sigma: float) -> Array:
-    """(h, w) float64; the least is still above 0 in float32."""
+    """(h, w) float64 weights of a window's pixels; all are above 0 in float32 too."""
     sides = []
     for length in size:
         d = (np.arange(length) - (length - 1) / 2) / (sigma * length)
@@ -113,7 +120,7 @@ def _weights(size: Size, blend: str, sigma: float) -> Array:
 
 
 class _Band:
-    """Rows of the result that later windows may still reach, as high as a window."""
+    """The running mean of windows: a band of the result, as high as a window, that later windows may still change."""
 
     def __init__(
         self,
@@ -126,15 +133,15 @@ class _Band:
         apart: bool,
     ) -> None:
         self.source, self.result = source, result
-        self.apart = apart  # windows overlap nowhere but in the last row and column
+        self.apart = apart  # windows overlap only where the last row and the last column are moved back
         self.rows, self.columns, self.size = rows, columns, size
-        self.row = 0  # of windows, the one that the band stands at
+        self.row = 0  # the row of windows that the band covers
         self.weights: Any = weights
         self.mean: Any = None  # (..., h, W), channels last (h, W, K)
         self.total: Any = None  # (h, W), sum of weights
 
     def add(self, place: Place, piece: Any) -> None:
-        """Take a window into the mean: what it is the first to cover as it is, the rest by its share of the weight."""
+        """Add a window to the mean: pixels that it covers first are copied, the others are blended by weight."""
         self.result.expect(piece)
         if self.mean is None:
             self._begin(piece)
@@ -159,19 +166,19 @@ class _Band:
         weight = self.weights[y0:y1, x0 - x : x1 - x]
         total += weight
         share = weight / total
-        if self.source.last and new.ndim == 3:
+        if self.source.channels_last and new.ndim == 3:
             share = share[..., None]
         with np.errstate(invalid="ignore"):  # infinities of both signs
             blended = mean * (1 - share) + new * share
         mean[...] = space.where(new == mean, mean, blended)  # exact where they agree
 
     def _begin(self, piece: Any) -> None:
-        """Make the band for pieces like this one."""
+        """Allocate the band for pieces of this one's shape and dtype."""
         torch = sys.modules.get("torch")
         height, width = self.size[0], max(self.source.size[1], self.size[1])
         shape: tuple[int, ...] = (height, width)
         if piece.ndim == 3:
-            shape = (*shape, piece.shape[-1]) if self.source.last else (piece.shape[0], *shape)
+            shape = (*shape, piece.shape[-1]) if self.source.channels_last else (piece.shape[0], *shape)
         self.dtype = piece.dtype
         if torch is not None and isinstance(piece, torch.Tensor):
             self.floats = piece.dtype.is_floating_point
@@ -190,7 +197,7 @@ class _Band:
         self.total = self.source.empty((height, width), share)
 
     def flush(self, row: int | None) -> None:
-        """Write what no window from ``row`` on reaches (None: all), and move the band to that row of windows."""
+        """Write the rows above the windows of ``row`` (None: all rows), and move the band to that row of windows."""
         top, height = self.rows[self.row], self.size[0]
         done = height if row is None else min(self.rows[row] - top, height)
         piece = self._view(self.mean, 0, done, 0, None)
@@ -201,14 +208,14 @@ class _Band:
         if row is not None:
             for x in (self.mean, self.total):
                 rest = self._view(x, done, None, 0, None)
-                for y in range(0, height - done, done):  # piecewise: torch does not copy onto what it still reads
+                for y in range(0, height - done, done):  # in pieces: torch cannot copy between overlapping views
                     end = min(y + done, height - done)
                     self._view(x, y, end, 0, None)[...] = self._view(rest, y, end, 0, None)
             self.row = row
 
     def _view(self, x: Any, top: int | None, bottom: int | None, left: int, right: int | None) -> Any:
-        last = self.source.last or x.ndim == 2
-        return x[top:bottom, left:right] if last else x[:, top:bottom, left:right]
+        rows_first = self.source.channels_last or x.ndim == 2
+        return x[top:bottom, left:right] if rows_first else x[:, top:bottom, left:right]
 
 
 class Found(NamedTuple):
@@ -243,25 +250,26 @@ def sliding_window_boxes(
     progress: Progress = None,
     backend: str | None = None,
 ) -> Found:
-    """Detections in an image of any size: those of each window, then merged across windows, class by class.
+    """Detect in an image of any size: run a detector on windows, then merge its boxes across windows, class by class.
 
     Parameters
     ----------
-    model : as in `sliding_window`; from a batch of n windows it makes a list of n (boxes (N, 4), scores (N,), labels
-        (N,) integer), or of n dictionaries with these keys (torchvision's), or one `fastdet.nms.Detections`, or, as
-        a session does, three arrays: (n, N, 4), (n, N), (n, N), or a single window's without n. A list whose first
-        item is an array is taken as those three. Boxes are x1 y1 x2 y2 in pixels of the window; those without area,
-        such as padding, are none
+    model : as in `sliding_window`, but for a batch of n windows it gives one of these: a list of n (boxes (N, 4),
+        scores (N,), labels (N,) integer); a list of n dictionaries with these keys, as torchvision does; one
+        `fastdet.nms.Detections`; three arrays (n, N, 4), (n, N), (n, N), as a session does, for a single window also
+        without n. A list whose first item is an array is taken as the three arrays. Boxes are x1 y1 x2 y2 in pixels
+        of the window; boxes without area, such as padding, are dropped
     image, window, step, mode, batch_size, channels_last, prefetch, progress : as in `sliding_window`
-    merge : "nms"; "soft_nms" (scores fall instead); "merge" (`fastdet.nms.merge_boxes`: means, scores add up)
-    iou_threshold : float in [0, 1]; an overlap equal to it is none
-    metric : "ios", intersection over the smaller area, which finds the part of an object that another window has
-        whole, but also takes an object that lies inside another one of its class for a part of it; or "iou". None:
-        "ios", or for Soft-NMS "iou", the only one that it has
+    merge : "nms"; "soft_nms" (overlapping boxes get lower scores); "merge" (`fastdet.nms.merge_boxes`: boxes are
+        averaged, scores add up)
+    iou_threshold : float in [0, 1]; boxes whose overlap equals it do not count as overlapping
+    metric : the measure of overlap, "ios" or "iou". "ios" is intersection over the smaller area: it joins a part of an
+        object to the whole object that another window has, but also joins an object to a larger one of its class
+        around it. None: "ios", but "iou" for Soft-NMS, which has no other
     score_threshold : boxes with score <= it are dropped first; None drops none
-    max_output : the most detections, the best by score; None for all
-    method, sigma, min_score : of Soft-NMS alone, as in `fastdet.nms.soft_nms`
-    backend : of the merging
+    max_output : the largest number of detections, the best by score; None for all
+    method, sigma, min_score : for Soft-NMS only, as in `fastdet.nms.soft_nms`
+    backend : computes the merging; None for the fastest there is
 
     Returns
     -------
@@ -275,13 +283,20 @@ def sliding_window_boxes(
 
     Notes
     -----
-    Boxes are clipped to the image: what is found beyond it, in a window larger than the image, is not in it, and goes
-    where nothing is left of it. Equal scores: the earlier window first, row by row.
+    Boxes are clipped to the image; boxes outside it, found in a window larger than the image, are dropped. Equal
+    scores: the earlier window first, row by row.
+
+    Examples
+    --------
+    >>> detector = lambda batch: [([[2.0, 2, 6, 6]], [0.9], [0]) for window in batch]  # a box in each window
+    >>> sliding_window_boxes(detector, np.zeros((8, 16)), window=8, step=8).boxes
+    array([[ 2.,  2.,  6.,  6.],
+           [10.,  2., 14.,  6.]])
     """
     op = "sliding_window_boxes"
     source = Image(op, image, bool(channels_last))
     size = check.pair_of_sizes(op, "window", window)
-    each = _steps(op, step, size)
+    step_size = _checked_step(op, step, size)
     check.choice(op, "merge", merge, MERGES)
     soft = merge == "soft_nms"
     if metric is None:
@@ -295,25 +310,26 @@ def sliding_window_boxes(
     for name, value, default in (("method", method, "linear"), ("sigma", sigma, 0.5), ("min_score", min_score, 0.001)):
         if not soft and value != default:
             raise ValueError(f"{op}: {name} must be {default!r} with merge {merge!r}, got {check.describe(value)}")
-    threshold = check.unit(op, "iou_threshold", iou_threshold)
-    least = None if score_threshold is None else check.number(op, "score_threshold", score_threshold)
-    most = check.limit(op, "max_output", max_output)
+    iou_threshold = check.unit(op, "iou_threshold", iou_threshold)
+    if score_threshold is not None:
+        score_threshold = check.number(op, "score_threshold", score_threshold)
+    output_limit = check.limit(op, "max_output", max_output)
     batch_size, prefetch = check_run(op, mode, batch_size, prefetch)
     function = function_of(op, model)
     parts: list[tuple[Array, Array, Array]] = []
-    _, _, places = grid(source.size, size, each, inside=True)
+    _, _, places = grid(source.size, size, step_size, inside=True)
     with reporting(op, progress, len(places)) as advance:
         for group, batch in source.batches(places, size, mode, batch_size, prefetch):
-            found = _of_each(op, function(batch), len(group))
+            outputs = _of_each_window(op, function(batch), len(group))
             parts.extend(
-                _moved(op, *each_found, place, source.size, least)
-                for place, each_found in zip(group, found, strict=True)
+                _in_image(op, *output, place, source.size, score_threshold)
+                for place, output in zip(group, outputs, strict=True)
             )
             advance(len(group))
     boxes, scores, labels = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    limit = None if most < 0 else most
+    limit = None if output_limit < 0 else output_limit
     if merge == "nms":
-        keep = batched_nms(boxes, scores, labels, threshold, metric=metric, max_output=limit, backend=backend)
+        keep = batched_nms(boxes, scores, labels, iou_threshold, metric=metric, max_output=limit, backend=backend)
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
     elif soft:
         keep, scores = batched_soft_nms(
@@ -321,7 +337,7 @@ def sliding_window_boxes(
             scores,
             labels,
             method=method,
-            iou_threshold=threshold,
+            iou_threshold=iou_threshold,
             sigma=sigma,
             min_score=min_score,
             max_output=limit,
@@ -329,30 +345,36 @@ def sliding_window_boxes(
         )
         boxes, labels = boxes[keep], labels[keep]
     else:
-        boxes, scores, labels = merge_by_class(boxes, scores, labels, threshold, metric, limit, backend)
-    return Found(*(as_given(op, x, source.data) for x in (boxes, scores, labels)))
+        boxes, scores, labels = merge_by_class(boxes, scores, labels, iou_threshold, metric, limit, backend)
+    return Found(*(to_kind_of(op, x, source.data) for x in (boxes, scores, labels)))
 
 
 def merge_by_class(
-    boxes: Array, scores: Array, labels: Array, threshold: float, metric: str, limit: int | None, backend: str | None
+    boxes: Array,
+    scores: Array,
+    labels: Array,
+    iou_threshold: float,
+    metric: str,
+    limit: int | None,
+    backend: str | None,
 ) -> tuple[Array, Array, Array]:
-    """`merge_boxes` of each class, then all by falling score; equal ones in order of class."""
+    """`merge_boxes` of each class; the results by falling score, equal scores in order of class."""
     parts: list[tuple[Array, Array, Array]] = [(boxes[:0], scores[:0], labels[:0])]
     for label in np.unique(labels):
-        mine = labels == label
-        merged = merge_boxes(boxes[mine], scores[mine], threshold, metric=metric, backend=backend)
+        of_class = labels == label
+        merged = merge_boxes(boxes[of_class], scores[of_class], iou_threshold, metric=metric, backend=backend)
         parts.append((merged.boxes, merged.scores, np.full(len(merged.scores), label)))
     boxes, scores, labels = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(-scores, kind="stable")[:limit]
     return boxes[order], scores[order], labels[order]
 
 
-def _of_each(op: str, output: Any, count: int) -> Sequence[tuple[Any, Any, Any]]:
-    """What a model found in each window of a batch."""
+def _of_each_window(op: str, output: Any, count: int) -> Sequence[tuple[Any, Any, Any]]:
+    """A detector's output for a batch as boxes, scores and labels of each window."""
     if isinstance(output, Detections):
         counts = [int(n) for n in output.count]
-        each = _of_batch(op, output[:3], count)
-        return [(b[:n], s[:n], k[:n]) for (b, s, k), n in zip(each, counts, strict=True)]
+        windows = _of_batch(op, output[:3], count)
+        return [(b[:n], s[:n], k[:n]) for (b, s, k), n in zip(windows, counts, strict=True)]
     if isinstance(output, (list, tuple)) and len(output) and hasattr(output[0], "shape"):
         if len(output) != 3:
             raise ValueError(f"{op}: model must give three arrays, boxes, scores and labels, got {len(output)}")
@@ -360,9 +382,9 @@ def _of_each(op: str, output: Any, count: int) -> Sequence[tuple[Any, Any, Any]]
             return [(output[0], output[1], output[2])]
         return _of_batch(op, output, count)
     if not isinstance(output, (list, tuple)) or len(output) != count:
-        got = f"{len(output)} of them" if isinstance(output, (list, tuple)) else type(output).__name__
+        got = f"{len(output)} items" if isinstance(output, (list, tuple)) else type(output).__name__
         raise ValueError(f"{op}: model must give (boxes, scores, labels) of each of {count} windows, got {got}")
-    return [_of_one(op, one) for one in output]
+    return [_of_one_window(op, one) for one in output]
 
 
 def _of_batch(op: str, arrays: Sequence[Any], count: int) -> list[tuple[Any, Any, Any]]:
@@ -374,7 +396,7 @@ def _of_batch(op: str, arrays: Sequence[Any], count: int) -> list[tuple[Any, Any
     return [(boxes[i], scores[i], labels[i]) for i in range(count)]
 
 
-def _of_one(op: str, one: Any) -> tuple[Any, Any, Any]:
+def _of_one_window(op: str, one: Any) -> tuple[Any, Any, Any]:
     names = ("boxes", "scores", "labels")
     if isinstance(one, dict):
         missing = [name for name in names if name not in one]
@@ -388,18 +410,18 @@ def _of_one(op: str, one: Any) -> tuple[Any, Any, Any]:
     return one[0], one[1], one[2]
 
 
-def _moved(
-    op: str, boxes: Any, scores: Any, labels: Any, place: Place, size: Size, least: float | None
+def _in_image(
+    op: str, boxes: Any, scores: Any, labels: Any, place: Place, size: Size, score_threshold: float | None
 ) -> tuple[Array, Array, Array]:
-    """The detections of a window in pixels of the image."""
-    b = check.boxes(op, "boxes", as_given(op, boxes, None, "boxes"))
-    s = check.scores(op, as_given(op, scores, None, "scores"), len(b))
-    k = check.keys(op, "labels", as_given(op, labels, None, "labels"), len(b))
+    """A window's detections, checked, in pixels of the image and clipped to it."""
+    b = check.boxes(op, "boxes", to_kind_of(op, boxes, None, "boxes"))
+    s = check.scores(op, to_kind_of(op, scores, None, "scores"), len(b))
+    k = check.keys(op, "labels", to_kind_of(op, labels, None, "labels"), len(b))
     nan = check.find_nan(b, s)
     if nan is not None:
         check.nan_found(op, nan)
-    if least is not None:
-        use = s > check.cast(s.dtype, least)
+    if score_threshold is not None:
+        use = s > check.cast(s.dtype, score_threshold)
         b, s, k = b[use], s[use], k[use]
     b = b + np.array([place.x, place.y, place.x, place.y], b.dtype)
     b = np.clip(b, 0, np.array([size[1], size[0], size[1], size[0]], b.dtype))

@@ -1,7 +1,7 @@
-"""The lecture's networks in torch, on fastdet's ops: one a file, each in full size by default and smaller by ``width``.
+"""The lecture's networks in torch, on fastdet's ops: one in each file, of full size by default; ``width`` scales it.
 
-Images are (N, in_channels, H, W) float tensors. Networks of segmentation give logits (N, classes, H, W); what
-detectors give is told in their files, with what they are trained by.
+Images are (N, in_channels, H, W) float tensors. Segmentation networks give logits (N, classes, H, W). The docstring of
+each detector describes its output; targets and losses for training stand beside it.
 """
 
 try:

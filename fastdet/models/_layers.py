@@ -1,4 +1,4 @@
-"""What several networks are made of: fastdet's ops as they are called here, blocks, weights to start from."""
+"""Parts that several networks share: fastdet's ops with torch's fallback, blocks, initial weights."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from fastdet._core import backends
 
 
 def without_kernels(x: Tensor) -> bool:
-    """Whether ``x`` is on a GPU for which this build of fastdet has no kernels: torch's own do the same there."""
+    """Whether ``x`` is on a GPU and this build of fastdet has no CUDA kernels; then torch's own ops are used."""
     return x.is_cuda and bool(backends.cuda_available())
 
 
 def max_pool2d(x: Tensor, kernel: int = 2, stride: int | None = None, padding: int = 0, ceil_mode: bool = False) -> Any:
-    """Maxima and where they were, for `max_unpool2d` with the same window."""
+    """Maxima and their indices, for `max_unpool2d` with the same window."""
     if without_kernels(x):
         return F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, return_indices=True)
     return pool.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, compact=True)
 
 
 def max_unpool2d(x: Tensor, indices: Tensor, size: Any, kernel: int = 2) -> Tensor:
-    """``x`` back at its places in an image of ``size`` (height, width), zeros elsewhere."""
+    """``x`` at its indices in an image of ``size`` (height, width), zeros elsewhere."""
     if without_kernels(x):
         return F.max_unpool2d(x, indices, [kernel, kernel], output_size=size)
     image: Tensor = pool.max_unpool2d(x, indices, kernel, output_size=size)
@@ -67,7 +67,7 @@ class MaxPool2d(nn.Module):
 
 
 def scaled(channels: int, width: float) -> int:
-    """Channels of a network of another width; at least 1."""
+    """Channels scaled by ``width`` and rounded; at least 1."""
     if not 0 < width < float("inf"):
         raise ValueError(f"width must be above 0 and finite, got {width}")
     return max(1, round(channels * width))
@@ -83,14 +83,14 @@ def conv_norm_relu(
     relu: bool = True,
     bias: bool = False,
 ) -> nn.Sequential:
-    """Convolution that keeps the size (divided by the stride), batch normalisation, ReLU unless it is False."""
+    """Convolution that keeps the size (divided by the stride), batch normalisation, and ReLU if ``relu``."""
     padding = dilation * (kernel // 2)
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=bias)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), *[nn.ReLU(inplace=True)] * relu)
 
 
 def initialise(network: nn.Module) -> None:
-    """He's normal weights in every convolution and Linear layer, biases 0: what layers before a ReLU start from."""
+    """Initialise for ReLU: He's normal weights in every convolution and Linear layer, biases 0."""
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -99,7 +99,10 @@ def initialise(network: nn.Module) -> None:
 
 
 def convert_linear(linear: nn.Linear, kernel: int = 1, padding: int = 0) -> nn.Conv2d:
-    """The convolution that does to every window what ``linear`` does to one flattened (channels, kernel, kernel) map.
+    """Convert a Linear layer on flattened (channels, kernel, kernel) maps to the convolution that equals it.
+
+    On a map of kernel x kernel cells the convolution gives what ``linear`` gives; on a larger one it gives that for
+    every window.
 
     Parameters
     ----------
@@ -113,12 +116,17 @@ def convert_linear(linear: nn.Linear, kernel: int = 1, padding: int = 0) -> nn.C
 
     Raises
     ------
-    TypeError   linear is no Linear layer
-    ValueError  inputs that are no multiple of kernel * kernel
+    TypeError   linear is not a Linear layer
+    ValueError  the number of inputs is not a multiple of kernel * kernel
 
     Notes
     -----
     Source: Long et al., "Fully Convolutional Networks", 2015, section 3.1.
+
+    Examples
+    --------
+    >>> convert_linear(nn.Linear(512 * 7 * 7, 4096), 7)
+    Conv2d(512, 4096, kernel_size=(7, 7), stride=(1, 1))
     """
     if not isinstance(linear, nn.Linear):
         raise TypeError(f"convert_linear: linear must be a Linear layer, got {type(linear).__name__}")

@@ -1,4 +1,4 @@
-"""DeepLab: dilated convolutions see more context at the same resolution. LargeFOV (v1), ASPP (v3), v3+'s decoder."""
+"""DeepLab: dilated convolutions use more context at the same resolution. LargeFOV (v1), ASPP (v3), v3+'s decoder."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class DeepLabLargeFOV(nn.Module):
     classes : scores of a pixel
     in_channels : of the image
     width : factor on all channels but the classes
-    norm : batch normalisation in the VGG stages; the paper's has none
+    norm : batch normalisation in the VGG stages; the paper uses none
     kernel, rate, features : of fc6; the paper compares 3, 12, 1024 (LargeFOV) with 7, 4, 4096 and 4, 8, 4096
 
     Notes
     -----
-    ``forward``: (N, in_channels, H, W) to logits (N, classes, H, W). The last two pools do not stride, so the fifth
-    stage is dilated by 2; scores at stride 8 are resampled bilinearly.
+    ``forward``: (N, in_channels, H, W) to logits (N, classes, H, W). The last two pools have stride 1, so the fifth
+    stage is dilated by 2. Scores at stride 8 are resampled bilinearly.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class DeepLabV3(nn.Module):
 
 
 class DeepLabV3Plus(DeepLabV3):
-    """DeepLab v3+ (Chen et al. 2018): v3 at stride 16 and a decoder that adds the first stage's edges at stride 4.
+    """DeepLab v3+ (Chen et al. 2018): v3 at stride 16, and a decoder that adds the first stage's maps at stride 4.
 
     Parameters and shapes as `DeepLabV3`. The decoder has the paper's plain 3 x 3 convolutions.
     """

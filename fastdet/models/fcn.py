@@ -1,7 +1,7 @@
 """FCN-32s, 16s and 8s: VGG16 made fully convolutional, its scores upsampled by transposed convolutions.
 
-The first convolution pads by 100 pixels so that images of any size leave a map for the 7 x 7 of fc6; pools round up.
-What the padding adds is cropped where scores meet, by offsets that depend on the strides alone.
+The first convolution pads by 100 pixels, so that even a small image gives a map of 7 x 7 cells or more, as fc6 needs;
+pools round up. The padding is cropped off where scores are added, by offsets that depend on the strides alone.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class FCN32s(nn.Module):
     classes : scores of a pixel, background included
     in_channels : of the image
     width : factor on all channels but the classes
-    norm : batch normalisation in the VGG stages; the paper's has none
-    ceil_mode : pools round up, as the authors' do. False: down, as in the lecture, where 224 pixels give 7 x 7 scores;
-        then images of some sizes leave too little to crop (32s, 16s), and raise ValueError
+    norm : batch normalisation in the VGG stages; the paper uses none
+    ceil_mode : True: pools round up, as in the authors' code. False: they round down, as in the lecture, where 224
+        pixels give 7 x 7 scores; then scores of some sizes of images are too small to crop (32s, 16s): ValueError
 
     Notes
     -----
@@ -37,7 +37,7 @@ class FCN32s(nn.Module):
     """
 
     skips: tuple[int, ...] = ()  # stages whose pools are scored too, deepest first
-    crops: tuple[int, ...] = (19,)  # of each skip's scores, then of the image
+    crops: tuple[int, ...] = (19,)  # offsets of the crop of each skip's scores, then of the image
 
     def __init__(
         self,
@@ -80,11 +80,12 @@ class FCN32s(nn.Module):
             score = score + _cropped(self.scores[i + 1](skipped), self.crops[i], score.shape[-2:])
         logits = _cropped(self.upscores[-1](score), self.crops[-1], size)
         if logits.shape[-2:] != size:
-            raise ValueError(f"{type(self).__name__}: pools that round down leave no scores for all of {tuple(size)}")
+            name, got = type(self).__name__, tuple(size)
+            raise ValueError(f"{name}: image must have a size with scores for all of it, got {got}: use ceil_mode=True")
         return logits
 
     def load_vgg(self, weights: Mapping[str, Tensor] | VGG16) -> None:
-        """Take over a VGG16 of the same width: convolutions as they are, the first two Linear layers converted.
+        """Load the weights of a VGG16 of the same width: its convolutions, and its first two Linear layers converted.
 
         Parameters
         ----------
@@ -92,7 +93,7 @@ class FCN32s(nn.Module):
 
         Raises
         ------
-        RuntimeError, KeyError  names or shapes that do not fit
+        RuntimeError, KeyError  names or shapes that differ
         """
         state = weights.state_dict() if isinstance(weights, nn.Module) else weights
         features = {name: x for name, x in state.items() if name.startswith("features.")}
@@ -122,7 +123,7 @@ class FCN8s(FCN32s):
 
 
 def _bilinear(classes: int, factor: int) -> nn.ConvTranspose2d:
-    """Transposed convolution over all classes that begins as bilinear upsampling by ``factor`` of each."""
+    """Transposed convolution over all classes, initialised as bilinear upsampling of each class by ``factor``."""
     layer = nn.ConvTranspose2d(classes, classes, 2 * factor, factor, bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(bilinear_kernel(classes, factor)))

@@ -1,4 +1,4 @@
-"""HRNetV2: branches at strides 4, 8, 16 and 32 side by side, exchanged after every module; and its head OCR."""
+"""HRNetV2: parallel branches at strides 4, 8, 16 and 32 that exchange their maps after every module; and OCR's head."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class _Basic(nn.Module):
 
 
 class _Exchange(nn.Module):
-    """Blocks in each branch; then each branch gets the sum of all, brought to its resolution."""
+    """Blocks in each branch; then each branch gets the sum of all branches at its resolution."""
 
     def __init__(self, channels: list[int], blocks: int) -> None:
         super().__init__()
         self.branches = nn.ModuleList(nn.Sequential(*(_Basic(c) for _ in range(blocks))) for c in channels)
-        every = range(len(channels))
-        self.fuse = nn.ModuleList(nn.ModuleList(_bring(channels, i, target) for i in every) for target in every)
+        branches = range(len(channels))
+        self.fuse = nn.ModuleList(nn.ModuleList(_convert(channels, i, target) for i in branches) for target in branches)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
@@ -44,8 +44,11 @@ class _Exchange(nn.Module):
         return fused
 
 
-def _bring(channels: list[int], source: int, target: int) -> nn.Module:
-    """Channels of a lower resolution by a 1 x 1 convolution (resampled after it), of a higher by strided 3 x 3 ones."""
+def _convert(channels: list[int], source: int, target: int) -> nn.Module:
+    """Layers from one branch to another: a 1 x 1 convolution to a higher resolution, strided 3 x 3 ones to a lower.
+
+    The output of the 1 x 1 convolution is resampled by the caller.
+    """
     if source == target:
         return nn.Identity()
     if source > target:
@@ -62,7 +65,7 @@ def _resized(x: Tensor, size: Any) -> Tensor:
 
 
 class HRNetV2(nn.Module):
-    """HRNetV2 (Wang et al. 2019): the four branches, resampled to stride 4 and joined, are scored.
+    """HRNetV2 (Wang et al. 2019): the four branches are resampled to stride 4, joined and scored.
 
     Parameters
     ----------
@@ -124,7 +127,7 @@ class HRNetV2(nn.Module):
 
 
 def _transition(before: list[int], now: list[int]) -> nn.ModuleList:
-    """To the branches of the next stage: the last one is new and strides from the lowest there is."""
+    """Layers to the branches of the next stage; its last branch is new, a strided convolution of the last one here."""
     layers = nn.ModuleList(
         nn.Identity() if inputs == outputs else conv_norm_relu(inputs, outputs)
         for inputs, outputs in zip(before, now, strict=False)
@@ -140,11 +143,11 @@ def _pixel_scores(features: int, classes: int) -> nn.Sequential:
 class HRNetOCR(HRNetV2):
     """HRNetV2 with object-contextual representations (Yuan et al. 2019).
 
-    First scores say where each class is; each class is described by the mean of its pixels; each pixel attends to
-    the descriptions, and what it gathers is joined to it before the final scores.
+    First scores locate each class; each class is described by the weighted mean of its pixels; each pixel attends to
+    the descriptions, and the result is joined to the pixel before the final scores.
 
-    Parameters and shapes as `HRNetV2`; in training ``forward`` gives a pair, the second the first scores, whose loss
-    the paper adds with weight 0.4.
+    Parameters and shapes as `HRNetV2`. In training ``forward`` gives a pair, the final and the first scores; the paper
+    adds the loss of the first scores with weight 0.4.
     """
 
     def _heads(self, classes: int, width: float) -> None:
@@ -162,9 +165,9 @@ class HRNetOCR(HRNetV2):
         size, maps = x.shape[-2:], self.trunk(x)
         regions = self.regions(maps)
         pixels = self.pixels(maps)
-        objects = described(pixels, regions)
+        objects = class_means(pixels, regions)
         query, key, value = self.query(pixels), self.key(objects), self.value(objects)
-        context = attended(query, key.flatten(2), value.flatten(2))
+        context = attention(query, key.flatten(2), value.flatten(2))
         logits = self.score(self.join(torch.cat([self.back(context), pixels], 1)))
         logits = upsample_bilinear(logits, size, align_corners=True)
         if not self.training:
@@ -172,13 +175,13 @@ class HRNetOCR(HRNetV2):
         return logits, upsample_bilinear(regions, size, align_corners=True)
 
 
-def described(pixels: Tensor, regions: Tensor) -> Tensor:
-    """Each class's mean pixel: (N, C, h, w) and scores (N, K, h, w) to (N, C, K, 1)."""
+def class_means(pixels: Tensor, regions: Tensor) -> Tensor:
+    """Mean of each class's pixels: (N, C, h, w) and scores (N, K, h, w) to (N, C, K, 1)."""
     shares = regions.flatten(2).softmax(2)
     return torch.einsum("nkp,ncp->nck", shares, pixels.flatten(2)).unsqueeze(3)
 
 
-def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """For each pixel the values of the classes, weighted by how well it goes with their keys: (N, C, h, w)."""
-    near = torch.einsum("nchw,nck->nkhw", query, key) * query.shape[1] ** -0.5
-    return torch.einsum("nkhw,nck->nchw", near.softmax(1), value)
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """For each pixel the classes' values, weighted by the pixel's similarity to the classes' keys: (N, C, h, w)."""
+    similarity = torch.einsum("nchw,nck->nkhw", query, key) * query.shape[1] ** -0.5
+    return torch.einsum("nkhw,nck->nchw", similarity.softmax(1), value)

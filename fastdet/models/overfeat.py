@@ -1,8 +1,8 @@
-"""OverFeat: one trunk, a classifier and a box regressor, all convolutions, so that windows share their work.
+"""OverFeat: one trunk, a classifier and a box regressor. All are convolutions, so overlapping windows share their work.
 
-A window of 231 (fast) or 221 (accurate) pixels gives one score vector and one box; a larger image a map of them, one
-for each window on a grid. The grid is as coarse as all strides together, 32 or 36 pixels, or with offset pooling as
-coarse as those before the last pool, 16 or 12.
+An image of 231 (fast) or 221 (accurate) pixels is one window and gives one score vector and one box. A larger image
+gives a map of them, one for each window on a grid. The grid's step is the product of all strides, 32 or 36 pixels; with
+offset pooling it is that of the strides before the last pool, 16 or 12.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class _Layer(NamedTuple):
     channels: int
     kernel: int
     stride: int = 1
-    pool: int = 1  # kernel and stride of the max-pool after it
+    pool: int = 1  # kernel and stride of the max-pool that follows
 
 
 class _OverFeat(nn.Module):
@@ -66,7 +66,7 @@ class _OverFeat(nn.Module):
 
     @property
     def window(self) -> int:
-        """Side of the fragment that one output sees, pixels."""
+        """Side of the square of the image that one output depends on, pixels."""
         size = self.last_pool * self.kernel
         for layer in reversed(self.layers):
             size *= layer.pool
@@ -85,11 +85,11 @@ class _OverFeat(nn.Module):
         x = self.features(x)
         x = MaxPool2d(self.last_pool, 1 if dense else self.last_pool)(x)
         rate = self.last_pool if dense else 1
-        return _slid(self.classifier, x, rate), _slid(self.regressor, x, rate)
+        return _at_every_place(self.classifier, x, rate), _at_every_place(self.regressor, x, rate)
 
 
-def _slid(head: nn.Sequential, x: Tensor, rate: int) -> Tensor:
-    """``head`` at every place of ``x``, its first convolution taking each ``rate``-th cell."""
+def _at_every_place(head: nn.Sequential, x: Tensor, rate: int) -> Tensor:
+    """``head`` at every place of ``x``, its first convolution dilated by ``rate``."""
     first: Any = head[0]
     image: Tensor = head[1:](F.conv2d(x, first.weight, first.bias, dilation=rate))
     return image
@@ -103,19 +103,20 @@ class OverFeatFast(_OverFeat):
     classes : scores of a window
     in_channels : of the image
     width : factor on all channels but the outputs
-    padded : False: no zeros around the maps of the 3 x 3 convolutions. A window is then larger (`window`), and the
-        output for each is exactly what the window gives by itself; padded ones see their neighbours where by
-        themselves they would see zeros
-    class_boxes : a box for each class instead of one for all
+    padded : True: the 3 x 3 convolutions pad their maps with zeros; inside a larger image a window then gets its
+        neighbours' values in place of the zeros. False: no padding; a window is larger (`window`), and its output is
+        exactly that of the window alone
+    class_boxes : True: a box for each class. False: one box for all
 
     Notes
     -----
     ``forward(x, dense=False)``: (N, in_channels, H, W) to scores (N, classes, h, w) and boxes (N, 4, h, w) or
-    (N, 4 * classes, h, w), of the windows that begin at multiples of ``step(dense)`` pixels; a box is x1 y1 x2 y2 in
+    (N, 4 * classes, h, w), for the windows that begin at multiples of ``step(dense)`` pixels. A box is x1 y1 x2 y2 in
     units of the window, from its upper left corner.
 
-    ``dense`` is offset pooling: the last pool at every offset, each pooled map run through the heads and the results
-    interleaved. Pooling with stride 1 and a dilated first convolution of the heads gives the same numbers at once.
+    ``dense`` is offset pooling: the last pool at every offset, the heads on each pooled map, the results interleaved.
+    It is computed in one pass, with the same numbers: pooling with stride 1, and heads whose first convolution is
+    dilated.
     """
 
     layers = (_Layer(96, 11, 4, 2), _Layer(256, 5, 1, 2), _Layer(512, 3), _Layer(1024, 3), _Layer(1024, 3))

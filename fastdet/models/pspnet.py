@@ -1,4 +1,4 @@
-"""PSPNet: context from means over 1, 2 x 2, 3 x 3 and 6 x 6 regions of the image, beside the map itself."""
+"""PSPNet: the map is joined with its means over 1, 2 x 2, 3 x 3 and 6 x 6 regions of the image, as context."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BINS = (1, 2, 3, 6)
 
 
 class PyramidPooling(nn.Module):
-    """The map and, at its size, a 1 x 1 convolution of its means over each grid of `BINS`; channels are doubled."""
+    """Joins the map with 1 x 1 convolutions of its means over each grid of `BINS`, resampled; doubles the channels."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -39,8 +39,8 @@ class PSPNet(nn.Module):
 
     Notes
     -----
-    ``forward``: (N, in_channels, H, W) to logits (N, classes, H, W); in training to a pair, the second those of the
-    third stage, whose loss the paper adds with weight 0.4. A batch then needs two images or more.
+    ``forward``: (N, in_channels, H, W) to logits (N, classes, H, W). In training it gives a pair, these and the logits
+    of the third stage, whose loss the paper adds with weight 0.4; a batch then needs two images or more.
     """
 
     def __init__(self, classes: int = 21, *, in_channels: int = 3, width: float = 1.0, layers: int = 50) -> None:

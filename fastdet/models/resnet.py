@@ -1,6 +1,6 @@
-"""ResNet-50 and 101 as the trunk of dense prediction: dilated instead of strided in the last stages.
+"""ResNet-50 and ResNet-101 as trunks for segmentation: the last stages are dilated instead of strided.
 
-The layers are named as in torchvision, so its weights (resnet50, resnet101) load, but for the classifier.
+The layers have torchvision's names, so its weights (resnet50, resnet101) load; there is no classifier.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1 x 1 to ``channels``, 3 x 3, 1 x 1 to four times as many; the input, projected where shapes differ, is added."""
+    """A 1 x 1 convolution to ``channels``, a 3 x 3, and a 1 x 1 to four times as many; then the input is added.
+
+    Where the shapes differ, the input is projected first.
+    """
 
     def __init__(self, inputs: int, channels: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -45,13 +48,13 @@ class ResNet(nn.Module):
     Parameters
     ----------
     layers : 50 or 101
-    output_stride : 8, 16 or 32; where a stage would stride beyond it, its convolutions are dilated instead
+    output_stride : 8, 16 or 32; a stage that would stride beyond it is dilated instead
     in_channels : of the image
     width : factor on all channels
 
     Notes
     -----
-    ``forward`` gives the maps of the four stages; ``channels`` are theirs.
+    ``forward`` gives the maps of the four stages, ``channels`` the number of channels of each.
     """
 
     def __init__(self, layers: int = 50, output_stride: int = 32, *, in_channels: int = 3, width: float = 1.0) -> None:
@@ -73,7 +76,7 @@ class ResNet(nn.Module):
                 step, dilation = 1, dilation * 2
             stride *= step
             blocks = []
-            for i in range(count):  # the first block keeps the rate of the stage before: torchvision's rule
+            for i in range(count):  # the first block keeps the previous stage's dilation, as torchvision's does
                 blocks.append(Bottleneck(inputs, channels, step if i == 0 else 1, dilation if i else before))
                 inputs = EXPANSION * channels
             stages.append(nn.Sequential(*blocks))

@@ -1,4 +1,4 @@
-"""SegNet and SegNet-Basic: each pool of the encoder keeps where its maxima were, and the decoder unpools them there."""
+"""SegNet and SegNet-Basic: each pool of the encoder keeps the indices of its maxima, by which the decoder unpools."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fastdet.models.vgg import STAGES, vgg_channels
 
 
 class _EncoderDecoder(nn.Module):
-    """Stages, a 2 x 2 pool (rounding up) after each; the same back, an unpooling before each; then scores.
+    """An encoder with a 2 x 2 pool (rounding up) after each stage, and a decoder with an unpooling before each.
 
-    ``upsampling="nearest"`` repeats each value instead of unpooling it: the same parameters, but the decoder is not
-    told where in its window a maximum was.
+    The last stage of the decoder gives the scores. ``upsampling="nearest"`` repeats each value instead of unpooling
+    it: the parameters are the same, but the decoder does not know where in its window a maximum was.
     """
 
     def __init__(self, encoder: list[nn.Module], decoder: list[nn.Module], upsampling: str) -> None:
@@ -47,7 +47,7 @@ def _repeated(x: Tensor, size: Any) -> Tensor:
 
 
 def _convolutions(channels: list[int], kernel: int, relu: bool = True) -> list[nn.Module]:
-    """Convolutions from each count of channels to the next, each with batch normalisation (and a ReLU)."""
+    """Convolutions from each number of channels to the next, each with batch normalisation and, if ``relu``, a ReLU."""
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(channels):
         layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.BatchNorm2d(outputs)]
@@ -56,7 +56,7 @@ def _convolutions(channels: list[int], kernel: int, relu: bool = True) -> list[n
 
 
 class SegNet(_EncoderDecoder):
-    """SegNet (Badrinarayanan et al. 2015): VGG16's convolutions with batch normalisation, and their mirror image.
+    """SegNet (Badrinarayanan et al. 2015): VGG16's convolutions with batch normalisation, mirrored in the decoder.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class SegNet(_EncoderDecoder):
 
 
 class SegNetBasic(_EncoderDecoder):
-    """SegNet-Basic: four stages of one 7 x 7 convolution; no ReLU in the decoder; brightness normalised locally.
+    """SegNet-Basic: four stages of one 7 x 7 convolution, no ReLU in the decoder, local normalisation of the image.
 
     Parameters and shapes as `SegNet`.
     """

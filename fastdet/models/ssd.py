@@ -1,7 +1,7 @@
-"""SSD300: class scores and offsets for 8,732 default boxes (priors) on six maps; matching and the loss for training.
+"""SSD300: class scores and offsets for 8,732 default boxes (priors) on six maps; its targets and its loss.
 
-Priors are cx cy w h in fractions of the image. Offsets are cx cy w h relative to the prior: the centre's by its sides,
-the sides' as logarithms, divided by the variances 0.1, 0.1, 0.2, 0.2. Class 0 is the background.
+Priors are cx cy w h in fractions of the image. Offsets are relative to the prior: cx cy in units of its sides, w h as
+logarithms of the ratios to its sides, each divided by its variance, 0.1, 0.1, 0.2, 0.2. Class 0 is the background.
 """
 
 from __future__ import annotations
@@ -26,13 +26,21 @@ VARIANCES = (0.1, 0.1, 0.2, 0.2)
 SIDE = 300  # pixels of an image
 MAPS = (38, 19, 10, 5, 3, 1)  # cells a side
 STEPS = (8, 16, 32, 64, 100, 300)  # pixels of a cell
-SIZES = (30, 60, 111, 162, 213, 264, 315)  # pixels of a map's priors, and of the next one's
-RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))  # of sides, each also the other way round
+SIZES = (30, 60, 111, 162, 213, 264, 315)  # sides of a map's priors, pixels; the next entry is the larger size
+RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))  # of sides; each is used as width:height and as height:width
 EXTRAS = ((256, 512, 2, 1), (128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))  # channels, stride, padding
 
 
 def ssd_priors() -> Tensor:
-    """(8732, 4) float32 priors, cx cy w h in fractions of the image: map by map, row by row, a cell's together."""
+    """Default boxes of SSD300: (8732, 4) float32, cx cy w h in fractions of the image.
+
+    The order is map by map, row by row, cell by cell.
+
+    Examples
+    --------
+    >>> ssd_priors().shape
+    torch.Size([8732, 4])
+    """
     priors = []
     for side, step, size, larger, ratios in zip(MAPS, STEPS, SIZES, SIZES[1:], RATIOS, strict=False):
         between = math.sqrt(size * larger)
@@ -50,10 +58,10 @@ class SSD300(nn.Module):
 
     Parameters
     ----------
-    classes : without the background
+    classes : number of classes, without the background
     in_channels : of the image
     width : factor on all channels but the outputs
-    norm : batch normalisation in the VGG stages and the extra layers; the paper's has none
+    norm : batch normalisation in the VGG stages and the extra layers; the paper uses none
 
     Notes
     -----
@@ -94,7 +102,7 @@ class SSD300(nn.Module):
             for values in (4, classes + 1)
         )
         initialise(self)
-        for head in (*self.offsets, *self.scores):  # to begin near the priors, all classes alike
+        for head in (*self.offsets, *self.scores):  # small weights: boxes start at the priors, scores start equal
             nn.init.normal_(cast(nn.Conv2d, head).weight, 0, 0.01)
         self.register_buffer("priors", ssd_priors(), persistent=False)
 
@@ -108,8 +116,8 @@ class SSD300(nn.Module):
         for extra in self.extras:
             x = extra(x)
             maps.append(x)
-        offsets = [_listed(head(y), 4) for head, y in zip(self.offsets, maps, strict=True)]
-        scores = [_listed(head(y), self.classes + 1) for head, y in zip(self.scores, maps, strict=True)]
+        offsets = [_as_list(head(y), 4) for head, y in zip(self.offsets, maps, strict=True)]
+        scores = [_as_list(head(y), self.classes + 1) for head, y in zip(self.scores, maps, strict=True)]
         return torch.cat(offsets, 1), torch.cat(scores, 1)
 
 
@@ -118,7 +126,7 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int, padding: i
     return [conv, *[nn.BatchNorm2d(outputs)] * norm, nn.ReLU(inplace=True)]
 
 
-def _listed(x: Tensor, values: int) -> Tensor:
+def _as_list(x: Tensor, values: int) -> Tensor:
     """(N, count * values, h, w) as (N, h * w * count, values)."""
     return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
 
@@ -126,7 +134,7 @@ def _listed(x: Tensor, values: int) -> Tensor:
 def ssd_encode(
     boxes: Any, labels: Any, priors: Tensor, size: tuple[int, int], *, classes: int = 20, iou_threshold: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """The true boxes of an image as offsets and classes of the priors.
+    """Encode the true boxes of an image as offsets and classes of the priors: the target of `ssd_loss`.
 
     Parameters
     ----------
@@ -134,7 +142,7 @@ def ssd_encode(
     labels : (N,) integer in [0, classes), without the background
     priors : (P, 4) float on the CPU, cx cy w h, fractions of the image
     size : (height, width) of the image, pixels
-    iou_threshold : a prior whose greatest IoU with a box is above it is that box's
+    iou_threshold : a prior whose maximum IoU is above it is matched to the box of that IoU
 
     Returns
     -------
@@ -148,12 +156,18 @@ def ssd_encode(
 
     Notes
     -----
-    First each box is given one prior: of all pairs the one of the greatest IoU, and so on among the boxes and priors
-    that are left. Then the threshold decides for the other priors.
+    First every box gets one prior: the pair of the maximum IoU is matched, then the next among the remaining boxes and
+    priors. Then the threshold decides for the other priors.
     Source: Liu et al., "SSD: Single Shot MultiBox Detector", 2015, section 2.2.
+
+    Examples
+    --------
+    >>> offsets, target = ssd_encode([[30.0, 60, 150, 210]], [7], ssd_priors(), (300, 300))
+    >>> target.unique().tolist()  # the background, and label 7
+    [0, 8]
     """
     op = "ssd_encode"
-    corners, wanted, (height, width), _ = true_boxes(op, boxes, labels, size, classes)
+    corners, box_classes, (height, width), _ = true_boxes(op, boxes, labels, size, classes)
     iou_threshold = check.unit(op, "iou_threshold", iou_threshold)
     priors = torch.as_tensor(check.boxes(op, "priors", to_numpy(op, "priors", priors)), dtype=torch.float32)
     offsets, target = torch.zeros(len(priors), 4), torch.zeros(len(priors), dtype=torch.int64)
@@ -164,27 +178,27 @@ def ssd_encode(
     best, owner = overlaps.max(1)
     matched = best > iou_threshold
     for _ in range(min(overlaps.shape)):
-        prior, box = divmod(int(overlaps.argmax()), len(corners))
-        matched[prior], owner[prior] = True, box
-        overlaps[prior], overlaps[:, box] = -1, -1
-    mine = priors[matched]
-    own = box_convert(corners, "xyxy", "cxcywh")[owner[matched]]
-    relative = torch.cat([(own[:, :2] - mine[:, :2]) / mine[:, 2:], (own[:, 2:] / mine[:, 2:]).log()], 1)
+        i, j = divmod(int(overlaps.argmax()), len(corners))
+        matched[i], owner[i] = True, j
+        overlaps[i], overlaps[:, j] = -1, -1
+    prior = priors[matched]
+    box = box_convert(corners, "xyxy", "cxcywh")[owner[matched]]
+    relative = torch.cat([(box[:, :2] - prior[:, :2]) / prior[:, 2:], (box[:, 2:] / prior[:, 2:]).log()], 1)
     offsets[matched] = relative / relative.new_tensor(VARIANCES)
-    target[matched] = wanted[owner[matched]] + 1
+    target[matched] = box_classes[owner[matched]] + 1
     return offsets, target
 
 
 def ssd_loss(
     offsets: Tensor, scores: Tensor, true_offsets: Tensor, target: Tensor, *, negatives: float = 3.0
 ) -> Tensor:
-    """SSD's loss: smooth L1 of matched priors' offsets and cross-entropy of their classes and of hard negatives.
+    """SSD's loss: smooth L1 of the offsets of matched priors, cross-entropy of matched priors and hard negatives.
 
     Parameters
     ----------
-    offsets, scores : (N, P, 4) and (N, P, classes + 1), what `SSD300` gives
-    true_offsets, target : (N, P, 4) and (N, P), what `ssd_encode` gives
-    negatives : of an image's background priors those of the greatest loss count, this many for each matched prior
+    offsets, scores : (N, P, 4) and (N, P, classes + 1), the output of `SSD300`
+    true_offsets, target : (N, P, 4) and (N, P), from `ssd_encode`
+    negatives : number of background priors that count for each matched prior of an image: those of the largest loss
 
     Returns
     -------
@@ -192,12 +206,12 @@ def ssd_loss(
 
     Raises
     ------
-    TypeError   target is not of integers
+    TypeError   target does not hold integers
     ValueError  shape, range
 
     Notes
     -----
-    Of priors with equal losses the first ones are taken.
+    Equal losses: the lower index counts first.
     Source: Liu et al., 2015, equations 1 to 3 and "Hard negative mining".
     """
     op = "ssd_loss"
@@ -205,18 +219,18 @@ def ssd_loss(
     if target.ndim != 2:
         raise ValueError(f"{op}: target must have shape (N, P), got {tuple(target.shape)}")
     if target.is_floating_point():
-        raise TypeError(f"{op}: target must be of integers, got {target.dtype}")
+        raise TypeError(f"{op}: target must be an integer tensor, got {target.dtype}")
     n, count = target.shape
     for name, x, last in (("offsets", offsets, 4), ("true_offsets", true_offsets, 4), ("scores", scores, None)):
         if x.shape[:2] != target.shape or x.ndim != 3 or x.shape[2] != (last or max(x.shape[2], 2)):
-            want = f"({n}, {count}, {last or 'classes + 1'})"
-            raise ValueError(f"{op}: {name} must have shape {want}, got {tuple(x.shape)}")
+            expected = f"({n}, {count}, {last or 'classes + 1'})"
+            raise ValueError(f"{op}: {name} must have shape {expected}, got {tuple(x.shape)}")
     matched = target > 0
-    each = cross_entropy(scores.flatten(0, 1), target.flatten(), "none").view_as(target)
+    losses = cross_entropy(scores.flatten(0, 1), target.flatten(), "none").view_as(target)
     with torch.no_grad():
-        hardness = each.masked_fill(matched, -math.inf)
+        hardness = losses.masked_fill(matched, -math.inf)
         rank = hardness.argsort(dim=1, descending=True, stable=True).argsort(1)
         mined = ~matched & (rank < negatives * matched.sum(1, keepdim=True))
     location = F.smooth_l1_loss(offsets, true_offsets, reduction="none").sum(-1)
-    total = torch.where(matched, location, 0.0).sum() + torch.where(matched | mined, each, 0.0).sum()
+    total = torch.where(matched, location, 0.0).sum() + torch.where(matched | mined, losses, 0.0).sum()
     return total / matched.sum().clamp(min=1)

@@ -19,18 +19,18 @@ class UNet(nn.Module):
     classes : scores of a pixel
     in_channels : of the image
     width : factor on all channels but the classes
-    padded : convolutions keep the size, and the output is as large as the image; otherwise they are valid, and the
+    padded : True: convolutions keep the size, and the output is as large as the image. False: they are valid, and the
         output is smaller by `margin` on each side
     norm : batch normalisation instead of biases
-    up : "bilinear", upsampling followed by a 2 x 2 convolution, or "transposed", a 2 x 2 transposed convolution: as
-        many parameters, but no influence of the border of a tile on its inside (see `tiling`)
-    depth : pools, 4 in the paper
+    up : "bilinear", upsampling followed by a 2 x 2 convolution, or "transposed", a 2 x 2 transposed convolution. Both
+        have as many parameters; with "transposed" a tile's border does not affect its inside (see `tiling`)
+    depth : number of pools, 4 in the paper
 
     Notes
     -----
     ``forward``: (N, in_channels, H, W) to logits (N, classes, H - 2 margin, W - 2 margin). Without padding, H and W
-    must halve evenly at each pool (as 572 does, to 388); `fitting` gives sizes that do. With it they are any of
-    2 ** depth or more. ValueError for other sizes.
+    must be even at each pool (572 is, and gives 388); `fitting` gives such sizes. With padding, H and W are at least
+    2 ** depth. Other sizes raise ValueError.
     """
 
     def __init__(
@@ -70,21 +70,21 @@ class UNet(nn.Module):
         return (6 << self.depth) - 4
 
     def fitting(self, size: int) -> int:
-        """The smallest side of an image whose output has ``size`` pixels or more."""
+        """The smallest valid side of an image whose output has ``size`` pixels or more."""
         step = 1 << self.depth
         if self.padded:
             return max(size, step)
         return 4 + -(-max(size - 4, 0) // step) * step + 2 * self.margin
 
     def tiling(self, size: int) -> dict[str, int]:
-        """tile, ``size`` or more, margin and step with which `fastdet.inference.overlap_tile` gives the whole's result.
+        """Options of `fastdet.inference.overlap_tile` with which tiles give the whole image's result.
 
-        Of networks without padding. The margin is `margin`, and with bilinear upsampling as much as the border of its
-        maps reaches inwards: 2 pixels at the deepest, twice as many and 2 more at each level above. The step leaves
-        the pools' grid in place.
+        The options are tile (``size`` or more), margin and step. Only for networks without padding. The margin is
+        `margin`, and with bilinear upsampling also the distance over which a map's border affects its inside: 2 pixels
+        at the deepest level, twice as many and 2 more at each level above. The step is a multiple of the total stride.
         """
         if self.padded:
-            raise ValueError("UNet: tiling must be of a network without padding, got padded=True")
+            raise ValueError("UNet.tiling: padded must be False, got True")
         reach = (2 << self.depth) * (self.up_kind == "bilinear")
         margin = self.margin + reach
         tile = self.fitting(size + 2 * reach) - 2 * margin
@@ -101,7 +101,7 @@ class UNet(nn.Module):
         x = self.dropout(x)
         for up, join, skipped in zip(self.up, self.join, maps[-2::-1], strict=True):
             x = up(x)
-            if self.padded and x.shape[-2:] != skipped.shape[-2:]:  # the pool dropped an odd row or column
+            if self.padded and x.shape[-2:] != skipped.shape[-2:]:  # the pool drops the last row of odd maps
                 down, right = skipped.shape[-2] - x.shape[-2], skipped.shape[-1] - x.shape[-1]
                 x = F.pad(x, (0, right, 0, down), mode="replicate")
             x = join(torch.cat([_centre(skipped, x.shape[-2:]), x], 1))

@@ -1,6 +1,6 @@
 """VGG16: thirteen 3 x 3 convolutions in five stages, a max-pool after each, and a classifier of three Linear layers.
 
-The layers are named as in torchvision, so its weights (vgg16, vgg16_bn) load as they are.
+The layers have torchvision's names, so its weights (vgg16, vgg16_bn) load unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def vgg_features(
     dilations: Sequence[int] = (1, 1, 1, 1, 1),
     pools: Sequence[nn.Module] | None = None,
 ) -> list[nn.Sequential]:
-    """The five stages, each ending in its pool; layers are named by their place in all stages, as torchvision's.
+    """The five stages, each with its pool last; layers are named by their index over all stages, as in torchvision.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """YOLOv1 and its tiny version: one pass gives every cell of a grid its boxes and class probabilities; and the loss.
 
-The output of an image is (S, S, 5 B + C), row by row of the grid: for each cell B times x y w h confidence, then
+The output for an image is (S, S, 5 B + C), row by row of the grid: for each cell B times x y w h confidence, then
 C probabilities Pr(class | object). x and y are the box's centre in the cell, from 0 to 1; w and h are fractions of the
 image; the confidence is Pr(object) x IoU(box, truth).
 """
@@ -36,13 +36,13 @@ class YOLOv1(nn.Module):
     grid : S; images have 64 S pixels a side (448)
     predictors : B, boxes of a cell
     norm : batch normalisation, as in the authors' code; the paper's network has none
-    local : as in the authors' later configuration, a locally connected layer of 256 channels instead of the first
-        Linear one
+    local : a locally connected layer of 256 channels instead of the first Linear layer, as in the authors' later
+        configuration
 
     Notes
     -----
-    ``forward``: (N, in_channels, 64 S, 64 S) to (N, S, S, 5 B + C). The last layer is linear, as in the paper, but it
-    says the roots of w and h, which are what the loss compares; so w and h are never negative.
+    ``forward``: (N, in_channels, 64 S, 64 S) to (N, S, S, 5 B + C). The last layer is linear, as in the paper. It gives
+    the square roots of w and h, which the loss compares, and ``forward`` squares them; so w and h are never negative.
     """
 
     layers: tuple[Layer, ...] = (
@@ -85,7 +85,7 @@ class YOLOv1(nn.Module):
         nn.init.normal_(last.weight, 0, 0.01)
 
     def _hidden(self, inputs: int, width: float, local: bool) -> tuple[list[nn.Module], int]:
-        """Layers between the last map and the last layer, and how many values they give."""
+        """The layers between the last map and the last layer, and the number of values they give."""
         cells = self.grid**2
         if local:
             outputs = scaled(256, width)
@@ -118,7 +118,7 @@ class YOLOv1Tiny(YOLOv1):
 
 
 class _Local(nn.Module):
-    """A 3 x 3 convolution with weights of its own at each place of a ``side`` x ``side`` map."""
+    """A locally connected layer: a 3 x 3 convolution with its own weights at each place of a side x side map."""
 
     def __init__(self, inputs: int, outputs: int, side: int) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class _Local(nn.Module):
 def yolo_encode(
     boxes: Any, labels: Any, size: tuple[int, int], *, grid: int = 7, predictors: int = 2, classes: int = 20
 ) -> Tensor:
-    """The true boxes of an image as the output that would say them.
+    """Encode the true boxes of an image as the output of a perfect network: the target of `yolo_loss`.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ def yolo_encode(
 
     Returns
     -------
-    target : (S, S, 5 B + C) float32. The cell of a box's centre has it as its first predictor, confidence 1, and
-        probability 1 for its class; all else is 0
+    target : (S, S, 5 B + C) float32. The cell that holds a box's centre has the box as its first, confidence 1, and
+        probability 1 for the box's class; all other values are 0
 
     Raises
     ------
@@ -156,10 +156,16 @@ def yolo_encode(
 
     Notes
     -----
-    A cell says one object: of several whose centres it has, the first one.
+    A cell holds one object. Where the centres of several lie in a cell, it holds the first.
+
+    Examples
+    --------
+    >>> target = yolo_encode([[0.0, 0, 64, 32]], [1], (64, 128), grid=1, predictors=1, classes=2)
+    >>> target.flatten().tolist()  # x y w h confidence, two classes
+    [0.25, 0.25, 0.5, 0.5, 1.0, 0.0, 1.0]
     """
     op = "yolo_encode"
-    corners, wanted, (height, width), classes = true_boxes(op, boxes, labels, size, classes)
+    corners, box_classes, (height, width), classes = true_boxes(op, boxes, labels, size, classes)
     grid, predictors = check.at_least_one(op, "grid", grid), check.at_least_one(op, "predictors", predictors)
     target = torch.zeros(grid, grid, 5 * predictors + classes)
     scale = corners.new_tensor([width, height] * 2)
@@ -171,7 +177,7 @@ def yolo_encode(
             f"{op}: boxes must have their centres inside the image, got {corners[at].tolist()} at index {at}"
         )
     cells = (centres * grid).long().clamp(max=grid - 1)
-    for (column, row), centre, side, label in zip(cells.tolist(), centres, sides, wanted.tolist(), strict=True):
+    for (column, row), centre, side, label in zip(cells.tolist(), centres, sides, box_classes.tolist(), strict=True):
         cell = target[row, column]
         if not cell[4]:
             cell[:2] = centre * grid - centre.new_tensor([column, row])
@@ -180,17 +186,17 @@ def yolo_encode(
 
 
 def yolo_loss(output: Tensor, target: Tensor, *, predictors: int = 2, coord: float = 5.0, noobj: float = 0.5) -> Tensor:
-    """YOLOv1's loss: squared errors, of the one predictor of a cell that is responsible for its object.
+    """YOLOv1's loss: squared errors of the one box of each cell that is responsible for the cell's object.
 
     Parameters
     ----------
     output, target : (N, S, S, 5 B + C) float, target as `yolo_encode` makes it
     predictors : B
-    coord, noobj : weights of coordinates, and of confidences of predictors that are not responsible
+    coord, noobj : weights of coordinates, and of confidences of boxes that are not responsible
 
     Returns
     -------
-    loss : () float, the sum over cells, the mean over images
+    loss : () float, the sum over cells and the mean over images
 
     Raises
     ------
@@ -198,25 +204,25 @@ def yolo_loss(output: Tensor, target: Tensor, *, predictors: int = 2, coord: flo
 
     Notes
     -----
-    Responsible is the predictor of the greatest IoU with the object; where all are 0, the one of the least distance.
-    Its confidence should be that IoU, the others' 0. w and h are compared by their roots.
-    Source: Redmon et al., "You Only Look Once", 2015, equation 3; the rule for IoU 0 is the authors' code's.
+    The box of the maximum IoU with the object is responsible; where every IoU is 0, the nearest box is. The target of
+    its confidence is that IoU, the target of the others is 0. w and h are compared by their square roots.
+    Source: Redmon et al., "You Only Look Once", 2015, equation 3; the rule for IoU 0 is that of the authors' code.
     """
     op = "yolo_loss"
     predictors = check.at_least_one(op, "predictors", predictors)
     n, grid, across, values = output.shape if output.ndim == 4 else (0, 0, 0, 0)
     if not n or grid != across or values <= 5 * predictors:
-        want = f"(N, S, S, 5 * {predictors} + C) with N and C of 1 or more"
-        raise ValueError(f"{op}: output must have shape {want}, got {tuple(output.shape)}")
+        expected = f"(N, S, S, 5 * {predictors} + C) with N and C of 1 or more"
+        raise ValueError(f"{op}: output must have shape {expected}, got {tuple(output.shape)}")
     if target.shape != output.shape:
         raise ValueError(f"{op}: target must have output's shape {tuple(output.shape)}, got {tuple(target.shape)}")
     boxes, classes = output[..., : 5 * predictors].unflatten(-1, (predictors, 5)), output[..., 5 * predictors :]
     true, present, true_classes = target[..., None, :4], target[..., 4], target[..., 5 * predictors :]
     with torch.no_grad():
-        found, wanted = (_corners(x[..., :4], grid) for x in (boxes, true.expand_as(boxes[..., :4])))
-        iou = box_iou(found.reshape(-1, 4), wanted.reshape(-1, 4), aligned=True).view(boxes.shape[:-1])
-        far = (found - wanted).square().sum(-1)
-        rank = torch.where(iou.amax(-1, keepdim=True) > 0, iou, -far)
+        predicted, expected_boxes = (_corners(x[..., :4], grid) for x in (boxes, true.expand_as(boxes[..., :4])))
+        iou = box_iou(predicted.reshape(-1, 4), expected_boxes.reshape(-1, 4), aligned=True).view(boxes.shape[:-1])
+        distance = (predicted - expected_boxes).square().sum(-1)
+        rank = torch.where(iou.amax(-1, keepdim=True) > 0, iou, -distance)
         responsible = F.one_hot(rank.argmax(-1), predictors) * present.unsqueeze(-1)
     position = (boxes[..., :2] - true[..., :2]).square().sum(-1)
     sides = (_root(boxes[..., 2:4]) - _root(true[..., 2:4])).square().sum(-1)
@@ -229,10 +235,10 @@ def yolo_loss(output: Tensor, target: Tensor, *, predictors: int = 2, coord: flo
 
 
 def _corners(boxes: Tensor, grid: int) -> Tensor:
-    """x1 y1 x2 y2 of boxes (x y in the cell, w h of the image), in fractions of the image from the cell's corner."""
+    """Boxes (x y in the cell, w h in the image) as x1 y1 x2 y2 in fractions of the image, from the cell's corner."""
     centre, side = boxes[..., :2] / grid, boxes[..., 2:]
     return torch.cat([centre - side / 2, centre + side / 2], -1)
 
 
 def _root(x: Tensor) -> Tensor:
-    return (x.clamp(min=0) + 1e-12).sqrt()  # a slope at 0 that is finite
+    return (x.clamp(min=0) + 1e-12).sqrt()  # the small term keeps the gradient at 0 finite

@@ -1,7 +1,7 @@
-"""Pictures of boxes and of the scores of detectors and segmentations. Every function has ``ax=``, gives ``(fig, ax)``.
+"""Plots of boxes and of the scores of detectors and segmentations. Every function takes ``ax=``, gives ``(fig, ax)``.
 
-matplotlib is imported when a picture is made, and never its global state: a figure made here is no `pyplot` figure,
-needs no display, and is freed as any object. Pass an ``ax`` of your own to draw into a `pyplot` figure.
+matplotlib is imported when a plot is made. A figure made here is not one of `pyplot`: it needs no display and is freed
+like any object. Pass your own ``ax`` to draw into a `pyplot` figure.
 """
 
 from fastdet.plots.boxes import compare, draw_boxes

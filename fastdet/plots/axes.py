@@ -1,4 +1,4 @@
-"""What all pictures share: colours, figures without pyplot, bare axes."""
+"""What all plots share: colours, figures without pyplot, plain axes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# Told apart also by those who see red and green alike; repeats after ten classes.
+# Distinct also for readers who cannot tell red from green; the colours repeat after ten classes.
 PALETTE = (
     "#d1495b", "#2176ae", "#2a9d6f", "#7b4fb5", "#e08e1b",
     "#00a6b4", "#c2569f", "#6b7f1e", "#8c5a3c", "#5a6472",
@@ -15,15 +15,15 @@ _RAMP = ("#2176ae", "#00a6b4", "#2a9d6f", "#e08e1b", "#d1495b")
 
 
 def ramp(count: int) -> list[str]:
-    """Colours in an order, from blue by green to red; they show on white and on black."""
+    """``count`` colours from blue over green to red, visible on white and on black."""
     anchors = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in _RAMP])
-    at = np.linspace(0, len(anchors) - 1, count) if count > 1 else np.zeros(count)
-    rgb = np.stack([np.interp(at, np.arange(len(anchors)), channel) for channel in anchors.T], axis=1)
+    positions = np.linspace(0, len(anchors) - 1, count) if count > 1 else np.zeros(count)
+    rgb = np.stack([np.interp(positions, np.arange(len(anchors)), channel) for channel in anchors.T], axis=1)
     return ["#" + "".join(f"{round(x):02x}" for x in row) for row in rgb.tolist()]
 
 
 def new_axes(columns: int = 1, width: float = 7.0, height: float = 6.0) -> tuple[Any, Any]:
-    """A figure without pyplot and its axes, one or an array of them side by side. Sizes in inches."""
+    """A figure without pyplot and its axes: one, or an array of several side by side. Sizes are in inches."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ def new_axes(columns: int = 1, width: float = 7.0, height: float = 6.0) -> tuple
 
 
 def plain(ax: Any, grid: str) -> None:
-    """A light grid ("x", "y" or "both") below what is drawn, and no frame but the axis the grid does not cross."""
+    """Axes with a light grid ("x", "y" or "both") behind the data, without the other lines of the frame."""
     for side in ("top", "right", *(["left"] if grid == "x" else ["bottom"] if grid == "y" else [])):
         ax.spines[side].set_visible(False)
     ax.grid(axis=grid, color="#e4e6ea", linewidth=0.8)

@@ -1,4 +1,4 @@
-"""Pictures of boxes: on an image, and before and after a step side by side."""
+"""Plots of boxes: on an image, and several sets side by side."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def draw_boxes(
     names: Sequence[str] | None = None,
     ax: Any = None,
 ) -> tuple[Any, Any]:
-    """Boxes coloured by class, more opaque the higher their score.
+    """Draw boxes, coloured by class; the higher the score, the more opaque the box.
 
     Parameters
     ----------
     boxes : (N, 4) float, pixels, x1 y1 x2 y2
     labels : (N,) integer, the class of each box; None for one class
-    scores : (N,) float; opacity goes with it from 0 to 1; the best are drawn last. None: all opaque
-    image : (H, W), (H, W, 3) or (H, W, 4) array below the boxes, as `Axes.imshow` takes it
+    scores : (N,) float; opacity rises with the score from 0 to 1; the best boxes are drawn last. None: all opaque
+    image : (H, W), (H, W, 3) or (H, W, 4) array to draw behind the boxes, as for `Axes.imshow`
     names : the name of each class, for the legend; None for no legend
     ax : matplotlib axes to draw into; None for a new figure
 
@@ -46,7 +46,7 @@ def draw_boxes(
     op = "draw_boxes"
     corners = check.boxes(op, "boxes", to_numpy(op, "boxes", boxes))
     n = len(corners)
-    kind = np.zeros(n, np.int64) if labels is None else check.keys(op, "labels", to_numpy(op, "labels", labels), n)
+    classes = np.zeros(n, np.int64) if labels is None else check.keys(op, "labels", to_numpy(op, "labels", labels), n)
     score = np.ones(n) if scores is None else check.scores(op, to_numpy(op, "scores", scores), n)
     if ax is None:
         _, ax = new_axes()
@@ -58,10 +58,10 @@ def draw_boxes(
     order = np.argsort(score, kind="stable")
     x1, y1, x2, y2 = corners[order].T
     outlines = np.stack([np.stack(c, -1) for c in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))], 1)
-    colours = np.array([to_rgba(_colour(k)) for k in kind[order]]).reshape(n, 4)
+    colours = np.array([to_rgba(_colour(k)) for k in classes[order]]).reshape(n, 4)
     fills = colours.copy()
     opacity = np.clip(score[order], 0, 1)
-    crowd = 1 / (1 + n / 100)  # many boxes: finer lines, paler fills, so that the picture below still shows
+    crowd = 1 / (1 + n / 100)  # many boxes get finer lines and paler fills, so that the image stays visible
     colours[:, 3], fills[:, 3] = 0.1 + 0.9 * opacity**0.7, 0.12 * crowd**2 * opacity
     widths = (0.5 + 2.2 * opacity) * np.sqrt(crowd)
     shapes: Any = outlines
@@ -71,12 +71,12 @@ def draw_boxes(
         ax.autoscale_view()
         ax.invert_yaxis()
     if names is not None:
-        legend(ax, names, kind)
+        legend(ax, names, classes)
     return ax.figure, ax
 
 
 def legend(ax: Any, names: Sequence[str], labels: Array) -> None:
-    """A legend of the classes that occur, with how often."""
+    """Add a legend of the classes that occur, each with its number of boxes."""
     from matplotlib.patches import Patch
 
     present, counts = np.unique(labels, return_counts=True)
@@ -97,16 +97,17 @@ def compare(
     note: str = "",
     ax: Any = None,
 ) -> tuple[Any, Any]:
-    """The same scene with several sets of boxes, side by side.
+    """Draw the same scene with several sets of boxes, side by side.
 
     Parameters
     ----------
-    panels : (title, boxes (N, 4), labels (N,), scores (N,)) each
-    size : height and width of the scene, pixels; None: as the boxes lie
-    backdrop : ``f(ax)`` that draws the scene
-    missed : for each panel (M, 4) boxes to point out as not found, dashed; or None
-    note : small text below
-    ax : one axes a panel; None for a new figure
+    panels : for each panel (title, boxes (N, 4), labels (N,), scores (N,))
+    names : the name of each class, for the legends; None for no legends
+    size : (height, width) of the scene, pixels; None: the extent of the boxes
+    backdrop : function ``f(ax)`` that draws the scene
+    missed : for each panel (M, 4) boxes to mark as missed, with dashed lines; or None
+    note : small text below the panels
+    ax : one matplotlib axes for each panel; None for a new figure
 
     Returns
     -------

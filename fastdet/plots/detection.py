@@ -1,4 +1,4 @@
-"""Pictures of a detector's scores: precision over recall, and average precision by size. `plots` has them."""
+"""Plots of a detector's scores: precision over recall, and scores by size of the objects."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ def draw_precision_recall(
     title: str = "",
     ax: Any = None,
 ) -> tuple[Any, Any]:
-    """Precision over recall: interpolated as a strong line of steps, raw as a fine one of the same colour.
+    """Draw precision over recall: interpolated as a strong line of steps, raw as a fine line of the same colour.
 
     Parameters
     ----------
     curves : one, or several, from `precision_recall_curve` or `DetectionMetrics.precision_recall_curves`
     names : of the curves, for the legend; None for no legend
-    raw : draw the raw precision, too
-    title : above the axes
+    raw : draw the raw precision too
+    title : text above the axes
     ax : matplotlib axes to draw into; None for a new figure
 
     Returns
     -------
-    fig, ax : several curves go from blue by green to red; each ends at its greatest recall
+    fig, ax : several curves are coloured from blue over green to red; each ends at its maximum recall
     """
     op = "draw_precision_recall"
-    every = [curves] if hasattr(curves, "interpolated") else list(curves)
-    if names is not None and len(names) != len(every):
-        raise ValueError(f"{op}: names must be {len(every)}, one per curve, got {len(names)}")
+    all_curves = [curves] if hasattr(curves, "interpolated") else list(curves)
+    if names is not None and len(names) != len(all_curves):
+        raise ValueError(f"{op}: names must be {len(all_curves)}, one per curve, got {len(names)}")
     if ax is None:
         _, ax = new_axes(width=6.4, height=5.0)
-    for i, (one, colour) in enumerate(zip(every, ramp(len(every)), strict=True)):
-        recall, precision, interpolated = (to_numpy(op, "curves", x) for x in one[:3])
+    for i, (curve, colour) in enumerate(zip(all_curves, ramp(len(all_curves)), strict=True)):
+        recall, precision, interpolated = (to_numpy(op, "curves", x) for x in curve[:3])
         if raw and len(recall):
             ax.plot(recall, precision, color=colour, linewidth=0.8, alpha=0.5, zorder=2)
         x, y = steps(recall, interpolated)
@@ -52,17 +52,17 @@ def draw_precision_recall(
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
     ax.set_title(_no_formula(title), fontsize=12, loc="left")
     plain(ax, "both")
-    if names is not None and every:
-        place = {"loc": "lower left"} if len(every) <= 3 else {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
+    if names is not None and all_curves:
+        place = {"loc": "lower left"} if len(all_curves) <= 3 else {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
         ax.legend(fontsize=9, frameon=False, handlelength=1.4, **place)
     return ax.figure, ax
 
 
 def steps(recall: Array, interpolated: Array) -> tuple[Array, Array]:
-    """The corners of interpolated precision: at a recall it is that of the next point, and 0 after the last."""
+    """Corners of interpolated precision: between two points it is that of the next one, and 0 after the last."""
     if not len(recall):
         return np.zeros(0), np.zeros(0)
-    last = np.flatnonzero(np.append(interpolated[1:] != interpolated[:-1], True))  # of each level
+    last = np.flatnonzero(np.append(interpolated[1:] != interpolated[:-1], True))  # the last point of each level
     ends, levels = recall[last], interpolated[last]
     x = np.stack([np.append(0.0, ends[:-1]), ends], axis=1).reshape(-1)
     return np.append(x, ends[-1]), np.append(np.repeat(levels, 2), 0.0)
@@ -75,13 +75,13 @@ def draw_area_scores(
     counts: Sequence[int] | None = None,
     ax: Any = None,
 ) -> tuple[Any, Any]:
-    """Scores by size of the objects: a group of bars for each area range.
+    """Draw scores by size of the objects: a group of bars for each area range.
 
     Parameters
     ----------
-    scores : name of a score -> (A,) float in [0, 1]; NaN or -1: there is no object of that size
-    names : (A,) of the area ranges
-    counts : (A,) how many objects there are of each; None to say nothing of it
+    scores : dictionary of names and scores (A,) float in [0, 1]; NaN or -1: there is no object of that size
+    names : (A,) names of the area ranges
+    counts : (A,) numbers of objects of each range, to be shown below the names; None to leave them out
     ax : matplotlib axes to draw into; None for a new figure
 
     Returns
@@ -102,13 +102,13 @@ def draw_area_scores(
     width, handles = 0.8 / max(len(values), 1), []
     for i, (name, x) in enumerate(values.items()):
         at = np.arange(len(x)) + (i - (len(values) - 1) / 2) * width
-        known = x >= 0
+        present = x >= 0
         colour = PALETTE[(1, 2, 4, 3)[i % 4]]
-        ax.bar(at[known], x[known], 0.92 * width, color=colour, alpha=0.88)
+        ax.bar(at[present], x[present], 0.92 * width, color=colour, alpha=0.88)
         handles.append(Patch(color=colour, alpha=0.88, label=_no_formula(name)))
-        for place, value in zip(at[known], x[known], strict=True):
+        for place, value in zip(at[present], x[present], strict=True):
             ax.text(place, value + 0.012, f"{value:.2f}".lstrip("0"), ha="center", fontsize=8.5, color="#24364b")
-        for place in at[~known] if i == len(values) // 2 else ():
+        for place in at[~present] if i == len(values) // 2 else ():
             ax.text(place, 0.012, "absent", ha="center", fontsize=9, color="#8a9099", style="italic")
     words = [_no_formula(name) for name in names]
     if counts is not None:

@@ -1,4 +1,4 @@
-"""Pictures of a segmentation's scores: the confusion matrix, and each class's figures."""
+"""Plots of a segmentation's scores: the confusion matrix, and a bar for each class."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def draw_confusion(
     beyond: str = "void",
     ax: Any = None,
 ) -> tuple[Any, Any]:
-    """A confusion matrix as a heat map: the share of each true class that went to each predicted class.
+    """Draw a confusion matrix as a heat map: the share of each true class that was predicted as each class.
 
     Parameters
     ----------
     matrix : (R, K) integer, rows are the truth
     names : the name of each class; None: its number
-    num_classes : how many rows and columns are classes; None: what a `fastdet.segmentation.ConfusionMatrix` knows, of
-        other matrices the lesser of R and K
-    beyond : what rows and columns beyond the classes are named
+    num_classes : number of classes, which come first in rows and columns; None: what a
+        `fastdet.segmentation.ConfusionMatrix` knows, for other matrices the minimum of R and K
+    beyond : name of rows and columns beyond the classes
     ax : matplotlib axes to draw into; None for a new figure
 
     Returns
     -------
-    fig, ax : each row sums to 1; the row of a class that is absent from the truth is hatched
+    fig, ax : each row sums to 1; the row of a class that the truth lacks is hatched
     """
     op = "draw_confusion"
     counts = to_numpy(op, "matrix", matrix)
@@ -43,9 +43,9 @@ def draw_confusion(
     num_classes = getattr(matrix, "num_classes", None) if num_classes is None else num_classes
     classes = min(rows, columns) if num_classes is None else check.count(op, "num_classes", num_classes)
     words = _class_words(op, names, classes) + [beyond] * (max(rows, columns) - classes)
-    many = max(rows, columns)
+    side_count = max(rows, columns)
     if ax is None:
-        side = min(max(5.5, 2.6 + 0.36 * many), 16)
+        side = min(max(5.5, 2.6 + 0.36 * side_count), 16)
         _, ax = new_axes(width=side + 0.8, height=side)
     from matplotlib.patches import Rectangle
 
@@ -57,12 +57,12 @@ def draw_confusion(
         style: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#c8ccd2", "hatch": "////", "linewidth": 0}
         box = Rectangle((-0.5, row - 0.5), columns, 1, **style)
         ax.add_patch(box)
-    if many <= 25:
+    if side_count <= 25:
         for row, column in np.argwhere(shares >= 0.005):
             share = shares[row, column]
             text = "1" if share > 0.995 else f"{share:.2f}"[1:]
             colour = "white" if share > 0.55 else "#24364b"
-            size = 9 if many <= 14 else 7
+            size = 9 if side_count <= 14 else 7
             ax.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
     for ticks, count, angle in ((ax.set_xticks, columns, 60), (ax.set_yticks, rows, 0)):
         step = -(-count // 100)
@@ -74,7 +74,7 @@ def draw_confusion(
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_color("#c8ccd2")
-    bar = ax.figure.colorbar(shown, ax=ax, fraction=0.046, pad=0.02, aspect=min(max(20, 0.5 * many), 45))
+    bar = ax.figure.colorbar(shown, ax=ax, fraction=0.046, pad=0.02, aspect=min(max(20, 0.5 * side_count), 45))
     bar.outline.set_visible(False)
     return ax.figure, ax
 
@@ -88,15 +88,15 @@ def draw_class_scores(
     mean: float | None = None,
     ax: Any = None,
 ) -> tuple[Any, Any]:
-    """A bar for each class, and their mean as a line.
+    """Draw a bar for each class, and the mean as a line.
 
     Parameters
     ----------
     scores : (C,) float in [0, 1]; NaN: the class is absent
     names : the name of each class; None: its number
-    title : what the scores are
-    intervals : (2, C) float, lower and upper end of each bar's whisker; None for none
-    mean : where the line stands; None: at the mean of the scores
+    title : name of the score
+    intervals : (2, C) float, lower and upper end of each bar's whisker; None: no whiskers
+    mean : position of the line; None: the mean of the scores
     ax : matplotlib axes to draw into; None for a new figure
 
     Returns
@@ -114,24 +114,31 @@ def draw_class_scores(
         raise ValueError(f"{op}: intervals must have shape (2, {count}), got {ends.shape}")
     if ax is None:
         _, ax = new_axes(width=7.5, height=min(max(2.5, 1.2 + 0.3 * count), 40))
-    known = ~np.isnan(values)
+    present = ~np.isnan(values)
     at = np.arange(count)
-    ax.barh(at[known], values[known], height=0.72, color=PALETTE[1], alpha=0.85)
+    ax.barh(at[present], values[present], height=0.72, color=PALETTE[1], alpha=0.85)
     right = values.copy()
-    if ends is not None and known.any():
-        spread = np.nan_to_num(np.abs(ends - values)[:, known])
-        ax.errorbar(values[known], at[known], xerr=spread, fmt="none", ecolor="#24364b", elinewidth=1.2, capsize=2.5)
+    if ends is not None and present.any():
+        spread = np.nan_to_num(np.abs(ends - values)[:, present])
+        ax.errorbar(
+            values[present], at[present], xerr=spread, fmt="none", ecolor="#24364b", elinewidth=1.2, capsize=2.5
+        )
         right = np.fmax(values, ends[1])
     size = 9 if count <= 120 else 6
     for i in range(count):
-        if known[i]:
-            behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}  # the line of the mean
+        if present[i]:
+            behind = {
+                "facecolor": "white",
+                "edgecolor": "none",
+                "alpha": 0.85,
+                "pad": 0.6,
+            }  # covers the line of the mean
             place = {"va": "center", "fontsize": size, "color": "#24364b", "zorder": 4, "bbox": behind}
             ax.text(right[i] + 0.01, i, f"{values[i]:.3f}", **place)
         else:
             ax.text(0.01, i, "absent", va="center", fontsize=size, color="#8a9099", style="italic")
-    if known.any():
-        mean = float(values[known].mean()) if mean is None else mean
+    if present.any():
+        mean = float(values[present].mean()) if mean is None else mean
         ax.axvline(mean, color=PALETTE[0], linewidth=1.4, linestyle=(0, (4, 3)), zorder=3)
         title = f"{title} of each class, mean {mean:.4f}"
     ax.set_yticks(at, words, fontsize=size)
@@ -147,4 +154,4 @@ def _class_words(op: str, names: Sequence[str] | None, count: int) -> list[str]:
         return [str(i) for i in range(count)]
     if len(names) != count:
         raise ValueError(f"{op}: names must be {count}, one per class, got {len(names)}")
-    return [name.replace("$", r"\$") for name in names]  # no formulas
+    return [name.replace("$", r"\$") for name in names]  # "$" would start a formula

@@ -421,7 +421,7 @@ WRONG: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
     "rule": (lambda **k: match_detections(FOUND, SCORES, TRUTH, rule="x", **k), ValueError,
              "match_detections: rule must be one of 'coco', 'voc', got 'x'"),
     "range": (lambda **k: match_detections(FOUND, SCORES, TRUTH, area_ranges=[[2, 1]], **k), ValueError,
-              "match_detections: area_ranges must have least <= greatest, got [[2.0, 1.0]]"),
+              "match_detections: area_ranges must have minimum <= maximum, got [[2.0, 1.0]]"),
     "naive": (lambda **k: count_naive(FOUND, NAN, **k), ValueError,
               "count_naive: true_boxes must not hold NaN, got NaN at index (1, 1)"),
     "outcome": (lambda **k: average_precision(SCORES, [0, 1, 2, 3], 1, **k), ValueError,

@@ -14,7 +14,7 @@ from fastdet.inference import ssd_decode, yolo_decode
 
 
 def yolo_encode(boxes: Array, scores: Array, grid: tuple[int, int], b: int, size: tuple[int, int]) -> Array:
-    """Boxes (N, 4), one a cell at most, as the b-th of their cells; scores (N, C) as class probabilities."""
+    """A grid with boxes (N, 4) as the b-th box of their cells, at most one a cell, and scores (N, C) of classes."""
     out = np.zeros((*grid, 10 + scores.shape[1]))
     for (x1, y1, x2, y2), s in zip(boxes, scores, strict=True):
         x, y = (x1 + x2) / 2 / size[1] * grid[1], (y1 + y2) / 2 / size[0] * grid[0]
@@ -36,8 +36,8 @@ def test_yolo_decode_undoes_encoding(grid: tuple[int, int], library: str) -> Non
         output = np.stack([yolo_encode(boxes, scores, grid, b, size)] * 2)
         got = yolo_decode(output if library == "numpy" else need("torch").from_numpy(output), size=size)
         assert got.boxes.shape == (2, grid[0] * grid[1] * 2, 4)
-        found = np.asarray(got.boxes)[1][cells * 2 + b]
-        np.testing.assert_allclose(found, boxes, rtol=0, atol=1e-11)
+        decoded = np.asarray(got.boxes)[1][cells * 2 + b]
+        np.testing.assert_allclose(decoded, boxes, rtol=0, atol=1e-11)
         equal(np.asarray(got.scores)[1][cells * 2 + b], scores * 0.5)
         assert np.count_nonzero(np.asarray(got.scores)) == 2 * 12 * 20
     fractions = yolo_decode(output[0])
@@ -53,17 +53,17 @@ def test_ssd_decode_undoes_encoding(library: str) -> None:
     loc = np.concatenate([(centre - priors[:, :2]) / priors[:, 2:] / 0.1, np.log(side / priors[:, 2:]) / 0.2], -1)
     probabilities = rng.dirichlet(np.ones(5), (2, 30))
     conf = np.log(probabilities) + rng.uniform(-300, 300, (2, 30, 1))
-    given = (loc, conf, priors) if library == "numpy" else tuple(map(need("torch").from_numpy, (loc, conf, priors)))
-    got = ssd_decode(*given, size=(200, 400))
+    arrays = (loc, conf, priors) if library == "numpy" else tuple(map(need("torch").from_numpy, (loc, conf, priors)))
+    got = ssd_decode(*arrays, size=(200, 400))
     np.testing.assert_allclose(np.asarray(got.boxes), boxes * [400, 200, 400, 200], rtol=0, atol=1e-10)
     np.testing.assert_allclose(np.asarray(got.scores), probabilities[..., 1:], rtol=1e-12)
-    one = ssd_decode(given[0][1], given[1][1], given[2])
+    one = ssd_decode(arrays[0][1], arrays[1][1], arrays[2])
     np.testing.assert_allclose(np.asarray(one.boxes), boxes[1], rtol=0, atol=1e-13)
 
 
 def test_decoding_of_no_images() -> None:
-    found = yolo_decode(Z((0, 7, 7, 30)), size=8)
-    assert (found.boxes.shape, found.scores.shape) == ((0, 98, 4), (0, 98, 20))
+    decoded = yolo_decode(Z((0, 7, 7, 30)), size=8)
+    assert (decoded.boxes.shape, decoded.scores.shape) == ((0, 98, 4), (0, 98, 20))
 
 
 def test_decoding_has_gradients() -> None:

@@ -1,4 +1,4 @@
-"""Inference: detectors from an image to its boxes, and the errors of all that gives boxes."""
+"""Inference: detectors from an image to its boxes, and the errors of every function that gives boxes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def scene() -> Array:
 
 
 def yolo_encode(boxes: Array, scores: Array, grid: tuple[int, int], b: int, size: tuple[int, int]) -> Array:
-    """Boxes (N, 4), one a cell at most, as the b-th of their cells; scores (N, C) as class probabilities."""
+    """A grid with boxes (N, 4) as the b-th box of their cells, at most one a cell, and scores (N, C) of classes."""
     out = np.zeros((*grid, 10 + scores.shape[1]))
     for (x1, y1, x2, y2), s in zip(boxes, scores, strict=True):
         x, y = (x1 + x2) / 2 / size[1] * grid[1], (y1 + y2) / 2 / size[0] * grid[0]
@@ -58,65 +58,65 @@ def yolo_encode(boxes: Array, scores: Array, grid: tuple[int, int], b: int, size
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_detect_end_to_end(library: str) -> None:
-    """A network that says where the objects of its input are, at another size: found in pixels of the image."""
+    """A perfect network at several input sizes: boxes are in pixels of the image."""
     kind: Callable[[Array], Any] = (lambda x: x) if library == "numpy" else need("torch").from_numpy
 
     def model(x: Any) -> Any:
         array, grid = np.asarray(x), (9, 9)
         out = []
         for picture in array:
-            found = [np.nonzero(plane > 0.5) for plane in picture]
-            boxes = np.array([[c.min(), r.min(), c.max() + 1, r.max() + 1] for r, c in found if r.size], np.float64)
+            places = [np.nonzero(plane > 0.5) for plane in picture]
+            boxes = np.array([[c.min(), r.min(), c.max() + 1, r.max() + 1] for r, c in places if r.size], np.float64)
             out.append(yolo_encode(boxes, np.eye(4)[: len(boxes)], grid, 1, picture.shape[1:]))
         return kind(np.stack(out).astype(np.float32))
 
     image = (np.kron(scene(), np.ones((2, 2))) == np.arange(1, 5)[:, None, None]).astype(np.float32)  # 160 x 240
-    want = (OBJECTS * 2).astype(np.float32)
+    expected = (OBJECTS * 2).astype(np.float32)
     decode = functools.partial(yolo_decode, size=(160, 240))
-    found = detect(model, kind(image), decode)
-    assert type(found.boxes) is type(kind(image))
-    order = np.argsort(np.asarray(found.labels))
-    np.testing.assert_allclose(np.asarray(found.boxes)[order], want, rtol=0, atol=1e-3)
-    assert np.asarray(found.scores).tolist() == [0.5] * 4
+    detections = detect(model, kind(image), decode)
+    assert type(detections.boxes) is type(kind(image))
+    order = np.argsort(np.asarray(detections.labels))
+    np.testing.assert_allclose(np.asarray(detections.boxes)[order], expected, rtol=0, atol=1e-3)
+    assert np.asarray(detections.scores).tolist() == [0.5] * 4
     batch = detect(model, kind(np.stack([image, image * 0])), decode, max_output=6)
     assert np.asarray(batch.count).tolist() == [4, 0]
     assert not np.asarray(batch.boxes)[1].any()
-    np.testing.assert_array_equal(np.asarray(batch.boxes)[0, :4], np.asarray(found.boxes))
+    np.testing.assert_array_equal(np.asarray(batch.boxes)[0, :4], np.asarray(detections.boxes))
     for fit, size in (("stretch", (320, 480)), ("letterbox", (480, 480)), ("letterbox", (320, 700))):
         bigger = detect(model, kind(image), functools.partial(yolo_decode, size=size), size=size, fit=fit)
         order = np.argsort(np.asarray(bigger.labels))
-        np.testing.assert_allclose(np.asarray(bigger.boxes)[order], want, rtol=0, atol=1)
+        np.testing.assert_allclose(np.asarray(bigger.boxes)[order], expected, rtol=0, atol=1)
 
 
 def test_detect_with_final_detections() -> None:
-    """YOLO v8's output, of a network that takes 100 x 100 pixels, by its own decoding and NMS."""
+    """YOLO v8's output for an input of 100 x 100 pixels, through `yolo_postprocess`."""
     raw = np.zeros((1, 6, 30), np.float32)
     raw[0, :, 3] = 50, 40, 20, 10, 0.1, 0.9
     raw[0, :, 4] = 51, 40, 20, 10, 0.1, 0.8
-    found = detect(lambda x: raw[:, :, : x.shape[-1]], np.zeros((3, 200, 400)), yolo_postprocess, size=(100, 100))
-    assert found.boxes.tolist() == [[160, 70, 240, 90]]
-    assert found.labels.tolist() == [1]
+    detections = detect(lambda x: raw[:, :, : x.shape[-1]], np.zeros((3, 200, 400)), yolo_postprocess, size=(100, 100))
+    assert detections.boxes.tolist() == [[160, 70, 240, 90]]
+    assert detections.labels.tolist() == [1]
 
 
 def test_detect_with_two_outputs() -> None:
-    """SSD's: a network of several outputs gives the decoder as many arguments."""
+    """A network with several outputs, such as SSD: the decoder gets one argument for each."""
     priors = np.array([[0.5, 0.5, 0.2, 0.4], [0.1, 0.1, 0.1, 0.1]], np.float32)
     conf = np.log(np.array([[[0.1, 0.2, 0.7], [0.96, 0.02, 0.02]]], np.float32))
     model = lambda x: [np.zeros((1, 2, 4), np.float32), conf]  # noqa: E731
     decode = functools.partial(ssd_decode, priors=priors, size=(100, 200))
-    found = detect(model, np.zeros((3, 100, 200), np.float32), decode, iou_threshold=0.5, score_threshold=0.5)
-    np.testing.assert_allclose(found.boxes, [[80, 30, 120, 70]], rtol=1e-6)
-    assert found.labels.tolist() == [1]
+    detections = detect(model, np.zeros((3, 100, 200), np.float32), decode, iou_threshold=0.5, score_threshold=0.5)
+    np.testing.assert_allclose(detections.boxes, [[80, 30, 120, 70]], rtol=1e-6)
+    assert detections.labels.tolist() == [1]
 
 
 def test_detect_leaves_out_what_lies_in_the_padding() -> None:
-    """The letterbox of an image half as high as wide: its upper and lower quarters are not in the image."""
+    """The letterbox of an image half as high as wide: its upper and lower quarters are padding."""
     boxes = np.array([[[0, 0, 8, 4], [2, 6, 6, 10], [1, 12, 5, 16], [10, 2, 14, 7]]], np.float32)
     scores = np.array([[[0.9], [0.8], [0.7], [0.6]]], np.float32)
     run = functools.partial(detect, lambda x: [boxes[: len(x)], scores[: len(x)]], size=16, fit="letterbox")
-    found = run(Z((3, 8, 16), np.float32), decode=lambda b, s: (b, s))
-    equal(found.boxes, np.array([[2, 2, 6, 6], [10, 0, 14, 3]], np.float32))
-    equal(found.scores, scores[0, [1, 3], 0])
+    detections = run(Z((3, 8, 16), np.float32), decode=lambda b, s: (b, s))
+    equal(detections.boxes, np.array([[2, 2, 6, 6], [10, 0, 14, 3]], np.float32))
+    equal(detections.scores, scores[0, [1, 3], 0])
     batch = run(Z((1, 3, 8, 16), np.float32), decode=lambda b, s: (b, s), max_output=3)
     assert batch.count.tolist() == [1]
     equal(batch.boxes[0], np.array([[2, 2, 6, 6], [0] * 4, [0] * 4], np.float32))
@@ -124,22 +124,22 @@ def test_detect_leaves_out_what_lies_in_the_padding() -> None:
     assert batch.labels.tolist() == [[0, -1, -1]]
 
 
-def test_detect_asks_for_every_image() -> None:
-    """Neither fewer answers nor more; what cannot be used is refused before the network runs."""
+def test_detect_requires_boxes_of_every_image() -> None:
+    """Boxes of fewer or more images raise; wrong arguments raise before the network runs."""
     output, calls = Z((1, 7, 7, 30)), []
     for images, answers in ((2, 1), (1, 3)):
         decode = lambda x, n=answers: yolo_decode(x.repeat(n, 0))  # noqa: E731
         final = lambda x, n=answers: yolo_postprocess(Z((n, 6, 30)))  # noqa: E731
-        for said in (decode, final):
+        for decoder in (decode, final):
             text = f"detect: decode must give boxes (N, P, 4) with N = {images}, got ({answers}, "
             with pytest.raises(ValueError, match=re.escape(text)):
-                detect(lambda x: output, Z((images, 3, 8, 8), np.float32), said)
+                detect(lambda x: output, Z((images, 3, 8, 8), np.float32), decoder)
     with pytest.raises(TypeError, match=re.escape("detect: decode must be a function, got 'yolo'")):
         detect(lambda x: calls.append(1), IMAGE, "yolo")  # type: ignore[arg-type]
     assert not calls
 
 
-def test_detect_takes_views_and_what_numpy_reads() -> None:
+def test_detect_takes_views_and_whatever_numpy_converts() -> None:
     torch = need("torch")
 
     class Zarr:
@@ -153,29 +153,29 @@ def test_detect_takes_views_and_what_numpy_reads() -> None:
     fixed.flags.writeable = False
     net = torch.nn.Sequential(torch.nn.AvgPool2d(32), torch.nn.Conv2d(3, 13, 1)).eval()
     decode = lambda x: yolo_decode(x.permute(0, 2, 3, 1).sigmoid(), size=64)  # noqa: E731
-    want = detect(net, image, decode, score_threshold=0.2)
-    assert len(want.boxes) > 1
+    expected = detect(net, image, decode, score_threshold=0.2)
+    assert len(expected.boxes) > 1
     for view in (np.ascontiguousarray(image[..., ::-1])[..., ::-1], image.astype(">f4"), fixed, Zarr()):
         got = detect(net, view, decode, score_threshold=0.2)
         assert type(got.boxes) is np.ndarray
-        equal(tuple(got), tuple(want))
+        equal(tuple(got), tuple(expected))
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_detect_with_fastdets_own_networks(device: str) -> None:
-    """From picture to boxes: YOLO's that it was told to find, SSD's as decoding and NMS find them step by step."""
+    """YOLO with its output set by hand gives those boxes; SSD gives those of decoding and NMS step by step."""
     torch = need("torch")
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU")
     models, parts = need("fastdet.models"), need("fastdet.models.yolo")
     torch.manual_seed(0)
     yolo = models.YOLOv1Tiny(width=1 / 16, grid=2).eval()
-    told, labels = torch.tensor([[3.0, 10, 60, 50], [70, 80, 127, 120]]), torch.tensor([4, 17])
-    answer = parts.yolo_encode(told, labels, (128, 128), grid=2)
-    answer[..., [2, 3, 7, 8]] **= 0.5  # the last layer says roots of sides
+    true_boxes, labels = torch.tensor([[3.0, 10, 60, 50], [70, 80, 127, 120]]), torch.tensor([4, 17])
+    output = parts.yolo_encode(true_boxes, labels, (128, 128), grid=2)
+    output[..., [2, 3, 7, 8]] **= 0.5  # the last layer gives roots of sides
     with torch.no_grad():
         yolo.head[-1].weight.zero_()
-        yolo.head[-1].bias.copy_(answer.flatten())
+        yolo.head[-1].bias.copy_(output.flatten())
     single = models.SSD300(classes=3, width=1 / 32).eval()
     with torch.no_grad():
         for x in single.parameters():
@@ -187,21 +187,21 @@ def test_detect_with_fastdets_own_networks(device: str) -> None:
     ]
     for net, side, decode in cases:
         image = torch.rand(2, 3, side, side, device=device)
-        found = detect(net, image, decode, score_threshold=0.3, max_output=20)
-        assert found.boxes.device == image.device
-        assert found.count.min() > 1
+        detections = detect(net, image, decode, score_threshold=0.3, max_output=20)
+        assert detections.boxes.device == image.device
+        assert detections.count.min() > 1
         if net is yolo:
-            order = found.labels[1, :2].argsort().cpu()
-            assert found.labels[1, :2].cpu()[order].tolist() == labels.tolist()
-            torch.testing.assert_close(found.boxes[1, :2].cpu()[order], told, rtol=0, atol=1e-3)
+            order = detections.labels[1, :2].argsort().cpu()
+            assert detections.labels[1, :2].cpu()[order].tolist() == labels.tolist()
+            torch.testing.assert_close(detections.boxes[1, :2].cpu()[order], true_boxes, rtol=0, atol=1e-3)
         else:
             with torch.no_grad():
                 boxes, scores = decode(*net(image))
-            assert (scores > 0.3).any(1).all(0).sum() > 1  # of more than one class
-            want = nms.multiclass_nms(boxes.cpu(), scores.cpu(), 0.5, score_threshold=0.3, max_output=20)
-            torch.testing.assert_close(found.boxes.cpu(), want.boxes.clamp(0, side), rtol=0, atol=1e-3)
-            torch.testing.assert_close(found.scores.cpu(), want.scores, rtol=0, atol=1e-5)
-            assert found.labels.tolist() == want.labels.tolist()
+            assert (scores > 0.3).any(1).all(0).sum() > 1  # more than one class
+            expected = nms.multiclass_nms(boxes.cpu(), scores.cpu(), 0.5, score_threshold=0.3, max_output=20)
+            torch.testing.assert_close(detections.boxes.cpu(), expected.boxes.clamp(0, side), rtol=0, atol=1e-3)
+            torch.testing.assert_close(detections.scores.cpu(), expected.scores, rtol=0, atol=1e-5)
+            assert detections.labels.tolist() == expected.labels.tolist()
         one = detect(net, image[0], decode, score_threshold=0.3, max_output=20)
         larger = image[0].cpu().numpy().repeat(2, 1).repeat(3, 2)  # halves and thirds, to the same pixels
         again = detect(net, larger, decode, size=side, score_threshold=0.3, max_output=20)
@@ -219,7 +219,7 @@ DETECTED = (Z((3, 2, 4)), Z((3, 2)), Z((3, 2), int))
 
 
 class Sliced:
-    """What has a shape, a dtype and slices, and no way into NumPy."""
+    """An object with a shape, a dtype and slices that NumPy cannot convert."""
 
     shape, dtype, __getitem__ = (3, 8, 8), np.dtype(np.float32), lambda self, key: IMAGE[key]
 
@@ -282,7 +282,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: overfeat_dense(np.abs, IMAGE), TypeError,
      "overfeat_dense: model must have or be (features, classifier, regressor), got ufunc"),
     (lambda: overfeat_dense(HEADS, IMAGE), ValueError,
-     "overfeat_dense: window must be given for a model without window"),
+     "overfeat_dense: window must be an integer for a model without window, got None"),
     (lambda: overfeat_dense(HEADS, IMAGE, window=221, stride=12, pool=3), ValueError,
      "overfeat_dense: image must have shape (C, H, W) with H and W of 221 or more, got (3, 53, 71)"),
     (lambda: overfeat_multiscale(HEADS, IMAGE, [2], window=221, stride=12, pool=3), ValueError,

@@ -1,4 +1,4 @@
-"""Inference: images and models of every kind, and where the result is written."""
+"""Inference: images, models and outputs of every kind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastdet.inference._models import Progress
 
 
 class Sliced:
-    """What zarr's arrays are like: shape, dtype, and basic slices."""
+    """An array like zarr's: it has a shape, a dtype and basic slices, and nothing else."""
 
     def __init__(self, data: Array) -> None:
         self.data, self.shape, self.dtype = data, data.shape, data.dtype
@@ -41,7 +41,7 @@ class Sliced:
 
 
 class Session:
-    """What ONNX Runtime's sessions are like."""
+    """A session like ONNX Runtime's."""
 
     def __init__(self, function: Callable[[Array], Array], inputs: int = 1) -> None:
         self.function, self.inputs = function, inputs
@@ -60,7 +60,7 @@ class Session:
 
 
 def test_layouts() -> None:
-    """Channels last, planes, and models without channels: as the model says, of the same values."""
+    """Channels last, planes, and models without channels: the result has the layout of the model's output."""
     want = valid(padded(IMAGE, 2)[None])[0]
     last = np.ascontiguousarray(IMAGE.transpose(1, 2, 0))
     model = lambda x: valid(x.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)  # noqa: E731
@@ -79,7 +79,7 @@ def test_layouts() -> None:
 
 
 def test_models() -> None:
-    """A session, a module, a function of tensors: what comes back is as the image is."""
+    """A session, a module, a function of tensors: the result is of the image's kind."""
     want = valid(padded(IMAGE, 2)[None])[0]
     equal(overlap_tile(Session(valid), IMAGE, 16, 2), want)
     torch = need("torch")
@@ -105,9 +105,9 @@ def test_models() -> None:
     assert torch.equal(half, tensor.detach().bfloat16())
 
 
-@pytest.mark.filterwarnings("ignore")  # zarr's own, of what it imports
+@pytest.mark.filterwarnings("ignore")  # importing zarr warns
 def test_zarr(tmp_path: Path) -> None:
-    """Image and result on disk, in chunks that are no tiles."""
+    """Image and result are on disk, in chunks that differ from the tiles."""
     zarr = need("zarr")
     image = zarr.open_array(tmp_path / "image.zarr", mode="w", shape=IMAGE.shape, chunks=(1, 13, 17), dtype="f4")
     image[...] = IMAGE
@@ -124,7 +124,7 @@ def test_zarr(tmp_path: Path) -> None:
 
 
 def test_onnx_runtime() -> None:
-    """A session of its own: one node, Relu, of any shape."""
+    """A real session of one node, Relu, for any shape."""
     ort = need("onnxruntime")
     shape = b"".join(b"\n\x03\x12\x01" + axis for axis in (b"n", b"c", b"h", b"w"))
     value = [b"\x1f\n\x01" + name + b"\x12\x1a\n\x18\x08\x01\x12\x14" + shape for name in (b"x", b"y")]
@@ -138,7 +138,7 @@ def test_onnx_runtime() -> None:
 
 
 def views() -> dict[str, Array]:
-    """The same image, as torch does not take it."""
+    """The same image in forms that torch.from_numpy refuses."""
     fixed = IMAGE.copy()
     fixed.flags.writeable = False
     return {
@@ -149,7 +149,7 @@ def views() -> dict[str, Array]:
 
 
 @pytest.mark.parametrize("view", views())
-def test_views_that_torch_does_not_take(view: str) -> None:
+def test_views_that_torch_refuses(view: str) -> None:
     torch = need("torch")
     image, net = views()[view], torch.nn.ReLU().eval()
     for run in (overlap_tile, sliding_window):
@@ -159,7 +159,7 @@ def test_views_that_torch_does_not_take(view: str) -> None:
     dtypes: set[np.dtype[Any]] = set()
     overlap_tile(lambda x: dtypes.add(x.dtype) or x, image, 16, 0)
     assert all(d.isnative for d in dtypes)
-    # what a function gives of a tensor, and what goes into a tensor
+    # a function that gives such a view for a tensor, and a tensor as out
     tensor = torch.from_numpy(IMAGE)
     answer = lambda x: image[None, :, :16, :16] * np.ones((len(x), 1, 1, 1), image.dtype)  # noqa: E731
     equal(overlap_tile(lambda x: image[None], tensor, (53, 71), 0).numpy(), IMAGE)
@@ -174,9 +174,9 @@ def test_modules_that_are_not_ready() -> None:
     net = torch.nn.Conv2d(3, 2, 1)
     with pytest.warns(
         UserWarning, match=re.escape("sliding_window: model is in train mode: call eval() first")
-    ) as told:
+    ) as warned:
         sliding_window(net, IMAGE, 16, 16)
-    assert [w.filename for w in told] == [__file__]
+    assert [w.filename for w in warned] == [__file__]
     net.eval()
     for dtype in (np.uint8, np.float64, np.float16):
         name = str(torch.from_numpy(np.zeros(1, dtype)).dtype)
@@ -202,19 +202,19 @@ def test_modules_that_are_not_ready() -> None:
 KINDS = ["numpy", "torch", "torch into numpy", "numpy into torch"]
 
 
-def into(kind: str, values: Any, given: str, held: str) -> Any:
-    """What becomes of ``values``, of dtype ``given``, in an out of dtype ``held``."""
-    made, out = np.array(values, given).reshape(1, 1, -1), np.zeros((1, len(values)), held)
+def into(kind: str, values: Any, dtype: str, out_dtype: str) -> Any:
+    """``values`` of ``dtype``, written to an out of ``out_dtype``."""
+    output, out = np.array(values, dtype).reshape(1, 1, -1), np.zeros((1, len(values)), out_dtype)
     if kind != "numpy":
         torch = need("torch")
-        made = torch.from_numpy(made) if kind.startswith("torch") else made
+        output = torch.from_numpy(output) if kind.startswith("torch") else output
         out = torch.from_numpy(out) if kind.endswith("torch") else out
-    return np.asarray(overlap_tile(lambda x: made, np.zeros((1, len(values))), (1, len(values)), 0, out=out))[0]
+    return np.asarray(overlap_tile(lambda x: output, np.zeros((1, len(values))), (1, len(values)), 0, out=out))[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("values", "given", "held"),
+    ("values", "dtype", "out_dtype"),
     [
         ([0, 255, 7], "int64", "uint8"),
         ([-128, 127], "int32", "int8"),
@@ -225,13 +225,13 @@ def into(kind: str, values: Any, given: str, held: str) -> Any:
         ([60000], "int64", "float16"),
     ],
 )
-def test_out_holds(kind: str, values: list[float], given: str, held: str) -> None:
-    equal(into(kind, values, given, held), np.array(values, given).astype(held))
+def test_out_holds(kind: str, values: list[float], dtype: str, out_dtype: str) -> None:
+    equal(into(kind, values, dtype, out_dtype), np.array(values, dtype).astype(out_dtype))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("values", "given", "held", "error", "text"),
+    ("values", "dtype", "out_dtype", "error", "text"),
     [
         ([0, 300], "int64", "uint8", ValueError, "hold the model's values, got 300 for"),
         ([-1, 0], "int16", "uint8", ValueError, "hold the model's values, got -1 for"),
@@ -243,23 +243,23 @@ def test_out_holds(kind: str, values: list[float], given: str, held: str) -> Non
     ],
 )
 def test_out_does_not_hold(
-    kind: str, values: list[float], given: str, held: str, error: type[Exception], text: str
+    kind: str, values: list[float], dtype: str, out_dtype: str, error: type[Exception], text: str
 ) -> None:
     with pytest.raises(error, match=re.escape("overlap_tile: out must " + text)):
-        into(kind, values, given, held)
+        into(kind, values, dtype, out_dtype)
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_out_is_apart_from_the_image(library: str) -> None:
-    """Margins would be read after they are written; neighbours in one buffer are none of that."""
+    """Shared memory is refused: margins would be read after they are written. Neighbours in one buffer are fine."""
     both = np.stack([IMAGE, IMAGE * 0])
     kind: Callable[[Array], Any] = (lambda x: x) if library == "numpy" else need("torch").from_numpy
-    given: Any = kind(both)
-    equal(np.asarray(overlap_tile(valid, given[0].numpy() if library == "torch" else given[0], 8, 2, out=given[1])),
+    arrays: Any = kind(both)
+    equal(np.asarray(overlap_tile(valid, arrays[0].numpy() if library == "torch" else arrays[0], 8, 2, out=arrays[1])),
           valid(padded(IMAGE, 2)[None])[0])  # fmt: skip
     zarr = Sliced(IMAGE)
     for image, out in (
-        (given[0], given[0]), (given[0, :, 1:], given[0, :, :-1]), (both[0], given[0]), (given[0], both[0]),
+        (arrays[0], arrays[0]), (arrays[0, :, 1:], arrays[0, :, :-1]), (both[0], arrays[0]), (arrays[0], both[0]),
         (zarr, zarr),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=re.escape("overlap_tile: out must not share memory with image")):
@@ -268,7 +268,7 @@ def test_out_is_apart_from_the_image(library: str) -> None:
 
 @pytest.mark.parametrize("run", [overlap_tile, sliding_window])
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-def test_models_that_change_their_mind(run: Callable[..., Any], library: str) -> None:
+def test_models_whose_output_changes(run: Callable[..., Any], library: str) -> None:
     image = IMAGE if library == "numpy" else need("torch").from_numpy(IMAGE)
     wide = "float64" if library == "numpy" else need("torch").float64
     convert = lambda x: x.astype(wide) if library == "numpy" else x.to(wide)  # noqa: E731
@@ -356,7 +356,8 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: overlap_tile(valid, IMAGE, 8, 2, step=9), ValueError,
      "overlap_tile: step must be at most tile (8, 8), got (9, 9)"),
     (lambda: overlap_tile(valid, IMAGE, 8, 1), ValueError,
-     "overlap_tile: model must make (8, 8) to (10, 10) of a tile of (10, 10) with its margin"),
+     "overlap_tile: model must give maps of (8, 8) to (10, 10) pixels, larger than (8, 8) by the same on both sides, "
+     "got (6, 6)"),
     (lambda: overlap_tile(lambda x: x.sum(), IMAGE, 8, 3), ValueError,
      "overlap_tile: model must give (n, K, h, w) or (n, h, w) with n = 1, got ()"),
     (lambda: overlap_tile(lambda x: [x, x], IMAGE, 8, 0), ValueError, "overlap_tile: model must give one array, got 2"),

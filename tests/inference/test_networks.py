@@ -1,4 +1,4 @@
-"""Inference with fastdet's own networks: what they say, decoded, is what they were told."""
+"""Inference with fastdet's own networks: decoding undoes encoding, dense windows equal single ones."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_overfeat_is_every_window_by_itself(name: str, class_boxes: bool) -> Non
         with torch.no_grad():
             logits, edges = net(image[None, :, y : y + window, x : x + window])
         torch.testing.assert_close(scores, logits.flatten().softmax(0), rtol=0, atol=1e-5)
-        want = edges.reshape(boxes.shape) * window + torch.tensor([x, y, x, y])
-        torch.testing.assert_close(boxes, want, rtol=0, atol=0.01)
+        expected = edges.reshape(boxes.shape) * window + torch.tensor([x, y, x, y])
+        torch.testing.assert_close(boxes, expected, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize("name", ["OverFeatFast", "OverFeatAccurate"])
 @pytest.mark.parametrize("padded", [False, True])
 def test_overfeat_of_images_hardly_larger_than_a_window(name: str, padded: bool) -> None:
-    """Some offsets of the last pooling leave fewer features than a window has there; they are no windows."""
+    """Offsets of the last pooling at which no whole window fits give no windows."""
     torch = need("torch")
     torch.manual_seed(0)
     net = getattr(need("fastdet.models.overfeat"), name)(4, width=1 / 32, padded=padded).eval()
@@ -57,7 +57,7 @@ def test_overfeat_of_images_hardly_larger_than_a_window(name: str, padded: bool)
             torch.testing.assert_close(dense.boxes[0], edges.flatten() * window, rtol=0, atol=0.01)
 
 
-def test_overfeat_multiscale_merges_what_the_scales_say() -> None:
+def test_overfeat_multiscale_merges_the_boxes_of_all_scales() -> None:
     torch = need("torch")
     torch.manual_seed(0)
     net = need("fastdet.models.overfeat").OverFeatAccurate(4, width=1 / 32).eval()
@@ -66,7 +66,7 @@ def test_overfeat_multiscale_merges_what_the_scales_say() -> None:
         net.regressor[-1].bias.copy_(torch.tensor([0.1, 0.2, 0.9, 0.8]))
     side = net.window + 19
     image = torch.randn(3, side, side)
-    found = overfeat_multiscale(net, image, (0.5, 1.0, 1.5), score_threshold=0.25, background=0, metric="iou")
+    detections = overfeat_multiscale(net, image, (0.5, 1.0, 1.5), score_threshold=0.25, background=0, metric="iou")
     boxes, scores, labels = [], [], []
     for scale in (1.0, 1.5):  # at half the size there is no window
         dense = overfeat_dense(net, upsample_bilinear(image, (round(side * scale), round(side * scale))))
@@ -75,21 +75,21 @@ def test_overfeat_multiscale_merges_what_the_scales_say() -> None:
         scores.append(dense.scores[row, label + 1])
         labels.append(label + 1)
     every = [torch.cat(x) for x in (boxes, scores, labels)]
-    assert len(every[0]) > len(found.boxes) > 0
-    assert set(found.labels.tolist()) == set(every[2].tolist())
-    for label in found.labels.unique():
+    assert len(every[0]) > len(detections.boxes) > 0
+    assert set(detections.labels.tolist()) == set(every[2].tolist())
+    for label in detections.labels.unique():
         merged = merge_boxes(*(x[every[2] == label] for x in every[:2]), 0.5)
-        torch.testing.assert_close(found.boxes[found.labels == label], merged.boxes, rtol=1e-5, atol=1e-3)
-        torch.testing.assert_close(found.scores[found.labels == label], merged.scores, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(detections.boxes[detections.labels == label], merged.boxes, rtol=1e-5, atol=1e-3)
+        torch.testing.assert_close(detections.scores[detections.labels == label], merged.scores, rtol=1e-5, atol=1e-5)
 
 
 def test_yolo_decode_undoes_the_models_encoding() -> None:
     torch = need("torch")
     target = need("fastdet.models.yolo").yolo_encode(torch.from_numpy(BOXES), torch.tensor(LABELS), (448, 448))
-    found = yolo_decode(target, size=(448, 448))
-    use = found.scores.amax(1) > 0
-    torch.testing.assert_close(found.boxes[use], torch.from_numpy(BOXES), rtol=0, atol=1e-3)  # both in one row
-    assert found.scores[use].argmax(1).tolist() == LABELS
+    detections = yolo_decode(target, size=(448, 448))
+    use = detections.scores.amax(1) > 0
+    torch.testing.assert_close(detections.boxes[use], torch.from_numpy(BOXES), rtol=0, atol=1e-3)  # both in one row
+    assert detections.scores[use].argmax(1).tolist() == LABELS
 
 
 def test_ssd_decode_undoes_the_models_encoding() -> None:
@@ -98,10 +98,10 @@ def test_ssd_decode_undoes_the_models_encoding() -> None:
     priors = ssd.ssd_priors()
     offsets, classes = ssd.ssd_encode(torch.from_numpy(BOXES), torch.tensor(LABELS), priors, (300, 300))
     conf = torch.nn.functional.one_hot(classes.clamp(min=0), 21) * 50.0
-    found = ssd_decode(offsets, conf, priors, size=(300, 300))
+    detections = ssd_decode(offsets, conf, priors, size=(300, 300))
     matched = classes > 0
     assert matched.sum() >= 2
-    label = found.scores[matched].argmax(1)
+    label = detections.scores[matched].argmax(1)
     assert set(label.tolist()) == set(LABELS)
-    want = torch.from_numpy(BOXES)[(label == LABELS[1]).long()]
-    torch.testing.assert_close(found.boxes[matched], want, rtol=0, atol=1e-3)
+    expected = torch.from_numpy(BOXES)[(label == LABELS[1]).long()]
+    torch.testing.assert_close(detections.boxes[matched], expected, rtol=0, atol=1e-3)

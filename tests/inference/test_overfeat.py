@@ -13,28 +13,9 @@ from samples import Array
 
 from fastdet.inference import offset_pool, overfeat_dense, overfeat_multiscale
 
-# ---- boxes of windows
-
-OBJECTS = np.array([[10, 12, 30, 32], [55, 5, 90, 25], [40, 40, 76, 64], [100, 50, 119, 79]], np.float64)
-
-
-def seen(window: Array) -> tuple[Array, Array, Array]:
-    """What is seen of each object in a window (1, h, w), with the part that is seen as the score."""
-    boxes, scores, labels = [], [], []
-    for i, (x1, y1, x2, y2) in enumerate(OBJECTS):
-        rows, columns = np.nonzero(window[0] == i + 1)
-        if rows.size:
-            boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-            scores.append(rows.size / ((x2 - x1) * (y2 - y1)))
-            labels.append(i % 2)
-    return np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(labels, np.int64)
-
-
-# ---- OverFeat
-
 
 def overfeat() -> tuple[Callable[[Array], Array], Callable[[Array], Array], Callable[[Array], Array], int, int]:
-    """A small network: stride 2, then the last pooling of 3; heads of 2 x 2 pooled places. Its window and stride."""
+    """A small network, its window and its stride: stride 2, a last pooling of 3, heads of 2 x 2 pooled places."""
     rng = np.random.default_rng(7)
     mix, classes, edges = (
         rng.standard_normal(s).astype(np.float32) for s in ((4, 3, 2, 2), (5, 4, 2, 2), (4, 4, 2, 2))
@@ -49,7 +30,7 @@ def overfeat() -> tuple[Callable[[Array], Array], Callable[[Array], Array], Call
                 out += np.einsum("oc,nchw->nohw", w[:, :, ky, kx], piece[:, :, :height, :width])
         return out
 
-    window = 2 * (6 - 1) + 2  # of 6 features, so that 2 pooled ones are left, so that the heads give one value
+    window = 2 * (6 - 1) + 2  # 6 features, pooled to 2, on which the heads give one value
     return lambda x: convolve(x, mix, 2), lambda x: convolve(x, classes), lambda x: convolve(x, edges), window, 2
 
 
@@ -64,30 +45,30 @@ def test_dense_overfeat_is_every_window_by_itself() -> None:
         alone = features(image[None, :, y : y + window, x : x + window])
         pooled = alone.reshape(1, 4, 2, 3, 2, 3).max((3, 5))
         logits, box = classifier(pooled)[0, :, 0, 0], regressor(pooled)[0, :, 0, 0]
-        power = np.exp(logits - logits.max())
-        np.testing.assert_allclose(dense.scores[i], power / power.sum(), rtol=0, atol=1e-5)
+        exponentials = np.exp(logits - logits.max())
+        np.testing.assert_allclose(dense.scores[i], exponentials / exponentials.sum(), rtol=0, atol=1e-5)
         np.testing.assert_allclose(dense.boxes[i], box * window + [x, y, x, y], rtol=0, atol=1e-4)
 
 
 def test_offset_pooling_has_every_place_once() -> None:
     x = np.random.default_rng(0).standard_normal((1, 2, 11, 8)).astype(np.float32)
-    seen: dict[tuple[int, int], Array] = {}
+    windows: dict[tuple[int, int], Array] = {}
     for dy, dx, pooled in offset_pool(x):
         for i, j in np.ndindex(pooled.shape[2:]):
-            seen[dy + 3 * i, dx + 3 * j] = pooled[0, :, i, j]
-    assert sorted(seen) == [(y, x) for y in range(9) for x in range(6)]
-    for (i, j), value in seen.items():
+            windows[dy + 3 * i, dx + 3 * j] = pooled[0, :, i, j]
+    assert sorted(windows) == [(y, x) for y in range(9) for x in range(6)]
+    for (i, j), value in windows.items():
         equal(value, x[0, :, i : i + 3, j : j + 3].max((1, 2)))
     assert [(dy, dx) for dy, dx, _ in offset_pool(x[..., :4, :3])] == [(0, 0), (1, 0)]
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_overfeat_merges_over_scales(library: str) -> None:
-    """A bright square is found at two scales; its boxes become one, with the evidence of all."""
+    """A bright square is detected at two scales; its boxes become one box whose score is their sum."""
     image = np.zeros((1, 24, 30), np.float32)
     image[:, 8:16, 10:18] = 1
 
-    def classifier(pooled: Any) -> Any:  # the share of a window of 8 pixels that is bright, for class 1; nothing for 2
+    def classifier(pooled: Any) -> Any:  # class 1: the share of a window of 8 pixels that is bright; class 2: 0
         share = pooled[:, :1]
         zero = share * 0
         return np.concatenate([1 - share, share, zero], 1) if library == "numpy" else need("torch").cat(
@@ -104,13 +85,13 @@ def test_overfeat_merges_over_scales(library: str) -> None:
         parts = [ones * 0, ones * 0, ones, ones]
         return np.concatenate(parts, 1) if library == "numpy" else need("torch").cat(parts, 1)
 
-    given = image if library == "numpy" else need("torch").from_numpy(image)
-    found = overfeat_multiscale(
-        (features, classifier, regressor), given, (1.0, 1.25, 0.1), window=8, stride=1, pool=1, softmax=False,
+    picture = image if library == "numpy" else need("torch").from_numpy(image)
+    detections = overfeat_multiscale(
+        (features, classifier, regressor), picture, (1.0, 1.25, 0.1), window=8, stride=1, pool=1, softmax=False,
         background=0, score_threshold=0.9, iou_threshold=0.3,
     )  # fmt: skip
-    assert type(found.boxes) is type(given)
-    boxes, scores = np.asarray(found.boxes), np.asarray(found.scores)
-    assert np.asarray(found.labels).tolist() == [1]
+    assert type(detections.boxes) is type(picture)
+    boxes, scores = np.asarray(detections.boxes), np.asarray(detections.scores)
+    assert np.asarray(detections.labels).tolist() == [1]
     assert np.abs(boxes[0] - [10, 8, 18, 16]).max() < 1
-    assert scores[0] > 5  # many windows' evidence
+    assert scores[0] > 5  # the sum over many windows

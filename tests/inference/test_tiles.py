@@ -27,13 +27,13 @@ from fastdet.inference._images import Image, Place
 @pytest.mark.parametrize("tile", [8, (16, 9), (53, 71), (7, 200), 500])
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_overlap_tile_is_the_whole_image_at_once(mode: str, tile: Any, batch_size: int) -> None:
-    """The law of valid convolutions, exact where the arithmetic of a pixel does not depend on its neighbours'."""
+    """Tiles of valid convolutions give the whole image's result, equal where every pixel is computed alike."""
     got = overlap_tile(valid, IMAGE, tile, 2, mode, batch_size=batch_size)
     equal(got, valid(padded(IMAGE, 2, mode)[None])[0])
 
 
 def test_overlap_tile_of_a_small_unet() -> None:
-    """Pooling and upsampling: tiles of 4 k pixels, from step to step a multiple of the total stride."""
+    """Pooling and upsampling: exact where the step is a multiple of the total stride."""
     torch = need("torch")
     torch.manual_seed(0)
     nn, f = torch.nn, torch.nn.functional
@@ -67,7 +67,7 @@ def test_overlap_tile_of_a_small_unet() -> None:
 
 
 def test_overlap_tile_of_padded_networks() -> None:
-    """A network that pads keeps the size; its margins, which saw the padding, are cut off."""
+    """A network that pads keeps the size; its margins, which depend on the padding, are cut off."""
     same = lambda x: np.pad(valid(x), ((0, 0), (0, 0), (2, 2), (2, 2)))  # noqa: E731
     equal(overlap_tile(same, IMAGE, 16, 2), valid(padded(IMAGE, 2)[None])[0])
 
@@ -98,8 +98,8 @@ def test_each_pixel_comes_from_its_first_tile() -> None:
 @pytest.mark.parametrize("blend", ["constant", "gaussian"])
 @pytest.mark.parametrize(("window", "step"), [(16, 8), (16, 5), ((16, 90), (7, 30)), (20, 20), (16, (16, 1)), (99, 7)])
 @pytest.mark.parametrize("kind", ["numpy", "torch", "channels last", "plane", "half"])
-def test_a_pointwise_model_comes_out_as_it_is(blend: str, window: Any, step: Any, kind: str) -> None:
-    """Bit for bit: infinities, NaN and signed zeros too."""
+def test_a_pointwise_model_is_exact(blend: str, window: Any, step: Any, kind: str) -> None:
+    """Equal bit for bit, infinities, NaN and signed zeros included."""
     image = np.random.default_rng(3).standard_normal((3, 41, 66)).astype(np.float32)
     image[0, ::7] = -np.inf
     image[0, 1::7, ::3] = np.nan
@@ -148,7 +148,7 @@ def test_blending_is_the_weighted_mean(blend: str, library: str) -> None:
 
 @pytest.mark.parametrize("size", [(48, 64), (53, 71), (9, 16)])
 def test_integers_where_the_last_window_is_moved_back(size: tuple[int, int]) -> None:
-    """The first window that has a pixel gives it; whether labels are taken does not depend on the image's size."""
+    """A pixel comes from the first window that holds it; integers are accepted for every size of the image."""
     height, width = size
     calls: list[int] = []
 
@@ -209,7 +209,7 @@ def test_results_of_a_network_do_not_depend_on_the_batch(device: str, depth: int
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_networks_and_images_on_different_devices(device: str) -> None:
-    """A map is as the image is, wherever the network computes."""
+    """The result is of the image's kind and device, whatever the network's device."""
     torch = on(device)
     net = torch.nn.Conv2d(3, 2, 1).eval().to(device)
     want = net.cpu()(torch.from_numpy(IMAGE)[None])[0].detach()
@@ -223,7 +223,7 @@ def test_networks_and_images_on_different_devices(device: str) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_windows_are_cut_on_the_callers_stream(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for CUDA where there is none: it is told in which thread which stream was entered."""
+    """Without a GPU, a stand-in for CUDA records which thread entered which stream."""
     torch = on(device)
     if device == "cuda":
         image = torch.from_numpy(IMAGE).cuda()
@@ -268,7 +268,7 @@ def test_windows_are_cut_on_the_callers_stream(device: str, monkeypatch: pytest.
 @pytest.mark.skipif(sys.platform != "linux", reason="missing limit: RLIMIT_DATA counts mapped memory on Linux only")
 @pytest.mark.parametrize("side", [15_000, *exhaustive(30_000)])
 def test_images_larger_than_memory(python: Callable[..., Any], side: int) -> None:
-    """225 or 900 MB in and out, 160 MB to work in; the limit is seen to hold. FASTDET_TEST_SIDE makes it smaller."""
+    """225 or 900 MB in and out, 160 MB of memory; the limit itself is tested first. FASTDET_TEST_SIDE: smaller."""
     python(
         """
 import os, resource
@@ -289,9 +289,9 @@ try:
 except MemoryError:
     pass
 else:
-    raise AssertionError("the limit is none")
+    raise AssertionError("the memory limit has no effect")
 
-# where each value goes: one pixel down, two to the right
+# the model moves each value one pixel down and two to the right
 done = []
 assert overlap_tile(lambda x: x[:, 0, 2:-6, 1:-7], image, 2000, 4, out=out, progress=lambda *x: done.append(x)) is out
 assert done[-1] == ((-side // 2000) ** 2,) * 2

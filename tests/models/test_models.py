@@ -11,12 +11,12 @@ import pytest
 from networks import SMALL, tensors
 from optional import real_facts
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what it imports
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised while torch is imported
 
 
-# Where there is no other source: counted by hand from the paper's tables.
+# Numbers of parameters; those without another source are counted by hand from the paper's tables.
 COUNTS: dict[str, tuple[str, dict[str, Any], int]] = {
-    "vgg16": ("vgg16", {}, 138_357_544),  # torchvision's, as are those of the next one and of both ResNets
+    "vgg16": ("vgg16", {}, 138_357_544),  # torchvision's, as the next one's
     "vgg16 norm": ("vgg16", {"norm": True}, 138_365_992),
     "fcn32s": ("fcn32s", {}, 136_152_917),  # the authors' prototxts
     "fcn16s": ("fcn16s", {}, 134_815_994),
@@ -45,23 +45,23 @@ def facts(name: str) -> Any:
 
 
 def shapes(torch: Any, network: Any, *image: int) -> list[tuple[str, tuple[int, ...]]]:
-    """What each convolution, pool and unpooling of a network on the meta device gives, in the order of execution."""
+    """The output shapes of all convolutions, pools and unpoolings of a network on the meta device, in their order."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     kinds = {"convolution": "convolution", "max_pool2d": "pool", "max_pool2d_values": "pool", "max_unpool2d": "unpool"}
-    found = []
+    outputs = []
 
     class Record(TorchDispatchMode):  # type: ignore[misc]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = func(*args, **(kwargs or {}))
             kind = func._schema.name.partition("::")[2]
             if kind in kinds:
-                found.append((kinds[kind], tuple(tensors(out)[0].shape[1:])))
+                outputs.append((kinds[kind], tuple(tensors(out)[0].shape[1:])))
             return out
 
     with torch.no_grad(), Record():
         network.eval()(torch.empty(1, *image, device="meta"))
-    return found
+    return outputs
 
 
 def test_models(models: Any) -> None:
@@ -71,7 +71,7 @@ def test_models(models: Any) -> None:
         assert cls.__name__ in models.__all__
 
 
-def test_torch_is_imported_by_nothing_else(torch: Any, python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_only_models_import_torch(torch: Any, python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     python("""
 import sys, fastdet
 from fastdet import *
@@ -97,8 +97,8 @@ def test_parameters(torch: Any, models: Any, case: str) -> None:
     assert count == want
 
 
-def test_parameters_are_the_facts() -> None:
-    """The counts above, where the file of facts has them too."""
+def test_counts_equal_the_file_of_facts() -> None:
+    """The counts above that the file of facts has too."""
     known = facts("facts.json")
     fcn, segnet, unet, deeplab = (known[name] for name in ("fcn", "segnet", "unet", "deeplab_vgg16"))
     yolo, overfeat = known["yolo"], known["overfeat"]
@@ -130,7 +130,7 @@ def test_resnet_parameters(torch: Any, models: Any, layers: int, want: int) -> N
 
 @pytest.mark.parametrize(("name", "millions"), [("hrnet_v2", 65.9), ("hrnet_ocr", 70.4)])
 def test_hrnet_parameters(torch: Any, models: Any, name: str, millions: float) -> None:
-    """The papers' numbers have this many digits."""
+    """The papers give one decimal."""
     with torch.device("meta"):
         network = models.MODELS[name]()
     assert round(sum(x.numel() for x in network.parameters()) / 1e6, 1) == millions
@@ -146,18 +146,18 @@ def test_fcn_shapes(torch: Any, models: Any, name: str, size: tuple[int, int]) -
     with torch.device("meta"):
         network = models.MODELS[name]()
     got = shapes(torch, network, 3, *size)
-    assert sorted(got) == sorted(want)  # 8s scores pool3 before it upsamples, or after: nothing depends on it
+    assert sorted(got) == sorted(want)  # sorted: FCN-8s may score pool3 before or after it upsamples
     assert got[: len(got) - 5] == want[: len(want) - 5]
 
 
 def test_fcn_shapes_of_the_paper(torch: Any, models: Any) -> None:
-    """Images of 224 pixels: the lecture's numbers, of pools that round down; of 500: those of the prototxt."""
+    """Images of 224 pixels give the lecture's numbers, with pools that round down; of 500, the prototxt's."""
     with torch.device("meta"):
         network, down = models.FCN32s(), models.FCN32s(ceil_mode=False)
     got = shapes(torch, down, 3, 224, 224)
     assert [shape for kind, shape in got if kind == "pool"][-1] == (512, 13, 13)
     assert [shape for kind, shape in got][-4:] == [(4096, 7, 7), (4096, 7, 7), (21, 7, 7), (21, 256, 256)]
-    with pytest.raises(ValueError, match=r"FCN32s: pools that round down leave no scores for all of \(500, 500\)"):
+    with pytest.raises(ValueError, match=r"FCN32s: image must have a size with scores for all of it, got \(500, 500\)"):
         shapes(torch, down, 3, 500, 500)
     got = shapes(torch, network, 3, 500, 500)
     assert [shape[1] for kind, shape in got if kind == "pool"] == [349, 175, 88, 44, 22]
@@ -200,14 +200,14 @@ def test_unet_shapes(torch: Any, models: Any) -> None:
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_unet_fitting(torch: Any, models: Any, depth: int) -> None:
-    """Sizes that fit give what they promise, and no smaller one does."""
+    """`fitting` gives the smallest valid size whose output is large enough."""
     with torch.device("meta"):
         network = models.UNet(depth=depth, width=1 / 64)
-    for wanted in (1, 4, 5, 30, 31):
-        side = network.fitting(wanted)
+    for size in (1, 4, 5, 30, 31):
+        side = network.fitting(size)
         out = network(torch.empty(1, 1, side, side, device="meta")).shape[-1]
-        assert out == side - 2 * network.margin >= wanted
-        assert out - 2**depth < max(wanted, 4)
+        assert out == side - 2 * network.margin >= size
+        assert out - 2**depth < max(size, 4)
 
 
 def test_deeplab_shapes(torch: Any, models: Any) -> None:
@@ -235,7 +235,7 @@ OVERFEAT = [
 
 @pytest.mark.parametrize(("name", "size", "want"), OVERFEAT)
 def test_overfeat_shapes(torch: Any, models: Any, name: str, size: int, want: int) -> None:
-    """The paper's multi-scale table; with offset pooling three times as many places, where the map has them."""
+    """The paper's multi-scale table; with offset pooling one place for each offset of the last pool."""
     with torch.device("meta"):
         network = models.MODELS[name]()
         image = torch.empty(1, 3, size, size)

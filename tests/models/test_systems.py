@@ -13,7 +13,7 @@ from optional import need
 from fastdet.inference import overlap_tile
 from fastdet.upsample import upsample_bilinear
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of what it imports
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised while torch is imported
 
 
 def small(torch: Any, models: Any, name: str) -> tuple[Any, Any]:
@@ -41,7 +41,7 @@ def test_gradients_reach_every_parameter(torch: Any, models: Any, name: str) -> 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_compile(torch: Any, models: Any, name: str) -> None:
-    """The whole graph at once, forward, to the same numbers."""
+    """A network compiles to one graph, and the forward pass has equal results."""
     network, image = small(torch, models, name)
     compiled = torch.compile(network.eval(), fullgraph=True, backend="eager")
     with torch.no_grad():
@@ -51,22 +51,22 @@ def test_compile(torch: Any, models: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["segnet_basic", "unet"])
 def test_compile_training(torch: Any, models: Any, name: str) -> None:
-    """With the gradient, through the ops' fakes and their registered derivatives."""
+    """Training compiles, through the ops' fake implementations and registered derivatives."""
     network, image = small(torch, models, name)
     network.eval()  # no dropout
     compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
-    found = []
+    gradients = []
     for call in (compiled, network):
         network.zero_grad()
         call(image).square().sum().backward()
-        found.append([x.grad.clone() for x in network.parameters()])
-    for got, want in zip(*found, strict=True):
+        gradients.append([x.grad.clone() for x in network.parameters()])
+    for got, want in zip(*gradients, strict=True):
         torch.testing.assert_close(got, want)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_cuda(torch: Any, models: Any, name: str) -> None:
-    """The same numbers on a GPU."""
+    """A network gives the same numbers on a GPU."""
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     network, image = small(torch, models, name)
@@ -115,7 +115,7 @@ def test_resnet_has_torchvisions_names(torch: Any, models: Any) -> None:
 
 
 def test_converted_classifier(torch: Any, models: Any) -> None:
-    """Law: a fully convolutional classifier gives on a 224 pixel image the Linear original's scores, as a 1 x 1 map."""
+    """On a 224 pixel image the converted classifier gives the Linear one's scores, as a 1 x 1 map."""
     vgg = models.VGG16(6, width=1 / 16).eval()
     linear = [vgg.classifier[i] for i in (0, 3, 6)]
     converted = torch.nn.Sequential(
@@ -146,7 +146,7 @@ def test_width_is_checked(torch: Any, models: Any, width: float) -> None:
 
 
 @pytest.mark.parametrize("norm", [False, True])
-def test_fcn_takes_vgg_over(torch: Any, models: Any, norm: bool) -> None:
+def test_fcn_loads_vgg(torch: Any, models: Any, norm: bool) -> None:
     vgg = models.VGG16(6, width=1 / 16, norm=norm).eval()
     network = models.FCN8s(4, width=1 / 16, norm=norm).eval()
     network.load_vgg(vgg.state_dict())
@@ -163,7 +163,7 @@ def test_fcn_takes_vgg_over(torch: Any, models: Any, norm: bool) -> None:
 
 @pytest.mark.parametrize("name", ["fcn32s", "fcn16s", "fcn8s"])
 def test_fcn_starts_as_bilinear_resampling(torch: Any, models: Any, name: str) -> None:
-    """Each transposed convolution before training: its classes apart, and inside the borders fastdet's resampling."""
+    """A new transposed convolution keeps classes apart and equals `upsample_bilinear` away from the borders."""
     network = models.MODELS[name](3, width=1 / 32)
     for layer in network.upscores:
         factor = layer.stride[0]
@@ -177,10 +177,10 @@ def test_fcn_starts_as_bilinear_resampling(torch: Any, models: Any, name: str) -
 
 
 @pytest.mark.parametrize("name", ["fcn32s", "fcn16s", "fcn8s"])
-def test_fcn_crops_what_the_padding_adds(torch: Any, models: Any, name: str) -> None:
-    """Where every score says which row its cell lies in, every pixel says its own row: the offsets are right."""
+def test_fcn_crops_the_padding(torch: Any, models: Any, name: str) -> None:
+    """If each cell's score is the row of the image at its centre, then each pixel's score is its own row."""
     network = models.MODELS[name](1, width=1 / 32).eval()
-    lift = 1000.0  # above what a ReLU cuts
+    lift = 1000.0  # keeps values positive, so that ReLU changes none
     with torch.no_grad():
         for conv, centre in ((network.fc6, 3), (network.fc7, 0)):
             conv.weight.zero_()
@@ -196,7 +196,7 @@ def test_fcn_crops_what_the_padding_adds(torch: Any, models: Any, name: str) -> 
 
             def forward(self, x: Any) -> Any:
                 x, stride = self.stage(x), 2 << self.level
-                rows = stride * torch.arange(float(x.shape[2])) + (stride - 1) / 2 - 99  # of pixels that a cell pools
+                rows = stride * torch.arange(float(x.shape[2])) + (stride - 1) / 2 - 99  # the centre of a cell
                 return (rows + lift)[:, None].expand_as(x)
 
         network.stages = torch.nn.ModuleList(Rows(*pair) for pair in enumerate(network.stages))
@@ -206,18 +206,18 @@ def test_fcn_crops_what_the_padding_adds(torch: Any, models: Any, name: str) -> 
 
 @pytest.mark.parametrize("name", ["segnet", "segnet_basic"])
 def test_segnet_unpools_where_the_maxima_were(torch: Any, models: Any, name: str) -> None:
-    """Of the same weights, what the decoder gets has one value in each window, at its maximum; or four equal ones."""
+    """With equal weights, the decoder's input has one value in each window, at the maximum; or four equal ones."""
     torch.manual_seed(1)
     network = models.MODELS[name](3, width=1 / 16).eval()
     nearest = models.MODELS[name](3, width=1 / 16, upsampling="nearest").eval()
     nearest.load_state_dict(network.state_dict())
-    image, seen = torch.randn(1, 3, 32, 64), []
-    for each in (network, nearest):
-        each.encoder[0].register_forward_hook(lambda _, given, out: seen.append(out))
-        each.decoder[-1].register_forward_hook(lambda _, given, out: seen.append(given[0]))
+    image, maps = torch.randn(1, 3, 32, 64), []
+    for segnet in (network, nearest):
+        segnet.encoder[0].register_forward_hook(lambda _, inputs, out: maps.append(out))
+        segnet.decoder[-1].register_forward_hook(lambda _, inputs, out: maps.append(inputs[0]))
         with torch.no_grad():
-            each(image)
-    first, unpooled, _, repeated = (x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4) for x in seen)
+            segnet(image)
+    first, unpooled, _, repeated = (x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4) for x in maps)
     placed = unpooled != 0
     assert placed.any()
     assert placed.sum(-1).max() == 1
@@ -231,7 +231,7 @@ def test_segnet_unpools_where_the_maxima_were(torch: Any, models: Any, name: str
 @pytest.mark.parametrize("up", ["bilinear", "transposed"])
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_unet_tiles(torch: Any, models: Any, up: str, depth: int) -> None:
-    """Law: overlap-tile of valid convolutions gives what the whole image, mirrored at its border, gives at once."""
+    """Tiles of a network of valid convolutions give the result of the whole image, mirrored at its border."""
     network = models.UNet(2, width=1 / 16, up=up, depth=depth).eval()
     tiling = network.tiling(64)
     image = torch.randn(1, 150, 230)
@@ -247,7 +247,7 @@ def test_unet_tiles(torch: Any, models: Any, up: str, depth: int) -> None:
     assert ((narrow - whole).abs().max() > 1e-3) == (up == "bilinear") == (reach > 0)
 
 
-def test_unet_refuses_sizes_that_do_not_fit(models: Any) -> None:
+def test_unet_refuses_invalid_sizes(models: Any) -> None:
     torch = need("torch")
     for padded, size, rule in (
         (False, (188, 203), "sides that halve evenly"),
@@ -256,12 +256,12 @@ def test_unet_refuses_sizes_that_do_not_fit(models: Any) -> None:
     ):
         with pytest.raises(ValueError, match=f"UNet: image must have {rule}.*, got {re.escape(str(size))}"):
             models.UNet(2, width=1 / 16, padded=padded)(torch.zeros(1, 1, *size))
-    with pytest.raises(ValueError, match="UNet: tiling must be of a network without padding"):
+    with pytest.raises(ValueError, match=r"UNet\.tiling: padded must be False, got True"):
         models.UNet(2, width=1 / 16, padded=True).tiling(64)
 
 
-def test_dilation_sees_more(torch: Any, models: Any) -> None:
-    """A pixel of LargeFOV's fc6 depends on the cells of the last map at its rate, and on no other."""
+def test_dilated_convolution_reaches_further(torch: Any, models: Any) -> None:
+    """A pixel of LargeFOV's fc6 depends on cells of the last map at distances of its rate, and on no others."""
     network = models.DeepLabLargeFOV(2, width=1 / 32).eval()
     maps = torch.zeros(1, 16, 41, 41, requires_grad=True)
     network.head[0](maps)[0, 0, 20, 20].backward()
@@ -272,16 +272,16 @@ def test_dilation_sees_more(torch: Any, models: Any) -> None:
 def test_object_context(torch: Any, models: Any) -> None:
     """OCR's two steps, pixel by pixel in NumPy."""
     pixels, regions = torch.randn(2, 4, 3, 5), torch.randn(2, 3, 3, 5)
-    objects = models.hrnet.described(pixels, regions)
+    objects = models.hrnet.class_means(pixels, regions)
     share = np.exp(regions.numpy().reshape(2, 3, 15))
     share /= share.sum(-1, keepdims=True)
     want = np.einsum("nkp,ncp->nck", share, pixels.numpy().reshape(2, 4, 15))
     np.testing.assert_allclose(objects[..., 0].numpy(), want, rtol=1e-5, atol=1e-6)
     key, value = torch.randn(2, 4, 3), torch.randn(2, 4, 3)
-    got = models.hrnet.attended(pixels, key, value)
+    got = models.hrnet.attention(pixels, key, value)
     for n, y, x in np.ndindex(2, 3, 5):
-        near = np.exp(key[n].numpy().T @ pixels[n, :, y, x].numpy() / 2)  # the root of 4 channels
-        want = value[n].numpy() @ (near / near.sum())
+        similarity = np.exp(key[n].numpy().T @ pixels[n, :, y, x].numpy() / 2)  # 2 is the square root of 4 channels
+        want = value[n].numpy() @ (similarity / similarity.sum())
         np.testing.assert_allclose(got[n, :, y, x].numpy(), want, rtol=1e-5, atol=1e-6)
 
 
@@ -290,7 +290,7 @@ def test_object_context(torch: Any, models: Any) -> None:
 
 @pytest.mark.parametrize("name", ["overfeat_fast", "overfeat_accurate"])
 def test_overfeat_is_every_window_by_itself(torch: Any, models: Any, name: str) -> None:
-    """Law: dense evaluation is that of each window alone; where padding reaches into a window it cannot be."""
+    """Dense evaluation equals that of each window alone, unless padding reaches into the window."""
     network = models.MODELS[name](5, width=1 / 32, padded=False).eval()
     side, step = network.window, network.step(dense=True)
     assert side == {"overfeat_fast": 327, "overfeat_accurate": 317}[name]
@@ -312,7 +312,7 @@ def test_overfeat_is_every_window_by_itself(torch: Any, models: Any, name: str) 
 
 @pytest.mark.parametrize("name", ["overfeat_fast", "overfeat_accurate"])
 def test_offset_pooling(torch: Any, models: Any, name: str) -> None:
-    """The paper's way: the last pool from every offset, the heads on each, the results interleaved."""
+    """Equal to the paper's procedure: the last pool at every offset, the heads on each, results interleaved."""
     network = models.MODELS[name](5, width=1 / 32, class_boxes=True).eval()
     p = network.last_pool
     with torch.no_grad():

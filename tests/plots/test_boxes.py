@@ -9,7 +9,7 @@ from fastdet import plots
 from fastdet.plots.axes import new_axes
 
 
-def test_plots_draw_into_given_axes() -> None:
+def test_plots_draw_into_the_callers_axes() -> None:
     figure, axes = new_axes(2)
     back, ax = plots.draw_boxes([[0, 0, 4, 4], [1, 1, 6, 6]], np.array([0, 12]), [0.1, 0.9], names=["one"], ax=axes[1])
     assert back is figure

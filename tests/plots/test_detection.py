@@ -1,4 +1,4 @@
-"""Pictures of a detector's scores: what is drawn, into whose axes, and what is refused."""
+"""fastdet.plots: scores of a detector, what is drawn, into which axes, and errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_several_curves_have_colours_and_names() -> None:
     assert not axes[0].lines
     assert len({line.get_color() for line in ax.lines}) == 3
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", r"\$b", "c"]
-    fig.canvas.draw()  # "$" is no formula
+    fig.canvas.draw()  # raises if "$" starts a formula
     with pytest.raises(ValueError, match="draw_precision_recall: names must be 3, one per curve, got 1"):
         plots.draw_precision_recall([CURVE] * 3, names=["a"])
 
