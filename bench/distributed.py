@@ -18,7 +18,7 @@ import numpy as np
 from coco_files import generate
 
 from fastdet.detection import DetectionMetrics
-from fastdet.distributed.scoring import shards
+from fastdet.distributed import shards
 
 COUNT = 500_000
 

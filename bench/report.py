@@ -1,7 +1,7 @@
 """Draw time over size, a panel for each op, from result files: python bench/report.py [-o PICTURE.png] [FILE.json ...]
 
-It reads the files of `compare.py`, `detection.py` and `gpu.py`; without names, every file of bench/results. Both axes are
-logarithmic. A line is one contender on one machine: fastdet's backends, its best peers, and the floor if measured.
+It reads the files of `compare.py`, `detection.py` and `gpu.py`; without names, every file of bench/results. Both axes
+are logarithmic. A line is one contender on one machine: fastdet's backends, its best peers, and the floor if measured.
 """
 
 from __future__ import annotations
