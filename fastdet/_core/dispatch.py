@@ -100,7 +100,7 @@ class _ThenRegister(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        with contextlib.suppress(ValueError):  # another thread was here
+        with contextlib.suppress(ValueError):  # another thread has removed it
             sys.meta_path.remove(_finder)
         while _waiting:
             # a torch that cannot register the ops is still imported: the first tensor raises the reason

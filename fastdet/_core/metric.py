@@ -1,7 +1,7 @@
-"""How the counts of `SegmentationMetrics` travel: as bytes, and between the processes of torch.distributed.
+"""The counts of `SegmentationMetrics` as bytes, and their sum over the processes of torch.distributed.
 
-Bytes: magic, version, length of the parameters (JSON in UTF-8), then they, then int64 counts, little-endian, then the
-SHA-256 of all before it.
+The bytes are: magic, version, length of the parameters; the parameters (JSON in UTF-8); the counts (int64,
+little-endian); the SHA-256 of all of these.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def pack(about: Mapping[str, Any], arrays: Iterable[Array]) -> bytes:
 
 
 def unpack(op: str, data: Any) -> tuple[dict[str, Any], Array]:
-    """What `pack` was given: parameters, and the counts in one row. Anything else raises TypeError or ValueError."""
+    """The parameters and the counts (in one row) that `pack` has packed; TypeError or ValueError for other bytes."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"{op}: data must be bytes, got {type(data).__name__}")
     data = bytes(data)
@@ -56,11 +56,11 @@ def unpack(op: str, data: Any) -> tuple[dict[str, Any], Array]:
 def gather(
     op: str, parameters: Mapping[str, Any], matrix: Array, records: Array, images: int, synced: bool, group: Any
 ) -> tuple[Array, list[Array], int]:
-    """Sum of the matrices, all records in the order of the ranks, and number of images, of all processes of a group.
+    """Sum of the matrices, all records in the order of the ranks, and number of images, over all processes of a group.
 
-    What could raise is told to all first: then all raise alike and none waits for another.
+    All processes first exchange what could raise, so that all raise the same error and none waits for another.
     """
-    torch: Any = sys.modules.get("torch")  # who has initialised it has imported it
+    torch: Any = sys.modules.get("torch")  # a caller who has initialised it has imported it
     distributed = None if torch is None else torch.distributed
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         raise RuntimeError(f"{op}: torch.distributed must be initialised first (init_process_group), it is not")
@@ -83,9 +83,9 @@ def gather(
     total = torch.from_numpy(matrix.copy()).to(device)
     distributed.all_reduce(total, group=group)
     every: list[Array] = []
-    most = max(other["records"] for other in ranks)
-    if most:  # every rank sends as many rows as the longest list has
-        padded = torch.zeros((most, records.shape[1]), dtype=torch.int64)
+    max_records = max(other["records"] for other in ranks)
+    if max_records:  # every rank sends as many rows as the longest list has
+        padded = torch.zeros((max_records, records.shape[1]), dtype=torch.int64)
         padded[: len(records)] = torch.from_numpy(records)
         parts = [torch.empty_like(padded, device=device) for _ in ranks]
         distributed.all_gather(parts, padded.to(device), group=group)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import fastdet
-from fastdet._core.check import MOST_CLASSES, Array
+from fastdet._core.check import MAX_CLASSES, Array
 from fastdet._files import label_maps, records
 from fastdet._files.label_maps import Folder, Maps
 from fastdet._files.palettes import Palette
@@ -42,7 +42,7 @@ def class_names(classes: str | None, palette: Palette | None) -> tuple[int, list
         return len(known), known
     if re.fullmatch(r"\s*[+-]?[0-9]+\s*", classes):
         if len(classes) > 18:  # what int() may refuse
-            raise FormatError(f"miou: --classes must be in [1, {MOST_CLASSES}], got {classes[:18]}...")
+            raise FormatError(f"miou: --classes must be in [1, {MAX_CLASSES}], got {classes[:18]}...")
         count, names = int(classes), known
     else:
         names = read_names("miou", Path(classes), "a number or a file of names")

@@ -87,7 +87,7 @@ def _real_and_finite(op: str, boxes: Array, scores: Array) -> None:
     """An average with an infinity or a NaN says nothing: refuse them."""
     nan = check.find_nan(boxes, scores)
     if nan is not None:
-        check.nan_found(op, nan)
+        check.raise_nan_code(op, nan)
     _check.finite(op, "boxes", boxes)
     _check.finite(op, "scores", scores)
 
@@ -104,7 +104,7 @@ def _refuse(op: str, found: Any, boxes: Sequence[Any], scores: Sequence[Any]) ->
     m, row = model[kind], rows[kind] - int(first[model[kind]])
     name, x = ("boxes", boxes[m]) if kind.endswith("box") else ("scores", scores[m])
     if kind.startswith("nan"):
-        check.nan_error(op, name, (row,))
+        check.raise_nan(op, name, (row,))
     if kind == "negative_score":
         raise ValueError(f"{op}: scores must be 0 or more, got {x.host().min()}")
     values = np.atleast_1d(x[row : row + 1].host()[0])

@@ -397,7 +397,7 @@ def _moved(
     k = check.keys(op, "labels", as_given(op, labels, None, "labels"), len(b))
     nan = check.find_nan(b, s)
     if nan is not None:
-        check.nan_found(op, nan)
+        check.raise_nan_code(op, nan)
     if least is not None:
         use = s > check.cast(s.dtype, least)
         b, s, k = b[use], s[use], k[use]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdet._core.cuda import found, native
+from fastdet._core.cuda import fault_code, native
 from fastdet._core.device_arrays import DeviceArray
 
 Answer = tuple[DeviceArray, DeviceArray | None, float] | int
@@ -85,7 +85,7 @@ def _shape(logits: DeviceArray, last: bool) -> tuple[int, int, int]:
 
 
 def _answer(op: str, loss: DeviceArray, grad: DeviceArray | None, workspace: DeviceArray) -> Answer:
-    if (code := found(op)) is not None:
+    if (code := fault_code(op)) is not None:
         return code
     divisor = math.nan  # unknown
     if native.waits():

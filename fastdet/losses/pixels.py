@@ -63,7 +63,7 @@ class _Pixels:
     def results(self, answer: tuple[Any, Array | None, float] | int, zero: bool) -> tuple[Any, Any]:
         """What a backend answers, as the caller gets it; ``zero``: 0 counted pixels are worth a warning."""
         if isinstance(answer, int):
-            _check.class_label_found(self.op, self.target, answer, self.classes)
+            _check.raise_label(self.op, self.target, answer, self.classes)
         loss, grad, divisor = answer
         if zero and divisor <= 0:  # NaN: not known, on a GPU
             text = f"{self.op}: no pixel counts, or the weights of those that do sum to 0: the loss is 0"

@@ -123,7 +123,7 @@ def _nms(
     kernel = backends.choose("nms", backend, nms_reference, b, s, k)
     keep = kernel(b, s, k, threshold, least, most, metric)
     if isinstance(keep, int):
-        check.nan_found(op, keep)
+        check.raise_nan_code(op, keep)
     return like(boxes)(keep)
 
 

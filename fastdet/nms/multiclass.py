@@ -81,7 +81,7 @@ def multiclass_nms(
     result = kernel(b, s, threshold, least, most, per_class, metric)
     if isinstance(result, int):
         array, flat = ("scores", s) if result & 1 else ("boxes", b)
-        check.nan_error(op, array, tuple(int(i) for i in np.unravel_index(result >> 1, flat.shape)))
+        check.raise_nan(op, array, tuple(int(i) for i in np.unravel_index(result >> 1, flat.shape)))
     wrap = like(boxes)
     return Detections(*(wrap(x) for x in result))
 

@@ -145,7 +145,7 @@ def _soft_nms(
     kernel = backends.choose("soft_nms", backend, soft_nms_reference, b, s, k)
     result = kernel(b, s, k, method, threshold, sigma, least, most)
     if isinstance(result, int):
-        check.nan_found(op, result)
+        check.raise_nan_code(op, result)
     keep, new_scores = result
     wrap = like(boxes)
     return wrap(keep), wrap(new_scores)

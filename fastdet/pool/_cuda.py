@@ -70,7 +70,7 @@ def _move(
     sizes = _image(op, image, last, window), _image(op, pooled, last, window)[1:3], window, indices.dtype == np.uint8
     workspace = x.empty_bytes(native.pool_places_workspace(x.dtype.char, add, *sizes))
     getattr(native, op)(kind, x.pointer, indices.pointer, *sizes, workspace.pointer, out.pointer, *x.where)
-    code = cuda.found(op)
+    code = cuda.fault_code(op)
     return out if code is None else code
 
 

@@ -88,7 +88,7 @@ class _Counts:
 
     def found(self) -> DeviceArray | Array | int:
         if not self._wait:
-            code = cuda.found(self._op)
+            code = cuda.fault_code(self._op)
             return self._cells if code is None else code
         cells = self._cells.host()
         return cells[:-1].reshape(self._shape) if cells[-1] == 0 else int(cells[-1]) - 1

@@ -79,7 +79,7 @@ def count_labels(
     found: Array | int = function(truth, predicted, classes, ignore, **options)
     if isinstance(found, int):
         name, map_ = ("prediction", predicted) if found & 1 else ("target", truth)
-        check.label_found(op, name, map_, found >> 1, classes, ignore)
+        check.raise_label(op, name, map_, found >> 1, classes, ignore)
     return found
 
 
@@ -203,11 +203,11 @@ def count_logits(
     found: Array | int = function(maps, image, ignore, channels_last, align_corners, **options)
     if isinstance(found, int):
         if not found & 1:
-            check.label_found(op, "target", truth, found >> 1, classes, ignore)
+            check.raise_label(op, "target", truth, found >> 1, classes, ignore)
         index = tuple(int(i) for i in np.unravel_index(found >> 1, scores.shape))
         value = widen(check.value_at(scores, index))
         if np.isnan(value):
-            check.nan_error(op, "logits", index)
+            check.raise_nan(op, "logits", index)
         raise ValueError(f"{op}: logits must be finite to be resampled, got {value} at index {index}")
     return found
 

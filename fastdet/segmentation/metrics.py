@@ -16,7 +16,7 @@ from fastdet._core.half import BFLOAT16
 from fastdet.segmentation.confusion import VOID, confusion_matrix_reference, count_labels, count_logits
 from fastdet.segmentation.figures import _ratio
 
-MOST_CLASSES = 65535
+MAX_CLASSES = 65535
 
 _FIGURES = (
     "mean_iou",
@@ -86,8 +86,8 @@ class SegmentationMetrics:
     ) -> None:
         op = "SegmentationMetrics"
         self.num_classes = check.count(op, "num_classes", num_classes)
-        if not 1 <= self.num_classes <= MOST_CLASSES:
-            raise ValueError(f"{op}: num_classes must be in [1, {MOST_CLASSES}], got {num_classes}")
+        if not 1 <= self.num_classes <= MAX_CLASSES:
+            raise ValueError(f"{op}: num_classes must be in [1, {MAX_CLASSES}], got {num_classes}")
         self.ignore_index = check.ignored(op, ignore_index)
         self.void = check.choice(op, "void", void, VOID)
         self.class_names = None if class_names is None else _names(op, class_names, self.num_classes)

@@ -93,8 +93,8 @@ def _outputs(
         raise ValueError(
             f"{op}: output must have {first} + C channels with C of 1 or more, got {channels} in {x.shape}"
         )
-    if channels - first > check.MOST_CLASSES:
-        raise ValueError(f"{op}: output must have at most {check.MOST_CLASSES} classes, got {channels - first}")
+    if channels - first > check.MAX_CLASSES:
+        raise ValueError(f"{op}: output must have at most {check.MAX_CLASSES} classes, got {channels - first}")
     if x.shape[1] * x.shape[2] > check.MAX_COUNT:
         raise ValueError(f"{op}: output must have at most {check.MAX_COUNT} entries an image, got {x.shape}")
     least = check.number(op, "score_threshold", score_threshold)
@@ -113,7 +113,7 @@ def _candidates(op: str, given: _Outputs, backend: str | None) -> tuple[Array, A
 
 def _nan_found(op: str, given: _Outputs, flat: int) -> NoReturn:
     at = [int(i) for i in np.unravel_index(flat, given.laid.shape)]
-    check.nan_error(op, "output", (at[0], at[2], at[1]) if given.turned else tuple(at))
+    check.raise_nan(op, "output", (at[0], at[2], at[1]) if given.turned else tuple(at))
 
 
 def yolo_candidates_reference(

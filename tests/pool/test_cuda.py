@@ -174,7 +174,7 @@ def test_out(dtype: str, last: bool) -> None:
         pool.max_unpool2d(out, on_gpu(np.zeros(x.shape, np.int64)), 1, out=out)
     with pytest.raises(TypeError, match=f"out must be {dtype}, got float64"):
         pool.max_unpool2d(*map(on_gpu, (values_, indices)), 2, out=on_gpu(np.zeros(x.shape)))
-    with pytest.raises(TypeError, match="must be an array of the inputs' kind"):
+    with pytest.raises(TypeError, match="must be the same type of array as the inputs"):
         pool.max_unpool2d(*map(on_gpu, (values_, indices)), 2, out=np.zeros_like(x))
 
 
