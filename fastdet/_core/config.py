@@ -23,12 +23,11 @@ def set_num_threads(n: int) -> None:
 
     Examples
     --------
-    >>> import fastdet
-    >>> threads = fastdet.get_num_threads()
-    >>> fastdet.set_num_threads(1)
-    >>> fastdet.get_num_threads()
+    >>> threads = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
     1
-    >>> fastdet.set_num_threads(threads)
+    >>> set_num_threads(threads)
     """
     value = check.count("set_num_threads", "n", n)
     if not 1 <= value <= backends.MAX_THREADS:
@@ -51,8 +50,7 @@ def config() -> dict[str, Any]:
 
     Examples
     --------
-    >>> import fastdet
-    >>> fastdet.config()["backends"]["reference"]
+    >>> config()["backends"]["reference"]
     'available'
     """
     native = backends.native

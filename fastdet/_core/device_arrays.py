@@ -1,4 +1,4 @@
-"""Arrays in GPU memory with NumPy's attributes, for the checks and the CUDA backend: shape, dtype, flags, no arithmetic.
+"""Arrays in GPU memory with NumPy's attributes (shape, dtype, flags), for checks and the CUDA backend. No arithmetic.
 
 A `DeviceArray` holds an array of torch or CuPy. That library does what needs memory or a conversion, on the array's
 device and current stream. So results come from the caller's own allocator and calls can be captured in a CUDA graph.

@@ -66,10 +66,10 @@ class SegmentationMetrics:
 
     Examples
     --------
-    >>> metrics = SegmentationMetrics(19, ignore_index=255)
-    >>> for target, logits in batches:  # (N, H, W) and (N, 19, H', W')
-    ...     metrics.update(target, logits, size=target.shape[-2:])
-    >>> metrics.compute()["mean_iou"]
+    >>> metrics = SegmentationMetrics(2)
+    >>> _ = metrics.update(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]]))  # once for each batch
+    >>> round(metrics.compute()["mean_iou"], 3)
+    0.583
     """
 
     __module__ = "fastdet.segmentation"
