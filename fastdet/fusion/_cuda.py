@@ -1,4 +1,4 @@
-"""Box fusion of the CUDA backend: sums, confidences and ranks too, so that only what is found comes to the host."""
+"""Box fusion of the CUDA backend. Sums, confidences and ranks are computed there too: only the status is read back."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from fastdet._core.cuda import native
 from fastdet._core.device_arrays import DeviceArray
 
 
-class Found(NamedTuple):
-    """csrc/cuda_fusion.h, FusionStatus: the first row of each kind, or -1; and how many results there are."""
+class Status(NamedTuple):
+    """The kernels' FusionStatus: the first row with each fault, or -1, and the number of results."""
 
     nan_box: int
     nan_score: int
     infinite_box: int
     infinite_score: int
     negative_score: int
-    results: int  # how many
+    results: int
 
 
 def _gathered(
     boxes: Sequence[DeviceArray], scores: Sequence[DeviceArray], labels: Sequence[DeviceArray] | None
 ) -> tuple[DeviceArray, DeviceArray, int]:
-    """The models' boxes in one, in float64, and the status."""
+    """The boxes of all models in one buffer, in float64, the status, and the number of boxes."""
     n = sum(map(len, boxes))
     together = boxes[0].empty_bytes(native.fusion_input_bytes(n))
-    status = boxes[0].empty((len(Found._fields),), np.int64)
+    status = boxes[0].empty((len(Status._fields),), np.int64)
     first = 0
     for m, (b, s) in enumerate(zip(boxes, scores, strict=True)):
         native.fusion_gather(
@@ -51,8 +51,8 @@ def _gathered(
 
 def merge_boxes(
     boxes: DeviceArray, scores: DeviceArray, iou_threshold: float, metric: str
-) -> tuple[Found, DeviceArray, DeviceArray, DeviceArray]:
-    """What was found, and boxes, scores and groups as `fastdet.fusion.merge_boxes` gives them."""
+) -> tuple[Status, DeviceArray, DeviceArray, DeviceArray]:
+    """The status, and boxes, scores and groups as `fastdet.fusion.merge_boxes` gives them."""
     together, status, n = _gathered([boxes], [scores], None)
     where, dtypes = boxes.where, (boxes.dtype.char, scores.dtype.char)
     workspace = boxes.empty_bytes(native.merge_boxes_workspace(n))
@@ -71,8 +71,8 @@ def merge_boxes(
         status.pointer,
         *where,
     )
-    found = Found(*native.read(status.pointer, len(Found._fields), *where))
-    return found, merged[: found.results], total[: found.results], groups
+    read = Status(*native.read(status.pointer, len(Status._fields), *where))
+    return read, merged[: read.results], total[: read.results], groups
 
 
 def weighted_boxes_fusion(
@@ -81,11 +81,11 @@ def weighted_boxes_fusion(
     labels: Sequence[DeviceArray],
     share: Sequence[float],
     iou_threshold: float,
-    least: float,
+    min_score: float,
     confidence: int,
     allows_overflow: bool,
-) -> tuple[Found, DeviceArray, DeviceArray, DeviceArray]:
-    """What was found, and boxes, scores and labels as `fastdet.fusion.weighted_boxes_fusion` gives them."""
+) -> tuple[Status, DeviceArray, DeviceArray, DeviceArray]:
+    """The status, and boxes, scores and labels as `fastdet.fusion.weighted_boxes_fusion` gives them."""
     together, status, n = _gathered(boxes, scores, labels)
     b, where, models = boxes[0], boxes[0].where, len(boxes)
     dtypes = b.dtype.char, scores[0].dtype.char
@@ -98,7 +98,7 @@ def weighted_boxes_fusion(
         together.pointer,
         n,
         iou_threshold,
-        least,
+        min_score,
         confidence,
         allows_overflow,
         weights.pointer,
@@ -112,5 +112,5 @@ def weighted_boxes_fusion(
         status.pointer,
         *where,
     )
-    found = Found(*native.read(status.pointer, len(Found._fields), *where))
-    return found, fused[: found.results], value[: found.results], label[: found.results]
+    read = Status(*native.read(status.pointer, len(Status._fields), *where))
+    return read, fused[: read.results], value[: read.results], label[: read.results]

@@ -1,8 +1,7 @@
-"""OverFeat's greedy merge: overlapping boxes averaged pair by pair."""
+"""OverFeat's greedy merge: pairs of overlapping boxes are replaced by their average."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +16,11 @@ from fastdet.fusion import _check
 
 
 class Merged(NamedTuple):
-    """Merged boxes and where each box that went in has gone."""
+    """Merged boxes, and the merged box of each input box."""
 
     boxes: Any  # (K, 4) float
     scores: Any  # (K,) float
-    groups: Any  # (N,) int64, the merged box that each box went into
+    groups: Any  # (N,) int64, index of the merged box that each input box became a part of
 
 
 Merged.__module__ = "fastdet.fusion"
@@ -35,20 +34,20 @@ def merge_boxes(
     metric: str = "iou",
     backend: str | None = None,
 ) -> Merged:
-    """OverFeat's greedy merge: the pair that matches best becomes its average, until none matches.
+    """OverFeat's greedy merge: the pair that overlaps most becomes its average, until no pair is above the threshold.
 
     Parameters
     ----------
     boxes : (N, 4) float, pixels, x1 y1 x2 y2
     scores : (N,) float
-    iou_threshold : float in [0, 1]; a pair with IoU == threshold is not merged
+    iou_threshold : float in [0, 1]; a pair with an overlap equal to it is not merged
     metric : "iou", or "ios" for intersection over the smaller area
 
     Returns
     -------
-    Merged(boxes (K, 4), scores (K,), groups (N,) int64): a merged box is the mean of the two it is made of, as in
-    the paper, its score their sum (the evidence accumulates). By falling score; equal scores: the one that holds
-    the lowest index first. In the dtype of boxes and scores.
+    Merged(boxes (K, 4), scores (K,), groups (N,) int64): a merged box is the mean of the two boxes it is made of, as
+    in the paper; its score is their sum, since evidence accumulates. By falling score; equal scores: the one with the
+    lowest input index first. In the dtypes of boxes and scores.
 
     Raises
     ------
@@ -60,6 +59,11 @@ def merge_boxes(
     Of equally good pairs the one with the lowest indices is merged first. O(N) memory, about O(N^2) time. The paper
     ranks pairs by centre distance and intersection area in an unpublished mix; overlap stands in for it.
     Source: lecture, "OverFeat"; Sermanet et al., "OverFeat", 2013, section 4.3.
+
+    Examples
+    --------
+    >>> merge_boxes(np.array([[0, 0, 10, 10], [2, 0, 12, 10]]), np.array([0.5, 0.25]), 0.5)
+    Merged(boxes=array([[ 1.,  0., 11., 10.]]), scores=array([0.75]), groups=array([0, 0]))
     """
     if (ops := registered(__name__, boxes, scores, grad=False)) is not None:
         return ops.merge_boxes(boxes, scores, iou_threshold, metric, backend)
@@ -71,10 +75,10 @@ def merge_boxes(
     kernel: Any = backends.choose(op, backend, merge_boxes_reference, b, s)
     wrap = like(boxes)
     if not isinstance(b, np.ndarray):
-        found, *results = kernel(b, s, threshold, metric)
-        _refuse(op, found, [b], [s])
+        status, *results = kernel(b, s, threshold, metric)
+        _check.raise_status(op, status, [b], [s])
         return Merged(*map(wrap, results))
-    _real_and_finite(op, b, s)
+    _check.finite(op, b, s)
     merged, groups = kernel(b.astype(np.float64), threshold, metric)
     total = np.bincount(groups, s, minlength=len(merged)).astype(np.float64)
     order = np.argsort(-total, kind="stable")
@@ -83,45 +87,17 @@ def merge_boxes(
     return Merged(wrap(merged[order].astype(b.dtype)), wrap(total[order].astype(s.dtype)), wrap(place[groups]))
 
 
-def _real_and_finite(op: str, boxes: Array, scores: Array) -> None:
-    """An average with an infinity or a NaN says nothing: refuse them."""
-    nan = check.find_nan(boxes, scores)
-    if nan is not None:
-        check.raise_nan_code(op, nan)
-    _check.finite(op, "boxes", boxes)
-    _check.finite(op, "scores", scores)
-
-
-def _refuse(op: str, found: Any, boxes: Sequence[Any], scores: Sequence[Any]) -> None:
-    """Raise for what a GPU has `found` (`_cuda_fusion.Found`): the first model's, as on the CPU."""
-    first = np.cumsum([0, *map(len, boxes)])
-    kinds = ("nan_box", "nan_score", "infinite_box", "infinite_score", "negative_score")
-    rows = {kind: getattr(found, kind) for kind in kinds if getattr(found, kind) >= 0}
-    if not rows:
-        return
-    model = {kind: int(np.searchsorted(first, row, "right")) - 1 for kind, row in rows.items()}
-    kind = min(rows, key=lambda name: (model[name], kinds.index(name)))
-    m, row = model[kind], rows[kind] - int(first[model[kind]])
-    name, x = ("boxes", boxes[m]) if kind.endswith("box") else ("scores", scores[m])
-    if kind.startswith("nan"):
-        check.raise_nan(op, name, (row,))
-    if kind == "negative_score":
-        raise ValueError(f"{op}: scores must be 0 or more, got {x.host().min()}")
-    values = np.atleast_1d(x[row : row + 1].host()[0])
-    _check.infinite(op, name, values[np.isinf(values)][0], row)
-
-
 def merge_boxes_reference(boxes: Array, iou_threshold: float, metric: str) -> tuple[Array, NDArray[np.int64]]:
-    """Merged boxes by their lowest index, and the merged box of each. Consumes ``boxes``, float64.
+    """Merged boxes in order of their lowest input index, and the merged box of each. Overwrites ``boxes``, float64.
 
-    Each box i knows its best partner j > i, so that a merge looks again only at the boxes whose partner it touched.
+    Each box i keeps its best partner j > i, so that after a merge only boxes with a changed partner are searched again.
     """
     count = len(boxes)
-    owner = np.arange(count)  # the slot that a box's group lives in: its lowest index
+    owner = np.arange(count)  # the slot of each box's group: the lowest index in it
     alive = np.ones(count, bool)
     best, partner = np.full(count, -1.0), np.full(count, -1)
 
-    def look(i: int) -> None:
+    def find_partner(i: int) -> None:
         others = np.flatnonzero(alive[i + 1 :]) + i + 1
         best[i], partner[i] = -1.0, -1
         if others.size:
@@ -130,7 +106,7 @@ def merge_boxes_reference(boxes: Array, iou_threshold: float, metric: str) -> tu
             best[i], partner[i] = value[at], others[at]
 
     for i in range(count):
-        look(i)
+        find_partner(i)
     while count:
         i = int(np.argmax(best))
         if not best[i] > iou_threshold:
@@ -139,10 +115,10 @@ def merge_boxes_reference(boxes: Array, iou_threshold: float, metric: str) -> tu
         boxes[i] = 0.5 * boxes[i] + 0.5 * boxes[j]
         alive[j], best[j] = False, -1.0
         owner[owner == j] = i
-        look(i)
+        find_partner(i)
         touched = np.flatnonzero(alive & ((partner == i) | (partner == j)))
         for k in touched[touched != i]:
-            look(int(k))
+            find_partner(int(k))
         earlier = np.flatnonzero(alive[:i])
         if earlier.size:
             value = box_iou_reference(boxes[i : i + 1], boxes[earlier], metric, False, None, 0.0, None)[0]

@@ -1,4 +1,4 @@
-"""Weighted boxes fusion: the boxes of several models averaged by score."""
+"""Weighted boxes fusion: the boxes of several models are averaged, weighted by their scores."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet.boxes.overlap import box_iou_reference
-from fastdet.fusion.merge import _real_and_finite, _refuse
+from fastdet.fusion import _check
 
-CONF_TYPES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")  # csrc/cuda_fusion.h has their order
+CONF_TYPES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")  # in the order of the CUDA kernels' enum
 
 
 def weighted_boxes_fusion(
@@ -36,13 +36,13 @@ def weighted_boxes_fusion(
     ----------
     boxes_list : for each model (N_i, 4) float, x1 y1 x2 y2, in pixels or any other unit
     scores_list : for each model (N_i,) float, 0 or more
-    labels_list : for each model (N_i,) integer; boxes of different labels never meet
+    labels_list : for each model (N_i,) integer; boxes of different labels are never fused
     weights : for each model, above 0; None for 1 each
-    iou_thr : a box joins the fused box it overlaps most, if the IoU is above this
+    iou_thr : a box joins the fused box it overlaps most if their IoU is above this
     skip_box_thr : boxes with score < it are left out
-    conf_type : how a fused score is made of its boxes': "avg"; "max"; "box_and_model_avg" (by model weights);
-        "absent_model_aware_avg" (models without a box count against it)
-    allows_overflow : with "avg", let more boxes than models raise a score above the mean
+    conf_type : the score of a fused box from the scores of its boxes: "avg"; "max"; "box_and_model_avg" (by model
+        weights); "absent_model_aware_avg" (models without a box lower it)
+    allows_overflow : with "avg", more boxes than models can raise a score above the mean
 
     Returns
     -------
@@ -55,9 +55,15 @@ def weighted_boxes_fusion(
 
     Notes
     -----
-    Equal weights times scores are taken in order of model, then index. Degenerate boxes fuse with nothing. Float64
-    inside; results in the dtype of the first model's arrays.
+    Boxes of equal weight times score are taken in order of model, then index. Boxes without area fuse with nothing.
+    Computed in float64; results in the dtype of the first model's arrays.
     Source: Solovyev et al., "Weighted boxes fusion", 2019.
+
+    Examples
+    --------
+    >>> first, second = np.array([[0.0, 0, 10, 10]]), np.array([[0.0, 0, 10, 12]])
+    >>> weighted_boxes_fusion([first, second], [np.array([0.75]), np.array([0.25])], [[1], [1]])
+    (array([[ 0. ,  0. , 10. , 10.5]]), array([0.5]), array([1]))
     """
     op = "weighted_boxes_fusion"
     models = len(boxes_list) if isinstance(boxes_list, (list, tuple)) else -1
@@ -78,7 +84,7 @@ def weighted_boxes_fusion(
     if len(share) != models:
         raise ValueError(f"{op}: weights must have {models} entries, one per model, got {len(share)}")
     threshold = check.unit(op, "iou_thr", iou_thr)
-    least = check.number(op, "skip_box_thr", skip_box_thr)
+    min_score = check.number(op, "skip_box_thr", skip_box_thr)
     check.choice(op, "conf_type", conf_type, CONF_TYPES)
 
     boxes: list[Any] = []
@@ -88,7 +94,7 @@ def weighted_boxes_fusion(
         b: Any = check.boxes(op, "boxes", to_array(op, "boxes", boxes_list[m]))
         s = check.scores(op, to_array(op, "scores", scores_list[m]), len(b))
         if isinstance(b, np.ndarray) and isinstance(s, np.ndarray):
-            _real_and_finite(op, b, s)
+            _check.finite(op, b, s)
             if s.size and s.min() < 0:
                 raise ValueError(f"{op}: scores must be 0 or more, got {s.min()}")
         boxes.append(b)
@@ -98,9 +104,9 @@ def weighted_boxes_fusion(
     wrap = like(boxes_list[0])
     if not isinstance(boxes[0], np.ndarray):
         confidence = CONF_TYPES.index(conf_type)
-        args = boxes, scores, labels, share, threshold, least, confidence, bool(allows_overflow)
-        found, *results = kernel(*args)
-        _refuse(op, found, boxes, scores)
+        args = boxes, scores, labels, share, threshold, min_score, confidence, bool(allows_overflow)
+        status, *results = kernel(*args)
+        _check.raise_status(op, status, boxes, scores)
         return wrap(results[0]), wrap(results[1]), wrap(results[2])
     dtypes = boxes[0].dtype, scores[0].dtype
     model = np.repeat(np.arange(models), [len(b) for b in boxes])
@@ -109,9 +115,9 @@ def weighted_boxes_fusion(
         np.concatenate(scores).astype(np.float64),
         np.concatenate(labels),
     )
-    use = np.flatnonzero(s >= least)
+    use = np.flatnonzero(s >= min_score)
     value = s[use] * np.array(share)[model[use]]
-    # by label, then by falling weighted score: fused boxes are then created in that order
+    # by label, then by falling weighted score: the order in which fused boxes are created
     order = np.lexsort((-value, k[use]))
     use, value = use[order], value[order]
     fused, group = kernel(b[use], value, k[use], threshold)
@@ -125,12 +131,12 @@ def weighted_boxes_fusion(
 def weighted_boxes_fusion_reference(
     boxes: Array, scores: Array, labels: Array, iou_threshold: float
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Fused boxes and the fused box of each box; all float64, sorted by label, then by falling score."""
+    """Fused boxes and the fused box of each input box; input float64, sorted by label, then by falling score."""
     fused = np.zeros((len(boxes), 4))
-    total = np.zeros(len(boxes))  # of scores in a fused box
+    total = np.zeros(len(boxes))  # sum of the scores in a fused box
     weighted = np.zeros((len(boxes), 4))  # sum of score * box
     group = np.zeros(len(boxes), np.int64)
-    count = first = 0  # fused boxes; the first one of this label
+    count = first = 0  # number of fused boxes; the first one of the current label
     for i in range(len(boxes)):
         if i and labels[i] != labels[i - 1]:
             first = count
@@ -172,5 +178,5 @@ def _confidence(
 
 
 def _in_order(x: Array) -> Any:
-    """The sum along the last axis, one after the other: NumPy's own order depends on the length."""
+    """The sum along the last axis, one number after the other. The order of NumPy's own sum depends on the length."""
     return np.add.accumulate(x, axis=-1)[..., -1]
