@@ -343,9 +343,9 @@ def counts(op: str, x: Array, num_classes: Any) -> tuple[Array, int]:
         raise TypeError(f"{op}: matrix must hold numbers, got {x.dtype}")
     if x.ndim != 2 or not x.size:
         raise ValueError(f"{op}: matrix must have shape (R, K) of at least 1, got {x.shape}")
-    bad = ~(x >= 0)
-    if bad.any():
-        at = tuple(int(i) for i in np.argwhere(bad)[0])
+    invalid = ~(x >= 0)
+    if invalid.any():
+        at = tuple(int(i) for i in np.argwhere(invalid)[0])
         raise ValueError(f"{op}: matrix must not be negative or NaN, got {x[at]} at index {at}")
     x = x.astype(np.float64 if x.dtype.kind == "f" else np.uint64 if x.dtype == np.uint64 else np.int64, copy=False)
     if num_classes is None:

@@ -47,8 +47,8 @@ def registered(module: str, *xs: Any, grad: bool = True) -> Any:
             wrapped = native._functorch.is_functorch_wrapped_tensor
             parameter, recording = torch.nn.Parameter, torch.is_grad_enabled()
             for x in tensors:
-                kind = type(x)
-                if (kind is not tensor and kind is not parameter) or wrapped(x):
+                cls = type(x)
+                if (cls is not tensor and cls is not parameter) or wrapped(x):
                     break
                 if grad and (x.is_meta or (recording and x.requires_grad)):
                     break
