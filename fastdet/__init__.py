@@ -3,7 +3,7 @@
 Modules are re-exported, not functions, and each is imported when it is first used: ``fastdet.nms.nms(...)``,
 ``fastdet.boxes.box_iou(...)``, ``fastdet.segmentation.confusion_matrix(...)``.
 NumPy is the only dependency. torch, CuPy and other array libraries are used where they are already imported.
-``fastdet.models`` holds networks in torch, and imports it.
+``fastdet.models`` holds torch networks and imports torch.
 """
 
 from importlib import import_module

@@ -1,9 +1,8 @@
-"""The only file that knows NumPy from torch from any other array library.
+"""Arrays in and results out. Only this file tells NumPy, torch and other array libraries apart.
 
-Kernels on the CPU work on NumPy arrays. `to_numpy` gives one over the caller's own memory where it can,
-`to_array` too, and a `DeviceArray` for an array on a GPU; `like` gives a result back as the type that
-came in. A framework is looked for in ``sys.modules``, never imported: who holds a tensor has imported
-torch already.
+Kernels on the CPU work on NumPy arrays. `to_numpy` makes one, over the caller's own memory where it can. `to_array`
+does the same, and makes a `DeviceArray` of an array on a GPU. `like` turns a result back into the caller's type.
+Libraries are looked up in ``sys.modules`` and never imported: a caller who holds a tensor has imported torch.
 """
 
 from __future__ import annotations
@@ -14,23 +13,21 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fastdet._core import backends
+from fastdet._core import backends, device_arrays
 from fastdet._core.check import Array
+from fastdet._core.device_arrays import DLPACK_CUDA
 from fastdet._core.half import BFLOAT16
 
 _DLPACK_CPU = (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost: memory that the CPU reads
-_DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
 
 def to_array(op: str, name: str, x: Any, *, differentiable: bool = False, half: bool = False) -> Any:
-    """`to_numpy`, for an op that has a CUDA kernel: an array on a GPU is given as a `DeviceArray`."""
+    """`to_numpy`, for an op that has a CUDA kernel: an array on a GPU becomes a `DeviceArray`."""
     if (type(x) is np.ndarray and not half) or _is_device_array(x):
         return x
     if not on_cuda(x):
         return to_numpy(op, name, x, differentiable=differentiable, half=half)
     backends.require_cuda(op)
-    from fastdet._core import device_arrays
-
     if (torch := sys.modules.get("torch")) is not None and isinstance(x, torch.Tensor):
         return device_arrays.from_torch(_plain_tensor(op, name, x, torch, differentiable), half)
     if (cupy := sys.modules.get("cupy")) is not None and isinstance(x, cupy.ndarray):
@@ -39,7 +36,7 @@ def to_array(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
 
 
 def to_host(op: str, name: str, x: Any) -> Array:
-    """`to_numpy`, for what is small: an array on a GPU is copied to the host."""
+    """`to_numpy`, for small arrays: one on a GPU is copied to the host."""
     array = to_array(op, name, x)
     numbers: Array = array if isinstance(array, np.ndarray) else array.host()
     return numbers
@@ -54,31 +51,30 @@ def on_cuda(x: Any) -> bool:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         return bool(x.is_cuda)
-    return hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) in _DLPACK_CUDA
+    return hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) in DLPACK_CUDA
 
 
 def _is_device_array(x: Any) -> bool:
-    """What torch's dispatcher hands on; see `_torch_library`."""
+    """Whether ``x`` is a `DeviceArray`, which is what torch's dispatcher passes: see `torch_library`."""
     return backends.device_array is not None and isinstance(x, backends.device_array)
 
 
 def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: bool = False) -> Array:
     """``x`` as a NumPy array, without a copy where its memory allows.
 
-    Takes NumPy arrays, torch CPU tensors, anything with ``__dlpack__`` on the CPU, anything with
-    ``__array__`` and (nested) sequences of numbers. ``differentiable`` says that the op has a gradient
-    which this call would lose: a tensor that requires grad is then refused rather than cut off from its
-    graph. ``half``: bfloat16 stays as it is, an array of `BFLOAT16`, instead of becoming float32.
+    Takes NumPy arrays, torch CPU tensors, anything with ``__dlpack__`` on the CPU, anything with ``__array__`` and
+    (nested) sequences of numbers. ``differentiable``: the op has a gradient, which this call would lose, so a tensor
+    that requires grad raises TypeError. ``half``: bfloat16 stays an array of `BFLOAT16`; else it becomes float32.
     """
     if type(x) is np.ndarray:
         return x.view(BFLOAT16) if half and _is_ml_bfloat16(x.dtype) else x
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         if type(x) is torch.Tensor and x.dtype is not torch.bfloat16 and not x.requires_grad:
-            try:  # what most tensors are; a call costs as much as small work
+            try:  # the shortest way, for most tensors: for small inputs a call costs as much as the work
                 plain: Array = x.numpy()
                 return plain
-            except (RuntimeError, TypeError):  # another device, a lazy sign, ...: looked into below
+            except (RuntimeError, TypeError):  # another device, a lazy sign, ...: `_from_torch` handles them
                 pass
         return _from_torch(op, name, x, torch, differentiable, half)
     if isinstance(x, np.ma.MaskedArray):
@@ -89,12 +85,12 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
         device = x.__dlpack_device__()
         if int(device[0]) not in _DLPACK_CPU:
             where = tuple(map(int, device))
-            _elsewhere(op, name, f"a {type(x).__name__} on device {where}", int(device[0]) in _DLPACK_CUDA)
+            _raise_device(op, name, f"a {type(x).__name__} on device {where}", int(device[0]) in DLPACK_CUDA)
         try:
             return np.from_dlpack(x)
         except (BufferError, TypeError, RuntimeError, ValueError) as error:
-            kind = type(x).__name__
-            raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {kind}: {error}") from None
+            got = type(x).__name__
+            raise TypeError(f"{op}: {name} must be an array that NumPy can read, got {got}: {error}") from None
     if isinstance(x, (list, tuple)) or hasattr(x, "__array__"):
         try:
             return np.asarray(x)
@@ -103,7 +99,8 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
     raise TypeError(f"{op}: {name} must be an array, got {type(x).__name__}")
 
 
-def _elsewhere(op: str, name: str, what: str, cuda: bool) -> NoReturn:
+def _raise_device(op: str, name: str, what: str, cuda: bool) -> NoReturn:
+    """Raise for an array that is not on the CPU."""
     text = f"{name} must be on the CPU, got {what}"
     if cuda:
         raise NotImplementedError(f"{op}: backend 'cuda' has no kernel for it: {text}")
@@ -112,7 +109,7 @@ def _elsewhere(op: str, name: str, what: str, cuda: bool) -> NoReturn:
 
 def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool, half: bool) -> Array:
     if x.device.type != "cpu" and type(x) is torch.Tensor:
-        _elsewhere(op, name, f"a tensor on {x.device}", x.is_cuda)
+        _raise_device(op, name, f"a tensor on {x.device}", x.is_cuda)
     x = _plain_tensor(op, name, x, torch, differentiable)
     if x.dtype is torch.bfloat16:
         if half:
@@ -126,7 +123,7 @@ def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool, ha
 
 
 def no_graph(op: str, name: str) -> str:
-    """The error where an op would cut a tensor off from its graph."""
+    """The error text where an op would cut a tensor off from its graph."""
     return f"{op}: {name} requires grad and {op} keeps no graph; pass {name}.detach() or call it under torch.no_grad()"
 
 
@@ -144,7 +141,7 @@ def _plain_tensor(op: str, name: str, x: Any, torch: Any, differentiable: bool) 
 
 
 def writable(op: str, name: str, x: Any) -> Array:
-    """The array over ``x``'s own memory: what is written there is not lost in a copy."""
+    """An array over ``x``'s own memory, to write results to: in a copy they would be lost."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         if x.dtype is torch.bfloat16 or x.is_neg() or x.is_conj():
@@ -156,7 +153,7 @@ def writable(op: str, name: str, x: Any) -> Array:
 
 
 def like(x: Any) -> Callable[[Array], Any]:
-    """How a result goes back to the caller who gave ``x``."""
+    """A function that turns a result into an array of ``x``'s type."""
     if type(x) is np.ndarray:
         return _as_ml_dtype(x.dtype) if _is_ml_bfloat16(x.dtype) else _same
     if on_cuda(x):
@@ -175,7 +172,7 @@ def like(x: Any) -> Callable[[Array], Any]:
 
 
 def _as_cuda(x: Any) -> Callable[[Any], Any]:
-    """Of a `DeviceArray` torch's or CuPy's own; another library takes it over by its ``from_dlpack``."""
+    """`like` for a GPU: the array of torch or CuPy that a `DeviceArray` holds; other libraries by ``from_dlpack``."""
     if _is_device_array(x):
         return _same
     library = type(x).__module__.split(".")[0]
@@ -195,7 +192,7 @@ def _same(x: Array) -> Array:
 
 
 def _is_ml_bfloat16(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "V" and dtype.name == "bfloat16"  # a name costs a microsecond
+    return dtype.kind == "V" and dtype.name == "bfloat16"  # kind first: asking for a name costs a microsecond
 
 
 def _as_ml_dtype(dtype: np.dtype[Any]) -> Callable[[Array], Any]:

@@ -42,7 +42,7 @@ def _environment(native: Any) -> None:
         native.set_num_threads(int(threads))
 
 
-try:  # the extension is small and always wanted: found or missed once, at import
+try:  # the extension is small and nearly always used: imported once, here
     import fastdet._cpp as native
 except ImportError as error:
     native = None
@@ -95,7 +95,7 @@ def check_name(op: str, backend: str | None) -> None:
         check.choice(op, "backend", backend, NAMES)
 
 
-device_array: Any = None  # DeviceArray, once there was one: who has none pays nothing
+device_array: Any = None  # DeviceArray once there is one; None before, so that CPU-only calls skip the check
 
 
 def require_cuda(op: str) -> None:

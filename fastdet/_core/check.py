@@ -1,4 +1,4 @@
-"""The argument checks that two areas or more share. A check with one user stands with its user: `<area>/_check.py`.
+"""Argument checks that two or more areas share. A check with one user stands with its user, in `<area>/_check.py`.
 
 Arguments are checked once, before a backend is chosen, so all backends raise the same text.
 
@@ -27,12 +27,12 @@ COMPUTE: dict[str, np.dtype[Any]] = {
 }
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 MAX_COUNT = 2**30  # boxes of one call: positions are 32-bit inside the kernels
-MAX_CLASSES = 65535  # of a confusion matrix: with void, a class is a 16-bit number inside the kernels
+MAX_CLASSES = 65535  # of a confusion matrix: inside the kernels a class, or void, is a 16-bit number
 FORMATS = ("xyxy", "xywh", "cxcywh")
 
 
 def describe(x: object) -> str:
-    """A short word for a value in an error text."""
+    """A value as an error text shows it, cut where it is long."""
     text = repr(x)
     return text if len(text) <= 60 else f"{type(x).__name__} {text[:50]}..."
 
@@ -49,7 +49,7 @@ def real(op: str, name: str, x: Array) -> Array:
 
 
 def require(x: Any, dtype: Any) -> Array:
-    """``x`` C-contiguous and aligned, in a dtype; an array on a GPU stays there."""
+    """``x`` in that dtype (None: its own), C-contiguous and aligned; an array on a GPU stays there."""
     return np.require(x, dtype, ["C", "A"]) if isinstance(x, np.ndarray) else x.require(dtype)
 
 
@@ -66,7 +66,7 @@ def boxes(op: str, name: str, x: Array) -> Array:
 
 
 def scores(op: str, x: Array, count: int) -> Array:
-    """(N,) scores that go with ``count`` boxes."""
+    """(N,) scores of ``count`` boxes, in a dtype that the kernels compute in."""
     if x.shape != (count,):
         raise ValueError(f"{op}: scores must have shape ({count},), one per box, got {x.shape}")
     return real(op, "scores", x)
@@ -120,31 +120,31 @@ def unit(op: str, name: str, x: object) -> float:
     return value
 
 
-def positive(op: str, name: str, x: object, most: float = math.inf) -> float:
-    """A number above 0, and at most ``most``."""
+def positive(op: str, name: str, x: object, max_value: float = math.inf) -> float:
+    """A number above 0, and at most ``max_value``."""
     value = number(op, name, x)
     if value <= 0:
         raise ValueError(f"{op}: {name} must be above 0, got {value}")
-    if value > most:
-        raise ValueError(f"{op}: {name} must be at most {most}, got {value}")
+    if value > max_value:
+        raise ValueError(f"{op}: {name} must be at most {max_value}, got {value}")
     return value
 
 
 def cast(dtype: np.dtype[Any], x: float) -> Any:
-    """A number in the dtype that it is compared in; one that the dtype cannot hold is infinite."""
+    """``x`` in the dtype that it is compared in; infinite where the dtype cannot hold it."""
     with np.errstate(over="ignore"):
         return dtype.type(x)
 
 
 def limit(op: str, name: str, x: object) -> int:
-    """How many at most: None (no limit, -1 inside) or an integer of 0 or more."""
+    """A maximum count: an integer of 0 or more, or None for no limit, which kernels take as -1."""
     if x is None:
         return -1
     return count(op, name, x)
 
 
 def count(op: str, name: str, x: Any) -> int:
-    """An integer of 0 or more."""
+    """An integer of 0 or more, cut to `MAX_COUNT`."""
     if isinstance(x, bool):
         raise TypeError(f"{op}: {name} must be an integer, got {x}")
     try:
@@ -157,6 +157,7 @@ def count(op: str, name: str, x: Any) -> int:
 
 
 def at_least_one(op: str, name: str, x: Any) -> int:
+    """An integer of 1 or more, cut to `MAX_COUNT`."""
     value = count(op, name, x)
     if not value:
         raise ValueError(f"{op}: {name} must be 1 or more, got 0")
@@ -171,9 +172,9 @@ def choice(op: str, name: str, x: object, allowed: Sequence[str]) -> str:
 
 
 def out(op: str, x: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Array]) -> Array:
-    """A caller's result buffer: right shape and dtype, writable, C-contiguous, apart from the inputs."""
+    """A caller's result buffer: of that shape and dtype, writable, C-contiguous, not overlapping the inputs."""
     if not isinstance(x, type(inputs[0])):
-        raise TypeError(f"{op}: out must be an array of the inputs' kind, got {type(x).__name__}")
+        raise TypeError(f"{op}: out must be the same type of array as the inputs, got {type(x).__name__}")
     if x.dtype != dtype:
         raise TypeError(f"{op}: out must be {dtype}, got {x.dtype}")
     if x.shape != shape:
@@ -186,30 +187,30 @@ def out(op: str, x: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: S
 
 
 def may_share_memory(x: Any, other: Any) -> bool:
-    """NumPy's, also for arrays on a GPU."""
+    """`numpy.may_share_memory`, also for arrays on a GPU."""
     if isinstance(x, np.ndarray):
         return isinstance(other, np.ndarray) and np.may_share_memory(x, other)
     return not isinstance(other, np.ndarray) and x.shares_memory(other)
 
 
 def find_nan(boxes: Array, scores: Array) -> int | None:
-    """Twice the row of the first NaN, plus 0 for boxes and 1 for scores; None where there is none.
+    """The code of the first NaN: 2 * row for boxes, 2 * row + 1 for scores; None where there is none.
 
-    The code by which every backend answers a NaN: see `nan_found`.
+    Every backend returns this code instead of a result. `raise_nan_code` makes it an error.
     """
-    for which, bad in enumerate((np.isnan(boxes).any(axis=1), np.isnan(scores))):
-        if bad.any():
-            return int(np.argmax(bad)) * 2 + which
+    for in_scores, is_nan in enumerate((np.isnan(boxes).any(axis=1), np.isnan(scores))):
+        if is_nan.any():
+            return int(np.argmax(is_nan)) * 2 + in_scores
     return None
 
 
-def nan_found(op: str, code: int) -> NoReturn:
-    """Raise for a NaN that a backend answered with, coded as `find_nan` does."""
-    nan_error(op, "scores" if code & 1 else "boxes", (code >> 1,))
+def raise_nan_code(op: str, code: int) -> NoReturn:
+    """Raise for a NaN that a backend returned the code of: see `find_nan`."""
+    raise_nan(op, "scores" if code & 1 else "boxes", (code >> 1,))
 
 
-def nan_error(op: str, name: str, index: tuple[int, ...]) -> NoReturn:
-    """The one text for a NaN."""
+def raise_nan(op: str, name: str, index: tuple[int, ...]) -> NoReturn:
+    """Raise for a NaN, with the same text in every op."""
     at = index[0] if len(index) == 1 else index
     raise ValueError(f"{op}: {name} must not hold NaN, got NaN at index {at}")
 
@@ -223,7 +224,7 @@ def non_negative(op: str, name: str, x: object) -> float:
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """float32, ...; bfloat16 for `fastdet._half.BFLOAT16`."""
+    """The name of a dtype, as NumPy has it; "bfloat16" for `half.BFLOAT16`."""
     return dtype.names[0] if dtype.names else str(dtype)
 
 
@@ -253,7 +254,7 @@ def pair_of_sizes(op: str, name: str, x: Any) -> tuple[int, int]:
 
 
 def empty(op: str, shape: tuple[int, ...], dtype: np.dtype[Any], beside: Any = None) -> Array:
-    """A fresh result, on the GPU where ``beside`` is; the error says how large it would be."""
+    """New memory for a result, on the GPU if ``beside`` is there. The error says how large the result is."""
     size = math.prod(shape) * dtype.itemsize
     if size >= 2**63:
         raise ValueError(f"{op}: the result must be below 2^63 bytes, got shape {shape}, {size} bytes")
@@ -272,11 +273,8 @@ def value_at(x: Any, index: tuple[int, ...]) -> Any:
     return one.host().ravel()[0]
 
 
-# Pooling: kernel, stride and padding, each height before width, in one tuple of six.
-
-
-def pair(op: str, name: str, x: Any, least: int) -> tuple[int, int]:
-    """An integer of at least ``least`` for both axes, or two: (height, width)."""
+def pair(op: str, name: str, x: Any, min_value: int) -> tuple[int, int]:
+    """(height, width), integers of ``min_value`` or more, or one integer for both."""
     if isinstance(x, np.ndarray) and x.ndim == 1:
         x = x.tolist()
     both = tuple(x) if isinstance(x, (tuple, list)) else (x, x)
@@ -287,7 +285,7 @@ def pair(op: str, name: str, x: Any, least: int) -> tuple[int, int]:
     for value in both:
         if isinstance(value, (bool, np.bool_)) or not hasattr(type(value), "__index__"):
             raise TypeError(f"{op}: {name} must be an integer or (height, width), got {describe(x)}")
-    high, wide = (operator.index(value) for value in both)
-    if min(high, wide) < least or max(high, wide) >= 2**31:
-        raise ValueError(f"{op}: {name} must be in [{least}, 2**31), got {describe(x)}")
-    return high, wide
+    height, width = (operator.index(value) for value in both)
+    if min(height, width) < min_value or max(height, width) >= 2**31:
+        raise ValueError(f"{op}: {name} must be in [{min_value}, 2**31), got {describe(x)}")
+    return height, width

@@ -10,7 +10,25 @@ from fastdet._version import __version__
 
 
 def set_num_threads(n: int) -> None:
-    """Use at most ``n`` threads (1 or more) in compiled kernels of this process. Results do not depend on it."""
+    """Set the maximum number of threads of compiled kernels in this process. Results do not depend on it.
+
+    Parameters
+    ----------
+    n : int in [1, 1024]
+
+    Raises
+    ------
+    TypeError   n is not an integer
+    ValueError  range
+
+    Examples
+    --------
+    >>> threads = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(threads)
+    """
     value = check.count("set_num_threads", "n", n)
     if not 1 <= value <= backends.MAX_THREADS:
         raise ValueError(f"set_num_threads: n must be in [1, {backends.MAX_THREADS}], got {value}")
@@ -19,16 +37,22 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Threads that compiled kernels may use.
+    """The maximum number of threads of compiled kernels.
 
-    By default FASTDET_NUM_THREADS, else the CPUs this process may use (its affinity, its cgroup's quota); 1 in a
-    process that was forked from one that had used threads already, such as a data loader's worker.
+    The default is FASTDET_NUM_THREADS, or else the number of CPUs that this process may use (affinity, cgroup quota).
+    It is 1 in a process that was forked from one that had used threads, such as a data loader's worker.
     """
     return 1 if backends.native is None else int(backends.native.get_num_threads())
 
 
 def config() -> dict[str, Any]:
-    """Version, backends (with the reason for each absent one), instruction sets, threads."""
+    """What this build has and uses: version, backends (or why one is missing), instruction sets, threads.
+
+    Examples
+    --------
+    >>> config()["backends"]["reference"]
+    'available'
+    """
     native = backends.native
     states = {**backends.available(), "cuda": backends.cuda_available()}
     return {
@@ -43,7 +67,7 @@ def config() -> dict[str, Any]:
 
 
 def show_config() -> None:
-    """Print what `config` tells, a line each."""
+    """Print `config`, one line for each entry."""
     values = config()
     print(f"fastdet {values['version']} (Python {values['python']}, {values['machine']})")
     for name, state in values["backends"].items():

@@ -1,11 +1,11 @@
-"""The CUDA extension, and the value errors of its kernels, raised without waiting for the GPU.
+"""The CUDA extension, and the value errors of its kernels.
 
 Importing this module fails, with the reason, where no CUDA kernel can run.
 
-Where an op of the CPU raises for a value (a label that is no class, an index outside the image), the same op on a GPU
-has returned before the value is read. The kernel notes the fault in the host's memory, and the next call on a GPU
-raises it; what the op returned is then meaningless (losses are NaN). With FASTDET_SYNC=1 each call waits, and raises
-its own faults with the CPU's text.
+GPU value errors are asynchronous: the next call on a GPU raises them. An op returns before its kernel has read a wrong
+value (a label that is no class, an index outside the image). The kernel writes the fault to host memory; the results of
+that op are meaningless (losses are NaN). With FASTDET_SYNC=1 each call waits, and raises its own faults with the same
+text as on the CPU.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ except ModuleNotFoundError:
 if _reason := native.unavailable():
     raise ImportError(_reason)
 
-__all__ = ["found", "native", "raise_faults"]
+__all__ = ["fault_code", "native", "raise_faults"]
 
 
-def found(op: str) -> int | None:
-    """The code of the fault of the call just made, where calls wait; else None."""
+def fault_code(op: str) -> int | None:
+    """The code of the fault of the call just made, if calls wait (FASTDET_SYNC=1); else None."""
     fault = native.take_fault() if native.waits() else None
-    if fault is not None and fault[0] != op:  # of another thread's call
+    if fault is not None and fault[0] != op:  # a fault of a call in another thread
         _raise(*fault)
     return None if fault is None else fault[1]
 
 
 def raise_faults() -> None:
-    """Raise ValueError for what an earlier call has found."""
+    """Raise ValueError for the fault of an earlier call, if there is one."""
     fault = native.take_fault()
     if fault is not None:
         _raise(*fault)
@@ -46,5 +46,5 @@ def _raise(op: str, code: int) -> NoReturn:
         where = f"{'indices' if 'pool' in op else 'target'} at flat index {code}"
     raise ValueError(
         f"{op}: an earlier call on the GPU had a value out of range ({where}), and its results are meaningless; "
-        "FASTDET_SYNC=1 raises this where it happens"
+        "set FASTDET_SYNC=1 to raise this where it happens"
     )

@@ -1,7 +1,7 @@
-"""Arrays in GPU memory by NumPy's words, for the checks and the CUDA backend: shape, dtype, flags, and no arithmetic.
+"""Arrays in GPU memory with NumPy's attributes (shape, dtype, flags), for checks and the CUDA backend. No arithmetic.
 
-A `DeviceArray` holds an array of torch or CuPy. Whatever needs memory or a conversion is asked of that library, on
-its device and current stream, so that results come from the caller's own allocator and can be captured in a graph.
+A `DeviceArray` holds an array of torch or CuPy. That library does what needs memory or a conversion, on the array's
+device and current stream. So results come from the caller's own allocator and calls can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 from fastdet._core.half import BFLOAT16
 
-CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
-ALIGNMENT = 16  # bytes: kernels load that much at once
+DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
+ALIGNMENT = 16  # bytes: kernels load that many at once
 
 
 class DeviceArray:
-    """What is the same for torch and CuPy. Behaves as a `numpy.ndarray` towards `fastdet._check`."""
+    """An array on a GPU; the parts that torch and CuPy share. To `check` it looks like a `numpy.ndarray`."""
 
     library = ""
 
@@ -47,14 +47,14 @@ class DeviceArray:
         raise NotImplementedError
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        """New memory beside this array's; not written yet."""
+        """New memory on the same device, not initialised."""
         raise NotImplementedError
 
     def empty_bytes(self, count: int) -> DeviceArray:
         return self.empty((count,), np.uint8)
 
     def from_host(self, x: np.ndarray[Any, Any]) -> DeviceArray:
-        """A small array of NumPy's, copied to beside this one on its stream."""
+        """A small NumPy array, copied to the same device on this array's stream."""
         raise NotImplementedError
 
     def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
@@ -68,7 +68,7 @@ class DeviceArray:
         return type(self)(self.owner[index])
 
     def on_device(self) -> AbstractContextManager[Any]:
-        """Where the library's own kernels run on the array's device, which need not be the current one."""
+        """A context in which the library's own kernels run on the array's device, which need not be the current one."""
         return nullcontext()
 
     def __setitem__(self, index: Any, value: DeviceArray) -> None:
@@ -80,7 +80,7 @@ class DeviceArray:
             return type(self)(self.owner.reshape(*shape))
 
     def transpose(self, *axes: int) -> DeviceArray:
-        """A view, as all of these but `astype`, `require`, `copy` and a reshape that cannot be one."""
+        """A view. So are the results of all methods but `astype`, `require`, `copy` and some reshapes."""
         raise NotImplementedError
 
     @property
@@ -95,7 +95,7 @@ class DeviceArray:
         raise NotImplementedError
 
     def host(self) -> Any:
-        """A NumPy array of it: waits, and is for what is small."""
+        """A copy as a NumPy array. Waits for the GPU: for small arrays."""
         raise NotImplementedError
 
     def ravel(self) -> DeviceArray:
@@ -103,7 +103,7 @@ class DeviceArray:
 
     def min(self) -> Any:
         with self.on_device():
-            return self.owner.min().item()  # read back: for what is checked only in rare dtypes
+            return self.owner.min().item()  # waits for the GPU: only checks of rare dtypes need it
 
     def max(self) -> Any:
         with self.on_device():
@@ -143,7 +143,7 @@ class DeviceArray:
     writeable = True
 
     def shares_memory(self, other: DeviceArray) -> bool:
-        """Whether the two, both C-contiguous, overlap."""
+        """Whether the memory of the two arrays, both C-contiguous, overlaps."""
         mine, theirs = self.pointer, other.pointer
         return mine < theirs + other.nbytes and theirs < mine + self.nbytes
 
@@ -157,17 +157,17 @@ class TorchArray(DeviceArray):
     def max(self) -> Any:
         return self._extreme("max")
 
-    def _extreme(self, which: str) -> Any:
-        """torch compares no unsigned numbers of more than 8 bits on a GPU."""
-        torch, x, most = sys.modules["torch"], self.owner, 2**63
-        if self.dtype == np.uint64:  # in the same order as signed ones
-            return getattr(x.view(torch.int64) ^ -most, which)().item() + most
-        return getattr(x.long() if self.dtype.kind == "u" else x, which)().item()
+    def _extreme(self, method: str) -> Any:
+        """The minimum or maximum. On a GPU torch compares no unsigned numbers of more than 8 bits."""
+        torch, x, offset = sys.modules["torch"], self.owner, 2**63
+        if self.dtype == np.uint64:  # flipping the top bit gives signed numbers in the same order
+            return getattr(x.view(torch.int64) ^ -offset, method)().item() + offset
+        return getattr(x.long() if self.dtype.kind == "u" else x, method)().item()
 
     def _dtype(self) -> np.dtype[Any]:
         dtype = _torch_dtypes().get(self.owner.dtype)
         if dtype is None:
-            return np.dtype(np.void)  # the checks then name it
+            return np.dtype(np.void)  # no check takes it, and the error names it
         return dtype
 
     def _pointer(self) -> int:
@@ -184,12 +184,12 @@ class TorchArray(DeviceArray):
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         torch = sys.modules["torch"]
-        kind = np.dtype(dtype)
+        dtype = np.dtype(dtype)
         try:
-            return TorchArray(torch.empty(shape, dtype=_from_numpy()[kind], device=self.owner.device))
+            return TorchArray(torch.empty(shape, dtype=_from_numpy()[dtype], device=self.owner.device))
         except torch.OutOfMemoryError as error:
-            wanted = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-            raise MemoryError(f"{wanted} bytes on {self.owner.device}: {error}") from error
+            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            raise MemoryError(f"{size} bytes on {self.owner.device}: {error}") from error
 
     def from_host(self, x: np.ndarray[Any, Any]) -> DeviceArray:
         return TorchArray(sys.modules["torch"].from_numpy(x).to(self.owner.device))
@@ -221,7 +221,7 @@ class TorchArray(DeviceArray):
 
 
 class CuPyArray(DeviceArray):
-    """CuPy's arrays speak NumPy already."""
+    """CuPy's arrays have NumPy's attributes already."""
 
     library = "cupy"
 
@@ -260,7 +260,7 @@ class CuPyArray(DeviceArray):
     def require(self, dtype: Any) -> DeviceArray:
         with self.on_device():
             x = sys.modules["cupy"].ascontiguousarray(self.owner, self.owner.dtype if dtype is None else dtype)
-            x = x.reshape(self.shape)  # an array without axes may have got one
+            x = x.reshape(self.shape)  # ascontiguousarray may add an axis to an array without axes
             return CuPyArray(x if x.data.ptr % ALIGNMENT == 0 else x.copy())
 
     def transpose(self, *axes: int) -> DeviceArray:
@@ -296,7 +296,7 @@ def _torch_dtypes() -> dict[Any, np.dtype[Any]]:
 
 @lru_cache(maxsize=1)
 def _from_numpy() -> dict[np.dtype[Any], Any]:
-    return {dtype: kind for kind, dtype in _torch_dtypes().items()}
+    return {dtype: torch_dtype for torch_dtype, dtype in _torch_dtypes().items()}
 
 
 def from_torch(x: Any, half: bool) -> DeviceArray:
@@ -308,9 +308,9 @@ def from_torch(x: Any, half: bool) -> DeviceArray:
 
 
 def from_dlpack(op: str, name: str, x: Any) -> DeviceArray:
-    """An array of another library, in the hands of CuPy or torch: results have to be allocated by somebody.
+    """An array of another library, taken over by CuPy or torch, since results need an allocator.
 
-    ``from_dlpack`` gives the producer our current stream, so that it waits for what is not yet written.
+    ``from_dlpack`` passes our current stream to the other library, which makes the stream wait for pending writes.
     """
     for library, wrap in (("cupy", CuPyArray), ("torch", TorchArray)):
         space = sys.modules.get(library)
@@ -322,11 +322,14 @@ def from_dlpack(op: str, name: str, x: Any) -> DeviceArray:
         except ImportError:
             continue
         return from_dlpack(op, name, x)
-    raise TypeError(f"{op}: {name} is a {type(x).__name__} in GPU memory, which takes CuPy or torch to be installed")
+    raise TypeError(
+        f"{op}: {name} must be on the CPU where neither CuPy nor torch is installed, "
+        f"got a {type(x).__name__} in GPU memory; install CuPy or torch"
+    )
 
 
 def one_place(op: str, arrays: tuple[Any, ...]) -> None:
-    """Raise TypeError unless all arrays (some may be None) are of one device and one library."""
+    """Raise TypeError unless all arrays are on one device and of one library; None stands for no array."""
     places = {
         f"{x.library} arrays on cuda:{x.device}" if isinstance(x, DeviceArray) else "arrays on the CPU"
         for x in arrays

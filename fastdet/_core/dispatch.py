@@ -47,8 +47,8 @@ def registered(module: str, *xs: Any, grad: bool = True) -> Any:
             wrapped = native._functorch.is_functorch_wrapped_tensor
             parameter, recording = torch.nn.Parameter, torch.is_grad_enabled()
             for x in tensors:
-                kind = type(x)
-                if (kind is not tensor and kind is not parameter) or wrapped(x):
+                cls = type(x)
+                if (cls is not tensor and cls is not parameter) or wrapped(x):
                     break
                 if grad and (x.is_meta or (recording and x.requires_grad)):
                     break
@@ -100,7 +100,7 @@ class _ThenRegister(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        with contextlib.suppress(ValueError):  # another thread was here
+        with contextlib.suppress(ValueError):  # another thread has removed it
             sys.meta_path.remove(_finder)
         while _waiting:
             # a torch that cannot register the ops is still imported: the first tensor raises the reason

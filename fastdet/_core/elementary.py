@@ -1,7 +1,7 @@
-"""exp and log of arrays by IEEE operations alone, so that every backend gives the same bits.
+"""exp, log and arctan of arrays, made of IEEE operations alone, so that every backend gives the same bits.
 
-Neither is an IEEE operation: libraries differ in the last bit. csrc/vmath.h and _numba_vmath.py follow these line by
-line.
+They are no IEEE operations themselves, so libraries differ in the last bit, and one bit reorders near ties. The C++
+headers vmath.h, exp.h and box_losses.h (arctan) and `numba_elementary` repeat these operations in the same order.
 """
 
 from __future__ import annotations
@@ -72,11 +72,7 @@ def log1p_positive(x: Array) -> Array:
 
 
 def exp_negative(x: Array) -> Array:
-    """exp(x) for x <= 0, to about 2 ulp, by the same operations in the same order on every backend.
-
-    exp is no IEEE operation: libraries differ in the last bit, and one bit reorders near ties. So: x = n ln 2 + r,
-    the series of exp(r), times 2^n; csrc/exp.h and _numba.py follow it line by line.
-    """
+    """exp(x) for x <= 0, to about 2 ulp: with x = n ln 2 + r, the series of exp(r), times 2^n."""
     one = x.dtype.type
     single = x.dtype == np.float32
     low, magic, degree = (-87, 1.5 * 2**23, 7) if single else (-708, 1.5 * 2**52, 13)
@@ -97,7 +93,7 @@ for _k in range(1, 14):
     INVERSE_FACTORIAL.append(INVERSE_FACTORIAL[-1] / _k)
 
 
-# Cephes's reduction and coefficients of the arc tangent: a polynomial (float32) or a rational function (float64).
+# Reduction and coefficients of the arc tangent, from Cephes: a polynomial (float32) or a rational function (float64).
 ARCTAN_SINGLE = (8.05374449538e-2, -1.38776856032e-1, 1.99777106478e-1, -3.33329491539e-1)
 ARCTAN_P = (
     -8.750608600031904122785e-1, -1.615753718733365076637e1, -7.500855792314704667340e1, -1.228866684490136173410e2,
@@ -111,7 +107,7 @@ TAN_3PI_8, TAN_PI_8, MIDDLE = 2.414213562373095, 0.4142135623730950, 0.66
 
 
 def arctan(x: Array) -> Array:
-    """The arc tangent within 3 ulp, by the same operations on every backend: libraries differ in the last bits."""
+    """arctan(x) to 3 ulp."""
     one = x.dtype.type
     single = x.dtype == np.float32
     a = np.where(x >= 0, x, one(0) - x)

@@ -1,7 +1,7 @@
-"""bfloat16, which NumPy lacks, as an array of its bits, and half precision widened and rounded back.
+"""Half precision: widening to float32, rounding back, and a dtype for bfloat16, which NumPy lacks.
 
-A structured dtype of one field stands for bfloat16 inside fastdet: it slices and transposes as any array does, and
-nothing computes on it by mistake.
+Inside fastdet a structured dtype with one field stands for bfloat16. Its arrays slice and transpose as any array does,
+and nothing computes on them by mistake.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images in memory: planes (NCHW) or channels last (NHWC), told from each other by the strides."""
+"""The memory order of images: planes (NCHW) or channels last (NHWC), recognised by the strides."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fastdet._core.check import Array
 def to_nchw(x: Array) -> tuple[Array, bool]:
     """HW, CHW or NCHW ``x`` as a C-contiguous 4-d array: (N, C, H, W) and False, or (N, H, W, C) and True.
 
-    True where the channels of a pixel are neighbours in memory (torch's channels_last, NumPy's moveaxis of HWC):
-    such an image is taken as it is, not copied into planes.
+    True where the channels of a pixel are neighbours in memory (torch's channels_last, NumPy's moveaxis of HWC). Such
+    an image is not copied into planes.
     """
     x = x.reshape((1,) * (4 - x.ndim) + x.shape)
     if x.flags.c_contiguous and x.flags.aligned:
@@ -23,14 +23,14 @@ def to_nchw(x: Array) -> tuple[Array, bool]:
 
 
 def from_nchw(y: Array, channels_last: bool, ndim: int) -> Array:
-    """A 4-d result of that layout as an (N, C, H, W)-shaped array of ``ndim`` axes."""
+    """The way back of `to_nchw`: a 4-d result as an array of ``ndim`` axes, of shape (N, C, H, W) or its end."""
     if channels_last:
         y = y.transpose(0, 3, 1, 2)
     return y[(0,) * (4 - ndim)]
 
 
 def to_nhwc(x: Array) -> tuple[Array, bool]:
-    """`to_nchw` for an ``x`` of shape HWC or NHWC: planes (False) only where its memory is that."""
+    """`to_nchw` for an ``x`` of shape HWC or NHWC: False (planes) only where its memory is in planes."""
     x = x.reshape((1,) * (4 - x.ndim) + x.shape)
     if not x.flags.c_contiguous:
         planes = x.transpose(0, 3, 1, 2)
@@ -40,7 +40,7 @@ def to_nhwc(x: Array) -> tuple[Array, bool]:
 
 
 def from_nhwc(y: Array, channels_last: bool, ndim: int) -> Array:
-    """A 4-d result of that layout as an (N, H, W, C)-shaped array of ``ndim`` axes."""
+    """The way back of `to_nhwc`: a 4-d result as an array of ``ndim`` axes, of shape (N, H, W, C) or its end."""
     if not channels_last:
         y = y.transpose(0, 2, 3, 1)
     return y[(0,) * (4 - ndim)]

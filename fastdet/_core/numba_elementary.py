@@ -1,6 +1,7 @@
-"""`_vmath` for Numba, line by line: of scalars, in loops that the compiler makes vectors of.
+"""`elementary` for Numba: exp and log of scalars, by the same operations in the same order.
 
-Called from compiled functions only, with float32 or float64.
+Only compiled functions can call them, with float32 or float64. They select instead of branching, so that the compiler
+can make vector code of loops that call them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from fastdet._core.elementary import INVERSE_FACTORIAL, LN2, LOG_SERIES
 
 
 def _functions(dtype: Any, bits: Any, signed: Any) -> tuple[Any, Any]:
-    """exp_or_zero and log_positive of one dtype, whose constants have to be of it."""
+    """exp_or_zero and log_positive for one dtype. Constants must have that dtype too, or Numba computes in float64."""
     single = dtype is np.float32
     zero, one, two, half, log2e = dtype(0), dtype(1), dtype(2), dtype(0.5), dtype(1.4426950408889634)
     width, bias = (23, 127) if single else (52, 1023)
@@ -29,7 +30,7 @@ def _functions(dtype: Any, bits: Any, signed: Any) -> tuple[Any, Any]:
     normal, up, shift = (dtype(2.0**-126), dtype(2.0**25), dtype(25))
     if not single:
         normal, up, shift = dtype(2.0**-1022), dtype(2.0**54), dtype(54)
-    most, infinity = dtype(np.finfo(dtype).max), dtype(np.inf)
+    max_finite, infinity = dtype(np.finfo(dtype).max), dtype(np.inf)
     series = tuple(dtype(x) for x in LOG_SERIES["f" if single else "d"][::-1])
     high, rest = (dtype(x) for x in LN2["f" if single else "d"])
     first_factorial, other_factorials, first_term, other_terms = factorial[0], factorial[1:], series[0], series[1:]
@@ -46,11 +47,11 @@ def _functions(dtype: Any, bits: Any, signed: Any) -> tuple[Any, Any]:
         return zero if low >= x else p * two_n
 
     def log_positive(x: Any) -> Any:
-        usual = x >= normal
-        i = bits(dtype(x if usual else x * up).view(bits) + offset)
+        is_normal = x >= normal
+        i = bits(dtype(x if is_normal else x * up).view(bits) + offset)
         n = dtype(signed(i >> mantissa)) - exponent
         f = bits((i & mask) + root).view(dtype) - one
-        n = n - (zero if usual else shift)
+        n = n - (zero if is_normal else shift)
         s = f / (two + f)
         z = s * s
         h = half * f * f
@@ -58,7 +59,7 @@ def _functions(dtype: Any, bits: Any, signed: Any) -> tuple[Any, Any]:
         for term in other_terms:
             r = r * z + term
         y = (((s * (h + r * z) + n * rest) - h) + f) + n * high
-        return (-infinity if zero >= x else y) if most >= x else x
+        return (-infinity if zero >= x else y) if max_finite >= x else x
 
     return exp_or_zero, log_positive
 
@@ -67,11 +68,13 @@ _SINGLE, _DOUBLE = _functions(np.float32, np.uint32, np.int32), _functions(np.fl
 
 
 def exp_or_zero(x: Any) -> Any:
-    raise NotImplementedError("only compiled code calls it")
+    """`elementary.exp_or_zero` of a scalar, in compiled code."""
+    raise NotImplementedError("exp_or_zero: only code that Numba compiles can call it")
 
 
 def log_positive(x: Any) -> Any:
-    raise NotImplementedError("only compiled code calls it")
+    """`elementary.log_positive` of a scalar, in compiled code."""
+    raise NotImplementedError("log_positive: only code that Numba compiles can call it")
 
 
 @overload(exp_or_zero, jit_options={"error_model": "numpy"})  # type: ignore[untyped-decorator, unused-ignore]

@@ -1,8 +1,10 @@
 """How Numba kernels are compiled.
 
 Kernels are compiled at their first call, without fast-math, and kept in Numba's cache. They compute in the dtype of
-their arrays: constants are made with ``dtype.type``, since Numba computes float32 with a Python number in float64.
-Numba's cache looks only at the file of the kernel that is called: after a change of a function that kernels of other
+their arrays. Constants are made with ``dtype.type``, because Numba computes float32 with a Python number in float64.
+Arrays that a kernel passes to a helper should be C-contiguous: Numba makes no vector code for unknown strides.
+
+Numba's cache watches only the file of the kernel that is called. After a change of a function that kernels of other
 files call (the arithmetic of a pair in `fastdet.boxes._numba`), save those files as well.
 """
 
@@ -22,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def jit(function: F) -> F:
-    """Compile at the first call; from the cache on disk, unless there is no directory to keep one in."""
+    """Compile at the first call, and cache on disk where there is a writable directory for it."""
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         compiled: F = numba.njit(cache=True, **options)(function)
@@ -32,11 +34,11 @@ def jit(function: F) -> F:
 
 
 def plain(x: Array) -> Array:
-    """``x``, copied where it is read-only or unaligned: those are other types to Numba, compiled anew."""
+    """``x``, copied if it is read-only or unaligned: for Numba those are other types, which it would compile again."""
     return x if x.flags.behaved else x.copy()
 
 
 def typed(dtype: np.dtype[Any], value: float) -> Any:
-    """A Python number in the kernels' dtype; infinite or 0, without a warning, where it is beyond that."""
+    """A Python number in the kernels' dtype; infinite or 0, without a warning, where the dtype cannot hold it."""
     with np.errstate(all="ignore"):
         return dtype.type(value)

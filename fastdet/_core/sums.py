@@ -8,7 +8,10 @@ from fastdet._core.check import Array
 
 
 def ordered_sum(x: Array) -> np.float64:
-    """The sum in float64 in one fixed order: blocks of 1024, in each halves added to halves (csrc/block_sum.h)."""
+    """The sum in float64: blocks of 1024 values, in each block one half added to the other until one value is left.
+
+    csrc/block_sum.h adds in the same order.
+    """
     total: np.float64 = ordered_sums(x.reshape(1, -1))[0]
     return total
 
@@ -19,8 +22,8 @@ def ordered_sums(x: Array) -> Array:
     with np.errstate(all="ignore"):
         while True:
             half = 1024
-            short = -sums.shape[1] % half if sums.shape[1] else half
-            sums = np.pad(sums, ((0, 0), (0, short))).reshape(len(sums), -1, half)
+            padding = -sums.shape[1] % half if sums.shape[1] else half
+            sums = np.pad(sums, ((0, 0), (0, padding))).reshape(len(sums), -1, half)
             while half > 1:
                 half //= 2
                 sums = sums[..., :half] + sums[..., half:]

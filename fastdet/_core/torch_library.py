@@ -1,8 +1,7 @@
-"""How an op becomes one of torch's: a schema, a kernel that calls the public function, a fake, a rule for vmap.
+"""Register ops with torch: a schema, a kernel that calls the public function, a fake kernel, a rule for vmap.
 
-The kernel runs below autograd, function transforms and modes, on memory: it hands NumPy views (`DeviceArray`s of CUDA
-tensors) to the public function, so checks, error texts and numbers are the direct path's, and a call cannot come back
-here.
+The kernel runs below autograd, function transforms and modes. It passes NumPy views (`DeviceArray`s of CUDA tensors) to
+the public function, so checks, error texts and numbers are those of a direct call, and the call cannot come back here.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ def define(
     waits: bool = False,
     vmap: Callable[..., Any] | None = None,
 ) -> Any:
-    """Register ``schema``, its arguments named as those of ``public``, without defaults; the op to call.
+    """Register an op and return it. ``schema`` names its arguments as ``public`` does, without defaults.
 
-    ``half``: ``public`` takes bfloat16 as it is. ``waits``: on a GPU it reads something back although its results have
-    a known size, so that compilers must leave it out of CUDA graphs. ``vmap`` makes the op's rule for a batch; None: a
-    call for each item.
+    ``half``: ``public`` takes bfloat16 as it is. ``waits``: on a GPU the op reads something back although the size of
+    its results is known, so compilers must leave it out of CUDA graphs. ``vmap`` makes the op's rule for a batch; None:
+    one call for each item.
     """
     name = schema.partition("(")[0]
     unsafe = (getattr(torch.Tag, "cudagraph_unsafe", None),) if waits else ()  # torch 2.9 or later
@@ -43,15 +42,15 @@ def define(
     arguments = [argument.name for argument in op._schema.arguments]
 
     def array(argument: str, x: Any) -> Any:
-        if isinstance(x, torch.Tensor):  # a subclass that reaches a kernel is a plain tensor to it
+        if isinstance(x, torch.Tensor):  # a kernel treats a subclass as a plain tensor
             plain = x if type(x) is torch.Tensor else x.as_subclass(torch.Tensor)
             return to_array(public.__name__, argument, plain, half=half)
         if isinstance(x, list) and x and isinstance(x[0], torch.Tensor):
             return [array(argument, item) for item in x]
         return x
 
-    def kernel(*given: Any) -> Any:
-        result = public(**{key: array(key, x) for key, x in zip(arguments, given, strict=True)})
+    def kernel(*values: Any) -> Any:
+        result = public(**{key: array(key, x) for key, x in zip(arguments, values, strict=True)})
         if isinstance(result, tuple):
             return tuple(map(tensor_of, _flat(result)))
         return tensor_of(result)
@@ -76,9 +75,9 @@ def gradient(
     backward: Callable[..., Any],
     vmap: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
-    """The op with a gradient: ``keep(ctx, inputs, output)`` before, ``backward(ctx, *grads)`` when it is asked for.
+    """The op with a gradient: ``keep(ctx, inputs, output)`` in the forward pass, ``backward(ctx, *grads)`` after it.
 
-    torch's registration knows nothing of function transforms (torch.func), which take an autograd.Function.
+    torch's registration of gradients does not cover function transforms (torch.func): they get an autograd.Function.
     """
     torch.library.register_autograd(op.name(), backward, setup_context=keep, lib=library)
     in_transform: Any = type(
@@ -101,7 +100,7 @@ def gradient(
 
 
 def one_by_one(op: Any) -> Callable[..., Any]:
-    """vmap as a loop over the batch."""
+    """A rule for vmap: a loop over the batch."""
 
     def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
         def item(x: Any, dim: Any, i: int) -> Any:
@@ -116,7 +115,7 @@ def one_by_one(op: Any) -> Callable[..., Any]:
 
 
 def folded(images: int) -> Callable[..., Any]:
-    """vmap of an op on (..., H, W) or (..., H, W, C): the first ``images`` arguments get one more leading axis."""
+    """A rule for vmap of an op on images: its first ``images`` arguments get one more leading axis."""
 
     def make(op: Any) -> Callable[..., Any]:
         def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
@@ -140,7 +139,7 @@ def folded(images: int) -> Callable[..., Any]:
 
 
 def no_batch(name: str, instead: str) -> Callable[..., Any]:
-    """vmap of an op whose results differ in size from item to item."""
+    """A rule for vmap that raises, for an op whose results differ in size from item to item."""
 
     def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
         raise NotImplementedError(f"{name}: results differ in size, so vmap cannot stack them; {instead}")
@@ -148,8 +147,8 @@ def no_batch(name: str, instead: str) -> Callable[..., Any]:
     return lambda op: rule
 
 
-# Arguments on their way to a schema. Kinds are checked here, since torch's own errors would come first; values and
-# shapes are checked by the public function, inside the kernel.
+# Arguments of a schema. Their types are checked here, since torch's own errors would come before ours. The public
+# function checks values and shapes, inside the kernel.
 
 
 def tensor(op: str, name: str, x: Any) -> Any:
@@ -179,12 +178,12 @@ def without_graph(op: str, name: str, x: Any) -> Any:
 
 
 def differentiable(op: str, name: str, x: Any, out: Any = None) -> Any:
-    """As `tensor`, for an op that has a gradient; with ``out`` there is none."""
+    """As `tensor`, for an op that has a gradient; with ``out`` it has none."""
     x = tensor(op, name, x)
     if _has_tangent(x):
-        raise NotImplementedError(f"{op}: {name} has a tangent, but the op has no forward-mode derivative")
+        raise NotImplementedError(f"{op}: {name} must not have a tangent: the op has no forward-mode derivative")
     if out is not None and x.requires_grad and torch.is_grad_enabled():
-        raise TypeError(f"{op}: out cannot be given where {name} requires grad")
+        raise TypeError(f"{op}: out must be None where {name} requires grad, got {type(out).__name__}")
     return x
 
 
@@ -195,7 +194,7 @@ def _has_tangent(x: Any) -> bool:
 
 
 def wants_gradient(*xs: Any) -> bool:
-    """Whether a gradient may be asked for; a wrapper of a function transform may hide that."""
+    """Whether a gradient may be wanted; yes for a wrapper of a function transform, which may hide it."""
     if not torch.is_grad_enabled():
         return False
     if any(x.requires_grad for x in xs):
@@ -204,7 +203,7 @@ def wants_gradient(*xs: Any) -> bool:
 
 
 def single(x: Any) -> Any:
-    """Under autocast a half tensor as float32, as torch does for losses: a gradient in half could underflow."""
+    """A half tensor as float32 under autocast, as torch does for losses: a gradient in half could underflow."""
     half = x.dtype is torch.float16 or x.dtype is torch.bfloat16
     return x.float() if half and torch.is_autocast_enabled(x.device.type) else x
 
@@ -226,7 +225,7 @@ def backend_name(op: str, x: Any) -> Any:
 
 
 def into(op: str, out: Any, result: Any) -> Any:
-    """``result`` written to a caller's ``out``; ``result`` itself where there is none."""
+    """Write ``result`` to a caller's ``out`` and return that; ``result`` itself where ``out`` is None."""
     if out is None:
         return result
     target = out if isinstance(out, torch.Tensor) else torch.from_numpy(writable(op, "out", out))
@@ -250,7 +249,7 @@ def unknown_size() -> Any:
 
 
 def image_like(x: Any, size: Any, channels_last: bool = False, dtype: torch.dtype | None = None) -> Any:
-    """An empty image of another height and width in the memory order that `_layout` gives one like ``x``."""
+    """An empty image of another height and width, in the memory order that `layout` gives the result for ``x``."""
     if x.ndim not in (2, 3, 4):
         raise ValueError(f"an image must have 2, 3 or 4 axes, got shape {tuple(x.shape)}")
     whole = x[(None,) * (4 - x.ndim)]
@@ -266,7 +265,7 @@ def image_like(x: Any, size: Any, channels_last: bool = False, dtype: torch.dtyp
 
 _COMPUTED_IN_DOUBLE = {
     getattr(torch, name, None) for name in ("float64", "int32", "int64", "uint32", "uint64")
-}  # as _check.COMPUTE says for NumPy
+}  # `check.COMPUTE`, for torch
 
 
 def computed(*xs: torch.Tensor) -> torch.dtype:

@@ -1,14 +1,13 @@
-"""Boxes: areas, formats, clipping, and overlap measures, pairwise or element by element.
+"""Boxes: areas, formats, clipping, and overlap metrics, pairwise or element by element.
 
 A box is ``x1 y1 x2 y2`` in pixels (or any unit) with ``x1 < x2`` and ``y1 < y2``; its area is
 ``(x2 - x1) * (y2 - y1)``, without the "+1" of pixel-inclusive formats. A box with ``x2 <= x1`` or
 ``y2 <= y1`` has area 0 and overlaps nothing.
 
 Every function takes NumPy arrays, torch tensors, CuPy arrays or anything with ``__dlpack__``, on the CPU or an
-NVIDIA GPU, strided, read-only or big-endian ones too, and gives back the same type on the same device. float64 is
-computed and returned as float64, float32, float16, bfloat16 and integers of up to 16 bits as float32, wider integers
-as float64. A tensor that requires grad is refused (TypeError) while torch records gradients: these functions keep no
-graph.
+NVIDIA GPU, also strided, read-only or big-endian ones, and returns the same type on the same device. float64 and
+integers of more than 16 bits are computed and returned as float64; float32, float16, bfloat16 and smaller integers as
+float32. A tensor that requires grad raises TypeError while torch records gradients: these functions keep no graph.
 """
 
 from fastdet._core.dispatch import register_with_torch

@@ -1,4 +1,8 @@
-"""Box operations of the CUDA backend. The pattern: allocate beside the input, pass pointers, shapes and `where`."""
+"""Box operations of the CUDA backend.
+
+The pattern of every area's `_cuda`: allocate results on the input's device, then pass pointers, shapes, and `where`
+(device and stream) to the native function.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +49,7 @@ def remove_small_boxes(boxes: DeviceArray, min_size: float) -> DeviceArray:
 def box_iou(
     a: DeviceArray,
     b: DeviceArray,
-    kind: str,
+    metric: str,
     aligned: bool,
     crowd: DeviceArray | None,
     eps: float,
@@ -54,5 +58,7 @@ def box_iou(
     if out is None:
         out = a.empty((len(a),) if aligned else (len(a), len(b)), a.dtype)
     flags = 0 if crowd is None else crowd.pointer
-    native.box_iou(a.dtype.char, a.pointer, len(a), b.pointer, len(b), kind, aligned, flags, eps, out.pointer, *a.where)
+    native.box_iou(
+        a.dtype.char, a.pointer, len(a), b.pointer, len(b), metric, aligned, flags, eps, out.pointer, *a.where
+    )
     return out

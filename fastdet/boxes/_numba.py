@@ -1,4 +1,4 @@
-"""Numba kernels of box operations, and the arithmetic of a pair that NMS and fusion use too."""
+"""Numba kernels of box operations, and the arithmetic of a pair of boxes, which NMS and fusion use too."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._core.numba_jit import Indices, jit, plain, typed
-from fastdet.boxes.overlap import angle as angle_of
+from fastdet.boxes.overlap import aspect_angle
 from fastdet.boxes.overlap import rescale as rescale_of
 
 FORMATS = ("xyxy", "xywh", "cxcywh")
 IOU, IOS, GIOU, DIOU, CIOU = range(5)
-KINDS = {"iou": IOU, "ios": IOS, "giou": GIOU, "diou": DIOU, "ciou": CIOU}
+METRICS = {"iou": IOU, "ios": IOS, "giou": GIOU, "diou": DIOU, "ciou": CIOU}
 
 
 def box_area(boxes: Array) -> Array:
@@ -63,7 +63,7 @@ def clip_boxes_to_image(boxes: Array, height: float, width: float) -> Array:
 def _clip(boxes: Array, width: Any, height: Any) -> None:
     zero = boxes.dtype.type(0)
     for i in range(len(boxes)):
-        for k in range(4):  # comparisons that leave a NaN in place
+        for k in range(4):  # a NaN stays: both comparisons are false
             x, edge = boxes[i, k], height if k % 2 else width
             x = zero if x <= zero else x
             boxes[i, k] = edge if x > edge else x
@@ -75,25 +75,30 @@ def remove_small_boxes(boxes: Array, min_size: float) -> Indices:
 
 
 @jit
-def _large(boxes: Array, least: Any, keep: Indices) -> Any:
+def _large(boxes: Array, min_size: Any, keep: Indices) -> Any:
+    """Write the indices of the boxes that are large enough to ``keep``; returns how many there are."""
     count = 0
     for i in range(len(boxes)):
-        if boxes[i, 2] - boxes[i, 0] >= least and boxes[i, 3] - boxes[i, 1] >= least:
+        if boxes[i, 2] - boxes[i, 0] >= min_size and boxes[i, 3] - boxes[i, 1] >= min_size:
             keep[count] = i
             count += 1
     return count
 
 
-def box_iou(a: Array, b: Array, kind: str, aligned: bool, crowd: Array | None, eps: float, out: Array | None) -> Array:
+def box_iou(
+    a: Array, b: Array, metric: str, aligned: bool, crowd: Array | None, eps: float, out: Array | None
+) -> Array:
     if out is None:
         out = np.empty(len(a) if aligned else (len(a), len(b)), a.dtype)
     scale = rescale_of(a.dtype)
     added = np.array([typed(a.dtype, eps), typed(a.dtype, eps * float(scale) * float(scale))])
     with np.errstate(all="ignore"):
-        # by the reference, whose operations are IEEE's; of each box as it is, and rescaled
-        angles = [np.stack([angle_of(x), angle_of(x * scale)]) if kind == "ciou" else x[:0].T.copy() for x in (a, b)]
+        # by the reference's IEEE operations; one row for the boxes, one for the rescaled boxes
+        angles = [
+            np.stack([aspect_angle(x), aspect_angle(x * scale)]) if metric == "ciou" else x[:0].T.copy() for x in (a, b)
+        ]
     crowd = np.zeros(0, np.bool_) if crowd is None else plain(crowd)
-    args = plain(a), plain(b), KINDS[kind], crowd, added, typed(a.dtype, 4 / np.pi**2), *angles, out
+    args = plain(a), plain(b), METRICS[metric], crowd, added, typed(a.dtype, 4 / np.pi**2), *angles, out
     if aligned:
         _aligned(*args)
     else:
@@ -102,23 +107,23 @@ def box_iou(a: Array, b: Array, kind: str, aligned: bool, crowd: Array | None, e
 
 
 @jit
-def _attempt(
-    a: Array, i: int, b: Array, j: int, kind: int, crowd: Array, eps: Any, turn: Any, angle: Any, scale: Any
+def _scaled_pair(
+    a: Array, i: int, b: Array, j: int, metric: int, crowd: Array, eps: Any, turn: Any, angle: Any, scale: Any
 ) -> Any:
-    """The measure of a pair with coordinates times ``scale``, and the denominator that tells whether it overflowed."""
+    """The metric of a pair, coordinates times ``scale``, and its denominator, which is not finite after an overflow."""
     zero, one, half = a.dtype.type(0), a.dtype.type(1), a.dtype.type(0.5)
     area_a, area_b, inter = parts(a, i, b, j, scale)
-    denominator = (area_a if area_a < area_b else area_b) if kind == IOS else area_a + area_b - inter
+    denominator = (area_a if area_a < area_b else area_b) if metric == IOS else area_a + area_b - inter
     if crowd.size and crowd[j]:
         denominator = area_a
     iou = inter / denominator if np.isfinite(denominator) and denominator > zero else zero
-    if kind <= IOS:
+    if metric <= IOS:
         return iou, denominator
     ax1, ay1, ax2, ay2 = a[i, 0] * scale, a[i, 1] * scale, a[i, 2] * scale, a[i, 3] * scale
     bx1, by1, bx2, by2 = b[j, 0] * scale, b[j, 1] * scale, b[j, 2] * scale, b[j, 3] * scale
     width = (ax2 if ax2 > bx2 else bx2) - (ax1 if ax1 < bx1 else bx1)
     height = (ay2 if ay2 > by2 else by2) - (ay1 if ay1 < by1 else by1)
-    if kind == GIOU:  # the hull's sides may be NaN, and stay so
+    if metric == GIOU:  # the hull's sides may be NaN, and stay so
         hull = (zero if width < zero else width) * (zero if height < zero else height)
         loss = (hull - denominator) / hull if hull > zero else zero
         return iou - loss, hull + denominator
@@ -126,44 +131,44 @@ def _attempt(
     dx = (half * ax1 + half * ax2) - (half * bx1 + half * bx2)
     dy = (half * ay1 + half * ay2) - (half * by1 + half * by2)
     diou = iou - (dx * dx + dy * dy) / diagonal
-    if kind == DIOU:
+    if metric == DIOU:
         return diou, diagonal + denominator
     v = turn * (angle * angle)
     return diou - v * v / (one - iou + v + eps), diagonal + denominator
 
 
 @jit
-def _measure(
-    a: Array, i: int, b: Array, j: int, kind: int, crowd: Array, eps: Array, turn: Any, angle_a: Array, angle_b: Array
+def _pair(
+    a: Array, i: int, b: Array, j: int, metric: int, crowd: Array, eps: Array, turn: Any, angle_a: Array, angle_b: Array
 ) -> Any:
-    """`fastdet.boxes.box_iou_reference` for one pair of any coordinates; eps and angles as they are and rescaled."""
+    """`box_iou_reference` for one pair of any coordinates; ``eps`` and angles: plain, then rescaled."""
     angle = a.dtype.type(0)
     if has_nan(a, i) or has_nan(b, j):
         return a.dtype.type(np.nan)
-    if kind == CIOU:
+    if metric == CIOU:
         angle = angle_b[0, j] - angle_a[0, i]
-    value, denominator = _attempt(a, i, b, j, kind, crowd, eps[0], turn, angle, a.dtype.type(1))
+    value, denominator = _scaled_pair(a, i, b, j, metric, crowd, eps[0], turn, angle, a.dtype.type(1))
     if not np.isfinite(denominator):
-        if kind == CIOU:
+        if metric == CIOU:
             angle = angle_b[1, j] - angle_a[1, i]
-        value, _ = _attempt(a, i, b, j, kind, crowd, eps[1], turn, angle, rescale(a))
+        value, _ = _scaled_pair(a, i, b, j, metric, crowd, eps[1], turn, angle, rescale(a))
     return value
 
 
 @jit
 def _aligned(
-    a: Array, b: Array, kind: int, crowd: Array, eps: Array, turn: Any, angle_a: Array, angle_b: Array, out: Array
+    a: Array, b: Array, metric: int, crowd: Array, eps: Array, turn: Any, angle_a: Array, angle_b: Array, out: Array
 ) -> None:
     for i in range(len(a)):
-        out[i] = _measure(a, i, b, i, kind, crowd, eps, turn, angle_a, angle_b)
+        out[i] = _pair(a, i, b, i, metric, crowd, eps, turn, angle_a, angle_b)
 
 
 @jit
 def _pairwise(
-    a: Array, b: Array, kind: int, crowd: Array, eps: Array, turn: Any, angle_a: Array, angle_b: Array, out: Array
+    a: Array, b: Array, metric: int, crowd: Array, eps: Array, turn: Any, angle_a: Array, angle_b: Array, out: Array
 ) -> None:
     one = a.dtype.type(1)
-    fast = eps[0] <= 1 and not (kind > DIOU or crowd.any())
+    fast = eps[0] <= 1 and not (metric > DIOU or crowd.any())
     for j in range(len(b)):
         fast &= ordinary(b, j)
     stored = np.empty((5, len(b)), b.dtype)
@@ -172,13 +177,13 @@ def _pairwise(
         row = out[i]
         if not (fast and ordinary(a, i)):
             for j in range(len(b)):
-                row[j] = _measure(a, i, b, j, kind, crowd, eps, turn, angle_a, angle_b)
-        elif kind <= IOS:
+                row[j] = _pair(a, i, b, j, metric, crowd, eps, turn, angle_a, angle_b)
+        elif metric <= IOS:
             area, _, _ = parts(a, i, a, i, one)
-            row_overlap(a[i, 0], a[i, 1], a[i, 2], a[i, 3], area, kind == IOS, stored, 0, len(b), row)
+            row_overlap(a[i, 0], a[i, 1], a[i, 2], a[i, 3], area, metric == IOS, stored, 0, len(b), row)
         else:
             for j in range(len(b)):
-                row[j] = _attempt(a, i, b, j, kind, crowd, eps[0], turn, one, one)[0]
+                row[j] = _scaled_pair(a, i, b, j, metric, crowd, eps[0], turn, one, one)[0]
 
 
 @jit
@@ -196,7 +201,7 @@ def parts(a: Array, i: int, b: Array, j: int, scale: Any) -> Any:
 
 @jit
 def rescale(a: Array) -> Any:
-    """`fastdet.boxes.rescale`."""
+    """`overlap.rescale`."""
     return a.dtype.type(2.0**-66) if a.itemsize == 4 else a.dtype.type(2.0**-514)
 
 
@@ -207,7 +212,7 @@ def has_nan(a: Array, i: int) -> Any:
 
 @jit
 def overlap(a: Array, i: int, b: Array, j: int, ios: bool) -> Any:
-    """IoU or IoS of two boxes of any coordinates, `fastdet.boxes.box_iou_reference` for one pair."""
+    """IoU or IoS of two boxes of any coordinates: `box_iou_reference` for one pair."""
     zero = a.dtype.type(0)
     if has_nan(a, i) or has_nan(b, j):
         return a.dtype.type(np.nan)
@@ -223,7 +228,10 @@ def overlap(a: Array, i: int, b: Array, j: int, ios: bool) -> Any:
 
 @jit
 def ordinary(boxes: Array, i: int) -> Any:
-    """Finite, and so far from overflow that areas, their sums and squared distances are finite."""
+    """Whether coordinates are so far from overflow that areas, their sums and squared distances are finite.
+
+    Conservative: boxes just outside the limit are computed the slow way, with the same result.
+    """
     limit = boxes.dtype.type(2.0**60) if boxes.itemsize == 4 else boxes.dtype.type(2.0**500)
     return (
         abs(boxes[i, 0]) <= limit
@@ -235,7 +243,7 @@ def ordinary(boxes: Array, i: int) -> Any:
 
 @jit
 def columns(boxes: Array, members: Indices, stored: Array) -> None:
-    """The members' x1, y1, x2, y2 and area as the rows of ``stored``, (5, n)."""
+    """Copy x1, y1, x2, y2 and area of the members into the rows of ``stored``, (5, n)."""
     zero = boxes.dtype.type(0)
     for at, i in enumerate(members):
         x1, y1, x2, y2 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
@@ -247,10 +255,10 @@ def columns(boxes: Array, members: Indices, stored: Array) -> None:
 def row_overlap(
     x1: Any, y1: Any, x2: Any, y2: Any, area: Any, ios: bool, b: Array, lo: int, hi: int, row: Array
 ) -> None:
-    """IoU or IoS of an ordinary box with the ordinary boxes lo .. hi of ``b`` (`columns`), into row[0 ..].
+    """IoU or IoS of an `ordinary` box with the ordinary boxes lo .. hi of ``b`` (`columns`), into row[0 ..].
 
-    Straight-line code that the compiler turns into vector instructions; equal to `overlap`: an intersection is 0
-    where a denominator is 0.
+    Straight-line code, which the compiler turns into vector instructions. Equal to `overlap`, because an intersection
+    is 0 where its denominator is 0.
     """
     zero, one = b.dtype.type(0), b.dtype.type(1)
     bx1, by1, bx2, by2, areas = b[0, lo:hi], b[1, lo:hi], b[2, lo:hi], b[3, lo:hi], b[4, lo:hi]

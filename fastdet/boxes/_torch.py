@@ -128,7 +128,7 @@ def complete_box_iou(boxes1: Any, boxes2: Any, eps: Any, aligned: Any, out: Any,
 
 
 def _overlap(
-    op: str, native: Any, boxes1: Any, boxes2: Any, eps: tuple[Any, ...], aligned: Any, out: Any, backend: Any
+    op: str, torch_op: Any, boxes1: Any, boxes2: Any, eps: tuple[Any, ...], aligned: Any, out: Any, backend: Any
 ) -> Any:
     a, b = without_graph(op, "boxes1", boxes1), without_graph(op, "boxes2", boxes2)
-    return into(op, out, native(a, b, *eps, bool(aligned), backend_name(op, backend)))
+    return into(op, out, torch_op(a, b, *eps, bool(aligned), backend_name(op, backend)))

@@ -1,4 +1,4 @@
-"""Overlap of pairs of boxes: IoU, intersection over the smaller area, generalized, distance and complete IoU."""
+"""Overlap metrics of pairs of boxes: IoU, intersection over the smaller area, generalized, distance, complete IoU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.elementary import arctan
 
-METRICS = ("iou", "ios")
+METRICS = ("iou", "ios")  # that an option named ``metric`` takes; the functions below also compute giou, diou and ciou
 
 
 def box_iou(
@@ -35,27 +35,32 @@ def box_iou(
     iscrowd : (M,) bool; where True the denominator is the area of the box of boxes1 (COCO's rule for a
         detection against a crowd region)
     metric : "iou", or "ios" for intersection over the smaller of the two areas (tiled inference)
-    out : array of the result's shape and dtype that receives it; faster for large results, since fresh
-        memory costs more than the arithmetic
+    out : array of the result's shape and dtype, for the result; faster for large results, since new memory costs
+        more than the arithmetic
 
     Returns
     -------
-    iou : (N, M) float in [0, 1], or (N,) if aligned; ``out`` itself where given
+    iou : (N, M) float in [0, 1], or (N,) if aligned; ``out`` itself if it is passed
 
     Raises
     ------
     TypeError   dtype, device, out's dtype, a tensor that requires grad
-    ValueError  shape, an unknown metric, an unfit out
+    ValueError  shape, an unknown metric, an invalid out
 
     Notes
     -----
     0/0 is 0. NaN coordinates give NaN, infinite ones 0. Finite boxes whose areas overflow are rescaled by a
     power of two, so that boxes near 1e30 have their true IoU. Equal on every backend.
+
+    Examples
+    --------
+    >>> box_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 1, 2], [5, 5, 6, 6]]))
+    array([[0.5, 0. ]])
     """
     if (ops := registered(__name__, boxes1, boxes2, iscrowd, out, grad=False)) is not None:
         return ops.box_iou(boxes1, boxes2, aligned, iscrowd, metric, out, backend)
-    kind = check.choice("box_iou", "metric", metric, METRICS)
-    return _overlap_op("box_iou", kind, boxes1, boxes2, aligned, iscrowd, 0.0, out, backend)
+    metric = check.choice("box_iou", "metric", metric, METRICS)
+    return _overlap_op("box_iou", metric, boxes1, boxes2, aligned, iscrowd, 0.0, out, backend)
 
 
 def generalized_box_iou(
@@ -66,6 +71,11 @@ def generalized_box_iou(
     Parameters and errors as in `box_iou`. The hull is the smallest box around both; 0/0 is 0; NaN or infinite
     coordinates may give NaN.
     Source: Rezatofighi et al., "Generalized Intersection over Union", 2019.
+
+    Examples
+    --------
+    >>> generalized_box_iou(np.array([[0, 0, 1, 1]]), np.array([[0, 0, 2, 1], [3, 0, 4, 1]]))
+    array([[ 0.5, -0.5]])
     """
     if (ops := registered(__name__, boxes1, boxes2, out, grad=False)) is not None:
         return ops.generalized_box_iou(boxes1, boxes2, aligned, out, backend)
@@ -79,6 +89,11 @@ def distance_box_iou(
 
     Parameters and errors as in `box_iou`; eps : float in (0, 1], square pixels.
     Source: Zheng et al., "Distance-IoU Loss", 2019.
+
+    Examples
+    --------
+    >>> distance_box_iou(np.array([[0, 0, 3, 2]]), np.array([[3, 2, 6, 4]])).round(3)
+    array([[-0.25]])
     """
     if (ops := registered(__name__, boxes1, boxes2, out, grad=False)) is not None:
         return ops.distance_box_iou(boxes1, boxes2, eps, aligned, out, backend)
@@ -94,6 +109,11 @@ def complete_box_iou(
     Parameters and errors as in `box_iou`; eps : float in (0, 1]. Equal on every backend but for the last digits
     of the arc tangent.
     Source: Zheng et al., "Distance-IoU Loss", 2019.
+
+    Examples
+    --------
+    >>> complete_box_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 1, 2]])).round(3)
+    array([[0.466]])
     """
     if (ops := registered(__name__, boxes1, boxes2, out, grad=False)) is not None:
         return ops.complete_box_iou(boxes1, boxes2, eps, aligned, out, backend)
@@ -102,8 +122,17 @@ def complete_box_iou(
 
 
 def _overlap_op(
-    op: str, kind: str, boxes1: Any, boxes2: Any, aligned: bool, iscrowd: Any, eps: float, out: Any, backend: str | None
+    op: str,
+    metric: str,
+    boxes1: Any,
+    boxes2: Any,
+    aligned: bool,
+    iscrowd: Any,
+    eps: float,
+    out: Any,
+    backend: str | None,
 ) -> Any:
+    """The five metrics, from checks to result."""
     a = check.boxes(op, "boxes1", to_array(op, "boxes1", boxes1, differentiable=True))
     b = check.boxes(op, "boxes2", to_array(op, "boxes2", boxes2, differentiable=True))
     if a.dtype != b.dtype:
@@ -114,22 +143,22 @@ def _overlap_op(
     into = None if out is None else writable(op, "out", out)
     kernel = backends.choose("box_iou", backend, box_iou_reference, a, b, crowd, into)
     if into is None:
-        return like(boxes1)(kernel(a, b, kind, bool(aligned), crowd, eps, None))
+        return like(boxes1)(kernel(a, b, metric, bool(aligned), crowd, eps, None))
     shape = (len(a),) if aligned else (len(a), len(b))
-    kernel(a, b, kind, bool(aligned), crowd, eps, check.out(op, into, shape, a.dtype, (a, b)))
+    kernel(a, b, metric, bool(aligned), crowd, eps, check.out(op, into, shape, a.dtype, (a, b)))
     return out
 
 
 def box_iou_reference(
-    a: Array, b: Array, kind: str, aligned: bool, crowd: Array | None, eps: float, out: Array | None
+    a: Array, b: Array, metric: str, aligned: bool, crowd: Array | None, eps: float, out: Array | None
 ) -> Array:
     if not aligned:
         a = a[:, None]
-    result, denominator = _measure(a, b, kind, crowd, eps)
+    result, denominator = _metric(a, b, metric, crowd, eps)
     overflow = ~np.isfinite(denominator)
     if overflow.any():
         scale = rescale(a.dtype)
-        scaled, _ = _measure(a * scale, b * scale, kind, crowd, eps * float(scale) * float(scale))
+        scaled, _ = _metric(a * scale, b * scale, metric, crowd, eps * float(scale) * float(scale))
         result = np.where(overflow, scaled, result)
     result = np.where(np.isnan(a).any(-1) | np.isnan(b).any(-1), a.dtype.type(np.nan), result)
     if out is None:
@@ -139,42 +168,45 @@ def box_iou_reference(
 
 
 def rescale(dtype: np.dtype[Any]) -> Any:
-    """The power of two by which boxes are multiplied where an area overflows."""
+    """The power of two that boxes are multiplied by where an area overflows."""
     return dtype.type(2.0**-66 if dtype == np.float32 else 2.0**-514)
 
 
-def _area(x: Array) -> Array:
+def area_of(x: Array) -> Array:
+    """Area of each box, (..., 4); 0 where x2 <= x1 or y2 <= y1, also for NaN."""
     width = np.where(x[..., 2] > x[..., 0], x[..., 2] - x[..., 0], x.dtype.type(0))
     height = np.where(x[..., 3] > x[..., 1], x[..., 3] - x[..., 1], x.dtype.type(0))
     return np.where((width > 0) & (height > 0), width * height, x.dtype.type(0))
 
 
 def intersection(a: Array, b: Array) -> Array:
-    """Area of overlap of broadcast boxes; 0 where they do not overlap."""
+    """Area of the intersection of boxes (..., 4) that broadcast; 0 where they do not overlap."""
     width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
     height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
     return np.where((width > 0) & (height > 0), width * height, a.dtype.type(0))
 
 
 def _ratio(inter: Array, denominator: Array) -> Array:
-    good = np.isfinite(denominator) & (denominator > 0)
-    return np.where(good, inter / np.where(good, denominator, denominator.dtype.type(1)), denominator.dtype.type(0))
+    """inter / denominator; 0 where the denominator is 0 or not finite."""
+    regular = np.isfinite(denominator) & (denominator > 0)
+    one, zero = denominator.dtype.type(1), denominator.dtype.type(0)
+    return np.where(regular, inter / np.where(regular, denominator, one), zero)
 
 
-def _measure(a: Array, b: Array, kind: str, crowd: Array | None, eps: float) -> tuple[Array, Array]:
-    """The measure, and the denominator that tells by not being finite that an area overflowed."""
+def _metric(a: Array, b: Array, metric: str, crowd: Array | None, eps: float) -> tuple[Array, Array]:
+    """The metric, and its denominator, which is not finite where an area overflowed."""
     one = a.dtype.type
     with np.errstate(all="ignore"):
-        area_a, area_b, inter = _area(a), _area(b), intersection(a, b)
-        denominator = np.minimum(area_a, area_b) if kind == "ios" else area_a + area_b - inter
+        area_a, area_b, inter = area_of(a), area_of(b), intersection(a, b)
+        denominator = np.minimum(area_a, area_b) if metric == "ios" else area_a + area_b - inter
         if crowd is not None:
             denominator = np.where(crowd, area_a, denominator)
         iou = _ratio(inter, denominator)
-        if kind in METRICS:
+        if metric in METRICS:
             return iou, denominator
         hull_width = np.maximum(a[..., 2], b[..., 2]) - np.minimum(a[..., 0], b[..., 0])
         hull_height = np.maximum(a[..., 3], b[..., 3]) - np.minimum(a[..., 1], b[..., 1])
-        if kind == "giou":
+        if metric == "giou":
             hull = np.maximum(hull_width, one(0)) * np.maximum(hull_height, one(0))
             loss = np.where(hull > 0, (hull - denominator) / np.where(hull > 0, hull, one(1)), one(0))
             return iou - loss, hull + denominator
@@ -182,14 +214,14 @@ def _measure(a: Array, b: Array, kind: str, crowd: Array | None, eps: float) -> 
         dx = (one(0.5) * a[..., 0] + one(0.5) * a[..., 2]) - (one(0.5) * b[..., 0] + one(0.5) * b[..., 2])
         dy = (one(0.5) * a[..., 1] + one(0.5) * a[..., 3]) - (one(0.5) * b[..., 1] + one(0.5) * b[..., 3])
         diou = iou - (dx * dx + dy * dy) / diagonal
-        if kind == "diou":
+        if metric == "diou":
             return diou, diagonal + denominator
-        turn = angle(b) - angle(a)
+        turn = aspect_angle(b) - aspect_angle(a)
         v = one(4 / np.pi**2) * (turn * turn)
         return diou - v * v / (one(1) - iou + v + one(eps)), diagonal + denominator
 
 
-def angle(boxes: Array) -> Array:
+def aspect_angle(boxes: Array) -> Array:
     """The angle of (height, width) of each box, in (-pi, pi]: ``arctan2(width, height)`` by IEEE operations alone."""
     one = boxes.dtype.type
     width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]

@@ -10,7 +10,7 @@ from fastdet._core import backends, check
 from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
-from fastdet.boxes.overlap import _area
+from fastdet.boxes.overlap import area_of
 
 
 def box_area(boxes: Any, *, backend: str | None = None) -> Any:
@@ -28,6 +28,11 @@ def box_area(boxes: Any, *, backend: str | None = None) -> Any:
     ------
     TypeError   dtype, device
     ValueError  shape
+
+    Examples
+    --------
+    >>> box_area(np.array([[0, 0, 4, 3], [5, 5, 5, 9]]))
+    array([12.,  0.])
     """
     if (ops := registered(__name__, boxes, grad=False)) is not None:
         return ops.box_area(boxes, backend)
@@ -37,13 +42,13 @@ def box_area(boxes: Any, *, backend: str | None = None) -> Any:
 
 def box_area_reference(boxes: Array) -> Array:
     with np.errstate(all="ignore"):
-        area = _area(boxes)
+        area = area_of(boxes)
     area[np.isnan(boxes).any(axis=1)] = np.nan
     return area
 
 
 def box_convert(boxes: Any, in_fmt: str, out_fmt: str, *, backend: str | None = None) -> Any:
-    """Boxes from one format to another.
+    """Convert boxes from one format to another.
 
     Parameters
     ----------
@@ -59,6 +64,11 @@ def box_convert(boxes: Any, in_fmt: str, out_fmt: str, *, backend: str | None = 
     ------
     TypeError   dtype, device
     ValueError  shape, an unknown format
+
+    Examples
+    --------
+    >>> box_convert(np.array([[10, 20, 4, 2]]), "cxcywh", "xyxy")
+    array([[ 8., 19., 12., 21.]])
     """
     if (ops := registered(__name__, boxes, grad=False)) is not None:
         return ops.box_convert(boxes, in_fmt, out_fmt, backend)
@@ -84,7 +94,7 @@ def box_convert_reference(boxes: Array, in_fmt: str, out_fmt: str) -> Array:
         if out_fmt == "xywh":
             columns = x1, y1, x2 - x1, y2 - y1
         elif out_fmt == "cxcywh":
-            # halves first: a sum of two large coordinates could overflow
+            # half of each coordinate first: the sum of two large coordinates could overflow
             columns = half * x1 + half * x2, half * y1 + half * y2, x2 - x1, y2 - y1
         else:
             columns = x1, y1, x2, y2
@@ -92,7 +102,7 @@ def box_convert_reference(boxes: Array, in_fmt: str, out_fmt: str) -> Array:
 
 
 def clip_boxes_to_image(boxes: Any, size: tuple[int, int], *, backend: str | None = None) -> Any:
-    """Boxes cut to the image: x to [0, width], y to [0, height].
+    """Clip boxes to the image: x to [0, width], y to [0, height].
 
     Parameters
     ----------
@@ -107,6 +117,11 @@ def clip_boxes_to_image(boxes: Any, size: tuple[int, int], *, backend: str | Non
     ------
     TypeError   dtype, device
     ValueError  shape, a negative size
+
+    Examples
+    --------
+    >>> clip_boxes_to_image(np.array([[-5, 10, 700, 90]]), (480, 640))
+    array([[  0.,  10., 640.,  90.]])
     """
     if (ops := registered(__name__, boxes, grad=False)) is not None:
         return ops.clip_boxes_to_image(boxes, size, backend)
@@ -138,35 +153,40 @@ def remove_small_boxes(boxes: Any, min_size: float, *, backend: str | None = Non
 
     Parameters
     ----------
-    boxes : (N, 4) float, pixels, x1 y1 x2 y2; takes a tensor that requires grad, since indices have no gradient
-    min_size : float, pixels; a side equal to it stays
+    boxes : (N, 4) float, pixels, x1 y1 x2 y2; may require grad, since indices have no gradient
+    min_size : float, pixels; a box with a side of exactly min_size is kept
 
     Returns
     -------
-    keep : (K,) int64, rising; a box with a NaN is not kept
+    keep : (K,) int64, in ascending order; a box with a NaN is not kept
 
     Raises
     ------
     TypeError   dtype, device
     ValueError  shape, NaN or infinite min_size
+
+    Examples
+    --------
+    >>> remove_small_boxes(np.array([[0, 0, 9, 9], [0, 0, 9, 1], [3, 3, 5, 5]]), 2)
+    array([0, 2])
     """
     if (ops := registered(__name__, boxes, grad=False)) is not None:
         return ops.remove_small_boxes(boxes, min_size, backend)
     op = "remove_small_boxes"
     array = check.boxes(op, "boxes", to_array(op, "boxes", boxes))
-    least = check.number(op, "min_size", min_size)
-    return like(boxes)(backends.choose(op, backend, remove_small_boxes_reference, array)(array, least))
+    min_size = check.number(op, "min_size", min_size)
+    return like(boxes)(backends.choose(op, backend, remove_small_boxes_reference, array)(array, min_size))
 
 
 def remove_small_boxes_reference(boxes: Array, min_size: float) -> Array:
-    least = check.cast(boxes.dtype, min_size)
+    min_side = check.cast(boxes.dtype, min_size)
     with np.errstate(all="ignore"):
         width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-        return np.flatnonzero((width >= least) & (height >= least)).astype(np.int64)
+        return np.flatnonzero((width >= min_side) & (height >= min_side)).astype(np.int64)
 
 
 def extend_boxes(boxes: Any, offset: float) -> Any:
-    """Boxes (N, 4) that have passed `check.boxes`, with x2 and y2 moved by ``offset``."""
+    """Boxes (N, 4), as `check.boxes` returns them, with ``offset`` added to x2 and y2."""
     if not isinstance(boxes, np.ndarray):
         return backends.choose("extend_boxes", None, extend_boxes, boxes)(boxes, offset)
     with np.errstate(over="ignore"):

@@ -113,7 +113,7 @@ def finite(op: str, name: str, x: Array) -> None:
     """Raise ValueError with the place of the first NaN or infinity."""
     bad = np.argwhere(np.isnan(x))
     if len(bad):
-        check.nan_error(op, name, tuple(map(int, bad[0])))
+        check.raise_nan(op, name, tuple(map(int, bad[0])))
     bad = np.argwhere(np.isinf(x))
     if len(bad):
         at = tuple(map(int, bad[0]))

@@ -1,6 +1,6 @@
-"""Boxes averaged instead of suppressed: weighted boxes fusion, and OverFeat's greedy merge.
+"""Average overlapping boxes instead of suppressing them: weighted boxes fusion, and OverFeat's greedy merge.
 
-Both compute in float64 on every backend and are equal on all of them. No function here has a gradient.
+Both compute in float64 and give equal results on every backend. No function here has a gradient.
 """
 
 from fastdet._core.dispatch import register_with_torch

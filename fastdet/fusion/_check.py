@@ -37,7 +37,7 @@ def real_and_finite(op: str, boxes: Array, scores: Array) -> None:
     """An average with an infinity or a NaN says nothing: refuse them."""
     nan = check.find_nan(boxes, scores)
     if nan is not None:
-        check.nan_found(op, nan)
+        check.raise_nan_code(op, nan)
     finite(op, "boxes", boxes)
     finite(op, "scores", scores)
 
@@ -52,7 +52,7 @@ def faults_found(op: str, faults: Faults, boxes: Sequence[Any], scores: Sequence
     m, row = model[kind], rows[kind] - int(first[model[kind]])
     name, x = ("boxes", boxes[m]) if kind.endswith("box") else ("scores", scores[m])
     if kind.startswith("nan"):
-        check.nan_error(op, name, (row,))
+        check.raise_nan(op, name, (row,))
     if kind == "negative_score":
         raise ValueError(f"{op}: scores must be 0 or more, got {x.host().min()}")
     values = np.atleast_1d(x[row : row + 1].host()[0])

@@ -1,4 +1,4 @@
-"""Numba kernels of box fusion, in float64; `_numba_nms` says what holds for all."""
+"""Numba kernels of box fusion, in float64. `_core.numba_jit` has the rules of all kernels."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def merge_boxes(boxes: Array, scores: Array, iou_threshold: float, metric: str) 
 
 
 @jit
-def _look(boxes: Array, i: int, alive: Array, ios: bool, best: Array, partner: Indices) -> None:
-    """The best partner of box i among those after it; the first of equals."""
+def _find_partner(boxes: Array, i: int, alive: Array, ios: bool, best: Array, partner: Indices) -> None:
+    """Find the best partner of box i among the boxes after it; the first of equal ones."""
     best[i], partner[i] = -1.0, -1
     for j in range(i + 1, len(boxes)):
         if alive[j]:
@@ -34,11 +34,11 @@ def _look(boxes: Array, i: int, alive: Array, ios: bool, best: Array, partner: I
 
 @jit
 def _merge(boxes: Array, threshold: float, ios: bool, owner: Indices) -> None:
-    """Merge in place; ``owner`` becomes the slot of each box's merged box. `merge_boxes_reference` says how."""
+    """`merge_boxes_reference` in place; ``owner`` becomes the slot of each box's merged box."""
     count = len(boxes)
     alive, best, partner = np.ones(count, np.bool_), np.empty(count), np.empty(count, np.int64)
     for i in range(count):
-        _look(boxes, i, alive, ios, best, partner)
+        _find_partner(boxes, i, alive, ios, best, partner)
     while count:
         i = int(np.argmax(best))
         if not best[i] > threshold:
@@ -50,10 +50,10 @@ def _merge(boxes: Array, threshold: float, ios: bool, owner: Indices) -> None:
         for k in range(count):
             if owner[k] == j:
                 owner[k] = i
-        _look(boxes, i, alive, ios, best, partner)
+        _find_partner(boxes, i, alive, ios, best, partner)
         for k in range(count):
             if alive[k] and k != i and (partner[k] == i or partner[k] == j):
-                _look(boxes, k, alive, ios, best, partner)
+                _find_partner(boxes, k, alive, ios, best, partner)
         for k in range(i):
             if alive[k]:
                 value = overlap(boxes, i, boxes, k, ios)
@@ -82,6 +82,7 @@ def _fused(boxes: Array, scores: Array, labels: Indices, iou_threshold: float) -
 
 @jit
 def _fuse(boxes: Array, scores: Array, labels: Indices, threshold: float, fused: Array, group: Indices) -> Any:
+    """`weighted_boxes_fusion_reference`; returns the number of fused boxes."""
     total, weighted = np.zeros(len(boxes)), np.zeros((len(boxes), 4))
     count = first = 0
     for i in range(len(boxes)):

@@ -419,7 +419,7 @@ def _in_image(
     k = check.keys(op, "labels", to_kind_of(op, labels, None, "labels"), len(b))
     nan = check.find_nan(b, s)
     if nan is not None:
-        check.nan_found(op, nan)
+        check.raise_nan_code(op, nan)
     if score_threshold is not None:
         use = s > check.cast(s.dtype, score_threshold)
         b, s, k = b[use], s[use], k[use]

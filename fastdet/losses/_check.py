@@ -1,4 +1,4 @@
-"""Checks of the losses' arguments."""
+"""Checks of the arguments of losses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def logits(op: str, x: Array) -> Array:
 
 
 def class_labels(op: str, x: Array, shape: tuple[int, ...]) -> Array:
-    """The class of each pixel: any integer type."""
+    """The class of each pixel, of any integer type, C-contiguous and native-endian."""
     if x.dtype.kind not in "iu" and x.size:
         raise TypeError(f"{op}: target must be an integer array, got {x.dtype}")
     if x.shape != shape:
@@ -39,14 +39,14 @@ def ignored_label(op: str, x: Any, dtype: np.dtype[Any]) -> int | None:
         value = operator.index(x)
     except TypeError:
         raise TypeError(f"{op}: ignore_index must be an integer, got {check.describe(x)}") from None
-    held = np.iinfo(dtype)
-    if not held.min <= value <= held.max:
+    limits = np.iinfo(dtype)
+    if not limits.min <= value <= limits.max:
         return None
     return value if value < 2**63 else value - 2**64
 
 
 def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) -> Any:
-    """(C,) weights of 0 or more, finite in ``dtype``: not looked at on a GPU, where a wrong one makes all NaN."""
+    """(C,) weights of 0 or more, finite in ``dtype``. On a GPU they are not checked: a wrong one makes results NaN."""
     if x.dtype.kind not in "fiu":
         raise TypeError(f"{op}: {name} must be a float array, got {x.dtype}")
     if x.shape != (count,):
@@ -55,15 +55,15 @@ def class_weights(op: str, name: str, x: Any, count: int, dtype: np.dtype[Any]) 
         return check.require(x, dtype)
     with np.errstate(over="ignore"):
         weights = check.require(x, dtype)
-    bad = ~((weights >= 0) & (weights <= np.finfo(dtype).max))
-    if bad.any():
-        at = int(np.argmax(bad))
+    invalid = ~((weights >= 0) & (weights <= np.finfo(dtype).max))
+    if invalid.any():
+        at = int(np.argmax(invalid))
         raise ValueError(f"{op}: {name} must be finite and 0 or more, got {x[at]} at index {at}")
     return weights
 
 
-def class_label_found(op: str, target: Array, code: int, classes: int) -> NoReturn:
-    """Raise for a label that a backend answered with: its position in the flat target."""
+def raise_label(op: str, target: Array, code: int, classes: int) -> NoReturn:
+    """Raise for the label at a flat position of the target, which is out of range."""
     at = tuple(int(i) for i in np.unravel_index(code, target.shape))
     where = at[0] if len(at) == 1 else at
     raise ValueError(
@@ -73,7 +73,7 @@ def class_label_found(op: str, target: Array, code: int, classes: int) -> NoRetu
 
 
 def floats(op: str, name: str, x: Array) -> Array:
-    """A float array of any shape, C-contiguous and native-endian; bfloat16 as `_half.BFLOAT16`."""
+    """A float array of any shape, C-contiguous and native-endian; bfloat16 as `half.BFLOAT16`."""
     if x.dtype.char not in "efd" and x.dtype.names != ("bfloat16",):
         raise TypeError(f"{op}: {name} must be float16, bfloat16, float32 or float64, got {x.dtype}")
     return check.require(x, x.dtype.newbyteorder("="))

@@ -1,7 +1,7 @@
-"""Losses of the CUDA backend. Losses and gradients are written in the dtype that they are returned in.
+"""Losses of the CUDA backend. Kernels write losses and gradients in the dtype that they are returned in.
 
-What the CPU finds by looking at values is told late, or not at all: see `_cuda_fault` for labels. A weight that is
-negative or not finite gives NaN, and a mean over no pixel is 0 without a warning, unless calls wait (FASTDET_SYNC=1).
+Values are not checked before a call returns. The next call raises for a wrong label: see `_core.cuda`. A weight that is
+negative or not finite gives NaN. A mean over no pixel is 0, with a warning only where calls wait (FASTDET_SYNC=1).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdet._core.cuda import found, native
+from fastdet._core.cuda import fault_code, native
 from fastdet._core.device_arrays import DeviceArray
 
 Answer = tuple[DeviceArray, DeviceArray | None, float] | int
@@ -52,15 +52,15 @@ def _softmax(
     options: tuple[Any, ...],
     gradient: bool,
 ) -> Answer:
-    """``weight``: a number is that of every class."""
+    """``weight``: (C,), or one number for every class."""
     shape = _shape(logits, last)
     loss = logits.empty(target.shape if options[-1 if op == "focal_loss" else 1] == "none" else (), logits.dtype)
     grad = logits.empty(logits.shape, logits.dtype) if gradient else None
     workspace, where = logits.empty_bytes(native.softmax_loss_workspace(*shape)), logits.where
-    pointer, even = (weight.pointer, 1.0) if isinstance(weight, DeviceArray) else (0, weight)
+    pointer, same = (weight.pointer, 1.0) if isinstance(weight, DeviceArray) else (0, weight)
     labels, into = (target.dtype.char, target.pointer), (loss.pointer, 0 if grad is None else grad.pointer)
     function = getattr(native, op)
-    function(logits.dtype.char, logits.pointer, last, *shape, *labels, pointer, even, *options, *into,
+    function(logits.dtype.char, logits.pointer, last, *shape, *labels, pointer, same, *options, *into,
              workspace.pointer, *where)  # fmt: skip
     return _answer(op, loss, grad, workspace)
 
@@ -85,22 +85,22 @@ def _shape(logits: DeviceArray, last: bool) -> tuple[int, int, int]:
 
 
 def _answer(op: str, loss: DeviceArray, grad: DeviceArray | None, workspace: DeviceArray) -> Answer:
-    if (code := found(op)) is not None:
+    if (code := fault_code(op)) is not None:
         return code
-    divisor = math.nan  # unknown
+    divisor = math.nan  # not known: reading it would wait for the GPU
     if native.waits():
         divisor = float(np.array(native.read(workspace.pointer, 1, *workspace.where)).view(np.float64)[0])
     return loss, grad, divisor
 
 
 def box_loss(
-    a: DeviceArray, b: DeviceArray, kind: str, eps: float, alpha_eps: float, reduction: str, grad: bool
+    a: DeviceArray, b: DeviceArray, metric: str, eps: float, alpha_eps: float, reduction: str, grad: bool
 ) -> tuple[DeviceArray, DeviceArray | None, DeviceArray | None]:
     loss = a.empty((len(a),) if reduction == "none" else (), a.dtype)
     grads = (a.empty(a.shape, a.dtype), b.empty(b.shape, b.dtype)) if grad else (None, None)
     to_a, to_b = (0 if x is None else x.pointer for x in grads)
     workspace, where = a.empty_bytes(native.loss_sum_workspace(len(a))), a.where
-    native.box_loss(a.dtype.char, a.pointer, b.pointer, len(a), kind, eps, alpha_eps, reduction, loss.pointer, to_a,
+    native.box_loss(a.dtype.char, a.pointer, b.pointer, len(a), metric, eps, alpha_eps, reduction, loss.pointer, to_a,
                     to_b, workspace.pointer, *where)  # fmt: skip
     return loss, *grads
 
@@ -118,5 +118,5 @@ def sigmoid_focal_loss(
 
 
 def scale(grad: DeviceArray, factor: DeviceArray) -> None:
-    """``grad *= factor``, a number on the GPU; where that is 1, as it mostly is, nothing moves."""
+    """``grad *= factor``, a number on the GPU. Where that is 1, as in most training steps, no memory is written."""
     native.scale(grad.dtype.char, grad.pointer, grad.size, factor.pointer, *grad.where)

@@ -1,4 +1,4 @@
-"""Numba kernels of the losses of boxes and of the sigmoid focal loss; `_numba_nms` says what holds for all."""
+"""Numba kernels of losses of boxes and of the sigmoid focal loss. `_core.numba_jit` has the rules of all kernels."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fastdet.losses.reduction import mean_or_sum, reduce, share
 from fastdet.losses.sigmoid_focal import SERIES
 
 GIOU, DIOU, CIOU = range(3)
-KINDS = {"giou": GIOU, "diou": DIOU, "ciou": CIOU}
+METRICS = {"giou": GIOU, "diou": DIOU, "ciou": CIOU}
 
 
 def box_loss(
-    a: Array, b: Array, kind: str, eps: float, alpha_eps: float, reduction: str, grad: bool
+    a: Array, b: Array, metric: str, eps: float, alpha_eps: float, reduction: str, grad: bool
 ) -> tuple[Array, Array | None, Array | None]:
     single = a.dtype == np.float32
     limits = TAN_3PI_8, TAN_PI_8 if single else MIDDLE, np.pi / 2, np.pi / 4
@@ -27,7 +27,7 @@ def box_loss(
     loss = np.empty(len(a), a.dtype)
     grad1, grad2 = np.empty((2, len(a) if grad else 0, 4), a.dtype)
     constants = [typed(a.dtype, x) for x in (eps, alpha_eps, share(len(a), reduction), 4 / np.pi**2)]
-    args: Any = plain(a), plain(b), KINDS[kind], *constants, series, loss, grad1, grad2
+    args: Any = plain(a), plain(b), METRICS[metric], *constants, series, loss, grad1, grad2
     _losses(*args)
     reduced = reduce(loss, reduction)
     return (reduced, grad1, grad2) if grad else (reduced, None, None)
@@ -35,6 +35,7 @@ def box_loss(
 
 @jit
 def _arctan(x: Any, c: Array) -> Any:
+    """`elementary.arctan`; ``c`` holds the two limits, pi / 2, pi / 4, and the coefficients."""
     one = c.dtype.type(1)
     zero = one - one
     a = x if x >= zero else zero - x
@@ -60,6 +61,7 @@ def _arctan(x: Any, c: Array) -> Any:
 
 @jit
 def _pick(x: Any, y: Any, inner: Any, outer: Any, half: Any) -> Any:
+    """The gradient that a corner passes on: of two equal corners each gets half."""
     if x >= y:
         return half * (inner + outer) if y >= x else inner
     return outer
@@ -67,10 +69,10 @@ def _pick(x: Any, y: Any, inner: Any, outer: Any, half: Any) -> Any:
 
 @jit
 def _losses(
-    a: Array, b: Array, kind: int, eps: Any, alpha_eps: Any, scale: Any, factor: Any, series: Array, loss: Array,
+    a: Array, b: Array, metric: int, eps: Any, alpha_eps: Any, scale: Any, factor: Any, series: Array, loss: Array,
     grad1: Array, grad2: Array,
 ) -> None:  # fmt: skip
-    """`fastdet.box_losses.box_loss_reference`, one pair after the other."""
+    """`box_loss_reference`, one pair after the other."""
     zero, half, one, two = a.dtype.type(0), a.dtype.type(0.5), a.dtype.type(1), a.dtype.type(2)
     for i in range(len(a)):
         ax1, ay1, ax2, ay2 = a[i, 0], a[i, 1], a[i, 2], a[i, 3]
@@ -86,7 +88,7 @@ def _losses(
         iou = inter / (area + eps)
         rate = one / (area + eps)
         dx = dy = by_wa = by_ha = by_wb = by_hb = zero
-        if kind == GIOU:
+        if metric == GIOU:
             hull = cw * ch
             per_hull = one / (hull + eps)
             spare = (hull - area) / (hull + eps)
@@ -104,7 +106,7 @@ def _losses(
             by_area = iou * rate
             by_cw, by_ch = by_side * cw, by_side * ch
             dx, dy = dx * per_diagonal, dy * per_diagonal
-        if kind == CIOU:
+        if metric == CIOU:
             qa, qb = wa / ha, wb / hb
             turn = _arctan(qb, series) - _arctan(qa, series)
             v = factor * (turn * turn)
@@ -141,22 +143,22 @@ def sigmoid_focal_loss(
     series = tuple(x.dtype.type(c) for c in SERIES[x.dtype.char])
     args: Any = x.reshape(-1), t.reshape(-1), *constants, series, loss, slope
     _focal(*args)
-    kept = narrow(loss, inputs.dtype).reshape(x.shape) if reduction == "none" else mean_or_sum(loss, reduction)
-    return kept, narrow(slope, inputs.dtype).reshape(x.shape) if grad else None
+    reduced = narrow(loss, inputs.dtype).reshape(x.shape) if reduction == "none" else mean_or_sum(loss, reduction)
+    return reduced, narrow(slope, inputs.dtype).reshape(x.shape) if grad else None
 
 
 @jit
 def _focal(
     inputs: Array, targets: Array, alpha: Any, beta: Any, gamma: Any, scale: Any, series: Any, loss: Array, grad: Array
 ) -> None:
-    """`fastdet.sigmoid_focal.sigmoid_focal_loss_reference`, one value after the other."""
+    """`sigmoid_focal_loss_reference`, one value after the other."""
     zero, one = inputs.dtype.type(0), inputs.dtype.type(1)
     two = one + one
     for i in range(len(inputs)):
         x, t = inputs[i], targets[i]
-        right = x >= zero
-        size = x if right else zero - x
-        wrong = one - t if right else t
+        positive = x >= zero
+        size = x if positive else zero - x
+        wrong = one - t if positive else t
         e = exp_or_zero(zero - size)
         s, s2 = one + e, two + e
         both = one / (s * s2)
@@ -184,4 +186,4 @@ def _focal(
             turn = ((wrong + wrong) - one) * (likely * unlikely)
             slope = power * (wrong - unlikely) + (ce * by_q * turn if unlikely > zero else zero)
             slope = (weight * slope) * scale
-            grad[i] = slope if right else zero - slope
+            grad[i] = slope if positive else zero - slope

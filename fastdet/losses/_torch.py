@@ -1,4 +1,4 @@
-"""Losses as ops of torch: where a gradient is wanted it is computed with the loss and kept for the backward pass."""
+"""Losses as ops of torch. Where a gradient is wanted, it is computed with the loss and kept for the backward pass."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from fastdet.losses.reduction import REDUCTIONS
 class Loss:
     """Two ops of torch: the loss alone, and the loss with the gradients of its first ``inputs`` arguments.
 
-    The gradient of the second one is what it has computed, times the upstream gradient. The gradients that it gives
-    keep their place in the graph, so that a second derivative, which there is none of, is noticed. The first one is
-    for calls that want no gradient; where one is asked for after all (of an exported graph), it calls the second.
+    The backward pass of the second op multiplies the gradients that it has computed by the upstream gradient. These
+    gradients stay in the graph, so that a second derivative, which does not exist, raises an error. The first op is for
+    calls that want no gradient. If one is wanted after all (in an exported graph), its backward pass calls the second.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Loss:
         alone = define(f"{self.name}({arguments}, str? backend) -> Tensor", loss, fake, half=half)
         self.loss = gradient(alone, self._keep_inputs, self._recompute)
 
-        def both(**options: Any) -> Any:  # errors name the function that was called
+        def both(**options: Any) -> Any:  # errors name the function that the user called
             try:
                 return with_grad(**options)
             except (TypeError, ValueError, NotImplementedError) as error:
@@ -97,7 +97,7 @@ class Loss:
 
 
 def _times(grad: Any, upstream: Any) -> Any:
-    """``grad * upstream``, without a second buffer where nothing else may look at the first one."""
+    """``grad * upstream``, in place where nothing else can read ``grad``."""
     if registered(__name__, grad, upstream) is None:
         grad, on_gpu = grad.detach(), arrays.on_cuda(grad)
         if upstream.numel() == 1 and not on_gpu and upstream.item() == 1:
@@ -110,7 +110,7 @@ def _times(grad: Any, upstream: Any) -> Any:
 
 
 def _scaled(grad: Any, upstream: Any) -> Any:
-    """``grad.mul_(upstream)`` on a GPU, where a number that is 1 is not waited for, nor multiplied with."""
+    """``grad.mul_(upstream)`` on a GPU. Does not wait for the number, and writes nothing where it is 1."""
     from fastdet._core.device_arrays import TorchArray
     from fastdet.losses import _cuda
 
@@ -130,7 +130,7 @@ def _without_classes(logits: Any) -> Any:
 
 
 def _classes_as_in(x: Any, loss: Any) -> Any:
-    """The gradient of logits: classes last in memory where theirs are."""
+    """An empty gradient of logits, with the classes last in memory if theirs are."""
     if x.ndim > 1 and not x.is_contiguous():
         last = x.movedim(1, -1)
         if last.is_contiguous():
@@ -141,7 +141,7 @@ def _classes_as_in(x: Any, loss: Any) -> Any:
 
 
 def _per_row(upstream: Any, grad: Any) -> Any:
-    """Upstream gradients of a loss per pixel (or box), as they go with its gradients; or the one of them all."""
+    """Upstream gradients of pixels (or boxes) in a shape that multiplies the gradients; one number stays as it is."""
     return upstream.unsqueeze(1) if upstream.ndim else upstream
 
 
@@ -179,7 +179,7 @@ def _logits(op: str, name: str, x: Any) -> Any:
 
 
 def _ignored(op: str, x: Any) -> Any:
-    """A label that int64 cannot hold is no label of torch's, and ignores nothing."""
+    """The label as a schema takes it. One beyond int64 cannot occur in a tensor, so -2^63 stands for it."""
     _check.ignored_label(op, x, np.dtype(np.int64))
     return x if -(2**63) <= x < 2**63 else -(2**63)
 

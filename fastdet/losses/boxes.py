@@ -1,9 +1,9 @@
 """Losses of box regression: generalized, distance and complete IoU loss, each with its gradients in one pass.
 
-The formulas and their gradients are torchvision's. Boxes are aligned: box i of the one set with box i of the other.
-NumPy arrays, torch tensors, CuPy arrays and anything with ``__dlpack__`` on the CPU or an NVIDIA GPU come back as the
-same type; float64 is computed as float64, float32, float16, bfloat16 and integers of up to 16 bits as float32, wider
-integers as float64, and boxes of two such dtypes as float64.
+The formulas and their gradients are torchvision's. Boxes are aligned: box i of one set goes with box i of the other.
+The functions take NumPy arrays, torch tensors, CuPy arrays and anything with ``__dlpack__``, on the CPU or an NVIDIA
+GPU, and return the same type. float64 and integers of more than 16 bits are computed as float64; float32, float16,
+bfloat16 and smaller integers as float32; boxes of two such dtypes as float64.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastdet._core.dispatch import registered
 from fastdet._core.elementary import arctan
 from fastdet.losses.reduction import REDUCTIONS, reduce, share
 
-DIAGONAL_EPS = 1e-7  # of complete IoU's loss, whose eps stands in alpha alone: torchvision's rule
+DIAGONAL_EPS = 1e-7  # of the complete IoU loss: as in torchvision its own eps is used in alpha alone
 
 
 def giou_loss(
@@ -27,7 +27,7 @@ def giou_loss(
 ) -> Any:
     """Generalized IoU loss: 1 - (I / (U + eps) - (H - U) / (H + eps)), in [0, 2] for proper boxes.
 
-    I is the area of the intersection, U that of the union, H that of the hull: the smallest box around both.
+    I is the area of the intersection, U the area of the union, H the area of the hull, the smallest box around both.
 
     Parameters
     ----------
@@ -42,15 +42,20 @@ def giou_loss(
     Raises
     ------
     TypeError   dtype, device
-    ValueError  shape, an unknown reduction, an unfit eps
+    ValueError  shape, an unknown reduction, a negative or infinite eps
 
     Notes
     -----
-    Boxes with x2 <= x1 or y2 <= y1 have the signed area (x2 - x1) * (y2 - y1), and touching boxes no intersection.
-    NaN coordinates, and areas that overflow the dtype, give NaN or infinity; a sum carries them on. Sums are taken
-    in float64 in one fixed order. Equal on every backend and for any number of threads. Differentiable in both boxes:
-    see `giou_loss_with_grad`.
+    Boxes with x2 <= x1 or y2 <= y1 have the signed area (x2 - x1) * (y2 - y1). Touching boxes have no intersection.
+    NaN coordinates, and areas that overflow the dtype, give NaN or infinity, also in a sum. Sums are computed in
+    float64 in one fixed order. Equal on every backend and for any number of threads. Differentiable in both boxes: see
+    `giou_loss_with_grad`.
     Source: Rezatofighi et al., "Generalized Intersection over Union", 2019; torchvision.ops.generalized_box_iou_loss.
+
+    Examples
+    --------
+    >>> giou_loss(np.array([[0, 0, 1, 1], [0, 0, 1, 1]]), np.array([[0, 0, 2, 1], [3, 0, 4, 1]])).round(3)
+    array([0.5, 1.5])
     """
     if (ops := registered(__name__, boxes1, boxes2)) is not None:
         return ops.giou_loss(boxes1, boxes2, reduction, eps, backend)
@@ -67,13 +72,19 @@ def giou_loss_with_grad(
     Returns
     -------
     loss : (N,) float, or () where reduced
-    (grad1, grad2) : (N, 4) float each, of the reduced loss; with reduction "none" of its sum, so that the rows times
-        each loss's upstream gradient are the gradients of anything else
+    (grad1, grad2) : (N, 4) float each, gradients of the reduced loss; with reduction "none" those of its sum: multiply
+        the rows by each loss's upstream gradient
 
     Notes
     -----
-    max(a, b) and min(a, b) of equal corners pass half of the gradient on to each, and an intersection without area
-    passes on none: torch's rules.
+    As in torch, max(a, b) and min(a, b) of equal corners pass half of the gradient to each, and an intersection without
+    area passes none.
+
+    Examples
+    --------
+    >>> loss, (grad1, grad2) = giou_loss_with_grad(np.array([[0, 0, 1, 1]]), np.array([[0, 0, 2, 1]]), eps=0.0)
+    >>> float(grad1[0, 2])  # a larger x2 of the first box lowers the loss
+    -0.5
     """
     return _box_loss("giou_loss_with_grad", "giou", boxes1, boxes2, reduction, eps, True, backend)
 
@@ -85,6 +96,11 @@ def diou_loss(
 
     d is the distance of the centres, c the diagonal of the hull. All else as in `giou_loss`.
     Source: Zheng et al., "Distance-IoU Loss", 2019; torchvision.ops.distance_box_iou_loss.
+
+    Examples
+    --------
+    >>> diou_loss(np.array([[0, 0, 3, 2]]), np.array([[3, 2, 6, 4]])).round(3)
+    array([1.25])
     """
     if (ops := registered(__name__, boxes1, boxes2)) is not None:
         return ops.diou_loss(boxes1, boxes2, reduction, eps, backend)
@@ -103,10 +119,14 @@ def ciou_loss(
 ) -> Any:
     """Complete IoU loss: the distance IoU loss with eps 1e-7, plus alpha * v.
 
-    v = 4 / pi^2 (atan(w2 / h2) - atan(w1 / h1))^2 and alpha = v / (1 - IoU + v + eps), which is a constant to the
-    gradient. A box of no height has a NaN gradient, one of neither width nor height a NaN loss. All else as in
-    `giou_loss`.
+    v = 4 / pi^2 (atan(w2 / h2) - atan(w1 / h1))^2 and alpha = v / (1 - IoU + v + eps), which the gradient treats as a
+    constant. A box of height 0 has a NaN gradient, a box of width and height 0 a NaN loss. All else as in `giou_loss`.
     Source: Zheng et al., "Distance-IoU Loss", 2019; torchvision.ops.complete_box_iou_loss.
+
+    Examples
+    --------
+    >>> ciou_loss(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 1, 2]])).round(3)
+    array([0.534])
     """
     if (ops := registered(__name__, boxes1, boxes2)) is not None:
         return ops.ciou_loss(boxes1, boxes2, reduction, eps, backend)
@@ -121,7 +141,7 @@ def ciou_loss_with_grad(
 
 
 def _box_loss(
-    op: str, kind: str, boxes1: Any, boxes2: Any, reduction: str, eps: float, grad: bool, backend: str | None
+    op: str, metric: str, boxes1: Any, boxes2: Any, reduction: str, eps: float, grad: bool, backend: str | None
 ) -> Any:
     a = check.boxes(op, "boxes1", to_array(op, "boxes1", boxes1, differentiable=not grad))
     b = check.boxes(op, "boxes2", to_array(op, "boxes2", boxes2, differentiable=not grad))
@@ -133,12 +153,12 @@ def _box_loss(
     eps = check.non_negative(op, "eps", eps)
     kernel: Any = backends.choose("box_loss", backend, box_loss_reference, a, b)
     back = like(boxes1)
-    loss, grad1, grad2 = kernel(a, b, kind, DIAGONAL_EPS if kind == "ciou" else eps, eps, reduction, grad)
+    loss, grad1, grad2 = kernel(a, b, metric, DIAGONAL_EPS if metric == "ciou" else eps, eps, reduction, grad)
     return (back(loss), (back(grad1), like(boxes2)(grad2))) if grad else back(loss)
 
 
 def box_loss_reference(
-    a: Array, b: Array, kind: str, eps: float, alpha_eps: float, reduction: str, grad: bool
+    a: Array, b: Array, metric: str, eps: float, alpha_eps: float, reduction: str, grad: bool
 ) -> tuple[Array, Array | None, Array | None]:
     one = a.dtype.type
     zero, half = one(0), one(0.5)
@@ -156,7 +176,7 @@ def box_loss_reference(
         rate = one(1) / (area + eps)
         # by_x: the derivative of the loss by x
         dx = dy = by_wa = by_ha = by_wb = by_hb = zero
-        if kind == "giou":
+        if metric == "giou":
             hull = cw * ch
             per_hull = one(1) / (hull + eps)
             spare = (hull - area) / (hull + eps)
@@ -174,12 +194,12 @@ def box_loss_reference(
             by_area = iou * rate
             by_cw, by_ch = by_side * cw, by_side * ch
             dx, dy = dx * per_diagonal, dy * per_diagonal
-        if kind == "ciou":
+        if metric == "ciou":
             factor = one(4 / np.pi**2)
             qa, qb = wa / ha, wb / hb
             turn = arctan(qb) - arctan(qa)
             v = factor * (turn * turn)
-            alpha = v / (((one(1) - iou) + v) + alpha_eps)  # a constant to the gradient
+            alpha = v / (((one(1) - iou) + v) + alpha_eps)  # the gradient treats it as a constant
             loss = loss + alpha * v
             by_turn = one(2) * (factor * (alpha * turn))
             by_wa, by_wb = (zero - by_turn) / (one(1) + qa * qa) / ha, by_turn / (one(1) + qb * qb) / hb
@@ -209,14 +229,16 @@ def box_loss_reference(
 
 
 def _min(x: Array, y: Array) -> Array:
+    """The minimum; ``y`` where one of them is NaN."""
     return np.where(x < y, x, y)
 
 
 def _max(x: Array, y: Array) -> Array:
+    """The maximum; ``y`` where one of them is NaN."""
     return np.where(x > y, x, y)
 
 
 def _pick(x: Array, y: Array, inner: Array, outer: Array) -> Array:
-    """The gradient that a corner passes on: of two equal ones each gets half."""
+    """The gradient that a corner passes on: of two equal corners each gets half."""
     both = x.dtype.type(0.5) * (inner + outer)
     return np.where(x >= y, np.where(y >= x, both, inner), outer)

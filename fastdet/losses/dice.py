@@ -14,14 +14,14 @@ from fastdet._core.sums import ordered_sums
 from fastdet.losses.pixels import (
     CHUNK,
     DICE_LANES,
-    _chunked,
-    _classes,
-    _clear_uncounted,
-    _in_order,
-    _most,
-    _Pixels,
-    _planes,
-    _stored,
+    Pixels,
+    as_planes,
+    as_stored,
+    chunked,
+    class_max,
+    class_numbers,
+    clear_uncounted,
+    in_order,
 )
 
 
@@ -32,8 +32,8 @@ def dice_loss(
 
     p is the probability of the class and t 1 where the pixel is of it, else 0; the sums run over all counted pixels
     of the batch, not image by image. Milletari et al. 2016 square p and t in the denominator; this is the form
-    without squares (Sudre et al. 2017; MONAI's and segmentation_models' default). Every class counts alike, one that
-    no pixel is of too: it scores eps / (sum p + eps), 1 where it is not predicted either.
+    without squares (Sudre et al. 2017; MONAI's and segmentation_models' default). Every class counts alike, also a
+    class without pixels: its score is eps / (sum p + eps), which is 1 where it is not predicted either.
 
     Parameters
     ----------
@@ -50,6 +50,11 @@ def dice_loss(
     ------
     TypeError   dtype, device
     ValueError  shape, a label out of range, eps that is not above 0
+
+    Examples
+    --------
+    >>> float(dice_loss(np.log([[1.0, 3.0], [2.0, 2.0]]), np.array([0, 1])).round(3))
+    0.42
     """
     if (ops := registered(__name__, logits)) is not None:
         return ops.dice_loss(logits, target, ignore_index, eps, backend)
@@ -60,14 +65,22 @@ def dice_loss(
 def dice_loss_with_grad(
     logits: Any, target: Any, ignore_index: int = -100, eps: float = 1.0, *, backend: str | None = None
 ) -> tuple[Any, Any]:
-    """`dice_loss` and its gradient for the logits, in two passes that keep no probabilities."""
+    """`dice_loss` and its gradient for the logits, in two passes that keep no probabilities.
+
+    Parameters and errors as in `dice_loss`.
+
+    Returns
+    -------
+    loss : as `dice_loss` returns it
+    grad : of the logits' shape, dtype and layout
+    """
     return _dice("dice_loss_with_grad", logits, target, ignore_index, eps, True, backend)
 
 
 def _dice(
     op: str, logits: Any, target: Any, ignore_index: int, eps: float, gradient: bool, backend: str | None
 ) -> tuple[Any, Any]:
-    x = _Pixels(op, logits, target, ignore_index)
+    x = Pixels(op, logits, target, ignore_index)
     added = check.positive(op, "eps", eps)
     function = x.function("dice_loss", backend, dice_loss_reference)
     return x.results(function(x.logits, x.last, x.labels, x.ignore, added, gradient), True)
@@ -76,35 +89,35 @@ def _dice(
 def dice_loss_reference(
     logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool
 ) -> tuple[Any, Array | None, float] | int:
-    x = _planes(logits, last)
+    x = as_planes(logits, last)
     one, classes = x.dtype.type, x.shape[1]
-    label = _classes(target, ignore, classes)
+    label = class_numbers(target, ignore, classes)
     if isinstance(label, int):
         return label
     counts = np.bincount(label.ravel(), minlength=classes + 1)[:classes].astype(np.float64)
     here = label < classes
     own = np.where(here, label, 0)[:, None]
     with np.errstate(all="ignore"):
-        e = exp_or_zero(x - _most(x))
-        inverse = here.astype(x.dtype) / _clear_uncounted(e, here)
+        e = exp_or_zero(x - class_max(x))
+        inverse = here.astype(x.dtype) / clear_uncounted(e, here)
         p = e * inverse[:, None]
         p_own = np.where(here, np.take_along_axis(p, own, 1)[:, 0], one(0))
-        by_chunk = np.moveaxis(_chunked(p, DICE_LANES), 1, 0).reshape(classes, -1)
+        by_chunk = np.moveaxis(chunked(p, DICE_LANES), 1, 0).reshape(classes, -1)
         chunk = np.arange(len(x))[:, None] * -(-x.shape[2] // CHUNK) + np.arange(x.shape[2]) // CHUNK
         both_by_chunk = np.bincount(
             (label + (classes + 1) * chunk).ravel(), p_own.ravel(), (classes + 1) * by_chunk.shape[1]
         ).reshape(-1, classes + 1)[:, :classes]
         above = 2 * ordered_sums(both_by_chunk.T) + eps
         below = (ordered_sums(by_chunk) + counts) + eps
-        loss = 1 - float(_in_order(above / below)) / classes
+        loss = 1 - float(in_order(above / below)) / classes
         grad = None
         if gradient:
             slope = (above / (below * below) / classes).astype(x.dtype)
             bonus = np.append((-2 / below / classes).astype(x.dtype), one(0))[label]
             extra = np.take_along_axis(e, own, 1)[:, 0] * bonus
-            mean = np.where(here, (_in_order(e * slope[:, None], 1) + extra) * inverse, one(0))
+            mean = np.where(here, (in_order(e * slope[:, None], 1) + extra) * inverse, one(0))
             grad = p * (slope[:, None] - mean[:, None])
             more = np.take_along_axis(grad, own, 1)
             np.put_along_axis(grad, own, np.where(here[:, None], more + (extra * inverse)[:, None], more), 1)
-            grad = _stored(grad, logits, last)
+            grad = as_stored(grad, logits, last)
     return loss, grad, float(counts.sum())

@@ -1,4 +1,4 @@
-"""What the losses on a softmax share: how logits and targets reach a backend, and sums in one fixed order."""
+"""Parts that the losses of a softmax share: how logits and targets reach a backend, and sums in one fixed order."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fastdet._core.check import Array
 from fastdet._core.half import narrow, widen
 from fastdet.losses import _check
 
-CHUNK, SUM_LANES, DICE_LANES = 256, 8, 16  # csrc/losses.h
+CHUNK, SUM_LANES, DICE_LANES = 256, 8, 16  # the same in csrc's losses.h: the order of all sums
 
 
-class _Pixels:
-    """Logits and target as the backends take them: three axes, classes in the middle or last, and the way back."""
+class Pixels:
+    """Logits and target as backends take them (three axes, classes in the middle or last), and the way back."""
 
     def __init__(self, op: str, logits: Any, target: Any, ignore_index: int) -> None:
         self.op, self.like = op, like(logits)
@@ -46,12 +46,13 @@ class _Pixels:
         self.labels = self.target.reshape(count, pixels)
 
     def weights(self, name: str, weight: Any) -> Any:
-        """(C,) weights in the dtype that is computed in; on a GPU a number where they are all the same."""
+        """(C,) weights in the dtype of the computation; on a GPU one number if they are all the same."""
         if weight is None:
             return self.same_weights(name, 1.0)
         return _check.class_weights(self.op, name, to_array(self.op, name, weight), self.classes, self.compute)
 
     def same_weights(self, name: str, value: float) -> Any:
+        """`weights` that are the same for every class."""
         one = _check.class_weights(self.op, name, np.full(1, value), 1, self.compute)
         return np.repeat(one, self.classes) if isinstance(self.logits, np.ndarray) else float(one[0])
 
@@ -61,11 +62,11 @@ class _Pixels:
         return backends.choose(op, backend, reference, self.logits, self.labels, more)
 
     def results(self, answer: tuple[Any, Array | None, float] | int, zero: bool) -> tuple[Any, Any]:
-        """What a backend answers, as the caller gets it; ``zero``: 0 counted pixels are worth a warning."""
+        """Loss and gradient for the caller from a backend's answer. ``zero``: warn where no pixel counts."""
         if isinstance(answer, int):
-            _check.class_label_found(self.op, self.target, answer, self.classes)
+            _check.raise_label(self.op, self.target, answer, self.classes)
         loss, grad, divisor = answer
-        if zero and divisor <= 0:  # NaN: not known, on a GPU
+        if zero and divisor <= 0:  # on a GPU it is NaN, not known
             text = f"{self.op}: no pixel counts, or the weights of those that do sum to 0: the loss is 0"
             warnings.warn(text, RuntimeWarning, stacklevel=4)
         if isinstance(self.logits, np.ndarray):
@@ -82,43 +83,43 @@ class _Pixels:
         return self.like(loss), grad
 
 
-def _planes(logits: Array, last: bool) -> Array:
-    """(images, classes, pixels) in the dtype that is computed in."""
+def as_planes(logits: Array, last: bool) -> Array:
+    """(images, classes, pixels) in the dtype of the computation."""
     x = widen(logits)
     return x.transpose(0, 2, 1) if last else x
 
 
-def _stored(grad: Array, logits: Array, last: bool) -> Array:
-    """A gradient as the logits are stored."""
+def as_stored(grad: Array, logits: Array, last: bool) -> Array:
+    """A gradient in the layout and dtype of the logits."""
     return narrow(np.ascontiguousarray(grad.transpose(0, 2, 1) if last else grad), logits.dtype)
 
 
-def _classes(target: Array, ignore: int | None, classes: int) -> NDArray[np.int64] | int:
+def class_numbers(target: Array, ignore: int | None, classes: int) -> NDArray[np.int64] | int:
     """The class of each pixel, ``classes`` where it is ignored; or the position of the first label out of range."""
-    signed = target.astype(np.int64)  # uint64 above int64 becomes negative: out of range as well
+    signed = target.astype(np.int64)  # uint64 above int64 becomes negative, which is out of range too
     ignored = np.zeros(target.shape, np.bool_) if ignore is None else signed == ignore
-    bad = ((signed < 0) | (signed >= classes)) & ~ignored
-    return int(np.argmax(bad)) if bad.any() else np.where(ignored, classes, signed)
+    invalid = ((signed < 0) | (signed >= classes)) & ~ignored
+    return int(np.argmax(invalid)) if invalid.any() else np.where(ignored, classes, signed)
 
 
-def _most(x: Array) -> Array:
-    """The maximum over the classes, as the kernels find it where there is a NaN."""
-    most = x[:, 0]
+def class_max(x: Array) -> Array:
+    """The maximum over the classes, by the kernels' comparisons, which decide where there is a NaN."""
+    top = x[:, 0]
     for c in range(1, x.shape[1]):
-        most = np.where(x[:, c] > most, x[:, c], most)
-    return most[:, None]
+        top = np.where(x[:, c] > top, x[:, c], top)
+    return top[:, None]
 
 
-def _clear_uncounted(e: Array, counts: Array) -> Array:
-    """The sum over the classes; where a pixel does not count and its logits make that NaN, ``e`` becomes 0."""
-    rest = _in_order(e, 1)
+def clear_uncounted(e: Array, counts: Array) -> Array:
+    """The sum over the classes. Where it is NaN and the pixel does not count, it becomes 1 and ``e`` becomes 0."""
+    rest = in_order(e, 1)
     nan = ~counts & np.isnan(rest)
     np.copyto(e, e.dtype.type(0), where=nan[:, None])
     return np.where(nan, e.dtype.type(1), rest)
 
 
-def _in_order(x: Array, axis: int = 0) -> Any:
-    """The sum along an axis, one after the other: NumPy's own order depends on the memory."""
+def in_order(x: Array, axis: int = 0) -> Any:
+    """The sum along an axis, one number after the other. The order of NumPy's own sum depends on the memory."""
     x = np.moveaxis(x, axis, 0)
     total = np.zeros(x.shape[1:], x.dtype)
     for part in x:
@@ -126,10 +127,10 @@ def _in_order(x: Array, axis: int = 0) -> Any:
     return total
 
 
-def _chunked(x: Array, lanes: int) -> Array:
-    """float64 sums of chunks of pixels (the last axis), in interleaved lanes first."""
+def chunked(x: Array, lanes: int) -> Array:
+    """float64 sums of chunks of pixels (the last axis): first in interleaved lanes, then over the lanes."""
     chunks = -(-x.shape[-1] // CHUNK)
     padded = np.zeros((*x.shape[:-1], chunks * CHUNK), x.dtype)
     padded[..., : x.shape[-1]] = x
     rows = padded.reshape(*x.shape[:-1], chunks, CHUNK // lanes, lanes)
-    return np.asarray(_in_order(_in_order(rows, -2).astype(np.float64), -1))
+    return np.asarray(in_order(in_order(rows, -2).astype(np.float64), -1))

@@ -1,4 +1,4 @@
-"""From losses of single items to the loss that is returned: none, mean, sum."""
+"""The reduction of the losses of single items to the loss that is returned: none, mean, sum."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REDUCTIONS = ("none", "mean", "sum")
 
 
 def share(count: int, reduction: str) -> float:
-    """The factor of each item's gradient: 1 / count for a mean, else 1."""
+    """The factor of the gradient of each item: 1 / count for a mean, else 1."""
     return 1.0 / count if reduction == "mean" and count else 1.0
 
 

@@ -13,14 +13,14 @@ from fastdet._core.elementary import exp_or_zero, log_positive
 from fastdet._core.sums import ordered_sum
 from fastdet.losses.pixels import (
     SUM_LANES,
-    _chunked,
-    _classes,
-    _clear_uncounted,
-    _in_order,
-    _most,
-    _Pixels,
-    _planes,
-    _stored,
+    Pixels,
+    as_planes,
+    as_stored,
+    chunked,
+    class_max,
+    class_numbers,
+    clear_uncounted,
+    in_order,
 )
 from fastdet.losses.reduction import REDUCTIONS
 
@@ -43,9 +43,9 @@ def cross_entropy(
     target : (N, d1, ...), (N,) or () integer, class numbers
     weight : (C,) float of 0 or more; None for 1
     ignore_index : label of pixels that do not count; may lie in [0, C)
-    reduction : "mean" over the counted pixels, weighted: the sum divided by the sum of w_t; "sum"; "none"
-    label_smoothing : e in [0, 1]: the target is 1 - e for class t and e / C for every class; the loss of a pixel is
-        -(1 - e) w_t log p_t - e / C sum_c w_c log p_c
+    reduction : "mean", the sum over the counted pixels divided by the sum of their w_t; "sum"; "none"
+    label_smoothing : e in [0, 1]: the target is 1 - e for class t, and e / C more for every class; the loss of a pixel
+        is -(1 - e) w_t log p_t - e / C sum_c w_c log p_c
 
     Returns
     -------
@@ -54,7 +54,13 @@ def cross_entropy(
     Raises
     ------
     TypeError   dtype, device
-    ValueError  shape, a label out of range, a weight that is negative or NaN, label_smoothing outside [0, 1]
+    ValueError  shape, a label out of range, a weight that is negative, infinite or NaN, label_smoothing outside [0, 1]
+
+    Examples
+    --------
+    >>> logits = np.log([[1.0, 3.0], [2.0, 2.0]])  # probabilities 1/4 3/4 and 1/2 1/2
+    >>> cross_entropy(logits, np.array([0, 1]), reduction="none").round(3)
+    array([1.386, 0.693])
     """
     if (ops := registered(__name__, logits, weight)) is not None:
         return ops.cross_entropy(logits, target, weight, ignore_index, reduction, label_smoothing, backend)
@@ -76,11 +82,20 @@ def cross_entropy_with_grad(
 ) -> tuple[Any, Any]:
     """`cross_entropy` and its gradient for the logits, in one pass that keeps no probabilities.
 
+    Parameters and errors as in `cross_entropy`.
+
     Returns
     -------
-    loss : as `cross_entropy` gives it
-    grad : of the logits' shape, dtype and layout; for reduction "none" that of loss.sum(): the gradient for upstream
-        gradients g of the pixels is g times it
+    loss : as `cross_entropy` returns it
+    grad : of the logits' shape, dtype and layout; for reduction "none" that of loss.sum(): multiply it by the upstream
+        gradients of the pixels
+
+    Examples
+    --------
+    >>> loss, grad = cross_entropy_with_grad(np.log([[1.0, 3.0], [2.0, 2.0]]), np.array([0, 1]))
+    >>> grad
+    array([[-0.375,  0.375],
+           [ 0.25 , -0.25 ]])
     """
     return _cross_entropy(
         "cross_entropy_with_grad", logits, target, weight, ignore_index, reduction, label_smoothing, True, backend
@@ -99,19 +114,19 @@ def focal_loss(
 ) -> Any:
     """Focal loss of a softmax (Lin et al. 2017, multi-class): -a_t (1 - p_t)^gamma log p_t for a pixel of class t.
 
-    With gamma = 0 it is `cross_entropy` with weight = alpha, to the last bit; so "mean" divides by the sum of a_t over
-    the counted pixels. 1 - p_t is the sum of the other classes' probabilities, exact to a few ulp however near to 1
-    p_t is. A gamma that is no integer costs a logarithm and an exponential more for each pixel, and its power is exact
-    to about |log(1 - p_t)| ulp.
+    With gamma = 0 it equals `cross_entropy` with weight = alpha, to the last bit; so "mean" divides by the sum of a_t
+    over the counted pixels. 1 - p_t is computed as the sum of the other classes' probabilities: exact to a few ulp,
+    also where p_t is near 1. A gamma that is no integer costs one more logarithm and exponential for each pixel, and
+    its power is exact to about |log(1 - p_t)| ulp.
 
     Parameters
     ----------
     logits : (N, C, d1, ...), (N, C) or (C,) float
     target : (N, d1, ...), (N,) or () integer, class numbers
-    alpha : (C,) float of 0 or more, or a number for all classes (which a mean divides out again); None for 1
+    alpha : (C,) float of 0 or more, or one number for all classes (which cancels out in a mean); None for 1
     gamma : float of 0 or more
     ignore_index : label of pixels that do not count; may lie in [0, C)
-    reduction : "mean" (the sum divided by the sum of a_t over the counted pixels), "sum" or "none"
+    reduction : "mean", the sum over the counted pixels divided by the sum of their a_t; "sum"; "none"
 
     Returns
     -------
@@ -120,7 +135,13 @@ def focal_loss(
     Raises
     ------
     TypeError   dtype, device
-    ValueError  shape, a label out of range, alpha or gamma that is negative or NaN
+    ValueError  shape, a label out of range, alpha or gamma that is negative, infinite or NaN
+
+    Examples
+    --------
+    >>> logits = np.log([[1.0, 3.0], [2.0, 2.0]])  # probabilities 1/4 3/4 and 1/2 1/2
+    >>> focal_loss(logits, np.array([0, 1]), reduction="none").round(3)
+    array([0.78 , 0.173])
     """
     if (ops := registered(__name__, logits, alpha)) is not None:
         return ops.focal_loss(logits, target, alpha, gamma, ignore_index, reduction, backend)
@@ -138,7 +159,7 @@ def focal_loss_with_grad(
     *,
     backend: str | None = None,
 ) -> tuple[Any, Any]:
-    """`focal_loss` and its gradient for the logits, in one pass, as `cross_entropy_with_grad`."""
+    """`focal_loss` and its gradient for the logits, in one pass; results as of `cross_entropy_with_grad`."""
     return _focal("focal_loss_with_grad", logits, target, alpha, gamma, ignore_index, reduction, True, backend)
 
 
@@ -153,11 +174,12 @@ def _cross_entropy(
     gradient: bool,
     backend: str | None,
 ) -> tuple[Any, Any]:
-    x = _Pixels(op, logits, target, ignore_index)
+    x = Pixels(op, logits, target, ignore_index)
     weights, smoothing = x.weights("weight", weight), check.unit(op, "label_smoothing", label_smoothing)
-    how = check.choice(op, "reduction", reduction, REDUCTIONS)
+    check.choice(op, "reduction", reduction, REDUCTIONS)
     function = x.function("cross_entropy", backend, cross_entropy_reference, weights)
-    return x.results(function(x.logits, x.last, x.labels, weights, x.ignore, how, smoothing, gradient), how == "mean")
+    answer = function(x.logits, x.last, x.labels, weights, x.ignore, reduction, smoothing, gradient)
+    return x.results(answer, reduction == "mean")
 
 
 def _focal(
@@ -171,23 +193,21 @@ def _focal(
     gradient: bool,
     backend: str | None,
 ) -> tuple[Any, Any]:
-    x = _Pixels(op, logits, target, ignore_index)
+    x = Pixels(op, logits, target, ignore_index)
     if alpha is not None and np.ndim(alpha) == 0:
         weights = x.same_weights("alpha", check.number(op, "alpha", alpha))
     else:
         weights = x.weights("alpha", alpha)
-    power = check.number(op, "gamma", gamma)
-    if power < 0:
-        raise ValueError(f"{op}: gamma must be 0 or more, got {power}")
-    how = check.choice(op, "reduction", reduction, REDUCTIONS)
+    power = check.non_negative(op, "gamma", gamma)
+    check.choice(op, "reduction", reduction, REDUCTIONS)
     if power == 0:
         function = x.function("cross_entropy", backend, cross_entropy_reference, weights)
-        answer = function(x.logits, x.last, x.labels, weights, x.ignore, how, 0.0, gradient)
+        answer = function(x.logits, x.last, x.labels, weights, x.ignore, reduction, 0.0, gradient)
     else:
         function = x.function("focal_loss", backend, focal_loss_reference, weights)
-        power = min(power, 2.0**30)  # (1 - p)^gamma is 0 or 1 there
-        answer = function(x.logits, x.last, x.labels, weights, power, x.ignore, how, gradient)
-    return x.results(answer, how == "mean")
+        power = min(power, 2.0**30)  # (1 - p)^gamma is 0 or 1 for any larger gamma
+        answer = function(x.logits, x.last, x.labels, weights, power, x.ignore, reduction, gradient)
+    return x.results(answer, reduction == "mean")
 
 
 def cross_entropy_reference(
@@ -227,37 +247,37 @@ def _softmax_loss(
     gamma: float | None,
     gradient: bool,
 ) -> tuple[Any, Array | None, float] | int:
-    """The loss, the gradient and the divisor of a mean, or the position of a label that is out of range.
+    """The loss, the gradient and the divisor of a mean; or the position of a label that is out of range.
 
-    csrc/losses.cpp has the same operations in the same order, and says what they are for.
+    csrc's losses.cpp has the same operations in the same order, and explains them.
     """
-    x = _planes(logits, last)
+    x = as_planes(logits, last)
     one, classes = x.dtype.type, x.shape[1]
-    label = _classes(target, ignore, classes)
+    label = class_numbers(target, ignore, classes)
     if isinstance(label, int):
         return label
     counts = np.bincount(label.ravel(), minlength=classes + 1)[:classes]
-    divisor = float(_in_order(counts * weight.astype(np.float64)))
+    divisor = float(in_order(counts * weight.astype(np.float64)))
     scale = one((1 / divisor if divisor > 0 else 0.0) if reduction == "mean" else 1.0)
     here, w = label < classes, np.append(weight, one(0))[label]
     own = np.where(here, label, 0)[:, None]
     with np.errstate(all="ignore"):
-        z = x - _most(x)
+        z = x - class_max(x)
         z_own = np.take_along_axis(z, own, 1)[:, 0]
         others = x.copy()
         np.put_along_axis(others, own, np.where(here[:, None], one(-np.inf), np.take_along_axis(x, own, 1)), 1)
-        e = exp_or_zero(others - _most(x))
-        rest = _clear_uncounted(e, here if label_smoothing > 0 else w > 0)
+        e = exp_or_zero(others - class_max(x))
+        rest = clear_uncounted(e, here if label_smoothing > 0 else w > 0)
         e_own = exp_or_zero(z_own)
         total = rest + e_own
         log_total = log_positive(total)
         nll = log_total + np.where(z_own >= 0, (rest - (total - one(1))) / total, one(0) - z_own)
         if label_smoothing > 0:
             keep, smooth = one(1 - label_smoothing), one(label_smoothing / classes)
-            weight_sum = one(_in_order(weight.astype(np.float64)))
+            weight_sum = one(in_order(weight.astype(np.float64)))
             mine, others = keep * w, smooth * weight_sum
             both = mine + others
-            loss = mine * nll + smooth * (weight_sum * log_total - _in_order(weight[:, None] * z, 1))
+            loss = mine * nll + smooth * (weight_sum * log_total - in_order(weight[:, None] * z, 1))
             loss, factor = np.where(here, loss, one(0)), np.where(here, (both * scale) / total, one(0))
             mine = np.where(both > 0, (others * e_own - mine * rest) / both, one(0))
         else:
@@ -275,10 +295,10 @@ def _softmax_loss(
             grad = e * factor[:, None]
             if label_smoothing > 0:
                 grad -= ((smooth * weight) * scale)[:, None] * here[:, None].astype(x.dtype)
-            grad = _stored(grad, logits, last)
+            grad = as_stored(grad, logits, last)
         if reduction == "none":
             return loss, grad, divisor
-        result = float(ordered_sum(_chunked(loss.astype(np.float64), SUM_LANES)))
+        result = float(ordered_sum(chunked(loss.astype(np.float64), SUM_LANES)))
     if reduction == "mean":
         result = result / divisor if divisor > 0 else 0.0
     return result, grad, divisor

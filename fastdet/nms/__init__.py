@@ -1,13 +1,13 @@
 """Non-maximum suppression: greedy, class-wise, soft, and for batches of images.
 
-One rule on every backend: boxes are taken by falling score, equal scores in order of index; a box whose
-overlap with a kept one is ABOVE the threshold goes, one that is equal to it stays; the overlap is rounded and
-compared in the boxes' dtype; 0/0 is 0; a NaN raises with its index; an infinite box overlaps nothing.
+The rules are the same on every backend. Boxes are taken by falling score, equal scores in order of index. A box whose
+overlap with a kept box is ABOVE the threshold is removed; one that is equal to it stays. The overlap is rounded and
+compared in the boxes' dtype. 0/0 is 0. A NaN raises ValueError with its index. An infinite box overlaps nothing.
 
 Every function takes NumPy arrays, torch tensors, CuPy arrays or anything with ``__dlpack__``, on the CPU or an
-NVIDIA GPU (fusion: on the CPU), and gives back the type of ``boxes``. Float32 and float64 are computed as such,
-float16 and bfloat16 in float32, integers as `fastdet.boxes` says. No function here has a gradient: tensors that
-require grad are taken as they are and the results carry no graph.
+NVIDIA GPU, and returns the type of ``boxes``. float32 and float64 are computed as such, float16 and bfloat16 in
+float32, integers as in `fastdet.boxes`. No function here has a gradient: tensors that require grad are taken, and the
+results carry no graph.
 """
 
 from fastdet._core.dispatch import register_with_torch

@@ -1,4 +1,4 @@
-"""The NMS family of the CUDA backend. A NaN is answered as `_check.find_nan` codes it, as on every backend."""
+"""The NMS family of the CUDA backend. For a NaN the functions return its code: see `check.find_nan`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from fastdet._core.cuda import native
 from fastdet._core.device_arrays import DeviceArray
 
-STATUS = 3  # csrc/cuda_order.h, Status: first NaN of the boxes, of the scores (-1: none), count
+STATUS = 3  # entries of the kernels' `Status`: first NaN of the boxes, of the scores (-1: none); count
 
 
 def nms(
@@ -36,9 +36,9 @@ def nms_padded(
     *,
     max_per_key: int = -1,
 ) -> tuple[DeviceArray, DeviceArray]:
-    """Kept indices (N,), of which the first ``status[2]`` are meant, and the status (3,) int64.
+    """Kept indices (N,), of which the first ``status[2]`` are valid, and the status (3,) int64.
 
-    Nothing is read back, so that it can be captured in a graph.
+    Nothing is read back, so the call can be captured in a CUDA graph.
     """
     n, where, dtypes = len(boxes), boxes.where, (boxes.dtype.char, scores.dtype.char)
     keep, status = boxes.empty((n,), np.int64), boxes.empty((STATUS,), np.int64)
@@ -108,7 +108,7 @@ def multiclass_nms(
     max_per_class: int,
     metric: str,
 ) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray] | int:
-    """The number of candidates is read back: memory is for those, not for every class of every box."""
+    """Reads back the number of candidates, to allocate memory for those only, not for every class of every box."""
     batch, n, classes = scores.shape
     where, dtypes = boxes.where, (boxes.dtype.char, scores.dtype.char)
     entries, status = boxes.empty((scores.size,), np.int64), boxes.empty((STATUS,), np.int64)
@@ -183,6 +183,7 @@ def placed(
 
 
 def nan_code(nan_box: int, nan_score: int) -> int | None:
+    """The code of `check.find_nan` from the rows of the status."""
     if nan_box >= 0:
         return 2 * nan_box
     return 2 * nan_score + 1 if nan_score >= 0 else None

@@ -1,6 +1,6 @@
-"""Numba kernels of greedy NMS, alone and class-wise.
+"""Numba kernels of greedy NMS, of all boxes together and class-wise.
 
-Each follows its reference operation by operation in the boxes' dtype; `_core.numba_jit` says what holds for all.
+Kernels do the same operations as their reference, in the boxes' dtype. `_core.numba_jit` has the rules of all kernels.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from fastdet._core.check import Array
 from fastdet._core.numba_jit import Indices, jit, plain, typed
 from fastdet.boxes._numba import columns, ordinary, overlap, row_overlap
 
-FEW, MANY = 256, 2500  # kept boxes up to which the grid never pays, boxes from which it does with more kept ones
-LEAST_OVERLAP = 0.05  # below it the grid would look at too many cells
-BLOCK = 256  # boxes that are compared with one at a time, so that their overlaps stay in the first cache
+GRID_MIN_BOXES, GRID_MIN_KEPT = 2500, 256  # the grid is faster with more boxes, and more kept boxes, than these
+GRID_MIN_OVERLAP = 0.05  # below this threshold the grid would visit too many cells
+BLOCK = 256  # boxes compared with one box in a go, so that their overlaps stay in the first cache
 
 
 @jit
 def find_nan(x: Array) -> Any:
     """Row of the first NaN of a (N, K) array, or -1."""
     for i in range(x.shape[0]):
-        bad = False
+        has_nan = False
         for j in range(x.shape[1]):
-            bad |= math.isnan(x[i, j])
-        if bad:
+            has_nan |= math.isnan(x[i, j])
+        if has_nan:
             return i
     return -1
 
 
 @jit
-def dense_kept(stored: Array, threshold: Any, ios: bool, limit: int, most: int, keep: Array) -> Any:
-    """Ordinary boxes by falling score, each against those kept, which move to the front of ``stored`` (`columns`).
+def dense_kept(stored: Array, threshold: Any, ios: bool, limit: int, max_kept: int, keep: Array) -> Any:
+    """Compare each `ordinary` box, by falling score, with all kept ones, which move to the front of ``stored``.
 
-    False, and none kept, where more than ``most`` would be.
+    Returns False, and keeps none, where more than ``max_kept`` boxes would be kept.
     """
     kept, row = 0, np.empty(64, stored.dtype)
     for i in range(len(keep)):
         if kept == limit:
             break
-        if kept > most:
+        if kept > max_kept:
             keep[:] = False
             return False
         x1, y1, x2, y2, area = stored[0, i], stored[1, i], stored[2, i], stored[3, i], stored[4, i]
@@ -88,12 +88,12 @@ def bucket(level: int, row: int, mask: int) -> Any:
     return (h ^ (h >> 29)) & mask
 
 
-LONE, GRIDDED, EXOTIC = 0, 1, 2  # meets no box; found by the grid; tested against all
+LONE, GRIDDED, EXOTIC = 0, 1, 2  # overlaps no box; is in the grid; is compared with all boxes
 
 
 @jit
 def role(boxes: Array, i: int) -> Any:
-    """How the grid treats box i: EXOTIC where rounding or overflow could break the bounds that it prunes by."""
+    """How the grid treats box i. EXOTIC: rounding or overflow could break the bounds that the grid relies on."""
     x1, y1, x2, y2 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
     finite = math.isfinite(x1) and math.isfinite(y1) and math.isfinite(x2) and math.isfinite(y2)
     if not (x2 > x1 and y2 > y1 and finite):
@@ -106,9 +106,9 @@ def role(boxes: Array, i: int) -> Any:
 
 @jit
 def reach(side: float, longest: float, t: float) -> float:
-    """How far apart the centres of two sides may be, one of ``side``, one of at most ``longest``, with overlap > t.
+    """The maximum distance of the centres of two sides, of length ``side`` and up to ``longest``, with overlap > t.
 
-    Intersection > t * the longer side, and intersection <= half the sum - the distance.
+    It follows from: intersection > t * the longer side, and intersection <= half the sum - the distance.
     """
     longest = min(longest, side / t)
     if longest <= side:
@@ -118,99 +118,104 @@ def reach(side: float, longest: float, t: float) -> float:
 
 @jit
 def grid_kept(boxes: Array, members: Indices, threshold: Any, limit: int, keep: Array) -> None:
-    """Exact greedy NMS that looks only where a box over the threshold can be.
+    """Exact greedy NMS that compares a kept box only with boxes near it and of similar size.
 
-    IoU > t bounds the ratio of widths and of heights by t and the distance of centres by `reach`. Boxes lie in cells
-    by their centre, on a level by the exponent of their longer side; a hash table of cells, filled by a counting sort,
-    holds a row of cells contiguously. Each kept box marks those that it suppresses in the cells it reaches. Boxes
-    that share a bucket by chance are told apart by the exact test. O(N) memory; near O(N) time for bounded density.
+    IoU > t bounds the ratio of widths and of heights by t and the distance of centres by `reach`. The exponent of a
+    box's longer side is its level, its centre gives its cell on that level. A hash table of cells, filled by a counting
+    sort, holds each row of cells contiguously. A kept box marks those that it suppresses in all cells within its reach.
+    The exact test decides, so boxes that share a bucket by chance do no harm. O(N) memory; near O(N) time where the
+    density of boxes is bounded.
     """
-    count, t = len(members), float(threshold) * (1 - 1e-5)  # a pad far above the rounding of an IoU
-    # cells as wide as the reach of the widest box of a level, about
+    count, t = len(members), float(threshold) * (1 - 1e-5)  # a margin far above the rounding of an IoU
+    # the width of a cell relative to its level: about the reach of the widest box of the level
     shrink = 2.0 ** max(-10, min(0, math.ceil(math.log2(2 * (1 - t)))))
-    size = 1024
-    while size < 2 * count:
-        size *= 2
-    mask = size - 1
-    roles, where = np.empty(count, np.int8), np.empty(count, np.int32)
-    start = np.zeros(size + 1, np.int32)
-    base = 1100  # of the levels, -1074 .. 1024
+    roles, slots = np.empty(count, np.int8), np.empty(count, np.int32)
     population = np.zeros(2200, np.int32)
-    exotic = 0
-    for at in range(count):
-        i = members[at]
-        roles[at] = role(boxes, i)
-        exotic += roles[at] == EXOTIC
-        if roles[at] == GRIDDED:
-            x1, y1, x2, y2 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
-            level = math.frexp(max(x2 - x1, y2 - y1))[1]
-            cell = math.ldexp(shrink, level - 1)
-            column = math.floor((0.5 * x1 + 0.5 * x2) / cell)
-            where[at] = (bucket(level, math.floor((0.5 * y1 + 0.5 * y2) / cell), mask) + column) & mask
-            population[base + level] += 1
-            start[where[at] + 1] += 1
-    for b in range(size):
-        start[b + 1] += start[b]
-    fill = start[:size].copy()
-    sorted_members = np.empty(start[size], np.int64)
-    exotics = np.empty(exotic, np.int32)
-    exotic = 0
-    for at in range(count):
-        if roles[at] == GRIDDED:
-            slot = fill[where[at]]
-            fill[where[at]] += 1
-            where[at], sorted_members[slot] = slot, members[at]
-        elif roles[at] == EXOTIC:
-            exotics[exotic] = at
-            exotic += 1
-    stored = np.empty((5, len(sorted_members)), boxes.dtype)
-    columns(boxes, sorted_members, stored)
-    dead, gone = np.zeros(len(sorted_members), np.bool_), np.zeros(count, np.bool_)
+    start, ordered = fill_grid(boxes, members, shrink, roles, slots, population)
+    size = len(start) - 1
+    exotics = np.flatnonzero(roles == EXOTIC)
+    stored = np.empty((5, len(ordered)), boxes.dtype)
+    columns(boxes, ordered, stored)
+    dead, gone = np.zeros(len(ordered), np.bool_), np.zeros(count, np.bool_)
     row = np.empty(BLOCK, boxes.dtype)
     kept = 0
     for at in range(count):
         if kept == limit:
             return
-        if gone[at] or (roles[at] == GRIDDED and dead[where[at]]):
+        if gone[at] or (roles[at] == GRIDDED and dead[slots[at]]):
             continue
         keep[at] = True
         kept += 1
-        i = members[at]
-        if roles[at] == LONE:
-            continue
         if roles[at] == EXOTIC:
             for other in range(at + 1, count):
-                if roles[other] != LONE and overlap(boxes, i, boxes, members[other], False) > threshold:
+                if roles[other] != LONE and overlap(boxes, members[at], boxes, members[other], False) > threshold:
                     gone[other] = True
-            continue
-        for k in range(exotic):
-            other = exotics[k]
-            if other > at and overlap(boxes, i, boxes, members[other], False) > threshold:
-                gone[other] = True
-        slot = where[at]
-        x1, y1, x2, y2 = stored[0, slot], stored[1, slot], stored[2, slot], stored[3, slot]
-        width, height = float(x2 - x1), float(y2 - y1)
-        cx, cy = 0.5 * float(x1) + 0.5 * float(x2), 0.5 * float(y1) + 0.5 * float(y2)
-        longer = max(width, height)
-        for level in range(math.frexp(longer * t)[1], math.frexp(longer / t)[1] + 1):
-            if population[base + level] == 0:
-                continue
-            longest, cell = math.ldexp(1.0, level), math.ldexp(shrink, level - 1)
-            dx = reach(width, longest, t) * (1 + 1e-5) + abs(cx) * 1e-14
-            dy = reach(height, longest, t) * (1 + 1e-5) + abs(cy) * 1e-14
-            first = math.floor((cx - dx) / cell)
-            cells = min(math.floor((cx + dx) / cell) - first + 1, size)
-            for r in range(math.floor((cy - dy) / cell), math.floor((cy + dy) / cell) + 1):
-                begin = (bucket(level, r, mask) + first) & mask
-                end = begin + cells
-                mark(stored, slot, start[begin], start[min(end, size)], threshold, row, dead)
-                if end > size:  # round the end of the table
-                    mark(stored, slot, 0, start[end - size], threshold, row, dead)
+        elif roles[at] == GRIDDED:
+            for k in range(len(exotics)):
+                other = exotics[k]
+                if other > at and overlap(boxes, members[at], boxes, members[other], False) > threshold:
+                    gone[other] = True
+            slot = slots[at]
+            x1, y1, x2, y2 = stored[0, slot], stored[1, slot], stored[2, slot], stored[3, slot]
+            width, height = float(x2 - x1), float(y2 - y1)
+            cx, cy = 0.5 * float(x1) + 0.5 * float(x2), 0.5 * float(y1) + 0.5 * float(y2)
+            longer = max(width, height)
+            for level in range(math.frexp(longer * t)[1], math.frexp(longer / t)[1] + 1):
+                if population[BASE + level] == 0:
+                    continue
+                longest, cell = math.ldexp(1.0, level), math.ldexp(shrink, level - 1)
+                dx = reach(width, longest, t) * (1 + 1e-5) + abs(cx) * 1e-14
+                dy = reach(height, longest, t) * (1 + 1e-5) + abs(cy) * 1e-14
+                first = math.floor((cx - dx) / cell)
+                cells = min(math.floor((cx + dx) / cell) - first + 1, size)
+                for r in range(math.floor((cy - dy) / cell), math.floor((cy + dy) / cell) + 1):
+                    begin = (bucket(level, r, size - 1) + first) & (size - 1)
+                    end = begin + cells
+                    mark(stored, slot, start[begin], start[min(end, size)], threshold, row, dead)
+                    if end > size:  # the row of cells wraps around the end of the table
+                        mark(stored, slot, 0, start[end - size], threshold, row, dead)
+
+
+BASE = 1100  # added to a level, -1074 .. 1024, to index `population`
+
+
+@jit
+def fill_grid(boxes: Array, members: Indices, shrink: float, roles: Array, slots: Array, population: Array) -> Any:
+    """Sort the GRIDDED boxes into the buckets of the hash table.
+
+    Bucket b holds ordered[start[b] : start[b + 1]]; returns start and ordered. Fills in the role of each box, the slot
+    of each GRIDDED one in ``ordered``, and the number of boxes on each level.
+    """
+    size = 1024
+    while size < 2 * len(members):
+        size *= 2
+    mask, start = size - 1, np.zeros(size + 1, np.int32)
+    for at in range(len(members)):
+        i = members[at]
+        roles[at] = role(boxes, i)
+        if roles[at] == GRIDDED:
+            x1, y1, x2, y2 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
+            level = math.frexp(max(x2 - x1, y2 - y1))[1]
+            cell = math.ldexp(shrink, level - 1)
+            column = math.floor((0.5 * x1 + 0.5 * x2) / cell)
+            slots[at] = (bucket(level, math.floor((0.5 * y1 + 0.5 * y2) / cell), mask) + column) & mask
+            population[BASE + level] += 1
+            start[slots[at] + 1] += 1
+    for b in range(size):
+        start[b + 1] += start[b]
+    end = start[:size].copy()  # of what each bucket holds so far
+    ordered = np.empty(start[size], np.int64)
+    for at in range(len(members)):
+        if roles[at] == GRIDDED:
+            slot = end[slots[at]]
+            end[slots[at]] += 1
+            slots[at], ordered[slot] = slot, members[at]
+    return start, ordered
 
 
 @jit
 def mark(stored: Array, slot: int, lo: int, hi: int, threshold: Any, row: Array, dead: Array) -> None:
-    """Mark as dead the boxes lo .. hi that box ``slot`` suppresses; those kept before and itself too, to no effect."""
+    """Mark as dead the boxes lo .. hi that box ``slot`` suppresses. Marks on kept boxes and itself have no effect."""
     x1, y1, x2, y2, area = stored[0, slot], stored[1, slot], stored[2, slot], stored[3, slot], stored[4, slot]
     for begin in range(lo, hi, BLOCK):
         end = min(begin + BLOCK, hi)
@@ -229,15 +234,15 @@ def kept_of_groups(
     for end in ends:
         mine, flags = members[begin:end], keep[begin:end]
         begin = end
-        usual = True
+        regular = True
         for i in mine:
-            usual &= ordinary(boxes, i)
-        prunable = not ios and float(threshold) >= LEAST_OVERLAP
-        if usual:  # how crowded the boxes are decides, not their number
+            regular &= ordinary(boxes, i)
+        prunable = not ios and float(threshold) >= GRID_MIN_OVERLAP
+        if regular:  # many kept boxes, not many boxes, make the grid faster
             stored = np.empty((5, len(mine)), boxes.dtype)
             columns(boxes, mine, stored)
-            most = FEW if prunable and len(mine) > MANY else len(mine)
-            if not dense_kept(stored, threshold, ios, limit, most, flags):
+            max_kept = GRID_MIN_KEPT if prunable and len(mine) > GRID_MIN_BOXES else len(mine)
+            if not dense_kept(stored, threshold, ios, limit, max_kept, flags):
                 grid_kept(boxes, mine, threshold, limit, flags)
         elif prunable:
             grid_kept(boxes, mine, threshold, limit, flags)
@@ -246,16 +251,16 @@ def kept_of_groups(
 
 
 def first_nan(boxes: Array, scores: Array) -> int | None:
-    """`fastdet._check.find_nan`."""
-    for which, x in enumerate((boxes, scores.reshape(-1, 1))):
+    """`check.find_nan`."""
+    for in_scores, x in enumerate((boxes, scores.reshape(-1, 1))):
         row = find_nan(x)
         if row >= 0:
-            return int(row) * 2 + which
+            return int(row) * 2 + in_scores
     return None
 
 
 def by_group(keys: Indices) -> tuple[Indices, Indices]:
-    """A stable order that brings equal keys together, and where each group ends in it."""
+    """A stable order that brings equal keys together, and the end of each group in it."""
     lowest = keys.min()
     if int(keys.max()) - int(lowest) < 2**16:  # NumPy sorts 16-bit integers by radix
         order = np.argsort((keys - lowest).astype(np.uint16), kind="stable")
@@ -290,7 +295,7 @@ def nms(
 def select(
     boxes: Array, order: Indices, keys: Indices | None, iou_threshold: float, limit: int, metric: str
 ) -> Indices:
-    """Those of ``order``, the boxes by falling score, that greedy NMS in each group keeps; ``limit`` of each group."""
+    """The part of ``order`` (boxes by falling score) that greedy NMS keeps, up to ``limit`` of each group."""
     threshold, keep = typed(boxes.dtype, iou_threshold), np.zeros(len(order), np.bool_)
     if keys is None or not len(order):
         kept_of_groups(boxes, order, np.array([len(order)]), threshold, metric == "ios", limit, keep)
@@ -320,10 +325,10 @@ def multiclass_nms(
         np.full((batch, max_output), -1, np.int64),
         np.zeros(batch, np.int64),
     )
-    least = typed(scores.dtype, score_threshold)
+    min_score = typed(scores.dtype, score_threshold)
     for image in range(batch):
         flat = scores[image].ravel()
-        chosen = np.flatnonzero(flat > least)
+        chosen = np.flatnonzero(flat > min_score)
         row, label = np.divmod(chosen, max(classes, 1))
         order = np.argsort(-flat[chosen], kind="stable")
         keep = select(boxes[image][row], order, label, iou_threshold, max_per_class, metric)[:max_output]

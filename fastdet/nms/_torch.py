@@ -38,13 +38,13 @@ _SOFT = (
     "str method, float iou_threshold, float sigma, float min_score, int? max_output, float offset, str? backend)"
     " -> (Tensor, Tensor)"
 )
-_IMAGES = "multiclass_nms takes a batch of images"
-_nms = define(f"nms(Tensor boxes, Tensor scores, {_GREEDY}", greedy.nms, _kept, vmap=no_batch("nms", _IMAGES))
+_ADVICE = "multiclass_nms takes a batch of images"
+_nms = define(f"nms(Tensor boxes, Tensor scores, {_GREEDY}", greedy.nms, _kept, vmap=no_batch("nms", _ADVICE))
 _batched_nms = define(
     f"batched_nms(Tensor boxes, Tensor scores, Tensor idxs, {_GREEDY}",
     greedy.batched_nms,
     _kept,
-    vmap=no_batch("batched_nms", _IMAGES),
+    vmap=no_batch("batched_nms", _ADVICE),
 )
 _soft_nms = define(
     f"soft_nms(Tensor boxes, Tensor scores, {_SOFT}",
@@ -123,8 +123,8 @@ def _detections(
     )
 
 
-def _images_of_images(op: Any) -> Any:
-    """vmap: a batch of batches is one batch."""
+def _batch_of_batches(op: Any) -> Any:
+    """A rule for vmap: a batch of batches becomes one batch."""
 
     def rule(info: Any, in_dims: Any, boxes: Any, scores: Any, *options: Any) -> Any:
         batch = info.batch_size
@@ -144,7 +144,7 @@ _multiclass_nms = define(
     multiclass.multiclass_nms,
     _detections,
     waits=True,
-    vmap=_images_of_images,
+    vmap=_batch_of_batches,
 )
 
 

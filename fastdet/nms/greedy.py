@@ -31,8 +31,8 @@ def nms(
     boxes : (N, 4) float, pixels, x1 y1 x2 y2
     scores : (N,) float
     iou_threshold : float in [0, 1]; a box with IoU == threshold survives
-    score_threshold : boxes with score <= it are dropped first; None drops none
-    max_output : stop after so many kept boxes; None for all
+    score_threshold : boxes with score <= it are dropped before NMS; None drops none
+    max_output : maximum number of kept boxes, the best by score; None for all
     metric : "iou", or "ios" for intersection over the smaller area (tiled inference)
 
     Returns
@@ -48,6 +48,11 @@ def nms(
     -----
     Empty input gives an empty result. Equal on every backend. O(N) memory.
     Source: lecture, "Non-maximum suppression".
+
+    Examples
+    --------
+    >>> nms(np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 0, 60, 10]]), np.array([0.9, 0.8, 0.7]), 0.5)
+    array([0, 2])
     """
     plain = type(boxes) is np.ndarray and type(scores) is np.ndarray
     if not plain and (ops := registered(__name__, boxes, scores, grad=False)) is not None:
@@ -59,7 +64,7 @@ def nms(
         and max_output is None
         and metric == "iou"
         and backends.native is not None
-    ):  # small inputs: a call costs as much as the work
+    ):  # the quick call: for small inputs a call costs as much as the work
         if plain:
             keep = backends.native.nms_quick(boxes, scores, iou_threshold)
             if keep is not None:
@@ -86,15 +91,21 @@ def batched_nms(
 ) -> Any:
     """Greedy non-maximum suppression within each group (class, image, or both in one key).
 
-    Parameters as in `nms`, and
+    Parameters and errors as in `nms`, and
 
-    idxs : (N,) integer, the group of each box, any values; boxes of different groups never meet. The group
-        is a key, not an offset of coordinates, so nothing is lost to rounding
-    max_output : over all groups together, the best by score
+    idxs : (N,) integer, the group of each box, any values; boxes of different groups do not suppress each other. The
+        group is a key, not an offset of coordinates, so nothing is lost to rounding
+    max_output : maximum number of kept boxes of all groups together, the best by score
 
     Returns
     -------
     keep : (K,) int64, by falling score over all groups; equal scores: lower index first
+
+    Examples
+    --------
+    >>> boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [1, 0, 11, 10]])
+    >>> batched_nms(boxes, np.array([0.9, 0.8, 0.7]), np.array([1, 1, 2]), 0.5)
+    array([0, 2])
     """
     if (ops := registered(__name__, boxes, scores, idxs, grad=False)) is not None:
         return ops.batched_nms(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, backend)
@@ -116,14 +127,14 @@ def _nms(
     s = check.scores(op, to_array(op, "scores", scores), len(b))
     k = None if op == "nms" else check.keys(op, "idxs", to_array(op, "idxs", idxs), len(b))
     threshold = check.unit(op, "iou_threshold", iou_threshold)
-    least = None if score_threshold is None else check.number(op, "score_threshold", score_threshold)
-    most = check.limit(op, "max_output", max_output)
+    min_score = None if score_threshold is None else check.number(op, "score_threshold", score_threshold)
+    limit = check.limit(op, "max_output", max_output)
     if metric != "iou":
         check.choice(op, "metric", metric, METRICS)
     kernel = backends.choose("nms", backend, nms_reference, b, s, k)
-    keep = kernel(b, s, k, threshold, least, most, metric)
+    keep = kernel(b, s, k, threshold, min_score, limit, metric)
     if isinstance(keep, int):
-        check.nan_found(op, keep)
+        check.raise_nan_code(op, keep)
     return like(boxes)(keep)
 
 
@@ -136,7 +147,7 @@ def nms_reference(
     max_output: int,
     metric: str,
 ) -> NDArray[np.int64] | int:
-    """One kept box at a time against all that are left. A NaN is answered as `_check.find_nan` codes it."""
+    """Compare one kept box at a time with all boxes that are left. For a NaN return its code: see `check.find_nan`."""
     nan = check.find_nan(boxes, scores)
     if nan is not None:
         return nan

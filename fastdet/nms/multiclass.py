@@ -1,4 +1,4 @@
-"""Class-wise NMS of a batch of images, padded to a fixed shape."""
+"""Class-wise NMS of a batch of images, with results padded to a fixed shape."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def multiclass_nms(
     metric: str = "iou",
     backend: str | None = None,
 ) -> Detections:
-    """Class-wise NMS over a batch of images, padded to a fixed shape.
+    """Class-wise NMS over a batch of images, with results padded to a fixed shape.
 
     Parameters
     ----------
     boxes : (B, N, 4) float, pixels, x1 y1 x2 y2: one box for all classes of a candidate
-    scores : (B, N, C) float
+    scores : (B, N, C) float, of each class of each candidate
     iou_threshold : float in [0, 1]; a box with IoU == threshold survives
-    score_threshold : a class of a candidate with score <= it is no detection
-    max_output : K, the most detections of an image, the best by score
-    max_per_class : the most detections of one class of an image; None for no limit
+    score_threshold : a class with score <= it is no detection
+    max_output : K, maximum number of detections of an image, the best by score
+    max_per_class : maximum number of detections of one class of an image; None for no limit
     metric : "iou" or "ios"
 
     Returns
@@ -58,6 +58,14 @@ def multiclass_nms(
     ------
     TypeError   dtype, or mixed devices
     ValueError  shape, range, NaN
+
+    Examples
+    --------
+    >>> boxes = np.array([[[0, 0, 10, 10], [1, 0, 11, 10]]])
+    >>> scores = np.array([[[0.9, 0.1], [0.8, 0.7]]])
+    >>> detections = multiclass_nms(boxes, scores, 0.5, score_threshold=0.2, max_output=3)
+    >>> detections.labels, detections.count
+    (array([[ 0,  1, -1]]), array([2]))
     """
     if (ops := registered(__name__, boxes, scores, grad=False)) is not None:
         return ops.multiclass_nms(
@@ -73,15 +81,15 @@ def multiclass_nms(
         raise ValueError(f"{op}: scores must have at most {check.MAX_COUNT} entries an image, got {s.shape}")
     b, s = check.real(op, "boxes", b), check.real(op, "scores", s)
     threshold = check.unit(op, "iou_threshold", iou_threshold)
-    least = check.number(op, "score_threshold", score_threshold)
-    most = check.count(op, "max_output", max_output)
+    min_score = check.number(op, "score_threshold", score_threshold)
+    rows = check.count(op, "max_output", max_output)
     per_class = check.limit(op, "max_per_class", max_per_class)
     check.choice(op, "metric", metric, METRICS)
     kernel = backends.choose(op, backend, multiclass_nms_reference, b, s)
-    result = kernel(b, s, threshold, least, most, per_class, metric)
+    result = kernel(b, s, threshold, min_score, rows, per_class, metric)
     if isinstance(result, int):
         array, flat = ("scores", s) if result & 1 else ("boxes", b)
-        check.nan_error(op, array, tuple(int(i) for i in np.unravel_index(result >> 1, flat.shape)))
+        check.raise_nan(op, array, tuple(int(i) for i in np.unravel_index(result >> 1, flat.shape)))
     wrap = like(boxes)
     return Detections(*(wrap(x) for x in result))
 
@@ -95,10 +103,11 @@ def multiclass_nms_reference(
     max_per_class: int,
     metric: str,
 ) -> tuple[Array, Array, Array, Array] | int:
-    for which, array in enumerate((boxes, scores)):
-        bad = np.isnan(array).ravel()
-        if bad.any():
-            return int(np.argmax(bad)) * 2 + which
+    """NMS of one class of one image at a time. A NaN returns 2 * its flat index in boxes, or that in scores, plus 1."""
+    for in_scores, array in enumerate((boxes, scores)):
+        is_nan = np.isnan(array).ravel()
+        if is_nan.any():
+            return int(np.argmax(is_nan)) * 2 + in_scores
     batch, _, classes = scores.shape
     padded = (
         np.zeros((batch, max_output, 4), boxes.dtype),

@@ -34,8 +34,8 @@ def soft_nms(
 ) -> tuple[Any, Any]:
     """Soft-NMS: overlapping boxes lose score instead of being removed.
 
-    Take the best-scored box M, keep it, multiply the score of every remaining box b by f(IoU(M, b)), and again
-    with the best of the re-scored boxes, until none has min_score.
+    Keep the box M with the best score and multiply the score of every remaining box b by f(IoU(M, b)). Go on with the
+    best of the rescored boxes, until no box has min_score.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def soft_nms(
     iou_threshold : float in [0, 1], of the linear method
     sigma : float above 0, of the gaussian method
     min_score : 0 or more; a box whose score falls below it is dropped, one that is equal to it stays
-    max_output : stop after so many kept boxes; None for all
-    offset : added to x2 and y2 before the overlap is taken; 1 for the "+1" pixel sizes of the authors' code
+    max_output : maximum number of kept boxes; None for all
+    offset : added to x2 and y2 before overlaps are computed; 1 for the "+1" pixel sizes of the authors' code
 
     Returns
     -------
@@ -63,9 +63,14 @@ def soft_nms(
 
     Notes
     -----
-    Empty input gives an empty result. Equal on every backend: the exponential is our own, the same operations
+    Empty input gives an empty result. Equal on every backend: the exponential consists of the same operations
     everywhere. New scores carry no graph where scores requires grad.
     Source: lecture, "Soft-NMS"; Bodla et al., "Soft-NMS: Improving Object Detection With One Line of Code", 2017.
+
+    Examples
+    --------
+    >>> soft_nms(np.array([[0, 0, 10, 10], [0, 0, 10, 5]]), np.array([0.9, 0.8]))
+    (array([0, 1]), array([0.9, 0.4]))
     """
     if (ops := registered(__name__, boxes, scores, grad=False)) is not None:
         return ops.soft_nms(boxes, scores, method, iou_threshold, sigma, min_score, max_output, offset, backend)
@@ -87,9 +92,14 @@ def batched_soft_nms(
     offset: float = 0.0,
     backend: str | None = None,
 ) -> tuple[Any, Any]:
-    """Soft-NMS within each group; parameters and results as in `soft_nms` and `batched_nms`.
+    """Soft-NMS within each group; parameters, results and errors as in `soft_nms` and `batched_nms`.
 
-    The order of selection is the global one: at each step the best re-scored box of all groups.
+    Boxes are selected over all groups: at each step the best rescored box of any group.
+
+    Examples
+    --------
+    >>> batched_soft_nms(np.array([[0, 0, 10, 10], [0, 0, 10, 5]]), np.array([0.9, 0.8]), np.array([1, 2]))
+    (array([0, 1]), array([0.9, 0.8]))
     """
     if (ops := registered(__name__, boxes, scores, idxs, grad=False)) is not None:
         return ops.batched_soft_nms(
@@ -122,10 +132,8 @@ def _soft_nms(
     sigma = check.positive(op, "sigma", sigma)
     if not 0 < check.cast(b.dtype, sigma) < np.inf:
         raise ValueError(f"{op}: sigma must be above 0 and finite in {b.dtype}, got {sigma}")
-    least = check.number(op, "min_score", min_score)
-    if least < 0:  # a negative score would grow when it is weighted
-        raise ValueError(f"{op}: min_score must be 0 or more, got {least}")
-    most = check.limit(op, "max_output", max_output)
+    min_score = check.non_negative(op, "min_score", min_score)  # a negative score would grow when it is weighted
+    limit = check.limit(op, "max_output", max_output)
     shift = check.number(op, "offset", offset)
     if shift:
         b = extend_boxes(b, shift)
@@ -143,9 +151,9 @@ def _soft_nms(
     else:
         check.choice(op, "method", method, METHODS)
     kernel = backends.choose("soft_nms", backend, soft_nms_reference, b, s, k)
-    result = kernel(b, s, k, method, threshold, sigma, least, most)
+    result = kernel(b, s, k, method, threshold, sigma, min_score, limit)
     if isinstance(result, int):
-        check.nan_found(op, result)
+        check.raise_nan_code(op, result)
     keep, new_scores = result
     wrap = like(boxes)
     return wrap(keep), wrap(new_scores)
@@ -166,37 +174,39 @@ def soft_nms_reference(
     min_score: float,
     max_output: int,
 ) -> tuple[NDArray[np.int64], Array] | int:
+    """The algorithm as it is written above. For a NaN return its code: see `check.find_nan`."""
     nan = check.find_nan(boxes, scores)
     if nan is not None:
         return nan
     left, current = np.arange(len(boxes)), scores.copy()
     keep: list[int] = []
     new_scores: list[Any] = []
-    least = check.cast(scores.dtype, min_score)
+    lowest = check.cast(scores.dtype, min_score)
     while len(keep) != max_output:
-        alive = current >= least
+        alive = current >= lowest
         left, current = left[alive], current[alive]
         if not left.size:
             break
-        at = int(np.argmax(current))  # the first of equals: the lowest index
+        at = int(np.argmax(current))  # the first of equal scores has the lowest index
         best = left[at]
         keep.append(best)
         new_scores.append(current[at])
         left, current = np.delete(left, at), np.delete(current, at)
         meets = np.ones(len(left), bool) if idxs is None else idxs[left] == idxs[best]
         overlap = box_iou_reference(boxes[best : best + 1], boxes[left[meets]], "iou", False, None, 0.0, None)[0]
-        with np.errstate(invalid="ignore"):  # an infinite score times 0 is gone
+        with np.errstate(invalid="ignore"):  # an infinite score times 0 is NaN, and dropped
             current[meets] *= _weight(overlap, method, iou_threshold, sigma)
     return np.array(keep, np.int64), np.array(new_scores, scores.dtype)
 
 
 def _weight(iou: Array, method: str | Callable[[float], float], iou_threshold: float, sigma: float) -> Array:
+    """The weight of each overlap."""
     one = iou.dtype.type
     if callable(method):
         weight = np.array([method(value) for value in iou.tolist()], iou.dtype).reshape(iou.shape)
         if not ((weight >= 0) & (weight <= 1)).all():
-            bad = int(np.argmin((weight >= 0) & (weight <= 1)))
-            raise ValueError(f"soft_nms: method must give a weight in [0, 1], got {weight[bad]} for IoU {iou[bad]}")
+            at = int(np.argmin((weight >= 0) & (weight <= 1)))
+            raise ValueError(f"soft_nms: method must return a weight in [0, 1], got {weight[at]} for IoU {iou[at]}")
         return weight
     if method == "linear":
         return np.where(iou >= one(iou_threshold), one(1) - iou, one(1))

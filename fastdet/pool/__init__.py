@@ -1,12 +1,12 @@
-"""Max-pooling that keeps where each maximum was, and unpooling that puts it back there.
+"""Max-pooling with the place of each maximum, and unpooling, which puts values back in their places.
 
-Images are HW, CHW or NCHW: NumPy arrays, torch tensors, CuPy arrays or anything with ``__dlpack__``, and the result is
-of the same type. Channels-last memory is recognised by its strides and kept, in values and indices. The gradient of
-each op is a function of its own, for training without torch.
+Images are HW, CHW or NCHW: NumPy arrays, torch tensors, CuPy arrays or anything with ``__dlpack__``. Results are of the
+same type. Channels-last memory is recognised by its strides and kept, in values and indices. The gradient of each op is
+a function of its own, for training without torch.
 
-An index is flat, ``y * W + x`` in the plane of the unpooled image (int64, interchangeable with torch's), or compact:
-``ky * kernel_width + kx``, the place in the window before it is clipped to the image (uint8; most of the memory traffic
-of pooling is flat indices). Functions that take indices tell the two by dtype.
+An index is either flat or compact. Flat: int64, ``y * W + x`` in the plane of the unpooled image, as in torch. Compact:
+uint8, ``ky * kernel_width + kx``, the place in the window before it is clipped to the image; it saves most of the
+memory traffic of pooling. Functions that take indices tell the two apart by dtype.
 """
 
 from fastdet._core.dispatch import register_with_torch

@@ -12,7 +12,7 @@ from fastdet._core.check import Array
 
 
 def window(op: str, kernel_size: Any, stride: Any, padding: Any) -> tuple[int, int, int, int, int, int]:
-    """The windows of pooling."""
+    """Kernel, stride and padding in one tuple of six, each height before width."""
     kernel = check.pair(op, "kernel_size", kernel_size, 1)
     step = kernel if stride is None else check.pair(op, "stride", stride, 1)
     pad = check.pair(op, "padding", padding, 0)
@@ -22,18 +22,18 @@ def window(op: str, kernel_size: Any, stride: Any, padding: Any) -> tuple[int, i
 
 
 def window_counts(size: Any, window: tuple[int, ...], ceil_mode: bool) -> tuple[int, int]:
-    """How many windows an image of that size has, down and across: torch's rule."""
+    """How many windows an image of that size has, down and across, by torch's rule."""
     counts = []
     for length, kernel, stride, pad in zip(size, window[:2], window[2:4], window[4:], strict=True):
         count = (length + 2 * pad - kernel + (stride - 1 if ceil_mode else 0)) // stride + 1
         if ceil_mode and (count - 1) * stride >= length + pad:
-            count -= 1  # it would begin in the padding
+            count -= 1  # the last window would begin in the padding
         counts.append(count)
     return counts[0], counts[1]
 
 
 def pooled_size(op: str, size: Any, window: tuple[int, ...], ceil_mode: bool) -> tuple[int, int]:
-    """`window_counts`, where there is a window at all."""
+    """`window_counts`; ValueError where the image has no window."""
     counts = window_counts(size, window, ceil_mode)
     if min(counts) < 1:
         raise ValueError(f"{op}: kernel_size must be at most the padded image {tuple(size)}, got {window[:2]}")
@@ -42,22 +42,22 @@ def pooled_size(op: str, size: Any, window: tuple[int, ...], ceil_mode: bool) ->
     return counts
 
 
-def unpooled_size(op: str, name: str, given: Any, shape: tuple[int, ...], window: tuple[int, ...]) -> tuple[int, int]:
-    """The size that pooled images of ``shape`` came from: the given one, checked as torch does, or the usual one."""
-    usual = [
+def unpooled_size(op: str, name: str, x: Any, shape: tuple[int, ...], window: tuple[int, ...]) -> tuple[int, int]:
+    """The size that pooled images of ``shape`` came from: ``x``, checked as torch does, or the default for None."""
+    default = [
         (n - 1) * s - 2 * p + k for n, k, s, p in zip(shape[-2:], window[:2], window[2:4], window[4:], strict=True)
     ]
-    size = (usual[0], usual[1]) if given is None else plane_size(op, name, given, shape)
+    size = (default[0], default[1]) if x is None else plane_size(op, name, x, shape)
 
-    for axis, length, want, stride in zip(("height", "width"), size, usual, window[2:4], strict=True):
-        if abs(length - want) >= stride or length < 1:
-            low, high = max(want - stride + 1, 1), want + stride - 1
+    for axis, length, middle, stride in zip(("height", "width"), size, default, window[2:4], strict=True):
+        if abs(length - middle) >= stride or length < 1:
+            low, high = max(middle - stride + 1, 1), middle + stride - 1
             raise ValueError(f"{op}: {name} must have a {axis} in [{low}, {high}], got {length}")
     return size
 
 
 def plane_size(op: str, name: str, x: Any, shape: tuple[int, ...]) -> tuple[int, int]:
-    """(H, W), or a whole shape whose entries before them are ``shape``'s."""
+    """(H, W) of ``x``, which is that or a whole shape that begins as ``shape`` does."""
     if not isinstance(x, (tuple, list)) or len(x) not in (2, len(shape)):
         raise ValueError(
             f"{op}: {name} must be (height, width) or a shape of {len(shape)} entries, got {check.describe(x)}"
@@ -86,8 +86,8 @@ def indices(op: str, x: Array) -> Array:
     return x
 
 
-def outside(op: str, indices: Array, flat: int) -> NoReturn:
-    """Raise for the first index that lies in no place of the image, by its position."""
+def raise_outside(op: str, indices: Array, flat: int) -> NoReturn:
+    """Raise for the index at a flat position, which lies outside the image."""
     where = tuple(int(i) for i in np.unravel_index(flat, indices.shape))
     value = int(check.value_at(indices, where))
     raise ValueError(f"{op}: indices must lie in the image, got {value} at index {where}")
@@ -96,7 +96,7 @@ def outside(op: str, indices: Array, flat: int) -> NoReturn:
 def out_image(
     op: str, x: Array, shape: tuple[int, ...], dtype: np.dtype[Any], channels_last: bool, inputs: Sequence[Array]
 ) -> Array:
-    """A caller's buffer for images of that shape, as the 4-d array of the layout that the result has in memory."""
+    """A caller's buffer for images of that shape, as a 4-d array in the order that the result has in memory."""
     if x.dtype != dtype:
         raise TypeError(f"{op}: out must be {dtype}, got {x.dtype}")
     if x.shape != shape:

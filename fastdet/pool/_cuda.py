@@ -1,4 +1,8 @@
-"""Pooling of the CUDA backend. Where an index lies in no place of the image, its position, if calls wait for that."""
+"""Pooling of the CUDA backend.
+
+Where calls wait (FASTDET_SYNC=1), functions that take indices return the position of an index outside the image
+instead of a result.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from fastdet._core.device_arrays import DeviceArray
 
 Window = tuple[int, int, int, int, int, int]
 Size = tuple[int, int]
-MOST = 2**30  # each way, of images and windows: the kernels count them in 32 bits
+MAX_SIZE = 2**30  # height and width of images and windows: the kernels count them in 32 bits
 
 
 def max_pool2d(
@@ -20,7 +24,7 @@ def max_pool2d(
     last: bool,
     window: Window,
     size: Size,
-    kind: str,
+    index_type: str,
     values: DeviceArray | None,
     indices: DeviceArray | None,
 ) -> tuple[DeviceArray, DeviceArray | None]:
@@ -28,18 +32,18 @@ def max_pool2d(
     shape = _shape(x, last, size)
     if values is None:
         values = x.empty(shape, x.dtype)
-    if indices is None and kind != "none":
-        indices = x.empty(shape, np.uint8 if kind == "compact" else np.int64)
-    where = 0 if indices is None else indices.pointer
-    native.max_pool2d(x.dtype.char, x.pointer, image, size, window, kind == "compact", values.pointer, where, *x.where)
+    if indices is None and index_type != "none":
+        indices = x.empty(shape, np.uint8 if index_type == "compact" else np.int64)
+    to = values.pointer, 0 if indices is None else indices.pointer
+    native.max_pool2d(x.dtype.char, x.pointer, image, size, window, index_type == "compact", *to, *x.where)
     return values, indices
 
 
 def max_pool2d_backward(
-    grad: DeviceArray, indices: DeviceArray, last: bool, window: Window, size: Size
+    x: DeviceArray, indices: DeviceArray, last: bool, window: Window, size: Size
 ) -> DeviceArray | int:
-    out = grad.empty(_shape(grad, last, size), grad.dtype)
-    return _move("max_pool2d_backward", grad.dtype.char, grad, indices, last, window, out, out, indices, True)
+    out = x.empty(_shape(x, last, size), x.dtype)
+    return _move("max_pool2d_backward", x.dtype.char, x, indices, last, window, out, out, indices, True)
 
 
 def max_unpool2d(
@@ -50,14 +54,14 @@ def max_unpool2d(
     return _move("max_unpool2d", x.itemsize, x, indices, last, window, out, out, indices, False)
 
 
-def max_unpool2d_backward(grad: DeviceArray, indices: DeviceArray, last: bool, window: Window) -> DeviceArray | int:
-    out = grad.empty(indices.shape, grad.dtype)
-    return _move("max_unpool2d_backward", grad.itemsize, grad, indices, last, window, out, grad, indices, False)
+def max_unpool2d_backward(x: DeviceArray, indices: DeviceArray, last: bool, window: Window) -> DeviceArray | int:
+    out = x.empty(indices.shape, x.dtype)
+    return _move("max_unpool2d_backward", x.itemsize, x, indices, last, window, out, x, indices, False)
 
 
 def _move(
     op: str,
-    kind: Any,
+    dtype: Any,
     x: DeviceArray,
     indices: DeviceArray,
     last: bool,
@@ -67,18 +71,19 @@ def _move(
     pooled: DeviceArray,
     add: bool,
 ) -> DeviceArray | int:
+    """Call the native function that moves ``x`` to ``out``. ``dtype`` is its letter, or the bytes of a value."""
     sizes = _image(op, image, last, window), _image(op, pooled, last, window)[1:3], window, indices.dtype == np.uint8
     workspace = x.empty_bytes(native.pool_places_workspace(x.dtype.char, add, *sizes))
-    getattr(native, op)(kind, x.pointer, indices.pointer, *sizes, workspace.pointer, out.pointer, *x.where)
-    code = cuda.found(op)
+    getattr(native, op)(dtype, x.pointer, indices.pointer, *sizes, workspace.pointer, out.pointer, *x.where)
+    code = cuda.fault_code(op)
     return out if code is None else code
 
 
 def _image(op: str, x: DeviceArray, last: bool, window: Window) -> tuple[int, int, int, int]:
-    """(planes, height, width, neighbouring channels), as the kernels take it."""
+    """(planes, height, width, channels that are neighbours in memory), as the kernels take an image."""
     a, b, c, d = x.shape
     planes, height, width, inner = (a, b, c, d) if last else (a * b, c, d, 1)
-    if max(height, width, *window) >= MOST:
+    if max(height, width, *window) >= MAX_SIZE:
         raise ValueError(f"{op}: images and windows on a GPU must be below 2^30 each way, got {x.shape} and {window}")
     return planes, height, width, inner
 

@@ -1,7 +1,7 @@
-"""Numba kernels of max-pooling and unpooling; `_numba` gives all kernels out.
+"""Numba kernels of max-pooling and unpooling. `_core.numba_jit` has the rules of all kernels.
 
-Arrays come as flat memory and strides, so that planes and channels last are one signature; the wrappers widen halves,
-integers and compact indices, and what is only moved is moved as unsigned integers: few signatures to compile.
+Few signatures are compiled. Kernels take flat memory and strides, the same for planes and channels last. The wrappers
+widen halves, integers and compact indices. Values that are only moved are moved as unsigned integers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastdet.pool.places import Size, Window
 
 
 def _strides(n: int, c: int, height: int, width: int, last: bool) -> tuple[int, ...]:
-    """Of image, channel, row and column."""
+    """The strides of image, channel, row and column."""
     return (height * width * c, 1, width * c, c) if last else (c * height * width, height * width, width, 1)
 
 
@@ -26,13 +26,13 @@ def _flat(x: Array) -> Array:
 
 
 def _bits(x: Array) -> Array:
-    """Values that are only moved: as integers of 4 or 8 bytes."""
+    """Values that are only moved, as integers of 4 or 8 bytes."""
     bits = _flat(x).view(f"u{x.dtype.itemsize}")
     return bits if x.dtype.itemsize >= 4 else bits.astype(np.uint32)
 
 
 def _moved(bits: Array, x: Array) -> None:
-    """`_bits` of a result into the result itself, where they are a copy."""
+    """Copy `_bits` of a result into the result ``x``, if they are not its own memory."""
     if x.dtype.itemsize < 4:
         x.view(f"u{x.dtype.itemsize}").reshape(-1)[...] = bits
 
@@ -51,7 +51,7 @@ def _shape(n: int, c: int, size: Size, last: bool) -> tuple[int, ...]:
 
 
 def max_pool2d(
-    x: Array, last: bool, window: Window, size: Size, kind: str, values: Array | None, indices: Array | None
+    x: Array, last: bool, window: Window, size: Size, index_type: str, values: Array | None, indices: Array | None
 ) -> tuple[Array, Array | None]:
     n, c, height, width = _sizes(x, last)
     shape = _shape(n, c, size, last)
@@ -59,20 +59,22 @@ def max_pool2d(
     if compute.dtype.kind in "iu":
         compute = compute.astype(np.int64, copy=False)
     best = np.empty(shape, compute.dtype) if values is None or compute.dtype != x.dtype else values
-    where = np.empty(0 if kind == "none" else shape, np.int64) if indices is None or kind != "flat" else indices
+    where = (
+        np.empty(0 if index_type == "none" else shape, np.int64) if indices is None or index_type != "flat" else indices
+    )
     lowest = compute.dtype.type(-np.inf if compute.dtype.kind == "f" else np.iinfo(compute.dtype).min)
     strides = _strides(n, c, height, width, last), _strides(n, c, *size, last)
     _pool(
-        _flat(compute), (n, c, height, width), *strides, window, size, lowest, kind == "compact", best.reshape(-1),
-        where.reshape(-1),
+        _flat(compute), (n, c, height, width), *strides, window, size, lowest, index_type == "compact",
+        best.reshape(-1), where.reshape(-1),
     )  # fmt: skip
     best = narrow(best, x.dtype)
     if values is not None and values is not best:
         values[...] = best
         best = values
-    if kind == "none":
+    if index_type == "none":
         return best, None
-    if kind == "compact":
+    if index_type == "compact":
         where = where.astype(np.uint8)
         if indices is not None:
             indices[...] = where
@@ -93,6 +95,7 @@ def _pool(
     values: Array,
     indices: Array,
 ) -> None:
+    """The maximum of each window, and its index where ``indices`` is not empty."""
     n, c, height, width = sizes
     kh, kw, sh, sw, ph, pw = window
     for image in range(n):
@@ -156,7 +159,7 @@ def max_unpool2d_backward(x: Array, indices: Array, last: bool, window: Window) 
 
 @jit
 def _place(index: Any, compact: bool, row: int, column: int, window: tuple[int, ...], size: tuple[int, int]) -> Any:
-    """Row and column of a place; -1, -1 outside the image."""
+    """Row and column of an index; -1, -1 outside the image."""
     kh, kw, sh, sw, ph, pw = window
     height, width = size
     if compact:
@@ -185,6 +188,7 @@ def _scatter(
     add: bool,
     out: Array,
 ) -> Any:
+    """Move, or add, each value to its place. False where an index lies outside the image."""
     n, c, rows, columns = sizes
     for image in range(n):
         for channel in range(c):
@@ -216,6 +220,7 @@ def _gather(
     compact: bool,
     out: Array,
 ) -> Any:
+    """Take the value at each place. False where an index lies outside the image."""
     n, c, rows, columns = sizes
     for image in range(n):
         for channel in range(c):

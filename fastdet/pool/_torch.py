@@ -1,4 +1,4 @@
-"""Pooling as ops of torch. The gradient of pooling scatters, that of unpooling gathers: each the other's gradient."""
+"""Pooling as ops of torch. The gradient of pooling scatters, that of unpooling gathers: each is that of the other."""
 
 from __future__ import annotations
 
@@ -143,9 +143,9 @@ def max_pool2d(
     x, window = differentiable(op, "x", x, out), _window(op, kernel_size, stride, padding)
     backend = backend_name(op, backend)
     if not return_indices:
-        if wants_gradient(x):  # which needs the indices: small ones, if the kernel allows
-            small = window[0][0] * window[0][1] <= 256
-            return into(op, out, _max_pool2d(x, *window, bool(ceil_mode), small, backend)[0])
+        if wants_gradient(x):  # the gradient needs indices: compact ones, if the kernel has at most 256 places
+            fits = window[0][0] * window[0][1] <= 256
+            return into(op, out, _max_pool2d(x, *window, bool(ceil_mode), fits, backend)[0])
         return into(op, out, _max_pool2d_values(x, *window, bool(ceil_mode), backend))
     result = _max_pool2d(x, *window, bool(ceil_mode), bool(compact), backend)
     if out is None:
@@ -211,6 +211,6 @@ def max_unpool2d_backward(
 
 
 def _sizes(op: str, name: str, x: Any, shape: Any) -> list[Any]:
-    if torch.compiler.is_compiling():  # sizes may be symbols
+    if torch.compiler.is_compiling():  # sizes may be symbols, which no check takes
         return list(x)
     return list(_check.plane_size(op, name, x, tuple(shape)))

@@ -13,9 +13,9 @@ from fastdet._core.dispatch import registered
 from fastdet._core.half import BFLOAT16, narrow, widen
 from fastdet._core.layout import from_nchw, to_nchw
 from fastdet.pool import _check
-from fastdet.pool.places import Size, Window, _flat, _given, _planes, _scatter, positions
+from fastdet.pool.places import Size, Window, as_planes, flat_places, in_layout, positions, scatter
 
-WIDER = {**dict.fromkeys("bhH", np.int32), **dict.fromkeys("IL", np.int64)}  # integers pooled as wider ones
+WIDER = {**dict.fromkeys("bhH", np.int32), **dict.fromkeys("IL", np.int64)}  # dtypes that are pooled as a wider one
 
 
 def max_pool2d(
@@ -30,19 +30,19 @@ def max_pool2d(
     out: Any = None,
     backend: str | None = None,
 ) -> Any:
-    """Maximum of each window, and where it is.
+    """The maximum of each window, and its place.
 
     Parameters
     ----------
     x : (H, W), (C, H, W) or (N, C, H, W) float16, bfloat16, float32, float64 or integer (not uint64)
     kernel_size, stride, padding : int or (height, width), pixels; stride None is kernel_size; padding is at most half
-        the kernel and stands for values below all others
-    ceil_mode : round the number of windows up instead of down; a last one that would begin in the right or lower
-        padding is dropped
+        the kernel and counts as lower than every value
+    ceil_mode : True: round the number of windows up instead of down; a last window that would begin in the right or
+        lower padding is dropped
     return_indices : False for the values alone
-    compact : give uint8 places in the window instead of int64 places in the plane; kernels of at most 256 places
+    compact : True for uint8 places in the window instead of int64 places in the plane; kernels of at most 256 places
     out : (values, indices), or the values alone where return_indices is False: arrays of the results' shape, dtype
-        and layout that receive them; faster for large results
+        and layout, for the results; faster for large ones
 
     Returns
     -------
@@ -52,13 +52,18 @@ def max_pool2d(
     Raises
     ------
     TypeError   dtype, device, out's dtype
-    ValueError  shape, window, an image too small for one window, compact with too large a kernel, an unfit out
+    ValueError  shape, window, an image too small for one window, compact with too large a kernel, an invalid out
 
     Notes
     -----
-    The first of equal maxima wins (0.0 equals -0.0). NaN propagates, and the last NaN of a window is its index. A
-    window of -inf alone gives its first place in the image. Equal on every backend, and to torch.
+    The first of equal maxima wins (0.0 equals -0.0). NaN propagates, and the index is that of the last NaN in the
+    window. A window of -inf only has the index of its first place in the image. Equal on every backend, and to torch.
     Source: Badrinarayanan et al., "SegNet", 2016; torch.nn.functional.max_pool2d.
+
+    Examples
+    --------
+    >>> max_pool2d(np.array([[1, 9, 2, 3], [4, 5, 8, 6]]), 2)
+    (array([[9, 8]]), array([[1, 6]]))
     """
     op = "max_pool2d"
     if (ops := registered(__name__, x, out)) is not None:
@@ -73,24 +78,24 @@ def max_pool2d(
         raise ValueError(f"{op}: kernel_size must have at most 256 places if compact, got {window[:2]}")
     image, last = to_nchw(array)
     wider = WIDER.get(array.dtype.char)
-    kind = "none" if not return_indices else "compact" if compact else "flat"
+    index_type = "none" if not return_indices else "compact" if compact else "flat"
     shape = (*array.shape[:-2], *size)
-    given: list[Array | None] = [None, None]
+    buffers: list[Array | None] = [None, None]
     if out is not None:
         if return_indices and not (isinstance(out, (tuple, list)) and len(out) == 2):
             raise TypeError(f"{op}: out must be (values, indices), got {type(out).__name__}")
         dtypes = image.dtype, np.dtype(np.uint8 if compact else np.int64)
         for i, buffer in enumerate(out if return_indices else (out,)):
-            to = writable(op, "out", buffer)
-            given[i] = _check.out_image(op, to, shape, dtypes[i], last, [array, *(g for g in given if g is not None)])
-    function = backends.choose(op, backend, max_pool2d_reference, array, *given)
+            apart = [array, *(b for b in buffers if b is not None)]
+            buffers[i] = _check.out_image(op, writable(op, "out", buffer), shape, dtypes[i], last, apart)
+    function = backends.choose(op, backend, max_pool2d_reference, array, *buffers)
     if wider is None:
-        values, indices = function(image, last, window, size, kind, *given)
+        values, indices = function(image, last, window, size, index_type, *buffers)
     else:
-        values, indices = function(image.astype(wider), last, window, size, kind, None, given[1])
+        values, indices = function(image.astype(wider), last, window, size, index_type, None, buffers[1])
         values = values.astype(array.dtype)
-        if given[0] is not None:
-            given[0][...] = values
+        if buffers[0] is not None:
+            buffers[0][...] = values
     if out is not None:
         return out
     results = [like(x)(from_nchw(y, last, array.ndim)) for y in (values, indices) if y is not None]
@@ -98,16 +103,16 @@ def max_pool2d(
 
 
 def max_pool2d_reference(
-    x: Array, last: bool, window: Window, size: Size, kind: str, values: Array | None, indices: Array | None
+    x: Array, last: bool, window: Window, size: Size, index_type: str, values: Array | None, indices: Array | None
 ) -> tuple[Array, Array | None]:
     kh, kw, sh, sw, ph, pw = window
-    compute = widen(_planes(x, last))
+    compute = widen(as_planes(x, last))
     n, c, height, width = compute.shape
-    kh, taps = min(kh, height + ph), min(kw, width + pw)  # what lies beyond the image never counts
+    kh, taps = min(kh, height + ph), min(kw, width + pw)  # places of the window that can lie in the image
     lowest = -np.inf if compute.dtype.kind == "f" else np.iinfo(compute.dtype).min
     best = np.full((n, c, *size), lowest, compute.dtype)
     y0, x0 = (np.arange(count) * step - pad for count, step, pad in zip(size, (sh, sw), (ph, pw), strict=True))
-    where = np.empty((n, c, *size), np.int64)  # the place in the window; at first the first one in the image
+    where = np.empty((n, c, *size), np.int64)  # the place in the window; it starts as the first place in the image
     where[...] = np.maximum(-y0, 0)[:, None] * kw + np.maximum(-x0, 0)
     for ky in range(kh):
         rows = np.flatnonzero((y0 + ky >= 0) & (y0 + ky < height))
@@ -118,15 +123,15 @@ def max_pool2d_reference(
             inside = np.s_[:, :, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             value = compute[:, :, (y0 + ky)[rows]][..., (x0 + kx)[columns]]
             with np.errstate(invalid="ignore"):
-                take = (value > best[inside]) | (value != value)  # as torch: the last NaN wins
+                take = (value > best[inside]) | (value != value)  # the last NaN wins, as in torch
             best[inside] = np.where(take, value, best[inside])
             where[inside] = np.where(take, ky * kw + kx, where[inside])
-    found = None
-    if kind == "flat":
-        found = (y0[:, None] + where // kw) * width + (x0 + where % kw)
-    elif kind == "compact":
-        found = where.astype(np.uint8)
-    return _given(narrow(best, x.dtype), last, values), None if found is None else _given(found, last, indices)
+    index = None
+    if index_type == "flat":
+        index = (y0[:, None] + where // kw) * width + (x0 + where % kw)
+    elif index_type == "compact":
+        index = where.astype(np.uint8)
+    return in_layout(narrow(best, x.dtype), last, values), None if index is None else in_layout(index, last, indices)
 
 
 def max_pool2d_backward(
@@ -139,14 +144,14 @@ def max_pool2d_backward(
     *,
     backend: str | None = None,
 ) -> Any:
-    """Gradient of `max_pool2d`: each value's gradient goes to where the value came from.
+    """Gradient of `max_pool2d`: the gradient of each value goes to the place that the value came from.
 
     Parameters
     ----------
     grad : (..., OH, OW) float16, bfloat16, float32 or float64, the gradient of the values
-    indices : (..., OH, OW) int64 or uint8, as `max_pool2d` gave them
+    indices : (..., OH, OW) int64 or uint8, as `max_pool2d` returns them
     input_size : (H, W) of the pooled image, or its whole shape
-    kernel_size, stride, padding : as `max_pool2d` had them
+    kernel_size, stride, padding : as in the call of `max_pool2d`
 
     Returns
     -------
@@ -155,12 +160,18 @@ def max_pool2d_backward(
     Raises
     ------
     TypeError   dtype, device, a tensor that requires grad
-    ValueError  shape, window, sizes that do not go together, an index that lies in no place of the image
+    ValueError  shape, window, sizes that do not match, an index outside the image
 
     Notes
     -----
-    Where windows overlap, gradients of one place are added in the order of the windows, row by row, halves in
+    Where windows overlap, the gradients of one place are added in the order of the windows, row by row, halves in
     float32. So the result is deterministic, and equal on every backend and for any number of threads.
+
+    Examples
+    --------
+    >>> max_pool2d_backward(np.array([[0.5, 2.0]]), np.array([[1, 6]]), (2, 4), 2)
+    array([[0. , 0.5, 0. , 0. ],
+           [0. , 0. , 2. , 0. ]])
     """
     if (ops := registered(__name__, grad, indices)) is not None:
         return ops.max_pool2d_backward(grad, indices, input_size, kernel_size, stride, padding, backend)
@@ -172,17 +183,17 @@ def max_pool2d_backward(
     size = _check.plane_size(op, "input_size", input_size, array.shape)
     sizes = {_check.window_counts(size, window, ceil_mode) for ceil_mode in (False, True)}
     if array.ndim >= 2 and array.shape[-2:] not in sizes:
-        want = " or ".join(map(str, sorted(sizes)))
-        raise ValueError(f"{op}: grad must have height and width {want}, got {array.shape[-2:]}")
-    return _scatter(op, grad, array, "grad", indices, window, size, None, backend, max_pool2d_backward_reference)
+        allowed = " or ".join(map(str, sorted(sizes)))
+        raise ValueError(f"{op}: grad must have height and width {allowed}, got {array.shape[-2:]}")
+    return scatter(op, grad, array, "grad", indices, window, size, None, backend, max_pool2d_backward_reference)
 
 
 def max_pool2d_backward_reference(x: Array, indices: Array, last: bool, window: Window, size: Size) -> Array | None:
-    values = _planes(x, last)
-    places, bad = positions(_planes(indices, last), window, size)
-    if bad.any():
+    values = as_planes(x, last)
+    places, outside = positions(as_planes(indices, last), window, size)
+    if outside.any():
         return None
     total = np.zeros(values.shape[:2] + size, widen(values).dtype)
     with np.errstate(all="ignore"):
-        np.add.at(total.reshape(-1), _flat(places, size), widen(values).reshape(-1))  # in order, one by one
-    return _given(narrow(total, x.dtype), last, None)
+        np.add.at(total.reshape(-1), flat_places(places, size), widen(values).reshape(-1))  # in order, one by one
+    return in_layout(narrow(total, x.dtype), last, None)

@@ -13,7 +13,17 @@ from fastdet._core.dispatch import registered
 from fastdet._core.half import BFLOAT16
 from fastdet._core.layout import from_nchw, to_nchw
 from fastdet.pool import _check
-from fastdet.pool.places import Size, Window, _as_laid_out, _flat, _given, _placed, _planes, _scatter, positions
+from fastdet.pool.places import (
+    Size,
+    Window,
+    as_laid_out,
+    as_planes,
+    checked_result,
+    flat_places,
+    in_layout,
+    positions,
+    scatter,
+)
 
 
 def max_unpool2d(
@@ -27,32 +37,38 @@ def max_unpool2d(
     out: Any = None,
     backend: str | None = None,
 ) -> Any:
-    """Each value back at the place it was pooled from, zeros elsewhere.
+    """Put each value back at the place that it was pooled from; zeros elsewhere.
 
     Parameters
     ----------
     x : (h, w), (C, h, w) or (N, C, h, w) of any float or integer dtype
-    indices : x's shape, int64 or uint8, as `max_pool2d` gave them; compact ones are places in the windows of
+    indices : x's shape, int64 or uint8, as `max_pool2d` returns them; compact ones are places in the windows of
         these kernel_size, stride and padding
     kernel_size, stride, padding : int or (height, width), pixels; stride None is kernel_size
-    output_size : (H, W) or the whole shape of the result; None for (h - 1) stride - 2 padding + kernel, from which
-        a given one may differ by less than one stride
-    out : array of the result's shape, dtype and layout that receives it; faster for large results
+    output_size : (H, W) or the whole shape of the result; it may differ from (h - 1) stride - 2 padding + kernel, which
+        None stands for, by less than one stride
+    out : array of the result's shape, dtype and layout, for the result; faster for large results
 
     Returns
     -------
-    image : (..., H, W) of x's dtype; ``out`` itself where given
+    image : (..., H, W) of x's dtype; ``out`` itself if it is passed
 
     Raises
     ------
     TypeError   dtype, device, out's dtype
-    ValueError  shape, window, output_size, an unfit out (then nothing is written), or an index that lies in no place
-        of the image: nothing is returned, and what ``out`` holds is undefined
+    ValueError  shape, window, output_size, an invalid out (nothing is written), an index outside the image (what is
+        written to ``out`` is then undefined)
 
     Notes
     -----
     Where two values have one place (overlapping windows), the last one, row by row, stays. Equal on every backend.
     Source: Badrinarayanan et al., "SegNet", 2016; torch.nn.functional.max_unpool2d.
+
+    Examples
+    --------
+    >>> max_unpool2d(np.array([[9, 8]]), np.array([[1, 6]]), 2)
+    array([[0, 9, 0, 0],
+           [0, 0, 8, 0]])
     """
     op = "max_unpool2d"
     if (ops := registered(__name__, x, indices, out)) is not None:
@@ -63,19 +79,19 @@ def max_unpool2d(
     array = _check.planes(op, "x", array)
     window = _check.window(op, kernel_size, stride, padding)
     size = _check.unpooled_size(op, "output_size", output_size, array.shape, window)
-    return _scatter(op, x, array, "x", indices, window, size, out, backend, max_unpool2d_reference)
+    return scatter(op, x, array, "x", indices, window, size, out, backend, max_unpool2d_reference)
 
 
 def max_unpool2d_reference(
     x: Array, indices: Array, last: bool, window: Window, size: Size, out: Array | None
 ) -> Array | None:
-    values = _planes(x, last)
-    places, bad = positions(_planes(indices, last), window, size)
-    if bad.any():
+    values = as_planes(x, last)
+    places, outside = positions(as_planes(indices, last), window, size)
+    if outside.any():
         return None
     image = np.zeros(values.shape[:2] + size, x.dtype)
-    image.reshape(-1)[_flat(places, size)] = values.reshape(-1)  # of equal places the last is kept
-    return _given(image, last, out)
+    image.reshape(-1)[flat_places(places, size)] = values.reshape(-1)  # of equal places NumPy keeps the last
+    return in_layout(image, last, out)
 
 
 def max_unpool2d_backward(
@@ -87,13 +103,12 @@ def max_unpool2d_backward(
     *,
     backend: str | None = None,
 ) -> Any:
-    """Gradient of `max_unpool2d`: what stands at each value's place.
+    """Gradient of `max_unpool2d`: the gradient at the place of each value.
 
     Parameters
     ----------
     grad : (..., H, W) of any float or integer dtype, the gradient of the unpooled image
-    indices : (..., h, w) int64 or uint8, as `max_unpool2d` had them
-    kernel_size, stride, padding : as `max_unpool2d` had them
+    indices, kernel_size, stride, padding : as in the call of `max_unpool2d`; indices are (..., h, w)
 
     Returns
     -------
@@ -102,11 +117,16 @@ def max_unpool2d_backward(
     Raises
     ------
     TypeError   dtype, device, a tensor that requires grad
-    ValueError  shape, window, an index that lies in no place of the image
+    ValueError  shape, window, an index outside the image
 
     Notes
     -----
     Where several values had one place, each gets its gradient, as in torch, although only the last was kept.
+
+    Examples
+    --------
+    >>> max_unpool2d_backward(np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), np.array([[1, 6]]), 2)
+    array([[2, 7]])
     """
     if (ops := registered(__name__, grad, indices)) is not None:
         return ops.max_unpool2d_backward(grad, indices, kernel_size, stride, padding, backend)
@@ -123,15 +143,15 @@ def max_unpool2d_backward(
     size = _check.unpooled_size(op, "grad", array.shape, where.shape, window)
     image, last = to_nchw(array)
     function = backends.choose(op, backend, max_unpool2d_backward_reference, array, where)
-    result = _placed(op, function(image, _as_laid_out(where, last), last, window), where, window, size)
+    result = checked_result(op, function(image, as_laid_out(where, last), last, window), where, window, size)
     return like(grad)(from_nchw(result, last, array.ndim))
 
 
 def max_unpool2d_backward_reference(x: Array, indices: Array, last: bool, window: Window) -> Array | None:
-    grad = _planes(x, last)
+    grad = as_planes(x, last)
     size = grad.shape[2], grad.shape[3]
-    where = _planes(indices, last)
-    places, bad = positions(where, window, size)
-    if bad.any():
+    where = as_planes(indices, last)
+    places, outside = positions(where, window, size)
+    if outside.any():
         return None
-    return _given(grad.reshape(-1)[_flat(places, size)].reshape(where.shape), last, None)
+    return in_layout(grad.reshape(-1)[flat_places(places, size)].reshape(where.shape), last, None)

@@ -1,4 +1,4 @@
-"""What pooling and unpooling share: indices as places in an image, and values that move to them."""
+"""Parts that pooling and unpooling share: indices as places in an image, and values that move to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Size = tuple[int, int]
 
 
 def positions(indices: Array, window: Window, size: Size) -> tuple[Array, Array]:
-    """(N, C, h, w) indices as flat places in planes of that size, and where there is no such place."""
+    """(N, C, h, w) indices as flat places in planes of that size, and a mask of those outside the image."""
     height, width = size
     if indices.dtype != np.uint8:
         return indices, (indices < 0) | (indices >= height * width)
@@ -28,7 +28,7 @@ def positions(indices: Array, window: Window, size: Size) -> tuple[Array, Array]
     return y * width + x, (ky >= kh) | (y < 0) | (y >= height) | (x < 0) | (x >= width)
 
 
-def _scatter(
+def scatter(
     op: str,
     x: Any,
     array: Array,
@@ -40,53 +40,54 @@ def _scatter(
     backend: str | None,
     reference: Any,
 ) -> Any:
-    """`max_unpool2d` and `max_pool2d_backward` from where their own arguments have been checked."""
+    """The common part of `max_unpool2d` and `max_pool2d_backward`, after the checks of their own arguments."""
     where = _check.indices(op, to_array(op, "indices", indices))
     array = _check.planes(op, name, array)
     if where.shape != array.shape:
         raise ValueError(f"{op}: indices must have the shape of {name}, {array.shape}, got {where.shape}")
     image, last = to_nchw(array)
-    given = None
+    buffer = None
     if out is not None:
         shape = (*array.shape[:-2], *size)
-        given = _check.out_image(op, writable(op, "out", out), shape, image.dtype, last, [array, where])
-    function = backends.choose(op, backend, reference, array, where, given)
-    args = [image, _as_laid_out(where, last), last, window, size]
-    result = function(*args, given) if op == "max_unpool2d" else function(*args)
-    result = _placed(op, result, where, window, size)
+        buffer = _check.out_image(op, writable(op, "out", out), shape, image.dtype, last, [array, where])
+    function = backends.choose(op, backend, reference, array, where, buffer)
+    args = [image, as_laid_out(where, last), last, window, size]
+    result = function(*args, buffer) if op == "max_unpool2d" else function(*args)
+    result = checked_result(op, result, where, window, size)
     return out if out is not None else like(x)(from_nchw(result, last, array.ndim))
 
 
-def _placed(op: str, result: Any, indices: Array, window: Window, size: Size) -> Array:
-    """A backend's result; raises where it is None, or the position of an index outside the image."""
+def checked_result(op: str, result: Any, indices: Array, window: Window, size: Size) -> Array:
+    """A backend's result. Raises where an index is outside the image: the result is then its position, or None."""
     if result is None:
-        bad = positions(indices.reshape(1, -1, *indices.shape[-2:]), window, size)[1]
-        result = int(np.argmax(bad.reshape(-1)))
+        outside = positions(indices.reshape(1, -1, *indices.shape[-2:]), window, size)[1]
+        result = int(np.argmax(outside.reshape(-1)))
     if isinstance(result, int):
-        _check.outside(op, indices, result)
-    placed: Array = result
-    return placed
+        _check.raise_outside(op, indices, result)
+    array: Array = result
+    return array
 
 
-def _as_laid_out(x: Array, last: bool) -> Array:
-    """HW, CHW or NCHW ``x`` as a 4-d array of that layout, copied where it has another."""
+def as_laid_out(x: Array, last: bool) -> Array:
+    """HW, CHW or NCHW ``x`` as a 4-d array of that layout; a copy if ``x`` has another one."""
     x = x.reshape((1,) * (4 - x.ndim) + x.shape)
     return check.require(x.transpose(0, 2, 3, 1) if last else x, None)
 
 
-def _planes(x: Array, last: bool) -> Array:
+def as_planes(x: Array, last: bool) -> Array:
+    """A 4-d array of either layout as an (N, C, H, W) view."""
     return x.transpose(0, 3, 1, 2) if last else x
 
 
-def _flat(places: Array, size: Size) -> Array:
-    """Places in planes as places in all planes, one after the other."""
+def flat_places(places: Array, size: Size) -> Array:
+    """Flat places in planes as flat places in the whole array, (N, C, H, W)."""
     n, c = places.shape[:2]
     plane = np.arange(n * c, dtype=np.int64).reshape(n, c, 1, 1) * (size[0] * size[1])
     return (places + plane).reshape(-1)
 
 
-def _given(x: Array, last: bool, out: Array | None) -> Array:
-    """An (N, C, H, W) result in its layout, in ``out`` if there is one."""
+def in_layout(x: Array, last: bool, out: Array | None) -> Array:
+    """An (N, C, H, W) result in its layout; written to ``out`` if that is not None."""
     x = np.ascontiguousarray(x.transpose(0, 2, 3, 1) if last else x)
     if out is None:
         return x

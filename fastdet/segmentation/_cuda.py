@@ -11,19 +11,28 @@ from fastdet._core.check import Array
 from fastdet._core.cuda import native
 from fastdet._core.device_arrays import DeviceArray
 
-# As the references, with one argument more. each None: the matrix stays on the GPU and nothing waits. True: the call
-# waits, and the matrix of each image (along the first axis) comes to the host, (N, side, side). False: (1, side, side),
-# of all images.
-
 
 def confusion_matrix(
     target: DeviceArray,
     prediction: DeviceArray,
     num_classes: int,
     ignore_index: int | None,
-    each: bool | None = None,
 ) -> DeviceArray | Array | int:
-    counts = _Counts("confusion_matrix", target, num_classes, ignore_index, each)
+    """The matrix stays on the GPU, and nothing waits for it."""
+    return _count_labels(target, prediction, num_classes, ignore_index, None)
+
+
+def confusion_matrices(
+    target: DeviceArray, prediction: DeviceArray, num_classes: int, ignore_index: int | None, per_image: bool
+) -> DeviceArray | Array | int:
+    """Matrices on the host, which waits for them: (N, side, side) of each image, or (1, side, side) of all images."""
+    return _count_labels(target, prediction, num_classes, ignore_index, per_image)
+
+
+def _count_labels(
+    target: DeviceArray, prediction: DeviceArray, num_classes: int, ignore_index: int | None, per_image: bool | None
+) -> DeviceArray | Array | int:
+    counts = _Counts("confusion_matrix", target, num_classes, ignore_index, per_image)
     images = counts.images
     native.confusion_matrix(
         _labels(target),
@@ -45,11 +54,34 @@ def confusion_matrix_from_logits(
     ignore_index: int | None,
     channels_last: bool,
     align_corners: bool,
-    each: bool | None = None,
+) -> DeviceArray | Array | int:
+    """The matrix stays on the GPU, and nothing waits for it."""
+    return _count_logits(target, logits, ignore_index, channels_last, align_corners, None)
+
+
+def confusion_matrices_from_logits(
+    target: DeviceArray,
+    logits: DeviceArray,
+    ignore_index: int | None,
+    channels_last: bool,
+    align_corners: bool,
+    per_image: bool,
+) -> DeviceArray | Array | int:
+    """As `confusion_matrices`."""
+    return _count_logits(target, logits, ignore_index, channels_last, align_corners, per_image)
+
+
+def _count_logits(
+    target: DeviceArray,
+    logits: DeviceArray,
+    ignore_index: int | None,
+    channels_last: bool,
+    align_corners: bool,
+    per_image: bool | None,
 ) -> DeviceArray | Array | int:
     n, *image = logits.shape
     classes, height, width = (image[2], *image[:2]) if channels_last else image
-    counts = _Counts("confusion_matrix_from_logits", target, classes, ignore_index, each)
+    counts = _Counts("confusion_matrix_from_logits", target, classes, ignore_index, per_image)
     native.confusion_matrix_from_logits(
         _labels(target),
         logits.dtype.char,
@@ -71,12 +103,12 @@ def _labels(x: DeviceArray) -> tuple[str, int, int]:
 
 
 class _Counts:
-    """The memory that a call counts into."""
+    """The memory that a call counts into. ``per_image`` None: nothing waits."""
 
-    def __init__(self, op: str, target: DeviceArray, classes: int, ignore: int | None, each: bool | None) -> None:
-        self._op, self._wait = op, each is not None
+    def __init__(self, op: str, target: DeviceArray, classes: int, ignore: int | None, per_image: bool | None) -> None:
+        self._op, self._wait = op, per_image is not None
         side = classes + (ignore is not None)
-        self.images = len(target) if each else 1
+        self.images = len(target) if per_image else 1
         self._shape = (self.images, side, side) if self._wait else (side, side)
         cells = self.images * side * side
         shape = (cells + 1,) if self._wait else self._shape  # the fault comes with the cells
@@ -84,11 +116,11 @@ class _Counts:
         self._cells: DeviceArray = memory
         self._workspace = target.empty_bytes(native.confusion_workspace())
         fault = memory.pointer + 8 * cells if self._wait else 0
-        self.native = memory.pointer, bool(each), self._workspace.pointer, fault
+        self.native = memory.pointer, bool(per_image), self._workspace.pointer, fault
 
     def found(self) -> DeviceArray | Array | int:
         if not self._wait:
-            code = cuda.found(self._op)
+            code = cuda.fault_code(self._op)
             return self._cells if code is None else code
         cells = self._cells.host()
         return cells[:-1].reshape(self._shape) if cells[-1] == 0 else int(cells[-1]) - 1

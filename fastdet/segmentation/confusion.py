@@ -105,17 +105,20 @@ def count_labels(
     backend: str | None,
     *,
     caller: Caller = _LABELS,
-    **options: Any,
+    per_image: bool | None = None,
 ) -> Array:
-    """`confusion_matrix` of all labels, void last. ``options`` are the CUDA backend's: see `_cuda`."""
+    """`confusion_matrix` of all labels, void last. ``per_image``, for arrays on a GPU alone: `_cuda.confusion_matrices`."""
     op = caller.op
     truth = _check.labels(op, caller.target, to_array(op, caller.target, target))
     predicted = _check.labels(op, caller.prediction, to_array(op, caller.prediction, prediction))
     if truth.shape != predicted.shape:
         want = f"{caller.target}' shape" if caller.target.endswith("s") else f"{caller.target}'s shape"
         raise ValueError(f"{op}: {caller.prediction} must have {want} {truth.shape}, got {predicted.shape}")
-    function: Any = backends.choose("confusion_matrix", backend, confusion_matrix_reference, truth, predicted)
-    result: Array | int = function(truth, predicted, classes, ignore, **options)
+    kernel: str
+    more: tuple[Any, ...]
+    kernel, more = ("confusion_matrix", ()) if per_image is None else ("confusion_matrices", (per_image,))
+    function: Any = backends.choose(kernel, backend, confusion_matrix_reference, truth, predicted)
+    result: Array | int = function(truth, predicted, classes, ignore, *more)
     if isinstance(result, int):
         name, labels = (caller.prediction, predicted) if result & 1 else (caller.target, truth)
         _invalid_label(caller, name, labels, result >> 1, classes, ignore)
@@ -238,9 +241,9 @@ def count_logits(
     backend: str | None,
     *,
     caller: Caller = _LOGITS,
-    **options: Any,
+    per_image: bool | None = None,
 ) -> Array:
-    """`confusion_matrix_from_logits` of all labels, void last; ``options`` as in `count_labels`."""
+    """`confusion_matrix_from_logits` of all labels, void last; ``per_image`` as in `count_labels`."""
     op, name = caller.op, caller.prediction
     truth = _check.labels(op, caller.target, to_array(op, caller.target, target))
     scores = _check.class_scores(op, name, to_array(op, name, logits, half=True))
@@ -262,17 +265,19 @@ def count_logits(
         maps = truth.reshape((-1, *truth.shape[-2:]))
     else:
         maps = check.empty(op, (len(image), *image.shape[2:]), np.dtype(np.int64), image)
-    function: Any = backends.choose(
-        "confusion_matrix_from_logits", backend, confusion_matrix_from_logits_reference, maps, image
-    )
-    result: Array | int = function(maps, image, ignore, channels_last, align_corners, **options)
+    kernel: str = "confusion_matrix_from_logits"
+    more: tuple[Any, ...] = ()
+    if per_image is not None:
+        kernel, more = "confusion_matrices_from_logits", (per_image,)
+    function: Any = backends.choose(kernel, backend, confusion_matrix_from_logits_reference, maps, image)
+    result: Array | int = function(maps, image, ignore, channels_last, align_corners, *more)
     if isinstance(result, int):
         if not result & 1:
             _invalid_label(caller, caller.target, truth, result >> 1, classes, ignore)
         index = tuple(int(i) for i in np.unravel_index(result >> 1, scores.shape))
         value = widen(check.value_at(scores, index))
         if np.isnan(value):
-            check.nan_error(op, name, index)
+            check.raise_nan(op, name, index)
         raise ValueError(f"{op}: {name} must be finite to be resampled, got {value} at index {index}")
     return result
 

@@ -198,7 +198,7 @@ class SegmentationMetrics(Metric):
         several = truth.ndim == 3 and guess.shape[:1] == truth.shape[:1]  # another shape raises
         each = self.per_image and several
         if not (isinstance(truth, np.ndarray) and isinstance(guess, np.ndarray)):
-            yield from self._count(truth, guess, {**options, "each": each})
+            yield from self._count(truth, guess, {**options, "per_image": each})
         elif not each:
             yield self._count(truth, guess, options)
         else:

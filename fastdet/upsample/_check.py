@@ -1,4 +1,4 @@
-"""Checks of resampling's arguments."""
+"""Checks of the arguments of resampling."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pair_of_factors(op: str, name: str, x: Any) -> tuple[float, float]:
 
 
 def image_out(op: str, x: Array, like: Array, shape: tuple[int, ...], fits: bool, inputs: Sequence[Array]) -> None:
-    """A caller's buffer for an image: of that shape and ``like``'s dtype and memory order (``fits``), writable."""
+    """A caller's buffer for an image: writable, of that shape, ``like``'s dtype, and its memory order (``fits``)."""
     if x.dtype != like.dtype:
         raise TypeError(f"{op}: out must be {check.dtype_name(like.dtype)}, got {check.dtype_name(x.dtype)}")
     if x.shape != shape:

@@ -8,7 +8,7 @@ from typing import Any
 from fastdet._core.cuda import native
 from fastdet._core.device_arrays import DeviceArray
 
-MOST = 2**30  # values a row, and rows, that the kernels count in 32 bits
+MAX_SIZE = 2**30  # rows, and values of a row: the kernels count them in 32 bits
 
 
 def upsample_bilinear(
@@ -28,18 +28,18 @@ def upsample_bilinear_backward(
 def _resample(
     op: str,
     kernel: Callable[..., None],
-    given: DeviceArray,
+    source: DeviceArray,
     result: DeviceArray,
     small: DeviceArray,
     large: DeviceArray,
     channels_last: bool,
     *options: Any,
 ) -> None:
-    """``small`` and ``large``: the two as input and result of the forward direction."""
+    """Call ``kernel`` from ``source`` to ``result``. ``small`` and ``large``: input and result of the forward pass."""
     n, c, *_ = small.shape
     planes, channels = (n, small.shape[3]) if channels_last else (n * c, 1)
     sizes = [*small.shape[1:3], *large.shape[1:3]] if channels_last else [*small.shape[2:], *large.shape[2:]]
-    if max(*sizes, sizes[1] * channels, sizes[3] * channels) >= MOST:
+    if max(*sizes, sizes[1] * channels, sizes[3] * channels) >= MAX_SIZE:
         shapes = f"{small.shape} and {large.shape}"
         raise ValueError(f"{op}: images on a GPU must have below 2^30 rows and values a row, got {shapes}")
-    kernel(given.dtype.char, given.pointer, planes, channels, *sizes, *options, result.pointer, *given.where)
+    kernel(source.dtype.char, source.pointer, planes, channels, *sizes, *options, result.pointer, *source.where)

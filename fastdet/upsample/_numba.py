@@ -1,4 +1,4 @@
-"""Numba kernels of bilinear resampling; `_numba` gives all kernels out, `_numba_nms` says what holds for all."""
+"""Numba kernels of bilinear resampling. `_core.numba_jit` has the rules of all kernels."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ def upsample_bilinear(
 ) -> None:
     rows, result, y, columns = geometry(x, out, channels_last, align_corners, factor_y, factor_x)
     rows = rows.astype(np.float32) if rows.dtype == np.uint8 else plain(widen(rows))
-    made = result if result.dtype == rows.dtype else np.empty(result.shape[1:], rows.dtype)
+    exact = result if result.dtype == rows.dtype else np.empty(result.shape[1:], rows.dtype)
     for p in range(len(rows)):
-        to = result[p] if made is result else made
-        _expand(rows[p], *y, *columns, to)
-        if made is not result:
-            result[p] = rounded(made, out.dtype)
+        _expand(rows[p], *y, *columns, result[p] if exact is result else exact)
+        if exact is not result:
+            result[p] = rounded(exact, out.dtype)
 
 
 @jit
 def _expand(
     x: Array, r0: Array, r1: Array, h0: Array, h1: Array, c0: Array, c1: Array, w0: Array, w1: Array, out: Array
 ) -> None:
-    """One plane. An expanded row is kept while it is looked at: row i in kept[i % 2]."""
+    """Resample one plane. The last two expanded rows of the input are kept: row i in kept[i % 2]."""
     kept, held = np.empty((2, out.shape[1]), x.dtype), np.full(2, -1)
     for i in range(len(out)):
         for row in (r0[i], r1[i]):
@@ -56,7 +55,7 @@ def upsample_bilinear_backward(
 def _gather(
     g: Array, r0: Array, r1: Array, h0: Array, h1: Array, c0: Array, c1: Array, w0: Array, w1: Array, sums: Array
 ) -> None:
-    """One plane: rising outputs give each input's sum in rising order."""
+    """The gradient of one plane. Outputs in ascending order give the sum of each input in ascending order."""
     tall = np.zeros((len(sums), g.shape[1]), g.dtype)
     for i in range(len(g)):
         line, above, below = g[i], h0[i], h1[i]

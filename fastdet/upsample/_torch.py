@@ -1,4 +1,4 @@
-"""Bilinear resampling as an op of torch: linear, so its gradient is its transpose, of which it is the gradient."""
+"""Bilinear resampling as ops of torch. It is linear: the gradient of each of the two ops is the other one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastdet import upsample
 from fastdet._core import check
 from fastdet._core.torch_library import backend_name, define, differentiable, folded, gradient, image_like, into
 from fastdet.upsample import _check
-from fastdet.upsample.bilinear import _sizes
+from fastdet.upsample.bilinear import new_size
 
 
 def _resampled(x: Any, size: Any, scale_factor: Any, align_corners: bool, channels_last: bool, backend: Any) -> Any:
@@ -70,7 +70,7 @@ def upsample_bilinear(
 ) -> Any:
     op = "upsample_bilinear"
     if (size is None) == (scale_factor is None):
-        _sizes(op, size, scale_factor, (1, 1))  # raises
+        new_size(op, size, scale_factor, (1, 1))  # raises
     result = _upsample_bilinear(
         differentiable(op, "x", x, out),
         None if size is None else _pair(op, "size", size),
@@ -102,6 +102,6 @@ def upsample_bilinear_backward(
 
 
 def _pair(op: str, name: str, x: Any, read: Any = check.pair_of_sizes) -> list[Any]:
-    if torch.compiler.is_compiling():  # numbers may be symbols
+    if torch.compiler.is_compiling():  # numbers may be symbols, which no check takes
         return list(x) if isinstance(x, (tuple, list)) else [x, x]
     return list(read(op, name, x))

@@ -1,4 +1,4 @@
-"""Bilinear upsampling, its gradient, and the equivalent kernel of a transposed convolution."""
+"""Bilinear resampling, its gradient, and the weights of an equivalent transposed convolution."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def upsample_bilinear(
     out: Any = None,
     backend: str | None = None,
 ) -> Any:
-    """Images resampled bilinearly to another size, larger or smaller; torch.nn.functional.interpolate's numbers.
+    """Resample images bilinearly to a larger or smaller size, as torch.nn.functional.interpolate does.
 
     Parameters
     ----------
@@ -38,49 +38,55 @@ def upsample_bilinear(
         Integers in a list are taken as float64
     size : (height, width) of the result, pixels, or one integer for both
     scale_factor : instead of ``size``, (vertical, horizontal) or one number for both: the result has
-        floor(H * vertical) x floor(W * horizontal) pixels, and a step of one pixel there is 1 / factor here
+        floor(H * vertical) x floor(W * horizontal) pixels, and one pixel of the result is 1 / factor pixels of x
     align_corners : True: the centres of the corner pixels of x and of the result coincide, a step is
         (in - 1) / (out - 1). False: the corners of the images do, and pixels past the outermost centres repeat
-    channels_last : x is (H, W, C) or (N, H, W, C)
-    out : array of the result's shape and dtype, in the memory order of x, that receives it
+    channels_last : True: x is (H, W, C) or (N, H, W, C)
+    out : array of the result's shape and dtype, in the memory order of x, for the result
 
     Returns
     -------
-    y : x's axes, dtype and memory order, the new height and width; ``out`` itself where given
+    y : axes, dtype and memory order of x, with the new height and width; ``out`` itself if it is passed
 
     Raises
     ------
     TypeError   dtype, device, out's dtype
-    ValueError  shape, both or none of size and scale_factor, a size below 1, an unfit out
+    ValueError  shape, both or none of size and scale_factor, a size below 1, an invalid out
     MemoryError a result that cannot be allocated
 
     Notes
     -----
     No antialiasing: smaller results take only the two nearest pixels of each axis, as torch does by default.
-    NaN and infinities go through as the arithmetic gives them: a weight of 0 does not stop them.
-    uint8 is computed in float32 and rounded once, halves up; torch rounds rows and columns one after the other in
-    fixed point, and so differs by at most 1.
+    NaN and infinities pass through the arithmetic: a weight of 0 does not stop them. uint8 is computed in float32 and
+    rounded once, halves up. torch rounds rows first, then columns, in fixed point: results differ by at most 1.
+
+    Examples
+    --------
+    >>> upsample_bilinear([[0, 4]], (1, 4))
+    array([[0., 1., 3., 4.]])
+    >>> upsample_bilinear([[0, 3]], (1, 4), align_corners=True)
+    array([[0., 1., 2., 3.]])
     """
     if (ops := registered(__name__, x, out)) is not None:
         return ops.upsample_bilinear(x, size, scale_factor, align_corners, channels_last, out, backend)
     op = "upsample_bilinear"
     array, planes, last = _image(op, "x", x, DTYPES, bool(channels_last))
     height, width = planes.shape[1:3] if last else planes.shape[2:]
-    new, factors = _sizes(op, size, scale_factor, (height, width))
-    given = None
+    new, factors = new_size(op, size, scale_factor, (height, width))
+    buffer = None
     if out is not None:
         half = planes.dtype == BFLOAT16  # whose bits are the tensor's own memory
-        given = to_array(op, "out", out, differentiable=True, half=True) if half else writable(op, "out", out)
-    kernel = backends.choose(op, backend, upsample_bilinear_reference, array, given)
+        buffer = to_array(op, "out", out, differentiable=True, half=True) if half else writable(op, "out", out)
+    kernel = backends.choose(op, backend, upsample_bilinear_reference, array, buffer)
     shape = (planes.shape[0], *new, planes.shape[3]) if last else (*planes.shape[:2], *new)
     back = from_nhwc if channels_last else from_nchw
-    if given is None:
+    if buffer is None:
         result = check.empty(op, shape, planes.dtype, planes)
     else:
-        wanted = (*array.shape[:-3], *new, array.shape[-1]) if channels_last else (*array.shape[:-2], *new)
-        result, kind = (given, last) if given.ndim != array.ndim else _layout(given, bool(channels_last))
-        fits = kind == last and check.may_share_memory(result, given)
-        _check.image_out(op, given, planes, wanted, fits or not given.size, (array,))
+        full = (*array.shape[:-3], *new, array.shape[-1]) if channels_last else (*array.shape[:-2], *new)
+        result, order = (buffer, last) if buffer.ndim != array.ndim else _layout(buffer, bool(channels_last))
+        fits = order == last and check.may_share_memory(result, buffer)
+        _check.image_out(op, buffer, planes, full, fits or not buffer.size, (array,))
         result = result.reshape(shape)
     kernel(planes, last, bool(align_corners), *factors, result)
     return like(x)(back(result, last, array.ndim)) if out is None else out
@@ -101,11 +107,12 @@ def upsample_bilinear_backward(
     ----------
     grad : gradient with respect to the result, of its shape; float16, bfloat16, float32 or float64
     input_size : (height, width) of x, pixels
-    scale_factor, align_corners, channels_last : as given to `upsample_bilinear`; scale_factor None where size was
+    scale_factor, align_corners, channels_last : as in the call of `upsample_bilinear`; scale_factor is None if that
+        had a size
 
     Returns
     -------
-    gradient : grad's axes, dtype and memory order, x's height and width; 0 where x was not looked at
+    gradient : axes, dtype and memory order of grad, height and width of x; 0 where no output depends on x
 
     Raises
     ------
@@ -114,9 +121,14 @@ def upsample_bilinear_backward(
 
     Notes
     -----
-    A gather in a fixed order, whatever the number of threads: for each input row its output rows from top to
-    bottom, ``h * g``; then for each input column its output columns from left to right, ``w * v``. Sums are
-    float32 (float64 for float64), rounded once.
+    The order of the sums is fixed, for any number of threads: for each input row its output rows from top to bottom,
+    ``h * g``; then for each input column its output columns from left to right, ``w * v``. Sums are float32 (float64
+    for float64), rounded once.
+
+    Examples
+    --------
+    >>> upsample_bilinear_backward(np.array([[1.0, 0.0, 0.0, 2.0]]), (1, 2))
+    array([[1., 2.]])
     """
     if (ops := registered(__name__, grad)) is not None:
         return ops.upsample_bilinear_backward(grad, input_size, scale_factor, align_corners, channels_last, backend)
@@ -127,9 +139,9 @@ def upsample_bilinear_backward(
     factors = (0.0, 0.0)
     if scale_factor is not None:
         factors = _check.pair_of_factors(op, "scale_factor", scale_factor)
-        led = tuple(math.floor(n * f) for n, f in zip(old, factors, strict=True))
-        if led != new:
-            raise ValueError(f"{op}: grad must have height and width {led} for that scale_factor, got {new}")
+        scaled = tuple(math.floor(n * f) for n, f in zip(old, factors, strict=True))
+        if scaled != new:
+            raise ValueError(f"{op}: grad must have height and width {scaled} for that scale_factor, got {new}")
     kernel = backends.choose(op, backend, upsample_bilinear_backward_reference, array)
     shape = (planes.shape[0], *old, planes.shape[3]) if last else (*planes.shape[:2], *old)
     result = check.empty(op, shape, planes.dtype, planes)
@@ -138,10 +150,10 @@ def upsample_bilinear_backward(
 
 
 def bilinear_kernel(channels: int, factor: int, dtype: Any = np.float32) -> Array:
-    """Weights of a transposed convolution that upsamples bilinearly, each channel for itself.
+    """Weights of a transposed convolution that upsamples each channel bilinearly.
 
-    With stride ``factor`` and, for an even factor, padding ``factor // 2`` it gives `upsample_bilinear`'s values
-    (align_corners=False) but for the border, where a convolution sees zeros.
+    With stride ``factor`` and, for an even factor, padding ``factor // 2`` it gives the values of `upsample_bilinear`
+    (align_corners=False), except at the border, where the convolution sees zeros.
 
     Parameters
     ----------
@@ -152,17 +164,29 @@ def bilinear_kernel(channels: int, factor: int, dtype: Any = np.float32) -> Arra
     -------
     weights : (channels, channels, 2 * factor, 2 * factor), as torch.nn.ConvTranspose2d takes them: in, out, H, W
 
+    Raises
+    ------
+    TypeError   dtype, a size that is no integer
+    ValueError  a size below 1
+
+    Notes
+    -----
     Source: Long, Shelhamer and Darrell, "Fully Convolutional Networks", 2015, which starts its learned upsampling
     from these weights.
+
+    Examples
+    --------
+    >>> bilinear_kernel(1, 2)[0, 0, 1]
+    array([0.1875, 0.5625, 0.5625, 0.1875], dtype=float32)
     """
     op = "bilinear_kernel"
     sizes = [check.pair_of_sizes(op, name, value)[0] for name, value in (("channels", channels), ("factor", factor))]
-    kind = np.dtype(dtype)
-    if kind.char not in "efd":
-        raise TypeError(f"{op}: dtype must be float16, float32 or float64, got {kind}")
+    dtype = np.dtype(dtype)
+    if dtype.char not in "efd":
+        raise TypeError(f"{op}: dtype must be float16, float32 or float64, got {dtype}")
     channels, factor = sizes
     line = 1 - np.abs(np.arange(2 * factor) - (factor - 0.5)) / factor
-    weights = check.empty(op, (channels, channels, 2 * factor, 2 * factor), kind)
+    weights = check.empty(op, (channels, channels, 2 * factor, 2 * factor), dtype)
     weights[...] = 0
     weights[np.arange(channels), np.arange(channels)] = np.outer(line, line)
     return weights
@@ -171,7 +195,7 @@ def bilinear_kernel(channels: int, factor: int, dtype: Any = np.float32) -> Arra
 def _image(
     op: str, name: str, x: Any, dtypes: tuple[np.dtype[Any], ...], channels_last: bool
 ) -> tuple[Array, Array, bool]:
-    """The argument as an array, and as 4-d memory with its order: see `fastdet._layout`."""
+    """The argument as an array, and as a 4-d array in memory order with that order: see `_core.layout`."""
     array = to_array(op, name, x, differentiable=True, half=True)
     if isinstance(x, (list, tuple)) and array.dtype.kind in "iu":
         array = array.astype(np.float64)
@@ -183,11 +207,13 @@ def _layout(x: Array, channels_last: bool) -> tuple[Array, bool]:
     return to_nhwc(x) if channels_last else to_nchw(x)
 
 
-def _sizes(op: str, size: Any, scale_factor: Any, old: tuple[int, int]) -> tuple[tuple[int, int], tuple[float, float]]:
-    """The new size, and the factors that set the steps: 0 where the sizes do."""
+def new_size(
+    op: str, size: Any, scale_factor: Any, old: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[float, float]]:
+    """The new size, and the factors that set the steps; 0 where the sizes set them."""
     if (size is None) == (scale_factor is None):
         got = "none" if size is None else "both"
-        raise ValueError(f"{op}: size must be given or else scale_factor, exactly one of them, got {got}")
+        raise ValueError(f"{op}: exactly one of size and scale_factor must be set, got {got}")
     if size is not None:
         return check.pair_of_sizes(op, "size", size), (0.0, 0.0)
     factors = _check.pair_of_factors(op, "scale_factor", scale_factor)
@@ -199,8 +225,8 @@ def _sizes(op: str, size: Any, scale_factor: Any, old: tuple[int, int]) -> tuple
     return (math.floor(exact[0]), math.floor(exact[1])), factors
 
 
-# Both layouts are one to the arithmetic: an image is (P, H, L), P planes of L = W values a row or, channels last, P
-# images of L = W * C values a row, in which the neighbour of a value stands C further on.
+# The arithmetic treats both layouts alike. An image is (P, H, L): P planes with rows of L = W values or, channels last,
+# P images with rows of L = W * C values, where the neighbour of a value is C places further.
 
 
 def upsample_bilinear_reference(
@@ -230,7 +256,7 @@ def upsample_bilinear_backward_reference(
 
 
 def _gather(values: Array, axis: tuple[Array, Array, Array, Array], size: int) -> Array:
-    """The transpose of taps along the first axis: each input sums its outputs in rising order."""
+    """The transpose of `taps` along the first axis: each input sums its outputs in ascending order."""
     i0, i1, w0, w1 = axis
     to, weight = np.stack([i0, i1], 1).ravel(), np.stack([w0, w1], 1).ravel()
     source = np.repeat(np.arange(len(i0)), 2)
@@ -245,7 +271,7 @@ def _gather(values: Array, axis: tuple[Array, Array, Array, Array], size: int) -
 
 
 def rounded(values: Array, dtype: np.dtype[Any]) -> Array:
-    """What was computed, in the result's dtype; uint8 to the nearest, halves up."""
+    """The computed values in the result's dtype; uint8 to the nearest integer, halves up."""
     if dtype == np.uint8:
         return (values + np.float32(0.5)).astype(np.uint8)
     return narrow(values, dtype)
@@ -257,7 +283,7 @@ Axis = tuple[Array, Array, Array, Array]
 def geometry(
     small: Array, large: Array, channels_last: bool, align_corners: bool, factor_y: float, factor_x: float
 ) -> tuple[Array, Array, Axis, Axis]:
-    """Input and output as (P, H, L), and the taps of rows and of values in a row."""
+    """Input and output as (P, H, L), and the `taps` of rows and of values in a row."""
     axis, channels = (1, small.shape[3]) if channels_last else (2, 1)
     dtype = np.dtype(np.float64 if small.dtype == np.float64 else np.float32)
     (height, width), (new_height, new_width) = small.shape[axis : axis + 2], large.shape[axis : axis + 2]
@@ -279,7 +305,7 @@ def geometry(
 def taps(size: int, out: int, align_corners: bool, scale_factor: float, dtype: np.dtype[Any]) -> Axis:
     """Along one axis, output i is ``w0[i] * x[i0[i]] + w1[i] * x[i1[i]]``: (i0, i1, w0, w1).
 
-    torch's rule, in ``dtype`` (float32 or float64). scale_factor <= 0: from the sizes.
+    The rule is torch's, in ``dtype`` (float32 or float64). scale_factor <= 0: the sizes set the step.
     """
     one, half = dtype.type(1), dtype.type(0.5)
     dst = np.arange(out)

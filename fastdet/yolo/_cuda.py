@@ -1,4 +1,4 @@
-"""YOLO's candidates and final detections of the CUDA backend. Their number is read back, and a NaN with it."""
+"""YOLO's candidates and final detections of the CUDA backend. Their number, and the place of a NaN, is read back."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from fastdet._core.cuda import native
 from fastdet._core.device_arrays import DeviceArray
 from fastdet.nms._cuda import STATUS, nms_padded, placed
 
-Found = tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray, DeviceArray]
+Arrays = tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray, DeviceArray]
 
 
 def yolo_candidates(
     output: DeviceArray, planes: bool, objectness: bool, multi_label: bool, score_threshold: float
 ) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray] | int:
-    found, _ = _found(output, planes, objectness, multi_label, score_threshold)
-    return found if isinstance(found, int) else found[:4]
+    arrays, _ = _candidates(output, planes, objectness, multi_label, score_threshold)
+    return arrays if isinstance(arrays, int) else arrays[:4]
 
 
-def _found(
+def _candidates(
     output: DeviceArray, planes: bool, objectness: bool, multi_label: bool, score_threshold: float
-) -> tuple[Found | int, int]:
-    """Boxes, scores, labels, images, and image * classes + label; and the first image of an infinite box, or -1."""
+) -> tuple[Arrays | int, int]:
+    """(boxes, scores, labels, images, image * classes + label), or the flat index of a NaN; and an image, or -1.
+
+    The image is the first one with an infinite box.
+    """
     images, *sides = output.shape
     channels, candidates = sides if planes else sides[::-1]
     classes, where = channels - (5 if objectness else 4), output.where
@@ -72,12 +75,12 @@ def yolo_postprocess(
     max_output: int,
 ) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray] | tuple[int, int]:
     """The padded detections; or the flat index of a NaN and -1; or -1 and the image of an infinite box."""
-    found, infinite = _found(output, planes, objectness, multi_label, score_threshold)
-    if isinstance(found, int):
-        return found, -1
+    arrays, infinite = _candidates(output, planes, objectness, multi_label, score_threshold)
+    if isinstance(arrays, int):
+        return arrays, -1
     if infinite >= 0:
         return -1, infinite
-    boxes, scores, _, images, keys = found
+    boxes, scores, _, images, keys = arrays
     groups = images if class_agnostic else keys
     keep, status = nms_padded(boxes, scores, groups, iou_threshold, None, -1, metric)
     classes = output.shape[1 if planes else 2] - (5 if objectness else 4)

@@ -1,4 +1,4 @@
-"""The Numba kernel of YOLO's candidates; `_numba` gives all kernels out."""
+"""The Numba kernel of YOLO's candidates. `_core.numba_jit` has the rules of all kernels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _best(
     threshold: Any,
     label: Indices,
 ) -> Any:
-    """The best class of each candidate, or -1; how many there are to write, or -1 where there is a NaN."""
+    """Write the best class of each candidate, or -1, to ``label``; returns the number of boxes, or -1 for a NaN."""
     count, first = 0, 5 if objectness else 4
     best = np.empty(candidates, x.dtype)
     for image in range(images):
@@ -85,16 +85,17 @@ def _write(
     labels: Indices,
     owner: Indices,
 ) -> None:
+    """Write the boxes, with their image to ``owner``."""
     count, first, half = 0, 5 if objectness else 4, x.dtype.type(0.5)
     for image in range(images):
         for i in range(candidates):
-            found = label[image * candidates + i]
-            if found < 0:
+            best = label[image * candidates + i]
+            if best < 0:
                 continue
             at = image * candidates * channels + i * step[0]
             cx, cy = x[at], x[at + step[1]]
             half_w, half_h = half * x[at + 2 * step[1]], half * x[at + 3 * step[1]]
-            for c in range(0 if multi_label else found, channels - first if multi_label else found + 1):
+            for c in range(0 if multi_label else best, channels - first if multi_label else best + 1):
                 value = x[at + (first + c) * step[1]]
                 score = x[at + 4 * step[1]] * value if objectness else value
                 if score > threshold:

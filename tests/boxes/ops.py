@@ -27,7 +27,7 @@ def iou_into_buffer(a: Any, b: Any, *, backend: str | None, **options: Any) -> A
 
 
 def _pairs(**options: Any) -> Callable[[Sample], Arguments]:
-    """N of one and M of the other, N < M, so that rows are not taken for columns."""
+    """N boxes and M boxes with N < M, so that a test notices rows in place of columns."""
     return lambda s: ((s.boxes[: len(s.boxes) // 4 + 1], s.boxes2), options)
 
 

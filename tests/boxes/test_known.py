@@ -22,7 +22,7 @@ def array(*rows: list[float], dtype: Any = np.float32) -> Any:
     return np.array(rows, dtype).reshape(-1, 4)
 
 
-# IoU: pairs, and what it is (the table of edge cases; where libraries differ, fastdet's rule).
+# Pairs of boxes and their IoU: the edge cases. Where libraries differ, fastdet's rule.
 PAIRS: dict[str, tuple[list[float], list[float], float]] = {
     "identical": (TEN, TEN, 1),
     "half overlap": (TEN, [5, 0, 15, 10], 1 / 3),
@@ -66,7 +66,7 @@ def test_identical_beyond_float64(backend: str) -> None:
 
 
 def test_crowd_and_ios(backend: str) -> None:
-    """COCO's crowd: the denominator is the detection's area; IoS: the smaller area."""
+    """For a crowd (COCO's rule) the denominator is the detection's area; for IoS it is the smaller area."""
     detection, truth = array(TEN), array([0, 0, 5, 10], [5, 0, 25, 10], [0, 0, 100, 100])
     np.testing.assert_array_equal(
         boxes.box_iou(detection, truth, iscrowd=[0, 1, 1], backend=backend), np.float32([[0.5, 0.5, 1]])
@@ -77,8 +77,8 @@ def test_crowd_and_ios(backend: str) -> None:
 
 
 @DTYPE
-def test_other_measures(dtype: Any, backend: str) -> None:
-    """Worked by hand for two 10 x 10 boxes, 5 apart, and for two that do not meet."""
+def test_other_metrics(dtype: Any, backend: str) -> None:
+    """Worked by hand: a 10 x 10 box and the same box moved by 5, a box apart from it, a box around it."""
     a, b = array(TEN, dtype=dtype), array([5, 0, 15, 10], [20, 0, 30, 10], [0, 0, 20, 10], dtype=dtype)
     near = {"rtol": 0, "atol": 8 * np.finfo(dtype).eps}
     giou = boxes.generalized_box_iou(a, b, backend=backend)[0]
@@ -91,8 +91,8 @@ def test_other_measures(dtype: Any, backend: str) -> None:
 
 
 def test_area_convert_clip_small(backend: str) -> None:
-    odd = array([0, 0, 3, 2], [3, 0, 0, 2], [1, 1, 1, 5], [2, 2, 0, 0], [0, 0, np.inf, 1])
-    np.testing.assert_array_equal(boxes.box_area(odd, backend=backend), np.float32([6, 0, 0, 0, np.inf]))
+    unusual = array([0, 0, 3, 2], [3, 0, 0, 2], [1, 1, 1, 5], [2, 2, 0, 0], [0, 0, np.inf, 1])
+    np.testing.assert_array_equal(boxes.box_area(unusual, backend=backend), np.float32([6, 0, 0, 0, np.inf]))
     corners = array([2, 3, 12, 23])
     for form, want in (("xywh", [2, 3, 10, 20]), ("cxcywh", [7, 13, 10, 20])):
         there = boxes.box_convert(corners, "xyxy", form, backend=backend)

@@ -1,4 +1,4 @@
-"""Pairs of boxes: every shape of the result, and two dtypes."""
+"""Pairs of boxes: results of every shape, and boxes of two dtypes."""
 
 from __future__ import annotations
 

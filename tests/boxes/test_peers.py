@@ -17,10 +17,10 @@ each_backend = pytest.mark.parametrize("backend", BACKENDS)
 @each_backend
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_torchvision_boxes(backend: str, dtype: str) -> None:
-    """IoU, areas and formats equal; the other measures within 16 ulp of 1 (other orders of the same operations)."""
+    """IoU and areas are equal; the other metrics differ by up to 16 ulp of 1 (another order of the same operations)."""
     ops, torch = need("torchvision.ops"), need("torch")
-    given = sample("clustered", 300, dtype)
-    a, b = torch.from_numpy(given.boxes.copy()), torch.from_numpy(given.boxes2.copy())
+    data = sample("clustered", 300, dtype)
+    a, b = torch.from_numpy(data.boxes.copy()), torch.from_numpy(data.boxes2.copy())
     assert torch.equal(boxes.box_area(a, backend=backend), ops.box_area(a))
     assert torch.equal(boxes.box_iou(a, b, backend=backend), ops.box_iou(a, b))
     assert torch.equal(

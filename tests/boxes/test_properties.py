@@ -1,4 +1,4 @@
-"""What holds for every pair of boxes, looked for by Hypothesis."""
+"""Properties of every pair of boxes, tested by Hypothesis."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_iou_is_symmetric_and_in_the_unit_interval(backend: str, rows: Any, othe
 @given(rows=box_sets())
 @each_backend
 def test_iou_with_itself(backend: str, rows: Any) -> None:
-    """1 where there is an area, also one that overflows; else 0."""
+    """IoU is 1 where the area is above 0, also where it overflows; else 0."""
     value = boxes.box_iou(rows, rows, aligned=True, backend=backend)
     area = boxes.box_area(rows, backend=backend)
     assert (value[np.isfinite(rows).all(1) & (area > 0)] == 1).all()
@@ -61,7 +61,7 @@ def test_aligned_is_the_diagonal(backend: str, rows: Any, others: Any) -> None:
 @given(corner=arrays(np.int64, (9, 4), elements=st.integers(-4096, 4096)))
 @each_backend
 def test_formats_round_trip(backend: str, corner: Any) -> None:
-    """Even integers, so that halves are exact: any way around the formats comes back."""
+    """There and back between any two formats. Coordinates are even integers, so that halves are exact."""
     rows = corner.astype(np.float32) * 2
     for a, b in product(("xyxy", "xywh", "cxcywh"), repeat=2):
         there = boxes.box_convert(rows, a, b, backend=backend)

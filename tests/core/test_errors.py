@@ -320,7 +320,7 @@ def test_callable_outside_the_unit_interval(weight: float) -> None:
     numba = need("numba")
     texts = []
     for backend, wrap in (("reference", lambda f: f), ("numba", numba.njit)):
-        with pytest.raises(ValueError, match=r"^soft_nms: method must give a weight in \[0, 1\], got ") as caught:
+        with pytest.raises(ValueError, match=r"^soft_nms: method must return a weight in \[0, 1\], got ") as caught:
             nms.soft_nms(B, S, method=wrap(lambda iou: weight), backend=backend)
         texts.append(str(caught.value))
     assert texts[0] == texts[1]

@@ -70,7 +70,7 @@ def pycocotools_results(images: list[Pair], most: list[int]) -> tuple[Any, Any]:
 @pytest.mark.parametrize("most", [(1, 10, 100), (2, 5)])
 def test_every_cell_equals_pycocotools(most: tuple[int, ...]) -> None:
     for seed in range(20):
-        images = make_images(seed, 1 + seed % 7, most=30)
+        images = make_images(seed, 1 + seed % 7, max_detections=30)
         if not any(len(p["labels"]) for p, _ in images):
             continue
         for got, want in zip(

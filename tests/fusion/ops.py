@@ -16,7 +16,7 @@ def _scored(**options: Any) -> Callable[[Sample], Arguments]:
 
 
 def _models(**options: Any) -> Callable[[Sample], Arguments]:
-    """The boxes dealt out to three models, the last of which may have none."""
+    """The boxes dealt out to three models; the last may have none."""
     hands = (slice(0, None, 3), slice(1, None, 3), slice(2, None, 3))
     return lambda s: (([s.boxes[h] for h in hands], [s.scores[h] for h in hands], [s.idxs[h] for h in hands]), options)
 

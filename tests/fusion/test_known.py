@@ -20,7 +20,7 @@ def array(*rows: list[float], dtype: Any = np.float32) -> Any:
 
 
 def test_merge(backend: str) -> None:
-    """OverFeat: the best pair becomes its mean, and the mean may meet a third box."""
+    """OverFeat: the best pair becomes its mean, and the mean can merge with a third box."""
     rows = array([0, 0, 10, 10], [2, 0, 12, 10], [50, 50, 60, 60], [1, 1, 11, 11])
     got = nms.merge_boxes(rows, np.float32([0.5, 0.25, 2, 0.25]), 0.5, backend=backend)
     # IoU(0, 3) = IoU(1, 3) = 81 / 119, IoU(0, 1) = 80 / 120: 0 and 3 first, then their mean with 1
@@ -30,7 +30,7 @@ def test_merge(backend: str) -> None:
 
 
 def test_weighted_boxes_fusion(backend: str) -> None:
-    """Two models: one object seen by both, one by the second alone; coordinates weighed by score."""
+    """Two models: both see one object, the second sees another one; coordinates are weighted by score."""
     got = nms.weighted_boxes_fusion(
         [array([0, 0, 10, 10]), array([2, 0, 12, 10], [50, 50, 60, 60])],
         [np.float32([0.75]), np.float32([0.25, 0.5])],

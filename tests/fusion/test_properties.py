@@ -1,4 +1,4 @@
-"""What holds for every fusion of boxes, looked for by Hypothesis."""
+"""Properties of every fusion of boxes, tested by Hypothesis."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdet import boxes, nms
-
-# Boxes averaged.
 
 
 @given(case=scored(proper=True))
@@ -36,7 +34,7 @@ def test_merge_accounts_for_every_box(backend: str, case: Any) -> None:
 @given(case=scored(proper=True), weight=st.sampled_from([0.5, 2.0, 16.0]))
 @each_backend
 def test_fusion_of_a_weighted_model(backend: str, case: Any, weight: float) -> None:
-    """One model alone: its weight drops out, scores stay in [0, max], boxes in the hull of all."""
+    """The weight of a single model has no effect; scores stay in [0, max], boxes in the hull of all boxes."""
     rows, score, t = case
     score = np.round(score, 3)  # no denormal score, whose weighted value may round to 0
     key = np.zeros(len(rows), np.int64)

@@ -16,7 +16,7 @@ from fastdet import box_losses, losses, sigmoid_focal
 
 
 def _case(shape: tuple[int, ...], labels: str = "int64", spread: float = 3, weight: str = "", **options: Any) -> Case:
-    """Logits of a spread, targets of which some are ignored, and weights (some 0) under that name."""
+    """Logits with that spread, targets some of which are ignored, and weights (some 0) under that name."""
 
     def make(dtype: str, rng: np.random.Generator) -> Arguments:
         classes, ignored = shape[1], 255 if labels == "uint8" else -100
@@ -32,7 +32,7 @@ def _case(shape: tuple[int, ...], labels: str = "int64", spread: float = 3, weig
 
 
 def _channels_last(case: Case) -> Case:
-    """Any array of four axes with the classes' last in memory."""
+    """The same case with the classes last in memory."""
 
     def make(dtype: str, rng: np.random.Generator) -> Arguments:
         (logits, target), options = case(dtype, rng)
@@ -46,7 +46,7 @@ def _channels_last(case: Case) -> Case:
 
 
 def _broken(dtype: str, rng: np.random.Generator) -> Arguments:
-    """NaN and infinities, at pixels that count and that do not."""
+    """NaN and infinities, at pixels that count and at pixels that do not."""
     (logits, target), options = _case((2, 4, 9, 31))("float64", rng)
     for value in (np.nan, np.inf, -np.inf):
         logits[rng.random(logits.shape) < 0.05] = value
@@ -94,12 +94,12 @@ def flat(public: Any, *args: Any, **options: Any) -> tuple[Any, ...]:
 
 
 def _boxes(family: str, n: int, shared: float = 0.3, **options: Any) -> Case:
-    """Couples of boxes of a family, some of whose coordinates are equal."""
+    """Pairs of boxes of a family; some of their coordinates are equal."""
 
     def make(dtype: str, rng: np.random.Generator) -> Arguments:
         source = missing if family == "missing" else FAMILIES[family]
-        kind = "float32" if dtype == "bfloat16" else dtype
-        a, b = cast_boxes(source(n, rng), kind), cast_boxes(source(n, rng), kind)
+        made = "float32" if dtype == "bfloat16" else dtype
+        a, b = cast_boxes(source(n, rng), made), cast_boxes(source(n, rng), made)
         equal = rng.random((n, 4)) < shared
         b[equal] = a[equal]
         if dtype == "bfloat16":
@@ -126,8 +126,8 @@ def _logits(shape: tuple[int, ...], spread: float, targets: str = "hard", **opti
     def make(dtype: str, rng: np.random.Generator) -> Arguments:
         x, hard, soft = rng.normal(0, spread, shape), rng.random(shape) < 0.3, rng.random(shape)
         if targets == "special":
-            odd = rng.random(shape)
-            x = np.where(odd < 0.1, np.inf, np.where(odd < 0.2, -np.inf, np.where(odd < 0.3, np.nan, x)))
+            draw = rng.random(shape)
+            x = np.where(draw < 0.1, np.inf, np.where(draw < 0.2, -np.inf, np.where(draw < 0.3, np.nan, x)))
         inputs = cast(x, dtype)
         if targets == "soft":
             return (inputs, cast(soft, dtype)), options
@@ -182,7 +182,7 @@ OPS: dict[str, ArrayOp] = {
     "giou_loss of halves": ArrayOp(
         partial(flat, box_losses.giou_loss_with_grad), {"clustered": BOXES["clustered"]}, ("float16", "int32")
     ),
-    "giou_loss of bfloat16": ArrayOp(  # which a GPU's tensors have, and CuPy's stand-in lacks
+    "giou_loss of bfloat16": ArrayOp(  # not on the emulator: its stand-in for CuPy has no bfloat16
         partial(flat, box_losses.giou_loss_with_grad),
         {"clustered": BOXES["clustered"]},
         ("bfloat16",),

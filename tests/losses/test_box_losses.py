@@ -1,4 +1,4 @@
-"""Losses of boxes and the sigmoid focal loss: worked examples, torchvision, numerical gradients, laws, errors."""
+"""Losses of boxes and the sigmoid focal loss: worked examples, torchvision, numerical gradients, properties, errors."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from fastdet import box_losses
 from fastdet._core.elementary import arctan
 from fastdet._core.half import BFLOAT16
 from fastdet._core.sums import ordered_sum
-from fastdet.losses.sigmoid_focal import MOST_GAMMA
+from fastdet.losses.sigmoid_focal import MAX_GAMMA
 from fastdet.sigmoid_focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad
 
 BACKENDS = ("reference", "numba", "cpp")
-KINDS = ("giou", "diou", "ciou")
+METRICS = ("giou", "diou", "ciou")
 PEERS = {"giou": "generalized_box_iou_loss", "diou": "distance_box_iou_loss", "ciou": "complete_box_iou_loss"}
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
-each_kind = pytest.mark.parametrize("kind", KINDS)
+each_metric = pytest.mark.parametrize("metric", METRICS)
 
 
-def value(kind: str) -> Callable[..., Any]:
-    return getattr(box_losses, f"{kind}_loss")
+def value(metric: str) -> Callable[..., Any]:
+    return getattr(box_losses, f"{metric}_loss")
 
 
-def with_grad(kind: str) -> Callable[..., Any]:
-    return getattr(box_losses, f"{kind}_loss_with_grad")
+def with_grad(metric: str) -> Callable[..., Any]:
+    return getattr(box_losses, f"{metric}_loss_with_grad")
 
 
 def near(got: Array, want: Array, tolerance: float) -> None:
-    """Within ``tolerance`` of max(1, |want|); NaN and infinity where they are wanted."""
+    """Within ``tolerance`` of max(1, |want|); NaN and infinity at the same places."""
     np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
     with np.errstate(invalid="ignore"):
-        bad = ~((got == want) | np.isnan(want) | (abs(got - want) <= tolerance * np.maximum(1, abs(want))))
-    assert not bad.any(), (np.argwhere(bad)[:5].tolist(), got[bad][:5], want[bad][:5])
+        far = ~((got == want) | np.isnan(want) | (abs(got - want) <= tolerance * np.maximum(1, abs(want))))
+    assert not far.any(), (np.argwhere(far)[:5].tolist(), got[far][:5], want[far][:5])
 
 
 A = np.array([[0, 0, 2, 2], [0, 0, 2, 2], [0, 0, 1, 1], [0, 0, 2, 1]], np.float64)
@@ -54,19 +54,19 @@ KNOWN = {
 
 
 @each_backend
-@each_kind
-def test_known(kind: str, backend: str) -> None:
-    loss = value(kind)(A, B, eps=1e-12, backend=backend)
-    np.testing.assert_allclose(loss, KNOWN[kind], rtol=0, atol=1e-7)  # the diagonal of ciou has 1e-7
-    for reduction, want in (("sum", np.sum(KNOWN[kind])), ("mean", np.mean(KNOWN[kind]))):
-        reduced = value(kind)(A, B, reduction, 1e-12, backend=backend)
+@each_metric
+def test_known(metric: str, backend: str) -> None:
+    loss = value(metric)(A, B, eps=1e-12, backend=backend)
+    np.testing.assert_allclose(loss, KNOWN[metric], rtol=0, atol=1e-7)  # the diagonal of ciou has 1e-7
+    for reduction, want in (("sum", np.sum(KNOWN[metric])), ("mean", np.mean(KNOWN[metric]))):
+        reduced = value(metric)(A, B, reduction, 1e-12, backend=backend)
         assert reduced.shape == ()
         np.testing.assert_allclose(reduced, want, rtol=0, atol=1e-7)
 
 
 @each_backend
 def test_known_gradient(backend: str) -> None:
-    """One square shifted to the right past another: I = 1 - s, U = 1 + s, H = 1 + s, so that giou is I / U."""
+    """A square and the same one moved right by s: I = 1 - s, U = 1 + s, H = 1 + s, so giou is I / U."""
     s = 0.25
     a, b = np.array([[0, 0, 1, 1.0]]), np.array([[s, 0, 1 + s, 1.0]])
     loss, (grad1, grad2) = box_losses.giou_loss_with_grad(a, b, eps=0.0, backend=backend)
@@ -77,54 +77,54 @@ def test_known_gradient(backend: str) -> None:
     np.testing.assert_array_equal(grad1[0, 1::2] + grad2[0, 3::-2], 0)  # the tie's halves, top and bottom mirrored
 
 
-@each_kind
+@each_metric
 @pytest.mark.parametrize(
     ("backend", "family"),
     [*((b, f) for b in ("reference", "cpp") for f in [*FAMILIES, "missing"]), ("numba", "degenerate")],
 )
-def test_torchvision(kind: str, backend: str, family: str) -> None:
-    """Values and gradients within 1e-10 of max(1, |value|): touching, inverted, infinite and empty boxes too."""
+def test_torchvision(metric: str, backend: str, family: str) -> None:
+    """Values and gradients within 1e-10 of max(1, |value|), also of touching, inverted, infinite and empty boxes."""
     ops, torch = need("torchvision.ops"), need("torch")
     rng = np.random.default_rng([*family.encode()])
     make = missing if family == "missing" else FAMILIES[family]
     a, b = make(300, rng), make(300, rng)
     same = rng.random(a.shape) < 0.3
     b[same] = a[same]
-    peer = getattr(ops, PEERS[kind])
+    peer = getattr(ops, PEERS[metric])
     for reduction, eps in (("none", 1e-7), ("none", 0.5), ("mean", 1e-7), ("sum", 1e-7)):
         if reduction != "none" and family in ("missing", "infinite", "brink", "huge", "vast"):
             continue  # a sum in another order may overflow, or cancel, elsewhere
         ta, tb = (torch.from_numpy(x.copy()).requires_grad_() for x in (a, b))
         want = peer(ta, tb, reduction, eps)
         want.sum().backward()
-        loss, grads = with_grad(kind)(a, b, reduction, eps, backend=backend)
+        loss, grads = with_grad(metric)(a, b, reduction, eps, backend=backend)
         near(loss, want.detach().numpy(), 1e-10)
         near(grads[0], ta.grad.numpy(), 1e-10)
         near(grads[1], tb.grad.numpy(), 1e-10)
 
 
 @each_backend
-@each_kind
-def test_numerical_gradient(kind: str, backend: str) -> None:
-    """Central differences, alpha of ciou held as the constant that it is: within 1e-6 of the largest."""
+@each_metric
+def test_numerical_gradient(metric: str, backend: str) -> None:
+    """Central differences, with alpha of ciou kept constant: within 1e-6 of the largest gradient."""
     rng = np.random.default_rng(5)
     corner = rng.random((40, 2)) * 3
     a = np.hstack([corner, corner + rng.uniform(1, 4, (40, 2))])
     b = a + rng.normal(0, 0.4, a.shape)
-    _, grads = with_grad(kind)(a, b, backend=backend)
+    _, grads = with_grad(metric)(a, b, backend=backend)
     step = 1e-6
 
     def loss(x: Array, y: Array) -> Array:
-        if kind != "ciou":
-            return value(kind)(x, y, backend=backend)
+        if metric != "ciou":
+            return value(metric)(x, y, backend=backend)
         iou = 1 - value("diou")(a, b) + _centres(a, b)
         v = _turn(a, b)
         return value("diou")(x, y, backend=backend) + v / (1 - iou + v + 1e-7) * _turn(x, y)
 
-    for which, grad in enumerate(grads):
+    for second, grad in enumerate(grads):
         for k in range(4):
             shift = np.eye(4)[k] * step
-            up, down = ((a + s, b) if which == 0 else (a, b + s) for s in (shift, -shift))
+            up, down = ((a, b + s) if second else (a + s, b) for s in (shift, -shift))
             numerical = (loss(*up) - loss(*down)) / (2 * step)
             np.testing.assert_allclose(grad[:, k], numerical, rtol=0, atol=1e-6 * max(1, abs(numerical).max()))
 
@@ -147,32 +147,32 @@ boxes = arrays.arrays(np.float64, (7, 4), elements=st.integers(0, 40).map(lambda
 
 @settings(max_examples=60, deadline=None)
 @given(boxes, boxes, st.integers(-64, 64))
-def test_laws(a: Array, b: Array, shift: int) -> None:
-    for kind in KINDS:
-        loss, (grad1, grad2) = with_grad(kind)(a, b)
+def test_properties(a: Array, b: Array, shift: int) -> None:
+    for metric in METRICS:
+        loss, (grad1, grad2) = with_grad(metric)(a, b)
         assert (loss >= -1e-6).all()
-        assert (loss <= (3 if kind == "ciou" else 2)).all()
-        swapped, (swapped1, swapped2) = with_grad(kind)(b, a)
+        assert (loss <= (3 if metric == "ciou" else 2)).all()
+        swapped, (swapped1, swapped2) = with_grad(metric)(b, a)
         np.testing.assert_allclose(swapped, loss, rtol=0, atol=1e-12)  # symmetric
         np.testing.assert_allclose(swapped2, grad1, rtol=0, atol=1e-12)
         np.testing.assert_allclose(swapped1, grad2, rtol=0, atol=1e-12)
-        np.testing.assert_array_equal(value(kind)(a + shift, b + shift), loss)  # quarters: shifted without rounding
+        np.testing.assert_array_equal(value(metric)(a + shift, b + shift), loss)  # quarters: shifted without rounding
         # shifting both changes nothing, so that the gradients of x, and of y, add up to 0
         total = grad1 + grad2
         np.testing.assert_allclose(total[:, 0] + total[:, 2], 0, atol=1e-11)
         np.testing.assert_allclose(total[:, 1] + total[:, 3], 0, atol=1e-11)
-        own, (own1, _) = with_grad(kind)(a, a)
+        own, (own1, _) = with_grad(metric)(a, a)
         np.testing.assert_allclose(own, 0, atol=1e-5)  # eps against the smallest area of 1 / 16
-        np.testing.assert_array_equal(value(kind)(a, b), loss)
+        np.testing.assert_array_equal(value(metric)(a, b), loss)
         assert np.isfinite(own1).all()
 
 
 @each_backend
-@each_kind
-def test_edges(kind: str, backend: str) -> None:
+@each_metric
+def test_edges(metric: str, backend: str) -> None:
     none = np.zeros((0, 4), np.float32)
     for reduction, shape in (("none", (0,)), ("mean", ()), ("sum", ())):
-        loss, (grad1, grad2) = with_grad(kind)(none, none, reduction, backend=backend)
+        loss, (grad1, grad2) = with_grad(metric)(none, none, reduction, backend=backend)
         assert loss.shape == shape
         assert loss.dtype == np.float32
         assert not loss.any()
@@ -180,33 +180,33 @@ def test_edges(kind: str, backend: str) -> None:
     for k in range(8):  # NaN goes through, of any coordinate, to its own pair alone
         pair = np.array([[[0, 0, 2, 2], [0, 0, 2, 2]], [[1, 1, 3, 3], [1, 1, 3, 3]]], np.float32)
         pair[k // 4, 1, k % 4] = np.nan
-        loss, grads = with_grad(kind)(*pair, backend=backend)
+        loss, grads = with_grad(metric)(*pair, backend=backend)
         assert np.isnan(loss).tolist() == [False, True]
         for grad in grads:
             assert np.isnan(grad[1]).all()
             assert not np.isnan(grad[0]).any()
-        assert np.isnan(value(kind)(*pair, "mean", backend=backend))
+        assert np.isnan(value(metric)(*pair, "mean", backend=backend))
     for dtype, want in (("float16", np.float32), ("int16", np.float32), ("int64", np.float64), ("float64", np.float64)):
-        loss, (grad1, _) = with_grad(kind)(A.astype(dtype), B.astype(dtype), backend=backend)
+        loss, (grad1, _) = with_grad(metric)(A.astype(dtype), B.astype(dtype), backend=backend)
         assert loss.dtype == grad1.dtype == want
-    assert value(kind)(A.astype(np.float32), B, backend=backend).dtype == np.float64
+    assert value(metric)(A.astype(np.float32), B, backend=backend).dtype == np.float64
 
 
-@each_kind
-def test_torch_tensors(kind: str) -> None:
+@each_metric
+def test_torch_tensors(metric: str) -> None:
     torch = need("torch")
     a, b = torch.from_numpy(A).float(), torch.from_numpy(B).float()
-    loss, (grad1, grad2) = with_grad(kind)(a, b, "mean")
+    loss, (grad1, grad2) = with_grad(metric)(a, b, "mean")
     assert isinstance(loss, torch.Tensor)
     assert loss.shape == ()
     assert grad1.dtype == grad2.dtype == torch.float32
-    same = with_grad(kind)(a.requires_grad_(), b, "mean")
+    same = with_grad(metric)(a.requires_grad_(), b, "mean")
     assert not same[0].requires_grad
     assert torch.equal(same[1][0], grad1)
 
 
 def test_arctan() -> None:
-    """Within 3 ulp in float32, 2 in float64, of NumPy's in wider numbers."""
+    """Within 3 ulp (float32) and 2 ulp (float64) of NumPy's in wider numbers."""
     for dtype, ulp in ((np.float32, 3), (np.float64, 2)):
         x = np.concatenate([np.linspace(-4, 4, 20001), np.logspace(-20, 20, 2001), [0, np.inf, -np.inf]]).astype(dtype)
         want = np.arctan(x.astype(np.longdouble))
@@ -225,7 +225,7 @@ T = np.array([1, 0, 1, 0.25], np.float64)
 
 @each_backend
 def test_sigmoid_known(backend: str) -> None:
-    """The definition, in numbers."""
+    """Numbers from the definition."""
     p = 1 / (1 + np.exp(-X))
     bce = -(T * np.log(p) + (1 - T) * np.log(1 - p))
     wrong = 1 - (p * T + (1 - p) * (1 - T))
@@ -245,7 +245,7 @@ def test_sigmoid_known(backend: str) -> None:
 @pytest.mark.parametrize("targets", ["hard", "soft"])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.7, 2.0, 3.0])
 def test_sigmoid_torchvision(backend: str, targets: str, gamma: float) -> None:
-    """Within 1e-12 of max(1, |value|), but where torchvision's gradient is NaN: 0 to a negative power."""
+    """Within 1e-12 of max(1, |value|), except where torchvision's gradient is NaN (0 to a negative power)."""
     ops, torch = need("torchvision.ops"), need("torch")
     rng = np.random.default_rng(3)
     x = rng.normal(0, 1, 500) * 10.0 ** rng.integers(-3, 5, 500)
@@ -264,7 +264,7 @@ def test_sigmoid_torchvision(backend: str, targets: str, gamma: float) -> None:
 
 
 def test_sigmoid_small_losses() -> None:
-    """Full relative accuracy where the answer is right, which a difference from 1 would lose."""
+    """Full relative accuracy where the prediction is right; a difference from 1 would lose it."""
     x = np.array([3, 8, 15, 25, 28], np.float32)
     p = np.exp(-x.astype(np.float64)) / (1 + np.exp(-x.astype(np.float64)))  # the other class
     want = 0.25 * p**2 * np.log1p(np.exp(-x.astype(np.float64)))
@@ -280,7 +280,7 @@ def test_sigmoid_small_losses() -> None:
     arrays.arrays(np.float64, 9, elements=st.floats(0, 1)),
     st.sampled_from([0.0, 0.5, 1.0, 2.0, 2.5]),
 )
-def test_sigmoid_laws(x: Array, t: Array, gamma: float) -> None:
+def test_sigmoid_properties(x: Array, t: Array, gamma: float) -> None:
     loss, grad = sigmoid_focal_loss_with_grad(x, t, 0.3, gamma)
     assert (loss >= 0).all()
     mirrored, back = sigmoid_focal_loss_with_grad(-x, 1 - t, 0.7, gamma)
@@ -307,7 +307,7 @@ def test_sigmoid_limits(dtype: Any, backend: str) -> None:
 
 @each_backend
 def test_sigmoid_dtypes(backend: str) -> None:
-    """The inputs' dtype comes back, half precision rounded once; targets of any kind."""
+    """Results have the inputs' dtype, half precision is rounded once; targets are of any dtype."""
     x = np.linspace(-6, 6, 30).reshape(2, 3, 5)
     t = x > 1
     for dtype in ("float16", "float32", "float64"):
@@ -367,18 +367,18 @@ ERRORS: list[Case] = [
 
 
 @pytest.mark.parametrize("backend", [*BACKENDS, None])
-@pytest.mark.parametrize(("call", "kind", "text"), [case[1:] for case in ERRORS], ids=[case[0] for case in ERRORS])
-def test_errors(call: Callable[[Any], Any], kind: type[Exception], text: str, backend: str | None) -> None:
-    with pytest.raises(kind) as caught:
+@pytest.mark.parametrize(("call", "error", "text"), [case[1:] for case in ERRORS], ids=[case[0] for case in ERRORS])
+def test_errors(call: Callable[[Any], Any], error: type[Exception], text: str, backend: str | None) -> None:
+    with pytest.raises(error) as caught:
         call(backend)
     assert str(caught.value) == text
 
 
-def test_native_functions_trust_nothing() -> None:
+def test_native_functions_check_their_arguments() -> None:
     from fastdet import _cpp
 
     loss: Any = _cpp.box_loss
-    for a, b, kind, reduction in (
+    for a, b, metric, reduction in (
         (A, B[:3], "giou", "none"),
         (A, B.astype(np.float32), "giou", "none"),
         (A[:, :3].copy(), B, "giou", "none"),
@@ -388,7 +388,7 @@ def test_native_functions_trust_nothing() -> None:
         (A.astype(">f8"), B, "giou", "none"),
     ):
         with pytest.raises((TypeError, ValueError)):
-            loss(a, b, kind, 1e-7, 1e-7, reduction, True)
+            loss(a, b, metric, 1e-7, 1e-7, reduction, True)
     focal: Any = _cpp.sigmoid_focal_loss
     for x, t in (
         (X, T[:3]),
@@ -400,4 +400,4 @@ def test_native_functions_trust_nothing() -> None:
     ):
         with pytest.raises((TypeError, ValueError)):
             focal(x, t, 0.25, 2.0, "none", True)
-    assert MOST_GAMMA == 1000
+    assert MAX_GAMMA == 1000

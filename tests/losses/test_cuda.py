@@ -1,4 +1,4 @@
-"""Losses on the CUDA emulator: sizes at which kernels change their way, labels that are wrong, and torch."""
+"""Losses on the CUDA emulator: sizes at which kernels switch methods, wrong labels, torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ each_float = pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 
 
 def sample(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0) -> tuple[Any, Any]:
-    """Logits, and a target of which some is ignored."""
+    """Logits, and a target some of whose pixels are ignored."""
     rng = np.random.default_rng(seed)
     target = rng.integers(0, shape[1], (shape[0], *shape[2:]))
     target[rng.random(target.shape) < 0.2] = -100
@@ -42,19 +42,19 @@ def channels_last(x: Any) -> Any:
 def check(name: str, logits: Any, target: Any, **options: Any) -> None:
     function, more = SOFTMAX[name]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # one pixel, which is ignored
+        warnings.simplefilter("ignore", RuntimeWarning)  # the only pixel may be ignored
         want = function(logits, target, **more, **options, backend="cpp")
     on_device = {key: on_gpu(x) if isinstance(x, np.ndarray) else x for key, x in options.items()}
     equal(on_cpu(function(on_gpu(logits), on_gpu(target), **more, **on_device)), want)
 
 
-# Answers
+# Results
 
 
 @each_float
 @each_loss
 def test_sizes(emulator: emulated.Emulator, name: str, dtype: str) -> None:
-    """Tails of chunks and of vectors, in both layouts."""
+    """Incomplete chunks and vectors, in both layouts."""
     for n in (1, 2, 3, 4, 31, 32, 33, 127, 128, 129, 255, 256, 257, 260, 511, 512, 1023, 1024, 1025):
         emulator.seed(n)
         logits, target = sample((2, 3, n), dtype, n)
@@ -66,7 +66,7 @@ def test_sizes(emulator: emulated.Emulator, name: str, dtype: str) -> None:
 @each_loss
 @pytest.mark.parametrize("classes", [1, 2, 20, 21, 32, 33, 40, 41, 64, 65, 96, 97])
 def test_classes(name: str, dtype: str, classes: int) -> None:
-    """Where logits no longer stay in shared memory, and how many are there at a time; NaN and infinities as well."""
+    """Numbers of classes around the limits of shared memory; also with NaN and infinities."""
     for shape in ((1, classes, 300), (1, classes, 9, 11)):
         logits, target = sample(shape, dtype, classes)
         weight = {} if name == "dice" else {"alpha" if name == "focal" else "weight": np.arange(classes) % 3 / 2}
@@ -80,7 +80,7 @@ def test_classes(name: str, dtype: str, classes: int) -> None:
 
 @each_loss
 def test_many_chunks(emulator: emulated.Emulator, name: str) -> None:
-    """More than one block of sums."""
+    """More chunks than one block sums."""
     for images in (1023, 1024, 1025, 2100):
         emulator.seed(images)
         check(name, *sample((images, 2, 3)))
@@ -100,7 +100,7 @@ def test_many_blocks(function: Callable[..., Any], reduction: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
 def test_labels_of_any_integer(dtype: str) -> None:
-    """Runs of equal labels, past the end of a thread's, and odd numbers of them."""
+    """Runs of equal labels that reach beyond one thread's part, of any length."""
     rng = np.random.default_rng(0)
     for n in (1, 15, 17, 4099):
         target = np.repeat(rng.integers(0, 7, n), rng.integers(1, 40, n))[:n].astype(dtype)[None]
@@ -112,7 +112,7 @@ def test_labels_of_any_integer(dtype: str) -> None:
 
 @pytest.mark.parametrize("classes", [2048, 2049])
 def test_labels_of_many_classes(classes: int) -> None:
-    """Where counting them leaves shared memory."""
+    """Around the number of classes whose counts fit into shared memory."""
     logits, target = sample((70, classes))
     check("cross_entropy", logits, target, weight=np.random.default_rng(1).random(classes))
     check("dice", logits, target)
@@ -156,7 +156,7 @@ def test_offsets_are_wide() -> None:
     assert _cuda.loss_sum_workspace(1024 * chunks) >= chunks * 8
 
 
-# What is wrong with values
+# Wrong values
 
 
 def wrong(target: Any) -> Any:
@@ -167,7 +167,7 @@ def wrong(target: Any) -> Any:
 
 @each_loss
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_a_wrong_label_is_told_late(name: str, reduction: str) -> None:
+def test_a_wrong_label_raises_at_the_next_call(name: str, reduction: str) -> None:
     function, more = SOFTMAX[name]
     if name != "dice":
         more = {**more, "reduction": reduction}
@@ -178,7 +178,7 @@ def test_a_wrong_label_is_told_late(name: str, reduction: str) -> None:
     op = {"smoothed": "cross_entropy", "focal": "focal_loss", "dice": "dice_loss"}.get(name, name)
     with pytest.raises(ValueError, match=rf"^{op}: an earlier call on the GPU .* \(target at flat index 33\)"):
         function(on_gpu(logits), on_gpu(target), **more)
-    check(name, logits, target)  # it is told once
+    check(name, logits, target)  # it raises once
 
 
 @each_loss
@@ -212,10 +212,10 @@ def test_nothing_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     losses.cross_entropy(on_gpu(logits), on_gpu(target), reduction="sum")
 
 
-@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_a_wrong_weight_gives_nan(bad: float) -> None:
+@pytest.mark.parametrize("wrong_weight", [-1.0, np.nan, np.inf])
+def test_a_wrong_weight_gives_nan(wrong_weight: float) -> None:
     logits, target = sample((2, 5, 40))
-    weight = np.array([1, 1, bad, 1, 1], np.float32)
+    weight = np.array([1, 1, wrong_weight, 1, 1], np.float32)
     for name, argument in (("cross_entropy", "weight"), ("smoothed", "weight"), ("focal", "alpha")):
         function, more = SOFTMAX[name]
         loss, grad = on_cpu(function(on_gpu(logits), on_gpu(target), **more, **{argument: on_gpu(weight)}))
@@ -317,9 +317,9 @@ def test_torch_reductions_and_weights(torch: Any) -> None:
         losses.cross_entropy(logits, target)
 
 
-@pytest.mark.parametrize("kind", ["giou", "diou", "ciou"])
-def test_torch_boxes(torch: Any, kind: str) -> None:
-    public, with_grad = getattr(losses, f"{kind}_loss"), getattr(losses, f"{kind}_loss_with_grad")
+@pytest.mark.parametrize("metric", ["giou", "diou", "ciou"])
+def test_torch_boxes(torch: Any, metric: str) -> None:
+    public, with_grad = getattr(losses, f"{metric}_loss"), getattr(losses, f"{metric}_loss_with_grad")
     rng = np.random.default_rng(0)
     a, b = (np.sort(rng.random((37, 2, 2)), 1).reshape(37, 4).astype(np.float32) for _ in range(2))
     for dtype in (torch.float32, torch.bfloat16):

@@ -1,4 +1,4 @@
-"""fastdet.losses on a softmax: against torch, exact values, numerical gradients, and the laws of the docstrings."""
+"""Losses of a softmax: comparison with torch, exact values, numerical gradients, the rules of the docstrings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ each_loss = pytest.mark.parametrize("f", WITH_GRAD, ids=lambda f: f.__name__)
 
 
 def sample(shape: tuple[int, ...], seed: int = 0, spread: float = 3, ignored: float = 0.2) -> tuple[Any, Any, Any]:
-    """Logits, target with -100 where ignored, weights."""
+    """Logits, a target with -100 where it is ignored, and weights."""
     rng = np.random.default_rng(seed)
     target = rng.integers(0, shape[1], (shape[0], *shape[2:]))
     target[rng.random(target.shape) < ignored] = -100
@@ -62,7 +62,7 @@ def test_functions_at_the_ends() -> None:
 
 @each_backend
 def test_worked_example(backend: str) -> None:
-    """Two pixels, p = 1/4 3/4 and 1/2 1/2."""
+    """Two pixels with probabilities 1/4 3/4 and 1/2 1/2."""
     logits, target = np.log([[1.0, 3.0], [2.0, 2.0]]), np.array([0, 1])
     a, b = math.log(4), math.log(2)
     loss, grad = losses.cross_entropy_with_grad(logits, target, backend=backend)
@@ -78,7 +78,7 @@ def test_worked_example(backend: str) -> None:
 
 @each_backend
 def test_certain_pixels_keep_their_relative_precision(backend: str) -> None:
-    """1 - p_t = 1e-15: -log p_t is not 0, nor is its gradient; torch gives 0 for both in float32."""
+    """Where 1 - p_t = 1e-15, neither -log p_t nor its gradient is 0. torch gives 0 for both in float32."""
     logits = np.array([[0, -34.5]], np.float32)
     exact = float(np.exp(-34.5))
     loss, grad = losses.cross_entropy_with_grad(logits, np.array([0]), backend=backend)
@@ -121,7 +121,7 @@ def test_cross_entropy_is_torchs(reduction: str, weighted: bool, smoothing: floa
 
 @each_loss
 def test_tensors(f: Callable[..., Any]) -> None:
-    """In as torch's, out as torch's, with the layout of the logits; bfloat16 is computed in float32."""
+    """Tensors give tensors, with the layout of the logits; bfloat16 is computed in float32."""
     torch = need("torch")
     x, t, _ = sample((2, 5, 6, 7))
     for memory in (torch.contiguous_format, torch.channels_last):
@@ -140,7 +140,7 @@ def test_tensors(f: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("f", WITH_GRAD[:2], ids=lambda f: f.__name__)
 def test_single_precision(f: Callable[..., Any]) -> None:
-    """Within a few ulp of float64's, and what rounding the difference of two logits makes of an exponential."""
+    """Within a few ulp of float64, plus the effect of rounding the difference of two logits on the exponential."""
     x, t, w = sample((2, 19, 50, 60), spread=5)
     single = x.astype(np.float32)
     loss, grad = f(single, t, w.astype(np.float32), reduction="none")
@@ -165,7 +165,7 @@ def test_numerical_gradient(f: Callable[..., Any], backend: str) -> None:
         assert grad[at] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6, abs=1e-9)
 
 
-# laws
+# properties
 
 
 @each_backend
@@ -178,7 +178,7 @@ def test_focal_without_focus_is_cross_entropy(backend: str) -> None:
 
 
 def test_focal_comes_near_cross_entropy() -> None:
-    """A small gamma goes the way of powers, 0 that of cross-entropy: they meet."""
+    """A small gamma takes the path with powers, 0 that of cross-entropy; their results are nearly equal."""
     x, t, w = sample((2, 5, 9, 40))
     for a, b in zip(losses.focal_loss_with_grad(x, t, w, 1e-12), losses.cross_entropy_with_grad(x, t, w), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-15)
@@ -207,7 +207,7 @@ def test_dice_is_its_formula() -> None:
 
 
 def test_dice_of_absent_classes() -> None:
-    """Certain and right: the classes that nobody is of score 1."""
+    """All pixels are certain and right: the classes without pixels score 1."""
     logits = np.full((1, 4, 6), -1e4)
     logits[0, 2] = 1e4
     loss, grad = losses.dice_loss_with_grad(logits, np.full((1, 6), 2))
@@ -218,9 +218,9 @@ def test_dice_of_absent_classes() -> None:
 @each_loss
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_laws(f: Callable[..., Any], data: st.DataObject) -> None:
-    """The gradient of a pixel sums to 0; a constant added to its logits, or the order of the classes, changes nothing;
-    ignored pixels have gradient 0 and may hold anything."""
+def test_properties(f: Callable[..., Any], data: st.DataObject) -> None:
+    """The gradient of a pixel sums to 0. A constant added to its logits, or the order of the classes, changes nothing.
+    Ignored pixels have gradient 0, whatever their logits are."""
     classes, pixels = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 600))
     x, t, _ = sample((1, classes, pixels), data.draw(st.integers(0, 999)), data.draw(st.floats(0, 100)))
     t[0, 0] = 0
@@ -249,13 +249,13 @@ def test_median_frequency_weights() -> None:
         ValueError, match=r"counts must have shape \(C,\) or \(images, C\) with C of 1 or more, got \(0,\)"
     ):
         losses.median_frequency_weights([])
-    with pytest.raises(ValueError, match=r"counts must be finite and 0 or more"):
+    with pytest.raises(ValueError, match=r"counts must be finite and 0 or more, got -1.0$"):
         losses.median_frequency_weights([1, -1])
     with pytest.raises(ValueError, match=r"counts must have shape \(C,\) or \(images, C\) with C of 1 .*, got \(\)"):
         losses.median_frequency_weights(np.array(3))
 
 
-# odd input
+# unusual input
 
 
 @each_loss
@@ -337,15 +337,15 @@ def test_targets_of_any_integer(dtype: str, backend: str) -> None:
     ignored = int(np.iinfo(dtype).max)
     t[t == -100] = -1
     want = losses.cross_entropy(x, t, w, -1, backend="reference")
-    given = np.where(t < 0, np.array(ignored, dtype), t.clip(0).astype(dtype))
-    assert losses.cross_entropy(x, given, w, ignored, backend=backend) == want
+    target = np.where(t < 0, np.array(ignored, dtype), t.clip(0).astype(dtype))
+    assert losses.cross_entropy(x, target, w, ignored, backend=backend) == want
     with pytest.raises(ValueError, match=rf"classes 0 to 4 or ignore_index, got {ignored} at index"):
-        losses.cross_entropy(x, given, w, 300 if dtype == "int8" else -(2**70), backend=backend)
+        losses.cross_entropy(x, target, w, 300 if dtype == "int8" else -(2**70), backend=backend)
 
 
 @each_loss
 def test_many_images_and_few_pixels(f: Callable[..., Any]) -> None:
-    """(N, C, 1, 1) and (N, C) are the same, whichever way they lie."""
+    """(N, C, 1, 1) and (N, C) give the same results, in any memory order."""
     x, t, _ = sample((700, 6))
     want = f(x, t)
     for other in (x[..., None, None], np.asfortranarray(x)):
@@ -369,7 +369,7 @@ ERRORS: tuple[tuple[dict[str, Any], type[Exception], str], ...] = (
     ({"weight": [1, -2, 3]}, ValueError, "weight must be finite and 0 or more, got -2 at index 1"),
     ({"weight": [1, 2, math.nan]}, ValueError, "weight must be finite and 0 or more, got nan at index 2"),
     ({"weight": ["a", "b", "c"]}, TypeError, "weight must be a float array, got <U1"),
-    ({"reduction": "avg"}, ValueError, "reduction must be one of 'mean', 'sum', 'none', got 'avg'"),
+    ({"reduction": "avg"}, ValueError, "reduction must be one of 'none', 'mean', 'sum', got 'avg'"),
     ({"label_smoothing": 1.5}, ValueError, "label_smoothing must be in [0, 1], got 1.5"),
     ({"gamma": -1}, ValueError, "gamma must be 0 or more, got -1.0"),
     ({"gamma": math.inf}, ValueError, "gamma must be a finite number, got inf"),
@@ -380,16 +380,16 @@ ERRORS: tuple[tuple[dict[str, Any], type[Exception], str], ...] = (
 
 
 @each_backend
-@pytest.mark.parametrize(("given", "kind", "text"), ERRORS)
-def test_errors(given: dict[str, Any], kind: type[Exception], text: str, backend: str) -> None:
+@pytest.mark.parametrize(("options", "error", "text"), ERRORS)
+def test_errors(options: dict[str, Any], error: type[Exception], text: str, backend: str) -> None:
     functions = (losses.cross_entropy, losses.focal_loss, losses.dice_loss)
-    accepted = [f for f in functions if set(given) <= set(f.__kwdefaults__) | set(f.__code__.co_varnames)]
+    accepted = [f for f in functions if set(options) <= set(f.__kwdefaults__) | set(f.__code__.co_varnames)]
     assert accepted
     for f in accepted:
-        with pytest.raises(kind) as error:
-            f(**{"logits": np.ones((2, 3)), "target": np.array([0, 1]), "backend": backend, **given})
-        assert str(error.value).startswith(f"{f.__name__}: ")
-        assert text in str(error.value)
+        with pytest.raises(error) as caught:
+            f(**{"logits": np.ones((2, 3)), "target": np.array([0, 1]), "backend": backend, **options})
+        assert str(caught.value).startswith(f"{f.__name__}: ")
+        assert text in str(caught.value)
 
 
 def test_label_position_in_an_image() -> None:

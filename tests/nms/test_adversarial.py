@@ -21,8 +21,8 @@ MANY = 1500  # boxes whose whole matrix of overlaps is still cheap
 
 @lru_cache(maxsize=4)
 def overlaps(family: str, n: int, dtype: str, metric: str) -> Array:
-    given = sample(family, n, dtype)
-    return np.asarray(boxes.box_iou(given.boxes, given.boxes, metric=metric, backend="reference"))
+    data = sample(family, n, dtype)
+    return np.asarray(boxes.box_iou(data.boxes, data.boxes, metric=metric, backend="reference"))
 
 
 @each_family
@@ -31,10 +31,10 @@ def overlaps(family: str, n: int, dtype: str, metric: str) -> Array:
 def test_the_reference(metric: str, dtype: str, family: str) -> None:
     """The reference is greedy NMS over the matrix of overlaps: what the larger tests compare with."""
     for n in (0, 1, 2, 60):
-        given = sample(family, n, dtype)
+        data = sample(family, n, dtype)
         for t in THRESHOLDS:
-            want = greedy(overlaps(family, n, dtype, metric), given.scores, t)
-            equal(nms.nms(given.boxes, given.scores, t, metric=metric, backend="reference"), want)
+            want = greedy(overlaps(family, n, dtype, metric), data.scores, t)
+            equal(nms.nms(data.boxes, data.scores, t, metric=metric, backend="reference"), want)
 
 
 @each_family
@@ -42,35 +42,35 @@ def test_the_reference(metric: str, dtype: str, family: str) -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_small(variant: str, metric: str, dtype: str, family: str) -> None:
     for n in (0, 1, 2, 3, 17, 130):
-        given = sample(family, n, dtype)
+        data = sample(family, n, dtype)
         for t in THRESHOLDS:
-            want = greedy(overlaps(family, n, dtype, metric), given.scores, t)
-            equal(nms.nms(given.boxes, given.scores, t, metric=metric, backend=variant), want)
+            want = greedy(overlaps(family, n, dtype, metric), data.scores, t)
+            equal(nms.nms(data.boxes, data.scores, t, metric=metric, backend=variant), want)
 
 
 @each_family
 @pytest.mark.parametrize(("dtype", "metric"), [("float32", "iou"), *exhaustive(("float64", "ios"))])
 def test_many(variant: str, dtype: str, metric: str, family: str) -> None:
-    given = sample(family, MANY, dtype)
+    data = sample(family, MANY, dtype)
     for t in THRESHOLDS:
-        want = greedy(overlaps(family, MANY, dtype, metric), given.scores, t)
-        equal(nms.nms(given.boxes, given.scores, t, metric=metric, backend=variant), want)
+        want = greedy(overlaps(family, MANY, dtype, metric), data.scores, t)
+        equal(nms.nms(data.boxes, data.scores, t, metric=metric, backend=variant), want)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("t", [0.3, 1.0])
 @each_family
 def test_3000(variant: str, t: float, family: str) -> None:
-    given = sample(family, 3000, "float32")
-    want = greedy(overlaps(family, 3000, "float32", "iou"), given.scores, t)
-    equal(nms.nms(given.boxes, given.scores, t, backend=variant), want)
+    data = sample(family, 3000, "float32")
+    want = greedy(overlaps(family, 3000, "float32", "iou"), data.scores, t)
+    equal(nms.nms(data.boxes, data.scores, t, backend=variant), want)
     # two halves that never meet
     key = np.arange(3000) % 2
     union = np.concatenate([np.flatnonzero(key == k)[greedy(
-        overlaps(family, 3000, "float32", "iou")[k::2, k::2], given.scores[k::2], t)] for k in (0, 1)])  # fmt: skip
+        overlaps(family, 3000, "float32", "iou")[k::2, k::2], data.scores[k::2], t)] for k in (0, 1)])  # fmt: skip
     union = np.sort(union)
-    union = union[np.argsort(-given.scores[union], kind="stable")]
-    equal(nms.batched_nms(given.boxes, given.scores, key, t, backend=variant), union)
+    union = union[np.argsort(-data.scores[union], kind="stable")]
+    equal(nms.batched_nms(data.boxes, data.scores, key, t, backend=variant), union)
 
 
 @lru_cache(maxsize=16)
@@ -85,14 +85,14 @@ def wanted(name: str, family: str, n: int, t: float) -> Any:
 def test_the_others(variant: str, name: str, family: str) -> None:
     op = OPS[name]
     for n, t in ((2, 0.0), (90, 0.0), (90, 0.3), (90, 1.0)):
-        given = sample(family, n, "float32", t)
-        equal(op.call(given, variant), wanted(name, family, n, t))
+        data = sample(family, n, "float32", t)
+        equal(op.call(data, variant), wanted(name, family, n, t))
 
 
 @lru_cache(maxsize=8)
 def by_numba(family: str, n: int, t: float, metric: str) -> Array:
-    given = sample(family, n)
-    return np.asarray(nms.nms(given.boxes, given.scores, t, metric=metric, backend="numba"))
+    data = sample(family, n)
+    return np.asarray(nms.nms(data.boxes, data.scores, t, metric=metric, backend="numba"))
 
 
 @pytest.mark.parametrize("family", quick(FAMILIES, "clustered", "grid", "chain", "covered"))
@@ -101,8 +101,8 @@ def by_numba(family: str, n: int, t: float, metric: str) -> Array:
 )
 def test_5000(cpp: str, t: float, metric: str, family: str) -> None:
     """Where pruning pays: the C++ answer against Numba's."""
-    given = sample(family, 5000)
-    got = nms.nms(given.boxes, given.scores, t, metric=metric, backend=cpp)
+    data = sample(family, 5000)
+    got = nms.nms(data.boxes, data.scores, t, metric=metric, backend=cpp)
     equal(got, by_numba(family, 5000, t, metric))
 
 
@@ -111,14 +111,14 @@ def test_5000(cpp: str, t: float, metric: str, family: str) -> None:
 @pytest.mark.parametrize("t", [0.05, 0.3, 0.5, 0.9])
 def test_20000(cpp: str, t: float, family: str) -> None:
     """Families on which both are near linear."""
-    given = sample(family, 20_000)
-    equal(nms.nms(given.boxes, given.scores, t, backend=cpp), by_numba(family, 20_000, t, "iou"))
+    data = sample(family, 20_000)
+    equal(nms.nms(data.boxes, data.scores, t, backend=cpp), by_numba(family, 20_000, t, "iou"))
 
 
 @pytest.mark.parametrize("t", [0.3, *exhaustive(0.7)])
 def test_50000(cpp: str, t: float) -> None:
-    given = sample("clustered", 50_000)
-    equal(nms.nms(given.boxes, given.scores, t, backend=cpp), by_numba("clustered", 50_000, t, "iou"))
+    data = sample("clustered", 50_000)
+    equal(nms.nms(data.boxes, data.scores, t, backend=cpp), by_numba("clustered", 50_000, t, "iou"))
 
 
 FUZZ = 200
@@ -136,7 +136,7 @@ def test_fuzz(variant: str, seed: int) -> None:
         if rng.random() < 0.3:
             score = np.round(score * 3) / np.dtype(dtype).type(3)
         t = float(rng.choice([*THRESHOLDS, rng.random()]))
-        given = Sample(
+        data = Sample(
             f"fuzz {seed}/{round_}",
             np.concatenate([p.boxes for p in parts]).astype(dtype),
             np.concatenate([p.boxes2 for p in parts]).astype(dtype),
@@ -147,6 +147,6 @@ def test_fuzz(variant: str, seed: int) -> None:
         )
         op = OPS[str(rng.choice(names))]
         try:
-            equal(op.call(given, variant), op.reference(given))
+            equal(op.call(data, variant), op.reference(data))
         except AssertionError as error:
-            raise AssertionError(f"{op.public.__name__} on {given.name}: {error}") from None
+            raise AssertionError(f"{op.public.__name__} on {data.name}: {error}") from None

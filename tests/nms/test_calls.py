@@ -1,4 +1,4 @@
-"""NMS: the usual call, which C++ looks at itself, and scores without end."""
+"""NMS: the usual call, whose arguments C++ checks itself, and infinite scores."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from fastdet import nms
     ("one", "other"), [("float32", "float32"), ("float64", "float64"), *exhaustive(("float32", "float64"))]
 )
 def test_nms_without_options(cpp: str, one: str, other: str, family: str) -> None:
-    """The usual call, which looks at its arguments in C++: every other argument takes the long way to one answer."""
+    """The usual call, checked in C++. Arguments that C++ does not take go through Python to the same result."""
     for n in (0, 1, 2, 31, 32, 33, 299, 300, 301, 1025):
-        given, scores = sample(family, n, one), sample(family, n, other).scores
-        want = nms.nms(given.boxes, scores, given.t, backend="reference")
-        equal(nms.nms(given.boxes, scores, given.t), want)
-        equal(nms.nms(np.asfortranarray(given.boxes), scores[::-1][::-1], given.t), want)
-        equal(nms.nms(given.boxes.astype(given.boxes.dtype.newbyteorder(">")), scores, given.t), want)
+        data, scores = sample(family, n, one), sample(family, n, other).scores
+        want = nms.nms(data.boxes, scores, data.t, backend="reference")
+        equal(nms.nms(data.boxes, scores, data.t), want)
+        equal(nms.nms(np.asfortranarray(data.boxes), scores[::-1][::-1], data.t), want)
+        equal(nms.nms(data.boxes.astype(data.boxes.dtype.newbyteorder(">")), scores, data.t), want)
 
 
-def test_the_short_way_knows_what_is_not_for_it() -> None:
+def test_the_quick_call_refuses_other_arguments() -> None:
     quick, b, s = fastdet._core.backends.native.nms_quick, np.eye(3, 4, dtype=np.float32), np.ones(3, np.float32)
     assert quick(b, s, 0.5) is not None
-    odd = [(b[:, :3], s), (b[:2], s), (b[0], s), (b.astype(np.int32), s), (b.astype(np.float16), s), (b[:, ::-1], s),
-           (b, s[:, None]), (b.astype(">f4"), s), (b, s.astype(">f8")), (b * np.nan, s), (b, s * np.nan)]  # fmt: skip
-    assert [quick(*arguments, 0.5) for arguments in odd] == [None] * len(odd)
+    unusual = [(b[:, :3], s), (b[:2], s), (b[0], s), (b.astype(np.int32), s), (b.astype(np.float16), s),
+               (b[:, ::-1], s), (b, s[:, None]), (b.astype(">f4"), s), (b, s.astype(">f8")), (b * np.nan, s),
+               (b, s * np.nan)]  # fmt: skip
+    assert [quick(*arguments, 0.5) for arguments in unusual] == [None] * len(unusual)
     assert [quick(b, s, t) for t in (-0.1, 1.1, np.nan)] == [None] * 3
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_infinite_scores(variant: str, dtype: str) -> None:
-    given = sample("clustered", 40, dtype)
-    scores = given.scores.copy()
+    data = sample("clustered", 40, dtype)
+    scores = data.scores.copy()
     scores[::5], scores[1::7] = np.inf, -np.inf
-    odd = Sample("infinite scores", given.boxes, given.boxes2, scores, given.idxs, given.crowd)
+    unusual = Sample("infinite scores", data.boxes, data.boxes2, scores, data.idxs, data.crowd)
     for name in ("nms", "nms limited", "batched_nms", "soft_nms", "soft_nms gaussian", "multiclass_nms"):
-        equal(OPS[name].call(odd, variant), OPS[name].reference(odd))
+        equal(OPS[name].call(unusual, variant), OPS[name].reference(unusual))

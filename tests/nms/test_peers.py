@@ -21,8 +21,8 @@ each_backend = pytest.mark.parametrize("backend", BACKENDS)
 def test_torchvision_nms(backend: str, t: float, dtype: str) -> None:
     """Equal: no overlap of these boxes lies between the threshold in float32 and in float64."""
     ops, torch = need("torchvision.ops"), need("torch")
-    given = sample("clustered", 2000, dtype)
-    b, s, k = (torch.from_numpy(x.copy()) for x in (given.boxes, given.scores, given.idxs))
+    data = sample("clustered", 2000, dtype)
+    b, s, k = (torch.from_numpy(x.copy()) for x in (data.boxes, data.scores, data.idxs))
     assert torch.equal(nms.nms(b, s, t, backend=backend), ops.nms(b, s, t))
     small = torch.unique(k, return_inverse=True)[1]
     one_by_one = [torch.where(small == c)[0] for c in range(int(small.max()) + 1)]
@@ -37,8 +37,8 @@ def test_torchvision_nms(backend: str, t: float, dtype: str) -> None:
 def test_mmcv_soft_nms(backend: str, method: str, offset: int) -> None:
     """The same order; scores within 1e-6 (its exp is the C library's, in float32)."""
     mmcv, torch = need("mmcv.ops"), need("torch")
-    given = sample("clustered", 500)
-    b, s = torch.from_numpy(given.boxes.copy()), torch.from_numpy(given.scores.copy())
+    data = sample("clustered", 500)
+    b, s = torch.from_numpy(data.boxes.copy()), torch.from_numpy(data.scores.copy())
     options: dict[str, Any] = {"iou_threshold": 0.3, "sigma": 0.5, "min_score": 0.01, "method": method}
     dets, order = mmcv.soft_nms(b, s, **options, offset=offset)
     keep, score = nms.soft_nms(b, s, **options, offset=offset, backend=backend)
@@ -51,10 +51,10 @@ def test_mmcv_soft_nms(backend: str, method: str, offset: int) -> None:
 @pytest.mark.parametrize("offset", [0, 1])
 def test_authors_soft_nms(backend: str, method: int, offset: int) -> None:
     """The authors' loop of 2017, which swaps boxes in place; here in Python. Scores within 1e-12."""
-    given = sample("clustered", 120, "float64")
-    rows, order = authors_soft_nms(given.boxes, given.scores, method, 0.3, 0.5, 0.01, offset)
+    data = sample("clustered", 120, "float64")
+    rows, order = authors_soft_nms(data.boxes, data.scores, method, 0.3, 0.5, 0.01, offset)
     keep, score = nms.soft_nms(
-        given.boxes, given.scores, method=["linear", "gaussian"][method - 1], iou_threshold=0.3, sigma=0.5,
+        data.boxes, data.scores, method=["linear", "gaussian"][method - 1], iou_threshold=0.3, sigma=0.5,
         min_score=0.01, offset=offset, backend=backend,
     )  # fmt: skip
     assert keep.tolist() == order
@@ -62,10 +62,10 @@ def test_authors_soft_nms(backend: str, method: int, offset: int) -> None:
 
 
 def authors_soft_nms(
-    given: Any, scores: Any, method: int, nt: float, sigma: float, threshold: float, plus: float
+    corners: Any, scores: Any, method: int, nt: float, sigma: float, threshold: float, plus: float
 ) -> tuple[Any, list[int]]:
     """Soft-NMS as its authors' code goes: the best box is swapped to the front, a fallen one replaced by the last."""
-    rows = np.hstack([given, scores[:, None], np.arange(len(given))[:, None]])
+    rows = np.hstack([corners, scores[:, None], np.arange(len(corners))[:, None]])
     n, i = len(rows), 0
     while i < n:
         best = i + int(np.argmax(rows[i:n, 4]))
@@ -93,10 +93,10 @@ def authors_soft_nms(
 def test_cv2(backend: str, t: float) -> None:
     """Equal on boxes without exact ties; cv2 takes x y w h."""
     cv2 = need("cv2")
-    given = sample("clustered", 400, "float64")
-    xywh = boxes.box_convert(given.boxes, "xyxy", "xywh", backend=backend)
-    want = cv2.dnn.NMSBoxes(xywh.tolist(), given.scores.tolist(), 0.0, t)
-    assert nms.nms(given.boxes, given.scores, t, backend=backend).tolist() == np.ravel(want).tolist()
+    data = sample("clustered", 400, "float64")
+    xywh = boxes.box_convert(data.boxes, "xyxy", "xywh", backend=backend)
+    want = cv2.dnn.NMSBoxes(xywh.tolist(), data.scores.tolist(), 0.0, t)
+    assert nms.nms(data.boxes, data.scores, t, backend=backend).tolist() == np.ravel(want).tolist()
 
 
 @each_backend
@@ -104,10 +104,10 @@ def test_cv2(backend: str, t: float) -> None:
 def test_lsnms(backend: str, t: float) -> None:
     """Equal on boxes without exact ties, which lsnms suppresses at >=."""
     peer = need("lsnms")
-    given = sample("clustered", 2000, "float64")
-    rows = given.boxes - given.boxes.min()
-    want = peer.nms(rows, given.scores, iou_threshold=t, score_threshold=0.0)
-    assert nms.nms(rows, given.scores, t, backend=backend).tolist() == np.ravel(want).tolist()
+    data = sample("clustered", 2000, "float64")
+    rows = data.boxes - data.boxes.min()
+    want = peer.nms(rows, data.scores, iou_threshold=t, score_threshold=0.0)
+    assert nms.nms(rows, data.scores, t, backend=backend).tolist() == np.ravel(want).tolist()
 
 
 @each_backend
@@ -115,6 +115,6 @@ def test_lsnms(backend: str, t: float) -> None:
 def test_powerboxes(backend: str, t: float) -> None:
     """Equal on boxes without exact ties."""
     peer = need("powerboxes")
-    given = sample("clustered", 2000, "float64")
-    want = peer.nms(given.boxes.copy(), given.scores.copy(), t, 0.0)
-    assert nms.nms(given.boxes, given.scores, t, backend=backend).tolist() == np.ravel(want).tolist()
+    data = sample("clustered", 2000, "float64")
+    want = peer.nms(data.boxes.copy(), data.scores.copy(), t, 0.0)
+    assert nms.nms(data.boxes, data.scores, t, backend=backend).tolist() == np.ravel(want).tolist()

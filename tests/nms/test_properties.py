@@ -1,4 +1,4 @@
-"""What holds for every NMS and Soft-NMS, looked for by Hypothesis."""
+"""Properties of every NMS and Soft-NMS, tested by Hypothesis."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def test_nms_does_not_depend_on_the_order(backend: str, case: Any, seed: int) ->
     assert shuffle[keep].tolist() == nms.nms(rows, score, t, backend=backend).tolist()
 
 
-@given(case=scored(), least=st.sampled_from([0.0, 0.25, 0.6]), most=st.integers(0, 8))
+@given(case=scored(), min_score=st.sampled_from([0.0, 0.25, 0.6]), max_output=st.integers(0, 8))
 @each_backend
-def test_limits_are_prefixes(backend: str, case: Any, least: float, most: int) -> None:
-    """A score threshold removes before, a maximum cuts after: both leave a prefix of the answer."""
+def test_limits_are_prefixes(backend: str, case: Any, min_score: float, max_output: int) -> None:
+    """score_threshold removes boxes before NMS, max_output after it: both leave a prefix of the result."""
     rows, score, t = case
     keep = nms.nms(rows, score, t, backend=backend)
-    assert nms.nms(rows, score, t, max_output=most, backend=backend).tolist() == keep[:most].tolist()
-    above = keep[score[keep] > score.dtype.type(least)]
-    assert nms.nms(rows, score, t, score_threshold=least, backend=backend).tolist() == above.tolist()
+    assert nms.nms(rows, score, t, max_output=max_output, backend=backend).tolist() == keep[:max_output].tolist()
+    above = keep[score[keep] > score.dtype.type(min_score)]
+    assert nms.nms(rows, score, t, score_threshold=min_score, backend=backend).tolist() == above.tolist()
 
 
 @given(case=scored(), data=st.data())
@@ -79,12 +79,12 @@ def test_batched_is_the_union_of_classes(backend: str, case: Any, data: st.DataO
 @each_backend
 def test_multiclass_is_batched_nms_by_hand(backend: str, case: Any, data: st.DataObject) -> None:
     rows, first, t = case
-    n, classes, most = len(rows), data.draw(st.integers(1, 3)), data.draw(st.integers(0, 30))
+    n, classes, max_output = len(rows), data.draw(st.integers(1, 3)), data.draw(st.integers(0, 30))
     score = np.stack([np.roll(first, c) for c in range(classes)], axis=1).reshape(n, classes)
     row, label = np.nonzero(score > 0.2)
     value = score[row, label]
-    keep = nms.batched_nms(rows[row], value, label, t, max_output=most, backend=backend)
-    got = nms.multiclass_nms(rows[None], score[None], t, score_threshold=0.2, max_output=most, backend=backend)
+    keep = nms.batched_nms(rows[row], value, label, t, max_output=max_output, backend=backend)
+    got = nms.multiclass_nms(rows[None], score[None], t, score_threshold=0.2, max_output=max_output, backend=backend)
     count = int(got.count[0])
     assert count == len(keep)
     np.testing.assert_array_equal(got.boxes[0, :count], rows[row[keep]])
@@ -99,14 +99,14 @@ def test_multiclass_is_batched_nms_by_hand(backend: str, case: Any, data: st.Dat
 
 
 @pytest.mark.parametrize("method", ["linear", "gaussian"])
-@given(case=scored(), least=st.sampled_from([0.0, 0.001, 0.3]))
+@given(case=scored(), min_score=st.sampled_from([0.0, 0.001, 0.3]))
 @each_backend
-def test_soft_nms_scores_fall(backend: str, method: str, case: Any, least: float) -> None:
+def test_soft_nms_scores_fall(backend: str, method: str, case: Any, min_score: float) -> None:
     rows, score, t = case
-    keep, new = nms.soft_nms(rows, score, method=method, iou_threshold=t, min_score=least, backend=backend)
+    keep, new = nms.soft_nms(rows, score, method=method, iou_threshold=t, min_score=min_score, backend=backend)
     assert len(set(keep.tolist())) == len(keep)
     assert (np.diff(new) <= 0).all()
-    assert (new >= score.dtype.type(least)).all()
+    assert (new >= score.dtype.type(min_score)).all()
     # exp(0) is 1 and a weight is at most 1
     assert (new <= score[keep]).all()
     if len(keep):

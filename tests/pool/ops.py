@@ -11,20 +11,20 @@ from pool_images import WINDOWS, channels_last, image
 from fastdet import pool
 
 
-def pooling(kind: str, shape: tuple[int, ...], *, last: bool = False, **options: Any) -> Case:
+def pooling(name: str, shape: tuple[int, ...], *, last: bool = False, **options: Any) -> Case:
     def case(dtype: str, rng: np.random.Generator) -> Arguments:
-        kernel, stride, padding, ceil_mode = WINDOWS[kind]
+        kernel, stride, padding, ceil_mode = WINDOWS[name]
         x = cast(image(rng, shape) if dtype in ALL_FLOATS else rng.integers(0, 4, shape), dtype)
         return (channels_last(x) if last else x, kernel, stride, padding), {"ceil_mode": ceil_mode, **options}
 
     return case
 
 
-def unpooling(kind: str, shape: tuple[int, ...], backward: str = "", *, last: bool = False, **options: Any) -> Case:
+def unpooling(name: str, shape: tuple[int, ...], backward: str = "", *, last: bool = False, **options: Any) -> Case:
     """Arguments of `max_unpool2d`, or of one of the gradients, from an image that was pooled."""
 
     def case(dtype: str, rng: np.random.Generator) -> Arguments:
-        kernel, stride, padding, ceil_mode = WINDOWS[kind]
+        kernel, stride, padding, ceil_mode = WINDOWS[name]
         x = image(rng, shape) if dtype in ALL_FLOATS else rng.integers(0, 4, shape)
         values, indices = pool.max_pool2d(
             x, kernel, stride, padding, ceil_mode=ceil_mode, backend="reference", **options
@@ -34,22 +34,22 @@ def unpooling(kind: str, shape: tuple[int, ...], backward: str = "", *, last: bo
         if backward == "pool":
             grad = cast(np.where(rng.random(values.shape) < 0.1, -0.0, rng.standard_normal(values.shape)), dtype)
             return (channels_last(grad) if last else grad, indices, shape[-2:], kernel, stride, padding), {}
-        given = cast(x if backward else values, dtype)
-        given = channels_last(given) if last else given
+        moved = cast(x if backward else values, dtype)
+        moved = channels_last(moved) if last else moved
         if backward:
-            return (given, indices, kernel, stride, padding), {}
-        return (given, indices, kernel, stride, padding, shape[-2:]), {}
+            return (moved, indices, kernel, stride, padding), {}
+        return (moved, indices, kernel, stride, padding, shape[-2:]), {}
 
     return case
 
 
-LAST = ("2x2", "3x3/2", "apart")  # as channels last too
+LAST = ("2x2", "3x3/2", "apart")  # windows that are also tested with channels last
 
 
-def cases(make: Any, *args: Any, kinds: tuple[str, ...] = tuple(WINDOWS)) -> dict[str, Case]:
+def cases(make: Any, *args: Any, names: tuple[str, ...] = tuple(WINDOWS)) -> dict[str, Case]:
     return {
-        **{kind: make(kind, (2, 3, 9, 37), *args) for kind in kinds},
-        **{f"{kind} channels last": make(kind, (2, 19, 7, 8), *args, last=True) for kind in kinds if kind in LAST},
+        **{name: make(name, (2, 3, 9, 37), *args) for name in names},
+        **{f"{name} channels last": make(name, (2, 19, 7, 8), *args, last=True) for name in names if name in LAST},
         "compact": make("2x2", (2, 3, 8, 70), *args, compact=True),
         "compact 3x3/2": make("3x3/2", (3, 9, 37), *args, compact=True),
         "compact channels last": make("2x2", (2, 19, 6, 8), *args, compact=True, last=True),
@@ -71,9 +71,9 @@ OPS: dict[str, ArrayOp] = {
         pool.max_unpool2d, cases(unpooling), ("float32", "float64", "bfloat16", "uint8"), threaded=("large",)
     ),
     "max_pool2d_backward": ArrayOp(
-        pool.max_pool2d_backward, cases(unpooling, "pool", kinds=BACK), ALL_FLOATS, threaded=("large",)
+        pool.max_pool2d_backward, cases(unpooling, "pool", names=BACK), ALL_FLOATS, threaded=("large",)
     ),
     "max_unpool2d_backward": ArrayOp(
-        pool.max_unpool2d_backward, cases(unpooling, "unpool", kinds=BACK), ("float32", "bfloat16"), threaded=("large",)
+        pool.max_unpool2d_backward, cases(unpooling, "unpool", names=BACK), ("float32", "bfloat16"), threaded=("large",)
     ),
 }

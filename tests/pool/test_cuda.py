@@ -1,4 +1,4 @@
-"""Pooling on the CUDA emulator: where kernels change their ways, indices that lie elsewhere, faults, torch."""
+"""Pooling on the CUDA emulator: sizes where kernels switch methods, indices outside their windows, faults, torch."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def no_fault_is_left(emulator: emulated.Emulator) -> Iterator[None]:
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with FASTDET_SYNC=1."""
-    from fastdet._core import cuda_faults
+    from fastdet._core import cuda
 
-    monkeypatch.setattr(cuda_faults.native, "waits", lambda: True)
+    monkeypatch.setattr(cuda.native, "waits", lambda: True)
 
 
 def values(shape: tuple[int, ...], dtype: str) -> Array:
@@ -46,7 +46,7 @@ def values(shape: tuple[int, ...], dtype: str) -> Array:
 
 
 def check(x: Array, *window: Any, ceil_mode: bool = False, compact: bool = False) -> None:
-    """Pooling, unpooling of what it gave, and the gradients of both."""
+    """Pooling, unpooling of its results, and the gradients of both."""
     options = {"ceil_mode": ceil_mode, "compact": compact}
     want = pool.max_pool2d(x, *window, **options, backend="cpp")
     equal(on_cpu(pool.max_pool2d(on_gpu(x), *window, **options)), want)
@@ -71,7 +71,7 @@ def check(x: Array, *window: Any, ceil_mode: bool = False, compact: bool = False
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_widths(emulator: emulated.Emulator, dtype: str, compact: bool) -> None:
-    """2 x 2: rows of whole vectors, and others; a row more, a column more, a window that is cut."""
+    """2 x 2 windows: rows of whole vectors and others; one row more, one column more, a window that is cut."""
     for width in (2, 16, 31, 32, 33, 48, 64, 127, 128, 129, 256):
         emulator.seed(width)
         check(values((3, 6, width), dtype), 2, compact=compact)
@@ -82,32 +82,32 @@ def test_widths(emulator: emulated.Emulator, dtype: str, compact: bool) -> None:
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("dtype", [*FLOATS, "uint8", "int64"])
 def test_many_rows(dtype: str, compact: bool) -> None:
-    """More than run at once: a thread then has several rows, of two planes also."""
+    """More rows than run at once: a thread then has several rows, also of two planes."""
     check(values((300, 15, 128), dtype), 2, compact=compact)
     check(values((130, 14, 33), dtype), 3, 2, 1, compact=compact)
     check(channels_last(values((6, 16, 61, 31), dtype)), 3, 2, 1, compact=compact)
 
 
-@pytest.mark.parametrize("kind", [*WINDOWS, "global", "wide steps", "steps of one"])
+@pytest.mark.parametrize("name", [*WINDOWS, "global", "wide steps", "steps of one"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
-def test_windows(kind: str, dtype: str) -> None:
+def test_windows(name: str, dtype: str) -> None:
     others = {
         "global": ((9, 16), None, 0, False),
         "wide steps": ((2, 3), (5, 7), (1, 1), False),
         "steps of one": (3, 1, 1, False),
     }
-    *window, ceil_mode = others[kind] if kind in others else WINDOWS[kind]
+    *window, ceil_mode = others[name] if name in others else WINDOWS[name]
     for channels in (1, 3, 4, 8, 16, 32, 37):
         x = values((2, channels, 9, 16), dtype)
-        for given in (x, channels_last(x)):
+        for laid_out in (x, channels_last(x)):
             for compact in (False, True):
-                check(given, *window, ceil_mode=ceil_mode, compact=compact)
+                check(laid_out, *window, ceil_mode=ceil_mode, compact=compact)
 
 
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "uint8"])
 def test_places_outside_their_windows(emulator: emulated.Emulator, dtype: str, last: bool) -> None:
-    """Flat indices may lie anywhere in the plane, several at one place; planes whose own do not are as they were."""
+    """Flat indices may lie anywhere in the plane, several at one place. Planes without such indices stay correct."""
     rng = np.random.default_rng(3)
     for shape, window in (
         ((3, 5, 8, 16), (2,)),
@@ -123,23 +123,23 @@ def test_places_outside_their_windows(emulator: emulated.Emulator, dtype: str, l
         few[-1, -1] = 1
         for places in (elsewhere, few, np.zeros_like(indices)):
             pooled = values(indices.shape, dtype)
-            given = [channels_last(a) if last else a for a in (pooled, places)]
+            arrays = [channels_last(a) if last else a for a in (pooled, places)]
             for seed in range(3):
                 emulator.seed(seed)
-                check_scatter(given, window, shape[2:])
+                check_scatter(arrays, window, shape[2:])
 
 
-def check_scatter(given: list[Array], window: tuple[Any, ...], size: tuple[int, ...]) -> None:
-    moved = [on_gpu(x) for x in given]
-    want = pool.max_unpool2d(*given, *window, output_size=size, backend="reference")
+def check_scatter(arrays: list[Array], window: tuple[Any, ...], size: tuple[int, ...]) -> None:
+    moved = [on_gpu(x) for x in arrays]
+    want = pool.max_unpool2d(*arrays, *window, output_size=size, backend="reference")
     equal(on_cpu(pool.max_unpool2d(*moved, *window, output_size=size)), want)
-    if given[0].dtype.kind == "f":
-        want = pool.max_pool2d_backward(*given, size, *window, backend="reference")
+    if arrays[0].dtype.kind == "f":
+        want = pool.max_pool2d_backward(*arrays, size, *window, backend="reference")
         equal(on_cpu(pool.max_pool2d_backward(*moved, size, *window)), want)
 
 
 def test_planes_done_again_take_turns() -> None:
-    """More planes than blocks have room for: of sums of halves, 32 MB at once."""
+    """More planes than fit into the workspace at once: 32 MB for sums of halves."""
     rng = np.random.default_rng(5)
     grad = rng.standard_normal((2, 2, 2)).astype(np.float16)
     indices = rng.permutation(2**23)[:8].reshape(2, 2, 2)
@@ -150,7 +150,7 @@ def test_planes_done_again_take_turns() -> None:
 
 
 def test_windows_beyond_the_image() -> None:
-    """The last windows begin where the image has ended: flat indices can still point into it."""
+    """The last windows begin beyond the image; flat indices can still point into it."""
     x, indices = values((2, 3, 3), "float32"), np.arange(18).reshape(2, 3, 3) % 36
     for size in ((6, 6), (6, 8), (9, 6)):
         want = pool.max_unpool2d(x, indices, 2, 3, output_size=size, backend="reference")
@@ -174,18 +174,18 @@ def test_out(dtype: str, last: bool) -> None:
         pool.max_unpool2d(out, on_gpu(np.zeros(x.shape, np.int64)), 1, out=out)
     with pytest.raises(TypeError, match=f"out must be {dtype}, got float64"):
         pool.max_unpool2d(*map(on_gpu, (values_, indices)), 2, out=on_gpu(np.zeros(x.shape)))
-    with pytest.raises(TypeError, match="must be an array of the inputs' kind"):
+    with pytest.raises(TypeError, match="must be the same type of array as the inputs"):
         pool.max_unpool2d(*map(on_gpu, (values_, indices)), 2, out=np.zeros_like(x))
 
 
 def test_devices_do_not_mix() -> None:
     x, indices = np.zeros((2, 3, 3), np.float32), np.zeros((2, 3, 3), np.int64)
     text = "all arrays must be on one device and of one library, got arrays on the CPU and cupy arrays on cuda:0$"
-    for given in ((on_gpu(x), indices), (x, on_gpu(indices))):
+    for arrays in ((on_gpu(x), indices), (x, on_gpu(indices))):
         with pytest.raises(TypeError, match=f"^max_unpool2d: {text}"):
-            pool.max_unpool2d(*given, 2)
+            pool.max_unpool2d(*arrays, 2)
         with pytest.raises(TypeError, match=f"^max_pool2d_backward: {text}"):
-            pool.max_pool2d_backward(*given, (6, 6), 2)
+            pool.max_pool2d_backward(*arrays, (6, 6), 2)
     with pytest.raises(TypeError, match=f"^max_unpool2d_backward: {text}"):
         pool.max_unpool2d_backward(on_gpu(np.zeros((2, 6, 6))), indices, 2)
 
@@ -209,14 +209,14 @@ FAULTY: dict[str, Callable[[Any, Any, Any], Any]] = {
 }
 each_fault = pytest.mark.parametrize("name", FAULTY)
 each_layout = pytest.mark.parametrize("last", [False, True])
-each_kind = pytest.mark.parametrize("compact", [False, True])
+each_index_type = pytest.mark.parametrize("compact", [False, True])
 
 
-@each_kind
+@each_index_type
 @each_layout
 @each_fault
-def test_faults_are_told_later(name: str, last: bool, compact: bool) -> None:
-    """By the next call, once, and by the first of them in the order of the axes."""
+def test_faults_raise_at_the_next_call(name: str, last: bool, compact: bool) -> None:
+    """The next call raises, once, for the first of the faults in the order of the axes."""
     FAULTY[name](*map(on_gpu, faulty(last, compact)))
     flat = np.ravel_multi_index((0, 5, 2, 1), (2, 16, 3, 4))
     with pytest.raises(ValueError, match=rf"^{name}: an earlier call .* \(indices at flat index {flat}\)"):
@@ -225,16 +225,16 @@ def test_faults_are_told_later(name: str, last: bool, compact: bool) -> None:
 
 
 @pytest.mark.usefixtures("waiting")
-@each_kind
+@each_index_type
 @each_layout
 @each_fault
-def test_faults_are_told_at_once(name: str, last: bool, compact: bool) -> None:
-    """Where calls wait: with the CPU's text."""
-    given = faulty(last, compact)
+def test_faults_raise_at_once_where_calls_wait(name: str, last: bool, compact: bool) -> None:
+    """The text is the CPU's."""
+    arrays = faulty(last, compact)
     with pytest.raises(ValueError, match="must lie in the image") as want:
-        FAULTY[name](*given)
+        FAULTY[name](*arrays)
     with pytest.raises(ValueError, match="must lie in the image") as got:
-        FAULTY[name](*map(on_gpu, given))
+        FAULTY[name](*map(on_gpu, arrays))
     assert str(got.value) == str(want.value)
     assert on_cpu(pool.max_pool2d(on_gpu(np.ones((2, 2))), 2)[0]).tolist() == [[1]]
 
@@ -243,11 +243,11 @@ def test_faults_are_told_at_once(name: str, last: bool, compact: bool) -> None:
 def test_faults_of_windows_beyond_the_image() -> None:
     for size in ((6, 6), (6, 8), (9, 6)):
         for indices in (np.zeros((2, 3, 3), np.uint8), np.full((2, 3, 3), 10**12), np.full((2, 3, 3), -(2**63))):
-            given = values((2, 3, 3), "float32"), indices
+            arrays = values((2, 3, 3), "float32"), indices
             with pytest.raises(ValueError, match="must lie in the image") as want:
-                pool.max_unpool2d(*given, 2, 3, output_size=size)
+                pool.max_unpool2d(*arrays, 2, 3, output_size=size)
             with pytest.raises(ValueError, match="must lie in the image") as got:
-                pool.max_unpool2d(*map(on_gpu, given), 2, 3, output_size=size)
+                pool.max_unpool2d(*map(on_gpu, arrays), 2, 3, output_size=size)
             assert str(got.value) == str(want.value)
 
 
@@ -266,7 +266,7 @@ def test_nothing_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_errors() -> None:
-    """The CPU's texts."""
+    """The texts are the CPU's."""
     x = np.zeros((2, 3, 3), np.float32)
     for call in (
         lambda to: pool.max_pool2d(to(x.astype(np.uint64)), 2),
@@ -335,7 +335,7 @@ def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_torch(torch: Any, dtype: str, compact: bool) -> None:
-    """There and back again, with the gradient that torch's own ops give."""
+    """Pooling and unpooling, with the gradient of torch's own ops."""
     for order in (torch.contiguous_format, torch.channels_last):
         x = torch.randn(2, 8, 6, 10).to(getattr(torch, dtype)).contiguous(memory_format=order).requires_grad_()
         values, indices = pool.max_pool2d(x, 2, compact=compact)

@@ -31,7 +31,7 @@ def planes(x: Any) -> Array:
 
 @each_backend
 def test_segnet(backend: str) -> None:
-    """The lecture's decoder: [a b; c d] goes back into a 4 x 4 map, one of each 2 x 2 window."""
+    """The lecture's decoder: [a b; c d] goes back into a 4 x 4 map, one value into each 2 x 2 window."""
     x = planes([[1, 9, 2, 3], [4, 5, 8, 6], [0, 1, 2, 3], [7, 1, 2, 5]])
     values, indices = pool.max_pool2d(x, 2, backend=backend)
     equal(values, planes([[9, 8], [7, 5]]))
@@ -81,7 +81,7 @@ def test_padding_is_below_everything(backend: str) -> None:
 
 @each_backend
 def test_overlapping_windows(backend: str) -> None:
-    """Of two values at one place the later one stays, their gradients are summed, and each gets the place's."""
+    """Of two values at one place the later one stays; pooling sums the gradients, unpooling copies the place's."""
     x, indices = planes([[1, 2, 3]]), np.array([[1, 1, 2]])
     equal(pool.max_unpool2d(x, indices, (1, 2), 1, backend=backend), planes([[0, 2, 3, 0]]))
     equal(pool.max_pool2d_backward(x, indices, (1, 4), (1, 2), 1, backend=backend), planes([[0, 3, 3, 0]]))
@@ -97,7 +97,7 @@ def test_places_outside_their_windows(backend: str) -> None:
     )
 
 
-def test_results_are_of_the_inputs_kind() -> None:
+def test_results_have_the_type_of_the_inputs() -> None:
     x = channels_last(np.arange(2 * 3 * 4 * 4, dtype=np.float16).reshape(2, 3, 4, 4))
     for result in (*pool.max_pool2d(x, 2), pool.max_unpool2d(*pool.max_pool2d(x, 2), 2)):
         assert result.transpose(0, 2, 3, 1).flags.c_contiguous
@@ -171,15 +171,15 @@ ERRORS: list[tuple[Any, tuple[Any, ...], dict[str, Any], type[Exception], str]] 
 @each_backend
 @pytest.mark.parametrize("row", range(len(ERRORS)))
 def test_errors(row: int, backend: str) -> None:
-    op, args, options, kind, text = ERRORS[row]
-    with pytest.raises(kind, match=re.escape(f"{op.__name__}: {text}")):
+    op, args, options, error, text = ERRORS[row]
+    with pytest.raises(error, match=re.escape(f"{op.__name__}: {text}")):
         op(*args, **options, backend=backend)
 
 
 @each_backend
 @pytest.mark.parametrize("last", [False, True])
 def test_the_first_wrong_index_is_named(last: bool, backend: str) -> None:
-    """In the order of the axes, whatever the order in memory; none is written past the image."""
+    """First in the order of the axes, in any memory order; nothing is written past the image."""
     x = np.ones((2, 5, 30, 40), np.float32)
     values, indices = pool.max_pool2d(x, 2)
     indices[1, 3, 0, 0] = 1200
@@ -221,11 +221,11 @@ def test_unpooling_keeps_the_maxima_and_nothing_else(
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), shape=shapes, kind=windows, compact=st.booleans(), last=st.booleans())
-def test_gradients_are_adjoint(seed: int, shape: tuple[int, ...], kind: str, compact: bool, last: bool) -> None:
+@given(seed=st.integers(0, 2**32 - 1), shape=shapes, name=windows, compact=st.booleans(), last=st.booleans())
+def test_gradients_are_adjoint(seed: int, shape: tuple[int, ...], name: str, compact: bool, last: bool) -> None:
     """<pool's gradient of g, z> = <g, z at the maxima>, exactly, on small integers."""
     rng = np.random.default_rng(seed)
-    kernel, stride, padding, ceil_mode = WINDOWS[kind]
+    kernel, stride, padding, ceil_mode = WINDOWS[name]
     x, z = rng.integers(-9, 9, shape).astype(np.float64), rng.integers(-9, 9, shape).astype(np.float64)
     x = channels_last(x) if last else x
     _, indices = pool.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, compact=compact)
@@ -240,19 +240,19 @@ def test_gradients_are_adjoint(seed: int, shape: tuple[int, ...], kind: str, com
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
-@pytest.mark.parametrize("kind", WINDOWS)
+@pytest.mark.parametrize("name", WINDOWS)
 @pytest.mark.parametrize("last", [False, True])
-def test_torch(kind: str, dtype: str, last: bool) -> None:
+def test_torch(name: str, dtype: str, last: bool) -> None:
     torch = need("torch")
     F = torch.nn.functional
-    kernel, stride, padding, ceil_mode = WINDOWS[kind]
+    kernel, stride, padding, ceil_mode = WINDOWS[name]
     x = torch.from_numpy(image(np.random.default_rng(1), (2, 19, 9, 37))).to(getattr(torch, dtype))
     x = x.to(memory_format=torch.channels_last) if last else x
     want = F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, return_indices=True)
     values, indices = pool.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode)
     assert torch.equal(indices, want[1])
     equal(values.float().numpy(), want[0].float().numpy())
-    if kind != "3x3/2":  # torch leaves open which of two values at one place stays
+    if name != "3x3/2":  # torch does not define which of two values at one place stays
         got = pool.max_unpool2d(*want, kernel, stride, padding, x.shape[2:])
         back = F.max_unpool2d(values, indices, kernel, stride, padding, x.shape[2:])
         equal(got.float().numpy(), back.float().numpy())
@@ -265,7 +265,7 @@ def test_torch(kind: str, dtype: str, last: bool) -> None:
 
 
 def test_large_outputs_are_streamed_alike(threads: Any) -> None:
-    """Past the caches, and on threads: rows that begin within a line of the cache."""
+    """Results larger than the caches, on threads: rows that begin within a cache line."""
     x = np.random.default_rng(2).standard_normal((3, 4, 870, 1021)).astype(np.float32)
     values, indices = pool.max_pool2d(x, 3, 2, 1)
     small = [pool.max_pool2d(plane, 3, 2, 1) for plane in x.reshape(12, 870, 1021)]

@@ -17,8 +17,8 @@ def wanted(name: str, family: str, n: int, dtype: str) -> Any:
 
 
 def check(name: str, backend: str, family: str, n: int, dtype: str) -> None:
-    op, given = OPS[name], sample(family, n, dtype)
+    op, data = OPS[name], sample(family, n, dtype)
     try:
-        equal(op.call(given, backend), wanted(name, family, n, dtype))
+        equal(op.call(data, backend), wanted(name, family, n, dtype))
     except AssertionError as error:
-        raise AssertionError(f"{name} on {given.name}: {error}") from None
+        raise AssertionError(f"{name} on {data.name}: {error}") from None

@@ -1,4 +1,4 @@
-"""Strategies of Hypothesis that draw boxes and scores."""
+"""Hypothesis strategies that draw boxes and scores."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def coordinate(dtype: Any) -> st.SearchStrategy[float]:
 
 
 @st.composite
-def box_sets(draw: st.DrawFn, least: int = 0, most: int = 20, proper: bool = False) -> Any:
+def box_sets(draw: st.DrawFn, min_size: int = 0, max_size: int = 20, proper: bool = False) -> Any:
     dtype = draw(st.sampled_from([np.float32, np.float64]))
-    n = draw(st.integers(least, most))
+    n = draw(st.integers(min_size, max_size))
     if proper:  # corners in order, and of a size whose area is a normal number
         step = st.floats(0.125, 500, width=32)
         corner = draw(arrays(dtype, (n, 2), elements=st.floats(-1000, 1000, width=32)))

@@ -1,4 +1,4 @@
-"""What tests of the command line share: detections, errors, and commands in processes of their own."""
+"""Helpers for tests of the command line: detections, errors, and commands in processes of their own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def detections(images: int = 6, per_image: int = 40, seed: int = 0) -> list[dict
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one line of an error."""
+    """The one line of the error that a command prints."""
     assert main([str(a) for a in arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -36,7 +36,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def peak(arguments: list[str]) -> int:
-    """Peak memory of a command, bytes. It is a grandchild: the peak of a child's children is theirs alone."""
+    """Peak memory of a command in bytes. It runs as a grandchild, so that other children do not count."""
     code = (
         "import subprocess, resource, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
@@ -46,7 +46,7 @@ def peak(arguments: list[str]) -> int:
 
 
 def heeding_ctrl_c(command: list[str]) -> subprocess.Popen[str]:
-    """The command, which takes SIGINT also where pytest itself is a shell's background job and ignores it."""
+    """The command as a process that reacts to SIGINT, also where pytest is a background job, which ignores it."""
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

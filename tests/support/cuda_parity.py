@@ -15,12 +15,12 @@ ROWS = [name for name, op in OPS.items() if "cuda" in op.backends and not name.e
 each_float = pytest.mark.parametrize("dtype", FLOATS)
 
 
-def check(name: str, given: Sample, want: Any = None) -> None:
+def check(name: str, data: Sample, want: Any = None) -> None:
     op = OPS[name]
     try:
-        equal(on_cpu(op.call(given, None, on_gpu)), op.reference(given) if want is None else want)
+        equal(on_cpu(op.call(data, None, on_gpu)), op.reference(data) if want is None else want)
     except AssertionError as error:
-        raise AssertionError(f"{name} on {given.name}: {error}") from None
+        raise AssertionError(f"{name} on {data.name}: {error}") from None
 
 
 B = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6]], np.float32)

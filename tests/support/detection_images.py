@@ -1,4 +1,4 @@
-"""Images of true and found boxes for tests of DetectionMetrics, also in processes of their own."""
+"""Images with true and detected boxes for tests of DetectionMetrics, also in processes of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from fastdet.detection import DetectionMetrics
 Pair = tuple[dict[str, Any], dict[str, Any]]
 
 
-def make_images(seed: int, count: int, *, most: int = 20, classes: int = 3, crowds: bool = True) -> list[Pair]:
+def make_images(
+    seed: int, count: int, *, max_detections: int = 20, classes: int = 3, crowds: bool = True
+) -> list[Pair]:
     """Images with small integer boxes and rounded scores: ties within and between images, some images empty."""
     r = np.random.default_rng(seed)
 
@@ -24,17 +26,17 @@ def make_images(seed: int, count: int, *, most: int = 20, classes: int = 3, crow
     for _ in range(count):
         m = int(r.integers(0, 6))
         true_boxes = boxes(m)
-        n = int(r.integers(0, most))
-        found = boxes(n)
+        n = int(r.integers(0, max_detections))
+        detected = boxes(n)
         if m:
             near = true_boxes[r.integers(0, m, n)] + r.integers(-4, 5, (n, 4))
-            found = np.where(r.random((n, 1)) < 0.7, near, found).astype(np.float32)
-            found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
+            detected = np.where(r.random((n, 1)) < 0.7, near, detected).astype(np.float32)
+            detected[:, 2:] = np.maximum(detected[:, 2:], detected[:, :2] + 1)
         target = {"boxes": true_boxes, "labels": r.integers(0, classes, m)}
         if crowds:
             target["iscrowd"] = (r.random(m) < 0.15).astype(np.int64)
         scores = np.round(r.random(n), 1).astype(np.float32)
-        images.append(({"boxes": found, "scores": scores, "labels": r.integers(0, classes, n)}, target))
+        images.append(({"boxes": detected, "scores": scores, "labels": r.integers(0, classes, n)}, target))
     return images
 
 

@@ -30,8 +30,8 @@ def scored(capsys: Capture, *arguments: object) -> dict[str, Any]:
     def refuse(word: str) -> None:
         raise AssertionError(word)
 
-    found: dict[str, Any] = json.loads(out, parse_constant=refuse)
-    return found
+    report: dict[str, Any] = json.loads(out, parse_constant=refuse)
+    return report
 
 
 def fails(capsys: Capture, *arguments: object) -> str:
@@ -52,16 +52,16 @@ WIDTH, HEIGHT = 256, 128
 def boxes() -> tuple[list[Any], list[Any]]:
     """True boxes (image, class, x1, y1, x2, y2) and detections (..., score), at even pixels so that all forms agree."""
     rng = np.random.default_rng(11)
-    truth, found = [], []
+    truth, detections = [], []
     for image in range(12):
         for _ in range(int(rng.integers(0, 5))):
             x, y, w, h = (2 * int(v) for v in (*rng.integers(0, 30, 2), *rng.integers(2, 30, 2)))
-            kind = int(rng.integers(3))
-            truth.append((image, kind, x, y, x + w, y + h))
+            category = int(rng.integers(3))
+            truth.append((image, category, x, y, x + w, y + h))
             for _ in range(int(rng.integers(0, 4))):
                 step = 2 * int(rng.integers(-2, 3))
-                found.append((image, kind, max(x + step, 0), y, x + w, y + h, int(rng.integers(1, 60)) / 64))
-    return truth, found
+                detections.append((image, category, max(x + step, 0), y, x + w, y + h, int(rng.integers(1, 60)) / 64))
+    return truth, detections
 
 
 def name(image: int) -> str:
@@ -69,7 +69,7 @@ def name(image: int) -> str:
 
 
 def coco(folder: Path) -> tuple[Path, Path]:
-    truth, found = boxes()
+    truth, detections = boxes()
     gt = {
         "images": [{"id": i + 5, "file_name": f"{name(i)}.jpg", "width": WIDTH, "height": HEIGHT} for i in range(12)],
         "categories": [{"id": 10 * k + 1, "name": word} for k, word in enumerate(NAMES)],
@@ -80,7 +80,7 @@ def coco(folder: Path) -> tuple[Path, Path]:
     }
     results = [
         {"image_id": i + 5, "category_id": 10 * k + 1, "bbox": [x, y, x2 - x, y2 - y], "score": s}
-        for i, k, x, y, x2, y2, s in found
+        for i, k, x, y, x2, y2, s in detections
     ]
     paths = folder / "gt.json", folder / "dt.json"
     for path, content in zip(paths, (gt, results), strict=True):
@@ -104,10 +104,10 @@ def add(path: Path, line: str) -> None:
 
 def txt(folder: Path) -> tuple[Path, Path]:
     paths = folders(folder, ".txt")
-    truth, found = boxes()
+    truth, detections = boxes()
     for i, k, *box in truth:
         add(paths[0] / f"{name(i)}.txt", f"{NAMES[k]} {' '.join(map(str, box))}")
-    for i, k, *box, s in found:
+    for i, k, *box, s in detections:
         add(paths[1] / f"{name(i)}.txt", f"{NAMES[k]} {s} {' '.join(map(str, box))}")
     return paths
 
@@ -115,7 +115,7 @@ def txt(folder: Path) -> tuple[Path, Path]:
 def voc(folder: Path) -> tuple[Path, Path]:
     """XML, and VOC's own results: a file for each class."""
     paths = folders(folder, ".xml")
-    truth, found = boxes()
+    truth, detections = boxes()
     for i in range(12):
         objects = "".join(
             f"<object><name>{NAMES[k]}</name><bndbox><xmin>{x}</xmin><ymin>{y}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
@@ -126,7 +126,7 @@ def voc(folder: Path) -> tuple[Path, Path]:
         (paths[0] / f"{name(i)}.xml").write_text(f"<annotation>{objects}</annotation>")
         (paths[1] / f"{name(i)}.txt").unlink()
     for k, word in enumerate(NAMES):
-        lines = [f"{name(i)} {s} {x} {y} {x2} {y2}" for i, kind, x, y, x2, y2, s in found if kind == k]
+        lines = [f"{name(i)} {s} {x} {y} {x2} {y2}" for i, category, x, y, x2, y2, s in detections if category == k]
         (paths[1] / f"comp4_det_test_{word}.txt").write_text("\n".join(lines))
     return paths
 

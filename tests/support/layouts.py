@@ -1,4 +1,4 @@
-"""Layouts: the same values, laid out otherwise in memory."""
+"""Layouts: the same values in another memory order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def big_endian(x: Array) -> Array:
 
 
 def unaligned(x: Array) -> Array:
-    """One byte off."""
+    """One byte off the alignment."""
     raw = np.zeros(x.nbytes + 1, np.uint8)
     view = raw[1:].view(x.dtype).reshape(x.shape)
     view[...] = x
@@ -43,7 +43,7 @@ def unaligned(x: Array) -> Array:
 
 
 def column(x: Array) -> Array:
-    """A slice of a wider record: rows apart, their entries together."""
+    """A slice of wider rows: gaps between rows, none within a row."""
     wide = np.zeros((*x.shape[:-1], x.shape[-1] + 3), x.dtype)
     view = wide[..., 1:-2]
     view[...] = x
@@ -51,7 +51,7 @@ def column(x: Array) -> Array:
 
 
 def repeated(x: Array) -> Array:
-    """Stride 0: not the same values, but no memory of its own either."""
+    """Stride 0: the first entry repeated, so the values differ from ``x``."""
     return np.broadcast_to(x[:1], x.shape)
 
 

@@ -11,7 +11,7 @@ from fastdet.segmentation import ConfusionMatrix, SegmentationMetrics
 
 
 def maps(seed: int, shape: tuple[int, ...] = (4, 9, 11), classes: int = 5, void: int | None = 255) -> Any:
-    """A target, and a prediction that is right on about two pixels of three. Class 3 is absent from both."""
+    """A target, and a prediction that is right for about two of three pixels. Neither has class 3."""
     rng = np.random.default_rng(seed)
     target = rng.integers(0, classes, shape)
     prediction = np.where(rng.random(shape) < 0.67, target, rng.integers(0, classes, shape))

@@ -15,7 +15,7 @@ Labels = dict[str, np.ndarray[Any, Any]]
 
 
 def png(rows: Any, depth: int = 8, kind: int = 0, palette: bytes = b"", size: tuple[int, int] | None = None) -> bytes:
-    """A PNG of any bit depth, plainly: (H, W) or (H, W, samples) numbers; ``size`` lies about (H, W)."""
+    """A PNG of any bit depth from (H, W) or (H, W, samples) numbers; ``size``: a wrong (H, W) in its header."""
     x = np.asarray(rows)
     bits = x.reshape(len(x), -1).astype(">u2" if depth == 16 else np.uint8)
     lines = (

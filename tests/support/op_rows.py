@@ -54,17 +54,17 @@ class Op:
     inputs: Callable[[Sample], Arguments]
     dtypes: tuple[str, ...] = DTYPES
     backends: tuple[str, ...] = ("numba", "cpp", "cuda")
-    nan: bool = False  # carries NaN instead of refusing it
-    finite: bool = False  # refuses infinities
-    largest: int = 1025  # boxes: beyond it the reference takes seconds
+    nan: bool = False  # passes NaN on instead of raising
+    finite: bool = False  # raises for infinities
+    largest: int = 1025  # number of boxes beyond which the reference takes seconds
 
     def call(self, sample: Sample, backend: str | None, prepare: Callable[[Array], Any] = lambda x: x) -> Any:
-        """The answer of a backend, with every array of the arguments as ``prepare`` gives it."""
+        """The answer of a backend; ``prepare`` is applied to every array of the arguments."""
         args, options = self.inputs(sample)
         args, options = mapped(args, prepare), mapped(options, prepare)
         try:
             return self.public(*args, **options, backend=backend)
-        except ValueError as error:  # fusion refuses infinities: a refusal is an answer too
+        except ValueError as error:  # fusion raises for infinities: the error text is the answer then
             if self.finite and "must be finite" in str(error):
                 return np.array([str(error)])
             raise
@@ -84,8 +84,8 @@ def mapped(x: Any, prepare: Callable[[Array], Any]) -> Any:
     return x
 
 
-# A case makes arguments from a dtype's name and a generator that is seeded by the case's name. Arrays of the op's main
-# dtype are made as float64 or integers and cast by `cast`.
+# A case makes arguments from the name of a dtype and a generator seeded with the name of the case. Arrays of the main
+# dtype of the op are made as float64 or integers, then converted by `cast`.
 Case = Callable[[str, np.random.Generator], Arguments]
 
 

@@ -1,6 +1,6 @@
-"""The rows of every area, collected: whoever adds an op writes its rows in tests/<area>/ops.py and nothing here.
+"""The rows of every area, collected from tests/<area>/ops.py: a new op adds its rows there, and nothing here.
 
-`BOX_OPS` are rows of `Sample`s of boxes, `ARRAY_OPS` rows with cases of their own, both by name.
+`BOX_OPS`: rows that take a `Sample` of boxes. `ARRAY_OPS`: rows with their own cases. Both by name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TESTS = Path(__file__).parents[1]
 
 
 def _rows(path: Path) -> dict[str, Any]:
-    """`OPS` of a file. Many are named ops.py, so each is loaded by its path, under a name of its own."""
+    """`OPS` of a file. All files are named ops.py, so each is loaded by its path, under a name of its own."""
     spec = importlib.util.spec_from_file_location(f"ops_of_{path.parent.name}", path)
     assert spec is not None
     assert spec.loader is not None

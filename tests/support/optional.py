@@ -1,4 +1,4 @@
-"""Packages and data that some tests compare with: a test that needs an absent one is skipped, and says which."""
+"""Packages and data that some tests compare with. A test is skipped, with the name, where one is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images and windows that pooling is tested on."""
+"""Images and windows for tests of pooling."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from samples import Array
 
-# kernel, stride, padding, ceil_mode, and a size that the windows do not divide
+# kernel, stride, padding, ceil_mode; tests use sizes that the windows do not divide
 WINDOWS: dict[str, tuple[Any, Any, Any, bool]] = {
     "2x2": (2, None, 0, False),
     "3x3/2": (3, 2, 1, False),
@@ -27,7 +27,7 @@ def image(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def channels_last(x: Any) -> Any:
-    """The same values, the channels of a pixel side by side."""
+    """The same values, with the channels of a pixel side by side in memory."""
     if isinstance(x, np.ndarray):
         return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Made-up inputs of every kind that an op has to be right on; a name and a size give the same numbers everywhere."""
+"""Generated inputs for every case that an op must handle. A name and a size give the same numbers everywhere."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Make = Callable[[int, np.random.Generator], Array]
 
 @dataclass(frozen=True)
 class Sample:
-    """One input for every op: an op takes what it needs of it."""
+    """One input for every op; an op uses the arrays that it needs."""
 
     name: str
     boxes: Array  # (N, 4), x1 y1 x2 y2
-    boxes2: Array  # (N, 4), a second set of the same kind
+    boxes2: Array  # (N, 4), a second set of the same family
     scores: Array  # (N,), 0 or more
     idxs: Array  # (N,) int64, classes, negative and large ones too
     crowd: Array  # (N,) bool
@@ -32,11 +32,11 @@ def _around(middle: Array, side: Array) -> Array:
 
 
 def clustered(n: int, rng: np.random.Generator) -> Array:
-    """Near-duplicates around objects, as a detector gives them."""
+    """Near-duplicates around objects, like a detector's output."""
     objects = max(1, n // 10)
-    which = rng.integers(0, objects, n)
-    side = rng.lognormal(4, 0.8, (objects, 2))[which]
-    middle = (rng.random((objects, 2)) * (1333, 800))[which]
+    owner = rng.integers(0, objects, n)
+    side = rng.lognormal(4, 0.8, (objects, 2))[owner]
+    middle = (rng.random((objects, 2)) * (1333, 800))[owner]
     return _around(middle + rng.normal(0, 0.12, (n, 2)) * side, side * rng.lognormal(0, 0.12, (n, 2)))
 
 
@@ -45,13 +45,13 @@ def uniform(n: int, rng: np.random.Generator) -> Array:
 
 
 def grid(n: int, rng: np.random.Generator) -> Array:
-    """Small integers: many boxes twice, many equal overlaps, many thresholds met exactly."""
+    """Small integers: many equal boxes, many equal overlaps, many overlaps equal to a threshold."""
     corner = rng.integers(-6, 7, (n, 2))
     return np.hstack([corner, corner + rng.integers(1, 9, (n, 2))]).astype(np.float64)
 
 
 def exact(n: int, rng: np.random.Generator) -> Array:
-    """Couples whose IoU is k / 20 to the last bit, for every k: at most thresholds one couple is just at it."""
+    """Pairs whose IoU is k / 20 to the last bit, for every k: most thresholds equal the IoU of a pair."""
     at = np.arange(n) // 2
     side = np.where(np.arange(n) % 2 == 0, 20, 1 + at % 20)
     corner = np.stack([at % 50 * 32, at // 50 * 32], axis=1)
@@ -63,7 +63,7 @@ def identical(n: int, rng: np.random.Generator) -> Array:
 
 
 def chain(n: int, rng: np.random.Generator) -> Array:
-    """Each box overlaps the next ones a little less: the worst case of rounds."""
+    """Each box overlaps the ones after it less and less: the worst case for rounds."""
     left = np.arange(n) * 3.0
     return np.stack([left, np.zeros(n), left + 10, np.full(n, 10.0)], axis=1)
 
@@ -104,7 +104,7 @@ def vast(n: int, rng: np.random.Generator) -> Array:
 
 
 def brink(n: int, rng: np.random.Generator) -> Array:
-    """Sides that overflow float32 though the corners do not."""
+    """Sides that overflow float32, although the corners do not."""
     return np.clip(rng.normal(0, 3e38, (n, 4)), -3.4e38, 3.4e38) * (-1, -1, 1, 1) * rng.choice([1, 1, 1, -1], (n, 1))
 
 
@@ -128,22 +128,22 @@ def infinite(n: int, rng: np.random.Generator) -> Array:
 def degenerate(n: int, rng: np.random.Generator) -> Array:
     """Points, lines and inverted boxes among proper ones."""
     boxes = grid(n, rng)
-    kind = rng.integers(0, 6, n)
-    boxes[kind == 0, 2:] = boxes[kind == 0, :2]
-    boxes[kind == 1, 2] = boxes[kind == 1, 0]
-    boxes[kind == 2] = boxes[kind == 2][:, [2, 1, 0, 3]]
-    boxes[kind == 3] = boxes[kind == 3][:, [2, 3, 0, 1]]
+    change = rng.integers(0, 6, n)
+    boxes[change == 0, 2:] = boxes[change == 0, :2]
+    boxes[change == 1, 2] = boxes[change == 1, 0]
+    boxes[change == 2] = boxes[change == 2][:, [2, 1, 0, 3]]
+    boxes[change == 3] = boxes[change == 3][:, [2, 3, 0, 1]]
     return boxes
 
 
 def scales(n: int, rng: np.random.Generator) -> Array:
-    """Boxes of a thousandth of a pixel beside boxes of a million."""
+    """Boxes of a thousandth of a pixel beside boxes of a million pixels."""
     size = np.where(rng.random((n, 1)) < 0.5, 1e-3, 1e6)
     return _around(rng.normal(0, 1, (n, 2)) * size, size * rng.uniform(0.5, 2, (n, 2)))
 
 
 def outlier(n: int, rng: np.random.Generator) -> Array:
-    """One box at 1e9, the others within a picture."""
+    """One box at 1e9, the others within an image."""
     boxes = clustered(n, rng)
     boxes[n // 3 : n // 3 + 1] += 1e9
     return boxes
@@ -155,7 +155,7 @@ def signed_zero(n: int, rng: np.random.Generator) -> Array:
 
 
 def missing(n: int, rng: np.random.Generator) -> Array:
-    """NaN coordinates: only for the ops that carry them."""
+    """NaN coordinates, for the ops that pass NaN on."""
     boxes = degenerate(n, rng)
     boxes[rng.random((n, 4)) < 0.1] = np.nan
     boxes[rng.random((n, 4)) < 0.05] = np.inf
@@ -174,19 +174,19 @@ THRESHOLDS = (0.0, 1e-6, 0.05, 0.3, 0.5, 0.9, 0.99, 1.0)
 
 
 def cast(boxes: Array, dtype: str) -> Array:
-    """Boxes in a dtype: too large becomes infinite, or the largest integer."""
-    kind = np.dtype(dtype)
+    """Boxes in a dtype; values that are too large become infinite, or the largest integer."""
+    target = np.dtype(dtype)
     with np.errstate(all="ignore"):
-        if kind.kind == "f":
-            return boxes.astype(kind)
-        limits = np.iinfo(kind)
+        if target.kind == "f":
+            return boxes.astype(target)
+        limits = np.iinfo(target)
         # a float below 2^63: the conversion itself must not overflow
-        return np.clip(np.nan_to_num(boxes), limits.min, float(limits.max) * (1 - 2**-52)).astype(kind)
+        return np.clip(np.nan_to_num(boxes), limits.min, float(limits.max) * (1 - 2**-52)).astype(target)
 
 
 @lru_cache(maxsize=256)
 def sample(family: str, n: int, dtype: str = "float32", t: float = 0.5, seed: int = 0) -> Sample:
-    """``n`` boxes of a family. Integer dtypes of 64 bits get integer scores too, which tie."""
+    """``n`` boxes of a family. With integer dtypes of 64 bits scores are integers too, with ties."""
     make = missing if family == "missing" else FAMILIES[family]
     rng = np.random.default_rng([n, seed, *family.encode()])
     first, second = cast(make(n, rng), dtype), cast(make(n, rng), dtype)
@@ -203,7 +203,7 @@ def sample(family: str, n: int, dtype: str = "float32", t: float = 0.5, seed: in
 
 
 def greedy(overlap: Array, scores: Array, t: float) -> Array:
-    """NMS again, from the whole (N, N) matrix of overlaps: the check of the reference, and fast for many thresholds."""
+    """NMS from the whole (N, N) matrix of overlaps: it checks the reference, and is fast for many thresholds."""
     above = overlap > overlap.dtype.type(t)
     alive = np.ones(len(scores), bool)
     keep = []

@@ -11,7 +11,7 @@ PAD = {"mirror": "reflect", "edge": "edge", "zero": "constant"}
 
 
 def valid(x: Array) -> Array:
-    """A network of two valid 3 x 3 convolutions with something non-linear between: (n, 3, h, w) to 4 pixels less."""
+    """A network of two valid 3 x 3 convolutions, each with a non-linear step: (n, 3, h, w) to (n, 3, h - 4, w - 4)."""
     weights = np.random.default_rng(1).standard_normal((2, 3, 3, 3)).astype(np.float32)
     for w in weights:
         height, width = x.shape[-2] - 2, x.shape[-1] - 2

@@ -9,7 +9,7 @@ from op_rows import ALL_FLOATS, Arguments, ArrayOp, Case, cast
 
 from fastdet import upsample
 
-# shape of the image (channels last: H, W, C), options: up, down, unlike both ways, same size, and past a vector's width
+# shape of the image (channels last: H, W, C) and options: larger, smaller, both ways, same size, rows past vectors
 SHAPES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "twice": ((2, 3, 9, 21), {"scale_factor": 2}),
     "corners": ((2, 3, 9, 21), {"size": (20, 40), "align_corners": True}),

@@ -1,4 +1,4 @@
-"""Resampling on the CUDA emulator: where kernels change their ways, the caller's memory, errors, torch."""
+"""Resampling on the CUDA emulator: sizes where kernels switch methods, the caller's memory, errors, torch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check(shape: tuple[int, ...], size: tuple[int, int], dtype: str, **options: 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_widths(emulator: emulated.Emulator, width: int, dtype: str) -> None:
-    """Of the result, of the input, and of both: ends of vectors, warps and blocks; rows at 16 bytes or not."""
+    """Widths of the result, of the input and of both, at the ends of vectors, warps and blocks; rows aligned or not."""
     emulator.seed(width)
     check((2, 3, 41), (5, width), dtype)
     check((2, 5, width), (3, 17), dtype, align_corners=True)
@@ -53,14 +53,14 @@ def test_widths(emulator: emulated.Emulator, width: int, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 8, 16, 17, 31, 32, 33, 40, 64, 65, 129])
 def test_channels_last(channels: int, dtype: str) -> None:
-    """Pixels of less than a vector, of whole ones, and of more than a block takes at once."""
+    """Pixels of less than a vector, of whole vectors, and of more channels than a block takes at once."""
     check((2, 3, 5, channels), (5, 12), dtype, channels_last=True)
     check((3, 7, channels), (2, 3), dtype, channels_last=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_many_rows(emulator: emulated.Emulator, dtype: str) -> None:
-    """More than run at once: a thread then has several rows, and several of the result lie between two of the input."""
+    """More rows than run at once: a thread has several rows, and several of the result lie between two of the input."""
     for seed, (shape, size, last) in enumerate(
         (
             ((70, 20, 33), (130, 64), False),
@@ -93,7 +93,7 @@ def test_many_rows(emulator: emulated.Emulator, dtype: str) -> None:
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_tiles(shape: tuple[int, ...], size: tuple[int, int], dtype: str) -> None:
-    """Tiles, bands and pieces of the gradient; a sum that reaches over two of them has one order."""
+    """Tiles, bands and pieces of the gradient; a sum over two of them keeps its order."""
     if dtype != "bfloat16":
         check(shape, size, dtype)
         return
@@ -106,14 +106,14 @@ def test_tiles(shape: tuple[int, ...], size: tuple[int, int], dtype: str) -> Non
 
 @pytest.mark.parametrize("last", [False, True])
 def test_order_of_threads(emulator: emulated.Emulator, last: bool) -> None:
-    """A barrier that is missing would show in one of the orders."""
+    """A missing barrier would give a wrong result in one of the orders."""
     for seed in range(6):
         emulator.seed(seed)
         check((2, 9, 35, 20) if last else (2, 9, 140), (35, 71) if last else (35, 1130), "float32", channels_last=last)
         check((1, 2, 2), (3, 2500), "float32")
 
 
-def test_nothing_there() -> None:
+def test_empty() -> None:
     for shape, last in (((0, 3, 4, 5), False), ((2, 0, 4, 5), False), ((2, 4, 5, 0), True)):
         got = upsample.upsample_bilinear(on_gpu(np.zeros(shape, np.float32)), 7, channels_last=last)
         assert got.size == 0
@@ -121,17 +121,17 @@ def test_nothing_there() -> None:
 
 
 def test_layouts() -> None:
-    """Memory order is kept; what is neither order is copied."""
+    """Memory order is kept; arrays in neither order are copied."""
     x = values((2, 5, 6, 7), "float32")
     want = upsample.upsample_bilinear(x, 9, backend="cpp")
     last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     wide = np.zeros((2, 5, 6, 14), np.float32)
     wide[..., ::2] = x
-    odd = on_gpu(np.concatenate([[0], x.ravel()]).astype(np.float32))[1:].reshape(x.shape)  # 4 bytes past a vector
-    for given in (on_gpu(last), on_gpu(wide)[..., ::2], odd):
-        equal(on_cpu(upsample.upsample_bilinear(given, 9)), want)
+    unaligned = on_gpu(np.concatenate([[0], x.ravel()]).astype(np.float32))[1:].reshape(x.shape)  # by 4 bytes
+    for array in (on_gpu(last), on_gpu(wide)[..., ::2], unaligned):
+        equal(on_cpu(upsample.upsample_bilinear(array, 9)), want)
     assert upsample.upsample_bilinear(on_gpu(last), 9).transpose(0, 2, 3, 1).flags.c_contiguous
-    assert upsample.upsample_bilinear(odd, 9).flags.c_contiguous
+    assert upsample.upsample_bilinear(unaligned, 9).flags.c_contiguous
 
 
 # ---- the caller's memory, and errors
@@ -150,13 +150,13 @@ def test_out() -> None:
         upsample.upsample_bilinear(on_gpu(x), 9, out=on_gpu(np.zeros(want.shape)))
     with pytest.raises(ValueError, match="must not share memory"):
         upsample.upsample_bilinear(out, 9, out=out)
-    for given, to in ((on_gpu(x), np.zeros_like(want)), (x, on_gpu(want))):
+    for array, to in ((on_gpu(x), np.zeros_like(want)), (x, on_gpu(want))):
         with pytest.raises(TypeError, match=r"^upsample_bilinear: all arrays must be on one device"):
-            upsample.upsample_bilinear(given, 9, out=to)
+            upsample.upsample_bilinear(array, 9, out=to)
 
 
 def test_errors() -> None:
-    """The CPU's texts."""
+    """The texts are the CPU's."""
     for call in (
         lambda to: upsample.upsample_bilinear(to(np.zeros((3, 4), np.int32)), 2),
         lambda to: upsample.upsample_bilinear(to(np.zeros((3, 0))), 2),
@@ -181,7 +181,7 @@ def test_a_failed_launch_is_an_exception(emulator: emulated.Emulator) -> None:
 
 
 def test_limits() -> None:
-    """Rows are counted in 32 bits, planes are not; what has too many is refused."""
+    """Rows are counted in 32 bits, planes are not; images with too many rows raise ValueError."""
     from fastdet import _cuda
     from fastdet.upsample import _cuda as _cuda_upsample
 

@@ -1,4 +1,4 @@
-"""Resampling of real photographs. The data stands beside the repository."""
+"""Resampling of real photographs. The data lies beside the repository."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastdet import upsample
 
 
 def test_photographs_resampled(variant: str) -> None:
-    """uint8 photographs, channels last as they are read, to twice the size: torch's in float32, rounded."""
+    """uint8 photographs, channels last as files have them, to twice the size: torch's float32 result, rounded."""
     torch = need("torch")
     image = pictures("camvid_240x180", "val", "images")[:8]
     got = upsample.upsample_bilinear(image, (360, 480), channels_last=True, backend=variant)

@@ -1,4 +1,4 @@
-"""Rows of the table of ops: the kernels of fastdet.inference."""
+"""Rows of the table of ops: fastdet.yolo."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ OPS: dict[str, ArrayOp] = {
     "yolo_candidates": ArrayOp(
         inference.yolo_candidates,
         {
-            f"{kind}{' planes' if planes else ''}": outputs(shape, planes, **options)
-            for kind, shape, options in (
+            f"{name}{' planes' if planes else ''}": outputs(shape, planes, **options)
+            for name, shape, options in (
                 ("best", (2, 70, 84), {}),
-                ("odd", (1, 1027, 4 + 19), {}),
+                ("sizes no vector divides", (1, 1027, 4 + 19), {}),
                 ("objectness", (3, 41, 5 + 35), {"objectness": True}),
                 ("one class", (2, 50, 5), {}),
                 ("multi", (2, 70, 84), {"multi_label": True}),

@@ -1,4 +1,4 @@
-"""YOLO's final detections on the CUDA emulator: the CPU's, padded alike, and the same errors."""
+"""YOLO's final detections on the CUDA emulator: equal to the CPU, padded alike, and with the same errors."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def outputs(images: int, candidates: int, classes: int, objectness: bool = False
 def test_postprocess(emulator: emulated.Emulator, options: dict[str, Any], images: int) -> None:
     x = outputs(images, 300, 7, options.get("objectness", False))
     want = inference.yolo_postprocess(x, **options)
-    for seed, given in enumerate((x, np.ascontiguousarray(x.transpose(0, 2, 1)), x.transpose(0, 2, 1))):
+    for seed, data in enumerate((x, np.ascontiguousarray(x.transpose(0, 2, 1)), x.transpose(0, 2, 1))):
         emulator.seed(seed)
-        last = given.shape[2] == 300
-        equal(on_cpu(inference.yolo_postprocess(on_gpu(given), candidates_last=last, **options)), want)
+        last = data.shape[2] == 300
+        equal(on_cpu(inference.yolo_postprocess(on_gpu(data), candidates_last=last, **options)), want)
 
 
 @pytest.mark.parametrize("candidates", [0, 1, 31, 32, 33, 255, 256, 257])
@@ -41,9 +41,9 @@ def test_sizes(candidates: int) -> None:
     for classes in (1, 31, 33):
         x = outputs(2, candidates, classes)
         for planes in (False, True):
-            given = np.ascontiguousarray(x.transpose(0, 2, 1)) if planes else x
-            want = inference.yolo_candidates(given, candidates_last=planes, backend="reference")
-            equal(on_cpu(inference.yolo_candidates(on_gpu(given), candidates_last=planes)), want)
+            data = np.ascontiguousarray(x.transpose(0, 2, 1)) if planes else x
+            want = inference.yolo_candidates(data, candidates_last=planes, backend="reference")
+            equal(on_cpu(inference.yolo_candidates(on_gpu(data), candidates_last=planes)), want)
 
 
 def test_same_errors() -> None:
@@ -51,10 +51,10 @@ def test_same_errors() -> None:
     nan, infinite = x.copy(), x.copy()
     nan[1, 7, 6], nan[1, 3, 8], nan[1, 3, 2] = np.nan, np.nan, np.nan
     infinite[1, 11, :4], infinite[1, 11, 6] = np.inf, 1
-    for given in (nan, np.ascontiguousarray(nan.transpose(0, 2, 1)), nan.transpose(0, 2, 1), infinite):
-        last = given.shape[2] == 40
+    for data in (nan, np.ascontiguousarray(nan.transpose(0, 2, 1)), nan.transpose(0, 2, 1), infinite):
+        last = data.shape[2] == 40
         with pytest.raises(ValueError, match="must not hold") as want:
-            inference.yolo_postprocess(given, candidates_last=last)
+            inference.yolo_postprocess(data, candidates_last=last)
         with pytest.raises(ValueError, match="must not hold") as got:
-            inference.yolo_postprocess(on_gpu(given), candidates_last=last)
+            inference.yolo_postprocess(on_gpu(data), candidates_last=last)
         assert str(got.value) == str(want.value)
