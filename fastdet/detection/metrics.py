@@ -276,7 +276,7 @@ class DetectionMetrics(Metric):
         return rows.mean(axis=-1)
 
     def precision_recall_curves(self, label: int | None = None) -> list[PRCurve]:
-        """Precision over recall at each IoU threshold, with the first area and the most detections.
+        """Precision over recall at each IoU threshold, with the first area and the largest of max_detections.
 
         Parameters
         ----------

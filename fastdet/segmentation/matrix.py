@@ -160,7 +160,7 @@ def _in_common(matrices: list[ConfusionMatrix]) -> tuple[int, str | None] | None
 
 def with_convention(matrix: Any, num_classes: int, void: str | None) -> Any:
     """The matrix as a `ConfusionMatrix`; one of another library has ``num_classes`` and ``void`` as attributes."""
-    if isinstance(matrix, np.ndarray):
+    if type(matrix) is np.ndarray:
         return _with((num_classes, void), matrix)
     with contextlib.suppress(AttributeError, TypeError):  # a library whose arrays take no attributes
         matrix.num_classes, matrix.void = num_classes, void
