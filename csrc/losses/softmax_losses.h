@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "core/macros.h"
 #include "core/isa.h"
+#include "core/macros.h"
 
 namespace fastdet {
 
