@@ -107,7 +107,7 @@ def count_labels(
     caller: Caller = _LABELS,
     per_image: bool | None = None,
 ) -> Array:
-    """`confusion_matrix` of all labels, void last. ``per_image``, on a GPU alone: as `_cuda.confusion_matrices` takes it."""
+    """`confusion_matrix` of all labels, void last. ``per_image``: see `_cuda.confusion_matrices`; None on the CPU."""
     op = caller.op
     truth = _check.labels(op, caller.target, to_array(op, caller.target, target))
     predicted = _check.labels(op, caller.prediction, to_array(op, caller.prediction, prediction))
