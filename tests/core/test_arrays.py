@@ -1,4 +1,4 @@
-"""Arrays of other libraries: what goes in comes back, nothing is cut off from its graph, nothing is imported."""
+"""Arrays of other libraries: results are of the input's kind, no gradient is lost, no library is imported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SINGLE = "box_iou out", "box_iou aligned out"  # rows that make a NumPy buffer t
 
 
 class Foreign:
-    """A CPU array of another library: nothing but DLPack."""
+    """A CPU array of another library that has DLPack and nothing else."""
 
     def __init__(self, array: Array) -> None:
         self.array = array
@@ -40,7 +40,7 @@ class Space:
 
 
 class Standard(Foreign):
-    """One that also follows the array API standard, so that results can become it again."""
+    """One that also follows the array API standard, so that results can be converted back to it."""
 
     def __array_namespace__(self) -> type[Space]:
         return Space
@@ -72,14 +72,14 @@ def test_dlpack(kind: type[Foreign], name: str) -> None:
         assert boxes.box_iou(kind(own(a)), kind(own(b)), out=out, **options) is out
         equal(buffer, want)
         return
-    given = sample("clustered", 20)
-    got = results(OPS[name].call(given, None, lambda x: kind(own(x))))
-    for g, w in zip(got, results(OPS[name].call(given, None)), strict=True):
+    data = sample("clustered", 20)
+    got = results(OPS[name].call(data, None, lambda x: kind(own(x))))
+    for g, w in zip(got, results(OPS[name].call(data, None)), strict=True):
         if kind is Standard:
             assert type(g) is Standard
             equal(g.array, w)
         else:
-            equal(g, w)  # no way back is known: NumPy
+            equal(g, w)  # no way back: NumPy
 
 
 @each_op
@@ -87,8 +87,8 @@ def test_lists(name: str) -> None:
     """Nested lists are float64 (or int64) arrays."""
     if name in SINGLE:
         return
-    given = sample("clustered", 20, "float64")
-    equal(OPS[name].call(given, None, _tolist), OPS[name].call(given, None))
+    data = sample("clustered", 20, "float64")
+    equal(OPS[name].call(data, None, _tolist), OPS[name].call(data, None))
 
 
 def _tolist(x: Array) -> Any:
@@ -96,7 +96,7 @@ def _tolist(x: Array) -> Any:
 
 
 def test_array_interface() -> None:
-    """Anything with ``__array__``, and subclasses of ndarray, are read; the answer is a plain array."""
+    """Objects with ``__array__`` and subclasses of ndarray are read; the result is a plain array."""
 
     class Wrapped:
         def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -118,43 +118,43 @@ def test_torch(name: str, dtype: str) -> None:
         assert boxes.box_iou(a, b, out=out, **options) is out
         assert torch.equal(out, boxes.box_iou(a, b, **options))
         return
-    given = sample("clustered", 20, dtype)
-    got = results(OPS[name].call(given, None, lambda x: torch.from_numpy(own(x))))
-    for g, w in zip(got, results(OPS[name].call(given, None)), strict=True):
+    data = sample("clustered", 20, dtype)
+    got = results(OPS[name].call(data, None, lambda x: torch.from_numpy(own(x))))
+    for g, w in zip(got, results(OPS[name].call(data, None)), strict=True):
         assert type(g) is torch.Tensor
         assert not g.requires_grad
         equal(g.numpy(), w)
 
 
 def test_torch_strides_and_flags() -> None:
-    """Transposed, expanded, negative-bit and conjugate-bit tensors give what their values say."""
+    """Transposed, expanded, negative-bit and conjugate-bit tensors are read by their values."""
     torch = need("torch")
-    given = sample("clustered", 30)
-    plain = torch.from_numpy(own(given.boxes))
+    data = sample("clustered", 30)
+    plain = torch.from_numpy(own(data.boxes))
     want = boxes.box_area(plain)
     assert torch.equal(boxes.box_area(plain.t().contiguous().t()), want)
     assert torch.equal(boxes.box_area(plain[:1].expand(30, 4)), want[:1].expand(30))
     negative = torch.complex(torch.zeros(30, 4), -plain).conj().imag
     assert negative.is_neg()
     assert torch.equal(boxes.box_area(negative), want)
-    scores = torch.from_numpy(own(given.scores))
+    scores = torch.from_numpy(own(data.scores))
     assert torch.equal(nms.nms(negative, scores, 0.5), nms.nms(plain, scores, 0.5))
 
 
 def test_torch_out_keeps_what_is_written() -> None:
-    """An ``out`` that can only be read through a copy is refused, not given back untouched."""
+    """An ``out`` that can only be read through a copy raises, or its result would be lost."""
     torch = need("torch")
     b = torch.from_numpy(own(sample("clustered", 5).boxes))
     negative = torch.complex(torch.zeros(5, 5), torch.zeros(5, 5)).conj().imag
     assert negative.is_neg()
-    for odd in (
+    for out in (
         negative,
         torch.zeros(5, 5, dtype=torch.bfloat16),
         torch.zeros(5, 5).t()[:, :3],
         torch.zeros(5, 5, dtype=torch.float16),
     ):
         with pytest.raises((TypeError, ValueError), match=r"^box_iou: out must (be|have) "):
-            boxes.box_iou(b, b, out=odd)
+            boxes.box_iou(b, b, out=out)
 
 
 GRAD: dict[str, Callable[[Any, Any], Any]] = {
@@ -178,8 +178,8 @@ NO_GRAD: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def tensors(torch: Any) -> tuple[Any, Any]:
-    given = sample("clustered", 8)
-    return (torch.from_numpy(own(x)).requires_grad_() for x in (given.boxes, given.scores))  # type: ignore[return-value]
+    data = sample("clustered", 8)
+    return (torch.from_numpy(own(x)).requires_grad_() for x in (data.boxes, data.scores))  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("op", GRAD)
@@ -223,7 +223,7 @@ def test_bfloat16_computes_in_float32() -> None:
 
 
 def test_a_mapped_table_is_the_table() -> None:
-    """`mapped` reaches arrays in lists of models and in options, and leaves the rest."""
+    """`mapped` reaches arrays in lists of models and in options, and nothing else."""
     nested = ([np.zeros(2), np.ones(1)], {"weights": [1, 2], "iscrowd": np.ones(3)}, "linear")
     assert mapped(nested, len) == ([2, 1], {"weights": [1, 2], "iscrowd": 3}, "linear")
 
@@ -245,7 +245,7 @@ print(took, *sorted({"torch", "numba", "cupy", "matplotlib", "typer", "rich", "m
 
 
 def test_thresholds_as_arrays_and_tensors() -> None:
-    """One number is a number, whatever holds it."""
+    """A NumPy scalar, an array without axes and a tensor without axes are numbers."""
     torch = need("torch")
     boxes = np.array([[0, 0, 10, 10], [1, 1, 10, 10], [20, 20, 30, 30]], np.float32)
     scores = np.array([0.9, 0.8, 0.7], np.float32)

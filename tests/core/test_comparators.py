@@ -1,4 +1,4 @@
-"""A comparator that is handed a wrong answer must fail."""
+"""The comparators fail for wrong answers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from samples import Array
 
 import fastdet
 
-# A comparator that is handed a wrong answer must fail.
 
-
-def spoilt(x: Array) -> list[Array]:
-    """Answers that are wrong by as little as can be."""
+def nearly_equal(x: Array) -> list[Array]:
+    """Wrong answers, as near to the right one as possible."""
     last = x.copy()
     if x.dtype.kind == "f":
         last.flat[-1] = np.nextafter(last.flat[-1], 2, dtype=x.dtype)
@@ -33,21 +31,21 @@ def spoilt(x: Array) -> list[Array]:
 def test_equal_tells(right: Array) -> None:
     equal(right.copy(), right)
     equal((right, right), (right.copy(), right))
-    for wrong in spoilt(right):
+    for wrong in nearly_equal(right):
         for got, want in ((wrong, right), ((right, wrong), (right, right))):
             with pytest.raises(AssertionError):
                 equal(got, want)
-    for odd in (right.tolist(), (right,), None, (right, right)):
+    for other in (right.tolist(), (right,), None, (right, right)):
         with pytest.raises(AssertionError):
-            equal(odd, right)
+            equal(other, right)
 
 
 def test_equal_takes_nan_for_nan() -> None:
-    odd = np.array([0x7FC00000, 0x7FC00001, 0xFFC00000], np.uint32).view(np.float32)
-    equal(odd, odd[::-1])
+    nans = np.array([0x7FC00000, 0x7FC00001, 0xFFC00000], np.uint32).view(np.float32)
+    equal(nans, nans[::-1])
 
 
-def test_the_suite_sees_a_wrong_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_kernel_fails_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that is off by the last bit, or by one box, does not pass `check`."""
     true_iou, true_nms = fastdet._core.backends.native.box_iou, fastdet._core.backends.native.nms
     rows: dict[str, Op] = {name: OPS[name] for name in ("box_iou", "nms")}

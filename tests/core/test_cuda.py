@@ -47,13 +47,13 @@ def test_sizes(emulator: emulated.Emulator, name: str) -> None:
 @pytest.mark.parametrize("name", ["nms", "batched_nms", "soft_nms", "batched_soft_nms", "multiclass_nms limited",
                                   "remove_small_boxes"])  # fmt: skip
 def test_order_of_threads(emulator: emulated.Emulator, name: str) -> None:
-    """A barrier that is missing would show in one of the orders."""
+    """A missing barrier would change the result in some order of threads."""
     for family, n in (("clustered", 300), ("grid", 70)):
-        given = sample(family, n)
-        want = OPS[name].reference(given)
+        data = sample(family, n)
+        want = OPS[name].reference(data)
         for seed in range(5):
             emulator.seed(seed)
-            check(name, given, want)
+            check(name, data, want)
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 300), (33, 513), (65, 1025), (3, 514), (40, 4)])
@@ -73,9 +73,9 @@ def test_dtypes(name: str, dtype: str) -> None:
 @pytest.mark.parametrize("layout", [f for f in LAYOUTS if f is not big_endian], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", ["box_iou crowd", "batched_nms", "multiclass_nms"])
 def test_layouts(name: str, layout: Callable[[Array], Array]) -> None:
-    given = sample("clustered", 41)
-    laid = OPS[name].reference(given, lambda x: np.array(layout(x), x.dtype, order="C"))
-    got = OPS[name].call(given, "cuda", lambda x: layout(x).view(emulated.Array))
+    data = sample("clustered", 41)
+    laid = OPS[name].reference(data, lambda x: np.array(layout(x), x.dtype, order="C"))
+    got = OPS[name].call(data, "cuda", lambda x: layout(x).view(emulated.Array))
     equal(on_cpu(got), laid)
 
 
@@ -90,11 +90,11 @@ def test_mixed_dtypes() -> None:
 
 
 def test_out() -> None:
-    given = sample("clustered", 37)
-    a, b = on_gpu(given.boxes[:10]), on_gpu(given.boxes2)
+    data = sample("clustered", 37)
+    a, b = on_gpu(data.boxes[:10]), on_gpu(data.boxes2)
     out = on_gpu(np.zeros((10, 37), np.float32))
     assert boxes.box_iou(a, b, out=out) is out
-    equal(on_cpu(out), boxes.box_iou(given.boxes[:10], given.boxes2))
+    equal(on_cpu(out), boxes.box_iou(data.boxes[:10], data.boxes2))
     with pytest.raises(TypeError, match=r"^box_iou: out must be float32, got float64$"):
         boxes.box_iou(a, b, out=on_gpu(np.zeros((10, 37))))
     with pytest.raises(ValueError, match=r"^box_iou: out must have shape \(10, 37\), got \(10, 36\)$"):
@@ -114,19 +114,19 @@ def test_inputs_are_not_written_to() -> None:
             return copies[-1][0]
 
         OPS[name].call(sample("clustered", 41), "cuda", keep)
-        for given, before in copies:
-            equal(np.array(given), np.array(before))
+        for array, before in copies:
+            equal(np.array(array), np.array(before))
 
 
 def test_nothing_is_read_back() -> None:
-    """The padded form of nms, for graphs: no call but launches."""
+    """The padded form of nms, for graphs, makes no CUDA calls but launches."""
     from fastdet import _cuda
     from fastdet._core import device_arrays
     from fastdet.nms import _cuda as _cuda_nms
 
-    given = sample("clustered", 1500)
-    want = nms.nms(given.boxes, given.scores, 0.5)
-    arrays = [device_arrays.CuPyArray(on_gpu(x)) for x in (given.boxes, given.scores)]
+    data = sample("clustered", 1500)
+    want = nms.nms(data.boxes, data.scores, 0.5)
+    arrays = [device_arrays.CuPyArray(on_gpu(x)) for x in (data.boxes, data.scores)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_cuda, "read", None)
         keep, status = _cuda_nms.nms_padded(*arrays, None, 0.5, None, -1, "iou")
@@ -234,21 +234,21 @@ def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("name", ["box_area", "box_iou crowd", "batched_nms", "batched_soft_nms", "multiclass_nms",
                                   "remove_small_boxes"])  # fmt: skip
 def test_torch(torch: Any, name: str) -> None:
-    op, given = OPS[name], sample("clustered", 70)
-    got = op.call(given, None, lambda x: torch.from_numpy(np.array(x)))
+    op, data = OPS[name], sample("clustered", 70)
+    got = op.call(data, None, lambda x: torch.from_numpy(np.array(x)))
     results = got if isinstance(got, tuple) else (got,)
-    want = op.reference(given)
+    want = op.reference(data)
     for result, right in zip(results, want if isinstance(want, tuple) else (want,), strict=True):
         assert type(result) is torch.Tensor
         equal(result.numpy(), right)
 
 
 def test_torch_layouts_and_dtypes(torch: Any) -> None:
-    given = sample("clustered", 41)
-    b, s = torch.from_numpy(np.array(given.boxes)), torch.from_numpy(np.array(given.scores))
-    want = nms.nms(given.boxes, given.scores, 0.5, backend="reference")
-    odd = torch.zeros(41 * 4 + 1)[1:].view(41, 4).copy_(b)
-    for tensor in (b.T.contiguous().T, odd, b.double().float(), b.neg().neg(), b.clone().requires_grad_()):
+    data = sample("clustered", 41)
+    b, s = torch.from_numpy(np.array(data.boxes)), torch.from_numpy(np.array(data.scores))
+    want = nms.nms(data.boxes, data.scores, 0.5, backend="reference")
+    unaligned = torch.zeros(41 * 4 + 1)[1:].view(41, 4).copy_(b)
+    for tensor in (b.T.contiguous().T, unaligned, b.double().float(), b.neg().neg(), b.clone().requires_grad_()):
         equal(nms.nms(tensor, s, 0.5).numpy(), want)
     half = nms.nms(b.bfloat16(), s.half(), 0.5)
     rounded = b.bfloat16().float().numpy(), s.half().float().numpy()
@@ -260,7 +260,7 @@ def test_torch_layouts_and_dtypes(torch: Any) -> None:
 
 
 def test_the_emulator_comes_back() -> None:
-    """After a test that looks at the real backend."""
+    """The emulator works again after a test of the real backend."""
     with emulated.real() as reason:
         assert fastdet.config()["backends"]["cuda"] == (reason or "available")
     assert "fastdet.nms._cuda" in sys.modules

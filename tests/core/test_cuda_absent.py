@@ -1,4 +1,4 @@
-"""The CUDA backend where there is no GPU, no driver or no build: one clear error."""
+"""The CUDA backend without a GPU, a driver or a build: one clear error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastdet import boxes, nms
 
 
 def test_without_a_gpu() -> None:
-    """What a machine without a driver says; the backend is the real one, or none."""
+    """The error of a machine without a driver, from the real backend or from a build without it."""
     with emulated.real() as reason:
         assert fastdet.config()["backends"]["cuda"] == (reason or "available")
         if not reason:

@@ -15,7 +15,10 @@ from fastdet._core.half import BFLOAT16
 
 pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("emulator")]
 
-WIDENED = ("yolo_candidates", "bfloat16")  # a tensor is float32 before the kernel sees it; the stand-in has none
+WIDENED = (
+    "yolo_candidates",
+    "bfloat16",
+)  # torch widens such a tensor to float32 before the kernel; the emulator cannot
 ROWS = [(name, dtype) for name, op in OPS.items() if "cuda" in op.backends for dtype in op.dtypes]
 ROWS.remove(WIDENED)
 CASES = [(name, dtype, case) for name, dtype in ROWS for case in OPS[name].cases]
@@ -23,7 +26,7 @@ NAMES = sorted({name for name, _ in ROWS})
 
 
 def prepared(x: Any) -> Any:
-    """A case's arguments on the "GPU"; bfloat16 cases are tensors, which `mapped` does not look into."""
+    """A case's arguments on the emulated GPU; bfloat16 cases are tensors, which `mapped` leaves alone."""
     if type(x).__module__.startswith("torch"):
         return on_gpu(x)
     if isinstance(x, dict):
@@ -39,7 +42,7 @@ def answer(name: str, dtype: str, case: str) -> Any:
 
 
 def whole(x: Any) -> Any:
-    """bfloat16's bits as the float32 values that they are; tuples plain, as `comparable` gives them."""
+    """bfloat16's bits as float32 values; named tuples as plain ones, like those of `comparable`."""
     if isinstance(x, tuple):
         return tuple(map(whole, x))
     if isinstance(x, np.ndarray) and x.dtype == BFLOAT16:
@@ -54,7 +57,7 @@ def test_values(name: str, dtype: str, case: str) -> None:
 
 
 def on_host(x: Any) -> Any:
-    """The tensors that bfloat16 cases give, as NumPy arrays."""
+    """Results as NumPy arrays; those of bfloat16 cases are tensors."""
     if isinstance(x, tuple):
         return tuple(map(on_host, x))
     return x.numpy() if type(x).__module__.startswith("torch") else x
@@ -62,7 +65,7 @@ def on_host(x: Any) -> Any:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_order_of_threads(emulator: emulated.Emulator, name: str) -> None:
-    """A barrier that is missing would show in one of the orders."""
+    """A missing barrier would change the result in some order of threads."""
     op = OPS[name]
     case = next(iter(op.cases))
     want = op.call(case, op.dtypes[0], "cpp")
@@ -76,9 +79,9 @@ def test_inputs_are_not_written_to(name: str) -> None:
     op = OPS[name]
     for case in op.cases:
         args, options = op.arguments(case, op.dtypes[0])
-        given = prepared((args, options))
-        op.public(*given[0], **given[1])
-        for after, before in zip(arrays(given), arrays((args, options)), strict=True):
+        on_device = prepared((args, options))
+        op.public(*on_device[0], **on_device[1])
+        for after, before in zip(arrays(on_device), arrays((args, options)), strict=True):
             equal(np.array(after), np.array(before))
 
 

@@ -62,18 +62,18 @@ def on_cpu(x: Any) -> Any:
     return x.cpu().numpy() if hasattr(x, "cpu") else x.get()
 
 
-def check(name: str, given: Sample, to_gpu: Callable[[Array], Any], want: Any = None) -> None:
+def check(name: str, data: Sample, to_gpu: Callable[[Array], Any], want: Any = None) -> None:
     op = OPS[name]
     try:
-        equal(on_cpu(op.call(given, None, to_gpu)), op.reference(given) if want is None else want)
+        equal(on_cpu(op.call(data, None, to_gpu)), op.reference(data) if want is None else want)
     except AssertionError as error:
-        raise AssertionError(f"{name} on {given.name}: {error}") from None
+        raise AssertionError(f"{name} on {data.name}: {error}") from None
 
 
 @each_library
 @each_row
 def test_small(library: Callable[[Array], Any], name: str) -> None:
-    """What compute-sanitizer looks at, too."""
+    """compute-sanitizer runs these too."""
     for n in (0, 1, 33, 129):
         check(name, sample("clustered", n), library)
     check(name, sample("degenerate", 70, "float64"), library)
@@ -82,8 +82,8 @@ def test_small(library: Callable[[Array], Any], name: str) -> None:
 @pytest.mark.parametrize("name", ["nms", "batched_nms"])
 def test_small_chunks(torch: Any, name: str) -> None:
     for n in (1025, 4097):
-        given = sample("clustered", n)
-        check(name, given, lambda x: torch.from_numpy(np.array(x)).cuda(), OPS[name].call(given, "cpp"))
+        data = sample("clustered", n)
+        check(name, data, lambda x: torch.from_numpy(np.array(x)).cuda(), OPS[name].call(data, "cpp"))
 
 
 @each_library
@@ -108,20 +108,20 @@ def test_dtypes(torch: Any, name: str, dtype: str) -> None:
 @pytest.mark.parametrize("name", ["nms", "nms ios", "batched_nms", "batched_nms limited", "remove_small_boxes"])
 def test_large(torch: Any, name: str, n: int) -> None:
     for dtype in FLOATS:
-        given = sample("clustered", n, dtype)
-        check(name, given, lambda x: torch.from_numpy(np.array(x)).cuda(), OPS[name].call(given, "cpp"))
+        data = sample("clustered", n, dtype)
+        check(name, data, lambda x: torch.from_numpy(np.array(x)).cuda(), OPS[name].call(data, "cpp"))
 
 
 @pytest.mark.parametrize("name", ["soft_nms", "batched_soft_nms gaussian", "multiclass_nms"])
 def test_large_soft(torch: Any, name: str) -> None:
     for n in (1025, 5000):
-        given = sample("clustered", n)
-        check(name, given, lambda x: torch.from_numpy(np.array(x)).cuda(), OPS[name].call(given, "cpp"))
+        data = sample("clustered", n)
+        check(name, data, lambda x: torch.from_numpy(np.array(x)).cuda(), OPS[name].call(data, "cpp"))
 
 
 def test_adversarial_chain(torch: Any) -> None:
-    given = sample("chain", 20_000)
-    check("nms", given, lambda x: torch.from_numpy(np.array(x)).cuda(), OPS["nms"].call(given, "cpp"))
+    data = sample("chain", 20_000)
+    check("nms", data, lambda x: torch.from_numpy(np.array(x)).cuda(), OPS["nms"].call(data, "cpp"))
 
 
 def test_pairs_past_32_bits(torch: Any) -> None:
@@ -134,7 +134,7 @@ def test_pairs_past_32_bits(torch: Any) -> None:
 
 
 def test_a_graph(torch: Any) -> None:
-    """The padded form can be captured: replayed on other boxes it gives their answer."""
+    """The padded form can be captured, and replayed on other boxes gives their answer."""
     from fastdet._core import device_arrays
     from fastdet.nms import _cuda
 
@@ -153,11 +153,11 @@ def test_a_graph(torch: Any) -> None:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         keep, status = run()
-    for given in (second, first):
-        b.copy_(torch.from_numpy(np.array(given.boxes)))
-        s.copy_(torch.from_numpy(np.array(given.scores)))
+    for data in (second, first):
+        b.copy_(torch.from_numpy(np.array(data.boxes)))
+        s.copy_(torch.from_numpy(np.array(data.scores)))
         graph.replay()
-        equal(keep[: int(status[2])].cpu().numpy(), nms.nms(given.boxes, given.scores, 0.5))
+        equal(keep[: int(status[2])].cpu().numpy(), nms.nms(data.boxes, data.scores, 0.5))
 
 
 def test_two_streams_at_once(torch: Any) -> None:
@@ -171,9 +171,9 @@ def test_two_streams_at_once(torch: Any) -> None:
             with torch.cuda.stream(stream):
                 results.append((nms.nms(b, s, 0.5), boxes.box_iou(b[:500], b)))
         torch.cuda.synchronize()
-        for given, (keep, iou) in zip(samples, results, strict=True):
-            equal(keep.cpu().numpy(), nms.nms(given.boxes, given.scores, 0.5))
-            equal(iou.cpu().numpy(), boxes.box_iou(given.boxes[:500], given.boxes))
+        for data, (keep, iou) in zip(samples, results, strict=True):
+            equal(keep.cpu().numpy(), nms.nms(data.boxes, data.scores, 0.5))
+            equal(iou.cpu().numpy(), boxes.box_iou(data.boxes[:500], data.boxes))
 
 
 def test_out_of_memory(torch: Any) -> None:
@@ -183,8 +183,8 @@ def test_out_of_memory(torch: Any) -> None:
 
 
 def test_mixed(torch: Any) -> None:
-    given = sample("clustered", 9)
-    b, s = torch.from_numpy(np.array(given.boxes)), torch.from_numpy(np.array(given.scores))
+    data = sample("clustered", 9)
+    b, s = torch.from_numpy(np.array(data.boxes)), torch.from_numpy(np.array(data.scores))
     for call in (lambda: nms.nms(b.cuda(), s, 0.5), lambda: nms.nms(b, s.cuda(), 0.5)):
         with pytest.raises(TypeError, match="all arrays must be on one device"):
             call()
@@ -216,7 +216,7 @@ def back(x: Any) -> Any:
 @each_library
 @pytest.mark.parametrize(("name", "dtype"), IMAGE_ROWS)
 def test_images(library: Callable[[Array], Any], request: pytest.FixtureRequest, name: str, dtype: str) -> None:
-    """What compute-sanitizer looks at, too: the first cases are small."""
+    """compute-sanitizer runs these too: the first cases are small."""
     if dtype == "bfloat16" and request.node.callspec.params["library"] == "cupy":
         pytest.skip("CuPy has no bfloat16")
     op = ARRAY_OPS[name]
@@ -227,7 +227,7 @@ def test_images(library: Callable[[Array], Any], request: pytest.FixtureRequest,
 
 
 def test_compiled(torch: Any) -> None:
-    """torch.compile(fullgraph=True) on the GPU: values and gradients are the eager ones."""
+    """torch.compile(fullgraph=True) on the GPU gives the values and gradients of eager mode."""
 
     def step(x: Any, target: Any) -> Any:
         values, indices = pool.max_pool2d(x, 2)
@@ -238,10 +238,10 @@ def test_compiled(torch: Any) -> None:
     x = torch.randn(2, 5, 16, 16, device="cuda")
     answers = []
     for run in (step, torch.compile(step, fullgraph=True)):
-        given = x.clone().requires_grad_()
-        loss = run(given, target)
+        data = x.clone().requires_grad_()
+        loss = run(data, target)
         loss.backward()
-        answers.append((loss.detach().cpu().numpy(), given.grad.cpu().numpy()))
+        answers.append((loss.detach().cpu().numpy(), data.grad.cpu().numpy()))
     equal(answers[1], answers[0])
     on_host = x.cpu().requires_grad_()
     loss = step(on_host, target.cpu())
@@ -289,7 +289,7 @@ def test_graph_of_images(torch: Any) -> None:
 
 
 def test_a_graph_is_the_first_call(torch: Any, python: Any) -> None:
-    """Where faults are told has to be allocated even while a stream is being captured."""
+    """The memory for faults can be allocated even while a stream is being captured."""
     python(
         """
 import torch
@@ -325,10 +325,10 @@ assert boxes.box_area(b).shape == (9,)
 
 
 def test_compiled_into_graphs(torch: Any) -> None:
-    given = sample("clustered", 200)
-    b = torch.from_numpy(np.array(given.boxes))[None].cuda()
-    s = torch.from_numpy(np.array(given.scores))[None, :, None].cuda()
+    data = sample("clustered", 200)
+    b = torch.from_numpy(np.array(data.boxes))[None].cuda()
+    s = torch.from_numpy(np.array(data.scores))[None, :, None].cuda()
     run = torch.compile(lambda b, s: nms.multiclass_nms(b * 1, s * 1, 0.5), mode="reduce-overhead")
-    want = nms.multiclass_nms(given.boxes[None], given.scores[None, :, None], 0.5)
+    want = nms.multiclass_nms(data.boxes[None], data.scores[None, :, None], 0.5)
     for _ in range(3):
         equal(tuple(x.cpu().numpy() for x in run(b, s)), tuple(want))

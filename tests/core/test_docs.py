@@ -1,4 +1,4 @@
-"""The site says what is true: examples of its pages and scripts of its gallery run, warnings as errors."""
+"""The site's examples and the gallery's scripts run, with warnings as errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from optional import need
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted((DOCS / "pages").rglob("*.md"))
 
-# script of the gallery: what its text says, of the names it leaves
+# For each script of the gallery: whether the names that it leaves are as its text says.
 CLAIMS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "bilinear_upsampling": lambda x: x["same"],
     "box_fusion": lambda x: x["quality"]["fusion"] > x["quality"]["NMS"],
@@ -32,7 +32,7 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 @pytest.fixture(scope="module")
 def hooks() -> Any:
-    """docs/hooks.py, by which the site is built; its examples run without MkDocs."""
+    """docs/hooks.py, which builds the site; it runs examples without MkDocs."""
     spec = importlib.util.spec_from_file_location("docs_hooks", DOCS / "hooks.py")
     assert spec is not None
     assert spec.loader is not None
@@ -43,7 +43,7 @@ def hooks() -> Any:
 
 @pytest.fixture(autouse=True)
 def pycocotools() -> Iterator[None]:
-    """It stays what it was, whatever a page makes of it."""
+    """Restores pycocotools' modules, which a page replaces."""
     before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "pycocotools"}
     yield
     for name in [name for name in sys.modules if name.partition(".")[0] == "pycocotools"]:

@@ -1,4 +1,4 @@
-"""Wrong arguments: the same exception with the same text on every backend."""
+"""Wrong arguments raise the same exception with the same text on every backend."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAN_BOX[1, 2] = NAN_SCORE[2] = np.nan
 
 
 class OnDevice:
-    """What an array of another device looks like from outside."""
+    """An array on another device, as DLPack shows it."""
 
     def __init__(self, kind: int) -> None:
         self.kind = kind
@@ -264,7 +264,7 @@ def test_out_apart_from_inputs(backend: str | None) -> None:
 
 
 class Copies:
-    """An array whose ``__array__`` is a copy: what is written there is lost."""
+    """An array whose ``__array__`` is a copy, so that writes to it are lost."""
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return np.zeros((3, 3), np.float32)
@@ -273,7 +273,7 @@ class Copies:
 @pytest.mark.parametrize("backend", BACKENDS, ids=str)
 @pytest.mark.parametrize("out", [[[0.0] * 3] * 3, Copies()], ids=["list", "copying"])
 def test_out_that_cannot_be_written_to(out: Any, backend: str | None) -> None:
-    """A list takes no result: refused rather than given back as it was."""
+    """A list cannot receive a result, so it raises."""
     for b in (B, B.astype(np.float64)):
         with pytest.raises(TypeError, match=r"^box_iou: out must be "):
             boxes.box_iou(b, b, out=out, backend=backend)
@@ -283,13 +283,13 @@ def test_out_that_cannot_be_written_to(out: Any, backend: str | None) -> None:
 @pytest.mark.parametrize(
     "t", [np.array("x"), np.array(1j), np.array(True), 10**400], ids=["text", "complex", "bool", "1e400"]
 )
-def test_odd_numbers(t: Any, backend: str | None) -> None:
+def test_invalid_numbers(t: Any, backend: str | None) -> None:
     with pytest.raises((TypeError, ValueError), match=r"^nms: iou_threshold must be "):
         nms.nms(B, S, t, backend=backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=str)
-def test_odd_lists_of_models(backend: str | None) -> None:
+def test_invalid_lists_of_models(backend: str | None) -> None:
     with pytest.raises(TypeError, match=r"^weighted_boxes_fusion: boxes_list must be a list"):
         nms.weighted_boxes_fusion(5, [S], [K], backend=backend)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^weighted_boxes_fusion: weights must be "):
@@ -341,14 +341,14 @@ def test_callable_that_raises() -> None:
 def test_tensors_that_cannot_be_read(backend: str | None) -> None:
     torch = need("torch")
     dense = torch.from_numpy(B)
-    odd = {
+    unreadable = {
         r"^nms: boxes must be on the CPU, got a tensor on meta$": dense.to("meta"),
         r"^nms: boxes must be a dense tensor, got torch.sparse_coo$": dense.to_sparse(),
         rf"^nms: boxes {real}, got complex64$": dense.to(torch.complex64),
         rf"^nms: boxes {real}, got bool$": dense > 0,
         r"^nms: boxes must be .*float8_e5m2": dense.to(torch.float8_e5m2),
     }
-    for text, tensor in odd.items():
+    for text, tensor in unreadable.items():
         with pytest.raises(TypeError, match=text):
             nms.nms(tensor, torch.from_numpy(S), 0.5, backend=backend)
 
@@ -365,7 +365,7 @@ def test_thread_count_kind(n: Any) -> None:
         fastdet.set_num_threads(n)
 
 
-def test_kernels_refuse_what_the_checks_would_have_refused() -> None:
+def test_kernels_check_their_arguments() -> None:
     """The native functions are private, but a wrong call of one must not read beyond its arrays."""
     from fastdet import _cpp
 

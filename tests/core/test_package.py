@@ -1,4 +1,4 @@
-"""What is installed: version, types, the stub of the native module, metadata, the console script."""
+"""The installed package: version, types, the stubs of the native modules, metadata, the console script."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ HERE = Path(fastdet.__file__).parent
 @pytest.fixture
 def installed() -> importlib.metadata.Distribution:
     try:
-        found = importlib.metadata.distribution("fastdet")
+        package = importlib.metadata.distribution("fastdet")
     except importlib.metadata.PackageNotFoundError:
-        found = None
-    if found is None or found.read_text("INSTALLER") is None:  # a build in place leaves metadata that nobody installed
+        package = None
+    if package is None or package.read_text("INSTALLER") is None:  # a build in place leaves metadata too
         pytest.skip("missing metadata: fastdet is on the path, but not installed")
-    return found
+    return package
 
 
 def test_version(installed: importlib.metadata.Distribution) -> None:
@@ -42,7 +42,7 @@ def test_types_are_shipped() -> None:
 
 @pytest.mark.parametrize("name", ["_cpp", "_cuda"])
 def test_stub_of_the_native_module(name: str) -> None:
-    """Exactly the functions that there are, each with as many arguments as its signature shows."""
+    """The stub declares exactly the module's functions, each with the number of arguments of its signature."""
     if name == "_cuda" and importlib.util.find_spec("fastdet._cuda") is None:
         pytest.skip("missing extension: fastdet was built without CUDA")
     module = importlib.import_module(f"fastdet.{name}")

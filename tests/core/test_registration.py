@@ -41,7 +41,7 @@ IMPORTS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_program_loads_in_a_new_process(kind: str, python: Python, tmp_path: Path) -> None:
-    """Nothing but the areas, or the networks, is imported; the answer is that of the process that saved it."""
+    """After importing the areas, or the networks, alone, the answer equals that of the process that saved it."""
     need("torch")
     save, load = KINDS[kind]
     path = tmp_path / "program.pt2"
@@ -61,7 +61,7 @@ def test_a_saved_program_loads_in_a_new_process(kind: str, python: Python, tmp_p
 
 
 def test_an_area_before_torch(python: Python) -> None:
-    """The area waits for torch without importing it, and torch is left as if nobody had waited."""
+    """The area waits for torch without importing it, and leaves no trace in the import system."""
     need("torch")
     python(
         "import importlib.util, sys\n"
@@ -79,13 +79,13 @@ def test_an_area_before_torch(python: Python) -> None:
 
 
 def test_a_torch_that_cannot_register_is_imported_all_the_same(python: Python, tmp_path: Path) -> None:
-    """A program that only imports both is not broken; a tensor of such a torch raises the reason."""
+    """A program that only imports both still works."""
     (tmp_path / "torch.py").write_text("version = 'too old'\n")
     python("import fastdet.nms, fastdet.boxes\nimport torch\nassert torch.version == 'too old'")
 
 
 def test_without_torch(python: Python, tmp_path: Path) -> None:
-    """Where torch is absent its import still fails as it should."""
+    """Without torch, importing it still raises ModuleNotFoundError."""
     python(
         "import sys\n"
         "import fastdet.nms\n"

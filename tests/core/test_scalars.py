@@ -1,4 +1,4 @@
-"""A number that float32 may round to 0 or to infinity, wherever an op takes one."""
+"""Numbers that float32 rounds to 0 or to infinity, wherever an op takes one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from samples import Sample, sample
 
 from fastdet import boxes, nms
 
-# A number that float32 may round to 0 or to infinity, wherever an op takes one.
 SCALARS: dict[str, Callable[[Sample, float, str], Any]] = {
     "threshold": lambda s, v, b: nms.nms(s.boxes, s.scores, min(v, 1.0), backend=b),
     "score_threshold": lambda s, v, b: nms.nms(s.boxes, s.scores, 0.5, score_threshold=v, backend=b),
@@ -33,12 +32,12 @@ SCALARS: dict[str, Callable[[Sample, float, str], Any]] = {
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("scalar", SCALARS)
 def test_scalars_beyond_the_dtype(variant: str, scalar: str, dtype: str, value: float) -> None:
-    """No warning, and one answer; a refusal, where the dtype has no such number, is one too."""
-    given, call = sample("grid", 40, dtype), SCALARS[scalar]
+    """Every backend gives the reference's answer, or its error where the dtype lacks the number, without a warning."""
+    data, call = sample("grid", 40, dtype), SCALARS[scalar]
 
     def answer(backend: str) -> Any:
         try:
-            return call(given, value, backend)
+            return call(data, value, backend)
         except ValueError as error:
             return np.array([str(error)])
 

@@ -1,4 +1,4 @@
-"""Threads, processes and interpreters: one result, no hang, whatever the environment says."""
+"""Threads, processes and interpreters: one result and no hang, in every environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import fastdet
 from fastdet import nms
 
 PATIENCE = 60  # seconds until a child counts as hung
-# Python 3.12 and later warn of fork in a process with threads; that it works here is what these tests are for.
+# Python 3.12 and later warn of fork in a process with threads; these tests show that it works here.
 forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
@@ -38,19 +38,19 @@ def test_the_number_of_threads_changes_nothing(threads: Callable[[int], None], c
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_groups_side_by_side(threads: Callable[[int], None], count: int) -> None:
-    """So many boxes that their groups are shared out: the same as each group alone."""
-    given, key = sample("clustered", 20_000), np.arange(20_000) % 37
+    """With so many boxes, groups are divided among threads; the result is that of each group alone."""
+    data, key = sample("clustered", 20_000), np.arange(20_000) % 37
     hard, soft = [], []
     for k in range(37):
         mine = np.flatnonzero(key == k)
-        hard.append(mine[nms.nms(given.boxes[mine], given.scores[mine], 0.5, backend="cpp")])
-        kept, new = nms.soft_nms(given.boxes[mine], given.scores[mine], min_score=0.1, backend="cpp")
+        hard.append(mine[nms.nms(data.boxes[mine], data.scores[mine], 0.5, backend="cpp")])
+        kept, new = nms.soft_nms(data.boxes[mine], data.scores[mine], min_score=0.1, backend="cpp")
         soft += zip(-new, mine[kept], strict=True)
     want = np.sort(np.concatenate(hard))
     threads(count)
-    got = nms.batched_nms(given.boxes, given.scores, key, 0.5, backend="cpp")
-    assert got.tolist() == want[np.argsort(-given.scores[want], kind="stable")].tolist()
-    kept, new = nms.batched_soft_nms(given.boxes, given.scores, key, min_score=0.1, backend="cpp")
+    got = nms.batched_nms(data.boxes, data.scores, key, 0.5, backend="cpp")
+    assert got.tolist() == want[np.argsort(-data.scores[want], kind="stable")].tolist()
+    kept, new = nms.batched_soft_nms(data.boxes, data.scores, key, min_score=0.1, backend="cpp")
     assert list(zip(-new, kept, strict=True)) == sorted(soft)
 
 
@@ -63,10 +63,10 @@ def test_many_python_threads(threads: Callable[[int], None]) -> None:
 
 
 def test_numba_in_many_threads() -> None:
-    given = sample("clustered", 2000)
-    want = nms.nms(given.boxes, given.scores, 0.5, backend="reference").tolist()
+    data = sample("clustered", 2000)
+    want = nms.nms(data.boxes, data.scores, 0.5, backend="reference").tolist()
     with ThreadPoolExecutor(8) as pool:
-        for keep in pool.map(lambda _: nms.nms(given.boxes, given.scores, 0.5, backend="numba").tolist(), range(16)):
+        for keep in pool.map(lambda _: nms.nms(data.boxes, data.scores, 0.5, backend="numba").tolist(), range(16)):
             assert keep == want
 
 
@@ -115,7 +115,7 @@ def test_the_instruction_set_changes_while_kernels_run(cpp: str) -> None:
 @forks
 @pytest.mark.parametrize("depth", [1, 2])
 def test_fork(threads: Callable[[int], None], depth: int) -> None:
-    """After the pool has run, a child, and a child's child, compute the same with one thread and end."""
+    """After the pool has run, a child and its child compute the same with one thread, and exit."""
     threads(2)
     want = work()
     read, write = os.pipe()
@@ -191,8 +191,8 @@ def test_data_loader_workers(threads: Callable[[int], None]) -> None:
             return 6
 
         def __getitem__(self, index: int) -> Any:
-            given = sample("clustered", 3000, seed=index)
-            return len(nms.nms(given.boxes, given.scores, 0.5)), fastdet.get_num_threads()
+            data = sample("clustered", 3000, seed=index)
+            return len(nms.nms(data.boxes, data.scores, 0.5)), fastdet.get_num_threads()
 
     threads(2)
     work()
@@ -231,15 +231,15 @@ def test_instruction_set_from_the_environment(cpp: str, python: Any) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("FASTDET_ISA", "sse9"), ("FASTDET_NUM_THREADS", "many"),
                                              ("FASTDET_NUM_THREADS", "0"), ("FASTDET_NUM_THREADS", "-3")])  # fmt: skip
-def test_a_bad_environment_is_told(python: Any, name: str, value: str) -> None:
-    """Named with its value in an error or a warning; not passed over."""
+def test_an_invalid_environment_is_reported(python: Any, name: str, value: str) -> None:
+    """An error or a warning names the variable and its value."""
     done = python(TELL, check=False, **{name: value})
     assert name in done.stderr, done
     assert value in done.stderr
 
 
 def test_every_instruction_set_of_the_processor_is_built() -> None:
-    """A build that lost one would pass all the other tests, slowly."""
+    """A build without one would pass all other tests, only slower."""
     from fastdet import _cpp
 
     built = _cpp.isa_available()
@@ -258,7 +258,7 @@ def test_every_instruction_set_of_the_processor_is_built() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="interpreters with a GIL of their own came with Python 3.12")
 def test_sub_interpreter(python: Any) -> None:
-    """fastdet either loads and works there, or says why not (NumPy itself may refuse); it never crashes."""
+    """fastdet loads and works there, or raises ImportError with the reason (NumPy may refuse); it never crashes."""
     code = """
 try:
     import _interpreters as interpreters

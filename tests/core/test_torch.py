@@ -39,13 +39,13 @@ def torch() -> Any:
 
 
 def detections(torch: Any) -> tuple[Any, Any, Any]:
-    given = sample("clustered", 30)
-    scores = torch.from_numpy(given.scores.copy())
-    return torch.from_numpy(given.boxes.copy()), scores, torch.arange(30) % 3
+    data = sample("clustered", 30)
+    scores = torch.from_numpy(data.scores.copy())
+    return torch.from_numpy(data.boxes.copy()), scores, torch.arange(30) % 3
 
 
 def image(torch: Any, *shape: int) -> Any:
-    """Different values, in a fixed disorder."""
+    """Distinct values in a fixed random order."""
     count = int(np.prod(shape or (2, 3, 6, 7)))
     return torch.from_numpy(np.random.default_rng(0).permutation(count) / 7.0).reshape(shape or (2, 3, 6, 7))
 
@@ -170,7 +170,7 @@ def check_equal(got: Any, want: Any) -> None:
 
 
 def recorder(torch: Any) -> Any:
-    """A dispatch mode that notes the calls of fastdet's ops."""
+    """A dispatch mode that records the calls of fastdet's ops."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Recorder(TorchDispatchMode):  # type: ignore[misc]
@@ -188,7 +188,7 @@ def recorder(torch: Any) -> Any:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_opcheck(torch: Any, name: str) -> None:
-    """torch's own check of schema, fake and gradient, of each op of the call, and of its gradient's."""
+    """torch's opcheck (schema, fake, gradient) of each op in the call and in its backward pass."""
     call, make = CALLS[name]
     args = make(torch)
     with recorder(torch) as mode:
@@ -197,14 +197,14 @@ def test_opcheck(torch: Any, name: str) -> None:
             call(args[0].clone().requires_grad_(), *args[1:]).sum().backward()
     check_equal(got, call(*args))
     assert mode.calls
-    for op, given in mode.calls:
-        torch.library.opcheck(op, tuple(x.detach() if isinstance(x, torch.Tensor) else x for x in given))
+    for op, arguments in mode.calls:
+        torch.library.opcheck(op, tuple(x.detach() if isinstance(x, torch.Tensor) else x for x in arguments))
         if name not in DIFFERENTIABLE or "values" in op.name():
             continue
         utilities = ["test_schema", "test_autograd_registration", "test_faketensor"]
         if "with_grad" not in op.name():  # whose further outputs are gradients, without gradients of their own
             utilities.append("test_aot_dispatch_dynamic")
-        torch.library.opcheck(op, (given[0].detach().requires_grad_(), *given[1:]), test_utils=utilities)
+        torch.library.opcheck(op, (arguments[0].detach().requires_grad_(), *arguments[1:]), test_utils=utilities)
 
 
 def test_every_op_is_checked(torch: Any) -> None:
@@ -213,7 +213,7 @@ def test_every_op_is_checked(torch: Any) -> None:
 
 
 def registered_ops() -> Iterator[str]:
-    """Every function of an area's `_torch`: what a public function of that name calls."""
+    """Every function of an area's `_torch` is called by the public function of its name."""
     for path in Path(fastdet.__file__).parent.glob("*/_torch.py"):
         module = importlib.import_module(f"fastdet.{path.parent.name}._torch")
         for name, value in vars(module).items():
@@ -223,7 +223,7 @@ def registered_ops() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_compile(torch: Any, name: str) -> None:
-    """In one graph, with fixed and with symbolic shapes, and the gradient with it."""
+    """Ops and their gradients compile to one graph, with fixed and with symbolic shapes."""
     call, make = CALLS[name]
     args = make(torch)
     want = call(*args)
@@ -341,7 +341,7 @@ ERRORS: dict[str, Callable[[Any, Any], Any]] = {
 
 @pytest.mark.parametrize("case", ERRORS)
 def test_errors_are_the_same(torch: Any, case: str) -> None:
-    """Direct, through the dispatcher, and where a gradient is wanted."""
+    """Direct calls, calls through the dispatcher, and calls with a gradient."""
     b, x = detections(torch)[0], image(torch)
     texts = []
     for mode, wanted in ((torch.no_grad(), False), (recorder(torch), False), (torch.enable_grad(), True)):
@@ -371,10 +371,10 @@ def test_which_calls_are_registered(torch: Any) -> None:
         assert registered(plain) is not None
     with torch.autograd.forward_ad.dual_level():
         assert registered(plain) is not None
-    seen = []
-    torch.vmap(lambda x: seen.append(registered(x)) or x)(plain)
-    torch.func.grad(lambda x: seen.append(registered(x)) or x.sum())(plain)
-    assert None not in seen
+    registrations = []
+    torch.vmap(lambda x: registrations.append(registered(x)) or x)(plain)
+    torch.func.grad(lambda x: registrations.append(registered(x)) or x.sum())(plain)
+    assert None not in registrations
 
 
 def test_subclass(torch: Any) -> None:
@@ -396,7 +396,7 @@ def test_tangents_are_not_lost(torch: Any) -> None:
 
 
 def test_meta(torch: Any) -> None:
-    """Networks are laid out without memory."""
+    """Ops on the meta device give shapes without memory."""
     x = torch.zeros(2, 3, 8, 8, device="meta")
     values, indices = pooled(x)
     y = upsample.upsample_bilinear(pool.max_unpool2d(values, indices, 2), scale_factor=2)
@@ -411,7 +411,7 @@ def test_out_with_a_gradient(torch: Any) -> None:
 
 
 def test_autocast(torch: Any) -> None:
-    """Losses of halves are float32, as torch's are; other ops run in the dtype they are given."""
+    """Losses of halves are float32, as torch's; other ops keep their input's dtype."""
     x, t = image(torch).bfloat16(), labels(torch)
     for wanted in (False, True):
         with torch.autocast("cpu"):
@@ -424,7 +424,7 @@ def test_autocast(torch: Any) -> None:
 
 
 def test_backward_holds_one_gradient(torch: Any) -> None:
-    """The gradient that the forward pass made is scaled in place, unless the graph is kept."""
+    """The forward pass computes the gradient; the backward pass scales it in place, unless the graph is kept."""
     x, t = image(torch).requires_grad_(), labels(torch)
     loss = cross_entropy(x, t)
     kept = loss.grad_fn.saved_tensors[0]

@@ -32,7 +32,7 @@ def torch() -> Any:
 
 
 def image(torch: Any, *shape: int) -> Any:
-    """Different values, in a fixed disorder."""
+    """Distinct values in a fixed random order."""
     count = int(np.prod(shape or (2, 3, 6, 7)))
     return torch.from_numpy(np.random.default_rng(0).permutation(count) / 7.0).reshape(shape or (2, 3, 6, 7))
 
@@ -126,7 +126,7 @@ def test_pickled_module(torch: Any) -> None:
 
 
 class Pool:
-    """Stands for torch.nn.Module's subclass, which cannot be made where torch is absent."""
+    """Takes the place of a torch.nn.Module, which cannot be subclassed without torch."""
 
     def __new__(cls) -> Any:
         torch = need("torch")
@@ -152,7 +152,7 @@ class Items:
 
 
 def test_loader_workers(torch: Any) -> None:
-    """After a fork, through both paths."""
+    """Workers of a data loader after a fork, by both paths."""
     pooled(image(torch).requires_grad_())[0].sum().backward()
     loader = torch.utils.data.DataLoader(Items(), batch_size=2, num_workers=1)
     assert [y[:, 0, 0, 0].tolist() for y in loader] == [[4, 5], [6, 7]]
