@@ -76,7 +76,7 @@ def confusion_matrix_from_logits(
     classes = image.shape[3 if channels_last else 1]
     height, width = image.shape[1:3] if channels_last else image.shape[2:]
     same = (height, width) == target.shape[1:]
-    fit = _first_unfit(image.ravel(), not same) < 0
+    fit = _first_invalid(image.ravel(), not same) < 0
     prediction = np.zeros(target.shape, np.uint16)
     if fit and target.size:
         strides = np.array(image.strides)[[0, 3, 1, 2] if channels_last else [0, 1, 2, 3]] // image.itemsize
@@ -95,7 +95,7 @@ def confusion_matrix_from_logits(
 
 
 @jit
-def _first_unfit(x: Array, finite: bool) -> int:
+def _first_invalid(x: Array, finite: bool) -> int:
     """Where the first NaN is, or the first infinity if all must be finite; -1 where there is none."""
     for i in range(len(x)):
         if x[i] != x[i] or (finite and x[i] - x[i] != 0):

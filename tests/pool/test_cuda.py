@@ -304,9 +304,9 @@ def test_limits() -> None:
         ((1, 4, 4, 1), (2, 2), (2, 2, 2, 2, 2, 0)),
         ((1, 4, 2**29, 1), (2, 2), (4, 2, 2, 2, 0, 0)),
     ):
-        with pytest.raises(ValueError, match="unfit"):
+        with pytest.raises(ValueError, match="invalid"):
             _cuda.max_pool2d("f", 16, image_, pooled, w, False, 16, 0, 0, 0)
-    with pytest.raises(TypeError, match="unfit dtype"):
+    with pytest.raises(TypeError, match="invalid dtype"):
         _cuda.max_pool2d_backward("B", 16, 16, (1, 4, 4, 1), (2, 2), window, False, 16, 16, 0, 0)
 
 

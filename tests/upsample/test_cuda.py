@@ -191,9 +191,9 @@ def test_limits() -> None:
     with pytest.raises(ValueError, match=r"^upsample_bilinear: images on a GPU must have below 2\^30 rows and values"):
         _cuda_upsample.upsample_bilinear(image(1, 2, 2**29, 2), True, False, 0.0, 0.0, image(1, 2, 3, 2))
     for sizes in ((1, 1, 2**30, 1, 1, 1), (1, 2, 1, 2**29, 1, 1), (-1, 1, 1, 1, 1, 1), (1, 1, 0, 1, 1, 1)):
-        with pytest.raises(ValueError, match="unfit sizes"):
+        with pytest.raises(ValueError, match="invalid sizes"):
             _cuda.upsample_bilinear("f", 16, *sizes, False, 0.0, 0.0, 16, 0, 0)
-    with pytest.raises(ValueError, match="unfit sizes"):
+    with pytest.raises(ValueError, match="invalid sizes"):
         _cuda.upsample_bilinear("f", 16, 1, 1, 3, 3, 7, 6, False, 2.0, 2.0, 16, 0, 0)
     with pytest.raises(TypeError, match="no kernel for dtype B"):
         _cuda.upsample_bilinear_backward("B", 16, 1, 1, 3, 3, 6, 6, False, 2.0, 2.0, 16, 0, 0)
