@@ -31,7 +31,7 @@ from fastdet._files.names import read_names
 from fastdet._files.palettes import Palette
 from fastdet.cli.terminal import Failure, command, in_a_line, progress, say, wrong_option
 from fastdet.plots.axes import new_axes
-from fastdet.segmentation.confusion import VOID
+from fastdet.segmentation.matrix import VOID
 from fastdet.segmentation.metrics import SegmentationMetrics
 
 FIGURES = {
