@@ -14,8 +14,7 @@ from fastdet._core.dispatch import registered
 from fastdet._core.half import widen
 from fastdet._core.layout import to_nchw
 from fastdet.segmentation import _check
-from fastdet.segmentation.matrix import VOID as VOID
-from fastdet.segmentation.matrix import with_convention
+from fastdet.segmentation.matrix import VOID, with_convention
 from fastdet.upsample.bilinear import taps
 
 
