@@ -81,27 +81,27 @@ def parse(
     """
     if backends.native is None:
         return coco_text.parse(where, file, kind, string_ids=string_ids, spans=spans)
-    found: Any = backends.native.read_coco(file, size, kind, string_ids, spans)
-    if isinstance(found, str):
-        raise FormatError(f"{where}: {found}")
-    boxes, areas, images = found["boxes"], found["areas"], found["images"]
+    content: Any = backends.native.read_coco(file, size, kind, string_ids, spans)
+    if isinstance(content, str):
+        raise FormatError(f"{where}: {content}")
+    boxes, areas, images = content["boxes"], content["areas"], content["images"]
     with np.errstate(over="ignore"):
         plain = boxes[:, 2] * boxes[:, 3]
     if len(areas):
         np.copyto(areas, plain, where=np.isnan(areas))
     columns = Columns(
-        found["image"], found["label"], boxes, areas if len(areas) else plain, found["scores"], found["crowd"],
-        found["ids"],
+        content["image"], content["label"], boxes, areas if len(areas) else plain, content["scores"], content["crowd"],
+        content["ids"],
     )  # fmt: skip
     return Content(
         columns,
         (images[0], _names(images), np.stack(images[3:], axis=1)),
-        (found["categories"][0], _names(found["categories"])),
-        found["sections"],
-        found["section"],
-        found["named"].astype(bool),
-        found["image_names"],
-        Spans(*(found[key] for key in Spans._fields)) if spans else None,
+        (content["categories"][0], _names(content["categories"])),
+        content["sections"],
+        content["section"],
+        content["named"].astype(bool),
+        content["image_names"],
+        Spans(*(content[key] for key in Spans._fields)) if spans else None,
     )
 
 

@@ -124,8 +124,8 @@ def columns_of(
             np.zeros(0, np.uint8),
             none,
         )
-    given = _numbers(where, section, records, "area", 0, "a number >= 0")
-    np.copyto(areas, given, where=~np.isnan(given))
+    own_areas = _numbers(where, section, records, "area", 0, "a number >= 0")
+    np.copyto(areas, own_areas, where=~np.isnan(own_areas))
     crowd = _numbers(where, section, records, "iscrowd")
     for i in np.flatnonzero((crowd != 0) & (crowd != 1) & ~np.isnan(crowd)):
         _fail(where, section, int(i), "iscrowd", "0 or 1", records[i]["iscrowd"])
@@ -134,8 +134,8 @@ def columns_of(
     return Columns(image, label, boxes, areas, scores, (crowd == 1).astype(np.uint8) * np.uint8(CROWD), ids)
 
 
-def _fail(where: str, section: str, index: int, field: str, expected: str, found: object) -> NoReturn:
-    raise FormatError(f"{where}: {section}[{index}].{field}: expected {expected}, got {_shown(found)}")
+def _fail(where: str, section: str, index: int, field: str, expected: str, value: object) -> NoReturn:
+    raise FormatError(f"{where}: {section}[{index}].{field}: expected {expected}, got {_shown(value)}")
 
 
 _ABSENT = object()

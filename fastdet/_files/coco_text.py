@@ -40,17 +40,17 @@ def parse(where: str, file: IO[bytes], kind: str, *, string_ids: bool, spans: bo
         records = walk.records(section)
         walk.end()
     else:
-        found = _object(walk, ("annotations",))
-        if not found:
+        lists = _object(walk, ("annotations",))
+        if not lists:
             raise FormatError(f"{where}: expected a list of detections, got an object without annotations")
-        records = found["annotations"]
+        records = lists["annotations"]
     content = results_of(where, section, records, string_ids=string_ids)
     return content._replace(spans=_spans(text, mark, walk, section)) if spans else content
 
 
 def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
     """The lists of an object that are ``wanted``; what else it has is read and dropped."""
-    found: dict[str, list[Any]] = {}
+    lists: dict[str, list[Any]] = {}
     if walk.peek() == "[":
         walk.wrong(f"expected {_DATA_SET}, got a list")
     if walk.peek() != "{":
@@ -59,12 +59,12 @@ def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
         if key not in wanted:
             walk.value()
             walk.other_keys.append(key)
-        elif key in found:
+        elif key in lists:
             walk.wrong(f"{key}: expected one list, got the key twice")
         else:
-            found[key] = walk.records(key)
+            lists[key] = walk.records(key)
     walk.end()
-    return found
+    return lists
 
 
 class _Walk:
@@ -100,7 +100,7 @@ class _Walk:
     def value(self) -> Any:
         self.peek()
         try:
-            found, self.at = self._decoder.raw_decode(self._text, self.at)
+            value, self.at = self._decoder.raw_decode(self._text, self.at)
         except json.JSONDecodeError as error:
             self.at = error.pos
             self.fail(error.msg)
@@ -108,7 +108,7 @@ class _Walk:
             self.wrong("not JSON that can be read: nested too deeply")
         except ValueError as error:
             self.wrong(str(error))
-        return found
+        return value
 
     def members(self) -> Iterator[str]:
         """The keys of an object; at each the text is at the value, which whoever asks must read."""
@@ -131,17 +131,17 @@ class _Walk:
 
     def records(self, section: str) -> list[Any]:
         """A list, and where each of its values lies."""
-        found: list[Any] = []
+        values: list[Any] = []
         spans = self.spans.setdefault(section, [])
         if self.peek() != "[":
             self.wrong(f"{section}: expected a list, got {self._text[self.at : self.at + 40]!r}")
         first = self.at
         self.at += 1
-        while self.peek() != "]" or found:
-            self._place = f"{section}[{len(found)}]: "
+        while self.peek() != "]" or values:
+            self._place = f"{section}[{len(values)}]: "
             self.peek()
             start = self.at
-            found.append(self.value())
+            values.append(self.value())
             spans.append((start, self.at))
             if self.peek() == "]":
                 break
@@ -151,7 +151,7 @@ class _Walk:
         self._place = ""
         self.at += 1
         self.bounds[section] = first, self.at
-        return found
+        return values
 
     def end(self) -> None:
         if self.peek():
@@ -159,11 +159,11 @@ class _Walk:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)}: expected once, got the key twice")
-    return found
+    return tree
 
 
 def _refuse(word: str) -> NoReturn:

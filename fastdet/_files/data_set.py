@@ -86,8 +86,8 @@ class ImageNames:
     def __init__(self, data: DataSet) -> None:
         self._names = dict(zip(data.images.tolist(), data.image_names, strict=True))
         self._ids: tuple[dict[str, list[int]], ...] = ({}, {}, {})
-        self._found: dict[str, int] = {}
-        self._called: dict[int, str] = {}
+        self._id_of: dict[str, int] = {}
+        self._name_of: dict[int, str] = {}
         for i, name in self._names.items():
             for ids, key in zip(self._ids, _shortened(name), strict=True):
                 if name:
@@ -95,8 +95,8 @@ class ImageNames:
 
     def find(self, where: str, name: str) -> int | None:
         """The image's id, None where there is none. FormatError where several are meant."""
-        if name in self._found:
-            return self._found[name]
+        if name in self._id_of:
+            return self._id_of[name]
         for ids, key in zip(self._ids, _shortened(name), strict=True):
             if key in ids:
                 break
@@ -106,10 +106,10 @@ class ImageNames:
         if others:
             both = f"{self._names[first]!r} (id {first}) and {self._names[others[0]]!r} (id {others[0]})"
             raise FormatError(f"{where}: expected the name of one image of the data set, got {name!r} for {both}")
-        if first in self._called:
-            both, of = f"{self._called[first]!r} and {name!r}", self._names[first]
+        if first in self._name_of:
+            both, of = f"{self._name_of[first]!r} and {name!r}", self._names[first]
             raise FormatError(f"{where}: expected one name for each image of the data set, got {both} for {of!r}")
-        self._found[name], self._called[first] = first, name
+        self._id_of[name], self._name_of[first] = first, name
         return first
 
 

@@ -159,10 +159,10 @@ def _images(content: Content) -> tuple[list[int | str], NDArray[np.int64]]:
     first, place = [], np.empty(len(runs), np.int64)  # the first run of each id; the id of each run
     for names in (False, True):
         mine = np.flatnonzero(of_name == names)
-        found, at, inverse = np.unique(ids[mine], return_index=True, return_inverse=True)
+        distinct, at, inverse = np.unique(ids[mine], return_index=True, return_inverse=True)
         place[mine] = inverse.reshape(-1) + len(known)
         first.append(mine[at])
-        known += [content.image_names[i] for i in found.tolist()] if names else found.tolist()
+        known += [content.image_names[i] for i in distinct.tolist()] if names else distinct.tolist()
     order = np.argsort(np.concatenate(first))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))

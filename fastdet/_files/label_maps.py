@@ -29,7 +29,7 @@ from fastdet._core.check import Array
 from fastdet._files.errors import FormatError, missing
 from fastdet._files.palettes import Palette
 
-MOST_PIXELS = 1 << 28  # of one map: a small file can claim any size
+MAX_PIXELS = 1 << 28  # of one map: a small file can claim any size
 _npy: Any = np.lib.format
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
@@ -74,14 +74,14 @@ class Folder:
             raise FormatError("expected a file, got " + ("a broken link" if file.is_symlink() else "a device"))
         with file.open("rb") as opened:
             width, height, depth, kind = _header(opened.read(33))
-        if width * height > MOST_PIXELS:
-            raise FormatError(f"expected at most {MOST_PIXELS:,} pixels, got {height} x {width}")
+        if width * height > MAX_PIXELS:
+            raise FormatError(f"expected at most {MAX_PIXELS:,} pixels, got {height} x {width}")
         if kind not in (_GREY, _INDEXED, _RGB, _RGBA) or (depth == 16 and kind != _GREY):
             raise FormatError(f"expected a grey, palette or 8-bit RGB image, got {_kind(depth, kind)}")
         if kind in (_RGB, _RGBA) and self.palette is None:
             raise FormatError(f"expected labels, got {_kind(depth, kind)}: give --palette, its colours")
-        if file.stat().st_size > 16 * MOST_PIXELS:
-            raise FormatError(f"expected at most {16 * MOST_PIXELS:,} bytes, got {file.stat().st_size:,}")
+        if file.stat().st_size > 16 * MAX_PIXELS:
+            raise FormatError(f"expected at most {16 * MAX_PIXELS:,} bytes, got {file.stat().st_size:,}")
         return height, width
 
     def read(self, i: int) -> Array:
@@ -147,26 +147,26 @@ class Stack:
             raise FormatError(f"{self.path}: {name}: expected integer labels (N, H, W), got {dtype} {shape}")
         if not all(shape):
             raise FormatError(f"{self.path}: {name}: expected label maps, got none: {shape}")
-        if shape[1] * shape[2] > MOST_PIXELS:
+        if shape[1] * shape[2] > MAX_PIXELS:
             got = f"{shape[1]} x {shape[2]}"
-            raise FormatError(f"{self.path}: {name}: expected maps of at most {MOST_PIXELS:,} pixels, got {got}")
+            raise FormatError(f"{self.path}: {name}: expected maps of at most {MAX_PIXELS:,} pixels, got {got}")
 
     def _unpack(self) -> tuple[Array, list[str] | None]:
         with zipfile.ZipFile(self.path) as archive:
-            found: dict[str, tuple[tuple[int, ...], bool, np.dtype[Any]]] = {}
+            headers: dict[str, tuple[tuple[int, ...], bool, np.dtype[Any]]] = {}
             for member in archive.namelist():
                 if member.endswith(".npy"):
                     with archive.open(member) as file:
-                        found[member[:-4]] = _npy_header(file)
-            maps = [name for name, (shape, _, dtype) in found.items() if len(shape) == 3 and dtype.kind in "iub"]
+                        headers[member[:-4]] = _npy_header(file)
+            maps = [name for name, (shape, _, dtype) in headers.items() if len(shape) == 3 and dtype.kind in "iub"]
             if len(maps) != 1:
-                got = " and ".join(maps) if maps else ", ".join(f"{k} {v[2]} {v[0]}" for k, v in found.items())
+                got = " and ".join(maps) if maps else ", ".join(f"{k} {v[2]} {v[0]}" for k, v in headers.items())
                 raise FormatError(f"{self.path}: expected one array of integer labels (N, H, W), got {got or 'none'}")
             (name,) = maps
-            shape, fortran, dtype = found[name]
+            shape, fortran, dtype = headers[name]
             self._expect(name, shape, dtype)
-            title = next((key for key in ("names", "name", "image_ids", "image_id") if key in found), None)
-            self.ignored = [key for key in found if key not in (name, title)]
+            title = next((key for key in ("names", "name", "image_ids", "image_id") if key in headers), None)
+            self.ignored = [key for key in headers if key not in (name, title)]
             names = None if title is None else self._names(archive, title, shape[0])
             size = int(np.prod(shape, dtype=np.float64)) * dtype.itemsize
             if archive.getinfo(f"{name}.npy").file_size < size:
@@ -277,8 +277,8 @@ def _kind(depth: int, kind: int) -> str:
 def _check_chunks(data: bytes) -> tuple[int, int, int, int]:
     """The header of a PNG that is whole: decoders pass over wrong CRCs of pixels, and over rows that are missing."""
     header = width, height, depth, kind = _header(data[:33])
-    if width * height > MOST_PIXELS:
-        raise FormatError(f"expected at most {MOST_PIXELS:,} pixels, got {height} x {width}")
+    if width * height > MAX_PIXELS:
+        raise FormatError(f"expected at most {MAX_PIXELS:,} pixels, got {height} x {width}")
     bits = depth * {_RGB: 3, _RGBA: 4, 4: 2}.get(kind, 1)
     passes = _ADAM7 if data[28] else ((0, 0, 1, 1),)
     sizes = [(-((y - height) // dy), -((x - width) // dx)) for y, x, dy, dx in passes]
@@ -302,11 +302,11 @@ def _check_chunks(data: bytes) -> tuple[int, int, int, int]:
     raise FormatError(f"truncated: {len(data)} bytes, and its end is not among them")
 
 
-def _inflated(stream: Any, data: Any, most: int) -> int:
-    """How many bytes the next piece of a zlib stream holds; stops above ``most``."""
+def _inflated(stream: Any, data: Any, max_bytes: int) -> int:
+    """How many bytes the next piece of a zlib stream holds; stops above ``max_bytes``."""
     count = 0
     try:
-        while data and count <= most:
+        while data and count <= max_bytes:
             count += len(stream.decompress(data, 1 << 16))
             data = stream.unconsumed_tail
     except zlib.error as error:
@@ -338,7 +338,7 @@ def first_wrong(labels: Array, classes: int, ignore: int | None) -> tuple[int, i
     return int(labels[row, column]), row, column
 
 
-def few(texts: Sequence[str], most: int = 10) -> str:
+def few(texts: Sequence[str], max_shown: int = 10) -> str:
     """Some texts, and how many more there are."""
-    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
+    more = f" and {len(texts) - max_shown:,} more" if len(texts) > max_shown else ""
+    return ", ".join(texts[:max_shown]) + more

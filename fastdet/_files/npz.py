@@ -48,11 +48,11 @@ def read_npz(path: Path, *, scored: bool = True) -> Table:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for role, allowed in _NAMES.items():
-                found = [name for name in allowed if name in archive.files]
-                if len(found) > 1:
-                    fail(f"expected one array of {', '.join(allowed)}, got {' and '.join(found)}")
-                if found:
-                    names[role] = found[0]
+                matches = [name for name in allowed if name in archive.files]
+                if len(matches) > 1:
+                    fail(f"expected one array of {', '.join(allowed)}, got {' and '.join(matches)}")
+                if matches:
+                    names[role] = matches[0]
                 elif role == "boxes" or (role == "scores" and scored):
                     got = ", ".join(archive.files) or "no array"
                     fail(f"expected an array named {' or '.join(allowed)}, got {got}")

@@ -106,10 +106,10 @@ def read_npz_results(path: Path, data: DataSet) -> Columns:
     names, known = ImageNames(data), set(data.images.tolist())
     ids = []
     for i in table.images:
-        found = names.find(f"{path}: images", i) if isinstance(i, str) else i if i in known else None
-        if found is None:
+        image_id = names.find(f"{path}: images", i) if isinstance(i, str) else i if i in known else None
+        if image_id is None:
             raise FormatError(f"{path}: images: expected images of the data set, got {i!r}")
-        ids.append(found)
+        ids.append(image_id)
     image = np.empty(count, np.int64)
     image[rows] = np.repeat(np.array(ids, np.int64), np.diff(table.offsets))
     boxes = table.corners(np.arange(count)).astype(np.float64)

@@ -93,8 +93,8 @@ class _Batch:
         return _Batch(self._path, 0, self._batch.take(_pyarrow("pyarrow").array(kept)), self._rows[kept])
 
     def null(self, name: str) -> Array:
-        found: Array = self._batch.column(name).is_null().to_numpy(zero_copy_only=False)
-        return found
+        is_null: Array = self._batch.column(name).is_null().to_numpy(zero_copy_only=False)
+        return is_null
 
     def integers(self, name: str) -> Ints:
         kind, column = _pyarrow("pyarrow").types, self._batch.column(name)
@@ -146,10 +146,10 @@ class _Batch:
             self._all("bbox", expected, out[:, at], np.isfinite(out[:, at]) & ((at < 2) | (out[:, at] >= 0)))
         return out
 
-    def _numeric(self, name: str, expected: str, found: Any) -> None:
+    def _numeric(self, name: str, expected: str, column_type: Any) -> None:
         kind = _pyarrow("pyarrow").types
-        if not (kind.is_integer(found) or kind.is_floating(found)):
-            raise FormatError(f"{self._path}: {name}: expected {expected}, got {found}")
+        if not (kind.is_integer(column_type) or kind.is_floating(column_type)):
+            raise FormatError(f"{self._path}: {name}: expected {expected}, got {column_type}")
 
     def _no_nulls(self, name: str, expected: str, column: Any) -> None:
         if column.null_count:
@@ -160,5 +160,5 @@ class _Batch:
             i = int(np.argmin(good))
             self._fail(name, expected, i, f"{values[i]:.6g}" if values.dtype.kind == "f" else str(values[i]))
 
-    def _fail(self, name: str, expected: str, i: int, found: str) -> NoReturn:
-        raise FormatError(f"{self._path}: row {self._rows[i]}: {name}: expected {expected}, got {found}")
+    def _fail(self, name: str, expected: str, i: int, value: str) -> NoReturn:
+        raise FormatError(f"{self._path}: row {self._rows[i]}: {name}: expected {expected}, got {value}")

@@ -40,7 +40,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Given:
+class Inputs:
     """A data set and its detections."""
 
     data: DataSet
@@ -49,7 +49,7 @@ class Given:
     notes: list[str]
 
 
-def read(truth: Path, detections: Path, options: Reading) -> Given:
+def read(truth: Path, detections: Path, options: Reading) -> Inputs:
     """Both, checked against each other. FormatError, ChoiceError, OSError."""
     format = _form(truth, options.format, scored=False)
     if options.format not in ("auto", format):
@@ -65,21 +65,21 @@ def read(truth: Path, detections: Path, options: Reading) -> Given:
     form = _form(detections, options.format, scored=True, otherwise=format)
     if options.labels is not None and form not in ("coco", "npz"):
         raise ChoiceError("labels", f"does not go with detections that are {form}")
-    found, own = _detections(detections, form, data, options)
+    columns, own = _detections(detections, form, data, options)
     if data.offset:
-        found = found._replace(areas=area(found.boxes, data.offset))
+        columns = columns._replace(areas=area(columns.boxes, data.offset))
     if options.image_set is not None:
-        data, found = _subset(data, found, options.image_set)
-    strange = positions(np.sort(data.categories), found.label) < 0
-    if strange.any():
-        kinds = np.unique(found.label[strange])
-        labels = sorted(own.get(k, k) for k in kinds.tolist())  # what the file itself says
+        data, columns = _subset(data, columns, options.image_set)
+    unknown = positions(np.sort(data.categories), columns.label) < 0
+    if unknown.any():
+        unknown_labels = np.unique(columns.label[unknown])
+        labels = sorted(own.get(k, k) for k in unknown_labels.tolist())  # what the file itself says
         some = ", ".join(map(str, labels[:5])) + (", ..." if len(labels) > 5 else "")
         which = f": {some}" if form in ("coco", "npz") else ""
-        notes.append(f"{detections}: {int(strange.sum()):,} detections of no class of {truth} are not scored{which}")
-        if options.labels is None and form in ("coco", "npz") and _counted_from_0(found.label, data.categories):
+        notes.append(f"{detections}: {int(unknown.sum()):,} detections of no class of {truth} are not scored{which}")
+        if options.labels is None and form in ("coco", "npz") and _counted_from_0(columns.label, data.categories):
             notes.append("if labels count the classes from 0: --labels position")
-    return Given(data, found, (format, form), notes)
+    return Inputs(data, columns, (format, form), notes)
 
 
 # -------------------------------------------------------------------------------------------- which form
@@ -126,7 +126,7 @@ def _by_class(path: Path) -> bool:
 
 def _parts_of_images(path: Path) -> bool | None:
     """Whether the first lines are numbers within [0, 1] after a class that is a number, as YOLO's are."""
-    found = None
+    all_parts = None
     for words in itertools.islice(_lines(path), 200):
         try:
             values = [float(word) for word in words[1:]]
@@ -134,14 +134,14 @@ def _parts_of_images(path: Path) -> bool | None:
             return False
         if len(words) not in (5, 6) or not words[0].isdigit() or not all(0 <= x <= 1 for x in values):
             return False
-        found = True
-    return found
+        all_parts = True
+    return all_parts
 
 
 def _suitable(format: str, o: Reading) -> None:
-    given = {"classes": o.classes, "boxes": o.boxes}
+    options = {"classes": o.classes, "boxes": o.boxes}
     takes = {"classes": ("voc", "yolo"), "boxes": ("txt",)}
-    for option, value in given.items():
+    for option, value in options.items():
         if value is not None and format not in takes[option]:
             raise ChoiceError(option, f"does not go with a data set that is {format}")
 
@@ -175,13 +175,13 @@ def _sizes(labels: Path, o: Reading) -> dict[str, tuple[int, int]]:
         raise FormatError(f"{labels}: the images' sizes are needed, YOLO's boxes are parts of their image: {hint}")
     if not folder.is_dir():
         raise ChoiceError("images", f"must be a folder, got {folder}")
-    found: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     for child in sorted(folder.iterdir()):
         if child.suffix.lower() in IMAGES:
-            if child.stem in found:
+            if child.stem in sizes:
                 raise FormatError(f"{child}: expected one image of that name, got another suffix as well")
-            found[child.stem] = _picture_size(child)
-    return found
+            sizes[child.stem] = _picture_size(child)
+    return sizes
 
 
 def _beside(labels: Path) -> Path | None:
@@ -225,39 +225,41 @@ def _detections(path: Path, format: str, data: DataSet, o: Reading) -> tuple[Col
         return txt.read_txt_results(path, data, form=o.boxes or "xyxy"), {}
     by_position = o.labels == "position"
     if format == "coco":
-        found, own = _coco_results(path, data, by_position)
+        columns, own = _coco_results(path, data, by_position)
     else:
-        found, own = npz_data.read_npz_results(path, data), {}
+        columns, own = npz_data.read_npz_results(path, data), {}
     if by_position:
         to, new = dict(enumerate(data.categories.tolist())), new_ids(data)
-        own = {next(new): k for k in np.unique(found.label).tolist() if k not in to}
+        own = {next(new): k for k in np.unique(columns.label).tolist() if k not in to}
         to |= {k: i for i, k in own.items()}
-        found = found._replace(label=_renumbered(path, "category_id", found.label, to, "a position"))
-    return found, own
+        columns = columns._replace(label=_renumbered(path, "category_id", columns.label, to, "a position"))
+    return columns, own
 
 
 def _coco_results(path: Path, data: DataSet, by_position: bool) -> tuple[Columns, dict[int, int]]:
     """COCO results; an object that lists its own images and categories is matched with the data set by their names."""
     ours: dict[int, int] = {}
     content = coco.coco_content(path, "results", string_ids=True)
-    found, section = content.boxes, content.section
+    columns, section = content.boxes, content.section
     (images, image_names, _), (categories, category_names) = _own(path, section)
     names = ImageNames(data)
     if len(content.named):
-        found = found._replace(image=_by_name(path, content, names, data))
+        columns = columns._replace(image=_by_name(path, content, names, data))
     elif _all_named(image_names) and all(data.image_names):
         ids = images.tolist()
         there = {i: names.find(f"{path}: images", name) for i, name in zip(ids, image_names, strict=True)}
-        found = found._replace(image=_renumbered(path, "image_id", found.image, there, "an image of the data set"))
+        columns = columns._replace(
+            image=_renumbered(path, "image_id", columns.image, there, "an image of the data set")
+        )
     else:
-        check_known(str(path), section, "image_id", found.image, data.images, "an image of the data set")
+        check_known(str(path), section, "image_id", columns.image, data.images, "an image of the data set")
     if not by_position and _all_named(category_names) and all(data.category_names):
         known, new = by_name(path, data.categories.tolist(), data.category_names), new_ids(data)
         listed = by_name(path, categories.tolist(), category_names)
         kinds = {i: known[name] if name in known else next(new) for name, i in listed.items()}
-        label = _renumbered(path, "category_id", found.label, kinds, "one of the file's categories")
-        found, ours = found._replace(label=label), {new: i for i, new in kinds.items()}
-    return found, ours
+        label = _renumbered(path, "category_id", columns.label, kinds, "one of the file's categories")
+        columns, ours = columns._replace(label=label), {new: i for i, new in kinds.items()}
+    return columns, ours
 
 
 def _own(path: Path, section: str) -> tuple[tuple[Ints, list[str], Ints], tuple[Ints, list[str]]]:
@@ -282,10 +284,10 @@ def _by_name(path: Path, content: Content, names: ImageNames, data: DataSet) -> 
     for at, row in zip(places.tolist(), rows[first].tolist(), strict=True):
         name = content.image_names[at]
         where = f"{path}: {content.section}[{row}].image_id"
-        found = names.find(where, name)
-        if found is None:
+        image_id = names.find(where, name)
+        if image_id is None:
             raise FormatError(f"{where}: expected {expected}, got {name!r}")
-        ids[at] = found
+        ids[at] = image_id
     image = content.boxes.image.copy()
     image[rows] = ids[place]
     known = positions(np.unique(data.images), image) >= 0
@@ -314,7 +316,7 @@ def _counted_from_0(labels: Ints, categories: Ints) -> bool:
     return bool(labels.min() >= 0 and labels.max() < len(categories))
 
 
-def _subset(data: DataSet, found: Columns, path: Path) -> tuple[DataSet, Columns]:
+def _subset(data: DataSet, detections: Columns, path: Path) -> tuple[DataSet, Columns]:
     """The images that a file names, one a line, as VOC's ImageSets do; what else is on the line is passed over."""
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
@@ -333,10 +335,10 @@ def _subset(data: DataSet, found: Columns, path: Path) -> tuple[DataSet, Columns
     if not wanted:
         raise FormatError(f"{path}: expected a name of an image on each line, got none")
     keep = np.isin(data.images, wanted)
-    truth, found = (
+    truth, detections = (
         Columns._make(x[inside] if len(x) else x for x in c)
-        for c in (data.truth, found)
+        for c in (data.truth, detections)
         for inside in (np.isin(c.image, wanted),)
     )
     left = [name for name, kept in zip(data.image_names, keep.tolist(), strict=True) if kept]
-    return data._replace(images=data.images[keep], image_names=left, sizes=data.sizes[keep], truth=truth), found
+    return data._replace(images=data.images[keep], image_names=left, sizes=data.sizes[keep], truth=truth), detections

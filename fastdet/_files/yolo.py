@@ -52,19 +52,19 @@ def read_yolo(folder: str | os.PathLike[str], sizes: Sizes, classes: Sequence[st
     if classes is None and (listed := Path(folder) / "classes.txt").is_file():
         classes = [" ".join(words) for _, words in lines(listed)]
     of = [(int(sizes[stem][0]), int(sizes[stem][1])) for stem in stems]
-    parse, found = _yolo(dict(enumerate(of)), scored=False), Rows([])
-    most = -1
+    parse, table = _yolo(dict(enumerate(of)), scored=False), Rows([])
+    max_label = -1
     for path in files:
         for line, words in lines(path):
             image = place[path.stem]
             name, (x, y, w, h, flag), _ = parse(path, image, line, words)
             if classes is not None and int(name) >= len(classes):
                 raise FormatError(f"{path}: line {line}: class: expected less than {len(classes)}, got {name}")
-            most = max(most, int(name))
-            found.note_if_empty(f"{path}: line {line}", w, h, 0.0)
-            found.rows.append((image, int(name), x, y, w, h, 0, flag))
-    found.names = list(classes) if classes is not None else [str(i) for i in range(most + 1)]
-    return data_set(stems, of, found, 0.0)
+            max_label = max(max_label, int(name))
+            table.note_if_empty(f"{path}: line {line}", w, h, 0.0)
+            table.rows.append((image, int(name), x, y, w, h, 0, flag))
+    table.names = list(classes) if classes is not None else [str(i) for i in range(max_label + 1)]
+    return data_set(stems, of, table, 0.0)
 
 
 def read_yolo_results(folder: str | os.PathLike[str], data: DataSet) -> Columns:

@@ -24,18 +24,18 @@ def demo_command(
         raise Failure(f"demo: output must end in .png, in an existing folder, got {output}")
     console = Console()
     result = showcase.demo()
-    sample, sure = result.sample, showcase.SURE
+    sample, min_score = result.sample, showcase.MIN_DRAWN_SCORE
     console.print(
         f"What a small YOLO says of {len(sample.scenes)} made-up streets that it was not trained on, with "
-        f"{result.objects} objects: no photographs.\nFound: by a box of a score of {sure} or more. Times in ms."
+        f"{result.objects} objects: no photographs.\nFound: by a box of a score of {min_score} or more. Times in ms."
     )
     grid = Grid()
     for title in ("method", "boxes in", "out", "found", *result.backends):
         grid.add_column(title, justify="left" if title == "method" else "right", no_wrap=True)
     for step in result.steps:
         times = [f"{step.milliseconds[name]:.3f}" for name in result.backends]
-        found = f"{result.objects - sum(map(len, step.missed))} of {result.objects}"
-        grid.add_row(step.title, str(step.given), str(len(step.kept.boxes)), found, *times)
+        hits = f"{result.objects - sum(map(len, step.missed))} of {result.objects}"
+        grid.add_row(step.title, str(step.boxes_in), str(len(step.kept.boxes)), hits, *times)
     console.print(grid)
     console.print("Average precision (COCO's) over all of them:")
     grid = Grid()

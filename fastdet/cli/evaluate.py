@@ -51,15 +51,15 @@ def run(options: Options) -> None:
     """
     began = time.perf_counter()
     settings, reading = settings_of(options), reading_of(options)
-    found = _from_cluster(options, settings) if _on_cluster(options) else _from_files(options, settings, reading)
-    found |= {"backend": backends.default(), "seconds": round(time.perf_counter() - began, 6)}
+    results = _from_cluster(options, settings) if _on_cluster(options) else _from_files(options, settings, reading)
+    results |= {"backend": backends.default(), "seconds": round(time.perf_counter() - began, 6)}
     if options.as_json:
-        print(json.dumps(found))
+        print(json.dumps(results))
         return
-    for note in found["notes"]:
+    for note in results["notes"]:
         print(f"fastdet: {note}", file=sys.stderr)
-    show(found, options.per_class)
-    for path in found["plots"]:
+    show(results, options.per_class)
+    for path in results["plots"]:
         say(f"written: {path}")
 
 
@@ -78,27 +78,27 @@ def _from_files(options: Options, settings: Settings, reading: sources.Reading) 
             raise Failure(str(error)) from None
     with stage("reading"):
         try:
-            given = interruptible(sources.read, options.truth, options.detections, reading)
+            inputs = interruptible(sources.read, options.truth, options.detections, reading)
         except ChoiceError as error:
             raise Failure(f"evaluate: --{error}") from None
     with stage("matching"):
-        metrics = interruptible(score, given.data, given.detections, settings)
+        metrics = interruptible(score, inputs.data, inputs.detections, settings)
     with stage("bootstrap" if ci else "adding up"):
         results = interruptible(lambda: metrics.compute(ci=LEVEL if ci else None, resamples=RESAMPLES))
     means = [known_mean(ap, ABSENT) for ap in metrics.average_precision()[..., 0]]
-    found = {
+    summary = {
         "truth": str(options.truth),
         "detections": str(options.detections),
-        "formats": dict(zip(("truth", "detections"), given.formats, strict=True)),
-        **figures(results, settings, inclusive=bool(given.data.offset), of_threshold=means),
-        **detail(metrics, settings, given.data),
+        "formats": dict(zip(("truth", "detections"), inputs.formats, strict=True)),
+        **figures(results, settings, inclusive=bool(inputs.data.offset), of_threshold=means),
+        **detail(metrics, settings, inputs.data),
         "plots": [],
-        "notes": given.notes,
+        "notes": inputs.notes,
     }
     if plots is not None:
         with stage("drawing"):
-            found["plots"] = [str(path) for path in interruptible(report.save, metrics, found, plots)]
-    return found
+            summary["plots"] = [str(path) for path in interruptible(report.save, metrics, summary, plots)]
+    return summary
 
 
 def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMetrics:
@@ -163,34 +163,38 @@ class Line(NamedTuple):
     kind: str  # AP, AR
     iou: str
     area: str
-    most: int | None
+    max_detections: int | None
     value: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The line under its published keys, where ``max_detections`` is "most"."""
+        return {("most" if name == "max_detections" else name): value for name, value in self._asdict().items()}
 
 
 def lines(results: dict[str, Any], settings: Settings, of_threshold: Sequence[float] | None = None) -> list[Line]:
     """The twelve lines of COCO with its settings, those that there are with others; VOC's: one for each threshold."""
-    at, most, areas = settings.iou_thresholds, settings.max_detections, list(settings.areas)
+    at, limits, areas = settings.iou_thresholds, settings.max_detections, list(settings.areas)
     span = f"{at[0]:0.2f}:{at[-1]:0.2f}" if len(at) > 1 else f"{at[0]:0.2f}"
-    found = []
+    rows = []
 
     def line(key: str, kind: str, iou: str, area: str, limit: int | None) -> None:
-        found.append(Line(key, kind, iou, area, limit, float(results[key])))
+        rows.append(Line(key, kind, iou, area, limit, float(results[key])))
 
     if settings.method != "coco101" and len(at) > 1 and of_threshold is not None:
-        found += [Line("", "AP", f"{t:0.2f}", "all", most[-1], ap) for t, ap in zip(at, of_threshold, strict=True)]
-    line("map", "AP", span, "all", most[-1])
+        rows += [Line("", "AP", f"{t:0.2f}", "all", limits[-1], ap) for t, ap in zip(at, of_threshold, strict=True)]
+    line("map", "AP", span, "all", limits[-1])
     if len(at) > 1 and settings.method == "coco101":
         for key, threshold in (("map_50", 0.5), ("map_75", 0.75)):
             if np.isclose(at, threshold, rtol=0, atol=1e-9).any():
-                line(key, "AP", f"{threshold:0.2f}", "all", most[-1])
+                line(key, "AP", f"{threshold:0.2f}", "all", limits[-1])
     for area in areas[1:]:
-        line(f"map_{area}", "AP", span, area, most[-1])
+        line(f"map_{area}", "AP", span, area, limits[-1])
     if settings.method == "coco101":
-        for limit in most:
+        for limit in limits:
             line(f"mar_{'all' if limit is None else limit}", "AR", span, "all", limit)
         for area in areas[1:]:
-            line(f"mar_{area}", "AR", span, area, most[-1])
-    return found
+            line(f"mar_{area}", "AR", span, area, limits[-1])
+    return rows
 
 
 def figures(
@@ -202,19 +206,19 @@ def figures(
     """
     every = lines(results, settings, of_threshold)
     ends = {key.removesuffix("_ci"): value.tolist() for key, value in results.items() if key.endswith("_ci")}
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "settings": {
             "method": settings.method, "rule": settings.rule, "inclusive": inclusive,
             "iou": list(settings.iou_thresholds), "max_dets": list(settings.max_detections),
             "areas": {k: [a, None if math.isinf(b) else b] for k, (a, b) in settings.areas.items()},
         },
         "stats": [line.value for line in every],
-        "summary": [{**line._asdict(), "ci": ends.get(line.key)} if ends else line._asdict() for line in every],
+        "summary": [{**line.as_json(), "ci": ends.get(line.key)} if ends else line.as_json() for line in every],
         **{key: value for key, value in results.items() if isinstance(value, float)},
     }  # fmt: skip
     if ends:
-        found["ci"] = {"level": LEVEL, "resamples": RESAMPLES, "seed": 0}
-    return found
+        summary["ci"] = {"level": LEVEL, "resamples": RESAMPLES, "seed": 0}
+    return summary
 
 
 def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict[str, Any]:
@@ -233,7 +237,7 @@ def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict
         row["ar"] = known_mean(recall[:, k, 0], ABSENT)
         row |= {f"ap_{area}": known_mean(precision[:, k, a], ABSENT) for a, area in enumerate(settings.areas) if a}
         rows.append({**row, "true_boxes": total[k], "detections": int(detections[k])})
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "images": len(metrics),
         "classes": sum(row["true_boxes"] > 0 for row in rows),
         "true_boxes": sum(row["true_boxes"] for row in rows),
@@ -242,11 +246,11 @@ def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict
     }
     if settings.confusion_at is not None:
         called = [names.get(int(i)) or str(i) for i in labels]
-        found["confusion"] = {
+        summary["confusion"] = {
             "iou": settings.confusion_at[0], "score": settings.confusion_at[1],
             "classes": [*called, "background"], "matrix": metrics.confusion_matrix().tolist(),
         }  # fmt: skip
-    return found
+    return summary
 
 
 def _named_thresholds(settings: Settings) -> list[tuple[int, float]]:

@@ -170,19 +170,19 @@ def _limits(text: str) -> tuple[int | None, ...]:
 
 def _areas(text: str) -> dict[str, tuple[float, float]]:
     """``all`` comes first, whether it is named or not."""
-    found = {"all": AREAS["all"]}
+    areas = {"all": AREAS["all"]}
     for item in text.split(","):
-        name, given, span = item.strip().partition("=")
+        name, equals, span = item.strip().partition("=")
         low, colon, high = span.partition(":")
         try:
-            if not name or name.isdecimal() or (bool(given) != bool(colon)):
+            if not name or name.isdecimal() or (bool(equals) != bool(colon)):
                 raise ValueError
-            found[name] = (float(low or 0), float(high or "inf")) if given else AREAS[name]
+            areas[name] = (float(low or 0), float(high or "inf")) if equals else AREAS[name]
         except (KeyError, ValueError):
             raise Failure(
                 f"evaluate: --areas must be of {', '.join(AREAS)}, or NAME=LEAST:GREATEST, got {item.strip()}"
             ) from None
-    return found
+    return areas
 
 
 def _confusion(text: str | None, needed: bool) -> tuple[float, float] | None:

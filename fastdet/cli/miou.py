@@ -105,7 +105,7 @@ def run(options: Options) -> None:
     result = metrics.compute(ci=0.95 if options.ci else None)
     pictures = [] if options.plots is None else draw(result, metrics, options.plots)
     ignored = [f"{maps.path}: {name}" for maps in (true, guessed) for name in maps.ignored]
-    given = {
+    report = {
         "target": str(options.target),
         "prediction": str(options.prediction),
         **summary(result, metrics, [true.names[i] for i, _ in pairs]),
@@ -116,12 +116,12 @@ def run(options: Options) -> None:
     }
     if options.as_json:
         if not options.per_image:
-            given.pop("per_image", None)
-        print(json.dumps(given))
+            report.pop("per_image", None)
+        print(json.dumps(report))
         return
     if ignored:
         print(f"fastdet: not read: {label_maps.few(ignored)}", file=sys.stderr)
-    show(given, options.per_class, options.per_image)
+    show(report, options.per_class, options.per_image)
     for path in pictures:
         say(f"picture: {path}")
 
@@ -181,12 +181,12 @@ def pair(target: Maps, prediction: Maps, bar: Bar) -> list[tuple[int, int]]:
     """Positions of the maps that go together, every one with a partner of its size. FormatError names the others."""
     pairs, missing, extra = label_maps.match(target, prediction)
     if missing or extra:
-        told = []
+        sides = []
         for one, other, names in ((target, prediction, missing), (prediction, target, extra)):
             if names:
-                told.append(f"{len(names):,} of {one.path} not in {other.path}: {label_maps.few(names, _MAX_WRONG)}")
+                sides.append(f"{len(names):,} of {one.path} not in {other.path}: {label_maps.few(names, _MAX_WRONG)}")
         what = "label maps without a partner" if pairs else "no label map has a partner of its name"
-        raise FormatError(f"miou: {what}: {'; '.join(told)}")
+        raise FormatError(f"miou: {what}: {'; '.join(sides)}")
     advance = bar("looking at sizes", len(pairs))
     wrong: list[str] = []
     for i, j in pairs:
@@ -252,9 +252,9 @@ def _one(
     except ValueError:
         classes, ignore = metrics.num_classes, metrics.ignore_index
         for source, at, labels in ((target, i, truth), (prediction, j, guess)):
-            found = label_maps.first_wrong(labels, classes, ignore)
-            if found is not None:
-                value, row, column = found
+            wrong_label = label_maps.first_wrong(labels, classes, ignore)
+            if wrong_label is not None:
+                value, row, column = wrong_label
                 allowed = f"labels 0 to {classes - 1}" + ("" if ignore is None else f" or {ignore} (void)")
                 wrong.append(f"{_where(source, at)}: expected {allowed}, got {value} at row {row}, column {column}")
         if not wrong:
@@ -308,7 +308,7 @@ def summary(result: dict[str, Any], metrics: SegmentationMetrics, names: Sequenc
         if intervals is not None:
             row["ci"] = {word: [_plain(end) for end in intervals[key][:, i]] for word, key in columns.items()}
         rows.append(row)
-    given: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "images": result["images"],
         "pixels": result["pixels"],
         "void_pixels": result["void_pixels"],
@@ -322,38 +322,38 @@ def summary(result: dict[str, Any], metrics: SegmentationMetrics, names: Sequenc
     }
     if intervals is not None:
         ends = {name: [_plain(end) for end in intervals[name]] for name in (*FIGURES, "per_image_mean")}
-        given["ci"] = {**{key: intervals[key] for key in ("level", "resamples", "seed")}, **ends}
+        figures["ci"] = {**{key: intervals[key] for key in ("level", "resamples", "seed")}, **ends}
     if "per_image" in result:
         single = result["per_image"]
         scores = zip(names, single["mean_iou"].tolist(), single["pixel_accuracy"].tolist(), strict=True)
-        given["per_image"] = {
+        figures["per_image"] = {
             "mean": _plain(single["mean"]),
             "quantiles": {key: _plain(value) for key, value in single["quantiles"].items()},
             "scored": single["scored"],
             "images": [{"name": n, "mean_iou": _plain(a), "pixel_accuracy": _plain(b)} for n, a, b in scores],
         }
-    return given
+    return figures
 
 
-def show(given: dict[str, Any], per_class: bool, per_image: bool) -> None:
+def show(figures: dict[str, Any], per_class: bool, per_image: bool) -> None:
     """The summary for people, on stdout."""
-    ends = given.get("ci", {})
-    count = given["images"]
-    say(f"{given['classes']} classes, {count:,} image{'' if count == 1 else 's'}, {given['pixels']:,} pixels")
-    if given["ignore"] is not None:
+    ends = figures.get("ci", {})
+    count = figures["images"]
+    say(f"{figures['classes']} classes, {count:,} image{'' if count == 1 else 's'}, {figures['pixels']:,} pixels")
+    if figures["ignore"] is not None:
         how = {
             "miss": "true ones are left out, predicted ones are misses",
             "drop": "true and predicted ones are left out",
             "count": "true ones count against the prediction, predicted ones are misses",
-        }[given["void"]]
-        predicted = f"{given['void_predictions']:,} predicted"
-        say(f"void is {given['ignore']}: {given['void_pixels']:,} true, {predicted}; {given['void']}: {how}")
+        }[figures["void"]]
+        predicted = f"{figures['void_predictions']:,} predicted"
+        say(f"void is {figures['ignore']}: {figures['void_pixels']:,} true, {predicted}; {figures['void']}: {how}")
     for name, title in FIGURES.items():
-        say(f"{title:<22}  {_number(given[name])}{_interval(ends, name)}")
+        say(f"{title:<22}  {_number(figures[name])}{_interval(ends, name)}")
     if per_class:
-        _table(given["per_class"], ends)
+        _table(figures["per_class"], ends)
     if per_image:
-        single = given["per_image"]
+        single = figures["per_image"]
         say("\nmIoU of each image by itself (their mean is not the mIoU above, which is of all pixels together):")
         say(f"{'mean':<22}  {_number(single['mean'])}{_interval(ends, 'per_image_mean')}")
         for name, value in single["quantiles"].items():

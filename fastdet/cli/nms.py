@@ -128,7 +128,7 @@ def _arguments(options: Options) -> dict[str, Any]:
     method = options.method
     if method not in _METHODS:
         raise Failure(f"nms: --method must be one of {', '.join(map(repr, _METHODS))}, got {method!r}")
-    given = {
+    chosen = {
         name.replace("_", "-"): getattr(options, name) for name in ("iou", "metric", "sigma", "min_score", "offset")
     }
     defaults: dict[str, dict[str, Any]] = {
@@ -137,12 +137,12 @@ def _arguments(options: Options) -> dict[str, Any]:
         "gaussian": {"sigma": 0.5, "min-score": 0.001, "offset": 0.0},
     }
     takes = defaults[method]
-    for name, value in given.items():
+    for name, value in chosen.items():
         if value is not None and name not in takes:
             raise Failure(f"nms: --{name} does not go with --method {method}")
-    chosen = {name: default if given[name] is None else given[name] for name, default in takes.items()}
+    arguments = {name: default if chosen[name] is None else chosen[name] for name, default in takes.items()}
     words = {"iou": "iou_threshold", "min-score": "min_score"}
-    return {"method": method, **{words.get(name, name): value for name, value in chosen.items()}}
+    return {"method": method, **{words.get(name, name): value for name, value in arguments.items()}}
 
 
 Run = Callable[[Array, Array, Array], tuple[Array, Array | None]]

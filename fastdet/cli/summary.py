@@ -10,26 +10,26 @@ from fastdet.cli.terminal import in_a_line, say
 _POINTS = {"coco101": "101 points", "voc2007": "11 points", "area": "area"}
 
 
-def show(found: dict[str, Any], per_class: bool) -> None:
+def show(results: dict[str, Any], per_class: bool) -> None:
     """The summary for people."""
-    say(headline(found))
-    method = found["settings"]["method"]
-    for line in found["summary"]:
-        say(words(line, method, found.get("ci")))
+    say(headline(results))
+    method = results["settings"]["method"]
+    for line in results["summary"]:
+        say(words(line, method, results.get("ci")))
     if per_class:
-        _table(found["per_class"])
+        _table(results["per_class"])
 
 
-def headline(found: dict[str, Any]) -> str:
+def headline(results: dict[str, Any]) -> str:
     """How much there is of everything."""
-    said = []  # of what is known: an engine that holds no whole counts nothing
+    counts = []  # of what is known: an engine that holds no whole counts nothing
     for key, one, many in (
         ("images", "image", "images"), ("classes", "class", "classes"),
         ("true_boxes", "true box to find", "true boxes to find"), ("scored_detections", "detection", "detections"),
     ):  # fmt: skip
-        if key in found:
-            said.append(f"{found[key]:,} {one if found[key] == 1 else many}")
-    return ", ".join(said)
+        if key in results:
+            counts.append(f"{results[key]:,} {one if results[key] == 1 else many}")
+    return ", ".join(counts)
 
 
 def words(line: dict[str, Any], method: str, ci: dict[str, Any] | None = None) -> str:

@@ -35,8 +35,8 @@ def wrong_option(command: str, text: str, options: Mapping[str, str]) -> Failure
 def command(options: type, run: Callable[[Any], None]) -> Callable[..., None]:
     """``run`` as Typer takes it: the fields of the dataclass ``options`` are the parameters of the command."""
 
-    def parsed(**given: Any) -> None:
-        run(options(**given))
+    def parsed(**arguments: Any) -> None:
+        run(options(**arguments))
 
     hints = typing.get_type_hints(options, include_extras=True)
     parameters = []

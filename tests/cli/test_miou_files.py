@@ -333,8 +333,8 @@ def test_folders(
     assert got["ignored"] == [f"{pred}: {name}" for name in ("im0.json", "notes.txt", "sub.png")]
     assert got["confusion_matrix"] == want["confusion_matrix"]
     assert main(["miou", str(gt), str(pred), "--classes", "4"]) == 0
-    told = capsys.readouterr().err
-    assert told == f"fastdet: not read: {pred}: im0.json, {pred}: notes.txt, {pred}: sub.png\n"
+    error = capsys.readouterr().err
+    assert error == f"fastdet: not read: {pred}: im0.json, {pred}: notes.txt, {pred}: sub.png\n"
     (tmp_path / "elsewhere").unlink()
     assert fails(capsys, "miou", gt, pred, "--classes", 4).endswith("im1.png: expected a file, got a broken link")
     (gt / "im1.png").unlink()

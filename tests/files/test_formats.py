@@ -133,9 +133,9 @@ def test_scores_are_written_as_they_are(tmp_path: Path) -> None:
     values = np.array([0.1, 1, 1e-5, 5e-324, 1.7976931348623157e308, 1 / 3, -0.0, 123456789.125])
     table = read_text(tmp_path, "[" + ",".join([RECORD] * len(values)) + "]")
     _formats.write(table, Kept(np.arange(len(values)), np.array([0, len(values)]), values), tmp_path / "out.json")
-    found = [record["score"] for record in json.loads((tmp_path / "out.json").read_text())]
-    assert all(type(x) is float for x in found)
-    assert np.array_equal(np.array(found).view(np.int64), values.view(np.int64))
+    written = [record["score"] for record in json.loads((tmp_path / "out.json").read_text())]
+    assert all(type(x) is float for x in written)
+    assert np.array_equal(np.array(written).view(np.int64), values.view(np.int64))
 
 
 @pytest.mark.usefixtures("reader")
