@@ -1,6 +1,6 @@
-"""COCO's JSON without the C++ backend: Python's json, a record at a time, and copies of records.
+"""Read COCO JSON with Python's json, record by record, where the C++ backend is absent.
 
-The functions at the end are the references of those of the C++ backend.
+`join_records` and `encode_records` are the references of the C++ functions of the same names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NUMBER = re.compile(rb"[-+.0-9eE]+")
 
 
 def parse(where: str, file: IO[bytes], kind: str, *, string_ids: bool, spans: bool) -> Content:
-    """As `coco.parse`."""
+    """Same as `coco.parse`."""
     raw = file.read()
     mark = 3 if raw.startswith(codecs.BOM_UTF8) else 0
     try:
@@ -49,7 +49,7 @@ def parse(where: str, file: IO[bytes], kind: str, *, string_ids: bool, spans: bo
 
 
 def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
-    """The lists of an object that are ``wanted``; what else it has is read and dropped."""
+    """Read the ``wanted`` lists of an object. Other values are read and dropped."""
     lists: dict[str, list[Any]] = {}
     if walk.peek() == "[":
         walk.wrong(f"expected {_DATA_SET}, got a list")
@@ -68,18 +68,18 @@ def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
 
 
 class _Walk:
-    """A place in a text, which moves on."""
+    """A JSON text and a position in it."""
 
     def __init__(self, where: str, text: str) -> None:
         self._where, self._text, self.at = where, text, 0
         self._decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
-        self._place = ""  # what is read, as errors name it
-        self.spans: dict[str, list[tuple[int, int]]] = {}  # of each list that was read, and of its values
+        self._place = ""  # the record being read, for errors
+        self.spans: dict[str, list[tuple[int, int]]] = {}  # start and end of each value, by list
         self.bounds: dict[str, tuple[int, int]] = {}
         self.other_keys: list[str] = []
 
     def peek(self) -> str:
-        """The next character after white space, "" at the end."""
+        """Skip white space. Returns the next character, "" at the end."""
         match = _SPACE.match(self._text, self.at)
         self.at = match.end() if match is not None else self.at
         return self._text[self.at : self.at + 1]
@@ -111,7 +111,7 @@ class _Walk:
         return value
 
     def members(self) -> Iterator[str]:
-        """The keys of an object; at each the text is at the value, which whoever asks must read."""
+        """Yield the keys of an object. At each key the caller must read the value, where the position is."""
         self.take("{")
         if self.peek() == "}":
             self.at += 1
@@ -130,7 +130,7 @@ class _Walk:
                 return
 
     def records(self, section: str) -> list[Any]:
-        """A list, and where each of its values lies."""
+        """Read a list, and note in ``spans`` where each of its values lies."""
         values: list[Any] = []
         spans = self.spans.setdefault(section, [])
         if self.peek() != "[":
@@ -171,7 +171,7 @@ def _refuse(word: str) -> NoReturn:
 
 
 def _spans(text: str, mark: int, read: _Walk, section: str) -> Spans:
-    """Places in the text as places in the file, which has ``mark`` bytes before the text."""
+    """Positions of the records in the file, which has ``mark`` bytes before the text."""
     in_bytes = _byte_places(text, mark)
     start, length, score_at = [], [], []
     for first, last in read.spans[section]:
@@ -199,7 +199,7 @@ def _byte_places(text: str, mark: int) -> Callable[[int], int]:
 
 # ------------------------------------------------------------------------------------- references of C++
 def join_records(text: bytes, start: Ints, length: Array, score_at: Array, scores: Floats | None) -> bytes:
-    """Records as lines: the bytes ``text[start:start + length]``, with other scores where there are such."""
+    """Join the records ``text[start:start + length]``, one a line. ``scores``, if any, replace theirs."""
     lines = []
     for i, (first, size, at) in enumerate(zip(start.tolist(), length.tolist(), score_at.tolist(), strict=True)):
         record = text[first : first + size]
@@ -214,7 +214,7 @@ def join_records(text: bytes, start: Ints, length: Array, score_at: Array, score
 
 
 def encode_records(ids: Sequence[bytes], image: Ints, label: Ints, boxes: Floats, scores: Floats) -> bytes:
-    """Records made anew, as lines; ``ids`` are image ids as JSON, ``boxes`` x y w h."""
+    """Write new records, one a line. ``ids`` are image ids as JSON, ``boxes`` are x y w h."""
     rows = zip(image.tolist(), label.tolist(), boxes.tolist(), scores.tolist(), strict=True)
     return b",\n".join(
         b'{"image_id":%b,"category_id":%d,"bbox":[%b],"score":%b}'

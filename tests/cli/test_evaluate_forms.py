@@ -115,10 +115,10 @@ def test_detections_of_another_form(tmp_path: Path, capsys: Capture) -> None:
     assert scored(capsys, gt, positions, "--labels", "position")["stats"] == want
     out, err = shown(capsys, gt, positions)
     assert f"{positions}: " in err
-    assert " result of no class of " in err
+    assert " detections of classes that " in err
     assert "if labels count the classes from 0: --labels position" in err
     assert out.splitlines()[1] != f"{want[0]:.3f}"
-    assert "--labels does not go with result that are txt" in fails(
+    assert "--labels does not go with detections that are txt" in fails(
         capsys, gt, tmp_path / "txt" / "found", "--labels", "id"
     )
 
@@ -176,7 +176,7 @@ def test_positions_outside_are_no_class(tmp_path: Path, capsys: Capture) -> None
         dt.write_text(json.dumps([*wrong, *more]))
         result = scored(capsys, gt, dt, "--labels", "position")
         assert result["scored_detections"] == len(more)
-        assert result["notes"] == [f"{dt}: 5 result of no class of {gt} are not scored: {-(2**40)}, -21, -1, 3"]
+        assert result["notes"] == [f"{dt}: not scored: 5 detections of classes that {gt} lacks: {-(2**40)}, -21, -1, 3"]
 
 
 def test_classes_of_their_own_by_position_and_by_name(tmp_path: Path, capsys: Capture) -> None:
@@ -188,7 +188,7 @@ def test_classes_of_their_own_by_position_and_by_name(tmp_path: Path, capsys: Ca
     for options in ((), ("--labels", "position")):
         result = scored(capsys, gt, dt, *options)
         assert result["stats"] == want
-        assert result["notes"] == [f"{dt}: 1 result of no class of {gt} are not scored: 15"]
+        assert result["notes"] == [f"{dt}: not scored: 1 detections of classes that {gt} lacks: 15"]
     dt.write_text(json.dumps({"annotations": rows, "categories": [*kinds, {"id": 16, "name": "fox"}]}))
     assert fails(capsys, gt, dt).endswith("a name each, by which they are matched, got 'fox' for 15 and 16")
     images = [{"id": i + 6, "file_name": f"{name(i)}.jpg"} for i in range(12)]  # by name, though classes have numbers

@@ -150,7 +150,7 @@ def test_wrong_names(pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.Cap
     names = tmp_path / "names.txt"
     for content, message in {
         b"a\n\nb": "line 2: expected the name of class 1, got an empty line",
-        b"a\nb\na": "line 3: expected another name than line 1, got 'a'",
+        b"a\nb\na": "line 3: expected unique names, got 'a' as in line 1",
         b"\n": "expected a name of a class on each line, got an empty file",
         b"\xff\xff": "expected a name of a class on each line, got other data",
     }.items():

@@ -200,8 +200,8 @@ def test_duplicate_keys(tmp_path: Path) -> None:
     [
         ("annotations", 1, {"image_id": 8}, "annotations[1].image_id: expected an image of the file, got 8"),
         ("annotations", 0, {"category_id": 1}, "annotations[0].category_id: expected a category of the file, got 1"),
-        ("annotations", 1, {"id": 0}, "annotations[1].id: expected distinct ids, got 0 as in [0]"),
-        ("images", 1, {"id": 7}, "images[1].id: expected distinct ids, got 7 as in [0]"),
+        ("annotations", 1, {"id": 0}, "annotations[1].id: expected unique ids, got 0 as in [0]"),
+        ("images", 1, {"id": 7}, "images[1].id: expected unique ids, got 7 as in [0]"),
         ("annotations", 0, {"area": -1}, "annotations[0].area: expected a number >= 0, got -1"),
     ],
 )
@@ -297,16 +297,14 @@ def test_wrong_voc(tmp_path: Path, xmax: str, text: str) -> None:
 def test_boxes_without_area_are_noted(tmp_path: Path) -> None:
     data = read_voc(folder(tmp_path / "v", b_xml=VOC.format(4)))
     path = tmp_path / "v" / "b.xml"
-    assert data.notes == (
-        f"{path}: object[1].bndbox: a box without area, 0.5 x 0: 1.5 x 1 pixels as its last one counts",
-    )
+    assert data.notes == (f"{path}: object[1].bndbox: a box without area, 0.5 x 0: counts as 1.5 x 1 pixels",)
     open_end = read_voc(tmp_path / "v", offset=0.0)
-    assert open_end.notes == (f"{path}: object[1].bndbox: a box without area, 0.5 x 0: nothing meets it",)
+    assert open_end.notes == (f"{path}: object[1].bndbox: a box without area, 0.5 x 0: no detection can match it",)
     assert open_end.truth.areas.tolist() == [15, 0]
     data = read_txt(folder(tmp_path / "t", a_txt="dog 1 2 1 6\ndog 1 2 3 4"))
-    assert data.notes == (f"{tmp_path / 't' / 'a.txt'}: line 1: a box without area, 0 x 4: nothing meets it",)
+    assert data.notes == (f"{tmp_path / 't' / 'a.txt'}: line 1: a box without area, 0 x 4: no detection can match it",)
     data = read_yolo(folder(tmp_path / "y", a_txt="0 .5 .5 .25 .5\n0 .5 .5 0 .5"), {"a": (4, 4)})
-    assert data.notes == (f"{tmp_path / 'y' / 'a.txt'}: line 2: a box without area, 0 x 2: nothing meets it",)
+    assert data.notes == (f"{tmp_path / 'y' / 'a.txt'}: line 2: a box without area, 0 x 2: no detection can match it",)
 
 
 def test_voc_sizes_that_are_no_numbers(tmp_path: Path) -> None:

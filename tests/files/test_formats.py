@@ -270,7 +270,7 @@ def test_image_ids_that_npz_does_not_hold(tmp_path: Path, ids: list[int | str]) 
 def test_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
     table = read_text(tmp_path, f"[{RECORD}, {RECORD}]")
     (tmp_path / "in.json").write_text(" " * (2 * len(RECORD)))
-    with pytest.raises(FormatError, match=r"in\.json: expected the records that were read, got others: it changed"):
+    with pytest.raises(FormatError, match=r"in\.json: the file changed while it was read: run the command again"):
         _formats.write(table, everything(table), tmp_path / "out.json")
     table.close()
     assert not (tmp_path / "out.json").exists()
