@@ -1,4 +1,4 @@
-"""``fastdet bench``: a quick table of this machine's times."""
+"""``fastdet bench``: time the operations on this machine."""
 
 from __future__ import annotations
 

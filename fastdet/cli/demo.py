@@ -1,4 +1,4 @@
-"""``fastdet demo``: an embedded sample, before and after."""
+"""``fastdet demo``: decoding, NMS and Soft-NMS on the sample that comes with the package."""
 
 from __future__ import annotations
 

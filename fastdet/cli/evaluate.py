@@ -1,4 +1,4 @@
-"""``fastdet evaluate``: the figures, and the summary for people and for programs."""
+"""``fastdet evaluate``: score detections, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ evaluate = command(Options, run)
 
 
 def _from_files(options: Options, settings: Settings, reading: sources.Reading) -> dict[str, Any]:
-    """The figures of files, scored on this machine."""
+    """Score files on this machine. Returns the JSON object."""
     plots, ci = options.plots, options.ci
     if plots is not None:
         if not (plots.is_dir() or (not plots.exists() and plots.parent.is_dir())):
             raise Failure(f"evaluate: --plots must be a folder, or a new one in an existing folder, got {plots}")
         try:
-            report.need()  # a missing matplotlib is known before the work
+            report.need()  # report a missing matplotlib before the work
         except ImportError as error:
             raise Failure(str(error)) from None
     with stage("reading"):
@@ -102,16 +102,17 @@ def _from_files(options: Options, settings: Settings, reading: sources.Reading) 
 
 
 def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMetrics:
-    """All images of a data set, on this machine. Failure."""
+    """Metrics of all images of a data set. Failure."""
     metrics = settings.metrics(inclusive=bool(data.offset))
     try:
         metrics.update_columns(detections, data.truth, data.images)
-    except ValueError as error:  # areas that overflow, ids of more than 62 bits: what no reader minds
+    except ValueError as error:  # readers accept areas that overflow and ids of more than 62 bits
         raise Failure(str(error)) from None
     return metrics
 
 
 def _on_cluster(o: Options) -> bool:
+    """Whether ``--engine ray`` is asked for. Failure for options that do not go with the engine."""
     if o.engine not in ("local", "ray"):
         raise Failure(f"evaluate: --engine must be local or ray, got {o.engine}")
     if o.engine == "local":
@@ -130,7 +131,7 @@ def _on_cluster(o: Options) -> bool:
 
 
 def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
-    """The figures of shards scored on a Ray cluster; classes by their ids, since no process holds their names."""
+    """Score shards on a Ray cluster. Returns the JSON object. Classes have ids only: no process holds their names."""
     from fastdet import distributed
 
     inclusive = bool(o.inclusive)
@@ -157,10 +158,10 @@ def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------------ figures
 class Line(NamedTuple):
-    """A line of the summary, as COCO's twelve are."""
+    """A line of the summary, such as one of COCO's twelve."""
 
-    key: str  # of `DetectionMetrics.compute`; "" where it has none
-    kind: str  # AP, AR
+    key: str  # key of the result of `DetectionMetrics.compute`; "" if it has none
+    kind: str  # "AP" or "AR"
     iou: str
     area: str
     max_detections: int | None
@@ -172,7 +173,7 @@ class Line(NamedTuple):
 
 
 def lines(results: dict[str, Any], settings: Settings, of_threshold: Sequence[float] | None = None) -> list[Line]:
-    """The twelve lines of COCO with its settings, those that there are with others; VOC's: one for each threshold."""
+    """The lines of the summary. COCO's settings give its twelve lines; VOC's methods give one for each threshold."""
     at, limits, areas = settings.iou_thresholds, settings.max_detections, list(settings.areas)
     span = f"{at[0]:0.2f}:{at[-1]:0.2f}" if len(at) > 1 else f"{at[0]:0.2f}"
     rows = []
@@ -200,9 +201,9 @@ def lines(results: dict[str, Any], settings: Settings, of_threshold: Sequence[fl
 def figures(
     results: dict[str, Any], settings: Settings, *, inclusive: bool, of_threshold: Sequence[float] | None = None
 ) -> dict[str, Any]:
-    """Results of `DetectionMetrics.compute`, or of whatever computes the same, as a part of one JSON object.
+    """The scores as a part of the JSON object, from the result of `DetectionMetrics.compute` or of a cluster.
 
-    ``of_threshold`` is the mean average precision at each IoU threshold. -1 stands where there is nothing to find.
+    ``of_threshold`` is the mean average precision at each IoU threshold. A score without true boxes is -1.
     """
     every = lines(results, settings, of_threshold)
     ends = {key.removesuffix("_ci"): value.tolist() for key, value in results.items() if key.endswith("_ci")}
@@ -222,7 +223,7 @@ def figures(
 
 
 def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict[str, Any]:
-    """The other part: how much there is, each class, and the confusion matrix where it is asked for."""
+    """The other part of the JSON object: counts, each class, and the confusion matrix if it is asked for."""
     records, of_class, labels = metrics.records
     total = [int(records.counted[a:b, 0].sum()) for a, b in itertools.pairwise(of_class)]
     detections = np.diff(records.start[of_class])
@@ -254,7 +255,7 @@ def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict
 
 
 def _named_thresholds(settings: Settings) -> list[tuple[int, float]]:
-    """Those that have a column of their own: 0.5 and 0.75 of many, all of a few."""
+    """The IoU thresholds with a column of their own: all of up to four, else 0.5 and 0.75."""
     at = settings.iou_thresholds
     if len(at) == 1:
         return []

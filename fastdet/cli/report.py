@@ -1,4 +1,4 @@
-"""The pictures of ``fastdet evaluate --plots``, and a page of HTML that holds them and needs nothing else."""
+"""The pictures of ``fastdet evaluate --plots``, and one HTML page that contains them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from fastdet.detection.results import ABSENT
 from fastdet.plots.axes import new_axes, ramp
 from fastdet.plots.detection import steps
 
-_MAX_BARS = 100  # classes that a picture of bars has
+_MAX_BARS = 100  # classes in the bar chart
 Pictures = dict[str, tuple[str, bytes]]  # file name -> caption, PNG
 
 
 def need() -> None:
-    """ImportError where matplotlib is not installed."""
+    """Raise ImportError if matplotlib is not installed."""
     new_axes()
 
 
 def save(metrics: DetectionMetrics, results: dict[str, Any], folder: Path) -> list[Path]:
-    """Pictures and ``report.html`` in a folder, which is made if need be; each file whole or not at all. OSError."""
+    """Write the pictures and ``report.html`` into a folder, which is made if it is missing. OSError."""
     pictures = draw(metrics, results)
     page = report(metrics, results, pictures).encode()
     folder.mkdir(exist_ok=True)
@@ -47,7 +47,7 @@ def save(metrics: DetectionMetrics, results: dict[str, Any], folder: Path) -> li
 
 
 def draw(metrics: DetectionMetrics, results: dict[str, Any]) -> Pictures:
-    """Every picture with its caption, as PNG."""
+    """Draw every picture, as PNG with a caption."""
     settings, rows = results["settings"], [row for row in results["per_class"] if row["true_boxes"]]
     at = settings["iou"]
     every = metrics.average_precision()[..., 0]
@@ -89,7 +89,7 @@ def draw(metrics: DetectionMetrics, results: dict[str, Any]) -> Pictures:
 
 
 def _by_size(metrics: DetectionMetrics, at: Sequence[float]) -> dict[str, Array]:
-    """Name of a score -> its mean over classes (A,)."""
+    """Scores by name: each is the mean over classes, (A,) by size of the boxes."""
     precision, recall = metrics.average_precision(), metrics.curves()[1][..., -1]
     areas = range(precision.shape[2])
     scores = {"AP": np.array([known_mean(precision[..., a], ABSENT) for a in areas])}
@@ -108,14 +108,14 @@ def _counts(metrics: DetectionMetrics) -> list[int]:
 def _png(figure: Any) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in a script that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # class names in a script that the font lacks
         figure.savefig(file, format="png", dpi=130)
     return file.getvalue()
 
 
 # --------------------------------------------------------------------------------------------------- page
 def report(metrics: DetectionMetrics, results: dict[str, Any], pictures: Pictures) -> str:
-    """The page: figures, pictures as data URIs, a table of the classes, and a curve of each as SVG."""
+    """The HTML page: scores, pictures as data URIs, a table of the classes, and their curves as SVG."""
     cards = [_card(line) for line in results["summary"] if line["area"] == "all"]
     lines = "\n".join(words(line, results["settings"]["method"], results.get("ci")) for line in results["summary"])
     figures = []
@@ -180,7 +180,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _panels(metrics: DetectionMetrics, results: dict[str, Any]) -> str:
-    """A small picture of each class: its interpolated curves, and the raw one of the first threshold."""
+    """A small chart of each class: the interpolated curves, and the raw curve of the first threshold."""
     at = results["settings"]["iou"]
     colours = ramp(len(at))
     keys = [f"<span style='color:{colour}'>IoU {t:g}</span>" for t, colour in zip(at, colours, strict=True)]
@@ -200,7 +200,7 @@ def _panels(metrics: DetectionMetrics, results: dict[str, Any]) -> str:
 
 
 def _paths(curve: PRCurve, colour: str, raw: bool) -> str:
-    """A curve as SVG on a grid of whole pixels: what would not be seen is left out."""
+    """A curve as SVG on a grid of whole pixels. Points that repeat a pixel are left out."""
     lines = [(*steps(curve.recall, curve.interpolated), 1.6, 1.0)]
     if raw:
         lines.append((curve.recall, curve.precision, 0.7, 0.7))

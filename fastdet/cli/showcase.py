@@ -1,6 +1,6 @@
-"""What ``fastdet demo`` and ``fastdet bench`` compute and draw; `cli` prints it.
+"""Compute and draw the results of ``fastdet demo`` and ``fastdet bench``.
 
-The backends' answers are compared first, then timed.
+All backends must give equal answers before they are timed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from fastdet.cli.sample import Sample
 from fastdet.cli.scenes import Scene
 from fastdet.inference import Candidates, Found, yolo_candidates
 
-MIN_SCORE = 0.05  # boxes of a lower score are no candidates, before and after Soft-NMS
-MIN_DRAWN_SCORE = 0.3  # the least score of a box that is drawn, or counts as having found something
-MIN_IOU = 0.6  # IoU with an object from which on a box of its class has found it
+MIN_SCORE = 0.05  # boxes with a lower score are dropped, before and after Soft-NMS
+MIN_DRAWN_SCORE = 0.3  # only boxes with at least this score are drawn, or can hit an object
+MIN_IOU = 0.6  # a box of an object's class hits the object if their IoU is at least this
 
 
 class Different(Exception):
@@ -34,7 +34,7 @@ class Different(Exception):
 
 @dataclass
 class Step:
-    """What is left of the boxes of all scenes after one of the methods."""
+    """The boxes of all scenes after one method."""
 
     title: str
     boxes_in: int  # boxes before
@@ -56,7 +56,7 @@ class Demo:
 
 
 def demo() -> Demo:
-    """The network's output for all scenes through decoding, NMS and Soft-NMS on every backend there is."""
+    """Decode the network's output for all scenes and apply NMS and Soft-NMS, on every backend that is present."""
     sample = _sample.load()
 
     def decode(backend: str) -> Any:
@@ -96,13 +96,13 @@ def _step(sample: Sample, title: str, boxes_in: int, kept: Candidates, times: di
 
 
 def of_scene(kept: Candidates, i: int, min_score: float = 0) -> Found:
-    """The boxes of one scene that have a score of ``min_score`` or more."""
+    """The boxes of one scene with a score of at least ``min_score``."""
     mine = (kept.images == i) & (kept.scores >= min_score)
     return Found(kept.boxes[mine], kept.scores[mine], kept.labels[mine])
 
 
 def _missed(scene: Scene, detections: Found) -> Array:
-    """Indices of the objects that no box of their class has found; a box finds one object, its best."""
+    """Indices of the objects that no box of their class hits. A box hits one object, by falling IoU."""
     overlap = box_ops.box_iou(scene.boxes, detections.boxes)
     overlap[scene.labels[:, None] != detections.labels] = 0
     hit = np.zeros(len(overlap), bool)
@@ -114,7 +114,7 @@ def _missed(scene: Scene, detections: Found) -> Array:
 
 
 def picture(result: Demo) -> Any:
-    """The figure of the demo: the scene that has the most objects, before NMS, after it, after Soft-NMS."""
+    """The figure of the demo: the scene with the most objects, before NMS, after NMS and after Soft-NMS."""
     sample, (raw, hard, soft, _) = result.sample, result.steps
     i = max(range(len(sample.scenes)), key=lambda i: len(sample.scenes[i].labels))
     scene, (height, width) = sample.scenes[i], scenes.SIZE
@@ -141,7 +141,7 @@ def picture(result: Demo) -> Any:
 
 
 def bench() -> list[dict[str, Any]]:
-    """One row a case: op, input, milliseconds by backend (median), runs by backend. Under ten seconds."""
+    """Time all cases. Each row: op, input, median milliseconds by backend. Takes under ten seconds."""
     rows = []
     for op, words, run, with_reference in _cases():
         names = [name for name in _usable() if name != "reference" or with_reference]
@@ -178,7 +178,7 @@ def _usable() -> list[str]:
 def _measure(
     what: str, run: Callable[[str], Any], backends: list[str] | None = None, *, seconds: float
 ) -> tuple[Any, dict[str, float]]:
-    """The one answer of all backends, and the median milliseconds of each; the first call compiles, uncounted."""
+    """The common answer of all backends, and the median milliseconds of each. The first call is not timed."""
     backends = _usable() if backends is None else backends
     answer = _agreed(what, run, backends)
     times = {}
@@ -195,7 +195,7 @@ def _measure(
 
 
 def _agreed(what: str, run: Callable[[str], Any], backends: list[str] | None = None) -> Any:
-    """The one answer of all backends."""
+    """The common answer of all backends. Raises Different if one disagrees."""
     backends = _usable() if backends is None else backends
     answer: Any = None
     for name in backends:

@@ -116,7 +116,7 @@ def test_detections_of_another_form(tmp_path: Path, capsys: Capture) -> None:
     out, err = shown(capsys, gt, positions)
     assert f"{positions}: " in err
     assert " detections of classes that " in err
-    assert "if labels count the classes from 0: --labels position" in err
+    assert "if the labels count the classes from 0, use --labels position" in err
     assert out.splitlines()[1] != f"{want[0]:.3f}"
     assert "--labels does not go with detections that are txt" in fails(
         capsys, gt, tmp_path / "txt" / "found", "--labels", "id"

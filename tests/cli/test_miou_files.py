@@ -125,7 +125,7 @@ def test_palette_file(tmp_path: Path, score: Callable[..., dict[str, Any]], caps
     assert got["void_pixels"] == 1
     where = f"miou: 2 label maps that cannot be counted: {gt / 'x.png'}: colour 0 0 0 at row 0, column 3 is"
     assert fails(capsys, "miou", gt, pred, "--palette", file).startswith(
-        f"{where} void in the palette: give --ignore; "
+        f"{where} void in the palette: use --ignore to give the label of void; "
     )
     rgb[0, 1] = 255, 0, 1
     (gt / "x.png").write_bytes(png(rgb, kind=2))

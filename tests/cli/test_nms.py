@@ -224,6 +224,6 @@ def test_real_candidates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_known_keep_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = real_data("mmcv_batched_nms", "mmcv_batched_nms.npz")
     assert main(["nms", str(source), "-o", str(tmp_path / "a.npz"), "--iou", "0.7"]) == 0
-    assert capsys.readouterr().err == "fastdet: not carried over: keep\n"
+    assert capsys.readouterr().err == "fastdet: not copied: keep\n"
     with np.load(source) as raw, np.load(tmp_path / "a.npz") as final:
         assert np.array_equal(final["boxes"], raw["boxes"][raw["keep"]])
