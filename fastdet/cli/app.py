@@ -79,6 +79,6 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Final detections from raw ones, scores of detections and segmentations: equal on every backend."""
+    """NMS of raw detections, scores of detections and segmentations: equal on every backend."""
     if context.invoked_subcommand is None:
         print(context.get_help())

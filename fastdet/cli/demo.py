@@ -19,15 +19,16 @@ def demo_command(
         "fastdet_demo.png"
     ),
 ) -> None:
-    """What a small YOLO says of made-up streets, decoded, through NMS and Soft-NMS, and scored: tables, a picture."""
+    """Decode a small YOLO's output for made-up streets, apply NMS and Soft-NMS, and score: tables and a picture."""
     if output.suffix.lower() != ".png" or not output.parent.is_dir():
         raise Failure(f"demo: output must end in .png, in an existing folder, got {output}")
     console = Console()
     result = showcase.demo()
     sample, min_score = result.sample, showcase.MIN_DRAWN_SCORE
     console.print(
-        f"What a small YOLO says of {len(sample.scenes)} made-up streets that it was not trained on, with "
-        f"{result.objects} objects: no photographs.\nFound: by a box of a score of {min_score} or more. Times in ms."
+        f"The output of a small YOLO for {len(sample.scenes)} made-up streets that it was not trained on.\n"
+        f"They have {result.objects} objects; none is a photograph.\n"
+        f"Found: hit by a box with a score of at least {min_score}. Times in ms."
     )
     grid = Grid()
     for title in ("method", "boxes in", "out", "found", *result.backends):

@@ -30,24 +30,24 @@ def run(options: Options) -> None:
     """Score detections: COCO's average precision and recall, or VOC's.
 
     GT: COCO JSON; a folder of VOC's XML; a folder of YOLO's txt ("class cx cy
-    w h", in parts of the image; images in the folder beside labels/, or
-    --images, or --image-size); a folder of txt ("class x1 y1 x2 y2", a last
-    word difficult is known); or NPZ (boxes, labels, image; optional difficult,
-    iscrowd, area, image_names, classes).
+    w h", as fractions of the image; needs images/ beside labels/, --images or
+    --image-size); a folder of txt ("class x1 y1 x2 y2", then optionally the
+    word difficult); or NPZ (boxes, labels, image; optional difficult, iscrowd,
+    area, image_names, classes).
 
-    DETECTIONS: COCO results JSON (an object with images and categories of its
-    own is matched by their names); a folder of txt with "class score x1 y1 x2
-    y2", YOLO's "class cx cy w h score", or VOC's files of a class each with
-    "image score x1 y1 x2 y2"; or NPZ as fastdet nms writes it.
+    DETECTIONS: COCO results JSON (images and categories are matched by name if
+    the file lists them); a folder of txt with "class score x1 y1 x2 y2", YOLO's
+    "class cx cy w h score", or VOC's one file a class with "image score x1 y1
+    x2 y2"; or NPZ as fastdet nms writes it.
 
-    --method voc2007 and area match as VOC does, at IoU 0.5, all detections,
-    all sizes, unless other options say otherwise.
+    --method voc2007 and area use the rule of VOC, IoU 0.5, all detections and
+    all sizes, unless other options are set.
 
-    A wrong file gets one line that names the record and the field, and no
-    figure is printed. -1 stands where there is nothing to find.
+    An error in a file is one line that names the record and the field; no
+    score is printed. A score without true boxes is -1.
 
     --engine ray: GT and DETECTIONS are each a file, a folder or a pattern in
-    quotes of COCO JSON or Parquet shards, which need not be divided alike.
+    quotes of COCO JSON or Parquet shards. The two may be divided differently.
     """
     began = time.perf_counter()
     settings, reading = settings_of(options), reading_of(options)

@@ -58,7 +58,7 @@ class Options:
     ignore: Annotated[int | None, typer.Option(metavar="LABEL", help="The label of void pixels, often 255.")] = None
     void: Annotated[
         str | None,
-        typer.Option(metavar="miss|drop|count", help="What void pixels count for (miss)."),
+        typer.Option(metavar="miss|drop|count", help="How void pixels count (miss)."),
     ] = None
     palette: Annotated[
         str | None,
@@ -81,8 +81,8 @@ def run(options: Options) -> None:
     GT and PREDICTION: a folder of PNG files, matched by name. Grey (8 or
     16-bit) and palette images hold the labels themselves, RGB images need
     --palette. Or an NPZ with one integer array (N, H, W) and an array names
-    (N,); or an NPY of the maps alone, in the same order. A few maps at a time
-    are in memory; an NPZ is unpacked to a temporary file first (TMPDIR).
+    (N,); or an NPY of the maps alone, in the same order. Only a few maps are in
+    memory at a time; an NPZ is unpacked to a temporary file first (TMPDIR).
 
     --void miss: pixels of void truth are left out, a prediction of void is a
     miss. drop: both are left out. count: as miss, but pixels of void truth
@@ -91,8 +91,8 @@ def run(options: Options) -> None:
     --palette FILE: lines "R G B name", the classes in order; a line named void
     is a colour of the void label.
 
-    If any map is missing, damaged, of another size or holds a wrong label,
-    these are named and no figure is printed. Classes absent from both are left
+    If a map is missing, damaged, of another size or holds a wrong label, the
+    error names it and no score is printed. Classes absent from both are left
     out of the means (null in JSON).
     """
     began = time.perf_counter()

@@ -58,14 +58,14 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Turn raw overlapping detections into final ones, class by class in each image.
+    """Suppress overlapping detections, class by class in each image.
 
     JSON: a list of {image_id, category_id, bbox: \\[x, y, width, height], score}, or an object whose annotations are
-    such a list; plain or packed by gzip. Kept records come out as the very bytes that came in, only soft methods write
-    a new score; what stands around the list stays.
+    such a list; plain or packed by gzip. Kept records are copied byte for byte, but soft methods write a new score. The
+    text around the list is copied too.
 
-    NPZ: boxes or boxes_xyxy (N, 4) as x1 y1 x2 y2, scores (N,), and as they apply labels (N,), offsets (I + 1,) with
-    image_id (I,) one an image, or image_ids (N,) one a row. Without labels all boxes are of one class, 0 in JSON.
+    NPZ: boxes or boxes_xyxy (N, 4) as x1 y1 x2 y2, and scores (N,). Optional: labels (N,); offsets (I + 1,) with
+    image_id (I,), one an image; or image_ids (N,), one a row. Without labels all boxes are of one class, 0 in JSON.
 
     OUTPUT is ordered by image, then by falling score, and is written whole or not at all.
     """

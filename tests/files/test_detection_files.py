@@ -31,16 +31,6 @@ GOOD: dict[str, Any] = {
 RESULT = {"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}
 
 
-@pytest.fixture(params=["cpp", "python"])
-def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """COCO's JSON by the C++ backend, and without it."""
-    if request.param == "python":
-        monkeypatch.setattr(backends, "native", None)
-    elif backends.native is None:
-        pytest.skip("the C++ backend is not built")
-    return str(request.param)
-
-
 def write(path: Path, content: object) -> Path:
     path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
     return path
