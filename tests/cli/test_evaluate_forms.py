@@ -168,7 +168,7 @@ def test_images_of_one_name_in_two_folders(tmp_path: Path, capsys: Capture) -> N
 
 
 def test_positions_outside_are_no_class(tmp_path: Path, capsys: Capture) -> None:
-    """Labels that are no position stay unscored, and are told as the file has them."""
+    """Labels that are no position are not scored; the note shows them as the file has them."""
     gt, _ = coco(tmp_path)  # categories 1, 11, 21
     wrong = [{**RESULT, "category_id": k} for k in (-1, 3, -(2**40), -21, -1)]
     dt = tmp_path / "wrong.json"

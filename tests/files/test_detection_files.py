@@ -1,4 +1,4 @@
-"""Readers of detections: what they give, and the one line that a wrong file gets."""
+"""Readers of detections: the columns they return, and the one-line error of a wrong file."""
 
 import contextlib
 import gzip
