@@ -1,1 +1,1 @@
-"""Readers and writers: one reader per format, one FormatError, one atomic writer."""
+"""Read and write files: one reader per format, one error (FormatError), one atomic writer."""

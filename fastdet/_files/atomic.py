@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write a file whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import IO
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of ``path`` if the block ends well, else leaves no trace.
+    """Open a file that replaces ``path`` when the block ends without an error, and is removed otherwise.
 
-    Written to a temporary file in the same folder, flushed to the disk, then renamed: who reads ``path`` sees the
-    old file or the new one. A link keeps pointing where it did; an old file's mode stays.
+    The data goes to a temporary file in the same folder, is flushed to the disk, and is then renamed. A reader of
+    ``path`` sees the old file or the new one, never a part. A symbolic link stays a link; the old file's mode is kept.
     """
     target = Path(os.path.realpath(path))
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")

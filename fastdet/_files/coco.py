@@ -1,14 +1,15 @@
-"""COCO's JSON: data sets and results as columns, and the errors that a wrong file gets.
+"""Read COCO JSON, data sets and results, into columns. Errors name the record and the field.
 
     data set   {"images": [{"id", "file_name", ...}], "annotations": [{"id", "image_id", "category_id", "bbox": [x, y,
                width, height], "area", "iscrowd"}], "categories": [{"id", "name"}]}
     results    [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}], or an object whose
                ``annotations`` are such a list
 
-Further keys are allowed. ``area`` is width * height where it is absent, ``iscrowd`` 0. Files may be packed by gzip.
+Other keys are allowed. A missing ``area`` is width * height, a missing ``iscrowd`` is 0. Files may be packed by gzip.
 
-This is the only reader of COCO's JSON. The C++ backend reads it as a stream (56 bytes a detection and a quarter of a
-megabyte, whatever the size of the file); without it Python's json does, slowly and in the memory that it takes.
+This is the only reader of COCO JSON. The C++ backend reads a stream: it takes 56 bytes a detection and a quarter of a
+megabyte, whatever the size of the file. Without it Python's json reads the whole file, which is slower and takes more
+memory.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ GZIP = b"\x1f\x8b"
 
 
 def read_coco(path: str | os.PathLike[str]) -> DataSet:
-    """A COCO data set. Every annotation must be of an image and a category of the file, and ids must be distinct."""
+    """Read a COCO data set. Ids must be unique; annotations must refer to images and categories of the file."""
     content = coco_content(path, "data set")
     for bit, name in ((IMAGES, "images"), (ANNOTATIONS, "annotations"), (CATEGORIES, "categories")):
         if not content.sections & bit:
@@ -49,9 +50,10 @@ def read_coco(path: str | os.PathLike[str]) -> DataSet:
 
 
 def read_coco_results(path: str | os.PathLike[str], data: DataSet | None = None) -> Columns:
-    """COCO results, or the annotations with scores of a COCO data set. With ``data`` their images must be among its.
+    """Read COCO results, or the annotations of a COCO data set that have scores.
 
-    Categories that only the results have are no error, as in pycocotools: nothing is scored in them.
+    With ``data``, every image must be one of its images. A category that only the results have is no error, as in
+    pycocotools: nothing is scored in it.
     """
     content = coco_content(path, "results")
     boxes = content.boxes
@@ -61,7 +63,7 @@ def read_coco_results(path: str | os.PathLike[str], data: DataSet | None = None)
 
 
 def coco_content(path: str | os.PathLike[str], kind: str, *, string_ids: bool = False) -> Content:
-    """What a file holds, as it is: ids that annotations refer to are not looked up. See `parse`."""
+    """Read a file without looking up the ids that annotations refer to. See `parse`."""
     with opened(path) as (file, size):
         return parse(str(path), file, size, kind, string_ids=string_ids)
 
@@ -69,39 +71,39 @@ def coco_content(path: str | os.PathLike[str], kind: str, *, string_ids: bool = 
 def parse(
     where: str, file: IO[bytes], size: int, kind: str, *, string_ids: bool = False, spans: bool = False
 ) -> Content:
-    """COCO's JSON from an open file.
+    """Read COCO JSON from an open file.
 
     Parameters
     ----------
-    where : what errors call the file
-    size : how many bytes it has, 0 where that is not known
-    kind : "data set", "results", or "names": the images and categories of an object, whatever its annotations are
+    where : the name of the file in errors
+    size : its size in bytes, 0 where it is not known
+    kind : "data set"; "results"; or "names", which reads images and categories and skips the annotations
     string_ids : image ids of results may be strings
-    spans : note where each record of results lies in the file
+    spans : also return where each record of results lies in the file
     """
     if backends.native is None:
         return coco_text.parse(where, file, kind, string_ids=string_ids, spans=spans)
-    found: Any = backends.native.read_coco(file, size, kind, string_ids, spans)
-    if isinstance(found, str):
-        raise FormatError(f"{where}: {found}")
-    boxes, areas, images = found["boxes"], found["areas"], found["images"]
+    content: Any = backends.native.read_coco(file, size, kind, string_ids, spans)
+    if isinstance(content, str):
+        raise FormatError(f"{where}: {content}")
+    boxes, areas, images = content["boxes"], content["areas"], content["images"]
     with np.errstate(over="ignore"):
         plain = boxes[:, 2] * boxes[:, 3]
     if len(areas):
         np.copyto(areas, plain, where=np.isnan(areas))
     columns = Columns(
-        found["image"], found["label"], boxes, areas if len(areas) else plain, found["scores"], found["crowd"],
-        found["ids"],
+        content["image"], content["label"], boxes, areas if len(areas) else plain, content["scores"], content["crowd"],
+        content["ids"],
     )  # fmt: skip
     return Content(
         columns,
         (images[0], _names(images), np.stack(images[3:], axis=1)),
-        (found["categories"][0], _names(found["categories"])),
-        found["sections"],
-        found["section"],
-        found["named"].astype(bool),
-        found["image_names"],
-        Spans(*(found[key] for key in Spans._fields)) if spans else None,
+        (content["categories"][0], _names(content["categories"])),
+        content["sections"],
+        content["section"],
+        content["named"].astype(bool),
+        content["image_names"],
+        Spans(*(content[key] for key in Spans._fields)) if spans else None,
     )
 
 
@@ -113,7 +115,7 @@ def _names(packed: tuple[Any, ...]) -> list[str]:
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
-    """The file, decompressed where it is packed by gzip, and how many bytes it has (0 where that is not known)."""
+    """Open a file, unpacked if it is gzip. Yields it and its size in bytes (0 where that is not known)."""
     with open(path, "rb", buffering=0) as plain:
         if not is_packed(path, plain):
             yield plain, os.path.getsize(path)
@@ -126,7 +128,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
 
 
 def is_packed(path: str | os.PathLike[str], file: IO[bytes]) -> bool:
-    """Whether an open file is gzip's: by its first bytes, or by its name where they cannot be looked at."""
+    """Whether an open file is gzip: by its first bytes, or by its name where it cannot be rewound."""
     if not file.seekable():
         return str(path).endswith(".gz")
     start = file.read(2)

@@ -1,4 +1,7 @@
-"""COCO's data sets and results that are Python dictionaries, as columns. Errors are those of the C++ reader."""
+"""Turn COCO data sets and results that are Python dictionaries into columns.
+
+Errors have the same text as those of the C++ reader.
+"""
 
 from __future__ import annotations
 
@@ -22,37 +25,37 @@ _SIDES = (_BOX, _BOX, "a width >= 0", "a height >= 0")  # of a bbox
 
 
 class Spans(NamedTuple):
-    """Where the records of results lie in their file, in bytes."""
+    """Positions in bytes of the records of results in their file."""
 
     start: Ints  # (N,)
     length: Array  # (N,) int32
     score_at: Array  # (N,) int32, from the start of the record to its score
-    bounds: tuple[int, int]  # start and end of the list, with its brackets
-    other_keys: list[str]  # of the object around the list
+    bounds: tuple[int, int]  # start and end of the list, brackets included
+    other_keys: list[str]  # keys of the object around the list
 
 
 class Content(NamedTuple):
-    """What COCO's JSON holds. Images and categories: ids, names, sizes."""
+    """The content of COCO JSON."""
 
     boxes: Columns
-    images: tuple[Ints, list[str], Ints]
-    categories: tuple[Ints, list[str]]
-    sections: int
-    section: str = "annotations"  # what errors call the records: "results" where they are a list of their own
-    named: Array = np.zeros(0, bool)  # (N,) whether the image id is a string; empty where none is
-    image_names: Sequence[str] = ()  # of rows that are ``named`` boxes.image is the place in this list
+    images: tuple[Ints, list[str], Ints]  # ids, names, sizes
+    categories: tuple[Ints, list[str]]  # ids, names
+    sections: int  # the sum of ANNOTATIONS, IMAGES and CATEGORIES that the file has
+    section: str = "annotations"  # the name of the records in errors: "results" where the file is a plain list
+    named: Array = np.zeros(0, bool)  # (N,) whether the image id is a string; empty if no id is
+    image_names: Sequence[str] = ()  # in ``named`` rows, boxes.image is an index into this list
     spans: Spans | None = None
 
 
 def content_of(where: str, tree: Mapping[str, Any]) -> Content:
-    """A data set from a dictionary in COCO's form."""
+    """Read a data set from a dictionary in COCO's layout."""
     return names_of(where, tree)._replace(
         boxes=columns_of(where, "annotations", tree.get("annotations", []), results=False)
     )
 
 
 def names_of(where: str, tree: Mapping[str, Any]) -> Content:
-    """The images and categories alone."""
+    """Read only the images and categories."""
     sections = sum(
         bit
         for bit, name in ((ANNOTATIONS, "annotations"), (IMAGES, "images"), (CATEGORIES, "categories"))
@@ -74,7 +77,7 @@ def names_of(where: str, tree: Mapping[str, Any]) -> Content:
 
 
 def results_of(where: str, section: str, records: Sequence[Mapping[str, Any]], *, string_ids: bool) -> Content:
-    """Results that are dictionaries; image ids may be strings where ``string_ids``."""
+    """Read results from dictionaries. With ``string_ids``, image ids may be strings."""
     _expect_list(where, section, records)
     named, names = np.zeros(0, bool), []
     if string_ids:
@@ -106,7 +109,7 @@ def _text(x: object) -> str:
 def columns_of(
     where: str, section: str, records: Sequence[Mapping[str, Any]], *, results: bool, string_ids: bool = False
 ) -> Columns:
-    """Annotations or results that are dictionaries. NaN in ``scores`` where an annotation has none."""
+    """Read annotations or results from dictionaries. An annotation without a score gets NaN."""
     _expect_list(where, section, records)
     image = _column(where, section, records, "image_id", _STRING_OR_INTEGER if string_ids else _INTEGER)
     label = _column(where, section, records, "category_id")
@@ -124,8 +127,8 @@ def columns_of(
             np.zeros(0, np.uint8),
             none,
         )
-    given = _numbers(where, section, records, "area", 0, "a number >= 0")
-    np.copyto(areas, given, where=~np.isnan(given))
+    own_areas = _numbers(where, section, records, "area", 0, "a number >= 0")
+    np.copyto(areas, own_areas, where=~np.isnan(own_areas))
     crowd = _numbers(where, section, records, "iscrowd")
     for i in np.flatnonzero((crowd != 0) & (crowd != 1) & ~np.isnan(crowd)):
         _fail(where, section, int(i), "iscrowd", "0 or 1", records[i]["iscrowd"])
@@ -134,16 +137,16 @@ def columns_of(
     return Columns(image, label, boxes, areas, scores, (crowd == 1).astype(np.uint8) * np.uint8(CROWD), ids)
 
 
-def _fail(where: str, section: str, index: int, field: str, expected: str, found: object) -> NoReturn:
-    raise FormatError(f"{where}: {section}[{index}].{field}: expected {expected}, got {_shown(found)}")
+def _fail(where: str, section: str, index: int, field: str, expected: str, value: object) -> NoReturn:
+    raise FormatError(f"{where}: {section}[{index}].{field}: expected {expected}, got {_shown(value)}")
 
 
 _ABSENT = object()
-_NO_NUMBERS = {str, bytes, bool}  # what float() takes, and JSON does not mean
+_NO_NUMBERS = {str, bytes, bool}  # float() takes these types, but they are no JSON numbers
 
 
 def _shown(x: object) -> str:
-    """A value as the C++ reader shows it."""
+    """A value as the C++ reader prints it."""
     if x is _ABSENT:
         return "no such field"
     if isinstance(x, float):
@@ -154,7 +157,7 @@ def _shown(x: object) -> str:
         return "a list"
     try:
         return json.dumps(x)[:40]
-    except (TypeError, ValueError):  # an array, or another object of the caller's
+    except (TypeError, ValueError):  # an array or another Python object
         return describe(x)
 
 
@@ -201,7 +204,7 @@ def _numbers(
     *,
     needed: bool = False,
 ) -> Floats:
-    """NaN where the key is absent, unless it is needed."""
+    """Values of a key. NaN where it is absent; with ``needed`` that is an error."""
     values = _values(where, section, records, key, expected) if needed else [r.get(key, math.nan) for r in records]
     try:
         out = np.fromiter(values, np.float64, len(values))
@@ -248,7 +251,7 @@ def _boxes(where: str, section: str, records: Sequence[Mapping[str, Any]]) -> Fl
 
 
 def _check_box(where: str, section: str, index: int, box: object) -> None:
-    """FormatError where a box is not four numbers."""
+    """Raise FormatError if a box is not four numbers."""
     try:
         sides = None if isinstance(box, Mapping | str | bytes) else list(box)  # type: ignore[call-overload]
     except TypeError:
@@ -260,7 +263,7 @@ def _check_box(where: str, section: str, index: int, box: object) -> None:
             if type(side) in _NO_NUMBERS:
                 raise TypeError
             float(side)
-        except (TypeError, ValueError):  # noqa: PERF203 four of them
+        except (TypeError, ValueError):  # noqa: PERF203 there are only four
             _fail(where, section, index, "bbox", expected, side)
     if len(sides) != 4:
         got = "more" if len(sides) > 4 else f"{len(sides)} number{'' if len(sides) == 1 else 's'}"

@@ -1,6 +1,6 @@
-"""COCO's JSON without the C++ backend: Python's json, a record at a time, and copies of records.
+"""Read COCO JSON with Python's json, record by record, where the C++ backend is absent.
 
-The functions at the end are the references of those of the C++ backend.
+`join_records` and `encode_records` are the references of the C++ functions of the same names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NUMBER = re.compile(rb"[-+.0-9eE]+")
 
 
 def parse(where: str, file: IO[bytes], kind: str, *, string_ids: bool, spans: bool) -> Content:
-    """As `coco.parse`."""
+    """Same as `coco.parse`."""
     raw = file.read()
     mark = 3 if raw.startswith(codecs.BOM_UTF8) else 0
     try:
@@ -40,17 +40,17 @@ def parse(where: str, file: IO[bytes], kind: str, *, string_ids: bool, spans: bo
         records = walk.records(section)
         walk.end()
     else:
-        found = _object(walk, ("annotations",))
-        if not found:
+        lists = _object(walk, ("annotations",))
+        if not lists:
             raise FormatError(f"{where}: expected a list of detections, got an object without annotations")
-        records = found["annotations"]
+        records = lists["annotations"]
     content = results_of(where, section, records, string_ids=string_ids)
     return content._replace(spans=_spans(text, mark, walk, section)) if spans else content
 
 
 def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
-    """The lists of an object that are ``wanted``; what else it has is read and dropped."""
-    found: dict[str, list[Any]] = {}
+    """Read the ``wanted`` lists of an object. Other values are read and dropped."""
+    lists: dict[str, list[Any]] = {}
     if walk.peek() == "[":
         walk.wrong(f"expected {_DATA_SET}, got a list")
     if walk.peek() != "{":
@@ -59,27 +59,27 @@ def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
         if key not in wanted:
             walk.value()
             walk.other_keys.append(key)
-        elif key in found:
+        elif key in lists:
             walk.wrong(f"{key}: expected one list, got the key twice")
         else:
-            found[key] = walk.records(key)
+            lists[key] = walk.records(key)
     walk.end()
-    return found
+    return lists
 
 
 class _Walk:
-    """A place in a text, which moves on."""
+    """A JSON text and a position in it."""
 
     def __init__(self, where: str, text: str) -> None:
         self._where, self._text, self.at = where, text, 0
         self._decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
-        self._place = ""  # what is read, as errors name it
-        self.spans: dict[str, list[tuple[int, int]]] = {}  # of each list that was read, and of its values
+        self._place = ""  # the record being read, for errors
+        self.spans: dict[str, list[tuple[int, int]]] = {}  # start and end of each value, by list
         self.bounds: dict[str, tuple[int, int]] = {}
         self.other_keys: list[str] = []
 
     def peek(self) -> str:
-        """The next character after white space, "" at the end."""
+        """Skip white space. Returns the next character, "" at the end."""
         match = _SPACE.match(self._text, self.at)
         self.at = match.end() if match is not None else self.at
         return self._text[self.at : self.at + 1]
@@ -100,7 +100,7 @@ class _Walk:
     def value(self) -> Any:
         self.peek()
         try:
-            found, self.at = self._decoder.raw_decode(self._text, self.at)
+            value, self.at = self._decoder.raw_decode(self._text, self.at)
         except json.JSONDecodeError as error:
             self.at = error.pos
             self.fail(error.msg)
@@ -108,10 +108,10 @@ class _Walk:
             self.wrong("not JSON that can be read: nested too deeply")
         except ValueError as error:
             self.wrong(str(error))
-        return found
+        return value
 
     def members(self) -> Iterator[str]:
-        """The keys of an object; at each the text is at the value, which whoever asks must read."""
+        """Yield the keys of an object. At each key the caller must read the value, where the position is."""
         self.take("{")
         if self.peek() == "}":
             self.at += 1
@@ -130,18 +130,18 @@ class _Walk:
                 return
 
     def records(self, section: str) -> list[Any]:
-        """A list, and where each of its values lies."""
-        found: list[Any] = []
+        """Read a list, and note in ``spans`` where each of its values lies."""
+        values: list[Any] = []
         spans = self.spans.setdefault(section, [])
         if self.peek() != "[":
             self.wrong(f"{section}: expected a list, got {self._text[self.at : self.at + 40]!r}")
         first = self.at
         self.at += 1
-        while self.peek() != "]" or found:
-            self._place = f"{section}[{len(found)}]: "
+        while self.peek() != "]" or values:
+            self._place = f"{section}[{len(values)}]: "
             self.peek()
             start = self.at
-            found.append(self.value())
+            values.append(self.value())
             spans.append((start, self.at))
             if self.peek() == "]":
                 break
@@ -151,7 +151,7 @@ class _Walk:
         self._place = ""
         self.at += 1
         self.bounds[section] = first, self.at
-        return found
+        return values
 
     def end(self) -> None:
         if self.peek():
@@ -159,11 +159,11 @@ class _Walk:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)}: expected once, got the key twice")
-    return found
+    return tree
 
 
 def _refuse(word: str) -> NoReturn:
@@ -171,7 +171,7 @@ def _refuse(word: str) -> NoReturn:
 
 
 def _spans(text: str, mark: int, read: _Walk, section: str) -> Spans:
-    """Places in the text as places in the file, which has ``mark`` bytes before the text."""
+    """Positions of the records in the file, which has ``mark`` bytes before the text."""
     in_bytes = _byte_places(text, mark)
     start, length, score_at = [], [], []
     for first, last in read.spans[section]:
@@ -199,7 +199,7 @@ def _byte_places(text: str, mark: int) -> Callable[[int], int]:
 
 # ------------------------------------------------------------------------------------- references of C++
 def join_records(text: bytes, start: Ints, length: Array, score_at: Array, scores: Floats | None) -> bytes:
-    """Records as lines: the bytes ``text[start:start + length]``, with other scores where there are such."""
+    """Join the records ``text[start:start + length]``, one a line. ``scores``, if any, replace theirs."""
     lines = []
     for i, (first, size, at) in enumerate(zip(start.tolist(), length.tolist(), score_at.tolist(), strict=True)):
         record = text[first : first + size]
@@ -214,7 +214,7 @@ def join_records(text: bytes, start: Ints, length: Array, score_at: Array, score
 
 
 def encode_records(ids: Sequence[bytes], image: Ints, label: Ints, boxes: Floats, scores: Floats) -> bytes:
-    """Records made anew, as lines; ``ids`` are image ids as JSON, ``boxes`` x y w h."""
+    """Write new records, one a line. ``ids`` are image ids as JSON, ``boxes`` are x y w h."""
     rows = zip(image.tolist(), label.tolist(), boxes.tolist(), scores.tolist(), strict=True)
     return b",\n".join(
         b'{"image_id":%b,"category_id":%d,"bbox":[%b],"score":%b}'

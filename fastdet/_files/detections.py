@@ -1,11 +1,11 @@
-"""Detections in files, as `fastdet nms` reads and writes them: COCO results JSON and NPZ, whole or not at all.
+"""Read and write detections for `fastdet nms`: COCO results JSON and NPZ.
 
 JSON is read a quarter of a megabyte at a time into columns of 72 bytes a detection (image 8, category 8, bbox 32,
-score 8, and 16 for where the record lies in the file). A kept record is copied from the input as its very bytes; soft
-methods change its score and nothing else. What stands around the list of records is copied too. The whole job peaks at
-about 150 bytes a detection. JSON that is packed by gzip is unpacked to a temporary file first (TMPDIR).
+score 8, and 16 for the position of the record in the file). A kept record is copied byte for byte from the input; soft
+methods change its score and nothing else. The text around the list of records is copied too. The peak is about 150
+bytes a detection. JSON that is packed by gzip is unpacked to a temporary file first (TMPDIR).
 
-Output rows: by image, in the order in which images come in the input, by falling score within each.
+Output rows are ordered by image, in the order of the input, and by falling score within each image.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from fastdet._files.errors import FormatError, missing, one_line
 from fastdet._files.npz import image_array, read_npz, write_npz
 from fastdet._files.table import Kept, Records, Table, group
 
-Advance = Callable[[int], None]  # called with how many more bytes or rows are done
+Advance = Callable[[int], None]  # called with the number of bytes or rows done since the last call
 
-_BLOCK_ROWS, _BLOCK_BYTES = 1 << 13, 1 << 23  # records that are written at a time
-_GAP = 512  # bytes between two records up to which they are read as one piece
-_CHUNK = 1 << 20  # bytes that are copied at a time
+_BLOCK_ROWS, _BLOCK_BYTES = 1 << 13, 1 << 23  # records and bytes written at a time
+_GAP = 512  # bytes: records with a smaller gap between them are read as one piece
+_CHUNK = 1 << 20  # bytes copied at a time
 
 
 def form(path: Path) -> str:
-    """What a file of detections is by what it holds: "coco" or "npz". FormatError, OSError."""
+    """The format of a file of detections by its content: "coco" or "npz". FormatError, OSError."""
     if not path.exists():
         raise missing(path)
     if not path.is_file():
@@ -61,14 +61,15 @@ def form(path: Path) -> str:
 
 
 def read(path: Path, advance: Advance = lambda n: None) -> Table:
-    """Detections of a JSON or NPZ file. FormatError, OSError."""
+    """Read detections from a JSON or NPZ file. FormatError, OSError."""
     return read_npz(path) if form(path) == "npz" else _read_json(path, advance)
 
 
 def write(table: Table, kept: Kept, path: Path, advance: Advance = lambda n: None) -> tuple[str, ...]:
-    """Detections as the suffix of ``path`` says, .json or .npz; ``path`` appears whole or not at all.
+    """Write detections in the format of the suffix, .json or .npz. The file appears whole or not at all.
 
-    Returns the names of what the output has no place for. FormatError for image ids that NPZ does not hold, OSError.
+    Returns the names of arrays or keys that the output cannot hold. FormatError for image ids that NPZ cannot hold;
+    OSError.
     """
     images = None if path.suffix.lower() == ".json" else image_array(table.images, path)
     with atomic(path) as file:
@@ -78,13 +79,13 @@ def write(table: Table, kept: Kept, path: Path, advance: Advance = lambda n: Non
             _copy_json(table.records, kept, file, advance)
         else:
             _write_json(table, kept, file, advance)
-        table.close()  # the input may be the file that is replaced
+        table.close()  # before the rename: the output may replace the input
     return () if images is None and table.records is not None else table.ignored
 
 
 # ---------------------------------------------------------------------------------------------- reading JSON
 class _Counted:
-    """An open file that says how many bytes of it are read."""
+    """An open file that reports the bytes read from it."""
 
     def __init__(self, file: IO[bytes], advance: Advance) -> None:
         self._file, self._advance = file, advance
@@ -101,7 +102,7 @@ class _Counted:
 
 
 def _read_json(path: Path, advance: Advance) -> Table:
-    file = open(path, "rb", buffering=0)  # noqa: SIM115 it stays open, its records are copied later
+    file = open(path, "rb", buffering=0)  # noqa: SIM115 it stays open: records are copied from it later
     try:
         if coco.is_packed(path, file):
             file = _unpacked(path, file, advance)
@@ -125,8 +126,8 @@ def _nothing(n: int) -> None: ...
 
 
 def _unpacked(path: Path, packed: IO[bytes], advance: Advance) -> Any:
-    """A temporary file with what a gzip file holds."""
-    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 it stays open likewise
+    """Unpack a gzip file into a temporary file."""
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 it stays open: records are copied from it later
     try:
         with packed, gzip.GzipFile(fileobj=packed) as source:
             done = 0
@@ -145,24 +146,24 @@ def _unpacked(path: Path, packed: IO[bytes], advance: Advance) -> Any:
 
 
 def _images(content: Content) -> tuple[list[int | str], NDArray[np.int64]]:
-    """The image ids in the order in which they first come, and the place in it of each row's."""
+    """The image ids in order of first appearance, and for each row the index of its id."""
     image = content.boxes.image
     named = content.named if len(content.named) else np.zeros(len(image), bool)
     if not len(image):
         return [], image
-    new = np.ones(len(image), bool)  # whether a run of rows of one image begins
+    new = np.ones(len(image), bool)  # (N,) whether a row begins a run of rows of one image
     np.not_equal(image[1:], image[:-1], out=new[1:])
     new[1:] |= named[1:] != named[:-1]
     runs = np.flatnonzero(new)
     ids, of_name = image[runs], named[runs]
     known: list[int | str] = []
-    first, place = [], np.empty(len(runs), np.int64)  # the first run of each id; the id of each run
+    first, place = [], np.empty(len(runs), np.int64)  # first run of each id; index of the id of each run
     for names in (False, True):
         mine = np.flatnonzero(of_name == names)
-        found, at, inverse = np.unique(ids[mine], return_index=True, return_inverse=True)
+        distinct, at, inverse = np.unique(ids[mine], return_index=True, return_inverse=True)
         place[mine] = inverse.reshape(-1) + len(known)
         first.append(mine[at])
-        known += [content.image_names[i] for i in found.tolist()] if names else found.tolist()
+        known += [content.image_names[i] for i in distinct.tolist()] if names else distinct.tolist()
     order = np.argsort(np.concatenate(first))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
@@ -171,7 +172,7 @@ def _images(content: Content) -> tuple[list[int | str], NDArray[np.int64]]:
 
 # ---------------------------------------------------------------------------------------------- writing JSON
 def _copy_json(records: Records, kept: Kept, out: IO[bytes], advance: Advance) -> None:
-    """The input with the kept records in the place of its own, one a line."""
+    """Copy the input, with only the kept records in its list, one a line."""
     file, (first, last) = records.file, records.spans.bounds
     before = _copy(file, 0, first, out, b"\xef\xbb\xbf \t\r\n")
     out.write(b"[")
@@ -188,7 +189,7 @@ def _copy_json(records: Records, kept: Kept, out: IO[bytes], advance: Advance) -
 
 
 def _copy(file: IO[bytes], first: int, last: int, out: IO[bytes], leading: bytes = b"") -> bool:
-    """Copy bytes of a file without the ``leading`` ones; whether there were others."""
+    """Copy bytes first..last of a file, without ``leading`` characters. Returns whether anything was left."""
     begun = not leading
     file.seek(first)
     while first < last and (data := file.read(min(_CHUNK, last - first))):
@@ -201,7 +202,7 @@ def _copy(file: IO[bytes], first: int, last: int, out: IO[bytes], leading: bytes
 
 
 def _blocks(records: Records, kept: Kept) -> Iterator[tuple[NDArray[np.int64], Array | None]]:
-    """The kept rows, some at a time, and their new scores."""
+    """Yield the kept rows block by block, with their new scores."""
     first, length = 0, records.spans.length
     while first < len(kept.rows):
         rows = kept.rows[first : first + _BLOCK_ROWS]
@@ -212,7 +213,7 @@ def _blocks(records: Records, kept: Kept) -> Iterator[tuple[NDArray[np.int64], A
 
 
 def _copied(records: Records, rows: NDArray[np.int64], scores: Array | None) -> bytes:
-    """Records as they stand in the file, one a line."""
+    """Records byte for byte as in the file, one a line."""
     spans = records.spans
     start, length = spans.start[rows], spans.length[rows]
     text, place = _pieces(records.file, start, length)
@@ -222,19 +223,19 @@ def _copied(records: Records, rows: NDArray[np.int64], scores: Array | None) -> 
     try:
         joined: bytes = join(text, place, length, spans.score_at[rows], scores)
     except IndexError:
-        raise FormatError(f"{records.path}: expected the records that were read, got others: it changed") from None
+        raise FormatError(f"{records.path}: the file changed while it was read: run the command again") from None
     return joined
 
 
 def _pieces(file: IO[bytes], start: Array, length: Array) -> tuple[bytes, Array]:
-    """The pieces of a file in which records lie, one after the other, and where each record starts in them."""
+    """Read the pieces of a file that hold the records. Returns them joined, and where each record starts."""
     order = np.argsort(start, kind="stable")
     begin = start[order]
     end = begin + length[order]
     apart = np.flatnonzero(begin[1:] - end[:-1] > _GAP) + 1
     first, last = begin[np.append(0, apart)], end[np.append(apart, len(end)) - 1]
     size = last - first
-    before = np.cumsum(size) - size  # the bytes of earlier pieces
+    before = np.cumsum(size) - size  # bytes in earlier pieces
     piece = np.zeros(len(order), np.int64)
     piece[apart] = 1
     piece = np.cumsum(piece)
@@ -245,7 +246,7 @@ def _pieces(file: IO[bytes], start: Array, length: Array) -> tuple[bytes, Array]
 
 
 def _write_json(table: Table, kept: Kept, out: IO[bytes], advance: Advance) -> None:
-    """Records of an NPZ file, one a line."""
+    """Write records of an NPZ file, one a line."""
     encode: Any = coco_text.encode_records if backends.native is None else backends.native.encode_records
     image = np.repeat(np.arange(len(kept.offsets) - 1), np.diff(kept.offsets))
     out.write(b"[")

@@ -1,4 +1,4 @@
-"""What is wrong with a file, or with a choice of the caller's that does not go with it."""
+"""Errors of files, and of options that do not fit them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 
 
 class FormatError(ValueError):
-    """A file that is not what it should be; its text is one line that names file, record and field."""
+    """A file with wrong content. The text is one line that names the file, the record and the field."""
 
     __module__ = "fastdet.coco"
 
 
 class ChoiceError(ValueError):
-    """An option that does not go with the files: its name, and why not."""
+    """An option that does not fit the files. ``reason`` says why."""
 
     def __init__(self, option: str, reason: str) -> None:
         super().__init__(f"{option} {reason}")
@@ -20,10 +20,10 @@ class ChoiceError(ValueError):
 
 
 def missing(path: str | os.PathLike[str]) -> FormatError:
-    """The error of a file or folder that is not there."""
+    """The error for a file or folder that does not exist."""
     return FormatError(f"no such file: {os.fspath(path)}")
 
 
 def one_line(error: BaseException) -> str:
-    """The text of a library's error, for the end of a line."""
+    """The text of another library's error, without line breaks."""
     return " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""What the readers of folders of text files share: YOLO's, VOC's results and plain txt. Every file is an image."""
+"""Shared parts of the readers of folders of text files: YOLO, VOC and plain txt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastdet.detection.records import Columns
 
 
 def texts(folder: str | os.PathLike[str], suffix: str) -> list[Path]:
-    """The folder's files by name; every file is an image."""
+    """The files of a folder with a suffix, sorted by name, without ``classes.txt``."""
     root = Path(folder)
     if not root.is_dir():
         if not root.exists():
@@ -29,6 +29,7 @@ def texts(folder: str | os.PathLike[str], suffix: str) -> list[Path]:
 
 
 def lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Line numbers from 1 and the words of each line that is not blank."""
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -37,6 +38,7 @@ def lines(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def number(path: Path, line: int, field: str, word: str) -> float:
+    """A word as a finite number. FormatError names the line and the field."""
     try:
         value = float(word)
     except ValueError:
@@ -47,7 +49,7 @@ def number(path: Path, line: int, field: str, word: str) -> float:
 
 
 class Rows:
-    """Rows of folders as they are read."""
+    """Boxes read so far, and their classes. ``fixed``: the names of the classes, where they are known."""
 
     def __init__(self, fixed: list[str] | None = None) -> None:
         self.fixed = fixed is not None
@@ -57,23 +59,27 @@ class Rows:
         self.notes: list[str] = []
 
     def note_if_empty(self, where: str, w: float, h: float, offset: float) -> None:
-        """Make a note of a true box without area."""
+        """Add a note if a true box has no area."""
         if not (w and h):
-            becomes = f"{w + offset:g} x {h + offset:g} pixels as its last one counts" if offset else "nothing meets it"
+            size = f"{w + offset:g} x {h + offset:g}"
+            becomes = f"counts as {size} pixels" if offset else "no detection can match it"
             self.notes.append(f"{where}: a box without area, {w:g} x {h:g}: {becomes}")
 
     def label(self, name: str) -> int:
-        if name not in self.of_name:  # classes that only detections have come after the data set's
+        """The number of a class; a new name gets the next number."""
+        if name not in self.of_name:  # a class that only the detections have
             self.of_name[name] = len(self.of_name)
             if not self.fixed:
                 self.names.append(name)
         return self.of_name[name]
 
     def columns(self, offset: float, *, scores: bool) -> Columns:
+        """The rows as detections (``scores``) or true boxes."""
         rows = np.array(self.rows, np.float64).reshape(-1, 8)
         boxes = np.ascontiguousarray(rows[:, 2:6])
         areas = area(boxes, offset)
-        image, label = (np.array([row[i] for row in self.rows], np.int64) for i in (0, 1))  # ids that no float holds
+        # ids come from the tuples, not from the float array: a large integer is no exact float
+        image, label = (np.array([row[i] for row in self.rows], np.int64) for i in (0, 1))
         if scores:
             return Columns(image, label, boxes, areas, rows[:, 6].copy(), np.zeros(0, np.uint8), np.zeros(0, np.int64))
         ids = np.arange(1, len(rows) + 1)
@@ -81,7 +87,7 @@ class Rows:
 
 
 def data_set(stems: list[str], sizes: Sequence[tuple[int, int]], table: Rows, offset: float) -> DataSet:
-    """Classes of a folder by name in rising order, ids from 0, unless their order is given."""
+    """Make a data set. Class ids count from 0, in the order of ``table.fixed`` names, else sorted by name."""
     truth = table.columns(offset, scores=False)
     names = table.names
     if not table.fixed:
@@ -98,6 +104,7 @@ Parse = Callable[[Path, int, int, list[str]], tuple[str, Sequence[float], float]
 
 
 def results(folder: str | os.PathLike[str], data: DataSet, parse: Parse, *, by_number: bool = False) -> Columns:
+    """Read detections, one file an image. ``by_number``: files name a class by its id, not by its name."""
     table, names, new = Rows(data.category_names), ImageNames(data), new_ids(data)
     if by_number:
         known = {str(number): i for number, i in enumerate(data.categories.tolist())}
@@ -109,8 +116,8 @@ def results(folder: str | os.PathLike[str], data: DataSet, parse: Parse, *, by_n
             raise FormatError(f"{path}: expected the name of an image of the data set, got {path.stem!r}")
         for line, words in lines(path):
             name, (x, y, w, h, _), score = parse(path, image, line, words)
-            kind = str(int(name)) if by_number else name
-            if kind not in known:
-                known[kind] = next(new)
-            table.rows.append((image, known[kind], x, y, w, h, score, 0))
+            key = str(int(name)) if by_number else name
+            if key not in known:
+                known[key] = next(new)
+            table.rows.append((image, known[key], x, y, w, h, score, 0))
     return table.columns(data.offset, scores=True)

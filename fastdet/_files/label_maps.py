@@ -1,11 +1,11 @@
-"""Label maps in files, one map in memory at a time.
+"""Read label maps from files, one map in memory at a time.
 
-A folder of PNG images, one a map: 8 or 16-bit grey (also 1, 2 and 4-bit) or palette images, whose numbers are the
-labels (the palette's colours do not matter); RGB images with a `Palette`. Files are known by their names without the
-suffix. What else is in the folder is passed over and told.
+A folder of PNG images, one a map. Grey images (1, 2, 4, 8 or 16-bit) and palette images hold the labels themselves;
+the colours of the palette do not matter. RGB images need a `Palette`. Maps are matched by file name without suffix.
+Other files of the folder are skipped and listed in ``ignored``.
 
-An NPZ with one integer array (N, H, W) and, if they are to be matched by name, an array of N names; or an NPY of the
-former. An NPZ is unpacked to a temporary file, which checks it and lets the maps be read in any order.
+An NPZ with one integer array (N, H, W), and an array of N names if maps are matched by name; or an NPY with the array
+alone. An NPZ is unpacked to a temporary file: this checks it, and lets the maps be read in any order.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fastdet._core.check import Array
 from fastdet._files.errors import FormatError, missing
 from fastdet._files.palettes import Palette
 
-MOST_PIXELS = 1 << 28  # of one map: a small file can claim any size
+MAX_PIXELS = 1 << 28  # limit of one map: the header of a small file can claim any size
 _npy: Any = np.lib.format
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
@@ -68,20 +68,20 @@ class Folder:
         return len(self.files)
 
     def shape(self, i: int) -> tuple[int, int]:
-        """Height and width, from the file's header alone. FormatError, OSError."""
+        """Height and width, from the header of the file only. FormatError, OSError."""
         file = self.files[i]
-        if not file.is_file():  # a pipe would be waited for
+        if not file.is_file():  # reading a pipe would wait for ever
             raise FormatError("expected a file, got " + ("a broken link" if file.is_symlink() else "a device"))
         with file.open("rb") as opened:
             width, height, depth, kind = _header(opened.read(33))
-        if width * height > MOST_PIXELS:
-            raise FormatError(f"expected at most {MOST_PIXELS:,} pixels, got {height} x {width}")
+        if width * height > MAX_PIXELS:
+            raise FormatError(f"expected at most {MAX_PIXELS:,} pixels, got {height} x {width}")
         if kind not in (_GREY, _INDEXED, _RGB, _RGBA) or (depth == 16 and kind != _GREY):
             raise FormatError(f"expected a grey, palette or 8-bit RGB image, got {_kind(depth, kind)}")
         if kind in (_RGB, _RGBA) and self.palette is None:
-            raise FormatError(f"expected labels, got {_kind(depth, kind)}: give --palette, its colours")
-        if file.stat().st_size > 16 * MOST_PIXELS:
-            raise FormatError(f"expected at most {16 * MOST_PIXELS:,} bytes, got {file.stat().st_size:,}")
+            raise FormatError(f"expected labels, got {_kind(depth, kind)}: use --palette to name its colours")
+        if file.stat().st_size > 16 * MAX_PIXELS:
+            raise FormatError(f"expected at most {16 * MAX_PIXELS:,} bytes, got {file.stat().st_size:,}")
         return height, width
 
     def read(self, i: int) -> Array:
@@ -90,15 +90,15 @@ class Folder:
         _, _, depth, kind = _check_chunks(data)
         pixels = _decode(data)
         if kind in (_GREY, _INDEXED):
-            if pixels.dtype == np.bool_:  # its bytes are 0 and 255
+            if pixels.dtype == np.bool_:  # 1-bit images: Pillow stores 0 and 255
                 return (pixels.view(np.uint8) != 0).view(np.uint8)
-            scale = {2: 85, 4: 17}.get(depth, 1) if kind == _GREY else 1  # Pillow spreads few bits over 0..255
+            scale = {2: 85, 4: 17}.get(depth, 1) if kind == _GREY else 1  # Pillow scales 2 and 4-bit values to 0..255
             return pixels // np.uint8(scale) if scale > 1 else pixels
         if kind == _RGBA and (pixels[..., 3] != 255).any():
             row, column = np.argwhere(pixels[..., 3] != 255)[0].tolist()
             raise FormatError(f"expected opaque colours, got a transparent one at row {row}, column {column}")
-        if self.palette is None:  # was no RGB image when its header was looked at
-            raise FormatError("expected labels, got an RGB image: give --palette, its colours")
+        if self.palette is None:  # the file changed after `shape` read its header
+            raise FormatError("expected labels, got an RGB image: use --palette to name its colours")
         return self.palette.labels(pixels[..., :3], self.ignore)
 
 
@@ -147,26 +147,26 @@ class Stack:
             raise FormatError(f"{self.path}: {name}: expected integer labels (N, H, W), got {dtype} {shape}")
         if not all(shape):
             raise FormatError(f"{self.path}: {name}: expected label maps, got none: {shape}")
-        if shape[1] * shape[2] > MOST_PIXELS:
+        if shape[1] * shape[2] > MAX_PIXELS:
             got = f"{shape[1]} x {shape[2]}"
-            raise FormatError(f"{self.path}: {name}: expected maps of at most {MOST_PIXELS:,} pixels, got {got}")
+            raise FormatError(f"{self.path}: {name}: expected maps of at most {MAX_PIXELS:,} pixels, got {got}")
 
     def _unpack(self) -> tuple[Array, list[str] | None]:
         with zipfile.ZipFile(self.path) as archive:
-            found: dict[str, tuple[tuple[int, ...], bool, np.dtype[Any]]] = {}
+            headers: dict[str, tuple[tuple[int, ...], bool, np.dtype[Any]]] = {}
             for member in archive.namelist():
                 if member.endswith(".npy"):
                     with archive.open(member) as file:
-                        found[member[:-4]] = _npy_header(file)
-            maps = [name for name, (shape, _, dtype) in found.items() if len(shape) == 3 and dtype.kind in "iub"]
+                        headers[member[:-4]] = _npy_header(file)
+            maps = [name for name, (shape, _, dtype) in headers.items() if len(shape) == 3 and dtype.kind in "iub"]
             if len(maps) != 1:
-                got = " and ".join(maps) if maps else ", ".join(f"{k} {v[2]} {v[0]}" for k, v in found.items())
+                got = " and ".join(maps) if maps else ", ".join(f"{k} {v[2]} {v[0]}" for k, v in headers.items())
                 raise FormatError(f"{self.path}: expected one array of integer labels (N, H, W), got {got or 'none'}")
             (name,) = maps
-            shape, fortran, dtype = found[name]
+            shape, fortran, dtype = headers[name]
             self._expect(name, shape, dtype)
-            title = next((key for key in ("names", "name", "image_ids", "image_id") if key in found), None)
-            self.ignored = [key for key in found if key not in (name, title)]
+            title = next((key for key in ("names", "name", "image_ids", "image_id") if key in headers), None)
+            self.ignored = [key for key in headers if key not in (name, title)]
             names = None if title is None else self._names(archive, title, shape[0])
             size = int(np.prod(shape, dtype=np.float64)) * dtype.itemsize
             if archive.getinfo(f"{name}.npy").file_size < size:
@@ -174,17 +174,17 @@ class Stack:
             free = shutil.disk_usage(tempfile.gettempdir()).free
             if size > free:
                 raise FormatError(
-                    f"{self.path}: unpacking takes {size:,} bytes in {tempfile.gettempdir()}, {free:,} are free: "
+                    f"{self.path}: unpacking needs {size:,} bytes in {tempfile.gettempdir()}, {free:,} are free: "
                     "set TMPDIR, or save as NPY"
                 )
             with tempfile.TemporaryFile() as unpacked, archive.open(f"{name}.npy") as file:
                 _npy_header(file)
-                shutil.copyfileobj(file, unpacked, 1 << 20)  # to the end, where zipfile looks at the CRC
+                shutil.copyfileobj(file, unpacked, 1 << 20)  # to the end: zipfile checks the CRC there
                 if unpacked.tell() != size:
                     raise FormatError(f"{self.path}: {name}: expected {size:,} bytes, got {unpacked.tell():,}")
                 unpacked.flush()
                 stack = np.memmap(unpacked, dtype, "r", shape=shape, order="F" if fortran else "C")
-        return stack, names  # the memory map keeps the file
+        return stack, names  # the memory map keeps the temporary file open
 
     def _names(self, archive: zipfile.ZipFile, title: str, count: int) -> list[str]:
         with archive.open(f"{title}.npy") as file:
@@ -200,7 +200,7 @@ Maps = Folder | Stack
 
 
 def load(path: Path, palette: Palette | None, ignore: int | None) -> Maps:
-    """The label maps of a folder, an NPZ or an NPY file. FormatError, OSError."""
+    """Open the label maps of a folder, an NPZ or an NPY file. FormatError, OSError."""
     if path.is_dir():
         return Folder(path, palette, ignore)
     want = "a folder of PNG label maps, an NPZ or an NPY file"
@@ -217,9 +217,10 @@ def load(path: Path, palette: Palette | None, ignore: int | None) -> Maps:
 
 
 def match(target: Maps, prediction: Maps) -> tuple[list[tuple[int, int]], list[str], list[str]]:
-    """Pairs of positions in the target's order, and the names that only the target and only the prediction have.
+    """Match maps by name, or by position where both are arrays without names.
 
-    By name; arrays without names go by position.
+    Returns pairs of positions in the target's order, the names that only the target has, and those that only the
+    prediction has.
     """
     if target.keys is None or prediction.keys is None:
         if isinstance(target, Folder) or isinstance(prediction, Folder):
@@ -238,13 +239,13 @@ def match(target: Maps, prediction: Maps) -> tuple[list[tuple[int, int]], list[s
 
 
 def stem(name: str) -> str:
-    """A file's name without an image's suffix, by which maps are matched; in one Unicode form."""
+    """The name by which a map is matched: without image suffix, in Unicode form NFC."""
     base, suffix = os.path.splitext(name)
     return unicodedata.normalize("NFC", base if suffix.lower() in _IMAGES else name)
 
 
 def shown(name: str) -> str:
-    """A name that can be printed, also where its bytes are no text."""
+    """A name that can be printed: bytes that are not UTF-8 are escaped."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -275,10 +276,10 @@ def _kind(depth: int, kind: int) -> str:
 
 
 def _check_chunks(data: bytes) -> tuple[int, int, int, int]:
-    """The header of a PNG that is whole: decoders pass over wrong CRCs of pixels, and over rows that are missing."""
+    """Check a whole PNG file and return its header. Decoders accept wrong CRCs and missing rows; this does not."""
     header = width, height, depth, kind = _header(data[:33])
-    if width * height > MOST_PIXELS:
-        raise FormatError(f"expected at most {MOST_PIXELS:,} pixels, got {height} x {width}")
+    if width * height > MAX_PIXELS:
+        raise FormatError(f"expected at most {MAX_PIXELS:,} pixels, got {height} x {width}")
     bits = depth * {_RGB: 3, _RGBA: 4, 4: 2}.get(kind, 1)
     passes = _ADAM7 if data[28] else ((0, 0, 1, 1),)
     sizes = [(-((y - height) // dy), -((x - width) // dx)) for y, x, dy, dx in passes]
@@ -296,17 +297,17 @@ def _check_chunks(data: bytes) -> tuple[int, int, int, int]:
             left -= _inflated(pixels, view[at + 8 : end], left)
         if name == b"IEND":
             if left or not pixels.eof:
-                raise FormatError("damaged: its pixels are " + ("too few" if left > 0 else "too many or not at an end"))
+                raise FormatError(f"damaged: it holds too {'few' if left > 0 else 'many'} pixels")
             return header
         at = end + 4
-    raise FormatError(f"truncated: {len(data)} bytes, and its end is not among them")
+    raise FormatError(f"truncated: the file ends after {len(data)} bytes, before its end chunk IEND")
 
 
-def _inflated(stream: Any, data: Any, most: int) -> int:
-    """How many bytes the next piece of a zlib stream holds; stops above ``most``."""
+def _inflated(stream: Any, data: Any, max_bytes: int) -> int:
+    """The number of bytes in the next piece of a zlib stream. Stops above ``max_bytes``."""
     count = 0
     try:
-        while data and count <= most:
+        while data and count <= max_bytes:
             count += len(stream.decompress(data, 1 << 16))
             data = stream.unconsumed_tail
     except zlib.error as error:
@@ -318,7 +319,7 @@ def _decode(data: bytes) -> Array:
     from PIL import PngImagePlugin  # an extra
 
     try:
-        # not Image.open: it warns of large images, whose size is limited above
+        # Not Image.open, which warns about large images: MAX_PIXELS limits the size already.
         with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
             return np.asarray(image)
     except MemoryError:
@@ -328,7 +329,7 @@ def _decode(data: bytes) -> Array:
 
 
 def first_wrong(labels: Array, classes: int, ignore: int | None) -> tuple[int, int, int] | None:
-    """Value, row and column of the first label that is no class and not void; None where there is none."""
+    """Value, row and column of the first label that is neither a class nor void; None if all are valid."""
     wrong = (labels < 0) | (labels >= classes)
     if ignore is not None:
         wrong &= labels != ignore
@@ -338,7 +339,7 @@ def first_wrong(labels: Array, classes: int, ignore: int | None) -> tuple[int, i
     return int(labels[row, column]), row, column
 
 
-def few(texts: Sequence[str], most: int = 10) -> str:
-    """Some texts, and how many more there are."""
-    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
+def few(texts: Sequence[str], max_shown: int = 10) -> str:
+    """The first texts, and the number of further ones."""
+    more = f" and {len(texts) - max_shown:,} more" if len(texts) > max_shown else ""
+    return ", ".join(texts[:max_shown]) + more

@@ -1,14 +1,14 @@
-"""NPZ files of detections and boxes. Arrays by name (one of the names in brackets):
+"""Read and write NPZ files of detections and boxes. Each array has one of the names in brackets:
 
     boxes  [boxes, boxes_xyxy, box_xyxy]             (N, 4) float or integer, pixels, x1 y1 x2 y2
     scores [scores, score]                           (N,) float
-    labels [labels, label, category_id, idxs]        (N,) integer, optional: the class; all one class without it
+    labels [labels, label, category_id, idxs]        (N,) integer, optional: the class; one class without it
     offsets                                          (I + 1,) integer, optional: rows offsets[i]:offsets[i + 1]
                                                      are those of image i
     images [image_id, image_ids, images, image]      integers or strings, optional: (I,) with offsets, one an
                                                      image; (N,) without, one a row
 
-Without offsets and images all rows belong to one image. Other arrays are not carried over.
+Without offsets and images all rows belong to one image. Other arrays are not copied to the output.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fastdet._core.check import Array, describe
 from fastdet._files.errors import FormatError, one_line
 from fastdet._files.table import Kept, Table, group
 
-_ROWS = 1 << 16  # rows that are converted and written at a time
+_ROWS = 1 << 16  # rows converted and written at a time
 _NAMES = {
     "boxes": ("boxes", "boxes_xyxy", "box_xyxy"),
     "scores": ("scores", "score"),
@@ -38,7 +38,7 @@ _NAMES = {
 
 
 def read_npz(path: Path, *, scored: bool = True) -> Table:
-    """Boxes of an NPZ file. Without ``scored`` they need no scores, which are then 0. FormatError, OSError."""
+    """Read boxes from an NPZ file. Without ``scored``, absent scores are 0. FormatError, OSError."""
 
     def fail(text: str) -> NoReturn:
         raise FormatError(f"{path}: {text}")
@@ -48,11 +48,11 @@ def read_npz(path: Path, *, scored: bool = True) -> Table:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for role, allowed in _NAMES.items():
-                found = [name for name in allowed if name in archive.files]
-                if len(found) > 1:
-                    fail(f"expected one array of {', '.join(allowed)}, got {' and '.join(found)}")
-                if found:
-                    names[role] = found[0]
+                matches = [name for name in allowed if name in archive.files]
+                if len(matches) > 1:
+                    fail(f"expected one array of {', '.join(allowed)}, got {' and '.join(matches)}")
+                if matches:
+                    names[role] = matches[0]
                 elif role == "boxes" or (role == "scores" and scored):
                     got = ", ".join(archive.files) or "no array"
                     fail(f"expected an array named {' or '.join(allowed)}, got {got}")
@@ -99,7 +99,7 @@ def read_npz(path: Path, *, scored: bool = True) -> Table:
 def _npz_images(
     path: Path, names: dict[str, str], arrays: dict[str, Array], n: int
 ) -> tuple[Sequence[int | str], NDArray[np.int64], NDArray[np.int64] | None]:
-    """Image ids, offsets and row order from whichever of offsets and image ids came."""
+    """Image ids, offsets and row order, from the arrays that the file has."""
     images, offsets = arrays.get("images"), arrays.get("offsets")
     if offsets is not None:
         expect(path, "offsets", offsets, "iu", "integers", (len(offsets) if offsets.ndim else 0,), "(I + 1,)")
@@ -121,7 +121,7 @@ def _npz_images(
         return [0], np.array([0, n], np.int64), None
     expect(path, names["images"], images, "iuU", "integers or strings", (n,), f"({n},), one per box without offsets")
     ids, first, inverse = np.unique(images, return_index=True, return_inverse=True)
-    order = np.argsort(first)  # images in the order in which they come
+    order = np.argsort(first)  # images in order of first appearance
     place = np.empty(len(ids), np.int64)
     place[order] = np.arange(len(ids))
     grouped, rows = group(place[inverse.ravel()], len(ids))
@@ -129,17 +129,17 @@ def _npz_images(
 
 
 def image_array(ids: Sequence[int | str], path: Path) -> Array:
-    """Image ids as an array that holds them as they are. FormatError where none does."""
+    """Image ids as an array of integers or strings. FormatError where an array would change an id."""
     images = np.array(ids) if len(ids) else np.zeros(0, np.int64)
     for i, held in zip(ids, images.tolist(), strict=True):
         if i != held or images.dtype.kind not in "iuU":
-            want = "image ids that are all integers of 64 bits or all strings, as NPZ has them"
+            want = "image ids that are all integers of 64 bits or all strings, as NPZ needs"
             raise FormatError(f"{path}: expected {want}, got {describe(i)} among them")
     return images
 
 
 def write_npz(table: Table, kept: Kept, images: Array, out: IO[bytes], advance: Callable[[int], None]) -> None:
-    """The layout that came in; from JSON the one of offsets, with boxes_xyxy in float64."""
+    """Write the layout of the input. For JSON input: offsets, and boxes_xyxy in float64."""
     layout = table.layout or {
         "images": "image_id", "offsets": "offsets", "boxes": "boxes_xyxy", "scores": "scores", "labels": "labels"
     }  # fmt: skip
@@ -164,7 +164,7 @@ def write_npz(table: Table, kept: Kept, images: Array, out: IO[bytes], advance: 
 
 
 def _member(archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple[int, ...], pieces: Any) -> None:
-    """One array of an NPZ file, piece by piece; the date is fixed so that equal arrays make equal files."""
+    """Write one array, piece by piece. The date is fixed, so that equal arrays make equal files."""
     header = io.BytesIO()
     npy: Any = np.lib.format
     npy.write_array_header_1_0(header, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
@@ -175,6 +175,7 @@ def _member(archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple[int, .
 
 
 def expect(path: Path, name: str, x: Array, kinds: str, words: str, shape: tuple[int, ...], want: str) -> None:
+    """Check the type (one of NumPy's ``kinds``, ``words`` in errors) and shape (``want`` in errors) of an array."""
     if x.dtype.kind not in kinds or x.dtype.char == "g":
         raise FormatError(f"{path}: {name}: expected {words}, got {x.dtype}")
     if x.shape != shape:

@@ -1,10 +1,10 @@
-"""Data sets and detections in NPZ files, for `fastdet evaluate`: arrays by name, in the layouts of `npz`.
+"""Read data sets and detections from NPZ files for `fastdet evaluate`, in the layouts of `npz`.
 
-Of a data set also
+A data set may also have
     difficult, iscrowd   (N,) 0/1, optional
     area [area, areas]   (N,) square pixels, optional
-    image_names          (I,) strings, optional: of images 0, 1, ..., all of which are scored
-    classes [classes, names, class_names]  (K,) strings, optional: of labels 0, 1, ...
+    image_names          (I,) strings, optional: names of images 0, 1, ...; all are scored, also without boxes
+    classes [classes, names, class_names]  (K,) strings, optional: names of labels 0, 1, ...
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OF_BOXES, _OF_NAMES = ("difficult", "iscrowd", "area", "areas"), ("image_names"
 
 
 def read_npz(path: Path, offset: float) -> DataSet:
-    """Boxes of an NPZ file as a data set. FormatError, OSError."""
+    """Read a data set from an NPZ file. FormatError, OSError."""
     table = npz.read_npz(path, scored=False)
     count = len(table.boxes)
     rows = table.rows if table.rows is not None else np.arange(count)
@@ -84,7 +84,7 @@ def _first(extra: dict[str, Array], names: Sequence[str], default: Any) -> Any:
 
 
 def _npz_image_ids(path: Path, images: Sequence[int | str], called: Array | None) -> tuple[Ints, list[str], Ints]:
-    """Ids and names of all images, and the id of each of the table's."""
+    """Ids and names of all images, and the id of each image of the table."""
     strings = bool(len(images)) and isinstance(images[0], str)
     if called is None:
         ids = np.arange(len(images)) if strings else np.array(images, np.int64)
@@ -99,17 +99,17 @@ def _npz_image_ids(path: Path, images: Sequence[int | str], called: Array | None
 
 
 def read_npz_results(path: Path, data: DataSet) -> Columns:
-    """Detections of an NPZ file; its images are the data set's, by id or by name. FormatError, OSError."""
+    """Read detections. Their images are found in the data set by id or by name. FormatError, OSError."""
     table = npz.read_npz(path)
     count = len(table.boxes)
     rows = table.rows if table.rows is not None else np.arange(count)
     names, known = ImageNames(data), set(data.images.tolist())
     ids = []
     for i in table.images:
-        found = names.find(f"{path}: images", i) if isinstance(i, str) else i if i in known else None
-        if found is None:
+        image_id = names.find(f"{path}: images", i) if isinstance(i, str) else i if i in known else None
+        if image_id is None:
             raise FormatError(f"{path}: images: expected images of the data set, got {i!r}")
-        ids.append(found)
+        ids.append(image_id)
     image = np.empty(count, np.int64)
     image[rows] = np.repeat(np.array(ids, np.int64), np.diff(table.offsets))
     boxes = table.corners(np.arange(count)).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Colours of classes: label maps that are drawn in colour, back to labels."""
+"""Colours of classes: turn RGB label maps into labels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from fastdet._files.errors import FormatError
 
 @dataclass(frozen=True)
 class Palette:
-    """The colour of each class, and those that stand for void."""
+    """The colour of each class, and the colours of void."""
 
     name: str
     classes: tuple[str, ...]
-    colours: Array  # (C + V,) uint32, 0xRRGGBB: of each class, then those of void
+    colours: Array  # (C + V,) uint32, 0xRRGGBB: one for each class, then those of void
 
     def labels(self, rgb: Array, ignore: int | None) -> Array:
         """(H, W) labels of an (H, W, 3) uint8 image; void becomes ``ignore``. FormatError names an unknown colour.
 
-        Only where the colour changes along the rows is it looked up: a label map is mostly runs.
+        A colour is looked up only where it changes along a row, because label maps have long runs of one colour.
         """
         wide = rgb.astype(np.uint32)
         pixels = (wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]).reshape(-1)
@@ -37,7 +37,8 @@ class Palette:
             at = int(np.argmax(bad))
             row, column = divmod(int(starts[at]), rgb.shape[1])
             red, green, blue = rgb[row, column].tolist()
-            what = "is void in the palette: give --ignore" if known[at] else f"is not in the palette {self.name}"
+            void_hint = "is void in the palette: use --ignore to give the label of void"
+            what = void_hint if known[at] else f"is not in the palette {self.name}"
             raise FormatError(f"colour {red} {green} {blue} at row {row}, column {column} {what}")
         label[void] = 0 if ignore is None else ignore
         runs = np.diff(np.concatenate([starts, [len(pixels)]]))
@@ -45,7 +46,7 @@ class Palette:
 
 
 def load(name: str) -> Palette:
-    """A built-in palette by its name, else one from a file. FormatError, OSError."""
+    """A built-in palette by name, or a palette from a file. FormatError, OSError."""
     if name in _BUILT_IN:
         return _palette(name, name, _BUILT_IN[name])
     path = Path(name)
@@ -59,7 +60,7 @@ def load(name: str) -> Palette:
 
 
 def _palette(source: str, name: str, text: str) -> Palette:
-    """Lines ``R G B [name]``: the classes in order; those named void are void. # starts a comment."""
+    """Read lines ``R G B [name]``, the classes in order. The name "void" marks a void colour; # starts a comment."""
     classes: list[str] = []
     colours: list[int] = []
     void: list[int] = []
@@ -74,7 +75,7 @@ def _palette(source: str, name: str, text: str) -> Palette:
         red, green, blue = map(int, words[:3])
         colour = red << 16 | green << 8 | blue
         if colour in seen:
-            raise FormatError(f"{where}: colour {red} {green} {blue} is that of line {seen[colour]} already")
+            raise FormatError(f"{where}: expected unique colours, got {red} {green} {blue} as in line {seen[colour]}")
         seen[colour] = number
         title = words[3].strip() if len(words) == 4 else str(len(classes))
         if title.lower() == "void":
@@ -87,8 +88,8 @@ def _palette(source: str, name: str, text: str) -> Palette:
     return Palette(name, tuple(classes), np.array(colours + void, np.uint32))
 
 
-# Cityscapes' 19 evaluated classes in the order of their trainIds; its other classes are void. Two of those share a
-# class's colour and cannot be told from it: polegroup is drawn as pole, license plate as car.
+# The 19 evaluated classes of Cityscapes, in the order of trainIds; its other classes are void. Two of them share the
+# colour of an evaluated class and count as that class: polegroup as pole, license plate as car.
 _CITYSCAPES = """
 128 64 128 road
 244 35 232 sidewalk

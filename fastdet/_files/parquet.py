@@ -1,9 +1,9 @@
-"""Detections and true boxes from Parquet files, one row each, by pyarrow.
+"""Read detections and true boxes from Parquet files, one row a box, with pyarrow.
 
-Columns: ``image_id`` and ``category_id`` (integers) and ``bbox`` (a list of four numbers: x, y, width, height); of
-detections ``score``; of true boxes, where wanted, ``area`` (width * height where it is absent or null), ``iscrowd`` and
-``difficult`` (0/1). Other columns are not read. A true row whose ``category_id`` and ``bbox`` are null only names an
-image: one without true boxes.
+Columns: ``image_id`` and ``category_id`` (integers) and ``bbox`` (a list of four numbers: x, y, width, height).
+Detections also have ``score``. True boxes may have ``area`` (width * height where it is absent or null), ``iscrowd``
+and ``difficult`` (0/1). Other columns are not read. In a file of true boxes, a row whose ``category_id`` and ``bbox``
+are null stands for an image without boxes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from fastdet._core.check import Array
 from fastdet._files.errors import FormatError
 from fastdet.detection.records import CROWD, IGNORE, Bytes, Columns, Floats, Ints
 
-_ROWS = 1 << 16  # that are decoded at a time
+_ROWS = 1 << 16  # rows decoded at a time
 
 
 def read_parquet_results(path: str | os.PathLike[str]) -> Columns:
-    """Detections; ``ids`` is empty."""
+    """Read detections. ``ids`` of the result is empty."""
     return _read(str(path), results=True)[1]
 
 
 def read_parquet(path: str | os.PathLike[str]) -> tuple[Ints, Columns]:
-    """The ids of the images that a file has true boxes of, or names; its true boxes."""
+    """Read true boxes. Returns the ids of all images of the file, also those without boxes, and the boxes."""
     return _read(str(path), results=False)
 
 
@@ -82,7 +82,7 @@ def _columns(batch: _Batch, results: bool) -> tuple[Ints, Columns]:
 
 
 class _Batch:
-    """Some rows of a file. Its errors name the row in the file."""
+    """Some rows of a file. Errors name the row of the file."""
 
     def __init__(self, path: str, first: int, batch: Any, rows: Ints | None = None) -> None:
         self._path, self._batch = path, batch
@@ -93,8 +93,8 @@ class _Batch:
         return _Batch(self._path, 0, self._batch.take(_pyarrow("pyarrow").array(kept)), self._rows[kept])
 
     def null(self, name: str) -> Array:
-        found: Array = self._batch.column(name).is_null().to_numpy(zero_copy_only=False)
-        return found
+        is_null: Array = self._batch.column(name).is_null().to_numpy(zero_copy_only=False)
+        return is_null
 
     def integers(self, name: str) -> Ints:
         kind, column = _pyarrow("pyarrow").types, self._batch.column(name)
@@ -107,7 +107,7 @@ class _Batch:
         return values.astype(np.int64)
 
     def numbers(self, name: str, expected: str, absent: Floats | None = None) -> Floats:
-        """Finite; where ``absent`` is given they are areas, which it has where the column or the value is missing."""
+        """Finite numbers. With ``absent`` they are >= 0, and ``absent`` stands in for a missing column or value."""
         if absent is not None and name not in self._batch.schema.names:
             return absent
         column = self._batch.column(name)
@@ -146,10 +146,10 @@ class _Batch:
             self._all("bbox", expected, out[:, at], np.isfinite(out[:, at]) & ((at < 2) | (out[:, at] >= 0)))
         return out
 
-    def _numeric(self, name: str, expected: str, found: Any) -> None:
+    def _numeric(self, name: str, expected: str, column_type: Any) -> None:
         kind = _pyarrow("pyarrow").types
-        if not (kind.is_integer(found) or kind.is_floating(found)):
-            raise FormatError(f"{self._path}: {name}: expected {expected}, got {found}")
+        if not (kind.is_integer(column_type) or kind.is_floating(column_type)):
+            raise FormatError(f"{self._path}: {name}: expected {expected}, got {column_type}")
 
     def _no_nulls(self, name: str, expected: str, column: Any) -> None:
         if column.null_count:
@@ -160,5 +160,5 @@ class _Batch:
             i = int(np.argmin(good))
             self._fail(name, expected, i, f"{values[i]:.6g}" if values.dtype.kind == "f" else str(values[i]))
 
-    def _fail(self, name: str, expected: str, i: int, found: str) -> NoReturn:
-        raise FormatError(f"{self._path}: row {self._rows[i]}: {name}: expected {expected}, got {found}")
+    def _fail(self, name: str, expected: str, i: int, value: str) -> NoReturn:
+        raise FormatError(f"{self._path}: row {self._rows[i]}: {name}: expected {expected}, got {value}")

@@ -1,4 +1,4 @@
-"""What ``fastdet evaluate`` reads: data sets and detections in any of the forms, told from what the files hold."""
+"""Read the inputs of ``fastdet evaluate``: a data set and detections. The format is detected from the content."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _MAX_NOTES = 10
 
 @dataclass(frozen=True)
 class Reading:
-    """What the options say of the files; None: what the files' form says."""
+    """The options about the files. None: the default of the files' format."""
 
     format: str = "auto"
     classes: list[str] | None = None  # names, in order
-    images: Path | None = None  # the folder of the images themselves, whose sizes YOLO's labels need
+    images: Path | None = None  # the folder of the image files: YOLO labels need their sizes
     image_size: tuple[int, int] | None = None  # width and height of every image
-    image_set: Path | None = None  # names of the images that are scored
-    boxes: str | None = None  # "xyxy" or "xywh" of txt
+    image_set: Path | None = None  # a file with the names of the images that are scored
+    boxes: str | None = None  # "xyxy" or "xywh": the boxes of txt files
     inclusive: bool | None = None
     labels: str | None = None  # "id" or "position": what the labels of detections are
 
@@ -40,7 +40,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Given:
+class Inputs:
     """A data set and its detections."""
 
     data: DataSet
@@ -49,8 +49,8 @@ class Given:
     notes: list[str]
 
 
-def read(truth: Path, detections: Path, options: Reading) -> Given:
-    """Both, checked against each other. FormatError, ChoiceError, OSError."""
+def read(truth: Path, detections: Path, options: Reading) -> Inputs:
+    """Read the data set and the detections, and check them against each other. FormatError, ChoiceError, OSError."""
     format = _form(truth, options.format, scored=False)
     if options.format not in ("auto", format):
         what = f"a folder of {format}" if format in _FOLDERS else format
@@ -65,26 +65,27 @@ def read(truth: Path, detections: Path, options: Reading) -> Given:
     form = _form(detections, options.format, scored=True, otherwise=format)
     if options.labels is not None and form not in ("coco", "npz"):
         raise ChoiceError("labels", f"does not go with detections that are {form}")
-    found, own = _detections(detections, form, data, options)
+    columns, own = _detections(detections, form, data, options)
     if data.offset:
-        found = found._replace(areas=area(found.boxes, data.offset))
+        columns = columns._replace(areas=area(columns.boxes, data.offset))
     if options.image_set is not None:
-        data, found = _subset(data, found, options.image_set)
-    strange = positions(np.sort(data.categories), found.label) < 0
-    if strange.any():
-        kinds = np.unique(found.label[strange])
-        labels = sorted(own.get(k, k) for k in kinds.tolist())  # what the file itself says
+        data, columns = _subset(data, columns, options.image_set)
+    unknown = positions(np.sort(data.categories), columns.label) < 0
+    if unknown.any():
+        unknown_labels = np.unique(columns.label[unknown])
+        labels = sorted(own.get(k, k) for k in unknown_labels.tolist())  # as the file has them
         some = ", ".join(map(str, labels[:5])) + (", ..." if len(labels) > 5 else "")
         which = f": {some}" if form in ("coco", "npz") else ""
-        notes.append(f"{detections}: {int(strange.sum()):,} detections of no class of {truth} are not scored{which}")
-        if options.labels is None and form in ("coco", "npz") and _counted_from_0(found.label, data.categories):
-            notes.append("if labels count the classes from 0: --labels position")
-    return Given(data, found, (format, form), notes)
+        count = int(unknown.sum())
+        notes.append(f"{detections}: not scored: {count:,} detections of classes that {truth} lacks{which}")
+        if options.labels is None and form in ("coco", "npz") and _counted_from_0(columns.label, data.categories):
+            notes.append("if the labels count the classes from 0, use --labels position")
+    return Inputs(data, columns, (format, form), notes)
 
 
-# -------------------------------------------------------------------------------------------- which form
+# ------------------------------------------------------------------------------------------ which format
 def _form(path: Path, wanted: str, *, scored: bool, otherwise: str | None = None) -> str:
-    """The form of a file or folder: the one that is wanted where it can be, else by what it holds."""
+    """The format of a file or folder: ``wanted`` where that is possible, else by the content."""
     if path.is_dir():
         if wanted in _FOLDERS and not (scored and wanted == "voc" and not _by_class(path)):
             return wanted
@@ -104,10 +105,10 @@ def _folder_form(path: Path, scored: bool, otherwise: str | None) -> str:
     parts = _parts_of_images(path)
     if parts is None and (path / "classes.txt").is_file():
         return "yolo"
-    if parts is None:  # no line that tells
+    if parts is None:  # no line shows the format
         if otherwise in ("yolo", "txt") or scored:
             return "yolo" if otherwise == "yolo" else "txt"
-        raise FormatError(f"{path}: expected lines that tell YOLO from plain txt, got none; say --format yolo or txt")
+        raise FormatError(f"{path}: cannot tell YOLO from plain txt without a line: use --format yolo or --format txt")
     return "yolo" if parts else "txt"
 
 
@@ -119,14 +120,14 @@ def _lines(path: Path) -> Iterator[list[str]]:
 
 
 def _by_class(path: Path) -> bool:
-    """Whether results are a file for each class (lines start with an image's name, then a score) as VOC has them."""
+    """Whether results are in VOC's layout: one file a class, named ``..._det_..._<class>.txt``."""
     names = [child.stem for child in path.iterdir() if child.suffix.lower() == ".txt"]
     return any("_det_" in name for name in names)
 
 
 def _parts_of_images(path: Path) -> bool | None:
-    """Whether the first lines are numbers within [0, 1] after a class that is a number, as YOLO's are."""
-    found = None
+    """Whether the first lines look like YOLO: a class number, then numbers in [0, 1]. None without lines."""
+    all_parts = None
     for words in itertools.islice(_lines(path), 200):
         try:
             values = [float(word) for word in words[1:]]
@@ -134,14 +135,15 @@ def _parts_of_images(path: Path) -> bool | None:
             return False
         if len(words) not in (5, 6) or not words[0].isdigit() or not all(0 <= x <= 1 for x in values):
             return False
-        found = True
-    return found
+        all_parts = True
+    return all_parts
 
 
 def _suitable(format: str, o: Reading) -> None:
-    given = {"classes": o.classes, "boxes": o.boxes}
+    """Raise ChoiceError for an option that the format does not have."""
+    options = {"classes": o.classes, "boxes": o.boxes}
     takes = {"classes": ("voc", "yolo"), "boxes": ("txt",)}
-    for option, value in given.items():
+    for option, value in options.items():
         if value is not None and format not in takes[option]:
             raise ChoiceError(option, f"does not go with a data set that is {format}")
 
@@ -172,20 +174,20 @@ def _sizes(labels: Path, o: Reading) -> dict[str, tuple[int, int]]:
     folder = o.images or _beside(labels)
     if folder is None:
         hint = "give --images DIR or --image-size WIDTHxHEIGHT"
-        raise FormatError(f"{labels}: the images' sizes are needed, YOLO's boxes are parts of their image: {hint}")
+        raise FormatError(f"{labels}: YOLO boxes are fractions of the image size, which is not known: {hint}")
     if not folder.is_dir():
         raise ChoiceError("images", f"must be a folder, got {folder}")
-    found: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     for child in sorted(folder.iterdir()):
         if child.suffix.lower() in IMAGES:
-            if child.stem in found:
+            if child.stem in sizes:
                 raise FormatError(f"{child}: expected one image of that name, got another suffix as well")
-            found[child.stem] = _picture_size(child)
-    return found
+            sizes[child.stem] = _picture_size(child)
+    return sizes
 
 
 def _beside(labels: Path) -> Path | None:
-    """The images of YOLO's usual layout: ``images`` in the place of ``labels``."""
+    """The folder of images in YOLO's usual layout: the path with ``images`` instead of ``labels``."""
     parts = list(labels.absolute().parts)
     for at in range(len(parts) - 1, 0, -1):
         if parts[at] == "labels":
@@ -199,7 +201,7 @@ def _picture_size(path: Path) -> tuple[int, int]:
 
     try:
         with Image.open(path) as picture:
-            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # by a quarter, when it is shown
+            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # Exif: shown with width and height swapped
             width, height = picture.size
     except (UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise FormatError(f"{path}: expected an image, got {one_line(error)}") from None
@@ -207,7 +209,7 @@ def _picture_size(path: Path) -> tuple[int, int]:
 
 
 def _without_area(path: Path, data: DataSet) -> list[str]:
-    """A note of each true box of a file whose reader makes none."""
+    """A note for each true box without area, for files whose reader makes none."""
     sides = data.truth.boxes[:, 2:]
     rows = np.flatnonzero((sides == 0).any(axis=1)).tolist()
     ids = data.truth.ids.tolist()
@@ -216,7 +218,7 @@ def _without_area(path: Path, data: DataSet) -> list[str]:
 
 # --------------------------------------------------------------------------------------------- detections
 def _detections(path: Path, format: str, data: DataSet, o: Reading) -> tuple[Columns, dict[int, int]]:
-    """Detections of the data set's ids, and the file's own labels by the ids that stand for others."""
+    """Detections with the data set's ids, and a dictionary from changed class ids to the file's own labels."""
     if format == "yolo":
         return yolo.read_yolo_results(path, data), {}
     if format == "voc":
@@ -225,55 +227,57 @@ def _detections(path: Path, format: str, data: DataSet, o: Reading) -> tuple[Col
         return txt.read_txt_results(path, data, form=o.boxes or "xyxy"), {}
     by_position = o.labels == "position"
     if format == "coco":
-        found, own = _coco_results(path, data, by_position)
+        columns, own = _coco_results(path, data, by_position)
     else:
-        found, own = npz_data.read_npz_results(path, data), {}
+        columns, own = npz_data.read_npz_results(path, data), {}
     if by_position:
         to, new = dict(enumerate(data.categories.tolist())), new_ids(data)
-        own = {next(new): k for k in np.unique(found.label).tolist() if k not in to}
+        own = {next(new): k for k in np.unique(columns.label).tolist() if k not in to}
         to |= {k: i for i, k in own.items()}
-        found = found._replace(label=_renumbered(path, "category_id", found.label, to, "a position"))
-    return found, own
+        columns = columns._replace(label=_renumbered(path, "category_id", columns.label, to, "a position"))
+    return columns, own
 
 
 def _coco_results(path: Path, data: DataSet, by_position: bool) -> tuple[Columns, dict[int, int]]:
-    """COCO results; an object that lists its own images and categories is matched with the data set by their names."""
+    """Read COCO results. If the file lists its own images and categories, they are matched by name."""
     ours: dict[int, int] = {}
     content = coco.coco_content(path, "results", string_ids=True)
-    found, section = content.boxes, content.section
+    columns, section = content.boxes, content.section
     (images, image_names, _), (categories, category_names) = _own(path, section)
     names = ImageNames(data)
     if len(content.named):
-        found = found._replace(image=_by_name(path, content, names, data))
+        columns = columns._replace(image=_by_name(path, content, names, data))
     elif _all_named(image_names) and all(data.image_names):
         ids = images.tolist()
         there = {i: names.find(f"{path}: images", name) for i, name in zip(ids, image_names, strict=True)}
-        found = found._replace(image=_renumbered(path, "image_id", found.image, there, "an image of the data set"))
+        columns = columns._replace(
+            image=_renumbered(path, "image_id", columns.image, there, "an image of the data set")
+        )
     else:
-        check_known(str(path), section, "image_id", found.image, data.images, "an image of the data set")
+        check_known(str(path), section, "image_id", columns.image, data.images, "an image of the data set")
     if not by_position and _all_named(category_names) and all(data.category_names):
         known, new = by_name(path, data.categories.tolist(), data.category_names), new_ids(data)
         listed = by_name(path, categories.tolist(), category_names)
         kinds = {i: known[name] if name in known else next(new) for name, i in listed.items()}
-        label = _renumbered(path, "category_id", found.label, kinds, "one of the file's categories")
-        found, ours = found._replace(label=label), {new: i for i, new in kinds.items()}
-    return found, ours
+        label = _renumbered(path, "category_id", columns.label, kinds, "one of the file's categories")
+        columns, ours = columns._replace(label=label), {new: i for i, new in kinds.items()}
+    return columns, ours
 
 
 def _own(path: Path, section: str) -> tuple[tuple[Ints, list[str], Ints], tuple[Ints, list[str]]]:
-    """Images and categories that an object of results has; none where they are not such as a data set has."""
+    """The images and categories that a file of results lists; none if they are not as in a data set."""
     nothing = np.zeros(0, np.int64)
     if section == "results":
         return (nothing, [], nothing), (nothing, [])
     try:
         content = coco.coco_content(path, "names")
-    except FormatError:  # ids that are no integers, for example
+    except FormatError:  # for example, ids that are no integers
         return (nothing, [], nothing), (nothing, [])
     return content.images, content.categories
 
 
 def _by_name(path: Path, content: Content, names: ImageNames, data: DataSet) -> Ints:
-    """Ids of the data set's images for rows whose image ids are strings: names, as those of NPZ are."""
+    """Ids of the data set's images. Image ids that are strings are taken as names, as in NPZ."""
     rows = np.flatnonzero(content.named)
     place = content.boxes.image[rows]
     places, first = np.unique(place, return_index=True)
@@ -282,10 +286,10 @@ def _by_name(path: Path, content: Content, names: ImageNames, data: DataSet) -> 
     for at, row in zip(places.tolist(), rows[first].tolist(), strict=True):
         name = content.image_names[at]
         where = f"{path}: {content.section}[{row}].image_id"
-        found = names.find(where, name)
-        if found is None:
+        image_id = names.find(where, name)
+        if image_id is None:
             raise FormatError(f"{where}: expected {expected}, got {name!r}")
-        ids[at] = found
+        ids[at] = image_id
     image = content.boxes.image.copy()
     image[rows] = ids[place]
     known = positions(np.unique(data.images), image) >= 0
@@ -296,7 +300,7 @@ def _by_name(path: Path, content: Content, names: ImageNames, data: DataSet) -> 
 
 
 def _all_named(names: Sequence[str]) -> bool:
-    """Whether there are names, and all are such."""
+    """Whether there are names and none is empty."""
     return bool(names) and all(names)
 
 
@@ -314,12 +318,12 @@ def _counted_from_0(labels: Ints, categories: Ints) -> bool:
     return bool(labels.min() >= 0 and labels.max() < len(categories))
 
 
-def _subset(data: DataSet, found: Columns, path: Path) -> tuple[DataSet, Columns]:
-    """The images that a file names, one a line, as VOC's ImageSets do; what else is on the line is passed over."""
+def _subset(data: DataSet, detections: Columns, path: Path) -> tuple[DataSet, Columns]:
+    """Keep the images that a file names, one a line, as VOC's ImageSets do. Text after the name is skipped."""
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError:
-        raise FormatError(f"{path}: expected a name of an image on each line, got other data") from None
+        raise FormatError(f"{path}: expected one image name a line, got data that is not UTF-8 text") from None
     names = ImageNames(data)
     wanted = []
     for number, line in enumerate(lines, 1):
@@ -331,12 +335,12 @@ def _subset(data: DataSet, found: Columns, path: Path) -> tuple[DataSet, Columns
             raise FormatError(f"{where}: expected the name of an image, got {line!r}")
         wanted.append(image)
     if not wanted:
-        raise FormatError(f"{path}: expected a name of an image on each line, got none")
+        raise FormatError(f"{path}: expected one image name a line, got none")
     keep = np.isin(data.images, wanted)
-    truth, found = (
+    truth, detections = (
         Columns._make(x[inside] if len(x) else x for x in c)
-        for c in (data.truth, found)
+        for c in (data.truth, detections)
         for inside in (np.isin(c.image, wanted),)
     )
     left = [name for name, kept in zip(data.image_names, keep.tolist(), strict=True) if kept]
-    return data._replace(images=data.images[keep], image_names=left, sizes=data.sizes[keep], truth=truth), found
+    return data._replace(images=data.images[keep], image_names=left, sizes=data.sizes[keep], truth=truth), detections

@@ -1,4 +1,4 @@
-"""Detections as columns, whatever file they come from, for `fastdet nms`: what it reads and what it writes."""
+"""The detections that `fastdet nms` reads and writes, as columns."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fastdet._files.coco_objects import Spans
 
 @dataclass
 class Records:
-    """The open JSON input, and where each record lies in it."""
+    """The open JSON input, and the position of each record in it."""
 
     path: Path
-    file: IO[bytes]  # of the text: a temporary one where ``path`` is packed
+    file: IO[bytes]  # the JSON text: a temporary file where ``path`` is packed by gzip
     spans: Spans
 
 
@@ -33,10 +33,10 @@ class Table:
     labels: Array | None  # (N,) integer
     images: Sequence[int | str]  # (I,)
     offsets: NDArray[np.int64]  # (I + 1,)
-    rows: NDArray[np.int64] | None  # (N,); None: they lie in order
-    records: Records | None = None  # JSON
-    layout: dict[str, str] | None = None  # NPZ: the name of each array that came
-    ignored: tuple[str, ...] = ()  # arrays of NPZ that are no detections; keys around the list of JSON
+    rows: NDArray[np.int64] | None  # (N,); None: rows 0 .. N - 1 are in order
+    records: Records | None = None  # JSON input only
+    layout: dict[str, str] | None = None  # NPZ input only: the name of each array by its role
+    ignored: tuple[str, ...] = ()  # other arrays of NPZ; other keys around the list of JSON
 
     def of(self, first: int, last: int) -> NDArray[np.int64]:
         """Rows of the images first .. last - 1."""
@@ -44,7 +44,7 @@ class Table:
         return np.arange(a, b) if self.rows is None else self.rows[a:b]
 
     def corners(self, rows: Array) -> Array:
-        """(K, 4) boxes x1 y1 x2 y2 of some rows."""
+        """(K, 4) boxes x1 y1 x2 y2 of K rows."""
         boxes = self.boxes[rows]
         if self.xywh:
             boxes[:, 2:] += boxes[:, :2]
@@ -57,7 +57,7 @@ class Table:
 
 @dataclass
 class Kept:
-    """What is left of a `Table`: its rows by image, and new scores where the method gives them."""
+    """The kept rows of a `Table`, by image, and their new scores where the method changes them."""
 
     rows: NDArray[np.int64]  # (K,)
     offsets: NDArray[np.int64]  # (I + 1,)
@@ -65,7 +65,7 @@ class Kept:
 
 
 def group(image: Array, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Offsets of ``count`` images, and the rows by image; None where they lie so already."""
+    """Offsets of ``count`` images, and the rows ordered by image; None if they are in this order already."""
     offsets = np.zeros(count + 1, np.int64)
     np.cumsum(np.bincount(image, minlength=count), out=offsets[1:])
     if not len(image) or bool((image[1:] >= image[:-1]).all()):

@@ -1,4 +1,4 @@
-"""Folders of plain txt files: lines ``class [score] x1 y1 x2 y2`` (or x y w h) in pixels, a file for each image."""
+"""Read folders of plain txt files, one an image: lines ``class [score] x1 y1 x2 y2`` (or x y w h) in pixels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from fastdet.detection.records import IGNORE, Columns
 
 
 def read_txt(folder: str | os.PathLike[str], *, form: str = "xyxy", offset: float = 0.0) -> DataSet:
-    """A folder of txt files with lines ``class x1 y1 x2 y2`` (``form="xywh"``: ``class x y w h``), in pixels.
+    """Read true boxes: lines ``class x1 y1 x2 y2`` (``form="xywh"``: ``class x y w h``), in pixels.
 
-    A last word ``difficult`` makes a box ignored. ``offset`` is 1 where the last pixel is inside, as in VOC.
+    A box whose line ends with the word ``difficult`` is ignored. ``offset`` is 1 where x2 and y2 are the last pixel
+    inside, as in VOC.
     """
     files, table = texts(folder, ".txt"), Rows()
     parse = _plain(form, scored=False)
@@ -28,7 +29,7 @@ def read_txt(folder: str | os.PathLike[str], *, form: str = "xyxy", offset: floa
 
 
 def read_txt_results(folder: str | os.PathLike[str], data: DataSet, *, form: str = "xyxy") -> Columns:
-    """Detections: lines ``class score x1 y1 x2 y2``; files are named after the data set's images."""
+    """Read detections: lines ``class score x1 y1 x2 y2``. Files have the names of the data set's images."""
     return results(folder, data, _plain(form, scored=True))
 
 
@@ -56,7 +57,7 @@ def _plain(form: str, scored: bool) -> Parse:
 
 
 def _spaced(words: list[str], need: int) -> bool:
-    """A class of several words: those after the first are no numbers."""
+    """Whether the words after the first of a class name are no numbers."""
     return not any(_is_number(word) for word in words[1 : len(words) - need + 1])
 
 

@@ -1,7 +1,7 @@
-"""VOC's folders of XML files, and its results.
+"""Read VOC's folders of XML files, and its results.
 
-Pixels count from 1 and the last one is inside (``DataSet.offset`` is 1); difficult objects are ignored. Results: a
-folder with a file for each class, ``..._<class>.txt``, of lines ``image score x1 y1 x2 y2``.
+Pixels count from 1, and x2 and y2 are the last pixel inside (``DataSet.offset`` is 1). Difficult objects are ignored.
+Results are a folder with one file a class, ``..._<class>.txt``, of lines ``image score x1 y1 x2 y2``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _size(root: ElementTree.Element) -> tuple[int, int]:
 
 
 def read_voc(folder: str | os.PathLike[str], classes: Sequence[str] | None = None, *, offset: float = 1.0) -> DataSet:
-    """A folder of VOC's XML annotations. ``classes`` gives the order of classes, else they are in order of names."""
+    """Read a folder of VOC's XML annotations. ``classes``: the classes in order; without it they are sorted by name."""
     table = Rows(list(classes) if classes is not None else None)
     files, sizes = texts(folder, ".xml"), []
     for image, path in enumerate(files):
@@ -59,7 +59,7 @@ def read_voc(folder: str | os.PathLike[str], classes: Sequence[str] | None = Non
 
 
 def read_voc_results(folder: str | os.PathLike[str], data: DataSet) -> Columns:
-    """Detections as VOC's own tools write them: a file for each class, lines ``image score x1 y1 x2 y2``."""
+    """Read detections in VOC's layout: one file a class, lines ``image score x1 y1 x2 y2``."""
     table, names = Rows(data.category_names), ImageNames(data)
     known = by_name(folder, data.categories.tolist(), data.category_names)
     fields = ("score", "x1", "y1", "x2", "y2")

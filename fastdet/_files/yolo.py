@@ -1,4 +1,4 @@
-"""YOLO's folders of txt files: lines ``class cx cy w h [score]`` in parts of the image, whose sizes must be known."""
+"""Read YOLO's folders of txt files: lines ``class cx cy w h [score]``, boxes as fractions of the image size."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def _yolo(sizes: Mapping[int, tuple[int, int]], scored: bool) -> Parse:
 
 
 def read_yolo(folder: str | os.PathLike[str], sizes: Sizes, classes: Sequence[str] | None = None) -> DataSet:
-    """A folder of YOLO's txt labels. ``sizes``: width and height of each image in pixels by its name without suffix.
+    """Read a folder of YOLO's txt labels. ``sizes``: width and height in pixels by image name without suffix.
 
-    An image that has a size and no file has no object. ``classes`` names the numbers; without it the folder's
-    ``classes.txt`` does, else they are their own names.
+    An image with a size and no file has no objects. ``classes`` gives the names of the class numbers; without it the
+    folder's ``classes.txt`` does; without that a number is its own name.
     """
     files = texts(folder, ".txt")
     stems = sorted({path.stem for path in files} | set(sizes))
@@ -52,24 +52,24 @@ def read_yolo(folder: str | os.PathLike[str], sizes: Sizes, classes: Sequence[st
     if classes is None and (listed := Path(folder) / "classes.txt").is_file():
         classes = [" ".join(words) for _, words in lines(listed)]
     of = [(int(sizes[stem][0]), int(sizes[stem][1])) for stem in stems]
-    parse, found = _yolo(dict(enumerate(of)), scored=False), Rows([])
-    most = -1
+    parse, table = _yolo(dict(enumerate(of)), scored=False), Rows([])
+    max_label = -1
     for path in files:
         for line, words in lines(path):
             image = place[path.stem]
             name, (x, y, w, h, flag), _ = parse(path, image, line, words)
             if classes is not None and int(name) >= len(classes):
                 raise FormatError(f"{path}: line {line}: class: expected less than {len(classes)}, got {name}")
-            most = max(most, int(name))
-            found.note_if_empty(f"{path}: line {line}", w, h, 0.0)
-            found.rows.append((image, int(name), x, y, w, h, 0, flag))
-    found.names = list(classes) if classes is not None else [str(i) for i in range(most + 1)]
-    return data_set(stems, of, found, 0.0)
+            max_label = max(max_label, int(name))
+            table.note_if_empty(f"{path}: line {line}", w, h, 0.0)
+            table.rows.append((image, int(name), x, y, w, h, 0, flag))
+    table.names = list(classes) if classes is not None else [str(i) for i in range(max_label + 1)]
+    return data_set(stems, of, table, 0.0)
 
 
 def read_yolo_results(folder: str | os.PathLike[str], data: DataSet) -> Columns:
-    """Detections as YOLO's ``save_txt`` with ``save_conf`` writes them: ``class cx cy w h score``."""
+    """Read detections as YOLO writes them with ``save_txt`` and ``save_conf``: ``class cx cy w h score``."""
     sizes = {int(i): (int(w), int(h)) for i, (w, h) in zip(data.images, data.sizes, strict=True)}
     if not data.sizes.all():
-        raise FormatError(f"{folder}: expected a data set that knows its images' sizes, got one without")
+        raise FormatError(f"{folder}: expected a data set with the sizes of its images, got one without")
     return results(folder, data, _yolo(sizes, scored=True), by_number=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command ``fastdet``; its exit code."""
-    from fastdet.cli import app  # it ends the process where the packages of the command line are absent
+    """Run the command ``fastdet`` and return its exit code."""
+    from fastdet.cli import app  # ends the process if the extra "cli" is not installed
 
     return app.main(arguments)

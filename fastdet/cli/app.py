@@ -1,6 +1,6 @@
-"""The command ``fastdet``: final detections from raw ones, scores of detections and label maps, a demo, a benchmark.
+"""The command ``fastdet``: NMS of raw detections, scores of detections and label maps, a demo, a benchmark.
 
-Errors are one line on stderr and exit code 2; Ctrl-C is exit code 130; progress goes to stderr.
+An error is one line on stderr and exit code 2. Ctrl-C is exit code 130. Progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ try:
         from fastdet.cli import bench, demo, evaluate, info, miou, nms
         from fastdet.cli.showcase import Different
         from fastdet.cli.terminal import Failure
-    except ImportError as error:  # this module is the command and nothing else: its import may end the process
+    except ImportError as error:  # only the command imports this module, so it may end the process
         print(f'fastdet: the command needs {error.name}: pip install "fastdet[cli]"', file=sys.stderr)
         raise SystemExit(2) from None
-except KeyboardInterrupt:  # most of the time of a short command
+except KeyboardInterrupt:  # a short command spends most of its time in these imports
     print("fastdet: interrupted, nothing written", file=sys.stderr)
     raise SystemExit(130) from None
 
@@ -37,7 +37,7 @@ app.command("info")(info.info_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     try:
         code = typer.main.get_command(app).main(args=arguments, prog_name="fastdet", standalone_mode=False)
         if code != 130:
@@ -53,12 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         pass
     except Exception as error:
-        if not hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
+        if not hasattr(error, "format_message"):  # not an error of typer, such as an unknown option
             raise
         return _fail(error.format_message())
     print("fastdet: interrupted, nothing written", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    os._exit(130)  # a kernel may still run in its thread: do not wait for it
+    os._exit(130)  # at once: a kernel may still run in its thread
 
 
 def _fail(text: str) -> int:
@@ -79,6 +79,6 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Final detections from raw ones, scores of detections and segmentations: equal on every backend."""
+    """NMS of raw detections, scores of detections and segmentations: equal on every backend."""
     if context.invoked_subcommand is None:
         print(context.get_help())

@@ -1,4 +1,4 @@
-"""``fastdet bench``: a quick table of this machine's times."""
+"""``fastdet bench``: time the operations on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastdet.cli.terminal import absent, stage
 
 
 def bench_command(as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False) -> None:
-    """A quick table of this machine's times, each the median of several runs. Equality is checked first."""
+    """Time the operations on this machine, each as the median of several runs. All backends must agree first."""
     with stage("measuring"):
         results = showcase.bench()
     if as_json:

@@ -1,4 +1,4 @@
-"""``fastdet demo``: an embedded sample, before and after."""
+"""``fastdet demo``: decoding, NMS and Soft-NMS on the sample that comes with the package."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ def demo_command(
         "fastdet_demo.png"
     ),
 ) -> None:
-    """What a small YOLO says of made-up streets, decoded, through NMS and Soft-NMS, and scored: tables, a picture."""
+    """Decode a small YOLO's output for made-up streets, apply NMS and Soft-NMS, and score: tables and a picture."""
     if output.suffix.lower() != ".png" or not output.parent.is_dir():
         raise Failure(f"demo: output must end in .png, in an existing folder, got {output}")
     console = Console()
     result = showcase.demo()
-    sample, sure = result.sample, showcase.SURE
+    sample, min_score = result.sample, showcase.MIN_DRAWN_SCORE
     console.print(
-        f"What a small YOLO says of {len(sample.scenes)} made-up streets that it was not trained on, with "
-        f"{result.objects} objects: no photographs.\nFound: by a box of a score of {sure} or more. Times in ms."
+        f"The output of a small YOLO for {len(sample.scenes)} made-up streets that it was not trained on.\n"
+        f"They have {result.objects} objects; none is a photograph.\n"
+        f"Found: hit by a box with a score of at least {min_score}. Times in ms."
     )
     grid = Grid()
     for title in ("method", "boxes in", "out", "found", *result.backends):
         grid.add_column(title, justify="left" if title == "method" else "right", no_wrap=True)
     for step in result.steps:
         times = [f"{step.milliseconds[name]:.3f}" for name in result.backends]
-        found = f"{result.objects - sum(map(len, step.missed))} of {result.objects}"
-        grid.add_row(step.title, str(step.given), str(len(step.kept.boxes)), found, *times)
+        hits = f"{result.objects - sum(map(len, step.missed))} of {result.objects}"
+        grid.add_row(step.title, str(step.boxes_in), str(len(step.kept.boxes)), hits, *times)
     console.print(grid)
     console.print("Average precision (COCO's) over all of them:")
     grid = Grid()

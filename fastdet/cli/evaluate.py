@@ -1,4 +1,4 @@
-"""``fastdet evaluate``: the figures, and the summary for people and for programs."""
+"""``fastdet evaluate``: score detections, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ def run(options: Options) -> None:
     """Score detections: COCO's average precision and recall, or VOC's.
 
     GT: COCO JSON; a folder of VOC's XML; a folder of YOLO's txt ("class cx cy
-    w h", in parts of the image; images in the folder beside labels/, or
-    --images, or --image-size); a folder of txt ("class x1 y1 x2 y2", a last
-    word difficult is known); or NPZ (boxes, labels, image; optional difficult,
-    iscrowd, area, image_names, classes).
+    w h", as fractions of the image; needs images/ beside labels/, --images or
+    --image-size); a folder of txt ("class x1 y1 x2 y2", then optionally the
+    word difficult); or NPZ (boxes, labels, image; optional difficult, iscrowd,
+    area, image_names, classes).
 
-    DETECTIONS: COCO results JSON (an object with images and categories of its
-    own is matched by their names); a folder of txt with "class score x1 y1 x2
-    y2", YOLO's "class cx cy w h score", or VOC's files of a class each with
-    "image score x1 y1 x2 y2"; or NPZ as fastdet nms writes it.
+    DETECTIONS: COCO results JSON (images and categories are matched by name if
+    the file lists them); a folder of txt with "class score x1 y1 x2 y2", YOLO's
+    "class cx cy w h score", or VOC's one file a class with "image score x1 y1
+    x2 y2"; or NPZ as fastdet nms writes it.
 
-    --method voc2007 and area match as VOC does, at IoU 0.5, all detections,
-    all sizes, unless other options say otherwise.
+    --method voc2007 and area use the rule of VOC, IoU 0.5, all detections and
+    all sizes, unless other options are set.
 
-    A wrong file gets one line that names the record and the field, and no
-    figure is printed. -1 stands where there is nothing to find.
+    An error in a file is one line that names the record and the field; no
+    score is printed. A score without true boxes is -1.
 
     --engine ray: GT and DETECTIONS are each a file, a folder or a pattern in
-    quotes of COCO JSON or Parquet shards, which need not be divided alike.
+    quotes of COCO JSON or Parquet shards. The two may be divided differently.
     """
     began = time.perf_counter()
     settings, reading = settings_of(options), reading_of(options)
-    found = _from_cluster(options, settings) if _on_cluster(options) else _from_files(options, settings, reading)
-    found |= {"backend": backends.default(), "seconds": round(time.perf_counter() - began, 6)}
+    results = _from_cluster(options, settings) if _on_cluster(options) else _from_files(options, settings, reading)
+    results |= {"backend": backends.default(), "seconds": round(time.perf_counter() - began, 6)}
     if options.as_json:
-        print(json.dumps(found))
+        print(json.dumps(results))
         return
-    for note in found["notes"]:
+    for note in results["notes"]:
         print(f"fastdet: {note}", file=sys.stderr)
-    show(found, options.per_class)
-    for path in found["plots"]:
+    show(results, options.per_class)
+    for path in results["plots"]:
         say(f"written: {path}")
 
 
@@ -67,51 +67,52 @@ evaluate = command(Options, run)
 
 
 def _from_files(options: Options, settings: Settings, reading: sources.Reading) -> dict[str, Any]:
-    """The figures of files, scored on this machine."""
+    """Score files on this machine. Returns the JSON object."""
     plots, ci = options.plots, options.ci
     if plots is not None:
         if not (plots.is_dir() or (not plots.exists() and plots.parent.is_dir())):
             raise Failure(f"evaluate: --plots must be a folder, or a new one in an existing folder, got {plots}")
         try:
-            report.need()  # a missing matplotlib is known before the work
+            report.need()  # report a missing matplotlib before the work
         except ImportError as error:
             raise Failure(str(error)) from None
     with stage("reading"):
         try:
-            given = interruptible(sources.read, options.truth, options.detections, reading)
+            inputs = interruptible(sources.read, options.truth, options.detections, reading)
         except ChoiceError as error:
             raise Failure(f"evaluate: --{error}") from None
     with stage("matching"):
-        metrics = interruptible(score, given.data, given.detections, settings)
+        metrics = interruptible(score, inputs.data, inputs.detections, settings)
     with stage("bootstrap" if ci else "adding up"):
         results = interruptible(lambda: metrics.compute(ci=LEVEL if ci else None, resamples=RESAMPLES))
     means = [known_mean(ap, ABSENT) for ap in metrics.average_precision()[..., 0]]
-    found = {
+    summary = {
         "truth": str(options.truth),
         "detections": str(options.detections),
-        "formats": dict(zip(("truth", "detections"), given.formats, strict=True)),
-        **figures(results, settings, inclusive=bool(given.data.offset), of_threshold=means),
-        **detail(metrics, settings, given.data),
+        "formats": dict(zip(("truth", "detections"), inputs.formats, strict=True)),
+        **figures(results, settings, inclusive=bool(inputs.data.offset), of_threshold=means),
+        **detail(metrics, settings, inputs.data),
         "plots": [],
-        "notes": given.notes,
+        "notes": inputs.notes,
     }
     if plots is not None:
         with stage("drawing"):
-            found["plots"] = [str(path) for path in interruptible(report.save, metrics, found, plots)]
-    return found
+            summary["plots"] = [str(path) for path in interruptible(report.save, metrics, summary, plots)]
+    return summary
 
 
 def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMetrics:
-    """All images of a data set, on this machine. Failure."""
+    """Metrics of all images of a data set. Failure."""
     metrics = settings.metrics(inclusive=bool(data.offset))
     try:
         metrics.update_columns(detections, data.truth, data.images)
-    except ValueError as error:  # areas that overflow, ids of more than 62 bits: what no reader minds
+    except ValueError as error:  # readers accept areas that overflow and ids of more than 62 bits
         raise Failure(str(error)) from None
     return metrics
 
 
 def _on_cluster(o: Options) -> bool:
+    """Whether ``--engine ray`` is asked for. Failure for options that do not go with the engine."""
     if o.engine not in ("local", "ray"):
         raise Failure(f"evaluate: --engine must be local or ray, got {o.engine}")
     if o.engine == "local":
@@ -130,7 +131,7 @@ def _on_cluster(o: Options) -> bool:
 
 
 def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
-    """The figures of shards scored on a Ray cluster; classes by their ids, since no process holds their names."""
+    """Score shards on a Ray cluster. Returns the JSON object. Classes have ids only: no process holds their names."""
     from fastdet import distributed
 
     inclusive = bool(o.inclusive)
@@ -157,68 +158,72 @@ def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------------ figures
 class Line(NamedTuple):
-    """A line of the summary, as COCO's twelve are."""
+    """A line of the summary, such as one of COCO's twelve."""
 
-    key: str  # of `DetectionMetrics.compute`; "" where it has none
-    kind: str  # AP, AR
+    key: str  # key of the result of `DetectionMetrics.compute`; "" if it has none
+    kind: str  # "AP" or "AR"
     iou: str
     area: str
-    most: int | None
+    max_detections: int | None
     value: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The line under its published keys, where ``max_detections`` is "most"."""
+        return {("most" if name == "max_detections" else name): value for name, value in self._asdict().items()}
 
 
 def lines(results: dict[str, Any], settings: Settings, of_threshold: Sequence[float] | None = None) -> list[Line]:
-    """The twelve lines of COCO with its settings, those that there are with others; VOC's: one for each threshold."""
-    at, most, areas = settings.iou_thresholds, settings.max_detections, list(settings.areas)
+    """The lines of the summary. COCO's settings give its twelve lines; VOC's methods give one for each threshold."""
+    at, limits, areas = settings.iou_thresholds, settings.max_detections, list(settings.areas)
     span = f"{at[0]:0.2f}:{at[-1]:0.2f}" if len(at) > 1 else f"{at[0]:0.2f}"
-    found = []
+    rows = []
 
     def line(key: str, kind: str, iou: str, area: str, limit: int | None) -> None:
-        found.append(Line(key, kind, iou, area, limit, float(results[key])))
+        rows.append(Line(key, kind, iou, area, limit, float(results[key])))
 
     if settings.method != "coco101" and len(at) > 1 and of_threshold is not None:
-        found += [Line("", "AP", f"{t:0.2f}", "all", most[-1], ap) for t, ap in zip(at, of_threshold, strict=True)]
-    line("map", "AP", span, "all", most[-1])
+        rows += [Line("", "AP", f"{t:0.2f}", "all", limits[-1], ap) for t, ap in zip(at, of_threshold, strict=True)]
+    line("map", "AP", span, "all", limits[-1])
     if len(at) > 1 and settings.method == "coco101":
         for key, threshold in (("map_50", 0.5), ("map_75", 0.75)):
             if np.isclose(at, threshold, rtol=0, atol=1e-9).any():
-                line(key, "AP", f"{threshold:0.2f}", "all", most[-1])
+                line(key, "AP", f"{threshold:0.2f}", "all", limits[-1])
     for area in areas[1:]:
-        line(f"map_{area}", "AP", span, area, most[-1])
+        line(f"map_{area}", "AP", span, area, limits[-1])
     if settings.method == "coco101":
-        for limit in most:
+        for limit in limits:
             line(f"mar_{'all' if limit is None else limit}", "AR", span, "all", limit)
         for area in areas[1:]:
-            line(f"mar_{area}", "AR", span, area, most[-1])
-    return found
+            line(f"mar_{area}", "AR", span, area, limits[-1])
+    return rows
 
 
 def figures(
     results: dict[str, Any], settings: Settings, *, inclusive: bool, of_threshold: Sequence[float] | None = None
 ) -> dict[str, Any]:
-    """Results of `DetectionMetrics.compute`, or of whatever computes the same, as a part of one JSON object.
+    """The scores as a part of the JSON object, from the result of `DetectionMetrics.compute` or of a cluster.
 
-    ``of_threshold`` is the mean average precision at each IoU threshold. -1 stands where there is nothing to find.
+    ``of_threshold`` is the mean average precision at each IoU threshold. A score without true boxes is -1.
     """
     every = lines(results, settings, of_threshold)
     ends = {key.removesuffix("_ci"): value.tolist() for key, value in results.items() if key.endswith("_ci")}
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "settings": {
             "method": settings.method, "rule": settings.rule, "inclusive": inclusive,
             "iou": list(settings.iou_thresholds), "max_dets": list(settings.max_detections),
             "areas": {k: [a, None if math.isinf(b) else b] for k, (a, b) in settings.areas.items()},
         },
         "stats": [line.value for line in every],
-        "summary": [{**line._asdict(), "ci": ends.get(line.key)} if ends else line._asdict() for line in every],
+        "summary": [{**line.as_json(), "ci": ends.get(line.key)} if ends else line.as_json() for line in every],
         **{key: value for key, value in results.items() if isinstance(value, float)},
     }  # fmt: skip
     if ends:
-        found["ci"] = {"level": LEVEL, "resamples": RESAMPLES, "seed": 0}
-    return found
+        summary["ci"] = {"level": LEVEL, "resamples": RESAMPLES, "seed": 0}
+    return summary
 
 
 def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict[str, Any]:
-    """The other part: how much there is, each class, and the confusion matrix where it is asked for."""
+    """The other part of the JSON object: counts, each class, and the confusion matrix if it is asked for."""
     records, of_class, labels = metrics.records
     total = [int(records.counted[a:b, 0].sum()) for a, b in itertools.pairwise(of_class)]
     detections = np.diff(records.start[of_class])
@@ -233,7 +238,7 @@ def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict
         row["ar"] = known_mean(recall[:, k, 0], ABSENT)
         row |= {f"ap_{area}": known_mean(precision[:, k, a], ABSENT) for a, area in enumerate(settings.areas) if a}
         rows.append({**row, "true_boxes": total[k], "detections": int(detections[k])})
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "images": len(metrics),
         "classes": sum(row["true_boxes"] > 0 for row in rows),
         "true_boxes": sum(row["true_boxes"] for row in rows),
@@ -242,15 +247,15 @@ def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict
     }
     if settings.confusion_at is not None:
         called = [names.get(int(i)) or str(i) for i in labels]
-        found["confusion"] = {
+        summary["confusion"] = {
             "iou": settings.confusion_at[0], "score": settings.confusion_at[1],
             "classes": [*called, "background"], "matrix": metrics.confusion_matrix().tolist(),
         }  # fmt: skip
-    return found
+    return summary
 
 
 def _named_thresholds(settings: Settings) -> list[tuple[int, float]]:
-    """Those that have a column of their own: 0.5 and 0.75 of many, all of a few."""
+    """The IoU thresholds with a column of their own: all of up to four, else 0.5 and 0.75."""
     at = settings.iou_thresholds
     if len(at) == 1:
         return []

@@ -1,4 +1,4 @@
-"""The options of ``fastdet evaluate``, and what they say of the figures and of the files."""
+"""The options of ``fastdet evaluate``, parsed into the settings of the metrics and of the readers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastdet.cli.terminal import Failure, wrong_option
 from fastdet.detection.inputs import AREAS, METHODS
 from fastdet.detection.metrics import DetectionMetrics
 
-LEVEL = 0.95  # of the intervals
+LEVEL = 0.95  # confidence level of the intervals
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Options:
     """The command's arguments and options."""
 
     truth: Annotated[Path, typer.Argument(metavar="GT", help="The true boxes: a file or folder, see below.")]
-    detections: Annotated[Path, typer.Argument(metavar="DETECTIONS", help="What a detector found, likewise.")]
+    detections: Annotated[Path, typer.Argument(metavar="DETECTIONS", help="The detections, likewise.")]
     as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False
     per_class: Annotated[bool, typer.Option("--per-class", help="A table of the classes as well.")] = False
     plots: Annotated[
@@ -35,7 +35,7 @@ class Options:
         bool, typer.Option("--ci", help=f"95 % intervals: {RESAMPLES:,} bootstrap resamples of the images.")
     ] = False
     format: Annotated[
-        str, typer.Option(metavar="auto|coco|voc|yolo|txt|npz", help="What the data set is, where auto cannot tell.")
+        str, typer.Option(metavar="auto|coco|voc|yolo|txt|npz", help="The data set's format, if auto fails.")
     ] = "auto"
     iou: Annotated[
         str | None, typer.Option(metavar="LIST", help="IoU thresholds: 0.5:0.95:0.05 (COCO's), or 0.5, or 0.5,0.75.")
@@ -45,14 +45,14 @@ class Options:
     ] = None
     areas: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="Sizes: all,small,medium,large, or NAME=LEAST:GREATEST in square pixels."),
+        typer.Option(metavar="LIST", help="Sizes: all,small,medium,large, or NAME=MIN:MAX in square pixels."),
     ] = None
     method: Annotated[
         str,
         typer.Option(metavar="coco101|voc2007|area", help="Average precision: 101 or 11 points, or VOC 2010's area."),
     ] = "coco101"
     rule: Annotated[
-        str | None, typer.Option(metavar="coco|voc", help="How detections are matched; by default as the method goes.")
+        str | None, typer.Option(metavar="coco|voc", help="How boxes are matched; default: the rule of --method.")
     ] = None
     inclusive: Annotated[
         bool | None, typer.Option("--inclusive/--exclusive", help="Whether boxes name their last pixel (VOC does).")
@@ -61,27 +61,27 @@ class Options:
         Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line, in order (voc, yolo).")
     ] = None
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The images themselves: YOLO's boxes are parts of their sizes.")
+        Path | None, typer.Option(metavar="DIR", help="The image files: YOLO boxes are fractions of their sizes.")
     ] = None
     image_size: Annotated[
-        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="... or the size in pixels that all of them have.")
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="... or the size in pixels of all images.")
     ] = None
     image_set: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Names of images, one a line: only these are scored.")
     ] = None
-    boxes: Annotated[str | None, typer.Option(metavar="xyxy|xywh", help="What the boxes of txt files are.")] = None
+    boxes: Annotated[str | None, typer.Option(metavar="xyxy|xywh", help="The layout of the boxes in txt files.")] = None
     labels: Annotated[
         str | None,
         typer.Option(metavar="id|position", help="Labels of JSON and NPZ detections: category ids, or 0, 1, ..."),
     ] = None
     confusion_at: Annotated[
-        str | None, typer.Option(metavar="IOU,SCORE", help="Where the confusion matrix is made (0.5,0.25 for --plots).")
+        str | None, typer.Option(metavar="IOU,SCORE", help="Of the confusion matrix (0.5,0.25 with --plots).")
     ] = None
     engine: Annotated[
-        str, typer.Option(metavar="local|ray", help="Where the work is done: here, or on a Ray cluster, from shards.")
+        str, typer.Option(metavar="local|ray", help="Score on this machine, or from shards on a Ray cluster.")
     ] = "local"
     address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Of the Ray cluster; without, one of this machine.")
+        str | None, typer.Option(metavar="ADDRESS", help="Address of the Ray cluster; without it, one on this machine.")
     ] = None
 
 
@@ -97,12 +97,12 @@ class Settings:
     confusion_at: tuple[float, float] | None
 
     def metrics(self, *, inclusive: bool) -> DetectionMetrics:
-        """An empty one. ValueError, TypeError."""
+        """Metrics without images yet. ValueError, TypeError."""
         return DetectionMetrics(box_format="xywh", inclusive=inclusive, on_duplicate="raise", **vars(self))
 
 
 def settings_of(o: Options) -> Settings:
-    """How detections are scored. Failure."""
+    """The settings that the options ask for. Failure."""
     method, rule = o.method, o.rule
     for option, value, choices in (("method", method, METHODS), ("rule", rule, ("coco", "voc"))):
         if value is not None and value not in choices:
@@ -120,14 +120,14 @@ def settings_of(o: Options) -> Settings:
         settings.metrics(inclusive=False)
     except (TypeError, ValueError) as error:
         text = str(error)
-        if o.max_dets is not None and ": max_detections" in text:  # in the words of the option, not as numbers for them
+        if o.max_dets is not None and ": max_detections" in text:  # show the option as typed
             text = f"{text.partition(', got ')[0]}, got {o.max_dets}"
         raise wrong_option("evaluate", text, {"iou_thresholds": "iou", "max_detections": "max-dets"}) from None
     return settings
 
 
 def reading_of(o: Options) -> sources.Reading:
-    """What the files are. Failure, FormatError, OSError."""
+    """The options about the files. Failure, FormatError, OSError."""
     choices = {
         "format": (o.format, sources.FORMATS), "boxes": (o.boxes, ("xyxy", "xywh")),
         "labels": (o.labels, ("id", "position")),
@@ -169,20 +169,20 @@ def _limits(text: str) -> tuple[int | None, ...]:
 
 
 def _areas(text: str) -> dict[str, tuple[float, float]]:
-    """``all`` comes first, whether it is named or not."""
-    found = {"all": AREAS["all"]}
+    """The size ranges by name. ``all`` always comes first."""
+    areas = {"all": AREAS["all"]}
     for item in text.split(","):
-        name, given, span = item.strip().partition("=")
+        name, equals, span = item.strip().partition("=")
         low, colon, high = span.partition(":")
         try:
-            if not name or name.isdecimal() or (bool(given) != bool(colon)):
+            if not name or name.isdecimal() or (bool(equals) != bool(colon)):
                 raise ValueError
-            found[name] = (float(low or 0), float(high or "inf")) if given else AREAS[name]
+            areas[name] = (float(low or 0), float(high or "inf")) if equals else AREAS[name]
         except (KeyError, ValueError):
             raise Failure(
-                f"evaluate: --areas must be of {', '.join(AREAS)}, or NAME=LEAST:GREATEST, got {item.strip()}"
+                f"evaluate: --areas must be of {', '.join(AREAS)}, or NAME=MIN:MAX, got {item.strip()}"
             ) from None
-    return found
+    return areas
 
 
 def _confusion(text: str | None, needed: bool) -> tuple[float, float] | None:

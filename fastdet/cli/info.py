@@ -1,4 +1,4 @@
-"""``fastdet info``: what this installation is made of."""
+"""``fastdet info``: version, backends and threads of this installation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import fastdet
 
 
 def info_command(as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False) -> None:
-    """Version, backends with the reason for each absent one, instruction set, threads."""
+    """Print version, backends (with the reason for each absent one), instruction set and threads."""
     if as_json:
         print(json.dumps(fastdet.config()))
     else:

@@ -1,4 +1,4 @@
-"""``fastdet miou``: its options, label maps counted in threads, and the summary for people and for programs."""
+"""``fastdet miou``: score label maps in threads, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FIGURES = {
     "mean_dice": "mean Dice",
     "frequency_weighted_iou": "frequency weighted IoU",
 }
-_MAX_WRONG = 10  # maps that an error names; contents are not looked at further
+_MAX_WRONG = 10  # bad maps that an error names; reading stops there
 Bar = Callable[[str, "int | None"], Advance]
 
 
@@ -50,15 +50,15 @@ class Options:
     """The command's arguments and options."""
 
     target: Annotated[Path, typer.Argument(metavar="GT", help="The true label maps: a folder, NPZ or NPY.")]
-    prediction: Annotated[Path, typer.Argument(metavar="PREDICTION", help="The predicted ones, likewise.")]
+    prediction: Annotated[Path, typer.Argument(metavar="PREDICTION", help="The predicted label maps, likewise.")]
     classes: Annotated[
         str | None,
-        typer.Option(metavar="N|FILE", help="How many classes, or a file with a name a line; a palette knows itself."),
+        typer.Option(metavar="N|FILE", help="The number of classes, or a file of names; --palette has its own."),
     ] = None
     ignore: Annotated[int | None, typer.Option(metavar="LABEL", help="The label of void pixels, often 255.")] = None
     void: Annotated[
         str | None,
-        typer.Option(metavar="miss|drop|count", help="What void pixels count for (miss)."),
+        typer.Option(metavar="miss|drop|count", help="How void pixels count (miss)."),
     ] = None
     palette: Annotated[
         str | None,
@@ -81,8 +81,8 @@ def run(options: Options) -> None:
     GT and PREDICTION: a folder of PNG files, matched by name. Grey (8 or
     16-bit) and palette images hold the labels themselves, RGB images need
     --palette. Or an NPZ with one integer array (N, H, W) and an array names
-    (N,); or an NPY of the maps alone, in the same order. A few maps at a time
-    are in memory; an NPZ is unpacked to a temporary file first (TMPDIR).
+    (N,); or an NPY of the maps alone, in the same order. Only a few maps are in
+    memory at a time; an NPZ is unpacked to a temporary file first (TMPDIR).
 
     --void miss: pixels of void truth are left out, a prediction of void is a
     miss. drop: both are left out. count: as miss, but pixels of void truth
@@ -91,8 +91,8 @@ def run(options: Options) -> None:
     --palette FILE: lines "R G B name", the classes in order; a line named void
     is a colour of the void label.
 
-    If any map is missing, damaged, of another size or holds a wrong label,
-    these are named and no figure is printed. Classes absent from both are left
+    If a map is missing, damaged, of another size or holds a wrong label, the
+    error names it and no score is printed. Classes absent from both are left
     out of the means (null in JSON).
     """
     began = time.perf_counter()
@@ -105,7 +105,7 @@ def run(options: Options) -> None:
     result = metrics.compute(ci=0.95 if options.ci else None)
     pictures = [] if options.plots is None else draw(result, metrics, options.plots)
     ignored = [f"{maps.path}: {name}" for maps in (true, guessed) for name in maps.ignored]
-    given = {
+    report = {
         "target": str(options.target),
         "prediction": str(options.prediction),
         **summary(result, metrics, [true.names[i] for i, _ in pairs]),
@@ -116,12 +116,12 @@ def run(options: Options) -> None:
     }
     if options.as_json:
         if not options.per_image:
-            given.pop("per_image", None)
-        print(json.dumps(given))
+            report.pop("per_image", None)
+        print(json.dumps(report))
         return
     if ignored:
         print(f"fastdet: not read: {label_maps.few(ignored)}", file=sys.stderr)
-    show(given, options.per_class, options.per_image)
+    show(report, options.per_class, options.per_image)
     for path in pictures:
         say(f"picture: {path}")
 
@@ -130,17 +130,17 @@ miou_command = command(Options, run)
 
 
 def _checked(options: Options) -> Palette | None:
-    """The palette; what is wrong with the options is known before the work."""
+    """Check the options before the work. Returns the palette, None without one."""
     plots = options.plots
     if options.void is not None and options.ignore is None:
-        raise Failure("miou: --void does not go without --ignore, the label that is void")
+        raise Failure("miou: --void needs --ignore, the label of void pixels")
     if plots is not None and not (plots.is_dir() or (not plots.exists() and plots.parent.is_dir())):
         raise Failure(f"miou: plots must be a folder, or a new one in an existing folder, got {plots}")
     return None if options.palette is None else palettes.load(options.palette)
 
 
 def _metrics(options: Options, colours: Palette | None) -> SegmentationMetrics:
-    """Metrics that have seen nothing, of the options. Failure."""
+    """Metrics without images yet, from the options. Failure."""
     number, names = class_names(options.classes, colours)
     void, per_image = options.void, options.per_image or options.ci
     try:
@@ -150,7 +150,7 @@ def _metrics(options: Options, colours: Palette | None) -> SegmentationMetrics:
             number, ignore_index=options.ignore, void=void or "miss", class_names=names, per_image=per_image
         )
         if options.plots is not None:
-            new_axes()  # a missing matplotlib is known before the work
+            new_axes()  # report a missing matplotlib before the work
     except (TypeError, ValueError, ImportError) as error:
         words = {"num_classes": "classes", "ignore_index": "ignore"}
         raise wrong_option("miou", str(error), words) from None
@@ -158,14 +158,14 @@ def _metrics(options: Options, colours: Palette | None) -> SegmentationMetrics:
 
 
 def class_names(classes: str | None, palette: Palette | None) -> tuple[int, list[str] | None]:
-    """How many classes there are, and their names, from ``--classes`` and the palette. FormatError, OSError."""
+    """The number of classes and their names, from ``--classes`` and the palette. FormatError, OSError."""
     known = None if palette is None else list(palette.classes)
     if classes is None:
         if known is None:
-            raise FormatError("miou: --classes is missing: how many classes there are, or a file of their names")
+            raise FormatError("miou: --classes is required: the number of classes, or a file of their names")
         return len(known), known
     if re.fullmatch(r"\s*[+-]?[0-9]+\s*", classes):
-        if len(classes) > 18:  # what int() may refuse
+        if len(classes) > 18:  # int() may refuse very long numbers
             raise FormatError(f"miou: --classes must be in [1, {MAX_CLASSES}], got {classes[:18]}...")
         count, names = int(classes), known
     else:
@@ -178,16 +178,16 @@ def class_names(classes: str | None, palette: Palette | None) -> tuple[int, list
 
 
 def pair(target: Maps, prediction: Maps, bar: Bar) -> list[tuple[int, int]]:
-    """Positions of the maps that go together, every one with a partner of its size. FormatError names the others."""
+    """Match the maps. Returns pairs of positions. FormatError names maps without a partner of the same size."""
     pairs, missing, extra = label_maps.match(target, prediction)
     if missing or extra:
-        told = []
+        sides = []
         for one, other, names in ((target, prediction, missing), (prediction, target, extra)):
             if names:
-                told.append(f"{len(names):,} of {one.path} not in {other.path}: {label_maps.few(names, _MAX_WRONG)}")
+                sides.append(f"{len(names):,} of {one.path} not in {other.path}: {label_maps.few(names, _MAX_WRONG)}")
         what = "label maps without a partner" if pairs else "no label map has a partner of its name"
-        raise FormatError(f"miou: {what}: {'; '.join(told)}")
-    advance = bar("looking at sizes", len(pairs))
+        raise FormatError(f"miou: {what}: {'; '.join(sides)}")
+    advance = bar("checking sizes", len(pairs))
     wrong: list[str] = []
     for i, j in pairs:
         shapes = []
@@ -205,7 +205,7 @@ def pair(target: Maps, prediction: Maps, bar: Bar) -> list[tuple[int, int]]:
 def count(
     target: Maps, prediction: Maps, pairs: Sequence[tuple[int, int]], metrics: SegmentationMetrics, advance: Advance
 ) -> None:
-    """Count all pairs into ``metrics``, in their order, a few maps at a time. FormatError names bad maps."""
+    """Count all pairs into ``metrics``, in order, a few maps at a time. FormatError names bad maps."""
     threads = min(fastdet.get_num_threads(), len(pairs))
     wrong: list[str] = []
     todo = iter(pairs)
@@ -229,14 +229,14 @@ def count(
         raise FormatError(_unusable(wrong, metrics))
     if metrics._swapped(metrics._matrix):
         ignore = metrics.ignore_index
-        text = f"predictions hold void ({ignore}), true maps do not: GT comes first, is the order right?"
+        text = f"the predictions hold void ({ignore}) and the true maps do not: are GT and PREDICTION swapped?"
         print(f"fastdet: {text}", file=sys.stderr)
 
 
 def _one(
     target: Maps, prediction: Maps, i: int, j: int, metrics: SegmentationMetrics
 ) -> tuple[Any, list[Array], int] | list[str]:
-    """What one pair adds to ``metrics``, or what is wrong with it."""
+    """Count one pair. Returns what it adds to ``metrics``, or the list of its errors."""
     maps: list[Array] = []
     wrong: list[str] = []
     for source, at in ((target, i), (prediction, j)):
@@ -245,16 +245,16 @@ def _one(
     if wrong:
         return wrong
     truth, guess = maps
-    if truth.shape != guess.shape:  # one was replaced meanwhile
+    if truth.shape != guess.shape:  # a file changed after its size was checked
         return [_sizes(_where(prediction, j), truth.shape, guess.shape)]
     try:
         return metrics._count_images(guess, truth)
     except ValueError:
         classes, ignore = metrics.num_classes, metrics.ignore_index
         for source, at, labels in ((target, i, truth), (prediction, j, guess)):
-            found = label_maps.first_wrong(labels, classes, ignore)
-            if found is not None:
-                value, row, column = found
+            wrong_label = label_maps.first_wrong(labels, classes, ignore)
+            if wrong_label is not None:
+                value, row, column = wrong_label
                 allowed = f"labels 0 to {classes - 1}" + ("" if ignore is None else f" or {ignore} (void)")
                 wrong.append(f"{_where(source, at)}: expected {allowed}, got {value} at row {row}, column {column}")
         if not wrong:
@@ -269,7 +269,7 @@ def _where(maps: Maps, i: int) -> str:
 
 @contextlib.contextmanager
 def _noting(wrong: list[str], maps: Maps, i: int) -> Iterator[None]:
-    """What is wrong with a map goes onto the list."""
+    """Add the error of a map to the list instead of raising it."""
     try:
         yield
     except FormatError as error:
@@ -283,7 +283,7 @@ def _sizes(where: str, want: tuple[int, ...], got: tuple[int, ...]) -> str:
 
 
 def _unusable(wrong: Sequence[str], metrics: SegmentationMetrics | None = None) -> str:
-    """The error text for some maps, with a hint where all have the same stray label."""
+    """The error text for bad maps, with a hint if all have the same wrong label."""
     maps = "1 label map" if len(wrong) == 1 else f"{len(wrong):,} label maps"
     more = f"; and {len(wrong) - _MAX_WRONG:,} more" if len(wrong) > _MAX_WRONG else ""
     text = f"miou: {maps} that cannot be counted: {'; '.join(wrong[:_MAX_WRONG])}{more}"
@@ -295,7 +295,7 @@ def _unusable(wrong: Sequence[str], metrics: SegmentationMetrics | None = None) 
 
 
 def summary(result: dict[str, Any], metrics: SegmentationMetrics, names: Sequence[str]) -> dict[str, Any]:
-    """The figures as one JSON object; null stands for NaN. ``names`` are those of the images."""
+    """The scores as one JSON object, null instead of NaN. ``names`` are those of the images."""
     classes = metrics.class_names or [str(i) for i in range(metrics.num_classes)]
     intervals = result.get("ci")
     columns = {"iou": "iou", "accuracy": "class_accuracy", "dice": "dice"}
@@ -308,7 +308,7 @@ def summary(result: dict[str, Any], metrics: SegmentationMetrics, names: Sequenc
         if intervals is not None:
             row["ci"] = {word: [_plain(end) for end in intervals[key][:, i]] for word, key in columns.items()}
         rows.append(row)
-    given: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "images": result["images"],
         "pixels": result["pixels"],
         "void_pixels": result["void_pixels"],
@@ -322,38 +322,38 @@ def summary(result: dict[str, Any], metrics: SegmentationMetrics, names: Sequenc
     }
     if intervals is not None:
         ends = {name: [_plain(end) for end in intervals[name]] for name in (*FIGURES, "per_image_mean")}
-        given["ci"] = {**{key: intervals[key] for key in ("level", "resamples", "seed")}, **ends}
+        figures["ci"] = {**{key: intervals[key] for key in ("level", "resamples", "seed")}, **ends}
     if "per_image" in result:
         single = result["per_image"]
         scores = zip(names, single["mean_iou"].tolist(), single["pixel_accuracy"].tolist(), strict=True)
-        given["per_image"] = {
+        figures["per_image"] = {
             "mean": _plain(single["mean"]),
             "quantiles": {key: _plain(value) for key, value in single["quantiles"].items()},
             "scored": single["scored"],
             "images": [{"name": n, "mean_iou": _plain(a), "pixel_accuracy": _plain(b)} for n, a, b in scores],
         }
-    return given
+    return figures
 
 
-def show(given: dict[str, Any], per_class: bool, per_image: bool) -> None:
-    """The summary for people, on stdout."""
-    ends = given.get("ci", {})
-    count = given["images"]
-    say(f"{given['classes']} classes, {count:,} image{'' if count == 1 else 's'}, {given['pixels']:,} pixels")
-    if given["ignore"] is not None:
+def show(figures: dict[str, Any], per_class: bool, per_image: bool) -> None:
+    """Print the summary as text."""
+    ends = figures.get("ci", {})
+    count = figures["images"]
+    say(f"{figures['classes']} classes, {count:,} image{'' if count == 1 else 's'}, {figures['pixels']:,} pixels")
+    if figures["ignore"] is not None:
         how = {
             "miss": "true ones are left out, predicted ones are misses",
             "drop": "true and predicted ones are left out",
             "count": "true ones count against the prediction, predicted ones are misses",
-        }[given["void"]]
-        predicted = f"{given['void_predictions']:,} predicted"
-        say(f"void is {given['ignore']}: {given['void_pixels']:,} true, {predicted}; {given['void']}: {how}")
+        }[figures["void"]]
+        predicted = f"{figures['void_predictions']:,} predicted"
+        say(f"void is {figures['ignore']}: {figures['void_pixels']:,} true, {predicted}; {figures['void']}: {how}")
     for name, title in FIGURES.items():
-        say(f"{title:<22}  {_number(given[name])}{_interval(ends, name)}")
+        say(f"{title:<22}  {_number(figures[name])}{_interval(ends, name)}")
     if per_class:
-        _table(given["per_class"], ends)
+        _table(figures["per_class"], ends)
     if per_image:
-        single = given["per_image"]
+        single = figures["per_image"]
         say("\nmIoU of each image by itself (their mean is not the mIoU above, which is of all pixels together):")
         say(f"{'mean':<22}  {_number(single['mean'])}{_interval(ends, 'per_image_mean')}")
         for name, value in single["quantiles"].items():
@@ -395,7 +395,7 @@ def _plain(x: Any) -> float | None:
 
 
 def draw(result: dict[str, Any], metrics: SegmentationMetrics, folder: Path) -> list[Path]:
-    """The confusion matrix and the classes' IoU as pictures in a folder, which is made if need be. OSError."""
+    """Draw the confusion matrix and the IoU of each class into a folder, which is made if it is missing. OSError."""
     from fastdet import plots
 
     heat, _ = plots.draw_confusion(result["confusion_matrix"], names=metrics.class_names)

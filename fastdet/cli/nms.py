@@ -1,4 +1,4 @@
-"""``fastdet nms``: final detections from raw ones."""
+"""``fastdet nms``: suppress overlapping detections of a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fastdet._files.table import Kept, Table
 from fastdet.cli.terminal import Failure, command, interruptible, progress, wrong_option
 
 _METHODS = ("hard", "linear", "gaussian")
-_BLOCK = 1 << 16  # candidates of one call of a compiled kernel; the bar moves by it
+_BLOCK = 1 << 16  # candidates in one call of a compiled kernel, and one step of the progress bar
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Options:
     output: Annotated[Path, typer.Option("--output", "-o", help="OUT.json or OUT.npz; may be INPUT itself.")]
     iou: Annotated[
         float | None,
-        typer.Option(help="Overlap above which a box goes (hard, 0.5), from which it loses score (linear, 0.3)."),
+        typer.Option(help="hard drops a box that overlaps more (0.5), linear lowers it from here (0.3)."),
     ] = None
     score_threshold: Annotated[float | None, typer.Option(help="Drop candidates with score <= this first.")] = None
     max_output: Annotated[int | None, typer.Option(help="Keep at most this many in each image.")] = None
@@ -45,9 +45,9 @@ class Options:
         str, typer.Option(metavar="hard|linear|gaussian", help="hard removes; the soft ones lower scores.")
     ] = "hard"
     sigma: Annotated[float | None, typer.Option(help="Width of the gaussian method (0.5).")] = None
-    min_score: Annotated[float | None, typer.Option(help="Soft methods drop what falls below this score (0.001).")] = (
-        None
-    )
+    min_score: Annotated[
+        float | None, typer.Option(help="Soft methods drop boxes that fall below this score (0.001).")
+    ] = None
     offset: Annotated[
         float | None, typer.Option(help="Soft methods add this to x2 and y2; 1 for inclusive pixels (0).")
     ] = None
@@ -58,14 +58,14 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Turn raw overlapping detections into final ones, class by class in each image.
+    """Suppress overlapping detections, class by class in each image.
 
     JSON: a list of {image_id, category_id, bbox: \\[x, y, width, height], score}, or an object whose annotations are
-    such a list; plain or packed by gzip. Kept records come out as the very bytes that came in, only soft methods write
-    a new score; what stands around the list stays.
+    such a list; plain or packed by gzip. Kept records are copied byte for byte, but soft methods write a new score. The
+    text around the list is copied too.
 
-    NPZ: boxes or boxes_xyxy (N, 4) as x1 y1 x2 y2, scores (N,), and as they apply labels (N,), offsets (I + 1,) with
-    image_id (I,) one an image, or image_ids (N,) one a row. Without labels all boxes are of one class, 0 in JSON.
+    NPZ: boxes or boxes_xyxy (N, 4) as x1 y1 x2 y2, and scores (N,). Optional: labels (N,); offsets (I + 1,) with
+    image_id (I,), one an image; or image_ids (N,), one a row. Without labels all boxes are of one class, 0 in JSON.
 
     OUTPUT is ordered by image, then by falling score, and is written whole or not at all.
     """
@@ -114,9 +114,9 @@ nms_command = command(Options, run)
 
 
 def _show(summary: dict[str, Any]) -> None:
-    """The summary for people."""
+    """Print the summary as text."""
     if summary["ignored"]:
-        print(f"fastdet: not carried over: {', '.join(summary['ignored'])}", file=sys.stderr)
+        print(f"fastdet: not copied: {', '.join(summary['ignored'])}", file=sys.stderr)
     images = f"{summary['images']:,} image{'' if summary['images'] == 1 else 's'}"
     how = f"{summary['options']['method']}, {summary['backend']}, {summary['seconds']:.2f} s"
     print(f"{summary['candidates']:,} candidates in {images}: {summary['kept']:,} kept ({how})")
@@ -124,11 +124,11 @@ def _show(summary: dict[str, Any]) -> None:
 
 
 def _arguments(options: Options) -> dict[str, Any]:
-    """Arguments of the kernel; an option that the method would pass over is an error."""
+    """Arguments of the kernel. Failure for an option that the method does not use."""
     method = options.method
     if method not in _METHODS:
         raise Failure(f"nms: --method must be one of {', '.join(map(repr, _METHODS))}, got {method!r}")
-    given = {
+    chosen = {
         name.replace("_", "-"): getattr(options, name) for name in ("iou", "metric", "sigma", "min_score", "offset")
     }
     defaults: dict[str, dict[str, Any]] = {
@@ -137,19 +137,22 @@ def _arguments(options: Options) -> dict[str, Any]:
         "gaussian": {"sigma": 0.5, "min-score": 0.001, "offset": 0.0},
     }
     takes = defaults[method]
-    for name, value in given.items():
+    for name, value in chosen.items():
         if value is not None and name not in takes:
             raise Failure(f"nms: --{name} does not go with --method {method}")
-    chosen = {name: default if given[name] is None else given[name] for name, default in takes.items()}
+    arguments = {name: default if chosen[name] is None else chosen[name] for name, default in takes.items()}
     words = {"iou": "iou_threshold", "min-score": "min_score"}
-    return {"method": method, **{words.get(name, name): value for name, value in chosen.items()}}
+    return {"method": method, **{words.get(name, name): value for name, value in arguments.items()}}
 
 
 Run = Callable[[Array, Array, Array], tuple[Array, Array | None]]
 
 
 def _kernel(options: Options, arguments: dict[str, Any]) -> tuple[Run, str]:
-    """``f(boxes, scores, keys) -> (keep, new scores or None)`` and its backend; every option is tried on no boxes."""
+    """The kernel, ``f(boxes, scores, keys) -> (keep, new scores or None)``, and its backend.
+
+    The kernel runs once on no boxes, so that every wrong option is reported before the work.
+    """
     soft = options.method != "hard"
     score_threshold, backend = options.score_threshold, options.backend
     arguments = {key: value for key, value in arguments.items() if soft or key != "method"}
@@ -169,14 +172,14 @@ def _kernel(options: Options, arguments: dict[str, Any]) -> tuple[Run, str]:
         if options.threads is not None:
             fastdet.set_num_threads(options.threads)
         run(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), options.max_output)
-        nms.nms(np.zeros((0, 4)), np.zeros(0), 0.5, score_threshold=score_threshold)  # soft methods do not look at it
+        nms.nms(np.zeros((0, 4)), np.zeros(0), 0.5, score_threshold=score_threshold)  # soft_nms has no threshold
     except (TypeError, ValueError, NotImplementedError) as error:
         raise wrong_option("nms", str(error), {"iou_threshold": "iou", "n": "threads"}) from None
     return run, backend or backends.default()
 
 
 def _suppress(table: Table, run: Run, max_output: int | None, agnostic: bool, block: int, advance: Advance) -> Kept:
-    """NMS of whole images, so many at a time as make a block; a class of an image is one key."""
+    """NMS of whole images, about ``block`` boxes at a time. Each class of an image has a key of its own."""
     images = len(table.offsets) - 1
     parts: list[Array] = []
     new_scores: list[Array] = []
@@ -192,7 +195,7 @@ def _suppress(table: Table, run: Run, max_output: int | None, agnostic: bool, bl
             kinds, kind = np.unique(table.labels[rows], return_inverse=True)
             keys = image * len(kinds) + kind.reshape(-1)
         keep, new = interruptible(run, table.corners(rows), table.scores[rows], keys)
-        order = np.argsort(image[keep], kind="stable")  # by image, within it still by falling score
+        order = np.argsort(image[keep], kind="stable")  # by image; stable, so still by falling score within it
         mine = image[keep][order]
         if max_output is not None:
             here = np.arange(len(mine)) - np.searchsorted(mine, mine) < max_output

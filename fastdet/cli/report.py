@@ -1,4 +1,4 @@
-"""The pictures of ``fastdet evaluate --plots``, and a page of HTML that holds them and needs nothing else."""
+"""The pictures of ``fastdet evaluate --plots``, and one HTML page that contains them."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from fastdet.detection.results import ABSENT
 from fastdet.plots.axes import new_axes, ramp
 from fastdet.plots.detection import steps
 
-_MOST_BARS = 100  # classes that a picture of bars has
+_MAX_BARS = 100  # classes in the bar chart
 Pictures = dict[str, tuple[str, bytes]]  # file name -> caption, PNG
 
 
 def need() -> None:
-    """ImportError where matplotlib is not installed."""
+    """Raise ImportError if matplotlib is not installed."""
     new_axes()
 
 
-def save(metrics: DetectionMetrics, found: dict[str, Any], folder: Path) -> list[Path]:
-    """Pictures and ``report.html`` in a folder, which is made if need be; each file whole or not at all. OSError."""
-    pictures = draw(metrics, found)
-    page = report(metrics, found, pictures).encode()
+def save(metrics: DetectionMetrics, results: dict[str, Any], folder: Path) -> list[Path]:
+    """Write the pictures and ``report.html`` into a folder, which is made if it is missing. OSError."""
+    pictures = draw(metrics, results)
+    page = report(metrics, results, pictures).encode()
     folder.mkdir(exist_ok=True)
     paths = []
     for name, content in [*((name, png) for name, (_, png) in pictures.items()), ("report.html", page)]:
@@ -46,9 +46,9 @@ def save(metrics: DetectionMetrics, found: dict[str, Any], folder: Path) -> list
     return paths
 
 
-def draw(metrics: DetectionMetrics, found: dict[str, Any]) -> Pictures:
-    """Every picture with its caption, as PNG."""
-    settings, rows = found["settings"], [row for row in found["per_class"] if row["true_boxes"]]
+def draw(metrics: DetectionMetrics, results: dict[str, Any]) -> Pictures:
+    """Draw every picture, as PNG with a caption."""
+    settings, rows = results["settings"], [row for row in results["per_class"] if row["true_boxes"]]
     at = settings["iou"]
     every = metrics.average_precision()[..., 0]
     curves = metrics.precision_recall_curves()
@@ -67,16 +67,16 @@ def draw(metrics: DetectionMetrics, found: dict[str, Any]) -> Pictures:
             plots.draw_area_scores(_by_size(metrics, at), names=names, counts=_counts(metrics))[0],
         )
     best = sorted(rows, key=lambda row: -row["ap"])
-    shown = best if len(best) <= _MOST_BARS else [*best[: _MOST_BARS // 2], *best[-(_MOST_BARS // 2) :]]
-    some = "" if len(shown) == len(best) else f": the {_MOST_BARS // 2} best and the lowest of {len(best):,}"
+    shown = best if len(best) <= _MAX_BARS else [*best[: _MAX_BARS // 2], *best[-(_MAX_BARS // 2) :]]
+    some = "" if len(shown) == len(best) else f": the {_MAX_BARS // 2} best and the lowest of {len(best):,}"
     figures["ap_by_class.png"] = (
         f"Average precision of each class{some}. The dashed line is the mean of all classes.",
         plots.draw_class_scores(
             np.array([row["ap"] for row in shown]), names=[row["name"] for row in shown], title="AP",
-            mean=found["map"] if rows else None,
+            mean=results["map"] if rows else None,
         )[0],
     )  # fmt: skip
-    confusion = found["confusion"]
+    confusion = results["confusion"]
     names = confusion["classes"][:-1]
     figures["confusion.png"] = (
         f"Where detections of a score from {confusion['score']:g} went, matched whatever their class at IoU "
@@ -89,15 +89,15 @@ def draw(metrics: DetectionMetrics, found: dict[str, Any]) -> Pictures:
 
 
 def _by_size(metrics: DetectionMetrics, at: Sequence[float]) -> dict[str, Array]:
-    """Name of a score -> its mean over classes (A,)."""
+    """Scores by name: each is the mean over classes, (A,) by size of the boxes."""
     precision, recall = metrics.average_precision(), metrics.curves()[1][..., -1]
     areas = range(precision.shape[2])
-    found = {"AP": np.array([known_mean(precision[..., a], ABSENT) for a in areas])}
+    scores = {"AP": np.array([known_mean(precision[..., a], ABSENT) for a in areas])}
     for i, t in enumerate(at):
         if len(at) > 1 and abs(t - 0.5) < 1e-9:
-            found["AP50"] = np.array([known_mean(precision[i, :, a], ABSENT) for a in areas])
-    found["AR"] = np.array([known_mean(recall[..., a], ABSENT) for a in areas])
-    return found
+            scores["AP50"] = np.array([known_mean(precision[i, :, a], ABSENT) for a in areas])
+    scores["AR"] = np.array([known_mean(recall[..., a], ABSENT) for a in areas])
+    return scores
 
 
 def _counts(metrics: DetectionMetrics) -> list[int]:
@@ -108,16 +108,16 @@ def _counts(metrics: DetectionMetrics) -> list[int]:
 def _png(figure: Any) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in a script that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # class names in a script that the font lacks
         figure.savefig(file, format="png", dpi=130)
     return file.getvalue()
 
 
 # --------------------------------------------------------------------------------------------------- page
-def report(metrics: DetectionMetrics, found: dict[str, Any], pictures: Pictures) -> str:
-    """The page: figures, pictures as data URIs, a table of the classes, and a curve of each as SVG."""
-    cards = [_card(line) for line in found["summary"] if line["area"] == "all"]
-    lines = "\n".join(words(line, found["settings"]["method"], found.get("ci")) for line in found["summary"])
+def report(metrics: DetectionMetrics, results: dict[str, Any], pictures: Pictures) -> str:
+    """The HTML page: scores, pictures as data URIs, a table of the classes, and their curves as SVG."""
+    cards = [_card(line) for line in results["summary"] if line["area"] == "all"]
+    lines = "\n".join(words(line, results["settings"]["method"], results.get("ci")) for line in results["summary"])
     figures = []
     for name, (caption, png) in pictures.items():
         uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
@@ -126,19 +126,19 @@ def report(metrics: DetectionMetrics, found: dict[str, Any], pictures: Pictures)
             f"<figure{wide}><div{wide and ' style=max-height:none'}><img src='{uri}' alt='{_text(name)}'></div>"
             f"<figcaption>{_text(caption)}</figcaption></figure>"
         )
-    notes = "".join(f"<li>{_text(note)}</li>" for note in found["notes"])
+    notes = "".join(f"<li>{_text(note)}</li>" for note in results["notes"])
     return _PAGE.format(
-        title=_text(Path(found["detections"]).name),
-        truth=_text(found["truth"]),
-        detections=_text(found["detections"]),
-        headline=_text(headline(found)),
+        title=_text(Path(results["detections"]).name),
+        truth=_text(results["truth"]),
+        detections=_text(results["detections"]),
+        headline=_text(headline(results)),
         cards="".join(cards),
         lines=_text(lines),
         notes=f"<h2>Notes</h2><ul>{notes}</ul>" if notes else "",
         figures="".join(figures),
-        table=_table(found["per_class"]),
-        panels=_panels(metrics, found),
-        settings=_text(_settings(found["settings"])),
+        table=_table(results["per_class"]),
+        panels=_panels(metrics, results),
+        settings=_text(_settings(results["settings"])),
         version=_text(__version__),
     )
 
@@ -148,23 +148,23 @@ def _text(x: object) -> str:
 
 
 def _card(line: dict[str, Any]) -> str:
-    most = "" if line["kind"] == "AP" else f", maxDets {'all' if line['most'] is None else line['most']}"
+    limit = "" if line["kind"] == "AP" else f", maxDets {'all' if line['most'] is None else line['most']}"
     value = "absent" if line["value"] < 0 else f"{line['value']:.3f}"
     interval = ""
     if line.get("ci") and line["ci"][0] >= 0:
         interval = f"<small>{line['ci'][0]:.3f} to {line['ci'][1]:.3f}</small>"
-    return f"<div class=card><b>{value}</b>{interval}<span>{line['kind']}, IoU {line['iou']}{most}</span></div>"
+    return f"<div class=card><b>{value}</b>{interval}<span>{line['kind']}, IoU {line['iou']}{limit}</span></div>"
 
 
 def _settings(settings: dict[str, Any]) -> str:
     at = ", ".join(f"{t:g}" for t in settings["iou"])
-    most = ", ".join("all" if m is None else str(m) for m in settings["max_dets"])
+    limits = ", ".join("all" if m is None else str(m) for m in settings["max_dets"])
     spans = settings["areas"].items()
     sizes = ", ".join(f"{k} {a:g} to {'any' if b is None or b >= 1e10 else f'{b:g}'}" for k, (a, b) in spans)
     last = "counts" if settings["inclusive"] else "does not count"
     return (
         f"Average precision by {settings['method']}, matched by the rule of {settings['rule']}; the last pixel of a "
-        f"box {last}. IoU thresholds {at}. Most detections of an image and class {most}. "
+        f"box {last}. IoU thresholds {at}. Most detections of an image and class {limits}. "
         f"Square pixels of the sizes: {sizes}."
     )
 
@@ -179,13 +179,13 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return f"<table id=classes><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def _panels(metrics: DetectionMetrics, found: dict[str, Any]) -> str:
-    """A small picture of each class: its interpolated curves, and the raw one of the first threshold."""
-    at = found["settings"]["iou"]
+def _panels(metrics: DetectionMetrics, results: dict[str, Any]) -> str:
+    """A small chart of each class: the interpolated curves, and the raw curve of the first threshold."""
+    at = results["settings"]["iou"]
     colours = ramp(len(at))
     keys = [f"<span style='color:{colour}'>IoU {t:g}</span>" for t, colour in zip(at, colours, strict=True)]
     panels = []
-    for row in sorted(found["per_class"], key=lambda row: -row["ap"]):
+    for row in sorted(results["per_class"], key=lambda row: -row["ap"]):
         curves = metrics.precision_recall_curves(row["id"])
         if curves:
             pairs = zip(curves, colours, strict=True)
@@ -200,18 +200,18 @@ def _panels(metrics: DetectionMetrics, found: dict[str, Any]) -> str:
 
 
 def _paths(curve: PRCurve, colour: str, raw: bool) -> str:
-    """A curve as SVG on a grid of whole pixels: what would not be seen is left out."""
+    """A curve as SVG on a grid of whole pixels. Points that repeat a pixel are left out."""
     lines = [(*steps(curve.recall, curve.interpolated), 1.6, 1.0)]
     if raw:
         lines.append((curve.recall, curve.precision, 0.7, 0.7))
-    found = ""
+    paths = ""
     for x, y, width, opacity in lines:
         points = np.stack([np.round(240 * x), np.round(180 * (1 - y))], axis=1).astype(np.int64)
         points = points[np.append(True, (np.diff(points, axis=0) != 0).any(axis=1))] if len(points) else points
         if len(points):
             text = "L".join(f"{a} {b}" for a, b in points.tolist())
-            found += f"<path d='M{text}' stroke='{colour}' stroke-width='{width}' opacity='{opacity}'/>"
-    return found
+            paths += f"<path d='M{text}' stroke='{colour}' stroke-width='{width}' opacity='{opacity}'/>"
+    return paths
 
 
 _PAGE = """<!doctype html>

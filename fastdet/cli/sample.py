@@ -1,6 +1,7 @@
-"""The sample of ``fastdet demo``: what a small YOLO said of made-up streets that it had not seen; and boxes to time.
+"""The sample of ``fastdet demo``, and random boxes for ``fastdet bench``.
 
-``sample.npz`` is written by ``docs/examples/train_demo.py``, which trains the network. Nothing in it is a photograph.
+The sample is the raw output of a small YOLO for made-up streets that were not in its training set.
+``docs/examples/train_demo.py`` trains the network and writes ``sample.npz``. Nothing in it is a photograph.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ PATH = Path(__file__).with_name("sample.npz")
 class Sample(NamedTuple):
     """Scenes and the network's raw output for each, as YOLO v8 gives it."""
 
-    output: Array  # (N, 4 + C, P) float32: of P cells cx cy w h, pixels, and C scores in [0, 1]
+    output: Array  # (N, 4 + C, P) float32: for each of P cells cx cy w h in pixels, and C scores in [0, 1]
     scenes: list[Scene]  # (N,)
-    seeds: list[int]  # (N,) that `fastdet._scenes` made and draws them by
+    seeds: list[int]  # (N,) seeds from which `scenes` makes and draws them
 
 
 def units(classes: int) -> Array:
-    """What the file counts in, (4 + C, 1): quarters of a pixel for boxes, 1024ths for scores."""
+    """Steps per unit in the file, (4 + C, 1): 4 per pixel for boxes, 1024 for scores."""
     return np.array([4] * 4 + [1024] * classes, np.float32)[:, None]
 
 
 def load() -> Sample:
-    """The sample from the file that comes with the package."""
+    """Load the sample that comes with the package."""
     with np.load(PATH, allow_pickle=False) as archive:
         output, counts, seeds = archive["output"], archive["object_counts"], archive["seeds"]
         boxes, labels = archive["objects"], archive["object_labels"].astype(np.int64)
@@ -42,7 +43,7 @@ def load() -> Sample:
 
 
 def clustered(n: int, seed: int = 0, classes: int = 80) -> tuple[Array, Array, Array]:
-    """Made-up boxes for ``fastdet bench``: about 12 jittered ones an object, 16 objects a megapixel.
+    """Random boxes for ``fastdet bench``: about 12 jittered boxes an object, 16 objects a megapixel.
 
     Returns
     -------

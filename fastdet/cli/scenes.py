@@ -1,7 +1,7 @@
 """The made-up streets of ``fastdet demo``: people, cars, bicycles and dogs, often so close that they hide each other.
 
-A scene is its objects, drawn by a seed; a picture of it is painted from simple shapes with soft edges, in NumPy, at any
-scale. ``docs/examples/train_demo.py`` trains a detector on such pictures.
+A seed gives the objects of a scene. Its picture is painted from simple shapes with soft edges, in NumPy, at any scale.
+``docs/examples/train_demo.py`` trains a detector on such pictures.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ NAMES = ("person", "car", "bicycle", "dog")
 SIZE = (128, 192)  # height and width of a scene, pixels
 
 _SIDES = ((22, 60), (62, 31), (46, 32), (29, 23))  # width and height of each class at the lower edge of the scene
-_HORIZON, _KERB = 70, 82  # where buildings end and the road begins
-_HIDDEN = 0.7  # the most of a box that others may cover
+_HORIZON, _KERB = 70, 82  # y where the buildings end, and where the road begins
+_HIDDEN = 0.7  # the largest part of a box that other boxes may cover
 
 _COATS = ("#8f6f78", "#76808f", "#a08a6b", "#6f8a80", "#94788f", "#b07d62")
 _BODIES = ("#8fa3b8", "#b3a08f", "#9aa892", "#a796ad", "#c2b36f")
@@ -28,14 +28,14 @@ _WALLS = ("#cfd3dc", "#d9d2cb", "#c9d3d2", "#d6cdd4")
 
 
 class Scene(NamedTuple):
-    """What is in a street, from the back to the front."""
+    """The objects of a street, from the back to the front."""
 
     boxes: Array  # (M, 4) float32, x1 y1 x2 y2, pixels
     labels: Array  # (M,) int64
 
 
 def make(seed: int) -> Scene:
-    """Three to six groups of one to four objects of a class; how far apart they stand is up to chance."""
+    """Make three to six groups of one to four objects of a class, at random distances."""
     rng = np.random.default_rng(seed)
     boxes: list[Array] = []
     labels: list[int] = []
@@ -56,7 +56,7 @@ def make(seed: int) -> Scene:
 
 
 def _seen(boxes: Array) -> list[int]:
-    """Which boxes are inside the scene, and no more than `_HIDDEN` of them behind boxes in front."""
+    """Indices of the boxes that lie inside the scene and are covered by at most `_HIDDEN` by boxes in front."""
     taken = np.zeros(SIZE, bool)
     seen = []
     for i in reversed(range(len(boxes))):
@@ -69,13 +69,13 @@ def _seen(boxes: Array) -> list[int]:
 
 
 def draw(scene: Scene, seed: int, scale: int = 1) -> Array:
-    """The picture of a scene.
+    """Draw a scene.
 
     Parameters
     ----------
     scene : its objects
-    seed : of the houses and of all colours
-    scale : pixels of the picture a pixel of the scene
+    seed : decides the houses and all colours
+    scale : pixels of the picture per pixel of the scene
 
     Returns
     -------
@@ -86,7 +86,7 @@ def draw(scene: Scene, seed: int, scale: int = 1) -> Array:
     height, width = SIZE
     canvas.rectangle((0, 0, width, _HORIZON), "#dcebf5")
     x = -float(rng.uniform(0, 20))
-    while x < width:  # houses, and their windows
+    while x < width:  # houses with windows
         side, top = (float(v) for v in rng.uniform((20, 4), 34))
         canvas.rectangle((x, top, x + side, _HORIZON), str(rng.choice(_WALLS)))
         for row in np.arange(top + 4, _HORIZON - 10, 9).tolist():
@@ -155,7 +155,7 @@ def _dog(canvas: _Canvas, x: float, y: float, w: float, h: float, rng: Any) -> N
 
 
 class _Canvas:
-    """Shapes are told by how far a point is outside of them, in pixels of the scene; what is within is painted."""
+    """Paints shapes. A shape is a function that gives the distance of a point outside of it, in pixels of the scene."""
 
     def __init__(self, scale: int) -> None:
         self.scale = scale
@@ -166,7 +166,7 @@ class _Canvas:
         return image
 
     def rectangle(self, box: Sequence[float], colour: str, radius: float = 0, edge: bool = False) -> None:
-        """With round corners. ``edge``: a thin white line, inside of it."""
+        """A rectangle with round corners. ``edge``: a thin white line just inside."""
         x1, y1, x2, y2 = box
         radius = min(radius, (x2 - x1) / 2, (y2 - y1) / 2)
 
@@ -189,7 +189,7 @@ class _Canvas:
         self._paint((cx - reach, cy - reach, cx + reach, cy + reach), outside, colour)
 
     def line(self, a: tuple[float, float], b: tuple[float, float], width: float, colour: str) -> None:
-        """With round ends that reach beyond a and b."""
+        """A line with round ends that reach beyond a and b."""
         (ax, ay), (bx, by), r = a, b, width / 2
         ux, uy = bx - ax, by - ay
 
@@ -200,7 +200,7 @@ class _Canvas:
         self._paint((min(ax, bx) - r, min(ay, by) - r, max(ax, bx) + r, max(ay, by) + r), outside, colour)
 
     def polygon(self, points: Sequence[tuple[float, float]], colour: str, edge: bool = False) -> None:
-        """Convex, clockwise as it is seen."""
+        """A convex polygon. Its points go clockwise on the screen."""
         corners = np.array(points)
         sides = np.roll(corners, -1, 0) - corners
         normals = np.stack([sides[:, 1], -sides[:, 0]], 1) / np.sqrt((sides**2).sum(1))[:, None]

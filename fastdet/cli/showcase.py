@@ -1,6 +1,6 @@
-"""What ``fastdet demo`` and ``fastdet bench`` compute and draw; `cli` prints it.
+"""Compute and draw the results of ``fastdet demo`` and ``fastdet bench``.
 
-The backends' answers are compared first, then timed.
+All backends must give equal answers before they are timed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from fastdet.cli.sample import Sample
 from fastdet.cli.scenes import Scene
 from fastdet.inference import Candidates, Found, yolo_candidates
 
-LEAST = 0.05  # boxes of a lower score are no candidates, before and after Soft-NMS
-SURE = 0.3  # the least score of a box that is drawn, or counts as having found something
-FOUND = 0.6  # IoU with an object from which on a box of its class has found it
+MIN_SCORE = 0.05  # boxes with a lower score are dropped, before and after Soft-NMS
+MIN_DRAWN_SCORE = 0.3  # only boxes with at least this score are drawn, or can hit an object
+MIN_IOU = 0.6  # a box of an object's class hits the object if their IoU is at least this
 
 
 class Different(Exception):
@@ -34,12 +34,12 @@ class Different(Exception):
 
 @dataclass
 class Step:
-    """What is left of the boxes of all scenes after one of the methods."""
+    """The boxes of all scenes after one method."""
 
     title: str
-    given: int  # boxes before
+    boxes_in: int  # boxes before
     kept: Candidates
-    missed: list[Array]  # for each scene, (M,) its objects that no kept box of score `SURE` or more has found
+    missed: list[Array]  # for each scene, (M,): its objects without a kept box of score >= `MIN_DRAWN_SCORE`
     precision: Array  # (3,) COCO's AP, AP50 and AP75 over all scenes
     milliseconds: dict[str, float]  # by backend, for all scenes at once
 
@@ -56,11 +56,11 @@ class Demo:
 
 
 def demo() -> Demo:
-    """The network's output for all scenes through decoding, NMS and Soft-NMS on every backend there is."""
+    """Decode the network's output for all scenes and apply NMS and Soft-NMS, on every backend that is present."""
     sample = _sample.load()
 
     def decode(backend: str) -> Any:
-        return yolo_candidates(sample.output, LEAST, backend=backend)
+        return yolo_candidates(sample.output, MIN_SCORE, backend=backend)
 
     raw, times = _measure("decoding", decode, seconds=0.2)
     boxes, scores, labels, images = raw
@@ -70,7 +70,7 @@ def demo() -> Demo:
         return nms.batched_nms(boxes, scores, groups, 0.5, backend=backend)
 
     def soft(method: str) -> Callable[[str], Any]:
-        options: Any = {"method": method, "min_score": LEAST}
+        options: Any = {"method": method, "min_score": MIN_SCORE}
         return lambda backend: nms.batched_soft_nms(boxes, scores, groups, **options, backend=backend)
 
     steps = [_step(sample, "decoding", sample.output[:, 0].size, raw, times)]
@@ -82,31 +82,31 @@ def demo() -> Demo:
     return Demo(sample, steps, _usable())
 
 
-def _step(sample: Sample, title: str, given: int, kept: Candidates, times: dict[str, float]) -> Step:
-    found = [of_scene(kept, i) for i in range(len(sample.scenes))]
-    missed = [_missed(scene, of_scene(kept, i, SURE)) for i, scene in enumerate(sample.scenes)]
+def _step(sample: Sample, title: str, boxes_in: int, kept: Candidates, times: dict[str, float]) -> Step:
+    detections = [of_scene(kept, i) for i in range(len(sample.scenes))]
+    missed = [_missed(scene, of_scene(kept, i, MIN_DRAWN_SCORE)) for i, scene in enumerate(sample.scenes)]
 
     def run(backend: str) -> Array:
         metrics = detection.DetectionMetrics(backend=backend)
-        metrics.update([some._asdict() for some in found], [scene._asdict() for scene in sample.scenes])
+        metrics.update([one._asdict() for one in detections], [scene._asdict() for scene in sample.scenes])
         results = metrics.compute()
         return np.array([results[key] for key in ("map", "map_50", "map_75")])
 
-    return Step(title, given, kept, missed, _agreed(f"average precision after {title}", run), times)
+    return Step(title, boxes_in, kept, missed, _agreed(f"average precision after {title}", run), times)
 
 
-def of_scene(kept: Candidates, i: int, least: float = 0) -> Found:
-    """The boxes of one scene that have a score of ``least`` or more."""
-    mine = (kept.images == i) & (kept.scores >= least)
+def of_scene(kept: Candidates, i: int, min_score: float = 0) -> Found:
+    """The boxes of one scene with a score of at least ``min_score``."""
+    mine = (kept.images == i) & (kept.scores >= min_score)
     return Found(kept.boxes[mine], kept.scores[mine], kept.labels[mine])
 
 
-def _missed(scene: Scene, found: Found) -> Array:
-    """Indices of the objects that no box of their class has found; a box finds one object, its best."""
-    overlap = box_ops.box_iou(scene.boxes, found.boxes)
-    overlap[scene.labels[:, None] != found.labels] = 0
+def _missed(scene: Scene, detections: Found) -> Array:
+    """Indices of the objects that no box of their class hits. A box hits one object, by falling IoU."""
+    overlap = box_ops.box_iou(scene.boxes, detections.boxes)
+    overlap[scene.labels[:, None] != detections.labels] = 0
     hit = np.zeros(len(overlap), bool)
-    while overlap.size and overlap.max() >= FOUND:
+    while overlap.size and overlap.max() >= MIN_IOU:
         i, j = np.unravel_index(np.argmax(overlap), overlap.shape)
         hit[i] = True
         overlap[i], overlap[:, j] = 0, 0
@@ -114,14 +114,14 @@ def _missed(scene: Scene, found: Found) -> Array:
 
 
 def picture(result: Demo) -> Any:
-    """The figure of the demo: the scene that has the most objects, before NMS, after it, after Soft-NMS."""
+    """The figure of the demo: the scene with the most objects, before NMS, after NMS and after Soft-NMS."""
     sample, (raw, hard, soft, _) = result.sample, result.steps
     i = max(range(len(sample.scenes)), key=lambda i: len(sample.scenes[i].labels))
     scene, (height, width) = sample.scenes[i], scenes.SIZE
     image = scenes.draw(scene, sample.seeds[i], scale=6)
 
     def panel(step: Step, name: str) -> tuple[str, Array, Array, Array]:
-        boxes, scores, labels = of_scene(step.kept, i, SURE)
+        boxes, scores, labels = of_scene(step.kept, i, MIN_DRAWN_SCORE)
         lost = len(step.missed[i])
         words = f"{lost} of {len(scene.labels)} objects lost (dashed)" if lost else "every object found"
         return f"{name}: {len(boxes)} boxes, {words}", boxes, labels, scores
@@ -133,7 +133,7 @@ def picture(result: Demo) -> Any:
         backdrop=lambda ax: ax.imshow(image, extent=(0, width, height, 0)),
         missed=[scene.boxes[step.missed[i]] for step in (raw, hard, soft)],
         note="A made-up street, and what a small YOLO that never saw it says; boxes of a score of "
-        f"{SURE} or more, opacity is the score. NMS at IoU 0.5, linear Soft-NMS at 0.3, both per class.\n"
+        f"{MIN_DRAWN_SCORE} or more, opacity is the score. NMS at IoU 0.5, linear Soft-NMS at 0.3, both per class.\n"
         f"Average precision over {len(sample.scenes)} such scenes: {raw.precision[0]:.3f} before, "
         f"{hard.precision[0]:.3f} after NMS, {soft.precision[0]:.3f} after Soft-NMS.",
     )
@@ -141,7 +141,7 @@ def picture(result: Demo) -> Any:
 
 
 def bench() -> list[dict[str, Any]]:
-    """One row a case: op, input, milliseconds by backend (median), runs by backend. Under ten seconds."""
+    """Time all cases. Each row: op, input, median milliseconds by backend. Takes under ten seconds."""
     rows = []
     for op, words, run, with_reference in _cases():
         names = [name for name in _usable() if name != "reference" or with_reference]
@@ -178,7 +178,7 @@ def _usable() -> list[str]:
 def _measure(
     what: str, run: Callable[[str], Any], backends: list[str] | None = None, *, seconds: float
 ) -> tuple[Any, dict[str, float]]:
-    """The one answer of all backends, and the median milliseconds of each; the first call compiles, uncounted."""
+    """The common answer of all backends, and the median milliseconds of each. The first call is not timed."""
     backends = _usable() if backends is None else backends
     answer = _agreed(what, run, backends)
     times = {}
@@ -195,7 +195,7 @@ def _measure(
 
 
 def _agreed(what: str, run: Callable[[str], Any], backends: list[str] | None = None) -> Any:
-    """The one answer of all backends."""
+    """The common answer of all backends. Raises Different if one disagrees."""
     backends = _usable() if backends is None else backends
     answer: Any = None
     for name in backends:

@@ -1,4 +1,4 @@
-"""The summary of ``fastdet evaluate`` in words: on stdout, and in its report."""
+"""The summary of ``fastdet evaluate`` as text, for stdout and for the report."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from fastdet.cli.terminal import in_a_line, say
 _POINTS = {"coco101": "101 points", "voc2007": "11 points", "area": "area"}
 
 
-def show(found: dict[str, Any], per_class: bool) -> None:
-    """The summary for people."""
-    say(headline(found))
-    method = found["settings"]["method"]
-    for line in found["summary"]:
-        say(words(line, method, found.get("ci")))
+def show(results: dict[str, Any], per_class: bool) -> None:
+    """Print the summary."""
+    say(headline(results))
+    method = results["settings"]["method"]
+    for line in results["summary"]:
+        say(words(line, method, results.get("ci")))
     if per_class:
-        _table(found["per_class"])
+        _table(results["per_class"])
 
 
-def headline(found: dict[str, Any]) -> str:
-    """How much there is of everything."""
-    said = []  # of what is known: an engine that holds no whole counts nothing
+def headline(results: dict[str, Any]) -> str:
+    """The numbers of images, classes, true boxes and detections."""
+    counts = []  # a cluster does not count everything
     for key, one, many in (
         ("images", "image", "images"), ("classes", "class", "classes"),
         ("true_boxes", "true box to find", "true boxes to find"), ("scored_detections", "detection", "detections"),
     ):  # fmt: skip
-        if key in found:
-            said.append(f"{found[key]:,} {one if found[key] == 1 else many}")
-    return ", ".join(said)
+        if key in results:
+            counts.append(f"{results[key]:,} {one if results[key] == 1 else many}")
+    return ", ".join(counts)
 
 
 def words(line: dict[str, Any], method: str, ci: dict[str, Any] | None = None) -> str:
-    """A line of the summary; COCO's as pycocotools has them."""
+    """A line of the summary. With COCO's method, in the layout of pycocotools."""
     limit = "all" if line["most"] is None else line["most"]
     if method == "coco101":
         title = "Average Precision" if line["kind"] == "AP" else "Average Recall"
@@ -48,7 +48,7 @@ def words(line: dict[str, Any], method: str, ci: dict[str, Any] | None = None) -
 
 
 def columns(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Keys of the classes' rows that a table shows, and their titles."""
+    """Keys of the rows of classes that a table shows, and their titles."""
     keys = [key for key in rows[0] if key not in ("id", "name")] if rows else ["ap", "ar", "true_boxes", "detections"]
     return {key: (key[:2].upper() + key[2:] if key[:2] in ("ap", "ar") else key).replace("_", " ") for key in keys}
 
@@ -64,5 +64,5 @@ def _table(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def number(x: float) -> str:
-    """Counts as they are, scores with four digits, and what is absent."""
+    """A count, a score with four digits, or "absent" for -1."""
     return f"{x:,}" if isinstance(x, int) else "absent" if x < 0 else f"{x:.4f}"

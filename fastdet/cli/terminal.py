@@ -1,4 +1,4 @@
-"""What the commands share: the error of a wrong argument, bars on stderr, work that Ctrl-C ends."""
+"""Shared parts of the commands: errors of options, progress bars, work that Ctrl-C can end, output."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fastdet._files.detections import Advance
 
 
 class Failure(Exception):
-    """A wrong argument or a wrong result, in one line."""
+    """An error of the command, as one line of text."""
 
 
 def wrong_option(command: str, text: str, options: Mapping[str, str]) -> Failure:
-    """The error text of a function, ``op: argument must be X``, by the command and its option."""
+    """Turn a function's error, ``op: argument must be X``, into one that names the command and its option."""
     _, _, said = text.partition(": ")
     name, _, rest = said.partition(" ")
     if not rest.startswith("must "):
@@ -33,10 +33,10 @@ def wrong_option(command: str, text: str, options: Mapping[str, str]) -> Failure
 
 
 def command(options: type, run: Callable[[Any], None]) -> Callable[..., None]:
-    """``run`` as Typer takes it: the fields of the dataclass ``options`` are the parameters of the command."""
+    """Make a Typer command from ``run``. Its parameters are the fields of the dataclass ``options``."""
 
-    def parsed(**given: Any) -> None:
-        run(options(**given))
+    def parsed(**arguments: Any) -> None:
+        run(options(**arguments))
 
     hints = typing.get_type_hints(options, include_extras=True)
     parameters = []
@@ -51,7 +51,7 @@ def command(options: type, run: Callable[[Any], None]) -> Callable[..., None]:
 
 
 def interruptible(run: Callable[..., Any], *arguments: Any) -> Any:
-    """``run`` in a thread of its own: a kernel does not look for Ctrl-C, but waiting for it does."""
+    """Run a function in a thread of its own. A kernel cannot notice Ctrl-C; waiting for the thread can."""
     result: list[Any] = []
     trouble: list[BaseException] = []
 
@@ -72,7 +72,10 @@ def interruptible(run: Callable[..., Any], *arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def progress(unit: int = 1) -> Iterator[Callable[[str, int | None], Advance]]:
-    """Bars on stderr while it is a terminal; ``bar(title, total)`` gives what moves one. Counts in ``unit``s."""
+    """Progress bars on stderr if it is a terminal. ``bar(title, total)`` returns the function that advances one.
+
+    The bars count in steps of ``unit``.
+    """
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
@@ -92,26 +95,26 @@ def progress(unit: int = 1) -> Iterator[Callable[[str, int | None], Advance]]:
 
 @contextlib.contextmanager
 def stage(title: str) -> Iterator[None]:
-    """What goes on, on stderr while it is a terminal, for work that does not say how far it is."""
+    """Show a title on stderr if it is a terminal, for work without a progress bar."""
     console = Console(stderr=True)
     with console.status(title) if console.is_terminal else contextlib.nullcontext():
         yield
 
 
 def absent(console: Console) -> None:
-    """Name the backends that cannot be used here."""
+    """Print the names of the backends that are absent."""
     for name, reason in backends.available().items():
         if reason:
             console.print(f"{name} is absent; `fastdet info` says why")
 
 
 def say(text: str) -> None:
-    """Print; what the terminal's encoding lacks is escaped."""
+    """Print a text. Characters that the terminal's encoding lacks are escaped."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def in_a_line(text: str) -> str:
-    """A name as a line of a table can hold it: control characters and ends of lines are escaped."""
+    """A name that fits in one line: control characters and line ends are escaped."""
     strange = (c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp"))
     return text.translate({ord(c): c.encode("unicode_escape").decode() for c in strange})

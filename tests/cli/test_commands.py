@@ -93,14 +93,14 @@ def test_demo_is_the_plain_way() -> None:
     raw, hard, linear, _ = result.steps
     sample = result.sample
     assert result.backends == USABLE
-    assert raw.given == sample.output[:, 4].size
-    assert len(raw.kept.boxes) == hard.given == (sample.output[:, 4:].max(1) > showcase.LEAST).sum()
+    assert raw.boxes_in == sample.output[:, 4].size
+    assert len(raw.kept.boxes) == hard.boxes_in == (sample.output[:, 4:].max(1) > showcase.MIN_SCORE).sum()
     for i in range(len(sample.scenes)):
-        given = showcase.of_scene(raw.kept, i)
+        candidates = showcase.of_scene(raw.kept, i)
         for label in range(len(scenes.NAMES)):
-            boxes, scores = given.boxes[given.labels == label], given.scores[given.labels == label]
+            boxes, scores = candidates.boxes[candidates.labels == label], candidates.scores[candidates.labels == label]
             keep = nms.nms(boxes, scores, 0.5, backend="reference")
-            soft, rescored = nms.soft_nms(boxes, scores, min_score=showcase.LEAST, backend="reference")
+            soft, rescored = nms.soft_nms(boxes, scores, min_score=showcase.MIN_SCORE, backend="reference")
             for step, chosen, values in ((hard, keep, scores[keep]), (linear, soft, rescored)):
                 kept = showcase.of_scene(step.kept, i)
                 mine = kept.labels == label
@@ -109,14 +109,14 @@ def test_demo_is_the_plain_way() -> None:
 
 
 def test_demo_missed() -> None:
-    """A box finds one object, of its class, its best; below the IoU of `FOUND` nothing."""
+    """A box finds one object, of its class, its best; below the IoU of `MIN_IOU` nothing."""
     scene = scenes.Scene(
         np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]], np.float32), np.array([0, 0, 1], np.int64)
     )
     boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60], [50, 50, 60, 55]], np.float32)
-    found = Found(boxes, np.ones(3, np.float32), np.array([0, 0, 1]))
-    assert showcase._missed(scene, found).tolist() == [1, 2]
-    assert showcase._missed(scene, found._replace(labels=np.array([0, 1, 1]))).tolist() == [1]
+    detections = Found(boxes, np.ones(3, np.float32), np.array([0, 0, 1]))
+    assert showcase._missed(scene, detections).tolist() == [1, 2]
+    assert showcase._missed(scene, detections._replace(labels=np.array([0, 1, 1]))).tolist() == [1]
     assert showcase._missed(scene, Found(boxes[:0], np.ones(0), np.zeros(0, np.int64))).tolist() == [0, 1, 2]
 
 
@@ -166,5 +166,5 @@ def test_bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
 
 
 def test_bench_refuses_to_time_a_wrong_backend() -> None:
-    with pytest.raises(showcase.Different, match="odd: a and b disagree"):
-        showcase._measure("odd", lambda name: np.array([name == "a"]), ["a", "b"], seconds=0)
+    with pytest.raises(showcase.Different, match="sums: a and b disagree"):
+        showcase._measure("sums", lambda name: np.array([name == "a"]), ["a", "b"], seconds=0)

@@ -25,8 +25,8 @@ from evaluate_forms import RESULT, Capture, add, coco, fails, name, txt, voc
         ("--max-dets 10,1", "evaluate: --max-dets must rise from 1 or more, got 10,1"),
         ("--max-dets all,1", "evaluate: --max-dets must rise from 1 or more, got all,1"),
         ("--max-dets many", "evaluate: --max-dets must be integers, or all, got many"),
-        ("--areas huge", "evaluate: --areas must be of all, small, medium, large, or NAME=LEAST:GREATEST, got huge"),
-        ("--areas a=5", "evaluate: --areas must be of all, small, medium, large, or NAME=LEAST:GREATEST, got a=5"),
+        ("--areas huge", "evaluate: --areas must be of all, small, medium, large, or NAME=MIN:MAX, got huge"),
+        ("--areas a=5", "evaluate: --areas must be of all, small, medium, large, or NAME=MIN:MAX, got a=5"),
         ("--areas a=5:1", "evaluate: --areas must have min_area <= max_area, got {'a': (5.0, 1.0)}"),
         ("--method voc", "evaluate: --method must be one of coco101, voc2007, area, got voc"),
         ("--rule none", "evaluate: --rule must be one of coco, voc, got none"),
@@ -132,21 +132,23 @@ def test_wrong_folders(tmp_path: Path, capsys: Capture) -> None:
     (empty / "a.txt").touch()
     assert "say --format yolo or txt" in fails(capsys, empty, dt)
     (tmp_path / "txt").mkdir()
-    truth, found = txt(tmp_path / "txt")
-    assert fails(capsys, truth, found, "--format", "voc").startswith(f"{truth}: expected")
-    assert fails(capsys, truth, found, "--format", "coco") == (
+    truth, detections = txt(tmp_path / "txt")
+    assert fails(capsys, truth, detections, "--format", "voc").startswith(f"{truth}: expected")
+    assert fails(capsys, truth, detections, "--format", "coco") == (
         f"{truth}: expected coco, as --format says, got a folder of txt"
     )
-    add(found / f"{name(3)}.txt", "dog 0.5 1 2 wide 4")
-    line = len((found / f"{name(3)}.txt").read_text().splitlines())
-    assert fails(capsys, truth, found) == (f"{found / name(3)}.txt: line {line}: x2: expected a number, got 'wide'")
-    (found / f"{name(3)}.txt").rename(found / "other.txt")
-    assert "expected the name of an image of the data set, got 'other'" in fails(capsys, truth, found)
+    add(detections / f"{name(3)}.txt", "dog 0.5 1 2 wide 4")
+    line = len((detections / f"{name(3)}.txt").read_text().splitlines())
+    assert fails(capsys, truth, detections) == (
+        f"{detections / name(3)}.txt: line {line}: x2: expected a number, got 'wide'"
+    )
+    (detections / f"{name(3)}.txt").rename(detections / "other.txt")
+    assert "expected the name of an image of the data set, got 'other'" in fails(capsys, truth, detections)
 
 
 def test_wrong_voc_results(tmp_path: Path, capsys: Capture) -> None:
-    truth, found = voc(tmp_path)
-    path = found / "comp4_det_test_dog.txt"
+    truth, detections = voc(tmp_path)
+    path = detections / "comp4_det_test_dog.txt"
     for line, text in (
         ("photo.00 0.5 1 2 3", "expected image score x1 y1 x2 y2, got 5 words"),
         ("photo 0.5 1 2 3 4", "image: expected one of the data set, got 'photo'"),
@@ -154,10 +156,10 @@ def test_wrong_voc_results(tmp_path: Path, capsys: Capture) -> None:
         ("photo.00 inf 1 2 3 4", "score: expected a number, got 'inf'"),
     ):
         path.write_text(line)
-        assert fails(capsys, truth, found) == f"{path}: line 1: {text}"
-    path.rename(found / "comp4_det_test_fox.txt")
+        assert fails(capsys, truth, detections) == f"{path}: line 1: {text}"
+    path.rename(detections / "comp4_det_test_fox.txt")
     assert "expected a name that ends in a class of the data set, got 'comp4_det_test_fox'" in fails(
-        capsys, truth, found
+        capsys, truth, detections
     )
 
 

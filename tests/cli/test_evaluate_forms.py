@@ -42,10 +42,10 @@ def yolo(folder: Path) -> tuple[Path, Path]:
     from PIL import Image
 
     paths = folders(folder, ".txt")
-    truth, found = boxes()
+    truth, detections = boxes()
     for i, k, *box in truth:
         add(paths[0] / f"{name(i)}.txt", f"{k} {parts(box)}")
-    for i, k, *box, s in found:
+    for i, k, *box, s in detections:
         add(paths[1] / f"{name(i)}.txt", f"{k} {parts(box)} {s!r}")
     (folder / "images").mkdir()
     for i in range(12):
@@ -60,15 +60,20 @@ def yolo(folder: Path) -> tuple[Path, Path]:
 
 
 def npz(folder: Path) -> tuple[Path, Path]:
-    truth, found = (np.array(rows, float) for rows in boxes())
+    truth, detections = (np.array(rows, float) for rows in boxes())
     paths = folder / "gt.npz", folder / "dt.npz"
     names = np.array([name(i) for i in range(12)])
     columns = {"boxes": truth[:, 2:6], "labels": truth[:, 1].astype(int), "image": truth[:, 0].astype(int)}
     np.savez(paths[0], **columns, image_names=names, classes=np.array(NAMES))
-    mixed = np.random.default_rng(2).permutation(len(found))  # rows in any order; ties of an image stay in their order
-    mixed = mixed[np.lexsort((np.arange(len(found))[mixed], -found[mixed, 6]))]
-    columns = {"boxes": found[mixed, 2:6], "labels": found[mixed, 1].astype(int), "scores": found[mixed, 6]}
-    np.savez(paths[1], **columns, image=names[found[mixed, 0].astype(int)])
+    # rows in any order; ties of an image stay in their order
+    mixed = np.random.default_rng(2).permutation(len(detections))
+    mixed = mixed[np.lexsort((np.arange(len(detections))[mixed], -detections[mixed, 6]))]
+    columns = {
+        "boxes": detections[mixed, 2:6],
+        "labels": detections[mixed, 1].astype(int),
+        "scores": detections[mixed, 6],
+    }
+    np.savez(paths[1], **columns, image=names[detections[mixed, 0].astype(int)])
     return paths
 
 
@@ -84,14 +89,14 @@ def test_every_form_gives_the_same(tmp_path: Path, capsys: Capture, form: str) -
     assert 0.1 < want["map"] < 0.9
     make, options = FORMS[form]
     paths = make(tmp_path)
-    found = scored(capsys, *paths, *options)
-    assert found["formats"] == {"truth": form, "detections": form}
-    assert found["notes"] == []
+    result = scored(capsys, *paths, *options)
+    assert result["formats"] == {"truth": form, "detections": form}
+    assert result["notes"] == []
     for key in ("stats", "images", "true_boxes", "scored_detections"):
-        assert found[key] == want[key], key
-    without = [[{k: v for k, v in row.items() if k != "id"} for row in x["per_class"]] for x in (found, want)]
+        assert result[key] == want[key], key
+    without = [[{k: v for k, v in row.items() if k != "id"} for row in x["per_class"]] for x in (result, want)]
     assert without[0] == without[1]
-    assert [row["name"] for row in found["per_class"]] == NAMES
+    assert [row["name"] for row in result["per_class"]] == NAMES
     assert scored(capsys, *paths, *options, "--format", form)["stats"] == want["stats"]
 
 
@@ -102,16 +107,16 @@ def test_detections_of_another_form(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "txt").mkdir()
     assert scored(capsys, gt, txt(tmp_path / "txt")[1])["stats"] == want
     (tmp_path / "yolo").mkdir()
-    found = scored(capsys, gt, yolo(tmp_path / "yolo")[1])  # the sizes are in the JSON
-    assert (found["formats"]["detections"], found["stats"]) == ("yolo", want)
+    result = scored(capsys, gt, yolo(tmp_path / "yolo")[1])  # the sizes are in the JSON
+    assert (result["formats"]["detections"], result["stats"]) == ("yolo", want)
     (tmp_path / "dt.json.gz").write_bytes(gzip.compress(dt.read_bytes()))
     assert scored(capsys, gt, tmp_path / "dt.json.gz")["stats"] == want
     positions = npz(tmp_path)[1]
     assert scored(capsys, gt, positions, "--labels", "position")["stats"] == want
     out, err = shown(capsys, gt, positions)
     assert f"{positions}: " in err
-    assert " detections of no class of " in err
-    assert "if labels count the classes from 0: --labels position" in err
+    assert " detections of classes that " in err
+    assert "if the labels count the classes from 0, use --labels position" in err
     assert out.splitlines()[1] != f"{want[0]:.3f}"
     assert "--labels does not go with detections that are txt" in fails(
         capsys, gt, tmp_path / "txt" / "found", "--labels", "id"
@@ -121,22 +126,22 @@ def test_detections_of_another_form(tmp_path: Path, capsys: Capture) -> None:
 def two_folders(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
     """Truth with a box in each of two images that differ by their folder alone, and detections that are right."""
     images = [{"id": i, "file_name": f"vid{i}/0001.jpg"} for i in (1, 2)]
-    found = [{"image_id": i, "category_id": 1, "bbox": [10 * i, 0, 8 * i, 8], "score": 0.5} for i in (1, 2)]
-    truth = [{**box, "id": i} for i, box in enumerate(found)]
+    detections = [{"image_id": i, "category_id": 1, "bbox": [10 * i, 0, 8 * i, 8], "score": 0.5} for i in (1, 2)]
+    truth = [{**box, "id": i} for i, box in enumerate(detections)]
     path = folder / "gt.json"
     path.write_text(
         json.dumps({"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": truth}), "utf-8"
     )
-    return path, found
+    return path, detections
 
 
 def test_images_of_one_name_in_two_folders(tmp_path: Path, capsys: Capture) -> None:
-    gt, found = two_folders(tmp_path)
+    gt, detections = two_folders(tmp_path)
     dt = tmp_path / "dt.json"
 
     def own(*names: str) -> Path:
         images = [{"id": 7 - i, "file_name": name} for i, name in enumerate(names, 1)]
-        rows = [{**box, "image_id": 7 - box["image_id"]} for box in found]
+        rows = [{**box, "image_id": 7 - box["image_id"]} for box in detections]
         dt.write_text(json.dumps({"images": images, "annotations": rows}))
         return dt
 
@@ -152,7 +157,7 @@ def test_images_of_one_name_in_two_folders(tmp_path: Path, capsys: Capture) -> N
     assert scored(capsys, gt, tmp_path / "dt.npz")["map"] == 1
     np.savez(tmp_path / "dt.npz", **columns, image_ids=np.array(["0001", "vid2/0001.jpg"]))
     assert both in fails(capsys, gt, tmp_path / "dt.npz")
-    dt.write_text(json.dumps(found))
+    dt.write_text(json.dumps(detections))
     chosen = tmp_path / "set.txt"
     chosen.write_text("vid1/0001.jpg\n")
     assert scored(capsys, gt, dt, "--image-set", chosen)["true_boxes"] == 1
@@ -163,15 +168,15 @@ def test_images_of_one_name_in_two_folders(tmp_path: Path, capsys: Capture) -> N
 
 
 def test_positions_outside_are_no_class(tmp_path: Path, capsys: Capture) -> None:
-    """Labels that are no position stay unscored, and are told as the file has them."""
+    """Labels that are no position are not scored; the note shows them as the file has them."""
     gt, _ = coco(tmp_path)  # categories 1, 11, 21
     wrong = [{**RESULT, "category_id": k} for k in (-1, 3, -(2**40), -21, -1)]
     dt = tmp_path / "wrong.json"
     for more in ([], [{**RESULT, "category_id": 2}]):
         dt.write_text(json.dumps([*wrong, *more]))
-        found = scored(capsys, gt, dt, "--labels", "position")
-        assert found["scored_detections"] == len(more)
-        assert found["notes"] == [f"{dt}: 5 detections of no class of {gt} are not scored: {-(2**40)}, -21, -1, 3"]
+        result = scored(capsys, gt, dt, "--labels", "position")
+        assert result["scored_detections"] == len(more)
+        assert result["notes"] == [f"{dt}: not scored: 5 detections of classes that {gt} lacks: {-(2**40)}, -21, -1, 3"]
 
 
 def test_classes_of_their_own_by_position_and_by_name(tmp_path: Path, capsys: Capture) -> None:
@@ -181,9 +186,9 @@ def test_classes_of_their_own_by_position_and_by_name(tmp_path: Path, capsys: Ca
     kinds = [{"id": k, "name": word} for k, word in enumerate(NAMES)] + [{"id": 15, "name": "fox"}]
     dt.write_text(json.dumps({"annotations": [*rows, {**RESULT, "category_id": 15}], "categories": kinds}))
     for options in ((), ("--labels", "position")):
-        found = scored(capsys, gt, dt, *options)
-        assert found["stats"] == want
-        assert found["notes"] == [f"{dt}: 1 detections of no class of {gt} are not scored: 15"]
+        result = scored(capsys, gt, dt, *options)
+        assert result["stats"] == want
+        assert result["notes"] == [f"{dt}: not scored: 1 detections of classes that {gt} lacks: 15"]
     dt.write_text(json.dumps({"annotations": rows, "categories": [*kinds, {"id": 16, "name": "fox"}]}))
     assert fails(capsys, gt, dt).endswith("a name each, by which they are matched, got 'fox' for 15 and 16")
     images = [{"id": i + 6, "file_name": f"{name(i)}.jpg"} for i in range(12)]  # by name, though classes have numbers
@@ -194,35 +199,35 @@ def test_classes_of_their_own_by_position_and_by_name(tmp_path: Path, capsys: Ca
 
 
 def test_yolo_needs_sizes(tmp_path: Path, capsys: Capture) -> None:
-    labels, found = yolo(tmp_path)
-    want = scored(capsys, labels, found)["stats"]
+    labels, detections = yolo(tmp_path)
+    want = scored(capsys, labels, detections)["stats"]
     (tmp_path / "images").rename(tmp_path / "pictures")
-    assert "give --images DIR or --image-size WIDTHxHEIGHT" in fails(capsys, labels, found)
-    assert scored(capsys, labels, found, "--images", tmp_path / "pictures")["stats"] == want
+    assert "give --images DIR or --image-size WIDTHxHEIGHT" in fails(capsys, labels, detections)
+    assert scored(capsys, labels, detections, "--images", tmp_path / "pictures")["stats"] == want
     for i in range(12):
         (labels / f"{name(i)}.txt").touch()
-    assert scored(capsys, labels, found, "--image-size", f"{WIDTH}x{HEIGHT}")["stats"] == want
-    wide = scored(capsys, labels, found, "--image-size", f"{8 * WIDTH}x{8 * HEIGHT}")
+    assert scored(capsys, labels, detections, "--image-size", f"{WIDTH}x{HEIGHT}")["stats"] == want
+    wide = scored(capsys, labels, detections, "--image-size", f"{8 * WIDTH}x{8 * HEIGHT}")
     assert wide["map"] == want[0]
     assert wide["map_large"] != want[5]
     broken = tmp_path / "pictures" / f"{name(2)}.jpg"
     broken.write_bytes(b"no picture")
-    assert fails(capsys, labels, found, "--images", tmp_path / "pictures").startswith(
+    assert fails(capsys, labels, detections, "--images", tmp_path / "pictures").startswith(
         f"{broken}: expected an image, got"
     )
 
 
 def test_yolo_lines_that_are_wrong(tmp_path: Path, capsys: Capture) -> None:
-    labels, found = yolo(tmp_path)
+    labels, detections = yolo(tmp_path)
     for path, line, text in (
         (labels, "1" * 9 + " .5 .5 .5 .5", "class: expected an integer below 1,000,000, got 111111111"),
         (labels, "1 .5 .5 .5 .5 .9", "expected class cx cy w h, got 6 words"),
-        (found, "1 .5 .5 .5 .5", "expected class cx cy w h score, got 5 words"),
+        (detections, "1 .5 .5 .5 .5", "expected class cx cy w h score, got 5 words"),
     ):
         for child in path.iterdir():
             child.write_text(line if child.stem != "classes" else "\n".join(NAMES))
         first = path / f"{name(min(i for i in range(12) if (path / f'{name(i)}.txt').exists()))}.txt"
-        assert fails(capsys, labels, found) == f"{first}: line 1: {text}"
+        assert fails(capsys, labels, detections) == f"{first}: line 1: {text}"
         for child in labels.iterdir():
             child.write_text("" if child.stem != "classes" else "\n".join(NAMES))
 
@@ -231,15 +236,15 @@ def test_an_image_set(tmp_path: Path, capsys: Capture) -> None:
     gt, dt = coco(tmp_path)
     chosen = [1, 4, 6, 7]
     (tmp_path / "set.txt").write_text("".join(f"{name(i)} {(-1) ** i}\n" for i in chosen))
-    found = scored(capsys, gt, dt, "--image-set", tmp_path / "set.txt")
+    result = scored(capsys, gt, dt, "--image-set", tmp_path / "set.txt")
     data = COCO(gt)
     one = COCOeval(data, data.loadRes(dt))
     one.params.imgIds = [i + 5 for i in chosen]
     one.evaluate()
     one.accumulate()
     one.summarize()
-    assert found["images"] == 4
-    assert found["stats"] == one.stats.tolist()
+    assert result["images"] == 4
+    assert result["stats"] == one.stats.tolist()
     capsys.readouterr()
     (tmp_path / "set.txt").write_text("\nelsewhere\n")
     assert "line 1: expected the name of an image, got 'elsewhere'" in fails(

@@ -116,12 +116,12 @@ def test_summary_for_people(pair: tuple[Path, Path], tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("", "miou: --classes is missing: how many classes there are, or a file of their names"),
+        ("", "miou: --classes is required: the number of classes, or a file of their names"),
         ("--classes 0", "miou: --classes must be in [1, 65535], got 0"),
         ("--classes -2", "miou: --classes must be 0 or more, got -2"),
         ("--classes 70000", "miou: --classes must be in [1, 65535], got 70000"),
         ("--classes no.txt", "miou: --classes must be a number or a file of names, got no.txt, no such file"),
-        ("--classes 4 --void drop", "miou: --void does not go without --ignore, the label that is void"),
+        ("--classes 4 --void drop", "miou: --void needs --ignore, the label of void pixels"),
         ("--classes 4 --ignore 9 --void skip", "miou: --void must be one of 'miss', 'drop', 'count', got 'skip'"),
         ("--classes ++4", "miou: --classes must be a number or a file of names, got ++4, no such file"),
         ("--classes \u00b2", "miou: --classes must be a number or a file of names, got \u00b2, no such file"),
@@ -150,9 +150,9 @@ def test_wrong_names(pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.Cap
     names = tmp_path / "names.txt"
     for content, message in {
         b"a\n\nb": "line 2: expected the name of class 1, got an empty line",
-        b"a\nb\na": "line 3: expected another name than line 1, got 'a'",
-        b"\n": "expected a name of a class on each line, got an empty file",
-        b"\xff\xff": "expected a name of a class on each line, got other data",
+        b"a\nb\na": "line 3: expected unique names, got 'a' as in line 1",
+        b"\n": "expected one class name a line, got an empty file",
+        b"\xff\xff": "expected one class name a line, got data that is not UTF-8 text",
     }.items():
         names.write_bytes(content)
         assert fails(capsys, "miou", *pair, "--classes", names) == f"{names}: {message}"
@@ -226,7 +226,7 @@ def test_swapped_arguments_are_warned_of(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["miou", str(tmp_path / "truth.npy"), str(tmp_path / "guess.npy"), *options]) == 0
     assert capsys.readouterr().err == ""
     assert main(["miou", str(tmp_path / "guess.npy"), str(tmp_path / "truth.npy"), *options]) == 0
-    want = "fastdet: predictions hold void (255), true maps do not: GT comes first, is the order right?\n"
+    want = "fastdet: the predictions hold void (255) and the true maps do not: are GT and PREDICTION swapped?\n"
     assert capsys.readouterr().err == want
 
 

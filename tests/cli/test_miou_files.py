@@ -125,21 +125,21 @@ def test_palette_file(tmp_path: Path, score: Callable[..., dict[str, Any]], caps
     assert got["void_pixels"] == 1
     where = f"miou: 2 label maps that cannot be counted: {gt / 'x.png'}: colour 0 0 0 at row 0, column 3 is"
     assert fails(capsys, "miou", gt, pred, "--palette", file).startswith(
-        f"{where} void in the palette: give --ignore; "
+        f"{where} void in the palette: use --ignore to give the label of void; "
     )
     rgb[0, 1] = 255, 0, 1
     (gt / "x.png").write_bytes(png(rgb, kind=2))
     text = fails(capsys, "miou", gt, pred, "--palette", file, "--ignore", 255)
     assert text.endswith(f"{gt / 'x.png'}: colour 255 0 1 at row 0, column 1 is not in the palette colours.txt")
     text = fails(capsys, "miou", gt, pred, "--classes", 2)
-    assert f"{gt / 'x.png'}: expected labels, got a 8-bit RGB image: give --palette, its colours" in text
+    assert f"{gt / 'x.png'}: expected labels, got a 8-bit RGB image: use --palette to name its colours" in text
     (gt / "x.png").write_bytes(png(np.full((1, 4, 4), 9), kind=6))
     text = fails(capsys, "miou", gt, pred, "--palette", file, "--ignore", 255)
     assert text.endswith("x.png: expected opaque colours, got a transparent one at row 0, column 0")
     for content, message in {
         "1 2": "line 1: expected R G B [name], numbers from 0 to 255, got '1 2'",
         "1 2 3\n1 2 256 a": "line 2: expected R G B [name], numbers from 0 to 255, got '1 2 256 a'",
-        "1 2 3 a\n1 2 3 b": "line 2: colour 1 2 3 is that of line 1 already",
+        "1 2 3 a\n1 2 3 b": "line 2: expected unique colours, got 1 2 3 as in line 1",
         "# none": "expected lines R G B [name], one for each class, got none",
         "0 0 0 void": "expected lines R G B [name], one for each class, got none",
     }.items():
@@ -260,10 +260,10 @@ def test_wrong_files_are_all_named(pair: tuple[Path, Path], capsys: pytest.Captu
         (png([[0]], size=(0, 5)), "expected a PNG image, got one of 0 x 5 pixels"),
         (png(np.zeros((12, 17, 3)), 16, 2), "expected a grey, palette or 8-bit RGB image, got a 16-bit RGB image"),
         (png(np.zeros((12, 17, 2)), 8, 4), "expected a grey, .* image, got a 8-bit grey with transparency image"),
-        (png(np.zeros((3, 17)), size=(12, 17)), "damaged: its pixels are too few"),
-        (png(np.zeros((13, 17)), size=(12, 17)), "damaged: its pixels are too many or not at an end"),
-        (png(np.zeros((12, 17)), 8)[:-12], "truncated: .* bytes, and its end is not among them"),
-        (png(np.zeros((12, 17)), 8)[:-30], "truncated: .* bytes, and its end is not among them"),
+        (png(np.zeros((3, 17)), size=(12, 17)), "damaged: it holds too few pixels"),
+        (png(np.zeros((13, 17)), size=(12, 17)), "damaged: it holds too many pixels"),
+        (png(np.zeros((12, 17)), 8)[:-12], "truncated: the file ends after .* bytes, before its end chunk IEND"),
+        (png(np.zeros((12, 17)), 8)[:-30], "truncated: the file ends after .* bytes, before its end chunk IEND"),
         (png(np.zeros((12, 17)), 8, 3), "damaged: .*|.*"),
     ],
 )
@@ -333,8 +333,8 @@ def test_folders(
     assert got["ignored"] == [f"{pred}: {name}" for name in ("im0.json", "notes.txt", "sub.png")]
     assert got["confusion_matrix"] == want["confusion_matrix"]
     assert main(["miou", str(gt), str(pred), "--classes", "4"]) == 0
-    told = capsys.readouterr().err
-    assert told == f"fastdet: not read: {pred}: im0.json, {pred}: notes.txt, {pred}: sub.png\n"
+    error = capsys.readouterr().err
+    assert error == f"fastdet: not read: {pred}: im0.json, {pred}: notes.txt, {pred}: sub.png\n"
     (tmp_path / "elsewhere").unlink()
     assert fails(capsys, "miou", gt, pred, "--classes", 4).endswith("im1.png: expected a file, got a broken link")
     (gt / "im1.png").unlink()

@@ -22,7 +22,7 @@ def expected(
     records: list[dict[str, object]],
     method: str = "hard",
     agnostic: bool = False,
-    most: int | None = None,
+    max_output: int | None = None,
     **options: object,
 ) -> list[dict[str, object]]:
     """The plain way: image after image, one call each."""
@@ -34,11 +34,11 @@ def expected(
         scores = np.array([r["score"] for r in mine])
         keys = np.array([0 if agnostic else r["category_id"] for r in mine])
         if method == "hard":
-            keep = nms.batched_nms(boxes, scores, keys, backend="reference", **options)[:most]
+            keep = nms.batched_nms(boxes, scores, keys, backend="reference", **options)[:max_output]
             result += [mine[i] for i in keep]
         else:
             keep, new = nms.batched_soft_nms(boxes, scores, keys, method=method, backend="reference", **options)
-            result += [{**mine[i], "score": s} for i, s in zip(keep[:most], new.tolist(), strict=False)]
+            result += [{**mine[i], "score": s} for i, s in zip(keep[:max_output], new.tolist(), strict=False)]
     return result
 
 
@@ -48,12 +48,12 @@ def expected(
     [
         ("", {"iou_threshold": 0.5}),
         ("--iou 0.3 --score-threshold 0.2", {"iou_threshold": 0.3, "score_threshold": 0.2}),
-        ("--metric ios --max-output 5", {"iou_threshold": 0.5, "metric": "ios", "most": 5}),
+        ("--metric ios --max-output 5", {"iou_threshold": 0.5, "metric": "ios", "max_output": 5}),
         ("--agnostic", {"iou_threshold": 0.5, "agnostic": True}),
         ("--method linear", {"method": "linear"}),
         (
             "--method linear --iou 0.2 --min-score 0.1 --max-output 7 --agnostic",
-            {"method": "linear", "iou_threshold": 0.2, "min_score": 0.1, "most": 7, "agnostic": True},
+            {"method": "linear", "iou_threshold": 0.2, "min_score": 0.1, "max_output": 7, "agnostic": True},
         ),
         ("--method gaussian --sigma 0.3 --offset 1", {"method": "gaussian", "sigma": 0.3, "offset": 1.0}),
     ],
@@ -224,6 +224,6 @@ def test_real_candidates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_known_keep_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = real_data("mmcv_batched_nms", "mmcv_batched_nms.npz")
     assert main(["nms", str(source), "-o", str(tmp_path / "a.npz"), "--iou", "0.7"]) == 0
-    assert capsys.readouterr().err == "fastdet: not carried over: keep\n"
+    assert capsys.readouterr().err == "fastdet: not copied: keep\n"
     with np.load(source) as raw, np.load(tmp_path / "a.npz") as final:
         assert np.array_equal(final["boxes"], raw["boxes"][raw["keep"]])

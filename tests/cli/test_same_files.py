@@ -99,9 +99,9 @@ def test_one_text_for_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert not (tmp_path / "out.json").exists()
 
 
-def forms(found: list[Any]) -> dict[str, bytes]:
+def forms(records: list[Any]) -> dict[str, bytes]:
     """Detections in every form of JSON."""
-    text = json.dumps(found).encode()
+    text = json.dumps(records).encode()
     around = b'{"info": {"year": 1}, "annotations": %b, "licenses": []}' % text
     return {
         "list.json": text, "object.json": around, "list.json.gz": gzip.compress(text),
@@ -132,7 +132,7 @@ def test_every_form_of_json_through_both(tmp_path: Path, capsys: pytest.CaptureF
 def test_image_ids_that_are_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Strings are names of the data set's images, in JSON as in NPZ."""
     truth, raw = coco(tmp_path)
-    found = json.loads(raw.read_text())
+    records = json.loads(raw.read_text())
     called = {image["id"]: image["file_name"] for image in json.loads(truth.read_text())["images"]}
 
     def stats(path: Path) -> list[float]:
@@ -140,10 +140,10 @@ def test_image_ids_that_are_names(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert main(["evaluate", str(truth), str(path), "--json"]) == 0
         return json.loads(capsys.readouterr().out)["stats"]
 
-    named = [{**record, "image_id": called[record["image_id"]]} for record in found]
+    named = [{**record, "image_id": called[record["image_id"]]} for record in records]
     (tmp_path / "named.json").write_text(json.dumps(named))
     assert stats(tmp_path / "named.json") == stats(raw)
-    mixed = [record if i % 3 else named[i] for i, record in enumerate(found)]
+    mixed = [record if i % 3 else named[i] for i, record in enumerate(records)]
     (tmp_path / "mixed.json").write_text(json.dumps(mixed))
     assert stats(tmp_path / "mixed.json") == stats(raw)
     assert main(["nms", str(tmp_path / "named.json"), "-o", str(tmp_path / "final.npz")]) == 0

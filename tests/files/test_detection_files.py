@@ -1,4 +1,4 @@
-"""Readers of detections: what they give, and the one line that a wrong file gets."""
+"""Readers of detections: the columns they return, and the one-line error of a wrong file."""
 
 import contextlib
 import gzip
@@ -29,16 +29,6 @@ GOOD: dict[str, Any] = {
     ],
 }
 RESULT = {"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}
-
-
-@pytest.fixture(params=["cpp", "python"])
-def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """COCO's JSON by the C++ backend, and without it."""
-    if request.param == "python":
-        monkeypatch.setattr(backends, "native", None)
-    elif backends.native is None:
-        pytest.skip("the C++ backend is not built")
-    return str(request.param)
 
 
 def write(path: Path, content: object) -> Path:
@@ -73,18 +63,20 @@ def test_coco(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.usefixtures("reader")
 def test_names_that_are_no_strings(tmp_path: Path) -> None:
-    odd = [{"id": i, "file_name": name, "name": name} for i, name in enumerate((5, None, ["a"], "a"))]
-    data = read_coco(write(tmp_path / "a.json", {"images": odd, "categories": odd, "annotations": []}))
+    not_a_string = [{"id": i, "file_name": name, "name": name} for i, name in enumerate((5, None, ["a"], "a"))]
+    data = read_coco(
+        write(tmp_path / "a.json", {"images": not_a_string, "categories": not_a_string, "annotations": []})
+    )
     assert data.image_names == data.category_names == ["", "", "", "a"]
 
 
 @pytest.mark.usefixtures("reader")
 def test_results(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", [RESULT, {**RESULT, "category_id": 77, "id": "any", "area": None}])
-    found = read_coco_results(path)
-    assert found.scores.tolist() == [0.5, 0.5]
-    assert found.label.tolist() == [2, 77]
-    assert found.areas.tolist() == [12, 12]
+    columns = read_coco_results(path)
+    assert columns.scores.tolist() == [0.5, 0.5]
+    assert columns.label.tolist() == [2, 77]
+    assert columns.areas.tolist() == [12, 12]
     assert len(read_coco_results(write(tmp_path / "b.json", " [ ] ")).image) == 0
     whole = read_coco_results(write(tmp_path / "c.json", {"images": [], "annotations": [RESULT]}))
     assert whole.image.tolist() == [7]
@@ -92,28 +84,28 @@ def test_results(tmp_path: Path) -> None:
 
 def numbers() -> list[float]:
     r = np.random.default_rng(3)
-    found = [0.1, 1e22, 1e23, 123456789012345678.0, 5e-324, 1.7976931348623157e308, 2.0**53 + 2, 0.30000000000000004]
+    values = [0.1, 1e22, 1e23, 123456789012345678.0, 5e-324, 1.7976931348623157e308, 2.0**53 + 2, 0.30000000000000004]
     for digits in range(1, 18):
-        found += [float(f"{x:.{digits}g}") for x in r.random(40) * 10.0 ** r.integers(-30, 30, 40)]
-    return found
+        values += [float(f"{x:.{digits}g}") for x in r.random(40) * 10.0 ** r.integers(-30, 30, 40)]
+    return values
 
 
 @pytest.mark.usefixtures("reader")
 def test_numbers_are_the_nearest_doubles(tmp_path: Path) -> None:
     values = numbers()
     path = write(tmp_path / "a.json", [{**RESULT, "score": x, "bbox": [-x, x, 0, 1]} for x in values])
-    found = read_coco_results(path)
-    assert found.scores.tolist() == values
-    assert found.boxes[:, 0].tolist() == [-x for x in values]
+    columns = read_coco_results(path)
+    assert columns.scores.tolist() == values
+    assert columns.boxes[:, 0].tolist() == [-x for x in values]
 
 
 @pytest.mark.usefixtures("reader")
 def test_records_at_every_place_of_the_buffer(tmp_path: Path) -> None:
     for shift in (0, 1, 17, 250):
         records = [{**RESULT, "image_id": i, "score": i / 8, "note": "x" * (i * 37 % 3000)} for i in range(900)]
-        found = read_coco_results(write(tmp_path / "a.json", " " * shift + json.dumps(records)))
-        assert found.image.tolist() == list(range(900))
-        assert found.scores.tolist() == [i / 8 for i in range(900)]
+        columns = read_coco_results(write(tmp_path / "a.json", " " * shift + json.dumps(records)))
+        assert columns.image.tolist() == list(range(900))
+        assert columns.scores.tolist() == [i / 8 for i in range(900)]
     long = [{**RESULT, "note": '"' + "é\\" * 400_000}, RESULT]
     assert len(read_coco_results(write(tmp_path / "a.json", long)).image) == 2
 
@@ -198,8 +190,8 @@ def test_duplicate_keys(tmp_path: Path) -> None:
     [
         ("annotations", 1, {"image_id": 8}, "annotations[1].image_id: expected an image of the file, got 8"),
         ("annotations", 0, {"category_id": 1}, "annotations[0].category_id: expected a category of the file, got 1"),
-        ("annotations", 1, {"id": 0}, "annotations[1].id: expected distinct ids, got 0 as in [0]"),
-        ("images", 1, {"id": 7}, "images[1].id: expected distinct ids, got 7 as in [0]"),
+        ("annotations", 1, {"id": 0}, "annotations[1].id: expected unique ids, got 0 as in [0]"),
+        ("images", 1, {"id": 7}, "images[1].id: expected unique ids, got 7 as in [0]"),
         ("annotations", 0, {"area": -1}, "annotations[0].area: expected a number >= 0, got -1"),
     ],
 )
@@ -295,16 +287,14 @@ def test_wrong_voc(tmp_path: Path, xmax: str, text: str) -> None:
 def test_boxes_without_area_are_noted(tmp_path: Path) -> None:
     data = read_voc(folder(tmp_path / "v", b_xml=VOC.format(4)))
     path = tmp_path / "v" / "b.xml"
-    assert data.notes == (
-        f"{path}: object[1].bndbox: a box without area, 0.5 x 0: 1.5 x 1 pixels as its last one counts",
-    )
+    assert data.notes == (f"{path}: object[1].bndbox: a box without area, 0.5 x 0: counts as 1.5 x 1 pixels",)
     open_end = read_voc(tmp_path / "v", offset=0.0)
-    assert open_end.notes == (f"{path}: object[1].bndbox: a box without area, 0.5 x 0: nothing meets it",)
+    assert open_end.notes == (f"{path}: object[1].bndbox: a box without area, 0.5 x 0: no detection can match it",)
     assert open_end.truth.areas.tolist() == [15, 0]
     data = read_txt(folder(tmp_path / "t", a_txt="dog 1 2 1 6\ndog 1 2 3 4"))
-    assert data.notes == (f"{tmp_path / 't' / 'a.txt'}: line 1: a box without area, 0 x 4: nothing meets it",)
+    assert data.notes == (f"{tmp_path / 't' / 'a.txt'}: line 1: a box without area, 0 x 4: no detection can match it",)
     data = read_yolo(folder(tmp_path / "y", a_txt="0 .5 .5 .25 .5\n0 .5 .5 0 .5"), {"a": (4, 4)})
-    assert data.notes == (f"{tmp_path / 'y' / 'a.txt'}: line 2: a box without area, 0 x 2: nothing meets it",)
+    assert data.notes == (f"{tmp_path / 'y' / 'a.txt'}: line 2: a box without area, 0 x 2: no detection can match it",)
 
 
 def test_voc_sizes_that_are_no_numbers(tmp_path: Path) -> None:
@@ -346,17 +336,17 @@ def test_images_of_one_name_in_several_folders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", [read_txt_results, read_yolo_results])
 def test_files_of_one_name_in_several_folders(tmp_path: Path, read: Any) -> None:
-    found = folder(tmp_path / "d", b_txt="", a_txt="0 .5 .5 .25 .5 .75")
+    labels = folder(tmp_path / "d", b_txt="", a_txt="0 .5 .5 .25 .5 .75")
     with pytest.raises(FormatError, match=r"a\.txt: expected the name of one image .*'x/a.jpg' .*'y/a.jpg'"):
-        read(found, data_set(["x/a.jpg", "y/a.jpg", "b.jpg"], ["0"]))
+        read(labels, data_set(["x/a.jpg", "y/a.jpg", "b.jpg"], ["0"]))
 
 
 def test_classes_of_detections_alone_are_no_others(tmp_path: Path) -> None:
-    found = folder(tmp_path / "d", a_txt="cow .5 0 0 1 1\nfox .5 0 0 1 1\ndog .5 0 0 1 1\ncow .5 0 0 1 1")
-    assert read_txt_results(found, data_set(["a"], ["cat", "dog"], 5)).label.tolist() == [7, 8, 6, 7]
+    detections = folder(tmp_path / "d", a_txt="cow .5 0 0 1 1\nfox .5 0 0 1 1\ndog .5 0 0 1 1\ncow .5 0 0 1 1")
+    assert read_txt_results(detections, data_set(["a"], ["cat", "dog"], 5)).label.tolist() == [7, 8, 6, 7]
     for names, got in ((["cat", "", "dog"], "none for 6"), (["cat", "dog", "cat"], "'cat' for 5 and 7")):
         for read, path in (
-            (read_txt_results, found),
+            (read_txt_results, detections),
             (read_voc_results, folder(tmp_path / f"v{got[0]}", cat_txt="a .5 0 0 1 1")),
         ):
             with pytest.raises(FormatError) as raised:
@@ -370,9 +360,9 @@ def test_classes_of_detections_alone_are_no_others(tmp_path: Path) -> None:
 def test_ids_that_no_float_holds(tmp_path: Path) -> None:
     first = 2**63 - 3
     data = data_set(["x", "a"], ["cat", "dog"], first)
-    found = read_txt_results(folder(tmp_path / "d", a_txt="dog .5 0 0 1 1\nfox .5 0 0 1 1"), data)
-    assert found.image.tolist() == [first + 1] * 2
-    assert found.label.tolist() == [first + 1, 2**61]
+    columns = read_txt_results(folder(tmp_path / "d", a_txt="dog .5 0 0 1 1\nfox .5 0 0 1 1"), data)
+    assert columns.image.tolist() == [first + 1] * 2
+    assert columns.label.tolist() == [first + 1, 2**61]
 
 
 def test_txt(tmp_path: Path) -> None:
@@ -383,10 +373,10 @@ def test_txt(tmp_path: Path) -> None:
     assert data.truth.flags.tolist() == [0, 2]
     assert read_txt(truth, form="xywh", offset=1.0).truth.areas.tolist() == [35, 4]
     results = folder(tmp_path / "d", b_txt="bird 0.25 1 2 4 6\ndog .5 0 0 2 2")
-    found = read_txt_results(results, data)
-    assert found.image.tolist() == [1, 1]
-    assert found.label.tolist() == [2, 0]
-    assert found.scores.tolist() == [0.25, 0.5]
+    columns = read_txt_results(results, data)
+    assert columns.image.tolist() == [1, 1]
+    assert columns.label.tolist() == [2, 0]
+    assert columns.scores.tolist() == [0.25, 0.5]
     with pytest.raises(FormatError, match="expected the name of an image of the data set, got 'c'"):
         read_txt_results(folder(tmp_path / "e", c_txt=""), data)
 
@@ -415,10 +405,10 @@ def test_yolo(tmp_path: Path) -> None:
     assert (data.image_names, data.category_names) == (["a", "b"], ["cat", "dog"])
     assert data.truth.boxes.tolist() == [[15, 5, 10, 10]]
     assert data.truth.label.tolist() == [1]
-    found = read_yolo_results(folder(tmp_path / "d", a_txt="1 .5 .5 .25 .5 .75\n3 0 0 0 0 1"), data)
-    assert found.boxes[0].tolist() == [15, 5, 10, 10]
-    assert found.label.tolist() == [1, 2]
-    assert found.scores.tolist() == [0.75, 1]
+    columns = read_yolo_results(folder(tmp_path / "d", a_txt="1 .5 .5 .25 .5 .75\n3 0 0 0 0 1"), data)
+    assert columns.boxes[0].tolist() == [15, 5, 10, 10]
+    assert columns.label.tolist() == [1, 2]
+    assert columns.scores.tolist() == [0.75, 1]
     more = read_yolo(labels, {"a": (40, 20), "b": (10, 10), "aa": (5, 5)})  # an image without a file has no object
     assert (more.image_names, more.truth.image.tolist()) == (["a", "aa", "b"], [0])
     with pytest.raises(FormatError, match="expected the image's width and height in pixels, got None"):

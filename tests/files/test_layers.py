@@ -1,4 +1,4 @@
-"""What readers and writers may know of: nothing of the command line, and one class of errors."""
+"""Readers and writers import nothing of the command line, and raise one class of errors."""
 
 from __future__ import annotations
 
