@@ -1,5 +1,5 @@
-// For the bindings of the C++ backend: NumPy arrays as pointers. Only bindings and this folder include Python. The Python
-// side has checked the arguments; the checks here are for memory safety alone.
+// For the bindings of the C++ backend: NumPy arrays as pointers. Only bindings and this folder include Python. The
+// Python side has checked the arguments; the checks here are for memory safety alone.
 #pragma once
 
 #include <pybind11/numpy.h>

@@ -120,8 +120,9 @@ def test_what_is_made_of_it_is_plain() -> None:
 def test_unlike_matrices_are_not_added() -> None:
     three, four = ConfusionMatrix(COUNTS, 3, "count"), ConfusionMatrix(COUNTS, 4)
     before = three.copy()
+    text = "ConfusionMatrix: matrices must have the same convention, got num_classes="
     for add in (lambda: three + four, lambda: four + three, lambda: three.__iadd__(four), lambda: sum([three, four])):
-        with pytest.raises(ValueError, match="ConfusionMatrix: matrices must have the same convention, got num_classes="):
+        with pytest.raises(ValueError, match=text):
             add()
     np.testing.assert_array_equal(three, before)
     one = ConfusionMatrix(np.ones((1, 2), int), 1, "miss"), ConfusionMatrix(np.ones((1, 1), int), 1, "drop")
