@@ -1,6 +1,6 @@
-"""The C++ backend: every native function. Arguments have passed the checks: C-contiguous, native-endian arrays.
+"""The functions of the C++ backend. Arguments were checked before: arrays are C-contiguous and native-endian.
 
-A NaN in ``nms``, ``soft_nms`` and ``multiclass_nms`` is answered by an int, coded as `check.find_nan` does.
+``nms``, ``soft_nms`` and ``multiclass_nms`` return an int for an input with NaN: its code, as from `check.find_nan`.
 """
 
 from typing import IO, Any
@@ -15,7 +15,7 @@ def box_convert(boxes: Array, in_fmt: str, out_fmt: str, /) -> Array: ...
 def clip_boxes_to_image(boxes: Array, height: float, width: float, /) -> Array: ...
 def remove_small_boxes(boxes: Array, min_size: float, /) -> NDArray[np.int64]: ...
 def box_iou(
-    a: Array, b: Array, kind: str, aligned: bool, crowd: Array | None, eps: float, out: Array | None, /
+    a: Array, b: Array, metric: str, aligned: bool, crowd: Array | None, eps: float, out: Array | None, /
 ) -> Array: ...
 def nms(
     boxes: Array,
@@ -64,7 +64,7 @@ def weighted_boxes_fusion(
     /,
 ) -> tuple[Array, Array, NDArray[np.int64]]: ...
 def box_loss(
-    a: Array, b: Array, kind: str, eps: float, alpha_eps: float, reduction: str, grad: bool, /
+    a: Array, b: Array, metric: str, eps: float, alpha_eps: float, reduction: str, grad: bool, /
 ) -> tuple[Array, Array | None, Array | None]: ...
 def upsample_bilinear(
     x: Array, channels_last: bool, align_corners: bool, factor_y: float, factor_x: float, out: Array, /

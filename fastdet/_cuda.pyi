@@ -1,7 +1,7 @@
-"""The CUDA backend: every native function. Pointers are integers, 16-byte aligned device memory where boxes are in it.
+"""The functions of the CUDA backend. Pointers are integers: device memory, 16-byte aligned if it holds boxes.
 
-All queue their work on a stream and return; the last two arguments are the device and the stream. dtype is
-`numpy.dtype.char`, "f" or "d".
+Kernels are queued on a stream, and the function returns at once. The last two arguments are the device and the stream.
+``dtype`` is `numpy.dtype.char`, such as "f" or "d".
 """
 
 def unavailable() -> str: ...
@@ -35,7 +35,7 @@ def box_iou(
     n: int,
     b: int,
     m: int,
-    kind: str,
+    metric: str,
     aligned: bool,
     crowd: int,
     eps: float,
@@ -179,13 +179,13 @@ def weighted_boxes_fusion(
     input: int,
     n: int,
     iou_threshold: float,
-    least: float,
+    min_score: float,
     confidence: int,
     allows_overflow: bool,
     share: int,
     models: int,
     share_sum: float,
-    share_most: float,
+    max_share: float,
     workspace: int,
     out_boxes: int,
     out_scores: int,
@@ -430,7 +430,7 @@ def box_loss(
     a: int,
     b: int,
     n: int,
-    kind: str,
+    metric: str,
     eps: float,
     alpha_eps: float,
     reduction: str,

@@ -1,4 +1,4 @@
-// Python's words for measures and formats, for the bindings of the CPU and those of CUDA.
+// Python's names of metrics and box formats, for the bindings of the CPU and of CUDA.
 #pragma once
 
 #include <stdexcept>

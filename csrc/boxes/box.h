@@ -1,4 +1,4 @@
-// Boxes and the measures of their overlap: the one place where a pair is decided. Compiled by g++ and nvcc.
+// Boxes and the metrics of their overlap. The C++ and the CUDA backend compute a pair here. Compiled by g++ and nvcc.
 // The reference in fastdet/boxes has the same operations in the same order; with -ffp-contract=off (nvcc: --fmad=false)
 // every backend rounds alike.
 #pragma once
@@ -58,7 +58,7 @@ FASTDET_HD T ratio(T inter, T denominator) {
     return denominator > 0 && is_finite(denominator) ? inter / denominator : T(0);
 }
 
-// The measure of a pair as it comes out, and in `check` a number that is not finite where an area overflowed.
+// The metric of a pair; `check` becomes a number that is not finite if an area overflowed.
 template <class T>
 FASTDET_HD T measure_once(const Box<T>& a, const Box<T>& b, Measure kind, bool crowd, T eps, T* check) {
     const T area_a = area(a), area_b = area(b), inter = intersection(a, b);
@@ -91,8 +91,8 @@ FASTDET_HD Box<T> scaled(const Box<T>& b, T s) {
     return {b.x1 * s, b.y1 * s, b.x2 * s, b.y2 * s};
 }
 
-// The rule for every pair of boxes whatever they hold: NaN gives NaN, 0/0 is 0, an area that overflows is
-// taken of boxes made smaller by a power of two.
+// The rule for any pair of boxes: NaN gives NaN, 0/0 is 0. If an area overflows, both boxes are scaled down by a power
+// of two first.
 template <class T>
 FASTDET_HD T measure(const Box<T>& a, const Box<T>& b, Measure kind, bool crowd, double eps) {
     if (is_nan(a) || is_nan(b)) return T(NAN);

@@ -10,9 +10,9 @@
 namespace fastdet {
 namespace {
 
-// Pairs below which a second thread costs more than it gives. Found by measurement.
+// Pairs below which a second thread is slower, by measurement.
 constexpr int64_t kThreadPairs = 1 << 19;
-// Bytes from which the output goes past the caches: more would not stay in them.
+// Bytes from which stores bypass the caches: a larger output would not stay in them.
 constexpr int64_t kStreamBytes = 8 << 20;
 
 template <class T>

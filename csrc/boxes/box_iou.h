@@ -34,7 +34,7 @@ struct IouJob {
     T* out;  // (n, m)
     Measure kind;
     T eps;
-    bool stream;  // past the caches: the output does not pass through them
+    bool stream;  // stores bypass the caches
 };
 
 template <class T>

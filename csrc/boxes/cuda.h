@@ -1,4 +1,4 @@
-// The box operations on a GPU: launchers. Pointers are the device's; see transforms.h and box_iou.h for what they
+// The box operations on a GPU: launchers. Pointers are the device's; transforms.h and box_iou.h say what they
 // compute.
 #pragma once
 

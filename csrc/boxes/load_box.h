@@ -6,7 +6,7 @@
 
 namespace fastdet {
 
-// Boxes in GPU memory begin at multiples of 16 bytes (python/cuda.h looks): one or two loads a box.
+// Boxes in GPU memory begin at multiples of 16 bytes (python/cuda.h checks): one or two loads a box.
 __device__ inline Box<float> load_box(const Box<float>* p) {
     const float4 v = *reinterpret_cast<const float4*>(p);
     return {v.x, v.y, v.z, v.w};

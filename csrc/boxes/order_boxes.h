@@ -1,4 +1,4 @@
-// Where each box stands: by falling score, and by segment (boxes of one key), within it by falling score.
+// Order boxes by falling score, and by segment (the boxes of one key) and falling score within it.
 #pragma once
 
 #include "boxes/box.h"
@@ -6,14 +6,14 @@
 
 namespace fastdet {
 
-// What a call has found out, in the device's memory; all bytes 0xff at first, so that -1 is "none".
+// The status of a call, in device memory. All bytes are 0xff at first, so that -1 means "none".
 struct Status {
     int64_t nan_box, nan_score;  // the first row
     int64_t count;               // of results
 };
 
-// What orders boxes by score and key. keys may be null: all are one segment. With `score_threshold`, boxes whose score
-// is not above it are dropped: the last ones by score, and flagged.
+// The input of the order. keys may be null: all boxes are one segment. With `score_threshold`, boxes whose score is not
+// above it are flagged as dropped, and come last by score.
 template <class T, class S>
 struct Candidates {
     const Box<T>* boxes;
@@ -46,7 +46,7 @@ Ordered<T> take_ordered(Parts& parts, int64_t n) {
     return o;
 }
 
-// Bytes of scratch that ordering n boxes takes.
+// Bytes of scratch memory for n boxes.
 template <class S>
 int64_t order_scratch(int64_t n, bool keys);
 

@@ -42,7 +42,7 @@ struct ExpConstants<double> {
                             ln2_low = 1.9082149292705877e-10;
 };
 
-// For x in [ExpConstants::low, 0] and NaN; of what is below, anything.
+// For x in [ExpConstants::low, 0] and NaN; undefined below.
 template <class V>
 FASTDET_HD V exp_in_range(V x) {
     using T = ScalarOf<V>;
@@ -52,7 +52,7 @@ FASTDET_HD V exp_in_range(V x) {
     return scale2(polynomial<InverseFactorials, C::degree + 1>(r), shifted);
 }
 
-// To 2 ulp; below ExpConstants::low as at it. NaN stays.
+// Within 2 ulp; below ExpConstants::low as at ExpConstants::low. NaN stays.
 template <class V>
 FASTDET_HD V exp_negative(V x) {
     return exp_in_range(max(all<V>(ExpConstants<ScalarOf<V>>::low), x));

@@ -7,7 +7,7 @@
 
 namespace fastdet {
 
-// What keeps the plain arithmetic of a pair of boxes finite, and exact enough for the fast paths.
+// Limits of coordinates and areas within which the fast paths are finite and exact enough.
 template <class T>
 struct Limits;
 template <>

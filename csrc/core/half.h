@@ -87,7 +87,7 @@ FASTDET_HD S narrow(float x) {
     return narrow_to(S{}, x);
 }
 
-// What values stored as S are computed in, and a value of that as it is stored.
+// The type in which values stored as S are computed, and the conversion back.
 template <class S>
 using Compute = std::conditional_t<std::is_same<S, double>::value, double, float>;
 template <class S>

@@ -7,7 +7,7 @@
 //
 // The tables are constants. A dynamic initialiser would run when the module is loaded, with instructions that the
 // processor may lack. For the same reason headers that loops reach hold no STL and no inline functions outside the
-// copy's namespace: the linker keeps one copy of such a function, whichever it likes. tests/core/test_build.py looks.
+// copy's namespace: the linker keeps any one copy of such a function. tests/core/test_build.py checks this.
 #pragma once
 
 #include "core/macros.h"
@@ -17,7 +17,7 @@ namespace fastdet {
 int isa_index();                           // of the copy in use
 const char* isa_name();                    // its name
 const char* const* isa_names(int* count);  // what this build and this machine have, slowest first
-bool choose_isa(const char* name);         // false: not to be had
+bool choose_isa(const char* name);         // false: not available
 
 // The loops of an op for float and for double.
 template <template <class> class Loops>

@@ -1,5 +1,5 @@
-// What float and double share with the vectors of simd.h, so that a formula stands once for the loops of the CPU, a
-// vector of values at a time, and for a GPU's threads, one value each. Compiled by g++ and nvcc.
+// The operations that float and double share with the vectors of simd.h. One formula then serves the loops of the CPU,
+// a vector of values at a time, and the threads of a GPU, one value each. Compiled by g++ and nvcc.
 #pragma once
 
 #include <cstdint>

@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kLine = 64, kHuge = size_t(2) << 20;
 #if defined(__SANITIZE_ADDRESS__)
-constexpr size_t kKeep = 0;  // so that every buffer's ends are watched
+constexpr size_t kKeep = 0;  // the sanitizer then checks the ends of every buffer
 #else
 constexpr size_t kKeep = size_t(16) << 20;  // the maximum that a thread keeps: enough for some 200,000 boxes
 #endif
@@ -25,7 +25,7 @@ void* from_system(size_t bytes) {
     void* p = std::aligned_alloc(huge ? kHuge : kLine, rounded(bytes, huge ? kHuge : kLine));
     if (!p) throw std::bad_alloc();
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (huge) madvise(p, rounded(bytes, kHuge), MADV_HUGEPAGE);  // a wish
+    if (huge) madvise(p, rounded(bytes, kHuge), MADV_HUGEPAGE);  // may fail, which is harmless
 #endif
     return p;
 }
@@ -78,7 +78,7 @@ void give_memory(void* p, size_t bytes) {
     }
     if (!s.taken) {
         s.used = 0;
-        if (s.max_taken > kKeep) s.max_taken = 0;  // what large calls need says nothing of small ones
+        if (s.max_taken > kKeep) s.max_taken = 0;  // large calls do not decide what small ones keep
     }
 }
 

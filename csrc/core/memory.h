@@ -1,4 +1,4 @@
-// Scratch memory. A call needs a few buffers of a few bytes a box; asked for afresh each time, their page faults would
+// Scratch memory. A call needs a few buffers of a few bytes a box; allocated anew each time, their page faults would
 // cost more than the work (up to 2 us per 4 KiB page). Each thread keeps a small store and takes from it as from a
 // stack; what does not fit comes from the system, in huge pages where it is large.
 #pragma once
@@ -12,7 +12,7 @@ namespace fastdet {
 void* take_memory(size_t bytes);
 void give_memory(void* p, size_t bytes);
 
-// A buffer whose content nobody has written yet.
+// A buffer with undefined content.
 template <class T>
 class Buffer {
   public:

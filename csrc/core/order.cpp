@@ -10,7 +10,7 @@
 namespace fastdet {
 namespace {
 
-// A stable radix sort by the upper 32 bits, kBits at a time; digits in which all agree are passed over.
+// A stable radix sort by the upper 32 bits, kBits at a time; digits that are equal in all keys are skipped.
 template <int kBits>
 uint64_t* radix_sort_high(uint64_t* a, uint64_t* b, int64_t n) {
     constexpr int kPasses = (32 + kBits - 1) / kBits;
@@ -51,7 +51,7 @@ bool insertion_sort(uint64_t* a, int64_t n, int64_t max_moves) {
 }
 
 // For small n a full radix sort is mostly counters: sort by the leading kBits * kPasses bits in which the keys differ
-// at all, and put right what is left by insertion.
+// at all, then finish by insertion.
 template <int kBits, int kPasses>
 uint64_t* sort_leading_bits(uint64_t* a, uint64_t* b, int64_t n) {
     uint32_t low = uint32_t(a[0] >> 32), high = low;
@@ -80,7 +80,7 @@ uint64_t* sort_leading_bits(uint64_t* a, uint64_t* b, int64_t n) {
         for (int64_t i = 0; i < n; ++i) b[c[digits(a[i]) >> pass * kBits & (kSize - 1)]++] = a[i];
         std::swap(a, b);
     }
-    if (shift && !insertion_sort(a, n, 8 * n)) std::sort(a, a + n);  // keys that are too alike
+    if (shift && !insertion_sort(a, n, 8 * n)) std::sort(a, a + n);  // too many keys with equal leading bits
     return a;
 }
 

@@ -6,7 +6,7 @@
 
 namespace fastdet {
 
-// -1 without one. Looks at all of x first: that is a vector loop, and there is none as a rule.
+// -1 without one. All of x is tested first, by a vector loop, since there usually is no NaN.
 template <class T>
 int64_t first_nan(const T* x, int64_t n) {
     bool any = false;

@@ -1,5 +1,6 @@
 // Sums in float64 in one fixed order, whatever the lanes and threads: blocks of kSumBlock values, halves added to
-// halves; ordered_sum of fastdet/losses is the reference. For files that are compiled once per instruction set too.
+// halves; ordered_sum of fastdet/_core/sums.py is the reference. For files that are compiled once per instruction set
+// too.
 #pragma once
 
 #include <cstdint>

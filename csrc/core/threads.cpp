@@ -50,7 +50,7 @@ int default_threads() {
     return n < 1 ? 1 : n > kMaxThreads ? kMaxThreads : n;
 }
 
-thread_local bool inside = false;  // a task of the pool: what it starts itself runs where it is
+thread_local bool inside = false;  // in a task of the pool: nested calls run on the same thread
 
 // Never destroyed: its threads may outlive every static object.
 struct Pool {
@@ -94,7 +94,7 @@ struct Pool {
                 try {
                     std::thread([this] { loop(); }).detach();
                 } catch (const std::system_error&) {
-                    break;  // no more threads to be had: fewer do the same work
+                    break;  // no more threads available: fewer do the same work
                 }
                 ++workers;
             }
@@ -108,7 +108,7 @@ struct Pool {
         wake.notify_all();
         work();
         std::unique_lock<std::mutex> hold(lock);
-        seats = 0;  // who has not come yet need not
+        seats = 0;  // workers that have not joined yet stay out
         done.wait(hold, [&] { return !joined; });
     }
 };

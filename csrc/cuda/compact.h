@@ -1,4 +1,4 @@
-// The indices of what is kept, in order.
+// Stable compaction: the indices of the flagged entries, in order.
 #pragma once
 
 #include "cuda/call.h"

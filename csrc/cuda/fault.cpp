@@ -1,4 +1,4 @@
-// The places where kernels note what is wrong with values. See fault.h.
+// The host memory in which kernels report invalid values. See fault.h.
 #include "cuda/fault.h"
 
 #include <atomic>
@@ -30,7 +30,7 @@ int64_t* Fault::slot() const {
         check_cuda(cudaThreadExchangeStreamCaptureMode(&mode));
         check_cuda(code);
         std::memset(memory, 0, sizeof(int64_t) * kMaxFaults);
-        // For the life of the process, also where another thread has been quicker: to free it would wait.
+        // Never freed, even if another thread was first: freeing would wait for the device.
         if (all_slots.compare_exchange_strong(slots, static_cast<int64_t*>(memory)))
             slots = static_cast<int64_t*>(memory);
     }

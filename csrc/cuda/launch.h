@@ -1,9 +1,9 @@
 // What every .cu file shares: how a kernel is launched and how it asks for shared memory, which are macros so that
 // tests/cuda_emulator can run the same kernels on a CPU, and a few device functions.
 //
-// The rules of the kernels: they take raw pointers, shapes and a stream; they never allocate (a workspace of a size
-// that is asked for beforehand comes from the caller) and never synchronise; offsets are 64-bit; blocks are whole
-// warps, and no block waits for another one of its launch. Compiled with --fmad=false: arithmetic rounds as the CPU's.
+// The rules of the kernels: they take raw pointers, shapes and a stream; they never allocate (the caller passes a
+// workspace, whose size it asks for first) and never synchronise; offsets are 64-bit; blocks are whole warps, and no
+// block waits for another one of its launch. Compiled with --fmad=false: arithmetic rounds as the CPU's.
 #pragma once
 
 #include "core/macros.h"
@@ -41,7 +41,7 @@ constexpr uint32_t kAllLanes = 0xffffffffu;
 
 constexpr int64_t kUnaskedShared = 48 << 10;  // bytes of shared memory that a block has without asking
 
-// For a kernel without shared memory of its own. Always the most there is: another thread may ask for less in between.
+// For a kernel without static shared memory. Always asks for the maximum: another thread may ask for less in between.
 template <class Kernel>
 void ask_for_shared(Kernel* kernel, int64_t bytes) {
     if (bytes > kUnaskedShared)

@@ -85,7 +85,7 @@ void sum_columns(const double* sums, int64_t n, int64_t columns, double* parts, 
                    per_column, parts, done, finish);
 }
 
-// What the sum of n values takes whose blocks of kSumBlock are added up already.
+// The workspace for the sum of n values whose blocks of kSumBlock are added up already.
 struct SumWorkspace {
     int64_t blocks;
     unsigned* done;

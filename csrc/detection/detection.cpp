@@ -14,7 +14,7 @@
 namespace fastdet {
 namespace {
 
-// pycocotools' bbIou: sides as they are given, a crowd's denominator is the detection's own area.
+// pycocotools' bbIou, of x y w h. With a crowd the denominator is the detection's own area.
 double overlap(const BoxWH& d, const BoxWH& g, bool crowd, double offset) {
     const double dw = d.w + offset, dh = d.h + offset, gw = g.w + offset, gh = g.h + offset;
     const double w = std::min(dw + d.x, gw + g.x) - std::max(d.x, g.x);
@@ -158,7 +158,7 @@ class Matcher {
         return rule_.max_detections >= 0 ? std::min(n, rule_.max_detections) : n;
     }
 
-    // The free box of greatest IoU, the later of equals; one that counts comes before one that is ignored.
+    // The free box of the maximum IoU. Equal IoU: the later box. Boxes that count come before ignored ones.
     void coco(const BoxWH& box, uint64_t* hit, uint64_t* ignored, uint64_t* rest, int64_t* to) {
         near_.clear();
         for (int64_t j = 0; j < int64_t(truth_.size()); ++j) {
@@ -185,7 +185,7 @@ class Matcher {
         }
     }
 
-    // The one box of greatest IoU, the first of equals, taken or not.
+    // The box of the maximum IoU, free or taken. Equal IoU: the first box.
     void voc(const BoxWH& box, uint64_t* hit, uint64_t* ignored, uint64_t* rest, int64_t* to) {
         Near best{-1, 0};
         for (int64_t j = 0; j < int64_t(truth_.size()); ++j) {
@@ -282,7 +282,7 @@ class Accumulator {
   private:
     static int64_t lane(uint64_t lanes, int j) { return int64_t(lanes >> kLane * j & ((1 << kLane) - 1)); }
 
-    // The records of the class by falling score, ties by image; the most that one image has.
+    // The records of the class by falling score, ties by image; returns the maximum number of one image.
     int64_t sort(int64_t g_first, int64_t g_last) {
         const int64_t first = r_.start[g_first], n = r_.start[g_last] - first;
         Buffer<int32_t> order(n), rank(n);
@@ -321,7 +321,7 @@ class Accumulator {
         }
     }
 
-    // As with the number of detections before.
+    // The same as for the limit before.
     void repeat(int64_t m) {
         for (auto* values : {&precision_, &scores_, &recall_}) {
             for (size_t i = size_t(m); i < values->size(); i += size_t(curve_.M)) (*values)[i] = (*values)[i - 1];
@@ -331,7 +331,7 @@ class Accumulator {
     void one(int64_t m) {
         const int64_t max_detections = curve_.max_detections[m], bytes = bytes_;
         const uint64_t* counts = decoded().counts;
-        points_.resize(size_t(5 * bytes_));  // the last byte may have digits to spare, which nothing looks at
+        points_.resize(size_t(5 * bytes_));  // the last byte may have unused digits
         for (auto& list : points_) list.clear();
         seen_.assign(size_t(5 * bytes_), 0);
         lanes_.assign(size_t(bytes_), 0);
@@ -364,7 +364,7 @@ class Accumulator {
         }
     }
 
-    // Precision is highest just where a true positive comes in; the curve is its running maximum from the right.
+    // Precision has its local maxima at true positives. The curve is the running maximum from the right.
     void cell(int64_t m, int64_t t, int64_t a, bool any, double top) {
         const auto& points = points_[size_t(t * A_ + a)];
         const double npig = double(npig_[size_t(a)]);

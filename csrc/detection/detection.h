@@ -1,6 +1,6 @@
 // Scoring detections: greedy matching of one image and class at many thresholds and area ranges, and precision over
-// recall from the matches of all images. The rules are pycocotools' (and VOC's), to the last bit; detection.py's
-// references say the same in NumPy.
+// recall from the matches of all images. The rules are pycocotools' (and VOC's), to the last bit. The NumPy
+// references are in fastdet/detection/records.py.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ struct BoxWH {
     double x, y, w, h;
 };
 
-// What becomes of a detection at one threshold and area range.
+// The outcome of a detection at one threshold and area range.
 enum Outcome : uint8_t { kFalse = 0, kTrue = 1, kIgnored = 2 };
 
 // Outcomes are packed five to a byte, base 3.

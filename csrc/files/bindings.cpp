@@ -37,7 +37,7 @@ py::list listed(const std::vector<std::string>& from) {
     return out;
 }
 
-// Columns by name. file.readinto() is called for each buffer. What is wrong with the text is returned as a string.
+// Columns by name. file.readinto() is called for each buffer. An error in the text is returned as a string.
 // kind: "data set", "results" or "names", as CocoKind has them.
 py::object read(const py::object& file, int64_t size, const std::string& kind, bool string_ids, bool records) {
     const CocoOptions options{kind == "results" ? CocoKind::kResults

@@ -1,5 +1,5 @@
-// COCO's JSON of boxes (data sets and results) into columns: one pass over a stream, no tree of values in between.
-// What is not asked for is skipped, its syntax still checked. Memory: the columns and one buffer.
+// Read COCO's JSON of boxes (data sets and results) into columns, in one pass over a stream, without a tree of values.
+// Fields that are not needed are skipped, and their syntax is checked. Memory: the columns and one buffer.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ struct CocoRecords {
     std::vector<std::string> other_keys;   // of the object around the list
 };
 
-// Images, or categories: what they are called ends at end[i] of text.
+// Images or categories. Name i ends at end[i] of text.
 struct CocoNames {
     std::vector<int64_t> id, end, width, height;  // sizes: 0 where absent
     std::string text;
@@ -40,7 +40,7 @@ struct CocoContent {
     CocoRecords records;
     CocoNames images, categories;
     std::vector<std::string> image_names;  // of results whose image ids are strings; distinct
-    int sections = 0;                      // which were there
+    int sections = 0;                      // bits of the sections that the file has
     bool is_list = false;                  // results that are a list, not the annotations of an object
 };
 
@@ -57,7 +57,7 @@ struct CocoOptions {
 };
 
 // read(to, size): bytes written, 0 at the end. size: of the whole, to reserve memory by; 0: unknown.
-// JsonError where the text is not what it should be.
+// Throws JsonError for invalid text.
 CocoContent read_coco(const std::function<size_t(char*, size_t)>& read, int64_t size, CocoOptions options);
 
 // Records as lines with ",\n" between: the bytes text[start[i]:start[i] + length[i]], with scores[i] in the place of
@@ -65,7 +65,7 @@ CocoContent read_coco(const std::function<size_t(char*, size_t)>& read, int64_t 
 std::string join_records(const char* text, size_t n, const int64_t* start, const int32_t* length, const int32_t* score,
                          const double* scores, size_t count);
 
-// Records made anew, as lines likewise. ids: image ids as JSON; record i is of ids[image[i]]. box: x y w h.
+// New records, as lines in the same form. ids: image ids as JSON; record i is of ids[image[i]]. box: x y w h.
 std::string encode_records(const std::vector<std::string>& ids, const int64_t* image, const int64_t* label,
                            const double* box, const double* scores, size_t count);
 

@@ -1,4 +1,4 @@
-// Records of results as text: copied byte by byte from the file that they came in, or made anew. See coco_json.h.
+// Records of results as text: copied byte by byte from their file, or written anew. See coco_json.h.
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>

@@ -12,7 +12,7 @@ namespace {
 constexpr int kMaxDepth = 500;
 }
 
-// Nearly always short, plain, and as a whole in the buffer.
+// The usual case: short, without escapes, and wholly in the buffer.
 void JsonReader::read_key() {
     const char* const from = text_.token() + 1;
     const char* p = from;
@@ -185,7 +185,7 @@ void JsonReader::skip_value(int depth) {
     }
 }
 
-// What is there is not a value of the wanted kind.
+// Throws: the value has another type than expected.
 void JsonReader::wrong(const char* expected) {
     const char c = text_.peek();
     if (c == '\0') syntax(expected);

@@ -1,4 +1,4 @@
-// JSON, a value at a time, from a stream: strings, numbers, objects; what nobody wants is skipped, its syntax checked.
+// Read JSON from a stream, a value at a time. Values that are not needed are skipped, and their syntax is checked.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace fastdet {
 
-// What is wrong and where: "annotations[12].bbox: expected four numbers, got null".
+// An error with its place: "annotations[12].bbox: expected four numbers, got null".
 struct JsonError : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
@@ -25,8 +25,8 @@ class JsonReader {
     virtual std::string where() const = 0;
 
     [[noreturn]] void fail(const std::string& what);
-    [[noreturn]] void wrong(const char* expected);   // there is a value, but not of the wanted kind
-    [[noreturn]] void syntax(const char* expected);  // there is no JSON
+    [[noreturn]] void wrong(const char* expected);   // a value of another type than expected
+    [[noreturn]] void syntax(const char* expected);  // a syntax error
 
     // The text is at '{'. value() is called with the key in key_ and the text at the value.
     template <class F>
@@ -50,7 +50,7 @@ class JsonReader {
     int64_t integer(const char* expected);
     Number number();
     void word();                   // true, false or null
-    void string(std::string* to);  // appended; to is null where nobody wants it
+    void string(std::string* to);  // appended to *to; null: skipped
     void skip_value(int depth);
 
     Text text_;

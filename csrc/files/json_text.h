@@ -1,4 +1,4 @@
-// JSON's text, a buffer at a time, and its numbers: what a parser reads by.
+// The text of a JSON stream, a buffer at a time, and its numbers.
 #pragma once
 
 #include <charconv>
@@ -65,7 +65,7 @@ class Text {
     }
     bool empty() { return p_ == end_ && !refill(); }
 
-    // Up to the next quote, backslash or control character; to is null where nobody wants it.
+    // Up to the next quote, backslash or control character, appended to *to; null: skipped.
     void plain(std::string* to) {
         for (;;) {
             const char* from = p_;
@@ -81,7 +81,7 @@ class Text {
         before_ += p_ - buffer_.data();
         std::memmove(buffer_.data(), p_, rest);
         p_ = buffer_.data();
-        size_t more = 0;  // a stream may give less than is asked for, and more the next time
+        size_t more = 0;  // a stream may return fewer bytes than requested
         while (rest + more < kBuffer) {
             const size_t got = read_(p_ + rest + more, kBuffer - rest - more);
             if (got == 0) break;

@@ -1,4 +1,4 @@
-// Box fusion on a GPU: launchers. Pointers are the device's; see fusion.h for what they compute.
+// Box fusion on a GPU: launchers. Pointers are the device's; fusion.h says what they compute.
 #pragma once
 
 #include "cuda/call.h"
@@ -6,7 +6,7 @@
 
 namespace fastdet {
 
-// What a call has found out, in the device's memory; all bytes 0xff at first, so that -1 is "none".
+// The status of a call, in device memory. All bytes are 0xff at first, so that -1 means "none".
 struct FusionStatus {
     int64_t nan_box, nan_score, infinite_box, infinite_score, negative_score;  // the first row over all models
     int64_t count;                                                             // of results

@@ -8,8 +8,8 @@
 
 namespace fastdet {
 
-// Merges boxes (n,) in place: the pair of greatest overlap above the threshold becomes its mean in the lower slot,
-// until none is left. owner (n,) <- the slot of each box. O(n) memory, about O(n^2) time.
+// Merges boxes (n,) in place: the pair of maximum overlap above the threshold becomes its mean in the lower slot,
+// until no such pair is left. owner (n,) <- the slot of each box. O(n) memory, about O(n^2) time.
 void merge_boxes(Box<double>* boxes, int64_t n, double threshold, Measure kind, int64_t* owner);
 
 struct MergedBoxes {

@@ -1,4 +1,4 @@
-// Merging of boxes: the pair that overlaps by more than any other becomes its mean, again and again.
+// Merge boxes: replace the pair of maximum overlap by its mean, until no pair is above the threshold.
 #include <algorithm>
 #include <vector>
 

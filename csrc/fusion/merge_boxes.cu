@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kMergeThreads, 1) merge_kernel(Merge m) {
     }
 }
 
-// The box that is left of each; flags: those that are left.
+// The remaining box of each box, and flags of the remaining boxes.
 __global__ void __launch_bounds__(kThreads) resolve_kernel(Merge m, int64_t* root, uint8_t* flags) {
     const int64_t i = thread_index();
     if (i >= m.n) return;
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kThreads) resolve_kernel(Merge m, int64_t* roo
     flags[i] = at == i;
 }
 
-// slots (*count,): those that are left. number: which of them a box that is left is.
+// slots (*count,): the remaining boxes. number: the position of a remaining box among them.
 __global__ void __launch_bounds__(kThreads)
     total_kernel(const double* scores, int64_t n, const int64_t* root, const int64_t* slots, const int64_t* count,
                  double* total, int64_t* number) {

@@ -1,4 +1,4 @@
-// Weighted boxes fusion: each box joins the fused box that it overlaps by more than any other, or begins one.
+// Weighted boxes fusion: each box joins the fused box of maximum overlap, or starts a new one.
 #include <algorithm>
 #include <numeric>
 #include <vector>
@@ -42,7 +42,7 @@ int64_t fuse_sorted_boxes(const Box<double>* boxes, const double* scores, const 
 
 namespace {
 
-// What the score of a fused box is made of.
+// The sums from which the score of a fused box is computed.
 struct Cluster {
     int64_t members = 0;
     double total = 0, top = 0, weight = 0;  // sum and maximum of the weighted scores, sum of the models' shares

@@ -1,9 +1,9 @@
 // Weighted boxes fusion: a block a label, all labels at once.
 //
-// Boxes lie by label and falling weighted score. One at a time, the block looks for the fused box that it overlaps
-// most, and one thread adds it there: two barriers a box, about 1 us. The sums of the confidence are made on the way,
-// in the order of the CPU's. Fused boxes are then ranked like any boxes. Floor: a dependent step a box. Limit: a label
-// is the work of one multiprocessor.
+// Boxes lie by label and falling weighted score. One at a time, the block searches the fused box of maximum
+// overlap, and one thread adds it there: two barriers a box, about 1 us. The sums of the confidence are made on the
+// way, in the order of the CPU's. Fused boxes are then ranked like any boxes. Floor: a dependent step a box. Limit: a
+// label is the work of one multiprocessor.
 #include "boxes/load_box.h"
 #include "boxes/order_boxes.h"
 #include "cuda/compact.h"
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kFuseThreads)
     }
 }
 
-// By number, in order of creation: box and score of each fused box; of what is none, a score of -1.
+// Box and score of each fused box, in order of creation; the other entries get a score of -1.
 __global__ void __launch_bounds__(kThreads)
     confidence_kernel(const Fused* sums, const Box<double>* fused, const uint32_t* present, int words,
                       FusionOptions options, const int64_t* places, const int64_t* count, int64_t n, Box<double>* boxes,

@@ -1,4 +1,4 @@
-// Python's words for reductions and box losses, for the bindings of the CPU and those of CUDA.
+// Python's names of reductions and box losses, for the bindings of the CPU and of CUDA.
 #pragma once
 
 #include <stdexcept>

@@ -170,7 +170,7 @@ py::tuple sigmoid_focal_any(const py::array& inputs, const py::array& targets, d
         job.grad = to.mutable_data();
         grads = to;
     }
-    // a sum is taken before it is rounded to half precision, and given back as it is
+    // the sum is of losses before they are rounded to half precision, and is not rounded itself
     py::array loss = reduced ? py::array_t<double>(none) : py::array(inputs.dtype(), shape);
     if (!reduced) job.loss = loss.mutable_data();
     double total;

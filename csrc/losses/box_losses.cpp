@@ -8,7 +8,7 @@
 namespace fastdet {
 namespace {
 
-constexpr int64_t kThreadPairs = 1 << 15;  // below it a second thread costs more than it gives
+constexpr int64_t kThreadPairs = 1 << 15;  // below it a second thread is slower
 
 void loops(const BoxLossJob<float>& job, int64_t first, int64_t last) { box_losses_kernels().f(job, first, last); }
 void loops(const BoxLossJob<double>& job, int64_t first, int64_t last) { box_losses_kernels().d(job, first, last); }

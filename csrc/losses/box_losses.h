@@ -1,5 +1,5 @@
-// Losses of aligned boxes and their gradients: the one place where a pair is decided. Compiled by g++ and nvcc, for
-// scalars and for vectors; the reference has the same operations in the same order.
+// Losses of aligned boxes and their gradients. The C++ and the CUDA backend compute a pair here. Compiled by g++ and
+// nvcc, for scalars and for vectors; the reference has the same operations in the same order.
 #pragma once
 
 #include <cstdint>

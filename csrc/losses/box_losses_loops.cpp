@@ -38,7 +38,7 @@ void run(const BoxLossJob<T>& job, int64_t first, int64_t last) {
             const int64_t at = block + done;
             to_columns(job.a + at, n, a);
             to_columns(job.b + at, n, b);
-            for (int i = 0; i < n; i += L) {  // beyond n: earlier pairs again, which nobody reads
+            for (int i = 0; i < n; i += L) {  // beyond n: earlier pairs, whose results are not read
                 V p[4], q[4], gp[4], gq[4];
                 for (int k = 0; k < 4; ++k) p[k] = V::load(a[k] + i), q[k] = V::load(b[k] + i);
                 lanes::box_loss<K, Grad>(p, q, eps, alpha_eps, scale, gp, gq).store(loss + done + i);

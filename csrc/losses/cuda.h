@@ -38,7 +38,7 @@ void dice_loss_cuda(const CudaLogits<S>& x, double eps, void* workspace, int64_t
 template <class S>
 void scale_cuda(S* grad, int64_t n, const S* factor, cudaStream_t stream);
 
-// What is found by counting the labels. All bytes 0 at first.
+// The results of counting the labels. All bytes are 0 at first.
 struct LabelsFound {
     double divisor;          // the sum of the weights of the pixels that count
     double scale;            // the gradient of the result for the loss of a pixel
@@ -47,7 +47,7 @@ struct LabelsFound {
     unsigned poison;         // 1: the results are NaN
     unsigned blocks;         // that are done
 };
-// counts (classes + 2,) 0 at first: the pixels of each class, of what is ignored, of what is out of range. weight and
+// counts (classes + 2,) 0 at first: the pixels of each class, ignored pixels, labels out of range. weight and
 // even as above.
 template <class T>
 void count_labels_cuda(const Labels& labels, int64_t n, const T* weight, T even, Reduction reduction,

@@ -81,7 +81,7 @@ void dice(char dtype, Pointer logits, bool channels_last, int64_t images, int64_
     });
 }
 
-// What a sum is divided by, and the gradient of a mean or sum for one of n losses.
+// The divisor of a sum, and the gradient of a mean or sum for one of n losses.
 CudaTotal total_of(const std::string& reduction, int64_t n) {
     const Reduction which = reduction_of(reduction);
     return {which != Reduction::none, which == Reduction::mean && n ? double(n) : 1.0};

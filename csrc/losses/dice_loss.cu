@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) gradient_kernel(
     });
 }
 
-// The loss, and what the gradient is made of.
+// The loss, and the coefficients of the gradient.
 template <class S>
 struct DiceLoss {
     int64_t classes;

@@ -1,4 +1,4 @@
-// The pixels of each class, and what a mean is divided by: before gradients can be written.
+// Count the pixels of each class, and compute the divisor of a mean, which gradients need.
 //
 // 16 bytes of labels a thread at a time, which are mostly alike; equal ones are counted in a register, and a run is
 // added to the block's table in shared memory when it ends (past kTable classes, to the one in memory). The block that

@@ -8,7 +8,7 @@
 namespace fastdet {
 namespace {
 
-constexpr int64_t kThreadValues = 1 << 16;  // below it a second thread costs more than it gives
+constexpr int64_t kThreadValues = 1 << 16;  // below it a second thread is slower
 
 }  // namespace
 

@@ -1,4 +1,4 @@
-// The sigmoid focal loss and its gradient. What decides a value is compiled by g++ and nvcc, for scalars and vectors.
+// The sigmoid focal loss and its gradient. The formula is compiled by g++ and nvcc, for scalars and vectors.
 #pragma once
 
 #include <cstdint>

@@ -48,7 +48,8 @@ inline void put(const T* from, int n, void* to, FloatType type, int64_t at) {
     std::memcpy(static_cast<T*>(to) + at, from, size_t(n) * sizeof(T));
 }
 
-// Stores that go past the caches were slower: the arithmetic hides what reading the lines first costs.
+// Plain stores: stores that bypass the caches were slower, since the arithmetic hides the cost of reading the lines
+// first.
 template <class T, FocalPower P, bool Grad>
 void run(const SigmoidFocalJob& job, int64_t first, int64_t last) {
     using V = Vec<T>;
@@ -62,7 +63,7 @@ void run(const SigmoidFocalJob& job, int64_t first, int64_t last) {
         const T* t = row(job.targets, target_type, at, n, t_row);
         T* loss = place(job.loss, job.type, at, n, loss_row);
         T* grad = place(job.grad, job.type, at, n, grad_row);
-        for (int i = 0; i < n; i += V::lanes) {  // beyond n: values that nobody reads
+        for (int i = 0; i < n; i += V::lanes) {  // values beyond n are not read
             V g;
             lanes::sigmoid_focal<P, Grad>(terms, V::load(x + i), V::load(t + i), &g).store(loss + i);
             if (Grad) g.store(grad + i);

@@ -11,10 +11,10 @@
 namespace fastdet {
 namespace {
 
-constexpr int64_t kScratch = 512 << 10;     // bytes of a tile, in the second cache: fewer pixels for many classes
-constexpr int64_t kTaskLogits = 1 << 17;    // logits that are worth a thread
-constexpr int64_t kTaskLabels = 1 << 18;    // labels that are
-constexpr int64_t kStreamBytes = 16 << 20;  // gradients that go past the caches
+constexpr int64_t kScratch = 512 << 10;  // bytes of a tile, which stays in the second cache: more classes, fewer pixels
+constexpr int64_t kTaskLogits = 1 << 17;    // logits from which one more thread is faster
+constexpr int64_t kTaskLabels = 1 << 18;    // labels from which one more thread is faster
+constexpr int64_t kStreamBytes = 16 << 20;  // gradients from which stores bypass the caches
 
 template <class T>
 const SoftmaxLoops<T>& loops() {

@@ -7,10 +7,9 @@
 // Floor: logits read and gradient written once (8 x 21 x 1024^2 bfloat16: 705 MB, 164 us at 4.3 TB/s, and 31 us for
 // int64 labels, which are read twice). Operations, counted in the code for Hopper: 36 instructions a logit (28 of them
 // its exponential, which must round as the CPU's and so has no contraction to FMA) and some 200 a pixel: at 21 classes
-// 240 to 270 us on an H200 that issues one a cycle. So arithmetic is the limit for half precision, memory for float32,
-// and the aim, 1.3 times the bytes, an estimate says is missed for the former by a fifth or more: a cheaper exponential
-// would be next. Above 40 classes (float64: 20) logits are read three times and exponentials made twice. Limit: 2^31
-// chunks.
+// 240 to 270 us on an H200 that issues one a cycle. So arithmetic limits half precision, and memory limits float32. By
+// this estimate half precision misses the aim, 1.3 times the bytes, by a fifth or more: a cheaper exponential is next.
+// Above 40 classes (float64: 20) logits are read three times and exponentials made twice. Limit: 2^31 chunks.
 #include "cuda/sum.h"
 #include "losses/softmax_pixel.h"
 #include "losses/softmax_tile.h"
@@ -21,7 +20,7 @@ namespace {
 template <class S>
 struct SoftmaxCall {
     CudaLogits<S> x;
-    LossTerms<Compute<S>> terms;  // but for what the labels decide
+    LossTerms<Compute<S>> terms;  // without the fields that depend on the labels
     const LabelsFound* found;
     double* partial;  // (chunks,) out; null: every pixel's loss is wanted
 };

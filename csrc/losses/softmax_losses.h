@@ -8,7 +8,7 @@
 
 namespace fastdet {
 
-// The class of each pixel, of any integer type. What is ignored, or out of range, is class number `classes`.
+// The class of each pixel, of any integer type. Ignored pixels, and labels out of range, get class number `classes`.
 struct Labels {
     const void* data;
     int bytes;
@@ -17,7 +17,7 @@ struct Labels {
     int64_t ignore;  // which; sign- or zero-extended as the labels are; INT64_MIN where none is
     int64_t classes;
 };
-// `ignored` and `bad`: the numbers of what is ignored, and of what is out of range.
+// `ignored` and `bad`: the class numbers for ignored labels and for labels out of range.
 FASTDET_HD int32_t class_number(int64_t label, int64_t classes, int64_t ignore, int32_t ignored, int32_t bad) {
     const int32_t known = uint64_t(label) < uint64_t(classes) ? int32_t(label) : bad;
     return label == ignore ? ignored : known;
@@ -41,7 +41,7 @@ FASTDET_HD void by_type(const Labels& labels, F&& f) {
 
 enum class SoftmaxKind : int { cross_entropy, smoothed, focal };
 
-// What the loss of every pixel is made with.
+// The constants of the loss of a pixel.
 template <class T>
 struct LossTerms {
     T scale;  // the gradient of the result for the loss of a pixel
@@ -66,10 +66,10 @@ struct SoftmaxJob {
     Storage storage;     // of both
     int64_t images, classes, pixels;
     bool channels_last;
-    bool stream;   // past the caches: the gradient does not pass through them
+    bool stream;   // stores of the gradient bypass the caches
     int64_t tile;  // pixels that are worked on at once, a multiple of 16 that divides kChunk
     Labels labels;
-    const T* weight;  // (classes + 1,) 0 for what is ignored
+    const T* weight;  // (classes + 1,) the last, 0, is for ignored pixels
     LossTerms<T> terms;
     T* each;          // (images, pixels) out: the loss of each pixel; may be null
     double* partial;  // (chunks,) out: its sum
@@ -92,8 +92,8 @@ struct SoftmaxLoops {
     Loop cross_entropy, smoothed, focal, dice_sums, dice_gradient;
 };
 struct LossKernels {
-    // Counts labels [first, last) into four tables, to be added up, (4, classes + 2): the classes, what is ignored,
-    // what is out of range. The position of the first of the latter, or -1.
+    // Counts labels [first, last) into four tables (4, classes + 2), to be added up: classes, ignored, out of range.
+    // Returns the position of the first label out of range, or -1.
     int64_t (*count_labels)(const Labels&, int64_t first, int64_t last, int64_t* counts);
     SoftmaxLoops<float> single;  // of logits stored as float, Half or BFloat16
     SoftmaxLoops<double> twice;

@@ -1,7 +1,7 @@
 // Losses on a softmax: the loops. Compiled once per instruction set.
 //
 // A tile of pixels at a time: its logits are copied into scratch memory, class by class, so that they are read once
-// from afar (the rows of 2^k x 2^k planes share cache sets and would throw each other out); the maximum over the
+// from memory (the rows of 2^k x 2^k planes share cache sets and would evict each other); the maximum over the
 // classes, the exponentials and the gradient are made there, a vector of pixels at a time. The target's logit is taken
 // out before the exponentials are summed: `rest`, the sum of the others, gives 1 - p without cancellation, and
 //     nll = log(rest + e_target) - z_target,    gradient = m * e_class, but -m * rest for the target,
@@ -19,7 +19,7 @@ namespace FASTDET_ISA {
 
 namespace {
 
-// Class numbers; `classes` for what is ignored, `bad` for what is out of range.
+// Class numbers: `classes` for ignored labels, `bad` for labels out of range.
 void read_labels(const Labels& labels, int64_t first, int64_t n, int32_t bad, int32_t* __restrict to) {
     by_type(labels, [&](const auto* from) {
         const int64_t classes = labels.classes, ignore = labels.ignore;
@@ -38,7 +38,8 @@ int64_t count_labels(const Labels& labels, int64_t first, int64_t last, int64_t*
         const int64_t n = at + kChunk < last ? kChunk : last - at;
         read_labels(labels, at, n, int32_t(classes + 1), label);
         int64_t i = 0;
-        for (; i + 4 <= n; i += 4) {  // four tables: neighbours are of one class, and would wait for each other
+        for (; i + 4 <= n;
+             i += 4) {  // four tables: neighbours have one class, and additions to one cell wait for each other
             for (int64_t k = 0; k < 4; ++k) ++counts[k * size + label[i + k]];
         }
         for (; i < n; ++i) ++counts[label[i]];
@@ -104,7 +105,7 @@ struct Tile {
         }
     }
 
-    // Logits into the rows, their maximum, labels and weights. What pads the tile is ignored.
+    // Reads logits into the rows, their maximum, labels and weights. Padding of the tile is ignored.
     void load() {
         const int64_t C = job.classes, P = job.pixels;
         if (job.channels_last) {
@@ -166,7 +167,7 @@ struct Tile {
         }
     }
 
-    // What does not count (0) takes no part, NaN or not.
+    // Pixels of weight 0 do not count, even with NaN.
     void clear_uncounted(const T* counts) {
         bool any = false;
         for (int64_t i = 0; i < padded; ++i) any |= (counts[i] == 0) & (rest[i] != rest[i]);

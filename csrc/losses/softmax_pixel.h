@@ -1,6 +1,5 @@
-// A pixel of the losses on a softmax, once its exponentials are summed up: the one place where loss and gradient are
-// decided. Compiled by g++ and nvcc, for scalars and for vectors; the reference has the same operations in the
-// same order.
+// Loss and gradient of a pixel, from the sum of its exponentials. The C++ and the CUDA backend compute them here.
+// Compiled by g++ and nvcc, for scalars and for vectors; the reference has the same operations in the same order.
 #pragma once
 
 #include "core/elementary.h"
@@ -24,7 +23,7 @@ template <class V>
 struct PixelLoss {
     V loss;
     V factor;  // times the exponential of a class: its gradient
-    V own;     // what stands in the place of the target's exponential
+    V own;     // replaces the target's exponential
 };
 
 // w: its weight; rest: the sum of the other classes' exponentials; z: the target's logit, less the maximum. smoothed:

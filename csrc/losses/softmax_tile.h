@@ -1,5 +1,4 @@
-// What the kernels of the losses on a softmax share: a chunk of pixels with some classes of its logits in shared
-// memory.
+// A chunk of pixels with some classes of its logits in shared memory, for the kernels of the losses on a softmax.
 //
 // A block is a chunk (softmax_losses.h): a thread has V neighbouring pixels of planes, where rows begin at a vector,
 // else one. The logits of up to `max_classes` classes at a time are its rows; up to that many classes they are read
@@ -41,7 +40,7 @@ class SoftmaxTile {
         pixel = image * x_.pixels + at;
         max_classes_ = resident ? x_.classes : kStep<T>;
         step_ = x_.channels_last ? 1 : kChunk;
-        pitch_ = x_.channels_last ? int(max_classes_ | 1) : 1;  // odd: a warp's pixels lie in different banks
+        pitch_ = x_.channels_last ? int(max_classes_ | 1) : 1;  // an odd pitch: a warp's pixels lie in different banks
         first_ = x_.channels_last ? pixel * x_.classes : image * x_.classes * x_.pixels + at;
         const int32_t classes = int32_t(x_.classes);
 #pragma unroll
@@ -153,7 +152,7 @@ class SoftmaxTile {
         }
     }
 
-    // What does not count and has a NaN takes no part: its sum becomes 1, and its exponentials 0 (by clear()).
+    // Pixels that do not count must not spread a NaN: their sum becomes 1, and their exponentials 0 (by clear()).
     __device__ bool is_cleared(bool counts, T* sum) {
         const bool cleared = !counts && *sum != *sum;
         if (cleared) *sum = 1;

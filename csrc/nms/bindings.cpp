@@ -46,8 +46,8 @@ py::object nms_any(const py::array& boxes, const py::array& scores, const py::ob
     });
 }
 
-// nms for the usual arguments, which are recognised here: the checks in Python take longer than 10 boxes.
-// None where an argument is not the usual one; the Python side then looks again and says what is wrong.
+// nms for the usual arguments, which are checked here, since the checks in Python take longer than 10 boxes. Returns
+// None for any other argument; the Python side then checks again, and raises if an argument is invalid.
 py::object nms_quick(const py::array& boxes, const py::array& scores, double threshold) {
     const auto usual = [](const py::array& x) {
         const auto* dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(x.ptr())->descr);

@@ -1,4 +1,4 @@
-// Non-maximum suppression on a GPU: launchers. Pointers are the device's; see nms.h for the rule and the options.
+// Non-maximum suppression on a GPU: launchers. Pointers are the device's; nms.h has the rule and the options.
 #pragma once
 
 #include "boxes/order_boxes.h"

@@ -8,7 +8,7 @@ namespace {
 
 constexpr int64_t kMinRing = 16;  // buckets of a level; otherwise fewer than two per candidate
 
-// The candidates of rank[0 .. count) in blocks; what is left of the last block meets nothing.
+// The candidates of rank[0 .. count) in blocks. Unused lanes of the last block overlap nothing.
 template <class T>
 void fill_blocks(const Box<T>* boxes, const int32_t* rank, int64_t count, const Bound<T>& bound, Block<T>* blocks) {
     constexpr int B = Block<T>::lanes;

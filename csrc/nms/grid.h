@@ -1,4 +1,4 @@
-// Candidates by size and place, so that a kept box looks only at those it could suppress.
+// Candidates by size and place, so that a kept box is tested only with those it could suppress.
 #pragma once
 
 #include <vector>
@@ -8,8 +8,8 @@
 
 namespace fastdet {
 
-// The grid of boxes[first .. n), by falling score. Left out are those that overlap nothing (degenerate, infinite) and
-// those that `out` (n,) marks: decided, or extreme. O(n) memory. Throws std::bad_alloc.
+// The grid of boxes[first .. n), by falling score. Boxes that overlap nothing (degenerate, infinite) are left out, and
+// so are those that `out` (n,) marks: decided, or extreme. O(n) memory. Throws std::bad_alloc.
 template <class T>
 class GridStore {
   public:

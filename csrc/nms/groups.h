@@ -1,4 +1,4 @@
-// What the calls of nms and soft_nms share: a look at the input, the bound, groups and their threads.
+// For the calls of nms and soft_nms: checks of the input, the bound, groups and their threads.
 #pragma once
 
 #include <cmath>
@@ -13,7 +13,7 @@
 namespace fastdet {
 namespace {
 
-// Boxes below which a group is not worth a thread of its own. Found by measurement.
+// Boxes from which a group gets a thread of its own, by measurement.
 constexpr int64_t kThreadBoxes = 16384;
 
 enum class Input { ordinary, large, nan };

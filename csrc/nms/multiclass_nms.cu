@@ -1,5 +1,5 @@
-// What multiclass_nms does before and after nms: pick the (box, class) entries above the score threshold, make boxes
-// with keys of them, and pad the kept ones image by image. Floor: one read of the scores (8 x 8400 x 80 float32: 21 MB,
+// The steps of multiclass_nms around nms: select the (box, class) entries above the score threshold, make boxes with
+// keys of them, and pad the kept ones image by image. Floor: one read of the scores (8 x 8400 x 80 float32: 21 MB,
 // 5 us); the flags cost a quarter of that once more.
 #include "boxes/load_box.h"
 #include "cuda/compact.h"

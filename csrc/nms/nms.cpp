@@ -1,4 +1,4 @@
-// A whole call of nms: look at the input, sort, group, run each group, gather.
+// A whole call of nms: check the input, sort, group, run each group, gather.
 #include "nms/nms.h"
 
 #include "nms/grid.h"
@@ -8,8 +8,8 @@
 namespace fastdet {
 namespace {
 
-// Kept boxes after which the dense way gives over to a grid, if at least kGridLeft candidates are left: a kept
-// box costs a dense test of every later candidate, but a grid only its neighbours. Found by measurement.
+// Kept boxes after which the dense way switches to a grid, if at least kGridLeft candidates are left. The dense way
+// tests a kept box against every later candidate, a grid against its neighbours only. By measurement.
 constexpr int64_t kDenseKept = 256, kGridLeft = 1024;
 // Extreme boxes (areas that overflow or underflow) that are compared one by one beside a grid; with more of them there
 // is none.
@@ -130,7 +130,7 @@ int64_t nms(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n
         run_groups(segments, run);
     }
     int64_t kept = 0;
-    for (int64_t i = 0; i < count; ++i) {  // without a branch: which are kept cannot be foreseen
+    for (int64_t i = 0; i < count; ++i) {  // without a branch, which could not be predicted
         keep[kept] = order[i];
         kept += flags[i];
     }

@@ -1,12 +1,11 @@
 // Greedy NMS, exact, segments (boxes of one key) side by side, in O(n) memory and a number of launches that only n
-// decides. Many boxes go to nms_rounds.cu; here are the others, and what has no bound on place: small thresholds, and
-// intersection over the smaller.
+// decides. Many boxes go to nms_rounds.cu. This file serves few boxes, small thresholds, and intersection over the
+// smaller area, which does not bound places.
 //
 // Boxes lie by segment and falling score; 1024 neighbours are a chunk.
-// 1. masks: within each chunk, who suppresses whom: a bit a pair of one segment, 32 words of earlier boxes a box.
-// 2. For step d = 0, 1, ...: the boxes of a chunk whose segment began d chunks before are decided, one block a chunk:
-// 32
-//    boxes at a time, in rounds within a warp (kept: no undecided better one suppresses it; dead: a kept one does),
+// 1. masks: which box suppresses which within a chunk: a bit a pair of one segment, 32 words of earlier boxes a box.
+// 2. For step d = 0, 1, ...: the boxes of a chunk whose segment began d chunks before are decided, one block a chunk,
+//    32 boxes at a time, in rounds within a warp (kept: no undecided better one suppresses it; dead: a kept one does),
 //    then one word tells every later box of the chunk whether it died. After that the boxes just kept are applied to
 //    the later chunks of their segment, by the whole grid. Segments that began in the same or in different chunks do
 //    not wait for each other; one large segment takes as many steps as it has chunks.
@@ -107,8 +106,8 @@ __global__ void __launch_bounds__(kApplyThreads)
     }
 }
 
-// Leaves the first `max_per_key` kept boxes of each segment. A warp a position; that of a segment's first one does the
-// work.
+// Keeps the first `max_per_key` kept boxes of each segment. One warp per position; the warp of a segment's first
+// position does the work.
 __global__ void __launch_bounds__(kApplyThreads)
     limit_kernel(const int32_t* start, const int32_t* rank, int64_t n, int64_t max_per_key, uint8_t* flags) {
     const int64_t first = thread_index() / kWarp;
@@ -124,7 +123,7 @@ __global__ void __launch_bounds__(kApplyThreads)
     }
 }
 
-// Of nms itself; behind it what one of the two ways takes, and what ordering takes.
+// The workspace of nms itself; the larger of one of the two ways and of ordering follows it.
 template <class T>
 struct Workspace {
     Ordered<T> ordered;
@@ -170,7 +169,7 @@ int64_t nms_workspace(int64_t n, bool keys, const NmsOptions& options) {
     Parts parts;
     const Workspace<T> w(parts, n, rounds);
     const int64_t way = rounds ? nms_rounds_workspace<T>(n) : 0, order = order_scratch<S>(n, keys);
-    return parts.bytes() + (way > order ? way : order);  // one after the other
+    return parts.bytes() + (way > order ? way : order);  // they run one after the other and share memory
 }
 
 template <class T, class S>

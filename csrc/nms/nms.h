@@ -36,7 +36,7 @@ struct Bound {
     T factor;  // t / (1 + t) less some ulps
     T floor;   // the smallest number above 0, added once: with t = 0, inter must still be above 0
 
-    // One `floor` less than factor * area, for the products that are so small that they round by that much.
+    // factor * area less one `floor`, since the rounding of tiny products may be as large.
     FASTDET_MEMBER T share(T area) const {
         if (!is_finite(area)) return area;  // not 0 * inf
         const T product = factor * area;
@@ -62,7 +62,7 @@ struct Level {
 
 template <class T>
 struct Grid {
-    Block<T>* blocks;            // a candidate that is struck out gets a share that nothing reaches
+    Block<T>* blocks;            // a suppressed candidate gets a share of infinity
     const int32_t* rank;         // position by score of each candidate in the blocks
     const int32_t* start;        // first candidate of each bucket
     const Level* levels;         // by rising size
@@ -79,7 +79,7 @@ struct NmsJob {
     Bound<T> bound;
     Measure kind;            // iou or ios
     int64_t limit;           // the maximum kept; < 0 for all
-    int64_t dense_limit;     // kept boxes after which the caller wants to change over to a grid
+    int64_t dense_limit;     // kept boxes after which the caller switches to a grid
     T* scratch;              // dense: (5, stride)
     int64_t stride;          // the maximum kept by the dense way, rounded up to a multiple of 64
     uint8_t* keep;           // (n,) 1 where kept, 0 at first

@@ -28,14 +28,14 @@ struct Test {
         threshold = V::set(bound.threshold);
     }
 
-    // Lanes that may be over the threshold; never without one that is.
+    // Lanes that may be above the threshold. Conservative: false positives only.
     uint32_t maybe(V bx1, V by1, V bx2, V by2, V bshare) const {
         const V w = max(min(x2, bx2) - max(x1, bx1), V::set(0));
         const V h = min(y2, by2) - max(y1, by1);
         return ge(w * h, Smaller ? min(share, bshare) : share + bshare);
     }
 
-    // Lanes that are: measure_once of box.h on ordinary boxes.
+    // Lanes that are above it: measure_once of box.h on ordinary boxes.
     uint32_t hit(V bx1, V by1, V bx2, V by2) const {
         const V zero = V::set(0);
         const V w = max(min(x2, bx2) - max(x1, bx1), zero), h = max(min(y2, by2) - max(y1, by1), zero);
@@ -74,7 +74,7 @@ int64_t dense(NmsJob<T>& job) {
             if (gone) break;
         }
         if (gone) continue;
-        if (kept % (U * L) == 0) {  // a fresh vector: lanes that meet nothing
+        if (kept % (U * L) == 0) {  // a new vector: its lanes overlap nothing
             for (int64_t k = kept; k < kept + U * L; k += L) {
                 V::set(1).store(x1 + k), V::set(1).store(y1 + k), V::set(-1).store(x2 + k), V::set(-1).store(y2 + k);
                 V::set(Limits<T>::large).store(share + k);
@@ -89,13 +89,13 @@ int64_t dense(NmsJob<T>& job) {
     return kept == job.limit ? job.n : i;
 }
 
-// What a kept box has to look at: first the blocks are found, then they are tested, so that neither loop waits for
-// the other's branches, and so that the blocks of the next boxes can be on their way from memory.
+// The candidates near a kept box. Blocks are listed first and tested afterwards, so that neither loop waits for the
+// branches of the other, and blocks of the next boxes can be prefetched.
 struct BlockList {
     static constexpr int capacity = 256;
     int32_t block[capacity + 2];
     int count;
-    bool full;  // more than fit: look again while testing
+    bool full;  // not all fit: search again while testing
 
     inline void add(int64_t first, int64_t last, int lanes) {
         const int64_t k = first / lanes;
@@ -133,7 +133,7 @@ struct Push {
             const int64_t row = grid_cell(cy - ry, per_cell), rows = grid_cell(cy + ry, per_cell) - row + 1;
             const int64_t mask = level->mask;
             if (columns < 0 || rows <= 0) continue;                             // no box of the level reaches so far
-            if (columns >= mask || rows > (level->last - level->first) / 32) {  // as well all of it
+            if (columns >= mask || rows > (level->last - level->first) / 32) {  // then test the whole level
                 range(level->first, level->last);
                 continue;
             }
@@ -142,7 +142,7 @@ struct Push {
                 const int64_t a = (row_hash(r) + column) & mask, b = a + columns;
                 if (b <= mask) {
                     range(start[a], start[b + 1]);
-                } else {  // the row goes on at the first bucket
+                } else {  // the row wraps around to the first bucket
                     range(start[a], start[mask + 1]);
                     range(start[0], start[b - mask]);
                 }
@@ -156,7 +156,7 @@ struct Push {
         each_range(box, [&](int64_t first, int64_t last) { list.add(first, last, Block<T>::lanes); });
     }
 
-    // Strike out what the box suppresses in a block: all its candidates may be tested, since the test is exact.
+    // Suppress the candidates of a block that overlap the box. Testing all lanes is safe, since the test is exact.
     inline void strike(const Test<T, false>& test, int64_t k) {
         constexpr int L = V::lanes;
         Block<T>& block = grid.blocks[k];
@@ -167,7 +167,7 @@ struct Push {
             for (uint32_t hits = test.hit(x1, y1, x2, y2); hits; hits &= hits - 1) {
                 const int lane = at + __builtin_ctz(hits);
                 dead[grid.rank[k * Block<T>::lanes + lane]] = 1;
-                block.share[lane] = std::numeric_limits<T>::infinity();  // once is enough
+                block.share[lane] = std::numeric_limits<T>::infinity();  // suppressed once, never tested again
                 ++struck;
             }
         }
@@ -197,7 +197,8 @@ int64_t nms_dense(NmsJob<T>& job) {
     return job.kind == Measure::ios ? dense<T, true>(job) : dense<T, false>(job);
 }
 
-// Extreme boxes are in no grid: an extreme one that is kept meets all the rest, any other one the extreme ones.
+// Extreme boxes are in no grid. A kept extreme box is compared with all others, any other kept box with the extreme
+// ones.
 template <class T>
 void meet_extreme(const NmsJob<T>& job, int64_t i) {
     bool extreme = false;
@@ -234,7 +235,7 @@ int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh) {
         }
         if (!size) return job.n;
         const int64_t i = waiting[head];
-        if (!job.dead[i]) {  // not struck out while it waited
+        if (!job.dead[i]) {  // not suppressed meanwhile
             job.keep[i] = 1;
             ++job.kept;
             push.strike(job.boxes[i], lists[head]);
@@ -243,7 +244,7 @@ int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh) {
         }
         head = (head + 1) % kAhead;
         --size;
-        // Much testing, and half of what is tested is decided: a new grid of the rest is worth its price.
+        // Many tests, and half of the tested boxes are decided: a new grid of the rest is faster.
         if (tested > 8 * job.grid->candidates && 2 * (push.struck + job.kept - before) > job.grid->candidates)
             return i + 1;
     }

@@ -12,13 +12,13 @@ struct Rule {
     T threshold;
     Measure kind;
     __device__ bool operator()(const Box<T>& a, const Box<T>& b) const {
-        // boxes that do not meet have a measure of 0, whatever they hold, and that is above no threshold
+        // boxes that do not meet have a metric of 0, which is above no threshold
         const T w = lesser(a.x2, b.x2) - greater(a.x1, b.x1), h = lesser(a.y2, b.y2) - greater(a.y1, b.y1);
         return w > 0 && h > 0 && suppresses(a, b, threshold, kind);
     }
 };
 
-// Whether nms_rounds takes these: only IoU bounds sizes and places, and a small threshold bounds them little.
+// Whether nms_rounds serves these options. Only IoU above some threshold bounds sizes and distances well enough.
 inline bool nms_in_rounds(int64_t n, double threshold, Measure kind) {
     return n > 4096 && kind == Measure::iou && threshold >= 0.02;
 }

@@ -1,6 +1,6 @@
-// Where a box lies among others that it may overlap by more than t: a level of size, and a cell of the level's grid.
-// For the CPU's grid and the GPU's buckets alike. IoU > t needs like sizes and near centres; what lies in the cells
-// within reach is then decided by the plain test, so a bound that is too wide costs time and nothing else.
+// The place of a box: a level of size, and a cell of the level's grid. For the CPU's grid and the GPU's buckets.
+// IoU > t needs similar sizes and near centres, so only boxes in cells within reach are tested, by the exact test. The
+// bounds are conservative: a wide bound costs time, and changes no result.
 #pragma once
 
 #include <cstring>
@@ -33,8 +33,8 @@ FASTDET_HD int64_t grid_cell(double x, double per_cell) {
     return whole - (double(whole) > v);
 }
 
-// Where a row of cells begins in a ring of buckets: cells side by side stay side by side. Rows that fall together cost
-// a few tests more, nothing else.
+// Where a row of cells begins in a ring of buckets. Neighbouring cells stay neighbours. Rows that share buckets cost a
+// few more tests.
 FASTDET_HD int64_t row_hash(int64_t row) {
     const uint64_t h = uint64_t(row) * 0x9e3779b97f4a7c15u;
     return int64_t(h >> 24);
@@ -42,19 +42,19 @@ FASTDET_HD int64_t row_hash(int64_t row) {
 
 FASTDET_HD double centre(double low, double high) { return 0.5 * low + 0.5 * high; }
 
-// The threshold to find neighbours by: computed IoUs are off by a few ulps, and tiny ones by more.
+// The threshold for the search of neighbours, lowered by the rounding of computed IoUs.
 FASTDET_HD double near_threshold(double threshold) { return threshold < 1e-6 ? 0 : threshold * (1 - 1e-5); }
 
 // A level is so many octaves of max(width, height), as a power of two, that the sizes a box can suppress lie in one or
 // two levels, or in four where the threshold is small.
 FASTDET_HD int level_shift(double t) { return t >= 0.25 ? 1 : 2; }
 
-// The side of a level's cells, of boxes below `max_side`: a good part of the reach of the largest. Found by
+// The side of a level's cells, of boxes below `max_side`: a good part of the reach of the largest, by
 // measurement.
 FASTDET_HD double cell_side(double max_side, double t) { return max_side * 0.75 * (t < 0.95 ? 1 - t : 0.05); }
 
-// How far centres may be apart, along one axis, from a box of side w to one of side 0 .. most: IoU > t needs an overlap
-// of t * max(sides) at least, and centres |d| apart overlap by (w + other) / 2 - |d| at most.
+// How far centres may be apart, along one axis, from a box of side w to one of side 0 .. max_side: IoU > t needs an
+// overlap of t * max(sides) at least, and centres |d| apart overlap by (w + other) / 2 - |d| at most.
 FASTDET_HD double reach(double w, double max_side, double t, double centre) {
     const double free = t >= 0.5 ? w : w < max_side * t ? w / t : max_side;  // the other side that allows the maximum
     const double other = free < max_side ? free : max_side;
@@ -62,8 +62,8 @@ FASTDET_HD double reach(double w, double max_side, double t, double centre) {
     return (0.5 * (w + other) - t * (w > other ? w : other)) * (1 + 1e-6) + slack;
 }
 
-// Boxes whose pairs these bounds, and quick arithmetic, cannot be trusted with: some coordinate is large but finite, or
-// the area is tiny.
+// Extreme boxes, for which these bounds and the fast arithmetic do not hold: a coordinate is large but finite, or the
+// area is tiny.
 template <class T>
 FASTDET_HD bool is_large(const Box<T>& b) {
     const T large = Limits<T>::large;

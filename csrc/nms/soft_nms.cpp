@@ -1,4 +1,4 @@
-// A whole call of soft_nms: look at the input, group, put near boxes together, run each group, merge their selections.
+// A whole call of soft_nms: check the input, group, put near boxes together, run each group, merge their selections.
 #include "nms/soft_nms.h"
 
 #include <algorithm>

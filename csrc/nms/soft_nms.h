@@ -16,7 +16,7 @@ template <class T>
 int64_t soft_nms(const Box<T>* boxes, const T* scores, const int64_t* keys, int64_t n, const SoftOptions& options,
                  int64_t* keep, T* new_scores);
 
-// Boxes of one 64-byte vector, near ones together; those that are none overlap nothing and have score -1.
+// Boxes of one 64-byte vector, near ones together. Unused slots overlap nothing and have score -1.
 template <class T>
 struct Cluster {
     static constexpr int lanes = 64 / int(sizeof(T));

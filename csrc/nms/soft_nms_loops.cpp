@@ -13,7 +13,7 @@ namespace fastdet {
 namespace FASTDET_ISA {
 namespace {
 
-// Re-score the boxes of a cluster one by one, by the rule for whatever they hold.
+// Re-score the boxes of a cluster one by one, by the rule for any boxes.
 template <class T, bool Gaussian>
 void meet_extreme(const SoftJob<T>& job, const Box<T>& box, int64_t cluster) {
     Cluster<T>& c = job.cluster[cluster];
@@ -154,7 +154,7 @@ struct Selection {
             if (!changed) continue;
             const T value = best_in(c);
             best_of[job.near[n]] = value;
-            if (!(value >= job.min_score)) set_empty(job.near[n]);  // nothing of it is left to select
+            if (!(value >= job.min_score)) set_empty(job.near[n]);  // no box of it can be selected any more
         }
     }
 };

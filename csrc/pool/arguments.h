@@ -1,4 +1,4 @@
-// What the bindings of pooling share, those of the CPU and those of CUDA.
+// For the bindings of pooling of the CPU and of CUDA.
 #pragma once
 
 #include <pybind11/pybind11.h>

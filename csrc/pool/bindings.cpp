@@ -44,7 +44,7 @@ struct Shape {
           inner(last ? x.shape(3) : 1) {}
 };
 
-// An array like x but for its height and width; the caller's, where given.
+// An array like x with another height and width; the caller's `out` if there is one.
 py::array result(const py::array& x, bool last, int64_t height, int64_t width, const py::dtype& dtype,
                  const py::object& caller_out) {
     const py::ssize_t n = x.shape(0), c = x.shape(last ? 3 : 1);

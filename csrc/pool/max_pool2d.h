@@ -1,4 +1,4 @@
-// Max-pooling with indices: the decision, windows, the call. Images are (planes, height, width, inner): planes of NCHW
+// Max-pooling with indices: the rule, windows, the call. Images are (planes, height, width, inner): planes of NCHW
 // with inner = 1, or channels last with inner = channels.
 #pragma once
 
@@ -20,7 +20,7 @@ FASTDET_HD bool has_twos(const PoolWindow& w) {
     return w.kh == 2 && w.kw == 2 && w.sh == 2 && w.sw == 2 && !w.ph && !w.pw;
 }
 
-// The one decision of max-pooling: a later value of a window takes over if it is above, or NaN.
+// The rule of max-pooling: a later value of a window wins if it is greater, or NaN.
 template <class T>
 FASTDET_HD bool takes(T v, T best) {
     return (v > best) | (v != v);
@@ -42,7 +42,7 @@ struct PoolJob {
     void* values;   // (planes, rows, columns, inner)
     void* indices;  // the same, int64_t or uint8_t; null for none
     bool compact;   // indices are uint8_t, ky * kw + kx; else int64_t, y * width + x
-    bool stream;    // past the caches: the outputs do not pass through them
+    bool stream;    // stores bypass the caches
 };
 
 // The loops, compiled once per instruction set; see core/isa.h. `scratch` is that many bytes, 64-byte aligned.

@@ -1,12 +1,12 @@
 // Unpooling and the gradients of both.
 //
 // Scattering is done as a gather, which writes each place of the image once: a place looks at the windows that it lies
-// in, row by row, and takes (or adds up) what says that it is from here. Compact indices cannot point out of their
-// window. A flat one that does is seen by the first place of its window, and its plane is done again afterwards, as
-// the CPU does it: a warp goes over the pooled values in order. Nobody waits to learn whether there is such a plane;
-// the kernel that would do it again is always launched, and looks at a flag a plane. 2 x 2 windows side by side in
-// planes of whole pieces of 16 bytes, the usual ones: a thread loads half a piece of values, with their indices, and
-// stores two pieces. Gathering: a thread a value, 4 rows at a time.
+// in, row by row, and takes (or adds up) the values whose index is this place. Compact indices cannot point out of
+// their window. A flat one that does is seen by the first place of its window, and its plane is done again afterwards,
+// as the CPU does it: a warp goes over the pooled values in order. The host does not wait for this: the kernel that
+// repeats planes is always launched, and reads a flag per plane. 2 x 2 windows side by side in planes of whole pieces
+// of 16 bytes, the usual ones: a thread loads half a piece of values, with their indices, and stores two pieces.
+// Gathering: a thread a value, 4 rows at a time.
 //
 // Floor: the bytes; 8 x 64 x 512^2 in half precision, 2 x 2, either way: 67 + 34 MB read with compact indices and 268
 // MB written (86 us at 4.3 TB/s), 67 + 268 and 268 MB with flat ones (140 us); three launches more, some 5 us.
@@ -28,7 +28,7 @@ constexpr int kAbreast = 4;                         // values that a thread gath
 constexpr int64_t kAgainBytes = int64_t(32) << 20;  // of sums of halves, for planes done again at the same time
 constexpr int64_t kAgainBlocks = 4096;
 
-// What is put together at a place: values that are moved, or sums, halves' in float32.
+// The type in which a place is computed: values that are moved, or sums (of halves: float32).
 template <class S, bool kAdd>
 using Put = typename std::conditional<kAdd && sizeof(S) == 2, float, S>::type;
 
@@ -49,9 +49,9 @@ __device__ inline S kept(float x) {
     return narrow<S>(x);
 }
 
-// What was found wrong, in the workspace: all 0 at first.
+// The faults of a call, in the workspace. All bytes are 0 at first.
 struct Found {
-    unsigned long long* outside;  // the complement of the least position of an index outside the image
+    unsigned long long* outside;  // the complement of the first position of an index outside the image
     uint8_t* again;               // (planes,) whether an index lies in the image, but out of its window
 };
 
@@ -80,7 +80,7 @@ __device__ inline bool is_of(const PlaceJob& job, int top, int left, uint8_t cod
     return y >= 0 && y < int(job.height) && x >= 0 && x < int(job.width);
 }
 
-// An index of the pooled value `at` that is none of its window's.
+// Notes that the index of the pooled value `at` lies outside its window.
 template <class I>
 __device__ inline void misplaced(const PlaceJob& job, const Found& found, int64_t plane, int64_t at, I index) {
     if (sizeof(I) > 1 && uint64_t(index) < uint64_t(job.height * job.width)) {
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, 2)
             for (int c = c0; c <= c1; ++c, left += sw, at += C) {
                 const Pack<I, N> indices = load_pack<N>(static_cast<const I*>(job.indices) + at);
                 const Pack<S, N> values = load_pack<N>(static_cast<const S*>(job.x) + at);
-                // what says that it is from here
+                // the values whose index is this place
                 const int64_t here = sizeof(I) > 1 ? y * job.width + x : (y - top) * int(w.kw) + (x - left);
 #pragma unroll
                 for (int j = 0; j < N; ++j) {
@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(kThreads, 2) again_kernel(const PlaceJob job, 
                 }
             }
             const bool has = to < uint64_t(size);
-            // those of one place one after the other
+            // values of one place are added one after the other
             const int before = __popc(__match_any_sync(kAllLanes, to) & ((1u << lane) - 1));
             for (int turn = 0; __any_sync(kAllLanes, has && before >= turn); ++turn) {
                 if (has && before == turn) put<kAdd>(sum[to], value);
@@ -234,7 +234,7 @@ __global__ void __launch_bounds__(kThreads, 2) again_kernel(const PlaceJob job, 
     }
 }
 
-// The first pooled value's that lies outside; `known`: one that does, or -1.
+// Notes the first pooled value whose index lies outside the image; `known`: one such value, or -1.
 __global__ void __launch_bounds__(kWarp) tell_kernel(const Found found, int64_t known, int64_t* fault) {
     const unsigned long long seen = *found.outside, other = known < 0 ? 0 : ~static_cast<unsigned long long>(known);
     const unsigned long long first = seen > other ? seen : other;

@@ -1,8 +1,8 @@
 // Unpooling and the gradients of both: the loops. Compiled once per instruction set.
 //
 // Scattering goes through a band of rows that stays in the cache, so that each line of the image is written once; where
-// an index points out of its band the plane is done again by a plain scatter. Gathering reads what the indices say.
-// Floor: values and indices read, the image written once.
+// an index points out of its band the plane is done again by a plain scatter. Gathering reads the places of the
+// indices. Floor: values and indices read, the image written once.
 #include "pool/max_unpool2d.h"
 
 #include <type_traits>
@@ -40,7 +40,7 @@ struct Places {
     }
 };
 
-// A value as the sum of nothing and itself: 0 + -0 is 0.
+// 0 + value, as a sum from 0 gives it: 0 + -0 is 0.
 static inline float plus_zero(float x) { return x + 0.0f; }
 static inline double plus_zero(double x) { return x + 0.0; }
 static inline Half plus_zero(Half x) { return {uint16_t(x.bits == 0x8000 ? 0 : x.bits)}; }

@@ -1,4 +1,4 @@
-// What the calls of pooling and unpooling share: when outputs go past the caches, and tasks for threads.
+// For the calls of pooling and unpooling: when stores bypass the caches, and tasks for threads.
 #pragma once
 
 #include "core/threads.h"
@@ -7,7 +7,7 @@
 namespace fastdet {
 namespace {
 
-constexpr int64_t kStreamBytes = 8 << 20;     // outputs from which the caches are passed by
+constexpr int64_t kStreamBytes = 8 << 20;     // bytes of output from which stores bypass the caches
 constexpr int64_t kStreamPlane = 8 << 10;     // and planes: their ends are written the ordinary way
 constexpr int64_t kTaskElements = 128 << 10;  // about 50 us
 

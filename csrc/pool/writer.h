@@ -1,4 +1,4 @@
-// What the loops of pooling and unpooling share: rows in and out, outputs in whole lines. For files that are compiled
+// For the loops of pooling and unpooling: rows in and out, outputs in whole lines. For files that are compiled
 // once per instruction set.
 #pragma once
 
@@ -14,7 +14,7 @@ namespace FASTDET_ISA {
 
 namespace {
 
-// Writes one output from its first to its last element: in place, or by whole lines that pass the caches by.
+// Writes one output from its first to its last element: in place, or by whole lines that bypass the caches.
 template <class S>
 struct Writer {
     static constexpr int64_t kStage = 8 << 10;

@@ -1,6 +1,5 @@
-// What the bindings of the C++ backend share: NumPy arrays as pointers. Python is known to `bindings.cpp` and this
-// folder alone. Arguments have passed the checks of the Python side; what is looked at here is what memory safety rests
-// on.
+// For the bindings of the C++ backend: NumPy arrays as pointers. Only bindings and this folder include Python. The
+// Python side has checked the arguments; the checks here are for memory safety alone.
 #pragma once
 
 #include <pybind11/numpy.h>

@@ -1,4 +1,4 @@
-// fastdet._cpp: the module itself, and what can be said of instruction sets and threads.
+// fastdet._cpp: the module itself, and its functions for instruction sets and threads.
 #include <string>
 
 #include "core/isa.h"

@@ -1,6 +1,6 @@
-// What the bindings of the CUDA backend share: raw pointers, dtypes, the launch of an op. Python is known to
-// `cuda_bindings.cpp` and this folder alone. They take raw pointers and shapes that the Python side has made from
-// checked arrays, a device and a stream.
+// For the bindings of the CUDA backend: raw pointers, dtypes, the launch of an op. Only bindings and this folder
+// include Python. Bindings take raw pointers and shapes, which the Python side has made from checked arrays, a device
+// and a stream.
 #pragma once
 
 #include <pybind11/pybind11.h>

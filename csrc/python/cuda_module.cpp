@@ -1,4 +1,4 @@
-// fastdet._cuda: the module itself, and what can be said of the machine.
+// fastdet._cuda: the module itself, and its functions for the machine and for faults.
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -44,7 +44,7 @@ std::string unavailable() {
     return std::string("no NVIDIA GPU can be used: ") + cudaGetErrorString(code);
 }
 
-// `count` numbers of a device's memory, once the stream has come to them: the one way back to the host.
+// Copies `count` numbers from device memory after the work queued on the stream. Nothing else copies to the host.
 std::vector<int64_t> read_numbers(Pointer from, int64_t count, int device, Pointer stream) {
     if (count < 0 || count > 64) throw py::value_error("fastdet._cuda: read is for a few numbers");
     std::vector<int64_t> to(static_cast<size_t>(count));

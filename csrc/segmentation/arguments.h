@@ -1,4 +1,4 @@
-// What the two modules share that count labels: Python's numbers as a LabelMap.
+// Python's arguments as a LabelMap, for the bindings of the CPU and of CUDA.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -14,7 +14,8 @@ inline int64_t class_count(int64_t classes) {
     return classes;
 }
 
-// Labels of `classes` classes, integers of kind 'i' or 'u'; an ignored label that the dtype cannot hold is none.
+// Labels of `classes` classes, integers of kind 'i' or 'u'; an ignored label that the dtype cannot hold ignores
+// nothing.
 inline LabelMap map_of(const void* labels, char kind, int bytes, int64_t classes, const py::object& ignore) {
     const int bits = bytes * 8 - (kind == 'i');
     const uint64_t highest = bits == 64 ? ~uint64_t(0) : (uint64_t(1) << bits) - 1;

@@ -9,7 +9,7 @@ namespace {
 
 using Matrix = py::array_t<int64_t>;
 
-// Zeros of numpy's own making: a large matrix costs only what is written, one too large a MemoryError with its size.
+// numpy.zeros: pages of a large matrix are allocated when written; one too large raises MemoryError with its size.
 Matrix zeros(int64_t side) {
     return py::module_::import("numpy").attr("zeros")(py::make_tuple(side, side), "int64").cast<Matrix>();
 }

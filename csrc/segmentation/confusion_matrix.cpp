@@ -22,7 +22,7 @@ class Cells {
     Cells(int64_t side, int64_t tasks, int64_t* out)
         : cells_(side * side),
           copies_(side <= 32 ? 4 : 1),
-          stride_((cells_ + 511) / 512 * 512 + 136),  // the same cell of two copies is not at the same place of a page
+          stride_((cells_ + 511) / 512 * 512 + 136),  // the same cell of two copies has different offsets in a page
           tasks_(direct(tasks) ? 0 : tasks),
           side_(side),
           out_(out),

@@ -64,7 +64,7 @@ struct Labels {
     }
 
   private:
-    __device__ uint32_t word(int i) const {  // without an index that is not known when it is compiled
+    __device__ uint32_t word(int i) const {  // an index known at compile time keeps the words in registers
         uint32_t x = w[0];
 #pragma unroll
         for (int k = 1; k < words; ++k) x = i == k ? w[k] : x;

@@ -1,4 +1,4 @@
-// Confusion matrices of label maps, and of class scores whose largest is the prediction.
+// Confusion matrices of label maps, and of class scores: the class with the highest score is the prediction.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ FASTDET_HD L class_of(L label, L ignore, L void_code) {
     return label == ignore ? void_code : label;
 }
 
-// Whether a class of that score is predicted rather than one before it: the lower one of two that are equal stays.
+// Whether a class of that score replaces an earlier class as the prediction. Equal scores: the earlier class stays.
 template <class T>
 FASTDET_HD bool is_better(T score, T best) {
     return !(best >= score);

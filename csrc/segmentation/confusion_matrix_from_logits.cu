@@ -37,7 +37,7 @@ __device__ inline void note_nans(const Scores<S>& scores, int64_t image, int64_t
     }
 }
 
-// What a thread knows of the pixels that it counts.
+// The state of a thread for the pixels that it counts.
 struct Counting {
     const LabelMap &target, &prediction;
     const Matrices& m;
@@ -227,7 +227,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(Computed<S>) == 8 ? 1 : 3)
     tally.finish();
 }
 
-// Notes those of n scores that are not finite.
+// Notes the scores (of n) that are not finite.
 template <class S>
 __global__ void __launch_bounds__(kThreads) finite_kernel(Scores<S> scores, int64_t n, Notes* notes) {
     constexpr int V = 16 / int(sizeof(S));

@@ -50,7 +50,7 @@ bool codes_of(const T* x, int n, const LabelMap& map, uint16_t* codes) {
     return sizeof(T) == 1 && map.void_code > 255 ? codes_in<uint16_t>(x, n, map, codes) : codes_in<T>(x, n, map, codes);
 }
 
-// Those of the pixels `at`.
+// The classes of the pixels `at`.
 template <class T>
 FASTDET_LOOP bool codes_at(const T* x, const uint16_t* at, int n, const LabelMap& map, uint16_t* codes) {
     T labels[kChunk];

@@ -15,7 +15,7 @@ struct Notes {
     unsigned blocks_done;
 };
 
-// What the kernels know of a MatrixJob.
+// The fields of a MatrixJob that the kernels use.
 struct Matrices {
     int64_t *cells, *fault;
     Notes* notes;
@@ -76,7 +76,7 @@ __device__ inline uint64_t label_at(const LabelMap& map, int64_t i) {
     }
 }
 
-// The class of a label; one that is out of range is noted, and what it counts as does not matter.
+// The class of a label. A label out of range is noted; its class is then undefined.
 template <class L>
 __device__ inline uint32_t noted_class(L label, const LabelMap& map, Notes* notes, bool second, int64_t at) {
     if (is_invalid(label, L(map.max_label), L(map.ignore))) {
@@ -105,7 +105,7 @@ class Tally {
             add_to(key, uint32_t(count));
         }
     }
-    // At the end of the kernel, by all threads. The last block tells of the first fault.
+    // Called by all threads at the end of the kernel. The last block reports the first fault.
     __device__ void finish() const {
         __syncthreads();
         for (int i = int(threadIdx.x); i < cells_; i += int(blockDim.x)) {

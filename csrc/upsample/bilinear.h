@@ -1,4 +1,4 @@
-// Where a pixel of a resampled image takes its values from: torch's rule. `taps` of the reference is its twin.
+// Which input pixels an output pixel is computed from, by torch's rule. The reference has the same in `taps`.
 #pragma once
 
 #include <cstdint>

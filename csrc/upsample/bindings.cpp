@@ -38,7 +38,7 @@ Image image_of(const py::array& x, bool channels_last) {
     return {x.shape(0) * x.shape(1), x.shape(2), x.shape(3), 1};
 }
 
-// What both directions rest on: `small` is the input of the forward one, `large` its result.
+// The checks of both directions: `small` is the input of the forward one, `large` its result.
 UpsampleJob job_of(const py::array& small, const py::array& large, bool channels_last, bool align_corners,
                    double factor_y, double factor_x) {
     const Image a = image_of(small, channels_last), b = image_of(large, channels_last);

@@ -18,7 +18,7 @@ struct UpsampleJob {
     int64_t in_h, in_w, out_h, out_w;  // of the forward direction
     bool align_corners;
     double factor_y, factor_x;  // <= 0: steps from the sizes
-    bool stream;                // past the caches: the output does not pass through them
+    bool stream;                // stores bypass the caches
     // The work is cut into tiles of neighbouring columns, planes, and bands of neighbouring rows of the result; all
     // columns of a tile share tables, which are made when a thread comes to it. Unit (tile * planes + plane) * bands +
     // band.

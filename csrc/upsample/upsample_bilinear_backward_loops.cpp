@@ -110,7 +110,7 @@ void columns_of(const UpsampleJob& job, int64_t tile, int64_t limit, Columns16<T
             const int64_t* start = to.start + k / channels + 1;
             max_terms = start[1] - start[0] > max_terms ? start[1] - start[0] : max_terms;
         }
-        if (max_terms > limit) {  // more than was foreseen: sums without tables
+        if (max_terms > limit) {  // more than the tables hold: sums without tables
             to.tables = false;
             return;
         }

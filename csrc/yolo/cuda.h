@@ -1,4 +1,4 @@
-// YOLO's candidates on a GPU: launchers. Pointers are the device's; see yolo_candidates.h for what they compute.
+// YOLO's candidates on a GPU: launchers. Pointers are the device's; yolo_candidates.h says what they compute.
 #pragma once
 
 #include "boxes/order_boxes.h"
@@ -6,7 +6,7 @@
 
 namespace fastdet {
 
-// In two parts, so that the caller reads in between how many there are: places (entries,) <- image, candidate and class
+// In two parts; the caller reads the number of candidates in between: places (entries,) <- image, candidate and class
 // of each, in order, as one number, and their count into the status; its nan_box is the flat index of the first NaN,
 // its nan_score the first (image, candidate) whose box is infinite less infinite. Then count of them are written.
 // Entries are one a candidate, or with multi_label one a candidate and class.

@@ -7,7 +7,7 @@
 namespace fastdet {
 namespace {
 
-constexpr int64_t kThreadValues = 1 << 20;  // below it a second thread costs more than it gives
+constexpr int64_t kThreadValues = 1 << 20;  // below it a second thread is slower
 constexpr int64_t kTask = 4096;             // candidates
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The boxes of YOLO (v5 and later) that are worth suppressing: their best class, or each class, is above a threshold.
+// The candidates of YOLO (v5 and later) for NMS: those whose best class, or each class, is above a threshold.
 #pragma once
 
 #include "core/memory.h"

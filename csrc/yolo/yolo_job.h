@@ -1,4 +1,4 @@
-// YOLO's outputs (v5 and later) and the score of a class: what the loops and the call of yolo_candidates share.
+// YOLO's outputs (v5 and later) and the score of a class: for the loops and the call of yolo_candidates.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ struct YoloJob {
     T threshold;
 };
 
-// One rounding, as in the reference; 0 * inf is above nothing.
+// One rounding, as in the reference. 0 * inf is NaN, which is above no threshold.
 template <class T>
 FASTDET_HD T class_score(T value, T object, bool objectness) {
     return objectness ? object * value : value;

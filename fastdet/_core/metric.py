@@ -1,11 +1,11 @@
-"""What every metric object shares: merging, bytes, processes, `repr`, the bootstrap, and the mean of known values.
+"""The base of metric objects: merging, bytes, processes, `repr`, the bootstrap, and the mean of known values.
 
-`Metric` is the base of `fastdet.segmentation.SegmentationMetrics` and `fastdet.detection.DetectionMetrics`. An area
-defines how images are counted and which figures come out; this file defines everything that must mean the same in
-all areas.
+`Metric` is the base of `fastdet.segmentation.SegmentationMetrics` and `fastdet.detection.DetectionMetrics`. A subclass
+defines how images are counted and which figures are computed. This file defines everything that must mean the same in
+all of them.
 
 The bytes of a state, little-endian: magic (8), version (uint32), length of the JSON (uint64), the JSON (name of the
-metric, parameters, settings, and the name, dtype and shape of each array), the arrays, SHA-256 of all before it.
+metric, parameters, settings, and the name, dtype and shape of each array), the arrays, SHA-256 of all bytes before it.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 MAGIC, VERSION = b"fastdet\n", 1
-RESAMPLES = 1000  # of a bootstrap, unless the caller says otherwise
+RESAMPLES = 1000  # the default number of resamples of a bootstrap
 HEADER = struct.Struct("<8sIQ")
 _DIGEST = hashlib.sha256().digest_size
-_DTYPES = ("|u1", "<u2", "<u4", "<u8", "<i8", "<f4", "<f8")  # of arrays in a state
-_CHUNK = 1 << 21  # counts of resampled images that exist at a time
+_DTYPES = ("|u1", "<u2", "<u4", "<u8", "<i8", "<f4", "<f8")  # the dtypes that arrays in a state may have
+_CHUNK = 1 << 21  # the maximum of resampled counts in memory at once
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
 class Metric(abc.ABC):
-    """The base of metric objects. States that are equal have equal bytes."""
+    """The base of metric objects. Equal states have equal bytes."""
 
     _name: ClassVar[str]  # the public name of the class, in errors and in bytes
-    _absent: ClassVar[float]  # the value of a figure that nothing was counted for
+    _absent: ClassVar[float]  # the value of a figure without counts
     backend: str | None
     _synced: bool
 
-    # What an area defines
+    # What a subclass defines
 
     @abc.abstractmethod
     def reset(self) -> None:
@@ -53,7 +53,7 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """How many images were counted."""
+        """The number of images that were counted."""
 
     @abc.abstractmethod
     def _shared(self) -> dict[str, Any]:
@@ -61,40 +61,40 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def _settings(self) -> dict[str, Any]:
-        """What else the bytes carry, as values that JSON can hold."""
+        """Further values for the bytes, which JSON can hold. They may differ between states that are merged."""
 
     @abc.abstractmethod
     def _arrays(self) -> dict[str, Array]:
-        """The counts."""
+        """The counts, by name."""
 
     @classmethod
     @abc.abstractmethod
     def _restored(
         cls, parameters: dict[str, Any], settings: dict[str, Any], arrays: dict[str, Array], backend: str | None
     ) -> Self:
-        """The object of `_shared`, `_settings` and `_arrays`. One of `_MALFORMED` where they do not fit."""
+        """The object of `_shared`, `_settings` and `_arrays`. Raises one of `_MALFORMED` if they are inconsistent."""
 
     @abc.abstractmethod
     def _empty(self) -> Self:
-        """One of the same parameters without images."""
+        """A new object of the same parameters, without images."""
 
     @abc.abstractmethod
     def _merge(self, op: str, others: list[Self]) -> None:
-        """Add the images of others, whose parameters are equal. Nothing is added where an error is raised."""
+        """Add the images of others, whose parameters are equal. If it raises, nothing is added."""
 
     def _of_rank(self, rank: int, world: int) -> Self:
-        """The state as one of several processes has it."""
+        """The state for a merge of ``world`` processes, of which this one is number ``rank``."""
         return self
 
     def _local(self) -> dict[str, Any]:
-        """Attributes that a copy and a pickle keep, and bytes do not."""
+        """Attributes that copies and pickles keep, and `to_bytes` leaves out."""
         return {"_synced": self._synced}
 
     @abc.abstractmethod
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
-        """For `repr`: parameters, and how much was counted."""
+        """For `repr`: the parameters, and what was counted besides images."""
 
-    # What is the same in all
+    # What all subclasses share
 
     def __repr__(self) -> str:
         parameters, counted = self._facts()
@@ -104,7 +104,7 @@ class Metric(abc.ABC):
     def merge_state(self, other: Self | Iterable[Self]) -> Self:
         """Add the images of another object, or of several, to this one. The others stay as they are.
 
-        ``a += b`` is the same; ``a + b`` and ``sum(several)`` make a new object.
+        ``a += b`` does the same. ``a + b`` and ``sum(several)`` make a new object.
 
         Parameters
         ----------
@@ -116,24 +116,24 @@ class Metric(abc.ABC):
 
         Raises
         ------
-        TypeError   other is something else
-        ValueError  other parameters, which the text names. Nothing is added then
+        TypeError   other is of another type
+        ValueError  the parameters differ; the text names which. Nothing is added then
         """
         op = f"{self._name}.merge_state"
         single = isinstance(other, Metric) or not isinstance(other, Iterable)
         others: list[Any] = [other] if single else list(other)  # type: ignore[arg-type]
-        mine = self._shared()
-        for one in others:
-            if not isinstance(one, Metric) or one._name != self._name:
-                got = type(one).__name__
+        own_parameters = self._shared()
+        for metric in others:
+            if not isinstance(metric, Metric) or metric._name != self._name:
+                got = type(metric).__name__
                 raise TypeError(f"{op}: other must be a {self._name}, or an iterable of them, got {got}")
-            theirs = one._shared()
-            for name, value in mine.items():
-                if theirs[name] != value:
-                    want, got = check.describe(value), check.describe(theirs[name])
+            parameters = metric._shared()
+            for name, value in own_parameters.items():
+                if parameters[name] != value:
+                    want, got = check.describe(value), check.describe(parameters[name])
                     raise ValueError(f"{op}: other must have {name} {want}, got {got}")
         self._merge(op, others)
-        self._synced = self._synced or any(one._synced for one in others)
+        self._synced = self._synced or any(metric._synced for metric in others)
         return self
 
     def __add__(self, other: Self) -> Self:
@@ -153,29 +153,27 @@ class Metric(abc.ABC):
         return self.merge_state(other)
 
     def to_bytes(self) -> bytes:
-        """The parameters and the counts, for `from_bytes`: versioned, little-endian, with a SHA-256 of all of it.
+        """The parameters and the counts as bytes, for `from_bytes`.
 
-        Equal states have equal bytes.
+        Versioned, little-endian, with a SHA-256 of all of it. Equal states have equal bytes.
         """
         return encode(self._name, self._shared(), self._settings(), self._arrays())
 
     @classmethod
     def from_bytes(cls, data: bytes, *, backend: str | None = None) -> Self:
-        """The object that `to_bytes` was called on.
+        """An object with the state that `to_bytes` returned.
 
         Raises
         ------
         TypeError   data is not bytes
-        ValueError  bytes of another version or metric; damaged, truncated or other bytes
+        ValueError  bytes of another version or metric; bytes that are damaged, truncated or no state
         """
         op = f"{cls._name}.from_bytes"
         parameters, settings, arrays = decode(op, cls._name, data)
         try:
             return cls._restored(parameters, settings, arrays, backend)
         except _MALFORMED as error:
-            raise ValueError(
-                f"{op}: data must be a state from to_bytes, got one that is wrong inside: {error}"
-            ) from None
+            raise ValueError(f"{op}: data must be a state from to_bytes, got an inconsistent one: {error}") from None
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _unpickled, (type(self), self.to_bytes(), self.backend, self._local())
@@ -183,13 +181,13 @@ class Metric(abc.ABC):
     def sync(self, group: Any = None) -> Self:
         """Make this object hold the images of all processes of a torch.distributed group, on each of them.
 
-        Every process of the group must call it. The states travel as bytes, and are merged in the order of the ranks.
-        Sync once, when all images are in: a second sync would count each image once for every rank, and raises;
-        `reset` starts anew.
+        Every process of the group must call it. The states are sent as bytes and merged in the order of the ranks.
+        Sync once, after all images: a second sync would count each image once for every rank, so it raises. `reset`
+        makes the object ready for new images.
 
         Parameters
         ----------
-        group : a process group; None for all processes, by their CPU (gloo) where the default group is on GPUs
+        group : a process group; None: all processes, through gloo (CPU) if the default group is on GPUs
 
         Returns
         -------
@@ -198,11 +196,11 @@ class Metric(abc.ABC):
         Raises
         ------
         RuntimeError  torch.distributed is not initialised, this process is not in the group, or a rank has synced
-        ValueError    ranks of other parameters, or an image that two ranks have. Like the last one above it is raised
-                      on every rank, and every state is as before
+        ValueError    parameters differ between ranks, or two ranks have the same image. Raised on every rank, as for a
+                      rank that has synced; every state is then unchanged
         """
         op = f"{self._name}.sync"
-        torch: Any = sys.modules.get("torch")  # whoever has initialised it has imported it
+        torch: Any = sys.modules.get("torch")  # not imported means not initialised
         distributed = None if torch is None else torch.distributed
         if distributed is None or not distributed.is_available() or not distributed.is_initialized():
             raise RuntimeError(f"{op}: torch.distributed must be initialised first (init_process_group), it is not")
@@ -238,7 +236,7 @@ def _unpickled(cls: type[Metric], data: bytes, backend: str | None, local: dict[
 
 
 def _require_alike(op: str, ranks: list[Any]) -> None:
-    """Raise, on every rank alike, where ranks have other parameters or one has synced."""
+    """Raise, on every rank, if parameters differ between ranks or a rank has synced."""
     for name, first in ranks[0][0].items():
         for rank, (parameters, _, _) in enumerate(ranks):
             value = parameters.get(name)
@@ -247,11 +245,13 @@ def _require_alike(op: str, ranks: list[Any]) -> None:
                 raise ValueError(f"{op}: all ranks must have the same {name}, got {got}")
     for rank, (_, synced, _) in enumerate(ranks):
         if synced:
-            raise RuntimeError(f"{op}: rank {rank} is the sum of all ranks already; reset it before it counts anew")
+            raise RuntimeError(
+                f"{op}: rank {rank} must not be synced twice, got the sum of all ranks; call reset() before new images"
+            )
 
 
 def _cpu_group(distributed: Any) -> Any:
-    """A gloo group of all processes, made once."""
+    """The gloo group of all processes, made at the first call."""
     default = distributed.group.WORLD
     if default not in _CPU_GROUPS:
         _CPU_GROUPS[default] = distributed.new_group(backend="gloo")
@@ -279,7 +279,7 @@ def encode(name: str, parameters: Mapping[str, Any], settings: Mapping[str, Any]
 
 
 def decode(op: str, name: str, data: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Array]]:
-    """Parameters, settings and arrays that `encode` took. TypeError for no bytes, ValueError for other ones."""
+    """The parameters, settings and arrays of `encode`. TypeError if data is not bytes, ValueError if it is no state."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"{op}: data must be bytes, got {type(data).__name__}")
     data = bytes(data)
@@ -289,35 +289,37 @@ def decode(op: str, name: str, data: Any) -> tuple[dict[str, Any], dict[str, Any
         raise ValueError(f"{op}: data must be a whole state, got {len(data)} bytes: truncated")
     _, version, length = HEADER.unpack_from(data)
     if version != VERSION:
-        raise ValueError(f"{op}: data must be of version {VERSION}, got {version}: of another fastdet, or damaged")
+        raise ValueError(
+            f"{op}: data must be of version {VERSION}, got {version}: written by another version of fastdet, or damaged"
+        )
     if hashlib.sha256(memoryview(data)[:-_DIGEST]).digest() != data[-_DIGEST:]:
         raise ValueError(f"{op}: data must be a whole state, got damaged or truncated bytes")
     body = memoryview(data)[HEADER.size : -_DIGEST]
     try:
         header = json.loads(bytes(body[:length]))
         if header["metric"] != name:
-            raise ValueError(f"it is of {check.describe(header['metric'])}")
+            raise ValueError(f"it is a state of {check.describe(header['metric'])}")
         return dict(header["parameters"]), dict(header["settings"]), _unpacked(header["arrays"], body[length:])
     except _MALFORMED as error:
-        raise ValueError(f"{op}: data must be a state of {name}, got one that is wrong inside: {error}") from None
+        raise ValueError(f"{op}: data must be a state of {name}, got an inconsistent one: {error}") from None
 
 
 def _unpacked(table: list[Any], body: memoryview) -> dict[str, Array]:
-    """The arrays of the header's table, native-endian copies. ValueError where the bytes are too few or too many."""
+    """The arrays of the header's table, as native-endian copies. ValueError for too few or too many bytes."""
     arrays: dict[str, Array] = {}
     at = 0
     for name, dtype, shape in table:
         if dtype not in _DTYPES or not all(type(x) is int and x >= 0 for x in shape):
-            raise ValueError(f"{name} is {dtype} {shape}")
+            raise ValueError(f"array {name} must have a known dtype and shape, got {dtype} {shape}")
         kind = np.dtype(dtype)
         count = math.prod(shape)
         if count * kind.itemsize > len(body) - at:
-            raise ValueError(f"{name} is cut short")
+            raise ValueError(f"array {name} is truncated")
         x = np.frombuffer(body, kind, count, at) if count else np.zeros(0, kind)
         arrays[name] = x.reshape(shape).astype(kind.newbyteorder("="))
         at += count * kind.itemsize
     if at != len(body):
-        raise ValueError("it goes on after its arrays")
+        raise ValueError(f"{len(body) - at} bytes follow the last array")
     return arrays
 
 
@@ -333,7 +335,7 @@ class Bootstrap(NamedTuple):
 
 
 def bootstrap(op: str, ci: Any, resamples: Any, seed: Any) -> Bootstrap:
-    """The checked options of `compute`."""
+    """The options ``ci``, ``resamples`` and ``seed`` of `compute`, checked."""
     level = check.number(op, "ci", ci)
     if not 0 < level < 1:
         raise ValueError(f"{op}: ci must be in (0, 1), got {level}")
@@ -341,9 +343,9 @@ def bootstrap(op: str, ci: Any, resamples: Any, seed: Any) -> Bootstrap:
 
 
 def resample(images: int, options: Bootstrap, width: int = 1) -> Iterator[Array]:
-    """How often each image is drawn, (n, images) int64 for some of the resamples at a time.
+    """Batches (n, images) int64 of resamples: how many times each image is drawn.
 
-    ``width`` is how many numbers the caller holds for each resample. The draws do not depend on it.
+    ``width``: numbers that the caller stores per resample, to limit the batches. The draws do not depend on it.
     """
     random = np.random.default_rng(options.seed)
     step = max(1, _CHUNK // max(images, width, 1))
@@ -355,15 +357,15 @@ def resample(images: int, options: Bootstrap, width: int = 1) -> Iterator[Array]
 def interval(values: Any, level: float, absent: float) -> Array:
     """(2, ...) lower and upper ends of percentile intervals of (resamples, ...) values.
 
-    ``absent`` marks values that are not known, and is both ends where none is.
+    ``absent`` marks unknown values. Without a known value both ends are ``absent``.
     """
     values = np.asarray(values, np.float64)
     known = is_known(values, absent)
     ends = np.full((2, *values.shape[1:]), absent, np.float64)
-    some = known.any(0) if len(values) else np.zeros(values.shape[1:], np.bool_)
-    if some.any():
+    has_known = known.any(0) if len(values) else np.zeros(values.shape[1:], np.bool_)
+    if has_known.any():
         levels = (0.5 - level / 2, 0.5 + level / 2)
-        ends[:, some] = np.nanquantile(np.where(known, values, np.nan)[:, some], levels, axis=0)
+        ends[:, has_known] = np.nanquantile(np.where(known, values, np.nan)[:, has_known], levels, axis=0)
     return ends
 
 
@@ -371,27 +373,27 @@ def interval(values: Any, level: float, absent: float) -> Array:
 
 
 def is_known(values: Array, absent: float) -> Array:
-    """Where figures are not ``absent``: NaN, or -1."""
+    """True where values are not ``absent``, which is NaN or -1."""
     return ~np.isnan(values) if math.isnan(absent) else values > absent
 
 
 def known_mean(values: Array, absent: float) -> float:
-    """The mean of all values that are known; ``absent`` where none is."""
+    """The mean of all known values; ``absent`` if there are none."""
     known = values[is_known(values, absent)]
     return float(known.mean()) if known.size else absent
 
 
 def known_means(values: Array) -> Array:
-    """The mean over the last axis of the values that are not NaN; NaN where none is."""
+    """The mean over the last axis of the values that are not NaN; NaN if there are none."""
     return ratio(np.nansum(values, -1), is_known(values, np.nan).sum(-1))
 
 
 def ratio(part: Any, whole: Any) -> Any:
-    """float64 quotient; NaN for 0 of 0."""
+    """part / whole in float64; 0 / 0 is NaN."""
     with np.errstate(all="ignore"):
         return np.true_divide(part, whole)
 
 
 def plural(count: int, word: str, many: str | None = None) -> str:
-    """ "1 image", "2 images"."""
+    """The count with its word: "1 image", "2 images"."""
     return f"{count} {word if count == 1 else many or word + 's'}"

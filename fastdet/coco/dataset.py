@@ -1,4 +1,4 @@
-"""COCO's data sets with the names of pycocotools."""
+"""`COCO`: data sets and results of COCO's JSON, with the methods and attributes of pycocotools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Ids = int | Sequence[int] | Array
 
 
 def _listed(x: Any) -> list[Any]:
-    """pycocotools takes one of a thing for a list of it."""
+    """A list of x, or of its items; pycocotools accepts a single value wherever it accepts a list."""
     return list(x) if isinstance(x, Iterable) and not isinstance(x, str) else [x]
 
 
@@ -35,7 +35,7 @@ def _area(annotation: Mapping[str, Any]) -> Any:
 
 
 class COCO:
-    """A data set in COCO's form, or results that `loadRes` gives.
+    """A data set in COCO's format, or the results that `loadRes` returns.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ class COCO:
     Attributes
     ----------
     dataset : dict
-        The content, and ``anns``, ``cats``, ``imgs``, ``imgToAnns``, ``catToImgs`` as in pycocotools. Made when they
-        are first asked for, by reading the file again: evaluation needs none of them. Once made, they are what is
-        evaluated, changes included.
+        The content, and ``anns``, ``cats``, ``imgs``, ``imgToAnns``, ``catToImgs`` as in pycocotools. They are made at
+        the first use, by reading the file again, because evaluation does not need them. Once they exist, evaluation
+        uses them, changes included.
 
     Raises
     ------
     FormatError
-        A ValueError of one line: the file, the record, the field, what was expected and what was found.
+        A ValueError of one line: the file, the record, the field, the expected value and the actual one.
     """
 
     __module__ = "fastdet.coco"
@@ -62,7 +62,7 @@ class COCO:
         self._path: str | None = None
         self._content: Content | None = None
         self._dataset: Any = None
-        self._results: Any = None  # of loadRes: where detections come from, and the data set they belong to
+        self._results: Any = None  # from loadRes: (source, columns, data set)
         self._tables: dict[str, Any] | None = None
         if annotation_file is None:
             self._dataset = {}
@@ -75,7 +75,7 @@ class COCO:
         else:
             raise TypeError(f"COCO: annotation_file must be a path or a dict, got {type(annotation_file).__name__}")
 
-    # ------------------------------------------------------------------------------------- the content
+    # The content
     @property
     def dataset(self) -> Any:
         if self._dataset is None:
@@ -87,20 +87,20 @@ class COCO:
         self._dataset, self._content, self._results, self._tables = value, None, None, None
 
     def _result_dicts(self) -> dict[str, Any]:
-        """What pycocotools' loadRes makes of results."""
+        """The results as the dictionaries that pycocotools' loadRes makes."""
         source, columns, data = self._results
         records = _load(source) if isinstance(source, str) else source
         if isinstance(records, Mapping):
             records = records["annotations"]
         if isinstance(records, np.ndarray):
             records = COCO.loadNumpyAnnotations(self, records)
-        found = []
+        annotations = []
         for i, (record, area) in enumerate(zip(records, columns.areas.tolist(), strict=True), 1):
             x, y, w, h = record["bbox"]
             outline = [[x, y, x, y + h, x + w, y + h, x + w, y]]
-            found.append({"segmentation": outline, **record, "area": area, "id": i, "iscrowd": 0})
+            annotations.append({"segmentation": outline, **record, "area": area, "id": i, "iscrowd": 0})
         images, categories = data.dataset.get("images", []), data.dataset.get("categories", [])
-        return {"images": list(images), "categories": copy.deepcopy(categories), "annotations": found}
+        return {"images": list(images), "categories": copy.deepcopy(categories), "annotations": annotations}
 
     def createIndex(self) -> None:
         """Make ``anns``, ``imgs``, ``cats``, ``imgToAnns`` and ``catToImgs`` from ``dataset``."""
@@ -127,7 +127,7 @@ class COCO:
         return self._tables[name]
 
     def _columns(self) -> Columns:
-        """What is evaluated: the dictionaries where somebody has them, who may have changed them."""
+        """The boxes to evaluate, from the dictionaries if they exist: the caller may have changed them."""
         if self._results is not None and self._dataset is None:
             columns: Columns = self._results[1]
             return columns
@@ -136,7 +136,7 @@ class COCO:
             return self._content.boxes
         return columns_of("COCO", "annotations", self.dataset.get("annotations", []), results=False)
 
-    # ------------------------------------------------------------------------------------------ queries
+    # Queries
     def info(self) -> None:
         """Print the data set's description."""
         for key, value in self.dataset["info"].items():
@@ -145,69 +145,69 @@ class COCO:
     def getAnnIds(
         self, imgIds: Ids = (), catIds: Ids = (), areaRng: Sequence[float] = (), iscrowd: bool | None = None
     ) -> list[int]:
-        """Ids of the annotations of these images and categories, with an area inside ``areaRng``."""
+        """Ids of the annotations of these images and categories, with an area inside ``areaRng``. Empty: no filter."""
         images, categories = _listed(imgIds), _listed(catIds)
-        found = self.dataset.get("annotations", [])
+        annotations = self.dataset.get("annotations", [])
         if images:
-            found = [a for i in images if i in self.imgToAnns for a in self.imgToAnns[i]]
+            annotations = [a for i in images if i in self.imgToAnns for a in self.imgToAnns[i]]
         if categories:
             wanted = set(categories)
-            found = [a for a in found if a["category_id"] in wanted]
+            annotations = [a for a in annotations if a["category_id"] in wanted]
         if len(areaRng):
-            found = [a for a in found if areaRng[0] < _area(a) < areaRng[1]]
-        return [a["id"] for a in found if iscrowd is None or a.get("iscrowd", 0) == iscrowd]
+            annotations = [a for a in annotations if areaRng[0] < _area(a) < areaRng[1]]
+        return [a["id"] for a in annotations if iscrowd is None or a.get("iscrowd", 0) == iscrowd]
 
     def getCatIds(
         self, catNms: str | Sequence[str] = (), supNms: str | Sequence[str] = (), catIds: Ids = ()
     ) -> list[int]:
-        """Ids of the categories of these names, of these supercategories, among these ids."""
-        names, above, ids = _listed(catNms), _listed(supNms), _listed(catIds)
-        if self._dataset is None and self._content is not None and not (names or above or ids):
+        """Ids of the categories with these names, supercategories and ids. Empty: no filter."""
+        names, supercategories, ids = _listed(catNms), _listed(supNms), _listed(catIds)
+        if self._dataset is None and self._content is not None and not (names or supercategories or ids):
             return list(self._content.categories[0].tolist())
-        found = self.dataset.get("categories", [])
-        for wanted, key in ((names, "name"), (above, "supercategory"), (ids, "id")):
-            found = [c for c in found if c[key] in wanted] if wanted else found
-        return [c["id"] for c in found]
+        categories = self.dataset.get("categories", [])
+        for wanted, key in ((names, "name"), (supercategories, "supercategory"), (ids, "id")):
+            categories = [c for c in categories if c[key] in wanted] if wanted else categories
+        return [c["id"] for c in categories]
 
     def getImgIds(self, imgIds: Ids = (), catIds: Ids = ()) -> list[int]:
-        """Ids of the images among these ids that have all of these categories."""
+        """Ids of the images among these ids that have all of these categories. Empty: no filter."""
         images, categories = _listed(imgIds), _listed(catIds)
         if not images and not categories:
             if self._dataset is None and self._content is not None:
                 return list(dict.fromkeys(self._content.images[0].tolist()))
             return list(self.imgs)
-        found = set(images)
+        matches = set(images)
         for i, category in enumerate(categories):
             of_category = self.catToImgs.get(category, [])
-            found = set(of_category) if i == 0 and not found else found & set(of_category)
-        return list(found)
+            matches = set(of_category) if i == 0 and not matches else matches & set(of_category)
+        return list(matches)
 
     def loadAnns(self, ids: Ids = ()) -> list[dict[str, Any]]:
-        """The annotations of these ids."""
+        """The annotations with these ids."""
         return [self.anns[i] for i in _listed(ids)]
 
     def loadCats(self, ids: Ids = ()) -> list[dict[str, Any]]:
-        """The categories of these ids."""
+        """The categories with these ids."""
         return [self.cats[i] for i in _listed(ids)]
 
     def loadImgs(self, ids: Ids = ()) -> list[dict[str, Any]]:
-        """The images of these ids."""
+        """The images with these ids."""
         return [self.imgs[i] for i in _listed(ids)]
 
-    # ------------------------------------------------------------------------------------------ results
+    # Results
     def loadRes(self, resFile: str | os.PathLike[str] | Sequence[Mapping[str, Any]] | Array) -> COCO:
-        """Detections of this data set's images.
+        """Read detections of this data set's images.
 
         Parameters
         ----------
         resFile : str, path, list of dict or (N, 7) array
             COCO results ``{"image_id", "category_id", "bbox": [x, y, width, height], "score"}``; an array has columns
-            image id, x, y, width, height, score, class. They may be none. Other keys are kept.
+            image id, x, y, width, height, score, class. It may be empty. Other keys are kept.
 
         Returns
         -------
         COCO
-            Its annotations have ids 1, 2, ..., ``area`` of width * height and ``iscrowd`` 0.
+            The detections as annotations: ids 1, 2, ..., ``area`` width * height, ``iscrowd`` 0.
         """
         source: Any = os.fspath(resFile) if isinstance(resFile, str | os.PathLike) else resFile
         if isinstance(source, str):
@@ -220,12 +220,12 @@ class COCO:
             columns = columns_of(where, section, source, results=True)
         known = np.array(self.getImgIds(), np.int64)
         check_known(where, section, "image_id", columns.image, known, "an image of the data set")
-        found = COCO()
-        found._dataset, found._results = None, (source, columns, self)
-        return found
+        results = COCO()
+        results._dataset, results._results = None, (source, columns, self)
+        return results
 
     def loadNumpyAnnotations(self, data: Array) -> list[dict[str, Any]]:
-        """(N, 7) rows of image id, x, y, width, height, score, class as dictionaries."""
+        """Dictionaries of (N, 7) rows: image id, x, y, width, height, score, class."""
         c = _array_columns(data)
         return [
             {"image_id": i, "bbox": box, "score": score, "category_id": label}
@@ -244,9 +244,9 @@ def _array_columns(x: Array) -> Columns:
     if x.ndim != 2 or x.shape[1] != 7:
         raise ValueError(f"loadRes: resFile must have shape (N, 7), got {x.shape}")
     x = x.astype(np.float64)
-    wrong = ~np.isfinite(x).all(axis=1) | (x[:, 3:5] < 0).any(axis=1)
-    if wrong.any():
-        i = int(np.argmax(wrong))
+    invalid = ~np.isfinite(x).all(axis=1) | (x[:, 3:5] < 0).any(axis=1)
+    if invalid.any():
+        i = int(np.argmax(invalid))
         raise FormatError(f"loadRes: results[{i}]: expected finite numbers and sides >= 0, got {x[i].tolist()}")
     boxes = np.ascontiguousarray(x[:, 1:5])
     image, label = x[:, 0].astype(np.int64), x[:, 6].astype(np.int64)
@@ -255,17 +255,17 @@ def _array_columns(x: Array) -> Columns:
 
 
 def init_as_pycocotools() -> None:
-    """Let ``import pycocotools.coco`` and ``pycocotools.cocoeval`` give this module's classes, in this process.
+    """Replace ``pycocotools.coco`` and ``pycocotools.cocoeval`` by this package's classes, in this process.
 
-    Call it before other libraries import them. ``pycocotools.mask`` stays what is installed; where nothing is, it can
-    be imported, and its functions say that masks are not handled.
+    Call it before other libraries import them. ``pycocotools.mask`` stays the installed one. If pycocotools is not
+    installed, a substitute can be imported, whose functions raise NotImplementedError.
     """
     try:
         mask: Any = importlib.import_module("pycocotools.mask")
     except ImportError:
         mask = _Masks("pycocotools.mask")
     package: Any = types.ModuleType("pycocotools")
-    package.__path__ = []  # a package
+    package.__path__ = []  # this marks a module as a package
     coco: Any = types.ModuleType("pycocotools.coco")
     cocoeval: Any = types.ModuleType("pycocotools.cocoeval")
     coco.COCO, cocoeval.COCOeval, cocoeval.Params = COCO, COCOeval, Params

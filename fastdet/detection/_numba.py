@@ -1,4 +1,4 @@
-"""Numba kernels of the ops in `fastdet.detection.records`, with the references' signatures."""
+"""Numba kernels of matching and accumulation, with the signatures of the references in `records`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _overlap(d: Floats, i: int, g: Floats, j: int, crowd: bool, offset: float) -
         return 0.0
     inter, area = w * h, dw * dh
     iou = inter / (area if crowd else area + gw * gh - inter)
-    return iou if iou == iou else 0.0  # areas that overflow give NaN: 0
+    return iou if iou == iou else 0.0  # NaN, from areas that overflow, counts as 0
 
 
 @jit
@@ -104,7 +104,7 @@ def _match(
 
 @jit
 def _free(iou: Floats, min_iou: float, ignored: Array, taken: Array, flags: Bytes, g: int, count: int) -> Any:
-    """The free true box of the maximum IoU, or -1. Equal IoU: the higher index. Ignored boxes come last."""
+    """The free true box of the maximum IoU from ``min_iou`` up, or -1. Equal IoU: higher index. Ignored boxes last."""
     match = -1
     for pass_ in range(2):
         for j in range(count):
@@ -142,7 +142,7 @@ def _accumulate(
     K, A, max_count = total.shape[0], total.shape[1], 0
     for k in range(K):
         max_count = max(max_count, start[k + 1] - start[k])
-    # Only values at true positives are kept: precision rises nowhere else.
+    # Only values at true positives are stored: precision rises nowhere else.
     envelope, score = np.empty(max_count + 1), np.empty(max_count)
     for k in range(K):
         rows = order[start[k] : start[k + 1]]

@@ -1,4 +1,4 @@
-"""Precision over recall: the curve of one class, and average precision."""
+"""Precision-recall curves of single classes, and average precision."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def precision_recall_curve(scores: Any, outcome: Any, counted: int) -> PRCurve:
     Parameters
     ----------
     scores : (N,) float, of the class's detections in any number of images, concatenated
-    outcome : (N,) integer from `match_detections`: 1 true positive, 0 false positive, 2 ignored: left out
+    outcome : (N,) integer from `match_detections`: 1 true positive, 0 false positive, 2 ignored (left out)
     counted : number of true boxes to find
 
     Returns
     -------
-    PRCurve : recall, precision (raw: it may rise and fall), interpolated, scores; by falling score, equal scores lower
+    PRCurve : recall, precision (raw: may rise and fall), interpolated, scores; by falling score, equal scores lower
         index first. Empty where counted is 0
 
     Raises
@@ -126,7 +126,7 @@ def average_precision(
             score, pack(result), start, np.ascontiguousarray(total), np.arange(K + 1), T, levels,
             np.array([check.MAX_COUNT]),
         )  # fmt: skip
-        # Each mean is taken over a contiguous row of its own: then its rounding does not depend on the other rows.
+        # Each mean is over a contiguous row of its own, so that its rounding does not depend on the other rows.
         ap = np.ascontiguousarray(np.transpose(precision[..., 0], (2, 0, 3, 1))).mean(axis=-1)
     ap = np.where(total[:, None] > 0, ap, -1.0)
     if labels is not None:
@@ -135,7 +135,7 @@ def average_precision(
 
 
 def _outcomes(op: str, scores: Any, outcome: Any, counted: Any, classes: int) -> tuple[Floats, Array, Ints]:
-    """Check the arguments: scores, outcomes as uint8, counts as int64 with ``classes`` axes or one more."""
+    """The checked arguments: scores, outcomes as uint8, counts as int64 with ``classes`` axes or one more."""
     result = to_numpy(op, "outcome", outcome)
     if result.dtype.kind not in "biu" and result.size:
         raise TypeError(f"{op}: outcome must be an integer array, got {result.dtype}")
@@ -167,7 +167,7 @@ class PRCurve(NamedTuple):
 
     recall: Any  # (N,) float64, never falls
     precision: Any  # (N,) float64, raw: may rise and fall
-    interpolated: Any  # (N,) float64, the maximum precision at this recall or a higher one
+    interpolated: Any  # (N,) float64, the maximum precision at this recall or above
     scores: Any  # (N,) float64, never rise
 
 
@@ -175,7 +175,7 @@ PRCurve.__module__ = "fastdet.detection"
 
 
 def curve(scores: Floats, outcome: Array, total: int) -> PRCurve:
-    """The curve of outcomes by falling score; empty where ``total``, the number of true boxes, is 0."""
+    """The curve of outcomes that are sorted by falling score. ``total``: number of true boxes; 0 gives no points."""
     keep = np.flatnonzero(outcome != IGNORED) if total else np.zeros(0, np.int64)
     tp, fp = np.cumsum(outcome[keep] == TRUE), np.cumsum(outcome[keep] == FALSE)
     precision = tp / np.maximum(tp + fp, 1)
@@ -188,13 +188,13 @@ def area_below(outcome: Array, total: Array) -> Floats:
     tp, fp = np.cumsum(outcome == TRUE, axis=0), np.cumsum(outcome == FALSE, axis=0)
     precision = tp / np.maximum(tp + fp, 1)
     envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    # Each sum is taken over a contiguous row of its own: then its rounding does not depend on the other rows.
+    # Each sum is over a contiguous row of its own, so that its rounding does not depend on the other rows.
     rows = np.ascontiguousarray(np.moveaxis(envelope * (outcome == TRUE), 0, -1))
     return rows.sum(axis=-1) / np.maximum(total, 1)
 
 
 def ranked(records: Records, of_class: Ints, k: int, thresholds: int) -> tuple[Floats, Bytes, Ints]:
-    """Class k by falling score: scores (N,), outcomes (N, T, A), and the number of its true boxes by range (A,)."""
+    """Class k by falling score: scores (N,), outcomes (N, T, A), and its number of true boxes in each range (A,)."""
     groups = slice(of_class[k], of_class[k + 1])
     rows = np.arange(records.start[of_class[k]], records.start[of_class[k + 1]])
     rows = rows[np.argsort(-records.scores[rows], kind="stable")]
@@ -209,9 +209,9 @@ def mean_curves(classes: Iterable[list[PRCurve]], levels: Floats) -> list[PRCurv
     for curves in classes:
         count += 1
         at_levels = np.zeros((len(curves), 2, len(levels)))
-        for values, one in zip(at_levels, curves, strict=True):
-            at = np.searchsorted(one.recall, levels, side="left")
-            reached = at < len(one.recall)
-            values[0, reached], values[1, reached] = one.precision[at[reached]], one.interpolated[at[reached]]
+        for values, points in zip(at_levels, curves, strict=True):
+            at = np.searchsorted(points.recall, levels, side="left")
+            reached = at < len(points.recall)
+            values[0, reached], values[1, reached] = points.precision[at[reached]], points.interpolated[at[reached]]
         sums = sums + at_levels
     return [PRCurve(levels, raw, best, np.zeros(0)) for raw, best in (sums / count if count else ())]

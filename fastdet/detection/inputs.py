@@ -1,4 +1,4 @@
-"""Checks of the arguments of `DetectionMetrics`: parameters, ids, and the dictionaries of images."""
+"""Check the arguments of `DetectionMetrics`: parameters, image ids, and the dictionaries of images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Image = tuple[Array, Array, Array, Array, Array, Array, Array]
 
 
 def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str) -> Image:
-    """Checked copies of an image's arrays: x y w h, scores, labels; x y w h, labels, flags, areas."""
+    """Checked copies of one image: boxes x y w h, scores, labels; true boxes x y w h, labels, flags, areas."""
     for name, x in (("predictions", prediction), ("targets", target)):
         if not isinstance(x, Mapping):
             raise TypeError(f"{op}: {name}[{i}] must be a dictionary, got {type(x).__name__}")
@@ -49,17 +49,17 @@ def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str) -
 
 
 def columns(images: Sequence[Image], inclusive: bool) -> tuple[Columns, Columns]:
-    """Detections and true boxes of some images as columns; their `image` is the position in ``images``."""
+    """Detections and true boxes of images as columns. `Columns.image` is the position in ``images``."""
     boxes, scores, labels, true_boxes, true_labels, flags, areas = (
         np.concatenate(column) for column in zip(*images, strict=True)
     )
     offset, none = float(inclusive), labels[:0]
     with np.errstate(over="ignore"):
-        own, true = ((x[:, 2] + offset) * (x[:, 3] + offset) for x in (boxes, true_boxes))
+        detected, true = ((x[:, 2] + offset) * (x[:, 3] + offset) for x in (boxes, true_boxes))
     of_detection = np.repeat(np.arange(len(images)), [len(image[1]) for image in images])
     of_truth = np.repeat(np.arange(len(images)), [len(image[4]) for image in images])
     return (
-        Columns(of_detection, labels, boxes, own, scores.astype(np.float64), flags[:0], none),
+        Columns(of_detection, labels, boxes, detected, scores.astype(np.float64), flags[:0], none),
         Columns(of_truth, true_labels, true_boxes, np.where(areas > 0, areas, true), np.zeros(0), flags, none),
     )
 
@@ -76,7 +76,7 @@ def _keys(x: Mapping[str, Any]) -> str:
 
 
 def to_xywh(op: str, name: str, x: Array, box_format: str) -> Floats:
-    """Finite x y w h as float64, a copy; sides are taken in the dtype of the boxes."""
+    """A copy of finite boxes as x y w h in float64. Sides are computed in the dtype of the boxes."""
     b = check.boxes(op, name, x)
     out = np.empty(b.shape)
     out[:] = b
@@ -104,13 +104,13 @@ def _column(op: str, what: str, x: Mapping[str, Any], key: str, count: int) -> A
 
 def _labels(op: str, what: str, x: Mapping[str, Any], count: int) -> Ints:
     value = _get(op, what, x, "labels")
-    if value.dtype == np.int64 and value.shape == (count,):  # as torch has them
+    if value.dtype == np.int64 and value.shape == (count,):  # the usual case
         return value.astype(np.int64)
     return check.keys(op, f"{what}['labels']", value, count).copy()
 
 
 def finite(op: str, name: str, x: Array) -> None:
-    """Raise ValueError with the place of the first NaN or infinity."""
+    """Raise ValueError with the index of the first NaN or infinity."""
     bad = np.argwhere(np.isnan(x))
     if len(bad):
         check.raise_nan(op, name, tuple(map(int, bad[0])))
@@ -130,7 +130,7 @@ def parameters(
     inclusive: Any,
     confusion_at: Any,
 ) -> Parameters:
-    """The arguments of `DetectionMetrics` that its records and results depend on; None for the default."""
+    """Check the arguments of `DetectionMetrics` that its records and results depend on. None: the default."""
     check.choice(NAME, "method", method, METHODS)
     limits = max_detections(limits)
     return Parameters(
@@ -152,7 +152,7 @@ def ids(op: str, image_ids: Any, count: int) -> list[int]:
         raise TypeError(f"{op}: image_ids must be a sequence of integers, got {check.describe(image_ids)}")
     result = [_integer(op, i) for i in listed]
     if len(result) != count:
-        raise ValueError(f"{op}: image_ids must be one for each image, got {len(result)} for {count}")
+        raise ValueError(f"{op}: image_ids must be as many as images ({count}), got {len(result)}")
     return result
 
 
@@ -162,7 +162,7 @@ def _integer(op: str, x: Any) -> int:
     except TypeError:
         raise TypeError(f"{op}: image_ids must be integers, got {check.describe(x)}") from None
     if not -(2**62) <= value < 2**62:
-        raise ValueError(f"{op}: image_ids must be within 62 bits, got {value}")
+        raise ValueError(f"{op}: image_ids must be in [-2**62, 2**62), got {value}")
     return value
 
 
@@ -188,22 +188,22 @@ def recalls(xs: Any) -> tuple[float, ...]:
     """Rising numbers in [0, 1]."""
     values = _numbers(NAME, "rec_thresholds", xs)
     if any(not 0 <= x <= 1 for x in values) or any(a >= b for a, b in itertools.pairwise(values)):
-        raise ValueError(f"{NAME}: rec_thresholds must rise within [0, 1], got {check.describe(values)}")
+        raise ValueError(f"{NAME}: rec_thresholds must be rising numbers in [0, 1], got {check.describe(values)}")
     return tuple(values)
 
 
 def max_detections(xs: Any) -> tuple[int, ...]:
-    """Rising numbers of detections; None in it is no limit."""
+    """Rising numbers of detections. An entry None is no limit."""
     if isinstance(xs, (str, bytes)) or not isinstance(xs, Iterable):
         raise TypeError(f"{NAME}: max_detections must be a sequence of integers, got {check.describe(xs)}")
     values = [UNLIMITED if x is None else check.count(NAME, "max_detections", x) for x in xs]
     if not values or values[0] < 1 or any(a >= b for a, b in itertools.pairwise(values)):
-        raise ValueError(f"{NAME}: max_detections must rise from 1 or more, got {check.describe(values)}")
+        raise ValueError(f"{NAME}: max_detections must be rising integers from 1 up, got {check.describe(values)}")
     return tuple(values)
 
 
 def areas(xs: Any, limits: Sequence[int]) -> tuple[tuple[str, float, float], ...]:
-    """(name, min_area, max_area) of each; ``limits`` are those of `max_detections`, whose keys are taken."""
+    """(name, min_area, max_area) of each area. ``limits``: those of `max_detections`, which are keys of the results."""
     if not isinstance(xs, Mapping) or not xs:
         raise TypeError(f"{NAME}: areas must be a dictionary of (min_area, max_area), got {check.describe(xs)}")
     result = []
@@ -218,12 +218,14 @@ def areas(xs: Any, limits: Sequence[int]) -> tuple[tuple[str, float, float], ...
     taken = {"50", "75", *map(limit_word, limits)}
     for name, _, _ in result[1:]:
         if name in taken or name.endswith(("per_class", "_ci")):
-            raise ValueError(f"{NAME}: areas must have names that are no other key's of the results, got {name!r}")
+            raise ValueError(
+                f"{NAME}: areas must have names that differ from the other keys of the results, got {name!r}"
+            )
     return tuple(result)
 
 
 def confusion(x: Any) -> tuple[float, float]:
-    """(IoU, score) of the confusion matrix."""
+    """(IoU, minimum score) of the confusion matrix."""
     if not isinstance(x, Sequence) or len(x) != 2:
         raise TypeError(f"{NAME}: confusion_at must be (iou, score), got {check.describe(x)}")
     return thresholds(NAME, "confusion_at", x[:1])[0], check.number(NAME, "confusion_at", x[1])

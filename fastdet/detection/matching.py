@@ -1,4 +1,4 @@
-"""Match detections with true boxes: greedily, one to one; or by a naive count, in which duplicates are hits too."""
+"""Match the detections of one image with its true boxes greedily, or count hits naively, duplicates included."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def match_detections(
     labels, true_labels : (N,) and (M,) integer; detections match true boxes of their own label only. None: one class
     iscrowd : (M,) 0/1, regions of many objects. The overlap with one is the share of the detection inside it; any
         number of detections may match one, and they are ignored
-    ignore : (M,) 0/1, boxes that need not be found (VOC's difficult ones); detections that match one are ignored
-    true_areas : (M,) float, square pixels, compared with area_ranges. None, and for entries that are not above 0:
-        width times height
+    ignore : (M,) 0/1, boxes that need no detection (VOC's difficult ones); detections that match one are ignored
+    true_areas : (M,) float, square pixels, compared with area_ranges. Width times height where this is None, or an
+        entry is not above 0
     iou_thresholds : one or T numbers in (0, 1]
-    area_ranges : (A, 2) minimum and maximum area, both inside the range. True boxes outside are ignored, and so are
-        unmatched detections outside. None: one range that holds every area
-    max_detections : number of detections of each class that count, the best by score; None: all
+    area_ranges : (A, 2) minimum and maximum area, both inclusive. True boxes outside are ignored, and so are unmatched
+        detections outside. None: one range that holds every area
+    max_detections : maximum number of detections of each class, the best by score; None: all
     rule : "coco": detections take turns by falling score, and each takes the free true box of the maximum IoU, if that
         is at least the threshold. "voc": each detection has one true box, that of its maximum IoU, if that is above
         the threshold; it is a false positive if the box is taken
@@ -112,7 +112,7 @@ def match_detections(
     score = check.scores(op, to_numpy(op, "scores", scores), len(predicted)).astype(np.float64)
     finite(op, "scores", score)
     if (labels is None) != (true_labels is None):
-        raise ValueError(f"{op}: labels and true_labels must be given together")
+        raise ValueError(f"{op}: labels and true_labels must be passed together, got only {_passed(labels)}")
     groups, true_groups = _groups(op, labels, true_labels, len(predicted), len(true))
     flags = np.zeros(len(true), np.uint8)
     for name, x, flag in (("iscrowd", iscrowd, CROWD), ("ignore", ignore, IGNORE)):
@@ -192,7 +192,7 @@ def count_naive(
         finite(op, name, x)
     iou_threshold = check.unit(op, "iou_threshold", iou_threshold)
     if (labels is None) != (true_labels is None):
-        raise ValueError(f"{op}: labels and true_labels must be given together")
+        raise ValueError(f"{op}: labels and true_labels must be passed together, got only {_passed(labels)}")
     groups, true_groups = _groups(op, labels, true_labels, len(a), len(b))
     if inclusive:
         a, b = (x + np.array([0, 0, 1, 1], x.dtype) for x in (a, b))
@@ -205,23 +205,28 @@ def count_naive(
     return NaiveCounts(tp, len(a) - tp, int((~is_detected).sum()))
 
 
+def _passed(labels: Any) -> str:
+    """The one of labels and true_labels that is not None."""
+    return "true_labels" if labels is None else "labels"
+
+
 def check_counted(op: str, true_positives: Any, counted: Any) -> None:
     """Raise ValueError where there are more true positives than true boxes to find."""
     too_many = np.broadcast_to(true_positives > counted, np.shape(true_positives))
     if too_many.any():
         at = tuple(int(i) for i in np.argwhere(too_many)[0])
         tp, got = np.asarray(true_positives)[at], np.broadcast_to(counted, np.shape(true_positives))[at]
-        raise ValueError(f"{op}: counted must be at least the true positives, {tp}, got {got}")
+        raise ValueError(f"{op}: counted must be at least {tp}, the number of true positives, got {got}")
 
 
 def _xywh(op: str, name: str, x: Any, box_format: str) -> Floats:
-    """Boxes as x y w h in float64; sides are computed in the boxes' own dtype, as in a training loop."""
+    """Boxes as x y w h in float64. Sides are computed in the boxes' own dtype."""
     with np.errstate(over="ignore", invalid="ignore"):
         return to_xywh(op, name, to_numpy(op, name, x), check.choice(op, "box_format", box_format, check.FORMATS))
 
 
 def _groups(op: str, labels: Any, true_labels: Any, n: int, m: int) -> tuple[Ints, Ints]:
-    """The labels of both sets of boxes as numbers from 0."""
+    """The labels of both sets of boxes, renumbered from 0."""
     if labels is None:
         return np.zeros(n, np.int64), np.zeros(m, np.int64)
     both = [

@@ -1,4 +1,4 @@
-"""`DetectionMetrics`: detections scored as they come, image by image, on one machine or many."""
+"""`DetectionMetrics`: average precision and recall of a data set, updated batch by batch, on one machine or many."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from fastdet.detection.state import Chunk, Parameters
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-BATCH = 16384  # rows that wait to be matched together
+BATCH = 16384  # rows from which waiting images are matched together
 
 
 class DetectionMetrics(Metric):
     """COCO's and VOC's mean average precision and recall, from batches of images.
 
-    `update` matches detections with true boxes and keeps only what is needed for the result: 13 to 15 bytes a
-    detection with COCO's ten thresholds and four areas (4 for a float32 score, 8 for its 40 outcomes, the rest for its
-    image and class). `compute` is exact at any time. States of several processes are joined by `merge_state` or
+    `update` matches detections with true boxes and keeps only what the results need: 13 to 15 bytes per detection with
+    COCO's ten thresholds and four areas (4 for a float32 score, 8 for its 40 outcomes, the rest for its image and
+    class). `compute` is exact at any time. States of several processes are joined by `merge_state` or
     `sync`; the result does not depend on the order in which images came or states were joined.
 
     Parameters
@@ -38,32 +38,32 @@ class DetectionMetrics(Metric):
     box_format : "xyxy" (corners), "xywh" (COCO's) or "cxcywh" (YOLO's) of the boxes in `update`
     iou_thresholds : IoU from which a detection can match, each in (0, 1]; None for COCO's 0.5, 0.55, ..., 0.95
     rec_thresholds : rising recall levels at which precision is read; None for those of ``method``
-    max_detections : rising numbers of detections of an image and class that count, best first; None in it: all.
-        The last is the one that the ``map`` keys are computed with
-    areas : name -> (min_area, max_area) in square pixels, both inside; the first is the one of the plain keys.
-        None for COCO's all, small, medium, large
-    class_metrics : also give ``map_per_class`` and ``mar_<n>_per_class``
-    rule : "coco": a detection takes the free true box of greatest IoU, IoU >= threshold; "voc": a detection has its
-        one box of greatest IoU, IoU > threshold, and is false where that is taken
+    max_detections : rising limits on the detections of an image and class, best by score; an entry None: all.
+        The ``map`` keys are computed with the last limit
+    areas : name -> (min_area, max_area) in square pixels, both inclusive; keys without an area's name use the
+        first. None for COCO's all, small, medium, large
+    class_metrics : also compute ``map_per_class`` and ``mar_<n>_per_class``
+    rule : "coco": a detection takes the free true box of the maximum IoU, if IoU >= threshold; "voc": a detection
+        has one box, that of the maximum IoU, if IoU > threshold, and is false if the box is taken
     method : of average precision: "coco101" (101 recall levels), "voc2007" (11), "area" (VOC from 2010: exact area
         below the interpolated curve)
-    inclusive : boxes name their last pixel, so that sides are one longer (VOC)
-    confusion_at : (IoU, score) at which `confusion_matrix` is kept; None for none
-    on_duplicate : of an image id that was there before: "raise", or "first" to leave the later one out
-    rank, world : of several processes that number images themselves (`update` without ``image_ids``) and are merged:
-        image i of a process is number i * world + rank, as a distributed sampler deals them out
+    inclusive : True: coordinates name pixels and the last one is inside, so that each side is longer by 1 (VOC)
+    confusion_at : (IoU, minimum score) of `confusion_matrix`; None: no confusion matrix
+    on_duplicate : for an image id that was counted before: "raise", or "first" to leave the later image out
+    rank, world : rank and number of processes, if they call `update` without ``image_ids`` and are merged: image i of
+        a process gets the id i * world + rank, in the order of a distributed sampler
     backend : "cpp", "numba" or "reference"; None for the fastest there is
 
     Raises
     ------
-    TypeError   kind or dtype of an argument
+    TypeError   type or dtype of an argument
     ValueError  range of an argument
 
     Notes
     -----
-    `sync` over images that `update` numbered deals the numbers out as a distributed sampler does, unless rank and world
-    were given. What such a sampler pads is then counted twice: pass ``image_ids`` and on_duplicate="first" to prevent
-    that. ``pickle`` and ``copy`` go through `to_bytes`.
+    `sync` renumbers images without ids in the order of a distributed sampler, unless rank and world were passed. Images
+    that such a sampler repeats as padding are then counted twice: pass ``image_ids`` and on_duplicate="first" to
+    prevent that. ``pickle`` and ``copy`` go through `to_bytes`.
 
     Source: Lin et al., Microsoft COCO (2014) and its evaluation code; Everingham et al., The PASCAL VOC Challenge
     (2010).
@@ -75,7 +75,7 @@ class DetectionMetrics(Metric):
     >>> prediction = {"boxes": np.array([[0.0, 0, 10, 9]]), "scores": np.array([0.9]), "labels": np.array([3])}
     >>> target = {"boxes": np.array([[0.0, 0, 10, 10]]), "labels": np.array([3])}
     >>> metrics = DetectionMetrics().update([prediction], [target])  # a batch of one image
-    >>> round(metrics.compute()["map"], 3)  # IoU 0.9: right at nine of ten thresholds
+    >>> round(metrics.compute()["map"], 3)  # IoU 0.9: a true positive at nine of ten thresholds
     0.9
     """
 
@@ -116,15 +116,15 @@ class DetectionMetrics(Metric):
 
     def reset(self) -> None:
         """Forget all images."""
-        self._whole: Chunk | None = None  # joined
+        self._whole: Chunk | None = None  # all chunks joined
         self._chunks: list[Chunk] = []  # not yet joined
         self._accumulated: tuple[Chunk, tuple[Floats, Floats, Floats]] | None = None  # the curves of `_whole`
         self._pending: list[tuple[int, Image]] = []
         self._waiting = 0
         self._seen: set[int] = set()
-        self._next = 0  # the number of the next image, where images are numbered here
-        self._numbered: bool | None = None  # whether images are numbered here; None before the first
-        self._give: Callable[[Array], Any] | None = None  # how results go back where `update` got no NumPy arrays
+        self._next = 0  # the number of the next image without an id
+        self._numbered: bool | None = None  # whether images come without ids; None before the first
+        self._give: Callable[[Array], Any] | None = None  # converts results if `update` got tensors
         self._synced = False
 
     def __len__(self) -> int:
@@ -133,16 +133,16 @@ class DetectionMetrics(Metric):
     def update(
         self, predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]], image_ids: Any = None
     ) -> Self:
-        """Take a batch of images. Nothing is taken where an error is raised.
+        """Count a batch of images. If it raises, nothing is counted.
 
         Parameters
         ----------
         predictions : for each image a dictionary with ``boxes`` (N, 4), ``scores`` (N,) and integer ``labels`` (N,)
-        targets : for each image a dictionary with ``boxes`` (M, 4), integer ``labels`` (M,) and, where wanted,
-            ``iscrowd`` (M,) 0/1, ``difficult`` (M,) 0/1 (neither needed nor held against a detection) and ``area`` (M,)
-            (where it is not above 0, and by default: width times height)
-        image_ids : for each image an integer; None to number them. Ids order tied scores of different images, and
-            make an image that is seen twice known; give them always, or never
+        targets : for each image a dictionary with ``boxes`` (M, 4), integer ``labels`` (M,) and, optionally,
+            ``iscrowd`` (M,) 0/1, ``difficult`` (M,) 0/1 (need no detection; detections that match one are ignored) and
+            ``area`` (M,) (width times height by default, and where it is not above 0)
+        image_ids : for each image an integer; None: images are numbered. Ids order equal scores of different images,
+            and detect an image that is counted twice. Pass them to every update or to none
 
         Returns
         -------
@@ -150,17 +150,17 @@ class DetectionMetrics(Metric):
 
         Raises
         ------
-        TypeError   kind, dtype or device
-        ValueError  a key that is missing, shapes, NaN or infinity, an image id seen before
+        TypeError   type, dtype or device
+        ValueError  a missing key, shapes, NaN or infinity, an image id that was counted before
         """
         op = f"{NAME}.update"
         for name, x in (("predictions", predictions), ("targets", targets)):
             if not isinstance(x, Sequence):
                 raise TypeError(f"{op}: {name} must be a list of dictionaries, got {type(x).__name__}")
         if len(predictions) != len(targets):
-            raise ValueError(f"{op}: targets must be as many as predictions, got {len(targets)} and {len(predictions)}")
+            raise ValueError(f"{op}: targets must be as many as predictions ({len(predictions)}), got {len(targets)}")
         keep, ids = self._new_ids(op, image_ids, len(predictions))
-        with np.errstate(over="ignore", invalid="ignore"):  # of sides: what is not finite is an error
+        with np.errstate(over="ignore", invalid="ignore"):  # sides that are not finite raise
             images = [
                 inputs.read_image(op, i, prediction, target, self._box_format)
                 for i, (prediction, target) in enumerate(zip(predictions, targets, strict=True))
@@ -176,7 +176,7 @@ class DetectionMetrics(Metric):
         return self
 
     def update_columns(self, detections: Columns, truth: Columns, image_ids: Any) -> Self:
-        """Take whole columns, boxes as x y w h, areas as they are. ``image_ids`` are all images that are scored.
+        """Count whole columns: boxes x y w h, areas as they are. ``image_ids``: all images to count.
 
         Returns
         -------
@@ -184,7 +184,7 @@ class DetectionMetrics(Metric):
 
         Raises
         ------
-        ValueError  a row of an image that is not in ``image_ids``, NaN or infinity, an image id seen before
+        ValueError  a row of an image that is not in ``image_ids``, NaN or infinity, an image id that was counted before
         """
         op = f"{NAME}.update_columns"
         every = np.asarray(image_ids)
@@ -207,52 +207,52 @@ class DetectionMetrics(Metric):
         return self
 
     def compute(self, *, ci: float | None = None, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
-        """The results of all images so far. Before the first one they are -1, with a RuntimeWarning.
+        """The results of all images so far. Without images they are -1, with a RuntimeWarning.
 
         Parameters
         ----------
         ci : level of confidence intervals in (0, 1), such as 0.95; adds ``<key>_ci``, (2,) the lower and the upper end
-            of a percentile bootstrap over images, for each key that is a number. None for none
-        resamples, seed : how many times the images are resampled with replacement for them, and the seed
+            of a percentile bootstrap over images, for each key that is a number. None: no intervals
+        resamples, seed : number of times that the images are resampled with replacement, and the seed
 
         Returns
         -------
         results : ``map``, ``map_50``, ``map_75``, ``map_<area>``, ``mar_<n>`` for each number of detections,
             ``mar_<area>``, ``classes`` (K,) int64, ``map_per_class`` and ``mar_<n>_per_class`` (K,) float64; numbers
-            are float64. -1 where there is no true box, or no such threshold. NumPy, or tensors where `update` got
+            are float64. -1 where there is no true box, or no such threshold. NumPy, or tensors if `update` got
             tensors
 
         Raises
         ------
-        TypeError   kind of an argument
-        ValueError  its range
+        TypeError   type of an argument
+        ValueError  range of an argument
         """
         op = f"{NAME}.compute"
         options = None if ci is None else bootstrap(op, ci, resamples, seed)
         self._warn_if_empty(op)
-        p, one = self._parameters, self._joined()
-        values = results.summary(p, self._class_metrics, one.classes, *self._measures(one))
+        p, chunk = self._parameters, self._joined()
+        values = results.summary(p, self._class_metrics, chunk.classes, *self._measures(chunk))
         if options is not None:
-            values |= results.intervals(p, one, self.backend, options)
+            values |= results.intervals(p, chunk, self.backend, options)
         give = self._give
-        if give is None or (give is to_torch and "torch" not in sys.modules):  # unpickled where nobody uses torch
+        if give is None or (give is to_torch and "torch" not in sys.modules):  # unpickled in a process without torch
             return values
         return {key: give(np.asarray(value)) for key, value in values.items()}
 
     def curves(self) -> tuple[Floats, Floats, Floats]:
         """Precision (T, R, K, A, M), recall (T, K, A, M) and scores (T, R, K, A, M) as in COCO's evaluation.
 
-        By IoU threshold, recall level, class (as in ``classes`` of `compute`), area and number of detections; precision
-        and scores are those at the recall level, 0 where it is not met, -1 where a class has no true box. Read-only.
+        Axes: IoU threshold, recall level, class (as in ``classes`` of `compute`), area, limit of detections. Precision
+        and scores are those at the recall level: 0 if it is not reached, -1 if a class has no true box. Read-only.
         """
         return self._curves(self._joined())
 
     def confusion_matrix(self) -> Any:
         """(K + 1, K + 1) int64: true classes in rows, predicted ones in columns, in the order of ``classes``.
 
-        Detections of at least the score of ``confusion_at`` are matched whatever their class, by COCO's rule at its
-        IoU. The last row counts detections that met no true box, the last column true boxes that none met; crowds and
-        difficult boxes, and what meets only those, are left out.
+        Detections with at least the score of ``confusion_at`` are matched by COCO's rule at its IoU, without regard to
+        class. The last row counts detections without a match, the last column true boxes without a match. Crowds and
+        difficult boxes are left out, and so are detections that match one.
 
         Raises
         ------
@@ -260,19 +260,19 @@ class DetectionMetrics(Metric):
         """
         if self._parameters.confusion_at is None:
             raise ValueError(f"{NAME}.confusion_matrix: {NAME} must be made with confusion_at=(iou, score), got None")
-        one = self._joined()
-        size = len(one.classes) + 1
-        pairs = one.pairs.astype(np.int64)
+        chunk = self._joined()
+        size = len(chunk.classes) + 1
+        pairs = chunk.pairs.astype(np.int64)
         matrix = np.bincount(pairs[:, 1] * size + pairs[:, 2], minlength=size * size).reshape(size, size)
         return (self._give or (lambda x: x))(matrix.astype(np.int64))
 
     def average_precision(self) -> Floats:
-        """(T, K, A) of each IoU threshold, class (as in ``classes`` of `compute`) and area; -1 without a true box."""
-        one = self._joined()
+        """(T, K, A) for each IoU threshold, class (as in ``classes`` of `compute`) and area; -1 without a true box."""
+        chunk = self._joined()
         if self._parameters.method == "area":
-            return results.areas_below(self._parameters, one)[..., 0]
-        # each mean over its own contiguous row: rounded alike, however many there are
-        rows = np.ascontiguousarray(np.moveaxis(self._curves(one)[0][..., -1], 1, -1))
+            return results.areas_below(self._parameters, chunk)[..., 0]
+        # Each mean is over a contiguous row of its own, so that its rounding does not depend on the other rows.
+        rows = np.ascontiguousarray(np.moveaxis(self._curves(chunk)[0][..., -1], 1, -1))
         return rows.mean(axis=-1)
 
     def precision_recall_curves(self, label: int | None = None) -> list[PRCurve]:
@@ -280,39 +280,39 @@ class DetectionMetrics(Metric):
 
         Parameters
         ----------
-        label : of a class; None for the mean of all that have a true box, at recall 0, 0.01, ..., 1
+        label : a class; None: the mean over all classes with a true box, at recall 0, 0.01, ..., 1
 
         Returns
         -------
-        curves : as from `precision_recall_curve`, T of them; the mean of classes has no scores, and there is none
-            without a true box
+        curves : T curves as from `precision_recall_curve`. A mean over classes has no scores. Empty without a true
+            box
 
         Raises
         ------
         ValueError  no image has such a class
         """
-        one = self._joined()
-        records, of_class = state.to_records(one)
+        chunk = self._joined()
+        records, of_class = state.to_records(chunk)
         if label is None:
-            every = (results.class_curves(self._parameters, records, of_class, k) for k in range(len(one.classes)))
+            every = (results.class_curves(self._parameters, records, of_class, k) for k in range(len(chunk.classes)))
             return mean_curves(filter(None, every), np.linspace(0, 1, 101))
-        at = np.flatnonzero(one.classes == label)
+        at = np.flatnonzero(chunk.classes == label)
         if not len(at):
             got = check.describe(label)
-            raise ValueError(f"{NAME}.precision_recall_curves: label must be a class of an image, got {got}")
+            raise ValueError(f"{NAME}.precision_recall_curves: label must be a class of some image, got {got}")
         return results.class_curves(self._parameters, records, of_class, int(at[0]))
 
     def plot(self, label: int | None = None, *, ax: Any = None) -> tuple[Any, Any]:
         """Precision over recall, raw and interpolated, a colour for each IoU threshold. Returns (fig, ax).
 
-        ``label`` is that of a class; None for the mean of all classes.
+        ``label``: a class; None: the mean over all classes.
         """
         from fastdet.plots.detection import draw_precision_recall
 
         curves = self.precision_recall_curves(label)
-        precision, one = self.average_precision()[..., 0], self._joined()
+        precision, chunk = self.average_precision()[..., 0], self._joined()
         if label is not None:
-            precision = precision[:, one.classes == label]
+            precision = precision[:, chunk.classes == label]
         words = [
             f"IoU {threshold:.2f}   AP {known_mean(ap, ABSENT):.3f}"
             for threshold, ap in zip(self._parameters.iou_thresholds, precision, strict=True)
@@ -321,9 +321,9 @@ class DetectionMetrics(Metric):
 
     @property
     def records(self) -> tuple[Records, Ints, Ints]:
-        """What is kept: `Records` (groups by class, then image id), the first group of each class (K + 1,), classes."""
-        one = self._joined()
-        return (*state.to_records(one), one.classes)
+        """The state: `Records` (groups by class, then image id), the first group of each class (K + 1,), classes."""
+        chunk = self._joined()
+        return (*state.to_records(chunk), chunk.classes)
 
     @property
     def image_ids(self) -> Ints:
@@ -332,15 +332,15 @@ class DetectionMetrics(Metric):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the records and image ids that are kept."""
+        """Bytes of the records and image ids."""
         return self._joined().nbytes
 
     # Images in
 
     def _new_ids(self, op: str, image_ids: Any, count: int) -> tuple[list[int], list[int]]:
-        """The positions in the batch that are new, and the ids of all."""
+        """The positions in the batch of images that are new, and the ids of all."""
         if self._numbered is not None and self._numbered != (image_ids is None):
-            raise ValueError(f"{op}: image_ids must be given always or never")
+            raise ValueError(f"{op}: image_ids must be passed to every update or to none")
         if image_ids is None:
             return list(range(count)), [(self._next + i) * self._world + self._rank for i in range(count)]
         ids = inputs.ids(op, image_ids, count)
@@ -354,11 +354,14 @@ class DetectionMetrics(Metric):
         return keep, ids
 
     def _refuse(self, op: str, image: int, numbered: bool) -> None:
-        """Raise for an image that was there before. Two that processes gave one number differ: none is left out."""
+        """Raise for an image id that was counted before, unless on_duplicate is "first".
+
+        Equal numbers of images without ids always raise: the images differ.
+        """
         if numbered or self._on_duplicate == "raise":
-            hint = 'on_duplicate="first" leaves the later one out'
+            hint = 'on_duplicate="first" leaves the later image out'
             if numbered:
-                hint = "give rank and world, or image_ids, to states that number images"
+                hint = "pass rank and world, or image_ids, so that images of two states differ"
             raise ValueError(f"{op}: image_ids must be unique, got {image} twice; {hint}")
 
     def _remember(self, numbered: bool, ids: list[int]) -> None:
@@ -367,7 +370,7 @@ class DetectionMetrics(Metric):
             self._numbered, self._next = numbered, max(self._next, max(ids) // self._world + 1)
 
     def _match(self) -> None:
-        """What waits becomes a chunk."""
+        """Match the images that wait; their records become a chunk."""
         if not self._pending:
             return
         ids, images = zip(*self._pending, strict=True)
@@ -376,14 +379,14 @@ class DetectionMetrics(Metric):
         self._pending, self._waiting = [], 0
 
     def _joined(self) -> Chunk:
-        """All records as one chunk, which replaces what it was joined from."""
+        """All records as one chunk, which replaces the chunks it was joined from."""
         self._match()
         if self._chunks or self._whole is None:
             whole = [] if self._whole is None else [self._whole]
             self._whole, self._chunks = state.join(self._parameters, whole + self._chunks), []
         return self._whole
 
-    # What `Metric` asks for
+    # The methods that `Metric` needs
 
     def _shared(self) -> dict[str, Any]:
         return self._parameters.to_json()
@@ -392,7 +395,7 @@ class DetectionMetrics(Metric):
         return {**self._options(), "numbered": self._numbered}
 
     def _options(self) -> dict[str, Any]:
-        """The arguments that are no `Parameters`."""
+        """The arguments that are not in `Parameters`."""
         return {
             "box_format": self._box_format, "class_metrics": self._class_metrics, "on_duplicate": self._on_duplicate,
             "rank": self._rank, "world": self._world,
@@ -407,45 +410,45 @@ class DetectionMetrics(Metric):
     ) -> Self:
         numbered = settings.pop("numbered")
         if not (numbered is None or isinstance(numbered, bool)):
-            raise TypeError(f"numbered is {check.describe(numbered)}")
-        one = cls(**Parameters.from_json(parameters).arguments(), **settings, backend=backend)
+            raise TypeError(f"numbered must be true, false or null, got {check.describe(numbered)}")
+        metric = cls(**Parameters.from_json(parameters).arguments(), **settings, backend=backend)
         chunk = Chunk(**arrays)
-        state.require_consistent(one._parameters, chunk)
-        one._whole = chunk
-        one._seen, one._numbered = set(chunk.images.tolist()), numbered
-        one._next = max(one._seen, default=-1) // one._world + 1
-        return one
+        state.require_consistent(metric._parameters, chunk)
+        metric._whole = chunk
+        metric._seen, metric._numbered = set(chunk.images.tolist()), numbered
+        metric._next = max(metric._seen, default=-1) // metric._world + 1
+        return metric
 
     def _empty(self) -> Self:
         return type(self)(**self._parameters.arguments(), **self._options(), backend=self.backend)
 
     def _merge(self, op: str, others: list[Self]) -> None:
         seen, chunks, numbered = set(self._seen), [], self._numbered
-        for one in others:
-            if None not in (numbered, one._numbered) and numbered != one._numbered:
-                raise ValueError(f"{op}: image_ids must be given to all states or to none")
-            numbered = one._numbered if numbered is None else numbered
-            chunk = one._joined()
+        for metric in others:
+            if None not in (numbered, metric._numbered) and numbered != metric._numbered:
+                raise ValueError(f"{op}: image_ids must be passed to all states or to none")
+            numbered = metric._numbered if numbered is None else numbered
+            chunk = metric._joined()
             ids = chunk.images.tolist()
             twice = np.array([i in seen for i in ids], bool)
             if twice.any():
-                self._refuse(op, ids[int(np.argmax(twice))], one._numbered is True)
+                self._refuse(op, ids[int(np.argmax(twice))], metric._numbered is True)
                 chunk = state.without(chunk, twice)
             chunks.append(chunk)
             seen.update(ids)
         self._chunks += chunks
         self._seen, self._next, self._numbered = seen, max(seen, default=-1) // self._world + 1, numbered
-        for one in others:
-            self._give = self._give or one._give
+        for metric in others:
+            self._give = self._give or metric._give
 
     def _of_rank(self, rank: int, world: int) -> Self:
-        """Images that were numbered without rank and world: image i becomes number i * world + rank."""
+        """The state with image i renumbered i * world + rank, if images came without ids, rank and world."""
         if not self._numbered or self._world != 1:
             return self
-        one, chunk = self._empty(), self._joined()
-        one._whole = chunk._replace(images=chunk.images * world + rank)
-        one._seen, one._numbered, one._give = set(one._whole.images.tolist()), True, self._give
-        return one
+        metric, chunk = self._empty(), self._joined()
+        metric._whole = chunk._replace(images=chunk.images * world + rank)
+        metric._seen, metric._numbered, metric._give = set(metric._whole.images.tolist()), True, self._give
+        return metric
 
     def _local(self) -> dict[str, Any]:
         return {"_synced": self._synced, "_give": self._give if self._give is to_torch else None}
@@ -466,19 +469,19 @@ class DetectionMetrics(Metric):
 
     # Results out
 
-    def _curves(self, one: Chunk) -> tuple[Floats, Floats, Floats]:
-        if self._accumulated is not None and self._accumulated[0] is one:
+    def _curves(self, chunk: Chunk) -> tuple[Floats, Floats, Floats]:
+        if self._accumulated is not None and self._accumulated[0] is chunk:
             return self._accumulated[1]
-        result = results.curves(self._parameters, one, self.backend)
-        if one is self._whole:  # asked for more than once: by compute, curves, average_precision and plots
+        result = results.curves(self._parameters, chunk, self.backend)
+        if chunk is self._whole:  # cached: compute, curves, average_precision and plots use it
             for x in result:
                 x.flags.writeable = False
-            self._accumulated = one, result
+            self._accumulated = chunk, result
         return result
 
-    def _measures(self, one: Chunk) -> tuple[Floats, Floats]:
-        """`results.measures`, from curves that are kept."""
-        return results.measures(self._parameters, one, self.backend, self._curves(one))
+    def _measures(self, chunk: Chunk) -> tuple[Floats, Floats]:
+        """`results.measures`, from the cached curves."""
+        return results.measures(self._parameters, chunk, self.backend, self._curves(chunk))
 
 
 def _no_reference(*_: Any) -> None:

@@ -1,7 +1,7 @@
-"""Matching of a whole data set: from boxes to records; and the NumPy references of its kernels.
+"""Match the detections of a whole data set, and the NumPy references of the kernels.
 
-Detections and true boxes are grouped by image and class, and each group is matched by itself. A record keeps of each
-detection its score and one outcome for each threshold and area range.
+Detections and true boxes are grouped by image and class, and each group is matched by itself. The record of a
+detection is its score and one outcome for each threshold and area range.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastdet._core import backends
 from fastdet._core.check import Array
 
-FALSE, TRUE, IGNORED = 0, 1, 2  # outcomes: false positive, true positive, ignored
+FALSE, TRUE, IGNORED = 0, 1, 2  # outcomes of a detection: false positive, true positive, ignored
 CROWD, IGNORE = 1, 2  # flags of a true box
 PACKED = 5  # outcomes in a byte, as digits to base 3: 3^5 = 243
 
@@ -26,53 +26,53 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Rule:
-    """How detections are matched: by COCO's rule or VOC's, at which thresholds and area ranges."""
+    """The options of matching: COCO's or VOC's rule, the thresholds and the area ranges."""
 
     thresholds: Floats  # (T,)
     ranges: Floats  # (A, 2) minimum and maximum area, both inside the range
-    max_detections: int = 100  # for each image and class, the best by score; -1 for all
+    max_detections: int = 100  # the maximum for each image and class, best by score; -1: no limit
     offset: float = 0.0  # added to sides: 1 where coordinates name pixels and the last one is inside
     voc: bool = False
 
 
 class Columns(NamedTuple):
-    """A data set's detections or true boxes as readers give them: one row each, in the order of the files."""
+    """A data set's detections or true boxes as read from files: one row each, in the order of the file."""
 
     image: Ints  # (N,) image ids, any integers
     label: Ints  # (N,) category ids, any integers
     boxes: Floats  # (N, 4) x y w h
     areas: Floats  # (N,)
-    scores: Floats  # (N,); of true boxes: empty
-    flags: Bytes  # (N,) CROWD, IGNORE; of detections: empty
+    scores: Floats  # (N,); empty for true boxes
+    flags: Bytes  # (N,) CROWD, IGNORE; empty for detections
     ids: Ints  # (N,) annotation ids, or empty
 
 
 class Rows(NamedTuple):
-    """Detections, or true boxes, of any images and classes in any order."""
+    """Detections or true boxes of any images and classes, in any order."""
 
     group: Ints  # (N,) class * images + image
     boxes: Floats  # (N, 4) x y w h
     areas: Floats  # (N,)
-    scores: Floats  # (N,); of true boxes: empty
-    flags: Bytes  # (N,) CROWD, IGNORE; of detections: empty
+    scores: Floats  # (N,); empty for true boxes
+    flags: Bytes  # (N,) CROWD, IGNORE; empty for detections
 
 
 class Records(NamedTuple):
-    """Matched detections, group by group, within a group by falling score."""
+    """Matched detections, sorted by group, then by falling score. A group is an image and a class."""
 
     group: Ints  # (G,) rising
     start: Ints  # (G + 1,) the first detection of each group
     counted: Ints  # (G, A) true boxes that are not ignored
     scores: Floats  # (N,)
     outcomes: Bytes  # (N, ceil(T * A / 5))
-    row: Ints  # (N,) each record's row of the detections
+    row: Ints  # (N,) the row of each record's detection in `Rows`
     matched: Ints | None  # (N, T, A) the row of the matched true box, or -1
 
 
 def match_rows(
     rule: Rule, detections: Rows, truth: Rows, *, matched: bool = False, backend: str | None = None
 ) -> Records:
-    """Match every group of a data set."""
+    """Match the detections of every group with its true boxes."""
     group, rows, start, true_rows, true_start = backends.choose("group_rows", backend, group_rows_reference)(
         detections.group, truth.group
     )
@@ -91,14 +91,14 @@ def match_rows(
 
 
 def unpack(outcomes: Bytes, thresholds: int, ranges: int) -> Bytes:
-    """Packed outcomes as (N, T, A)."""
+    """(N, T, A) outcomes from packed ones."""
     digits = outcomes[:, :, None] // (3 ** np.arange(PACKED)).astype(np.uint8) % 3
     n, packed = outcomes.shape
     return digits.reshape(n, packed * PACKED)[:, : thresholds * ranges].reshape(n, thresholds, ranges)
 
 
 def pack(outcomes: Bytes) -> Bytes:
-    """(N, T, A) outcomes, five to a byte."""
+    """(N, ceil(T * A / 5)) packed outcomes from (N, T, A) ones: five per byte, as digits to base 3."""
     flat = outcomes.reshape(len(outcomes), int(np.prod(outcomes.shape[1:])))
     wide = np.pad(flat, ((0, 0), (0, -flat.shape[1] % PACKED))).reshape(len(flat), -(-flat.shape[1] // PACKED), PACKED)
     return (wide * (3 ** np.arange(PACKED))).sum(axis=2).astype(np.uint8)
@@ -124,7 +124,7 @@ def overlap_reference(d: Floats, g: Floats, crowd: NDArray[np.bool_], offset: fl
         inter, area = w * h, d[..., 2] * d[..., 3]
         union = np.where(crowd, area, area + g[..., 2] * g[..., 3] - inter)
         iou = inter / union
-    return np.where((w > 0) & (h > 0) & (iou == iou), iou, 0.0)  # areas that overflow give NaN: 0
+    return np.where((w > 0) & (h > 0) & (iou == iou), iou, 0.0)  # NaN, from areas that overflow, counts as 0
 
 
 def match_groups_reference(
@@ -158,9 +158,9 @@ def match_groups_reference(
 
 
 def match_coco(iou: Floats, threshold: float, ignored: Array, crowd: Array, result: Array) -> Ints:
-    """Each detection in turn takes the free true box of the maximum IoU; ignored true boxes come last.
+    """COCO's rule: each detection in turn takes the free true box of the maximum IoU; ignored true boxes come last.
 
-    Gives the index of each detection's true box, or -1, and writes outcomes into ``result``.
+    Returns the index of each detection's true box, or -1, and writes outcomes into ``result``.
     """
     matches = np.full(len(iou), -1)
     taken = np.zeros(len(ignored), bool)
@@ -176,9 +176,9 @@ def match_coco(iou: Floats, threshold: float, ignored: Array, crowd: Array, resu
 
 
 def match_voc(iou: Floats, threshold: float, ignored: Array, crowd: Array, result: Array) -> Ints:
-    """Each detection has one true box, that of its maximum IoU; a second detection of the same box is false.
+    """VOC's rule: each detection has one true box, that of its maximum IoU; a second detection of a box is false.
 
-    Gives the index of each detection's true box, or -1, and writes outcomes into ``result``.
+    Returns the index of each detection's true box, or -1, and writes outcomes into ``result``.
     """
     matches = np.full(len(iou), -1)
     taken = np.zeros(len(ignored), bool)

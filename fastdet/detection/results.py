@@ -1,4 +1,4 @@
-"""From joined records to results: curves, means over classes, and confidence intervals."""
+"""The results of joined records: curves, means over classes, and confidence intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastdet.detection.curves import PRCurve, area_below, curve, ranked
 from fastdet.detection.records import Floats, Ints, Records, accumulate_reference
 from fastdet.detection.state import Chunk, Parameters
 
-ABSENT = -1.0  # of a figure without a true box
+ABSENT = -1.0  # the value of a figure without true boxes
 
 
 def curves(p: Parameters, chunk: Chunk, backend: str | None) -> tuple[Floats, Floats, Floats]:
@@ -32,14 +32,14 @@ def measures(
 ) -> tuple[Floats, Floats]:
     """Precision (T, R, K, A, M), or average precision (T, 1, K, A, 1), and recall (T, K, A, M).
 
-    ``of_chunk`` are its `curves`, where they are known already.
+    ``of_chunk``: the chunk's `curves`, if they were computed before.
     """
     precision, recall, _ = curves(p, chunk, backend) if of_chunk is None else of_chunk
     return (areas_below(p, chunk)[:, None] if p.method == "area" else precision), recall
 
 
 def areas_below(p: Parameters, chunk: Chunk) -> Floats:
-    """(T, K, A, 1) the exact area below each interpolated curve, with the greatest number of detections."""
+    """(T, K, A, 1) the exact area below each interpolated curve, with the last of max_detections."""
     records, of_class = state.to_records(chunk)
     T, A = len(p.iou_thresholds), len(p.areas)
     result = np.full((T, len(chunk.classes), A, 1), ABSENT)
@@ -50,13 +50,13 @@ def areas_below(p: Parameters, chunk: Chunk) -> Floats:
 
 
 def class_curves(p: Parameters, records: Records, of_class: Ints, k: int) -> list[PRCurve]:
-    """Precision over recall of a class, one curve for each IoU threshold; none without a true box."""
+    """Precision over recall of class k, one curve for each IoU threshold; empty without a true box."""
     scores, outcome, total = ranked(records, of_class, k, len(p.iou_thresholds))
     return [curve(scores, outcome[:, t, 0], int(total[0])) for t in range(outcome.shape[1]) if total[0]]
 
 
 def summary(p: Parameters, class_metrics: bool, classes: Ints, precision: Floats, recall: Floats) -> dict[str, Any]:
-    """What `DetectionMetrics.compute` returns, from `measures`."""
+    """The result of `DetectionMetrics.compute`, from `measures`."""
     results: dict[str, Any] = {"map": _mean(precision[..., 0, -1])}
     for name, threshold in (("map_50", 0.5), ("map_75", 0.75)):
         at = np.flatnonzero(np.isclose(p.iou_thresholds, threshold, rtol=0, atol=1e-9))
@@ -82,8 +82,8 @@ def intervals(p: Parameters, chunk: Chunk, backend: str | None, options: Bootstr
     keys = [key for key, value in summary(p, False, chunk.classes, *measures(p, chunk, backend)).items() if
             isinstance(value, float)]  # fmt: skip
     drawn: dict[str, list[float]] = {key: [] for key in keys}
-    for some in resample(len(chunk.images), options) if len(chunk.images) else ():
-        for times in some:
+    for batch in resample(len(chunk.images), options) if len(chunk.images) else ():
+        for times in batch:
             sample = state.groups(chunk, np.repeat(np.arange(len(chunk.image)), times[chunk.image]))
             results = summary(p, False, sample.classes, *measures(p, sample, backend))
             for key in keys:

@@ -1,4 +1,4 @@
-"""What `DetectionMetrics` keeps of images: compact records, how they are joined, and what a state must satisfy."""
+"""The state of `DetectionMetrics`: compact records of images, how they are joined, and the checks of a state."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NO_CLASSES = np.zeros(0, np.int64)
 
 
 def limit_word(limit: int) -> str:
-    """A number of detections in the keys of results."""
+    """A limit of detections as it is in the keys of results: "100", or "all"."""
     return "all" if limit == UNLIMITED else str(limit)
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Everything the records and the results depend on."""
+    """All parameters that the records and the results depend on."""
 
     iou_thresholds: tuple[float, ...]
     rec_thresholds: tuple[float, ...]
@@ -36,7 +36,7 @@ class Parameters:
 
     @property
     def matching(self) -> Rule:
-        """How detections are matched."""
+        """The options of matching."""
         limit = max(self.max_detections)
         return Rule(
             np.array(self.iou_thresholds), np.array([area[1:] for area in self.areas]),
@@ -45,7 +45,7 @@ class Parameters:
 
     @property
     def outcomes(self) -> int:
-        """How many outcomes a detection has."""
+        """The number of outcomes of a detection: joined for each threshold and area."""
         return len(self.iou_thresholds) * len(self.areas)
 
     def to_json(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class Parameters:
 
     @staticmethod
     def from_json(fields: dict[str, Any]) -> Parameters:
-        """What `to_json` gave. KeyError, TypeError or ValueError for something else."""
+        """The parameters from the fields of `to_json`. KeyError, TypeError or ValueError for other fields."""
         return Parameters(
             tuple(fields["iou_thresholds"]), tuple(fields["rec_thresholds"]), tuple(fields["max_detections"]),
             tuple((str(name), float(low), float(high)) for name, low, high in fields["areas"]),
@@ -63,7 +63,7 @@ class Parameters:
         )  # fmt: skip
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of `DetectionMetrics` that give these parameters."""
+        """The arguments of `DetectionMetrics` that make these parameters."""
         arguments = asdict(self)
         arguments["areas"] = {name: (low, high) for name, low, high in self.areas}
         arguments["max_detections"] = [None if limit == UNLIMITED else limit for limit in self.max_detections]
@@ -71,17 +71,17 @@ class Parameters:
 
 
 class Chunk(NamedTuple):
-    """Records of some images. Integers are in the smallest dtype that holds them, scores in float32 where exact."""
+    """Records of images. Integers are in the smallest dtype that holds them, scores in float32 where that is exact."""
 
-    images: Ints  # (I,) ids, also of images without a box
-    classes: Ints  # (K,) labels of detections or true boxes, rising
-    image: Array  # (G,) the position in images of each group, which is an image and class
-    label: Array  # (G,) its position in classes
-    size: Array  # (G,) its detections; they follow each other, by falling score
-    counted: Array  # (G, A) its true boxes that are not ignored
+    images: Ints  # (I,) ids, images without boxes included
+    classes: Ints  # (K,) labels of detections and true boxes, rising
+    image: Array  # (G,) each group's position in images; a group is an image and a class
+    label: Array  # (G,) each group's position in classes
+    size: Array  # (G,) each group's number of detections; they are neighbours, by falling score
+    counted: Array  # (G, A) each group's number of true boxes that are not ignored
     scores: Array  # (N,) float32 or float64
     outcomes: Bytes  # (N, ceil(T * A / 5))
-    pairs: Array  # (P, 3) position in images, of the true and of the predicted class, K for background
+    pairs: Array  # (P, 3) position in images, true class, predicted class (positions in classes; K: background)
 
     @property
     def start(self) -> Ints:
@@ -93,12 +93,12 @@ class Chunk(NamedTuple):
 
 
 def smallest(x: Array) -> Array:
-    """Integers of 0 or more in the smallest dtype that holds them."""
+    """Integers from 0 up, in the smallest dtype that holds them."""
     return x.astype(np.min_scalar_type(int(x.max())) if x.size else np.uint8)
 
 
 def single(x: Array) -> Array:
-    """float64 as float32 where that changes no value."""
+    """float64 as float32, if that changes no value."""
     if x.dtype == np.float32:
         return x
     with np.errstate(over="ignore"):
@@ -107,7 +107,7 @@ def single(x: Array) -> Array:
 
 
 def ranges(start: Ints, size: Ints) -> Ints:
-    """start[0], start[0] + 1, ... up to size[0] of them, then those of the next."""
+    """start[0], start[0] + 1, ... (size[0] numbers), then size[1] numbers from start[1] on, and so on."""
     end = np.cumsum(size)
     return np.repeat(start - (end - size), size) + np.arange(end[-1] if len(end) else 0)
 
@@ -125,17 +125,17 @@ def match(parameters: Parameters, images: Ints, detections: Columns, truth: Colu
     n, count = len(detections.label), max(len(images), 1)
     classes, label = np.unique(np.concatenate([detections.label, truth.label]), return_inverse=True)
     label = label.reshape(-1).astype(np.int64)
-    mine, theirs = label[:n], label[n:]
+    labels, true_labels = label[:n], label[n:]
     records = match_rows(
         parameters.matching,
-        Rows(mine * count + detections.image, detections.boxes, detections.areas, detections.scores, truth.flags[:0]),
-        Rows(theirs * count + truth.image, truth.boxes, truth.areas, detections.scores[:0], truth.flags),
+        Rows(labels * count + detections.image, detections.boxes, detections.areas, detections.scores, truth.flags[:0]),
+        Rows(true_labels * count + truth.image, truth.boxes, truth.areas, detections.scores[:0], truth.flags),
         backend=backend,
     )
     group, image = np.divmod(records.group, count)
     pairs = np.zeros((0, 3), np.int64)
     if parameters.confusion_at is not None:
-        pairs = confused(parameters, detections, truth, mine, theirs, len(classes), backend)
+        pairs = confused(parameters, detections, truth, labels, true_labels, len(classes), backend)
     return Chunk(
         images, classes, smallest(image), smallest(group), smallest(np.diff(records.start)),
         smallest(records.counted), single(records.scores), records.outcomes, smallest(pairs),
@@ -143,35 +143,35 @@ def match(parameters: Parameters, images: Ints, detections: Columns, truth: Colu
 
 
 def confused(
-    parameters: Parameters, detections: Columns, truth: Columns, mine: Ints, theirs: Ints, classes: int,
+    parameters: Parameters, detections: Columns, truth: Columns, labels: Ints, true_labels: Ints, classes: int,
     backend: str | None,
 ) -> Ints:  # fmt: skip
-    """`Chunk.pairs`: COCO's matching with the classes left out of it; what meets only ignored boxes is no error."""
+    """`Chunk.pairs`: match by COCO's rule without regard to class. Matches with ignored boxes are left out."""
     assert parameters.confusion_at is not None
     iou, min_score = parameters.confusion_at
-    sure = np.flatnonzero(detections.scores >= min_score)
+    above = np.flatnonzero(detections.scores >= min_score)
     rule = Rule(np.array([iou]), np.array([[-np.inf, np.inf]]), -1, float(parameters.inclusive))
     records = match_rows(
         rule,
-        Rows(detections.image[sure], detections.boxes[sure], detections.areas[sure], detections.scores[sure],
+        Rows(detections.image[above], detections.boxes[above], detections.areas[above], detections.scores[above],
              truth.flags[:0]),
         Rows(truth.image, truth.boxes, truth.areas, detections.scores[:0], truth.flags),
         matched=True, backend=backend,
     )  # fmt: skip
     assert records.matched is not None
     counts = unpack(records.outcomes, 1, 1).reshape(-1) != IGNORED
-    row, true_row = sure[records.row[counts]], records.matched.reshape(-1)[counts]
+    row, true_row = above[records.row[counts]], records.matched.reshape(-1)[counts]
     missed = truth.flags == 0
     missed[true_row[true_row >= 0]] = False
-    true_class = np.append(theirs, classes)[true_row]  # -1: background
+    true_class = np.append(true_labels, classes)[true_row]  # -1: background
     return np.concatenate([
-        np.stack([detections.image[row], true_class, mine[row]], axis=1),
-        np.stack([truth.image, theirs, np.full(len(theirs), classes)], axis=1)[missed],
+        np.stack([detections.image[row], true_class, labels[row]], axis=1),
+        np.stack([truth.image, true_labels, np.full(len(true_labels), classes)], axis=1)[missed],
     ])  # fmt: skip
 
 
 def join(parameters: Parameters, chunks: list[Chunk]) -> Chunk:
-    """One chunk of them all, its images by id and its groups by class, then image: the same in whatever order."""
+    """One chunk of all chunks: images by id, groups by class, then image. The order of ``chunks`` does not matter."""
     chunks = [empty(parameters), *chunks]
     images = np.concatenate([c.images for c in chunks])
     order = np.argsort(images, kind="stable")
@@ -186,21 +186,22 @@ def join(parameters: Parameters, chunks: list[Chunk]) -> Chunk:
         image.append(position[c.image])
         label.append(where[c.label])
         pairs.append(np.stack([position[c.pairs[:, 0]], where[c.pairs[:, 1]], where[c.pairs[:, 2]]], axis=1))
-    one = Chunk(
+    joined = Chunk(
         images[order], classes, np.concatenate(image), np.concatenate(label),
         np.concatenate([c.size for c in chunks]), np.concatenate([c.counted for c in chunks]),
         np.concatenate([c.scores for c in chunks]), np.concatenate([c.outcomes for c in chunks]),
         np.concatenate(pairs),
     )  # fmt: skip
-    one = groups(one, np.lexsort((one.image, one.label)))
-    return one._replace(
-        image=smallest(one.image), label=smallest(one.label), size=smallest(one.size), counted=smallest(one.counted),
-        scores=single(one.scores), pairs=smallest(one.pairs[np.lexsort(one.pairs.T[::-1])]),
+    joined = groups(joined, np.lexsort((joined.image, joined.label)))
+    return joined._replace(
+        image=smallest(joined.image), label=smallest(joined.label), size=smallest(joined.size),
+        counted=smallest(joined.counted), scores=single(joined.scores),
+        pairs=smallest(joined.pairs[np.lexsort(joined.pairs.T[::-1])]),
     )  # fmt: skip
 
 
 def groups(chunk: Chunk, order: Ints) -> Chunk:
-    """The groups of that order, each as often as it is there."""
+    """The groups ``order`` of a chunk; a group may occur any number of times."""
     size = chunk.size[order].astype(np.int64)
     rows = ranges(chunk.start[order], size)
     return chunk._replace(
@@ -210,7 +211,7 @@ def groups(chunk: Chunk, order: Ints) -> Chunk:
 
 
 def without(chunk: Chunk, dropped: NDArray[np.bool_]) -> Chunk:
-    """The chunk without some of its images; its classes stay."""
+    """The chunk without its images ``dropped``; its classes stay."""
     place = np.cumsum(~dropped) - 1
     kept = groups(chunk, np.flatnonzero(~dropped[chunk.image]))
     pairs = chunk.pairs[~dropped[chunk.pairs[:, 0]]].astype(np.int64)
@@ -219,7 +220,7 @@ def without(chunk: Chunk, dropped: NDArray[np.bool_]) -> Chunk:
 
 
 def of_classes(chunk: Chunk, wanted: NDArray[np.bool_]) -> Chunk:
-    """Some of the classes of a joined chunk, and the images that have any of them."""
+    """The classes ``wanted`` of a joined chunk, and the images that have any of them."""
     kept = groups(chunk, np.flatnonzero(wanted[chunk.label]))
     used, place = np.unique(kept.image, return_inverse=True)
     label = (np.cumsum(wanted) - 1)[kept.label]
@@ -252,12 +253,14 @@ def require_consistent(parameters: Parameters, c: Chunk) -> None:
         x = getattr(c, name)
         kind = {"images": "i", "classes": "i", "scores": "f"}.get(name, "u")
         if x.shape != shape or x.dtype.kind != kind or (name in ("images", "classes") and x.itemsize != 8):
-            raise ValueError(f"{name} is {x.dtype} {x.shape}")
+            raise ValueError(f"array {name} must have shape {shape}, got {x.dtype} {x.shape}")
     if c.scores.itemsize < 4 or c.outcomes.dtype != np.uint8:
-        raise ValueError(f"scores are {c.scores.dtype}, outcomes {c.outcomes.dtype}")
+        raise ValueError(
+            f"scores must be float32 or float64 and outcomes uint8, got {c.scores.dtype} and {c.outcomes.dtype}"
+        )
     key = c.label.astype(np.int64) * max(images, 1) + c.image
     pairs = c.pairs.astype(np.int64)
-    sound = {
+    checks = {
         "images": (np.diff(c.images) > 0).all(),
         "classes": (np.diff(c.classes) > 0).all(),
         "image": (c.image < images).all(),
@@ -269,6 +272,6 @@ def require_consistent(parameters: Parameters, c: Chunk) -> None:
         and (c.outcomes[:, -1:] < 3 ** ((parameters.outcomes - 1) % PACKED + 1)).all(),
         "pairs": (pairs < [images, classes + 1, classes + 1]).all() and (pairs >= 0).all(),
     }
-    for name, good in sound.items():
-        if not good:
-            raise ValueError(f"its {name} do not fit")
+    for name, valid in checks.items():
+        if not valid:
+            raise ValueError(f"array {name} is inconsistent with the others")

@@ -1,4 +1,4 @@
-"""Confusion matrices of label maps, and the figures that are read off them."""
+"""Confusion matrices of label maps, and the figures computed from them: accuracies, IoU, Dice."""
 
 from fastdet._core.dispatch import register_with_torch
 from fastdet.segmentation.confusion import confusion_matrix, confusion_matrix_from_logits

@@ -20,7 +20,7 @@ def class_count(op: str, x: Any) -> int:
 
 
 def ignored(op: str, x: Any) -> int | None:
-    """ignore_index: None, or an integer that some label could be."""
+    """ignore_index: None, or an integer that fits in int64 or uint64."""
     if x is None:
         return None
     try:
@@ -39,7 +39,7 @@ def labels(op: str, name: str, x: Array) -> Array:
     if x.dtype.kind == "b":
         x = x.view(np.uint8)
     elif x.dtype.kind not in "iu":
-        if x.size:  # an empty list has no integers to show
+        if x.size:  # an empty list has no dtype of its own
             raise TypeError(f"{op}: {name} must be an integer array, got {x.dtype}")
         x = x.astype(np.int64)
     return check.require(x, x.dtype.newbyteorder("="))
@@ -49,7 +49,7 @@ def class_scores(op: str, name: str, x: Array) -> Array:
     """(N, C, H, W) or (C, H, W) float16, bfloat16, float32 or float64 scores, native-endian, in any layout."""
     if x.dtype.kind == "f" and x.dtype.char in "efd":
         x = x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
-    elif x.dtype.names != ("bfloat16",):  # _half.BFLOAT16
+    elif x.dtype.names != ("bfloat16",):  # `fastdet._core.half.BFLOAT16`
         raise TypeError(f"{op}: {name} must be float16, bfloat16, float32 or float64, got {x.dtype}")
     if x.ndim not in (3, 4):
         raise ValueError(f"{op}: {name} must have shape (N, C, H, W) or (C, H, W), got {x.shape}")
@@ -61,7 +61,7 @@ def class_scores(op: str, name: str, x: Array) -> Array:
 
 
 def image_size(op: str, name: str, x: Any) -> tuple[int, int]:
-    """(height, width), integers of 0 or more."""
+    """(height, width), two integers of 0 or more."""
     try:
         height, width = x
     except (TypeError, ValueError):
@@ -70,11 +70,11 @@ def image_size(op: str, name: str, x: Any) -> tuple[int, int]:
 
 
 def counts(op: str, x: Array, num_classes: Any) -> tuple[Array, int]:
-    """A confusion matrix, wide enough for its sums, and its number of classes; see `pixel_accuracy`."""
+    """A confusion matrix in a dtype that holds its sums, and its number of classes; see `pixel_accuracy`."""
     if x.dtype.kind not in "iuf":
         raise TypeError(f"{op}: matrix must hold numbers, got {x.dtype}")
     if x.ndim != 2 or not x.size:
-        raise ValueError(f"{op}: matrix must have shape (R, K) of at least 1, got {x.shape}")
+        raise ValueError(f"{op}: matrix must have shape (R, K) with R, K >= 1, got {x.shape}")
     bad = ~(x >= 0)
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -1,4 +1,4 @@
-"""Confusion matrices of the CUDA backend."""
+"""CUDA kernels of confusion matrices."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def confusion_matrix(
     num_classes: int,
     ignore_index: int | None,
 ) -> DeviceArray | Array | int:
-    """The matrix stays on the GPU, and nothing waits for it."""
+    """The matrix stays on the GPU. The call does not wait for it."""
     return _count_labels(target, prediction, num_classes, ignore_index, None)
 
 
 def confusion_matrices(
     target: DeviceArray, prediction: DeviceArray, num_classes: int, ignore_index: int | None, per_image: bool
 ) -> DeviceArray | Array | int:
-    """Matrices on the host, which waits for them: (N, side, side) of each image, or (1, side, side) of all images."""
+    """Matrices on the host, int64: one per image (N, side, side), or one for all images (1, side, side). Waits."""
     return _count_labels(target, prediction, num_classes, ignore_index, per_image)
 
 
@@ -45,7 +45,7 @@ def _count_labels(
         counts.native,
         *target.where,
     )
-    return counts.found()
+    return counts.result()
 
 
 def confusion_matrix_from_logits(
@@ -55,7 +55,7 @@ def confusion_matrix_from_logits(
     channels_last: bool,
     align_corners: bool,
 ) -> DeviceArray | Array | int:
-    """The matrix stays on the GPU, and nothing waits for it."""
+    """The matrix stays on the GPU. The call does not wait for it."""
     return _count_logits(target, logits, ignore_index, channels_last, align_corners, None)
 
 
@@ -95,7 +95,7 @@ def _count_logits(
         counts.native,
         *target.where,
     )
-    return counts.found()
+    return counts.result()
 
 
 def _labels(x: DeviceArray) -> tuple[str, int, int]:
@@ -103,7 +103,7 @@ def _labels(x: DeviceArray) -> tuple[str, int, int]:
 
 
 class _Counts:
-    """The memory that a call counts into. ``per_image`` None: nothing waits."""
+    """The memory that a call counts into. ``per_image`` None: the result stays on the GPU."""
 
     def __init__(self, op: str, target: DeviceArray, classes: int, ignore: int | None, per_image: bool | None) -> None:
         self._op, self._wait = op, per_image is not None
@@ -111,14 +111,17 @@ class _Counts:
         self.images = len(target) if per_image else 1
         self._shape = (self.images, side, side) if self._wait else (side, side)
         cells = self.images * side * side
-        shape = (cells + 1,) if self._wait else self._shape  # the fault comes with the cells
+        shape = (
+            (cells + 1,) if self._wait else self._shape
+        )  # the last one is the fault: one copy brings both to the host
         memory: Any = check.empty(op, shape, np.dtype(np.int64), target)
         self._cells: DeviceArray = memory
         self._workspace = target.empty_bytes(native.confusion_workspace())
         fault = memory.pointer + 8 * cells if self._wait else 0
         self.native = memory.pointer, bool(per_image), self._workspace.pointer, fault
 
-    def found(self) -> DeviceArray | Array | int:
+    def result(self) -> DeviceArray | Array | int:
+        """The counts, or the code of the first value that is out of range."""
         if not self._wait:
             code = cuda.fault_code(self._op)
             return self._cells if code is None else code

@@ -1,4 +1,4 @@
-"""Numba kernels of confusion matrices; `_numba` gives them out, `_numba_nms` says what holds for all kernels."""
+"""Numba kernels of confusion matrices, with the signatures of the references. See `fastdet._core.numba_jit`."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def confusion_matrix(target: Array, prediction: Array, num_classes: int, ignore_
 
 
 def _unsigned(labels: Array) -> Array:
-    """Labels as unsigned numbers of their width: a kernel is compiled for half as many dtypes."""
+    """Labels as unsigned integers of the same width, so that kernels are compiled for half as many dtypes."""
     return plain(labels.ravel().view(f"u{labels.itemsize}"))
 
 
 def _limits(dtype: np.dtype[Any], classes: int, ignore: int | None) -> Array:
-    """Of unsigned labels: the highest class, the label to ignore, and 1 where there is one."""
+    """(highest class, ignored label, 1 if there is an ignored label else 0), for labels seen as unsigned."""
     info = np.iinfo(dtype)
-    some = ignore is not None and info.min <= ignore <= info.max
-    void = (ignore or 0) % 2 ** (8 * dtype.itemsize) if some else 0
-    return np.array([min(classes - 1, info.max), void, some], np.uint64)
+    has_ignored = ignore is not None and info.min <= ignore <= info.max
+    void = (ignore or 0) % 2 ** (8 * dtype.itemsize) if has_ignored else 0
+    return np.array([min(classes - 1, info.max), void, has_ignored], np.uint64)
 
 
 @jit
 def _count(target: Array, prediction: Array, limits: Array, classes: int, matrix: Array) -> bool:
-    """Add runs of equal pixels to the matrix; False for a label that is out of range."""
+    """Add runs of equal pixels to the matrix; False if a label is out of range."""
     n, first = len(target), 0
     while first < n:
         t, p = target[first], prediction[first]
@@ -76,9 +76,9 @@ def confusion_matrix_from_logits(
     classes = image.shape[3 if channels_last else 1]
     height, width = image.shape[1:3] if channels_last else image.shape[2:]
     same = (height, width) == target.shape[1:]
-    fit = _first_invalid(image.ravel(), not same) < 0
+    is_valid = _first_invalid(image.ravel(), not same) < 0
     prediction = np.zeros(target.shape, np.uint16)
-    if fit and target.size:
+    if is_valid and target.size:
         strides = np.array(image.strides)[[0, 3, 1, 2] if channels_last else [0, 1, 2, 3]] // image.itemsize
         rows, columns = (
             taps(n, out, align_corners, 0.0, image.dtype)
@@ -88,7 +88,7 @@ def confusion_matrix_from_logits(
         across, across_weights = np.stack(columns[:2]), np.stack(columns[2:])
         _predict(image.ravel(), strides, classes, same, inputs, across, weights, across_weights, prediction)
     answer = confusion_matrix(target, prediction, classes, ignore_index)
-    if not fit and not (isinstance(answer, int) and not answer & 1):
+    if not is_valid and not (isinstance(answer, int) and not answer & 1):
         scores = image.transpose(0, 3, 1, 2) if channels_last else image
         return 2 * int(np.argmax(np.isnan(scores) if same else ~np.isfinite(scores))) + 1
     return answer
@@ -96,7 +96,7 @@ def confusion_matrix_from_logits(
 
 @jit
 def _first_invalid(x: Array, finite: bool) -> int:
-    """Where the first NaN is, or the first infinity if all must be finite; -1 where there is none."""
+    """The index of the first NaN, or with ``finite`` of the first NaN or infinity; -1 without one."""
     for i in range(len(x)):
         if x[i] != x[i] or (finite and x[i] - x[i] != 0):
             return i
@@ -115,21 +115,21 @@ def _predict(
     column_weights: Array,
     prediction: Array,
 ) -> None:
-    """The class of the highest score of each pixel, a row at a time; x has ``strides`` (N, C, H, W)."""
+    """Write the class of the highest score of each pixel, a row at a time. ``strides`` of x are (N, C, H, W)."""
     images, height, width = prediction.shape
-    wide = np.empty((2, classes, width), x.dtype)  # two rows of the input, expanded
-    held = np.empty(2, np.int64)
+    wide = np.empty((2, classes, width), x.dtype)  # two input rows, resampled along the row
+    row_in = np.empty(2, np.int64)  # which input row each half of ``wide`` holds; -1: none
     best = np.empty(width, x.dtype)
     for n in range(images):
-        held[:] = -1
+        row_in[:] = -1
         for y in range(height):
             answer = prediction[n, y]
             h0, h1 = row_weights[0, y], row_weights[1, y]
             for k in range(2):
                 i = rows[k, y]
-                if held[i % 2] == i:
+                if row_in[i % 2] == i:
                     continue
-                held[i % 2] = i
+                row_in[i % 2] = i
                 for c in range(classes):
                     start = n * strides[0] + c * strides[1] + i * strides[2]
                     to = wide[i % 2, c]

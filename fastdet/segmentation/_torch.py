@@ -1,4 +1,4 @@
-"""Confusion matrices as ops of torch. Counts have no gradient."""
+"""Confusion matrices as ops of torch's dispatcher. Counts have no gradient."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _confusion_matrix_from_logits = define(
 
 
 def _ignored(op: str, x: Any) -> Any:
-    """A label that int64 cannot hold marks nothing, unless labels are uint64."""
+    """``ignore_index``, checked. The dispatcher passes integers as int64, so larger ones raise ValueError."""
     x = _check.ignored(op, x)
     if x is not None and x >= 2**63:
         raise ValueError(f"{op}: ignore_index must fit in int64 where torch compiles or transforms the call, got {x}")

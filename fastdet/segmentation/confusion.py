@@ -1,4 +1,4 @@
-"""Confusion matrices of label maps, and of class scores whose largest is the prediction."""
+"""Confusion matrices of label maps, and of class scores: the class with the highest score is the prediction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fastdet.upsample.bilinear import taps
 
 
 class Caller(NamedTuple):
-    """Words of error texts: the public function, and what it calls its arguments."""
+    """Names for error texts: the public function, and its names of the arguments."""
 
     op: str
     target: str = "target"
@@ -40,15 +40,15 @@ def confusion_matrix(
     void: str = "miss",
     backend: str | None = None,
 ) -> Any:
-    """How often each class was predicted where each class is true.
+    """Count the pixels of each pair of true class and predicted class.
 
     Parameters
     ----------
     target : integers (or booleans) of any shape, the true class of each pixel
     prediction : integers (or booleans) of the same shape; the dtypes may differ
     num_classes : int in [1, 65535]
-    ignore_index : a label that marks void pixels, in target and in prediction; may be one of the classes, whose row
-        and column then stay 0. None: there are none
+    ignore_index : label of void pixels, in target and in prediction. It may be a class: that class's row and column
+        then stay 0. None: no pixel is void
     void : what becomes of void pixels. "miss": those of void truth are dropped, a prediction of void is a miss of
         the true class. "drop": a pixel that is void in either is dropped. "count": void truth counts against the
         predicted class as well
@@ -59,16 +59,16 @@ def confusion_matrix(
     matrix : int64, rows are the truth, columns the prediction; its sum is the number of counted pixels. (C, C);
         with ignore_index (C, C + 1) for "miss", whose last column counts predictions of void, (C, C) for "drop",
         (C + 1, C + 1) for "count", whose last row and column are void. A `ConfusionMatrix` of NumPy arrays, which
-        knows ``num_classes`` and ``void``; a tensor of tensors, with these two as attributes (not of a compiled call,
-        and not of what is made of it: give ``num_classes`` to the figures then)
+        knows ``num_classes`` and ``void``; a tensor of tensors, with these two as attributes (not from a compiled
+        call, and not after an operation on it: pass ``num_classes`` to the figures then)
 
     Raises
     ------
     TypeError    dtype, device
     ValueError   shapes that differ, num_classes, an unknown void; a label that is neither a class nor ignore_index,
-        with the place of the first: in target if there is one there, else in prediction. On a GPU the next call
-        raises it (with FASTDET_SYNC=1 this one), and the matrix is meaningless
-    MemoryError  a matrix that does not fit
+        with the index of the first one (target is checked before prediction). GPU value errors are asynchronous: the
+        next call raises them (with FASTDET_SYNC=1 this call), and the matrix is undefined
+    MemoryError  a matrix that does not fit in memory
 
     Notes
     -----
@@ -106,7 +106,7 @@ def count_labels(
     caller: Caller = _LABELS,
     per_image: bool | None = None,
 ) -> Array:
-    """`confusion_matrix` of all labels, void last. ``per_image``: see `_cuda.confusion_matrices`; None on the CPU."""
+    """Counts of all labels, void last. ``per_image``: see `_cuda.confusion_matrices`; None on the CPU."""
     op = caller.op
     truth = _check.labels(op, caller.target, to_array(op, caller.target, target))
     predicted = _check.labels(op, caller.prediction, to_array(op, caller.prediction, prediction))
@@ -125,7 +125,7 @@ def count_labels(
 
 
 def _invalid_label(caller: Caller, name: str, labels: Array, flat: int, classes: int, ignore: int | None) -> NoReturn:
-    """Raise for the label at a flat index that is out of range."""
+    """Raise ValueError for the label at index ``flat`` of the flattened labels, which is out of range."""
     at: Any = tuple(int(i) for i in np.unravel_index(flat, labels.shape))
     value, at = int(check.value_at(labels, at)), at[0] if len(at) == 1 else at
     also = "" if ignore is None else f" or ignore_index {ignore}"
@@ -135,21 +135,21 @@ def _invalid_label(caller: Caller, name: str, labels: Array, flat: int, classes:
 
 
 def _dispatched(matrix: Any, classes: Any, ignore: int | None, void: str) -> Any:
-    """What torch's dispatcher returned, with its convention; not in a compiler, which need not trace attributes."""
+    """The result of torch's dispatcher, with its convention. A compiler cannot trace it, and gets none."""
     if sys.modules["torch"].compiler.is_compiling():
         return matrix
     return with_convention(matrix, int(classes), None if ignore is None else void)
 
 
 def _without(matrix: Array, classes: int, void: str) -> Array:
-    """The rows and columns of all labels, void last, that `void` leaves."""
+    """The rows and columns that the convention ``void`` keeps of counts of all labels, void last."""
     if void == "count" or len(matrix) == classes:
         return matrix
     return matrix[:classes] if void == "miss" else check.require(matrix[:classes, :classes], None)
 
 
-def codes(labels: Array, classes: int, ignore: int | None) -> tuple[Array, int]:
-    """The labels as int64 with ``classes`` for void, and the flat index of the first that is out of range, or -1."""
+def class_codes(labels: Array, classes: int, ignore: int | None) -> tuple[Array, int]:
+    """Labels as int64, void as ``classes``, and the flat index of the first one that is out of range, or -1."""
     flat = labels.ravel()
     void = np.zeros(flat.shape, np.bool_)
     if ignore is not None and np.iinfo(flat.dtype).min <= ignore <= np.iinfo(flat.dtype).max:
@@ -163,18 +163,18 @@ def codes(labels: Array, classes: int, ignore: int | None) -> tuple[Array, int]:
 def confusion_matrix_reference(
     target: Array, prediction: Array, num_classes: int, ignore_index: int | None
 ) -> Array | int:
-    """All labels, void last. A label that is out of range: twice its flat index, plus 1 in prediction."""
-    truth, bad = codes(target, num_classes, ignore_index)
+    """Counts of all labels, void last; or 2 * flat index (+ 1 in prediction) of the first label out of range."""
+    truth, bad = class_codes(target, num_classes, ignore_index)
     if bad >= 0:
         return 2 * bad
-    predicted, bad = codes(prediction, num_classes, ignore_index)
+    predicted, bad = class_codes(prediction, num_classes, ignore_index)
     if bad >= 0:
         return 2 * bad + 1
     side = num_classes + (ignore_index is not None)
     pairs = truth * side + predicted
     if side <= 1024:
         return np.bincount(pairs, minlength=side * side).reshape(side, side).astype(np.int64, copy=False)
-    matrix = np.zeros((side, side), np.int64)  # a large one costs only what is written
+    matrix = np.zeros((side, side), np.int64)  # pages of a large one are allocated when written
     cells, count = np.unique(pairs, return_counts=True)
     matrix.flat[cells] = count
     return matrix
@@ -190,13 +190,13 @@ def confusion_matrix_from_logits(
     align_corners: bool = False,
     backend: str | None = None,
 ) -> Any:
-    """The confusion matrix of the classes with the highest scores, without the map of them.
+    """The confusion matrix of class scores: each pixel counts as the class with its highest score.
 
     Parameters
     ----------
     target : (N, H, W) or (H, W) integers, the true class of each pixel
     logits : (N, C, h, w) or (C, h, w) float16, bfloat16, float32 or float64, the score of each class; torch's
-        channels_last memory is read as it is. The lower one of equal scores wins
+        channels_last memory is read as it is. Equal scores: the lower class
     ignore_index, void : as in `confusion_matrix`; C is the number of classes
     size : None where h, w are H, W; else (H, W), to which the scores are resampled bilinearly before they are
         compared, with `fastdet.upsample.upsample_bilinear`'s numbers (halves: in float32, not rounded back)
@@ -210,14 +210,22 @@ def confusion_matrix_from_logits(
     Raises
     ------
     TypeError    dtype, device
-    ValueError   shapes that do not fit, an unknown void; a label of target that is out of range; a score that is
-        NaN or, where scores are resampled, infinite. With the place of the first; on a GPU as in `confusion_matrix`
+    ValueError   shapes that do not match, an unknown void; a label of target that is out of range; a score that is
+        NaN or, where scores are resampled, infinite. With the index of the first; on a GPU as in `confusion_matrix`
 
     Notes
     -----
-    Equal to resampling, argmax and `confusion_matrix` in a row, on every backend. A band of predictions is all that
-    is held (on a GPU not even that): scores at full resolution never exist. Tensors that require grad are taken:
+    Equal to resampling, then argmax, then `confusion_matrix`, on every backend. Scores at full resolution are never
+    stored: the CPU holds the predictions of a band of rows, a GPU nothing. Tensors that require grad are accepted;
     counts have no gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastdet.segmentation import confusion_matrix_from_logits
+    >>> target, logits = np.array([[0, 1]]), np.array([[[2.0, 3.0]], [[1.0, 0.0]]])  # (H, W), (C, H, W)
+    >>> confusion_matrix_from_logits(target, logits).tolist()
+    [[1, 0], [1, 0]]
     """
     op = "confusion_matrix_from_logits"
     if (ops := registered(__name__, target, logits, grad=False)) is not None:
@@ -242,7 +250,7 @@ def count_logits(
     caller: Caller = _LOGITS,
     per_image: bool | None = None,
 ) -> Array:
-    """`confusion_matrix_from_logits` of all labels, void last; ``per_image`` as in `count_labels`."""
+    """Counts of all labels, void in the last row and column; ``per_image`` as in `count_labels`."""
     op, name = caller.op, caller.prediction
     truth = _check.labels(op, caller.target, to_array(op, caller.target, target))
     scores = _check.class_scores(op, name, to_array(op, name, logits, half=True))
@@ -284,10 +292,10 @@ def count_logits(
 def confusion_matrix_from_logits_reference(
     target: Array, logits: Array, ignore_index: int | None, channels_last: bool, align_corners: bool
 ) -> Array | int:
-    """(N, H, W) and (N, C, h, w) or (N, h, w, C). An invalid score: twice its flat index in the former, plus 1."""
+    """(N, H, W) and (N, C, h, w) or (N, h, w, C). Invalid score: 2 * its flat index in (N, C, h, w) + 1."""
     scores = widen(logits.transpose(0, 3, 1, 2) if channels_last else logits)
     classes, plain = scores.shape[1], scores.shape[2:] == target.shape[1:]
-    _, bad = codes(target, classes, ignore_index)
+    _, bad = class_codes(target, classes, ignore_index)
     if bad >= 0:
         return 2 * bad
     invalid = np.isnan(scores) if plain else ~np.isfinite(scores)
@@ -295,14 +303,14 @@ def confusion_matrix_from_logits_reference(
         return 2 * int(np.argmax(invalid)) + 1
     prediction = np.zeros(target.shape, np.int64)
     if target.size:
-        ways = [
+        axis_taps = [
             taps(n, out, align_corners, 0.0, scores.dtype)
             for n, out in zip(scores.shape[2:], target.shape[1:], strict=True)
         ]
         for image, best_class in zip(scores, prediction, strict=True):
-            best = image[0] if plain else _resampled(image[0], *ways)
+            best = image[0] if plain else _resampled(image[0], *axis_taps)
             for c in range(1, classes):
-                score = image[c] if plain else _resampled(image[c], *ways)
+                score = image[c] if plain else _resampled(image[c], *axis_taps)
                 better = ~(best >= score)
                 best = np.where(better, score, best)
                 best_class[better] = c

@@ -1,4 +1,4 @@
-"""Figures that are read off a confusion matrix: accuracies, IoU, Dice."""
+"""Figures computed from a confusion matrix: accuracies, IoU, Dice."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fastdet.segmentation.matrix import ConfusionMatrix, known_classes
 
 
 def pixel_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:
-    """The share of the pixels of true classes that are predicted right; NaN where there is none.
+    """The share of the pixels of true classes that are predicted right; NaN without such pixels.
 
     Parameters
     ----------
-    matrix : (R, K) counts of integer or float dtype, rows are the truth. One on a GPU is copied to the host, which
-        waits for it
-    num_classes : how many of its first rows and columns are classes. Further columns are predictions of no class,
-        misses of the row's class; further rows are pixels of no class, which count against the column's class; where
-        they cross nothing counts. None: what the matrix knows (a `ConfusionMatrix`, or a tensor as `confusion_matrix`
-        returned it); of a plain NumPy array or a list min(R, K). A square tensor that does not know raises
+    matrix : (R, K) counts of integer or float dtype, rows are the truth. A matrix on a GPU is copied to the
+        host, which waits for it
+    num_classes : number of first rows and columns that are classes. Further columns are void predictions: misses of
+        the row's class. Further rows are void truth: they count against the column's class. Where both cross, nothing
+        counts. None: the matrix's own number (a `ConfusionMatrix`, or a tensor as `confusion_matrix` returned it), or
+        min(R, K) for a plain NumPy array or a list. A square tensor without that number raises ValueError
 
     Returns
     -------
@@ -33,7 +33,7 @@ def pixel_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:
     Raises
     ------
     TypeError   dtype
-    ValueError  shape, num_classes (also where it must be given), negative counts or NaN
+    ValueError  shape, num_classes (also where it is needed and missing), negative counts or NaN
 
     Examples
     --------
@@ -70,7 +70,7 @@ def dice(matrix: Any, *, num_classes: int | None = None) -> NDArray[np.float64]:
 
 
 def mean_class_accuracy(matrix: Any, *, num_classes: int | None = None) -> float:
-    """The mean of `class_accuracy` over the classes that have one; NaN where none has.
+    """The mean of `class_accuracy` over the classes where it is not NaN; NaN if there are none.
 
     Parameters and errors as in `pixel_accuracy`.
     """
@@ -78,7 +78,7 @@ def mean_class_accuracy(matrix: Any, *, num_classes: int | None = None) -> float
 
 
 def mean_iou(matrix: Any, *, num_classes: int | None = None) -> float:
-    """The mean of `iou` over the classes that have one; NaN where none has.
+    """The mean of `iou` over the classes where it is not NaN; NaN if there are none.
 
     Parameters and errors as in `pixel_accuracy`.
     """
@@ -86,7 +86,7 @@ def mean_iou(matrix: Any, *, num_classes: int | None = None) -> float:
 
 
 def mean_dice(matrix: Any, *, num_classes: int | None = None) -> float:
-    """The mean of `dice` over the classes that have one; NaN where none has.
+    """The mean of `dice` over the classes where it is not NaN; NaN if there are none.
 
     Parameters and errors as in `pixel_accuracy`.
     """
@@ -94,7 +94,7 @@ def mean_dice(matrix: Any, *, num_classes: int | None = None) -> float:
 
 
 def frequency_weighted_iou(matrix: Any, *, num_classes: int | None = None) -> float:
-    """The mean of `iou` weighted by each class's share of the true pixels; NaN where there is none.
+    """The mean of `iou` weighted by each class's share of the true pixels; NaN without true pixels.
 
     Parameters and errors as in `pixel_accuracy`.
     """
@@ -120,7 +120,7 @@ def _dice(op: str, matrix: Any, num_classes: int | None) -> NDArray[np.float64]:
 
 
 def _sums(op: str, matrix: Any, num_classes: int | None) -> tuple[Array, Array, Array]:
-    """Of each class: pixels predicted right, true pixels, and pixels predicted as it."""
+    """For each class: pixels predicted right, true pixels, and predicted pixels."""
     known = known_classes(op, matrix, num_classes)
     if isinstance(matrix, ConfusionMatrix):
         matrix = matrix.view(np.ndarray)

@@ -1,4 +1,4 @@
-"""`ConfusionMatrix`: counts that know how many of their rows and columns are classes."""
+"""`ConfusionMatrix`: counts together with the number of classes and the convention for void pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastdet._core import check
 from fastdet.segmentation import _check
 
 VOID = ("miss", "drop", "count")
-_KEPT = (np.add, np.subtract, np.multiply, np.divide)  # results are matrices of the same classes
+_KEPT = (np.add, np.subtract, np.multiply, np.divide)  # ufuncs whose results keep the convention
 
 
 class ConfusionMatrix(np.ndarray[Any, np.dtype[Any]]):
@@ -22,27 +22,27 @@ class ConfusionMatrix(np.ndarray[Any, np.dtype[Any]]):
     void: the figures differ. So `confusion_matrix` and `SegmentationMetrics.matrix` return their counts as this type.
 
     The convention is kept by ``+``, ``-``, ``*`` and ``/``, ``+=``, ``sum(matrices)``, ``copy``, ``astype``,
-    ``np.zeros_like`` and ``pickle``. Everything else that is made of it (a slice, a sum over an axis, a comparison,
-    ``np.asarray``, ``np.array``, ``np.sum`` of a list, ``np.save``) is a plain array of numbers, which every figure
-    takes for C classes where it is square: pass ``num_classes`` with it, or make a ConfusionMatrix of it again.
+    ``np.zeros_like`` and ``pickle``. Everything else (a slice, a sum over an axis, a comparison, ``np.asarray``,
+    ``np.array``, ``np.sum`` of a list, ``np.save``) gives a plain array. Figures take every row and column of a square
+    plain array for a class: pass ``num_classes`` with it, or make a ConfusionMatrix of it again.
 
     Parameters
     ----------
     counts : (R, K) numbers of 0 or more, rows are the truth. Not copied where it is a NumPy array
     num_classes : int in [1, 65535], C
-    void : what void pixels count for, which is seen in the shape: None where there are none, or "drop" (C, C);
-        "miss" (C, C + 1), whose last column counts predictions of void; "count" (C + 1, C + 1), whose last row and
+    void : the convention for void pixels, which decides the shape. None (no pixel is void) or "drop": (C, C).
+        "miss": (C, C + 1), the last column counts predictions of void. "count": (C + 1, C + 1), the last row and
         column are void
 
     Attributes
     ----------
-    num_classes : int, or None where it is not known any more, such as after ``reshape``
+    num_classes : int, or None once it is lost, such as after ``reshape``
     void : as the parameter
 
     Raises
     ------
-    TypeError   num_classes is no integer
-    ValueError  a shape that is not the convention's; matrices of unlike conventions that are added
+    TypeError   num_classes is not an integer
+    ValueError  a shape other than the convention's; adding matrices of different conventions
 
     Examples
     --------
@@ -81,7 +81,7 @@ class ConfusionMatrix(np.ndarray[Any, np.dtype[Any]]):
         return None if known is None else known[1]
 
     def _known(self) -> tuple[int, str | None] | None:
-        """The convention, unless the shape has become another."""
+        """The convention; None after the shape has changed."""
         convention = self._convention
         return convention if convention is not None and self.shape == _shape(*convention) else None
 
@@ -103,7 +103,7 @@ class ConfusionMatrix(np.ndarray[Any, np.dtype[Any]]):
                 out[0]._convention = convention
             elif convention is not None and convention[1] == "count":
                 text = (
-                    "ConfusionMatrix: counts with void rows were added to a plain array, which does not know of them; "
+                    "ConfusionMatrix: counts with a void row were added to a plain array, which loses the convention; "
                     f"pass num_classes={convention[0]} to the figures, or start from a ConfusionMatrix"
                 )
                 warnings.warn(text, RuntimeWarning, stacklevel=2)
@@ -127,7 +127,7 @@ class ConfusionMatrix(np.ndarray[Any, np.dtype[Any]]):
 
 
 def _with(convention: tuple[int, str | None], counts: Any) -> ConfusionMatrix:
-    """Counts whose shape is the convention's."""
+    """A `ConfusionMatrix` of counts whose shape is already the convention's."""
     matrix: ConfusionMatrix = counts.view(ConfusionMatrix)
     matrix._convention = convention
     return matrix
@@ -142,7 +142,7 @@ def _shape(classes: int, void: str | None) -> tuple[int, int]:
 
 
 def _in_common(matrices: list[ConfusionMatrix]) -> tuple[int, str | None] | None:
-    """The convention of all matrices; None where one of them has none."""
+    """The convention that all matrices share; None if one of them has none. ValueError if they differ."""
     known = [matrix._known() for matrix in matrices]
     first = known[0]
     if first is None or None in known:
@@ -151,28 +151,28 @@ def _in_common(matrices: list[ConfusionMatrix]) -> tuple[int, str | None] | None
         assert other is not None
         if other[0] != first[0] or _shape(*other) != _shape(*first):
             raise ValueError(
-                f"ConfusionMatrix: matrices must be counted alike, got num_classes={first[0]}, void={first[1]!r} "
-                f"and num_classes={other[0]}, void={other[1]!r}"
+                f"ConfusionMatrix: matrices must have the same convention, got num_classes={first[0]}, "
+                f"void={first[1]!r} and num_classes={other[0]}, void={other[1]!r}"
             )
         first = first[0], first[1] or other[1]
     return first
 
 
 def with_convention(matrix: Any, num_classes: int, void: str | None) -> Any:
-    """The matrix as a `ConfusionMatrix`; one of another library has ``num_classes`` and ``void`` as attributes."""
+    """A `ConfusionMatrix` of a NumPy array; another library's array gets ``num_classes`` and ``void`` as attributes."""
     if type(matrix) is np.ndarray:
         return _with((num_classes, void), matrix)
-    with contextlib.suppress(AttributeError, TypeError):  # a library whose arrays take no attributes
+    with contextlib.suppress(AttributeError, TypeError):  # some libraries' arrays accept no attributes
         matrix.num_classes, matrix.void = num_classes, void
     return matrix
 
 
 def known_classes(op: str, matrix: Any, num_classes: Any) -> Any:
-    """``num_classes``, or what the matrix knows of it; None where its shape says it.
+    """``num_classes``, else the matrix's own; None where the shape decides.
 
     Raises
     ------
-    ValueError  a square matrix of another library than NumPy that does not know
+    ValueError  a square matrix of a library other than NumPy without ``num_classes``
     """
     if num_classes is not None:
         return num_classes
@@ -184,7 +184,7 @@ def known_classes(op: str, matrix: Any, num_classes: Any) -> Any:
     shape = tuple(matrix.shape)
     if len(shape) == 2 and shape[0] == shape[1] > 1:
         raise ValueError(
-            f"{op}: num_classes must be given for a square {type(matrix).__name__} whose origin is not known: "
+            f"{op}: num_classes must be passed for a square {type(matrix).__name__} without a num_classes of its own: "
             f'{shape[0]}, or {shape[0] - 1} where it was counted with void="count"; got None'
         )
     return None

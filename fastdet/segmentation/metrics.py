@@ -1,4 +1,4 @@
-"""Segmentation metrics of a data set: one exact matrix of counts, and the figures that are read off it."""
+"""`SegmentationMetrics`: one exact matrix of counts of a data set, and the figures computed from it."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _MATRIX, _RECORDS = "matrix", "records"
 
 
 class SegmentationMetrics(Metric):
-    """Mean IoU and its relatives over a data set, image by image or batch by batch.
+    """Mean IoU and related figures of a data set, updated image by image or batch by batch.
 
-    The state is the confusion matrix of all pixels seen, void ones included, in exact int64 counts: figures do not
-    depend on the order or the grouping of the images, and each convention of void pixels can be asked for afterwards.
+    The state is the confusion matrix of all pixels so far, void pixels included, in exact int64 counts. So figures do
+    not depend on the order or the batches of the images, and `compute` can use any convention for void pixels.
 
     Parameters
     ----------
     num_classes : int in [1, 65535], C
     ignore_index : int or None; a pixel with this label is void, in the targets and in the predictions. It may lie in
         [0, C): that class is then absent. None: no label is void
-    void : what void pixels count for, in every figure
+    void : the convention for void pixels in every figure
         "miss"   pixels of void truth are left out; a prediction of void is a miss of the true class (default)
         "drop"   pixels that are void in the targets or in the predictions are left out
         "count"  as "miss", but pixels of void truth count against the class that was predicted there
@@ -48,8 +48,8 @@ class SegmentationMetrics(Metric):
 
     Raises
     ------
-    TypeError   kind of an argument
-    ValueError  its range, or an unknown word
+    TypeError   type of an argument
+    ValueError  range of an argument, or an unknown void
 
     Notes
     -----
@@ -58,7 +58,7 @@ class SegmentationMetrics(Metric):
     give each its own object and merge. ``pickle`` and ``copy`` go through `to_bytes`.
 
     Mean IoU is that of ONE matrix over the data set, as Cityscapes defines it. The mean over images of each image's
-    mean IoU is another figure, mostly a different one; `compute` gives it only under "per_image".
+    mean IoU is a different figure; `compute` gives it only under "per_image".
 
     Examples
     --------
@@ -104,7 +104,7 @@ class SegmentationMetrics(Metric):
         self._records: list[Array] = []  # (n, K) int64 of each update, in order: see `per_image.record`
         self._images = 0
         self._synced = False
-        self._warned = False  # that predictions and targets look swapped
+        self._warned = False  # whether the warning about swapped arguments was shown
 
     def __len__(self) -> int:
         return self._images
@@ -112,18 +112,18 @@ class SegmentationMetrics(Metric):
     def update(
         self, predictions: Any, targets: Any, *, size: tuple[int, int] | None = None, align_corners: bool = False
     ) -> Self:
-        """Count the pixels of one image or of a batch. Nothing is counted where an error is raised.
+        """Count the pixels of one image or of a batch. If it raises, nothing is counted.
 
         Parameters
         ----------
-        predictions : integer, as the targets: the predicted class of each pixel; or floating: logits (C, H, W) or
-            (N, C, H, W), whose class is the greatest (equal ones: the lower class)
+        predictions : integers of the targets' shape, the predicted class of each pixel; or floating-point logits
+            (C, H, W) or (N, C, H, W), of which the highest decides (equal logits: the lower class)
         targets : (H, W) or (N, H, W) integer, the true class of each pixel, in [0, C) or ignore_index
-        size, align_corners : (H, W) of the targets: the logits are upsampled bilinearly to it first, as torch's
-            ``interpolate`` does, without the full-size logits ever existing
+        size, align_corners : (H, W) of the targets: the logits are resampled bilinearly to it first, as by torch's
+            ``interpolate``. The full-size logits are never stored
 
-        Both on a GPU are counted there, and the counts (with ``per_image`` of each image) alone come to the host, which
-        waits for them.
+        Arrays on a GPU are counted there. Only the counts (with ``per_image`` of each image) are copied to the host,
+        which waits for them.
 
         Returns
         -------
@@ -131,13 +131,13 @@ class SegmentationMetrics(Metric):
 
         Raises
         ------
-        TypeError   kind, dtype, device
+        TypeError   type, dtype, device
         ValueError  shape, a label out of range, NaN
 
         Warns
         -----
-        RuntimeWarning  pixels were predicted void so far, and none is void in the targets, although void is no class:
-            predictions and targets may be swapped. Once until `reset`
+        RuntimeWarning  predictions hold void pixels and targets hold none so far, and ignore_index is not a class:
+            predictions and targets may be swapped. Shown once until `reset`
         """
         counted, records, images = self._count_images(predictions, targets, size, align_corners)
         if not self._warned and (text := self._swapped(counted)):
@@ -147,7 +147,7 @@ class SegmentationMetrics(Metric):
         return self
 
     def _swapped(self, counted: Any) -> str | None:
-        """Words where counts that are to be added, with those before, speak for swapped arguments; else None."""
+        """The text of a warning if the counts so far and the new ones suggest swapped arguments; else None."""
         c = self.num_classes
         if self.ignore_index is None or 0 <= self.ignore_index < c or not np.ndim(counted) or not counted[:c, c].any():
             return None
@@ -165,62 +165,62 @@ class SegmentationMetrics(Metric):
     def _count_images(
         self, predictions: Any, targets: Any, size: tuple[int, int] | None = None, align_corners: bool = False
     ) -> tuple[Any, list[Array], int]:
-        """What `update` adds: the matrix of all images, the record of each, and how many they are."""
+        """What `update` adds: the matrix of all images, the record of each image, and the number of images."""
         op = _CALLER.op
-        guess = to_array(op, "predictions", predictions, half=True)
+        prediction = to_array(op, "predictions", predictions, half=True)
         truth = to_array(op, "targets", targets)
-        logits = guess.dtype == BFLOAT16 or guess.dtype.kind == "f"
+        logits = prediction.dtype == BFLOAT16 or prediction.dtype.kind == "f"
         if truth.dtype.kind not in "biu" and truth.size:
-            swapped = "" if logits else f", and predictions are {guess.dtype}; {_ORDER}"
+            swapped = "" if logits else f", and predictions are {prediction.dtype}; {_ORDER}"
             raise TypeError(f"{op}: targets must be integer labels, got {truth.dtype}{swapped}")
         if truth.ndim not in (2, 3):
             raise ValueError(f"{op}: targets must have shape (H, W) or (N, H, W), got {truth.shape}")
         options: dict[str, Any] = {}
         if logits:
             batch = () if truth.ndim == 2 else truth.shape[:1]
-            if guess.ndim != truth.ndim + 1 or guess.shape[:-2] != (*batch, self.num_classes):
+            if prediction.ndim != truth.ndim + 1 or prediction.shape[:-2] != (*batch, self.num_classes):
                 want = f"({', '.join(map(str, (*batch, self.num_classes)))}, H, W)"
-                got = f"{guess.dtype if guess.dtype != BFLOAT16 else 'bfloat16'} of shape {guess.shape}"
+                got = f"{prediction.dtype if prediction.dtype != BFLOAT16 else 'bfloat16'} of shape {prediction.shape}"
                 raise ValueError(f"{op}: predictions must be integer labels, or logits of shape {want}, got {got}")
             options = {"size": size, "align_corners": bool(align_corners)}
         elif size is not None or align_corners:
-            raise ValueError(f"{op}: size and align_corners go with logits, got predictions of {guess.dtype}")
+            raise ValueError(f"{op}: size and align_corners go with logits, got predictions of {prediction.dtype}")
         counted: Any = 0
         records = []
-        for one in self._counts(truth, guess, options):
-            counted += one
+        for counts in self._counts(truth, prediction, options):
+            counted += counts
             if self.per_image:
-                records.append(per_image.record(one, self.num_classes))
+                records.append(per_image.record(counts, self.num_classes))
         return counted, records, 1 if truth.ndim == 2 else len(truth)
 
-    def _counts(self, truth: Any, guess: Any, options: dict[str, Any]) -> Iterable[Array]:
-        """The matrix of each image, one after the other, or of all of them where single ones are not asked for."""
-        several = truth.ndim == 3 and guess.shape[:1] == truth.shape[:1]  # another shape raises
+    def _counts(self, truth: Any, prediction: Any, options: dict[str, Any]) -> Iterable[Array]:
+        """With ``per_image`` the matrix of each image in turn, else one matrix of all."""
+        several = truth.ndim == 3 and prediction.shape[:1] == truth.shape[:1]  # another shape raises
         each = self.per_image and several
-        if not (isinstance(truth, np.ndarray) and isinstance(guess, np.ndarray)):
-            yield from self._count(truth, guess, {**options, "per_image": each})
+        if not (isinstance(truth, np.ndarray) and isinstance(prediction, np.ndarray)):
+            yield from self._count(truth, prediction, {**options, "per_image": each})
         elif not each:
-            yield self._count(truth, guess, options)
+            yield self._count(truth, prediction, options)
         else:
             try:
-                for pair in zip(truth, guess, strict=True):
+                for pair in zip(truth, prediction, strict=True):
                     yield self._count(*pair, options)
             except ValueError:
-                self._count(truth, guess, options)  # the same error, with the index in the whole batch
+                self._count(truth, prediction, options)  # the same error, with the index in the whole batch
                 raise
 
-    def _count(self, truth: Any, guess: Any, options: dict[str, Any]) -> Array:
+    def _count(self, truth: Any, prediction: Any, options: dict[str, Any]) -> Array:
         options = {"ignore": self.ignore_index, "backend": self.backend, "caller": _CALLER, **options}
         if "size" in options:
-            return count_logits(truth, guess, **options)
-        return count_labels(truth, guess, classes=self.num_classes, **options)
+            return count_logits(truth, prediction, **options)
+        return count_labels(truth, prediction, classes=self.num_classes, **options)
 
     def matrix(self, void: str | None = None) -> ConfusionMatrix:
-        """The confusion matrix so far: int64, rows are the truth.
+        """The confusion matrix so far, int64. Rows are the truth.
 
         Parameters
         ----------
-        void : another convention than this object's. "drop" (C, C); "miss" (C, C + 1), the last column is predictions
+        void : a convention other than this object's. "drop" (C, C); "miss" (C, C + 1), the last column is predictions
             of void; "count" (C + 1, C + 1). Always (C, C) without ignore_index
 
         Returns
@@ -229,7 +229,7 @@ class SegmentationMetrics(Metric):
 
         Raises
         ------
-        ValueError  an unknown word
+        ValueError  an unknown void
         """
         how = self.void if void is None else check.choice(f"{NAME}.matrix", "void", void, VOID)
         c = self.num_classes
@@ -239,36 +239,36 @@ class SegmentationMetrics(Metric):
     def compute(
         self, *, void: str | None = None, ci: float | None = None, resamples: int = RESAMPLES, seed: int = 0
     ) -> dict[str, Any]:
-        """The figures of all images so far. Before the first one they are NaN, with a RuntimeWarning.
+        """The figures of all images so far. Without images they are NaN, with a RuntimeWarning.
 
         Parameters
         ----------
-        void : another convention than this object's
+        void : a convention other than this object's
         ci : level of confidence intervals in (0, 1), such as 0.95; needs ``per_image=True``
-        resamples, seed : how many times the images are resampled with replacement for them, and the seed
+        resamples, seed : number of times that the images are resampled with replacement, and the seed
 
         Returns
         -------
         dict
-            mean_iou, pixel_accuracy, mean_class_accuracy, mean_dice, frequency_weighted_iou : float, of the data
-                set's one matrix. NaN where nothing was counted
-            iou, class_accuracy, dice : (C,) float64, NaN where the class is absent; means leave it out
-            target_pixels, predicted_pixels, intersection : (C,) int64, what they are made of
-            images, pixels : int, all that were seen
-            void_pixels : int, pixels of void truth; void_predictions : int, pixels of a true class predicted void
+            mean_iou, pixel_accuracy, mean_class_accuracy, mean_dice, frequency_weighted_iou : float, from the
+                one matrix of the data set. NaN where nothing was counted
+            iou, class_accuracy, dice : (C,) float64, NaN where the class is absent; means leave those out
+            target_pixels, predicted_pixels, intersection : (C,) int64, the counts they are computed from
+            images, pixels : int, all that were counted
+            void_pixels : int, pixels of void truth; void_predictions : int, pixels of a class that were predicted void
             void : the convention; confusion_matrix : as `matrix` gives it
             per_image : with ``per_image=True``, a dict of figures of single images, which are NOT the data set's
                 mean_iou, pixel_accuracy : (I,) float64, of each image's own matrix
                 mean : mean over images of mean_iou; quantiles : dict from "min" over "median" to "max" of it
-                scored : int, images with any class, which alone are in these two
+                scored : int, images with any class: only these are in mean and quantiles
             ci : with ``ci``, a dict of level, resamples, seed, and of (low, high) for each float above and the
-                per-image mean ("per_image_mean"), (2, C) for each array of classes. Percentile bootstrap; images are
-                taken as independent, which frames of one video are not
+                per-image mean ("per_image_mean"), (2, C) for each array of classes. Percentile bootstrap; it
+                takes images as independent, and frames of one video are not
 
         Raises
         ------
-        TypeError   kind of an argument
-        ValueError  its range, an unknown word, ci without per_image
+        TypeError   type of an argument
+        ValueError  range of an argument, an unknown void, ci without per_image
         """
         op = f"{NAME}.compute"
         how = self.void if void is None else check.choice(op, "void", void, VOID)
@@ -299,13 +299,13 @@ class SegmentationMetrics(Metric):
         return result
 
     def _all_records(self) -> Array:
-        """(I, K), one row an image."""
+        """(I, K) int64, one row per image."""
         if len(self._records) != 1:
             none = per_image.record(self._matrix, self.num_classes)[None][:0]
             self._records = [np.concatenate([none, *self._records])]
         return self._records[0]
 
-    # What `Metric` asks for
+    # The methods that `Metric` needs
 
     def _shared(self) -> dict[str, Any]:
         return {
@@ -331,17 +331,17 @@ class SegmentationMetrics(Metric):
         side = classes + (parameters["ignore_index"] is not None)
         matrix = arrays.pop(_MATRIX)
         if matrix.shape != (side, side):
-            raise ValueError(f"{classes} classes in a matrix {matrix.shape}")
+            raise ValueError(f"the matrix must have shape {(side, side)}, got {matrix.shape}")
         result = cls(**parameters, backend=backend)
         total = per_image.record(matrix, classes)
         records = arrays.pop(_RECORDS) if result.per_image else total[None]
         if arrays or records.shape != (images if result.per_image else 1, total.size):
-            raise ValueError(f"{images} images with records {records.shape}")
+            raise ValueError(f"the records must be of {images} images, got shape {records.shape}")
         for counts in (matrix, records):
             if counts.dtype != np.int64 or counts.min(initial=0) < 0 or counts.sum(dtype=np.float64) >= 2**62:
-                raise ValueError("counts that are no counts")
+                raise ValueError(f"counts must be int64 from 0 to below 2**62, got {counts.dtype}")
         if not np.array_equal(records.sum(0), total):
-            raise ValueError("counts that do not agree with each other")
+            raise ValueError("the records must add up to the matrix")
         result._matrix, result._images = matrix, images
         result._records = [records] if result.per_image and images else []
         return result
@@ -350,7 +350,8 @@ class SegmentationMetrics(Metric):
         return type(self)(**self._shared(), backend=self.backend)
 
     def _merge(self, op: str, others: list[Self]) -> None:
-        added = [(one._matrix.copy(), list(one._records), one._images) for one in others]  # one may be self
+        # Copied first: self may be among the others.
+        added = [(metric._matrix.copy(), list(metric._records), metric._images) for metric in others]
         for matrix, records, images in added:
             self._matrix += matrix
             self._records += records
@@ -366,18 +367,18 @@ class SegmentationMetrics(Metric):
         return shown, [plural(int(self._matrix.sum()), "pixel")]
 
     def plot(self, kind: str = "confusion", *, void: str | None = None, ax: Any = None) -> tuple[Any, Any]:
-        """A picture of the figures so far: ``(fig, ax)``. Needs matplotlib.
+        """Draw the figures so far; returns ``(fig, ax)``. Needs matplotlib.
 
         Parameters
         ----------
         kind : "confusion", a heat map in which each true class's row sums to 1; or "iou", "class_accuracy" or "dice",
             a bar for each class, with the mean
-        void : another convention than this object's
+        void : a convention other than this object's
         ax : matplotlib axes to draw into; None for a new figure
 
         Raises
         ------
-        ValueError   an unknown word
+        ValueError   an unknown kind or void
         ImportError  matplotlib is not installed
         """
         from fastdet import plots
@@ -399,5 +400,5 @@ def _names(op: str, x: Any, count: int) -> list[str]:
         if not isinstance(name, str):
             raise TypeError(f"{op}: class_names must be strings, got {check.describe(name)}")
     if len(names) != count:
-        raise ValueError(f"{op}: class_names must be {count}, one per class, got {len(names)}")
+        raise ValueError(f"{op}: class_names must hold {count} names, one per class, got {len(names)}")
     return names

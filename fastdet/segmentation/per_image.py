@@ -1,4 +1,4 @@
-"""Figures of many images, or of many resamples of them, at once: what `SegmentationMetrics` keeps of each image."""
+"""The per-image records of `SegmentationMetrics`, and the figures of many images or resamples at once."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _QUANTILES = {"min": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "
 
 
 def record(matrix: Array, classes: int) -> Array:
-    """What the figures of one image need, under every convention: (K,), from its matrix with void last.
+    """(K,) the sums that the figures of one image need under every convention, from its matrix with void last.
 
-    C numbers each: pixels right, pixels of each true class that were predicted as a class, pixels of each predicted
-    class whose truth is a class. With void also: of each true class those predicted void, of each predicted class
-    those of void truth (C each), and void in both (1).
+    C numbers each: pixels predicted right; pixels of each true class that were predicted as a class; pixels of each
+    predicted class whose truth is a class. With void also: pixels of each true class that were predicted void (C),
+    pixels of each predicted class whose truth is void (C), and pixels that are void in both (1).
     """
     c = classes
     inner = matrix[:c, :c]
@@ -38,7 +38,7 @@ def record(matrix: Array, classes: int) -> Array:
 
 
 def sums(records: Array, classes: int, void: str) -> tuple[Array, Array, Array]:
-    """Of records (..., K): pixels right, true pixels and predicted pixels of each class, (..., C) each."""
+    """From records (..., K): pixels predicted right, true pixels and predicted pixels of each class, (..., C) each."""
     c = classes
     intersection, target, predicted = records[..., :c], records[..., c : 2 * c], records[..., 2 * c : 3 * c]
     if records.shape[-1] > 3 * c:
@@ -52,7 +52,7 @@ def sums(records: Array, classes: int, void: str) -> tuple[Array, Array, Array]:
 def figures(intersection: Array, target: Array, predicted: Array) -> dict[str, Array]:
     """Each of `FIGURES` of many images or resamples at once, from the pixels of each class (..., C).
 
-    As the functions of `fastdet.segmentation` make them of one matrix, up to the order of a mean's sum.
+    Equal to the functions of `fastdet.segmentation` on one matrix, except for the order of a mean's sum.
     """
     iou = ratio(intersection, target + predicted - intersection)
     accuracy = ratio(intersection, target)
@@ -71,7 +71,7 @@ def figures(intersection: Array, target: Array, predicted: Array) -> dict[str, A
 
 
 def spread(records: Array, classes: int, void: str) -> dict[str, Any]:
-    """ "per_image" of `SegmentationMetrics.compute`, from the records (I, K) of the images."""
+    """The entry "per_image" of `SegmentationMetrics.compute`, from the records (I, K) of the images."""
     single = figures(*sums(records, classes, void))
     scores = single["mean_iou"]
     scored = scores[~np.isnan(scores)]
@@ -87,19 +87,19 @@ def spread(records: Array, classes: int, void: str) -> dict[str, Any]:
 
 
 def intervals(records: Array, classes: int, void: str, options: Bootstrap) -> dict[str, tuple[float, float] | Array]:
-    """Percentile bootstrap over images: how often each was drawn, times its counts, some resamples at a time."""
+    """Percentile bootstrap over images: the sums of a resample are (times each image was drawn) @ (its counts)."""
     images = len(records)
     scores = figures(*sums(records, classes, void))["mean_iou"]
-    # float64 holds these sums exactly, and multiplies fast; beyond that integers do
+    # float64 multiplies fast, and is exact while every sum is below 2**53; larger sums are computed in int64.
     exact = images * int(records.max(initial=0)) < 2**53
     counts = records.astype(np.float64) if exact else records
     has, known = (~np.isnan(scores)).astype(np.float64), np.nan_to_num(scores)
     drawn: dict[str, list[Array]] = {}
     for times in resample(images, options, records.shape[1]):
-        some = figures(*sums(times.astype(counts.dtype) @ counts, classes, void))
-        # not @: the order of its sums, and so the last bits, would be the BLAS's
-        some["per_image_mean"] = ratio((times * known).sum(1), (times * has).sum(1))
-        for name, values in some.items():
+        batch = figures(*sums(times.astype(counts.dtype) @ counts, classes, void))
+        # Not by @: the last bits would depend on the order of the BLAS library's sums.
+        batch["per_image_mean"] = ratio((times * known).sum(1), (times * has).sum(1))
+        for name, values in batch.items():
             drawn.setdefault(name, []).append(values)
     result: dict[str, tuple[float, float] | Array] = {}
     for name, pieces in drawn.items():

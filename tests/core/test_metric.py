@@ -133,7 +133,7 @@ def test_bytes_are_of_one_format(kind: Kind) -> None:
         (data[:30], "30 bytes: truncated"), (data[:-1], "damaged or truncated"), (data + b"\0", "damaged or truncated"),
         (data[:8] + b"\2" + data[9:], "data must be of version 1, got 2"),
         (data[:90] + bytes([data[90] ^ 1]) + data[91:], "damaged or truncated"),
-        (stranger.make().to_bytes(), f"one that is wrong inside: it is of '{stranger.name}'"),
+        (stranger.make().to_bytes(), f"an inconsistent one: it is a state of '{stranger.name}'"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"{kind.name}.from_bytes: .*{re.escape(text)}"):
             type(metrics).from_bytes(wrong)

@@ -18,7 +18,7 @@ BACKENDS = ("reference", "numba", "cpp")
 FAST = ("numba", "cpp")
 TRUTH = np.array([[0, 0, 10, 10], [100, 0, 110, 10.0]])
 # on the first box, on it again, on nothing, on the second
-FOUND = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60], [100, 0, 110, 9.0]])
+BOXES = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60], [100, 0, 110, 9.0]])
 SCORES = np.array([0.9, 0.8, 0.7, 0.6])
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -43,7 +43,7 @@ def random_set(r: np.random.Generator, n: int, m: int, classes: int = 2) -> tupl
 
 @backends
 def test_each_true_box_is_found_once(backend: str) -> None:
-    order, matched, outcome, counted = match_detections(FOUND, SCORES, TRUTH, backend=backend)
+    order, matched, outcome, counted = match_detections(BOXES, SCORES, TRUTH, backend=backend)
     assert order.tolist() == [0, 1, 2, 3]
     assert matched[:, 0, 0].tolist() == [0, -1, -1, 1]
     assert outcome[:, 0, 0].tolist() == [1, 0, 0, 1]
@@ -87,13 +87,13 @@ def test_crowds_and_ignored_boxes(backend: str) -> None:
 @backends
 def test_area_ranges_and_thresholds_at_once(backend: str) -> None:
     result = match_detections(
-        FOUND, SCORES, TRUTH, iou_thresholds=[0.5, 0.95], area_ranges=[[0, 1e9], [0, 95], [100, 100]], backend=backend,
+        BOXES, SCORES, TRUTH, iou_thresholds=[0.5, 0.95], area_ranges=[[0, 1e9], [0, 95], [100, 100]], backend=backend,
     )  # fmt: skip
     assert result.counted.tolist() == [2, 0, 2]  # areas are 100: both ends are inside
     assert result.outcome.shape == (4, 2, 3)
     assert result.outcome[:, 0].T.tolist() == [[1, 0, 0, 1], [2, 0, 2, 2], [1, 2, 0, 1]]
     assert result.outcome[:, 1].T.tolist() == [[1, 0, 0, 0], [2, 0, 2, 0], [1, 2, 0, 2]]
-    shrunk = match_detections(FOUND, SCORES, TRUTH, true_areas=[50, 100], area_ranges=[[0, 60]], backend=backend)
+    shrunk = match_detections(BOXES, SCORES, TRUTH, true_areas=[50, 100], area_ranges=[[0, 60]], backend=backend)
     assert shrunk.counted.tolist() == [1]
 
 
@@ -122,7 +122,7 @@ def test_boxes_that_name_their_last_pixel(backend: str) -> None:
 def test_box_formats(box_format: str) -> None:
     from fastdet.boxes import box_convert
 
-    converted = (box_convert(x, "xyxy", box_format) for x in (FOUND, TRUTH))
+    converted = (box_convert(x, "xyxy", box_format) for x in (BOXES, TRUTH))
     found, truth = converted
     result = match_detections(found, SCORES, truth, box_format=box_format)
     assert result.matched.ravel().tolist() == [0, -1, -1, 1]
@@ -131,12 +131,12 @@ def test_box_formats(box_format: str) -> None:
 @backends
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 2), (2, 0)])
 def test_nothing_to_match(n: int, m: int, backend: str) -> None:
-    result = match_detections(FOUND[:n], SCORES[:n], TRUTH[:m], iou_thresholds=[0.5, 0.6], backend=backend)
+    result = match_detections(BOXES[:n], SCORES[:n], TRUTH[:m], iou_thresholds=[0.5, 0.6], backend=backend)
     assert result.matched.shape == result.outcome.shape == (n, 2, 1)
     assert (result.matched == -1).all()
     assert (result.outcome == 0).all()
     assert result.counted.tolist() == [m]
-    assert count_naive(FOUND[:n], TRUTH[:m], backend=backend) == (
+    assert count_naive(BOXES[:n], TRUTH[:m], backend=backend) == (
         0 if not m else n,
         n if not m else 0,
         m if not n else 0,
@@ -255,9 +255,9 @@ def test_digits_to_spare_are_not_looked_at(T: int, A: int, backend: str) -> None
 @backends
 def test_count_naive(backend: str) -> None:
     """Both detections of the first box are true: what matching puts right."""
-    assert count_naive(FOUND, TRUTH, backend=backend) == (3, 1, 0)
-    assert count_naive(FOUND[:3], TRUTH, backend=backend) == (2, 1, 1)
-    assert count_naive(FOUND, TRUTH, labels=[1, 0, 0, 0], true_labels=[0, 1], backend=backend) == (1, 3, 1)
+    assert count_naive(BOXES, TRUTH, backend=backend) == (3, 1, 0)
+    assert count_naive(BOXES[:3], TRUTH, backend=backend) == (2, 1, 1)
+    assert count_naive(BOXES, TRUTH, labels=[1, 0, 0, 0], true_labels=[0, 1], backend=backend) == (1, 3, 1)
 
 
 @settings(max_examples=60, deadline=None)
@@ -357,9 +357,13 @@ def test_average_precision_of_classes(method: str, backend: str) -> None:
 
 @pytest.mark.parametrize("method", ["coco101", "voc2007", "area"])
 def test_no_more_true_positives_than_boxes(method: str) -> None:
-    with pytest.raises(ValueError, match=r"average_precision: counted must be at least the true positives, 2, got 1"):
+    with pytest.raises(
+        ValueError, match=r"average_precision: counted must be at least 2, the number of true positives, got 1"
+    ):
         average_precision([0.9, 0.8], [1, 1], 1, method=method)
-    with pytest.raises(ValueError, match="average_precision: counted must be at least the true positives, 1, got 0"):
+    with pytest.raises(
+        ValueError, match="average_precision: counted must be at least 1, the number of true positives, got 0"
+    ):
         average_precision([0.9, 0.8], [1, 1], [2, 0], labels=[0, 1], method=method)
     with pytest.raises(ValueError, match="precision_recall_curve: counted must be at least"):
         precision_recall_curve([0.9, 0.8], [1, 1], 1)
@@ -368,8 +372,8 @@ def test_no_more_true_positives_than_boxes(method: str) -> None:
 def test_a_backend_that_is_unknown_is_an_error_everywhere() -> None:
     for op, call in (
         ("average_precision", lambda **k: average_precision([0.9], [1], 1, method="area", **k)),
-        ("count_naive", lambda **k: count_naive(FOUND, TRUTH[:0], **k)),
-        ("match_detections", lambda **k: match_detections(FOUND, SCORES, TRUTH, **k)),
+        ("count_naive", lambda **k: count_naive(BOXES, TRUTH[:0], **k)),
+        ("match_detections", lambda **k: match_detections(BOXES, SCORES, TRUTH, **k)),
     ):
         with pytest.raises(ValueError, match=f"^{op}: backend must be one of .*, got 'foo'"):
             call(backend="foo")
@@ -380,13 +384,13 @@ def test_areas_that_are_not_told() -> None:
     sides = (TRUTH[:, 2:] - TRUTH[:, :2]).prod(1)
     for told in (None, np.zeros(len(TRUTH)), np.full(len(TRUTH), -1.0)):
         for most, counted in ((sides.min(), (sides <= sides.min()).sum()), (1e9, len(TRUTH))):
-            matches = match_detections(FOUND, SCORES, TRUTH, true_areas=told, area_ranges=[[0, most]])
+            matches = match_detections(BOXES, SCORES, TRUTH, true_areas=told, area_ranges=[[0, most]])
             assert matches.counted.tolist() == [counted]
 
 
 def test_tensors_in_tensors_out() -> None:
     torch = need("torch")
-    tensors = [torch.from_numpy(x) for x in (FOUND, SCORES, TRUTH)]
+    tensors = [torch.from_numpy(x) for x in (BOXES, SCORES, TRUTH)]
     result = match_detections(*tensors)
     assert all(isinstance(x, torch.Tensor) for x in result)
     assert result.matched.ravel().tolist() == [0, -1, -1, 1]
@@ -408,21 +412,21 @@ NAN = np.array([[0, 0, 1, 1], [0, np.nan, 1, 1.0]])
 WRONG: dict[str, tuple[Callable[..., Any], type[Exception], str]] = {
     "NaN": (lambda **k: match_detections(NAN, [1, 1.0], TRUTH, **k), ValueError,
             "match_detections: boxes must not hold NaN, got NaN at index (1, 1)"),
-    "inf": (lambda **k: match_detections(FOUND, [1, np.inf, 0, 0], TRUTH, **k), ValueError,
+    "inf": (lambda **k: match_detections(BOXES, [1, np.inf, 0, 0], TRUTH, **k), ValueError,
             "match_detections: scores must be finite, got inf at index 1"),
     "wide": (lambda **k: match_detections([[-1e308, 0, 1e308, 1]], [1.0], TRUTH, **k), ValueError,
              "match_detections: boxes must have finite sides, got [-1e+308, 0.0, 1e+308, 1.0] at index 0"),
-    "count": (lambda **k: match_detections(FOUND, SCORES[:3], TRUTH, **k), ValueError,
+    "count": (lambda **k: match_detections(BOXES, SCORES[:3], TRUTH, **k), ValueError,
               "match_detections: scores must have shape (4,), one per box, got (3,)"),
-    "labels": (lambda **k: match_detections(FOUND, SCORES, TRUTH, labels=[0] * 4, **k), ValueError,
-               "match_detections: labels and true_labels must be given together"),
-    "threshold": (lambda **k: match_detections(FOUND, SCORES, TRUTH, iou_thresholds=[0.5, 0], **k), ValueError,
+    "labels": (lambda **k: match_detections(BOXES, SCORES, TRUTH, labels=[0] * 4, **k), ValueError,
+               "match_detections: labels and true_labels must be passed together, got only labels"),
+    "threshold": (lambda **k: match_detections(BOXES, SCORES, TRUTH, iou_thresholds=[0.5, 0], **k), ValueError,
                   "match_detections: iou_thresholds must be in (0, 1], got 0.0"),
-    "rule": (lambda **k: match_detections(FOUND, SCORES, TRUTH, rule="x", **k), ValueError,
+    "rule": (lambda **k: match_detections(BOXES, SCORES, TRUTH, rule="x", **k), ValueError,
              "match_detections: rule must be one of 'coco', 'voc', got 'x'"),
-    "range": (lambda **k: match_detections(FOUND, SCORES, TRUTH, area_ranges=[[2, 1]], **k), ValueError,
+    "range": (lambda **k: match_detections(BOXES, SCORES, TRUTH, area_ranges=[[2, 1]], **k), ValueError,
               "match_detections: area_ranges must have minimum <= maximum, got [[2.0, 1.0]]"),
-    "naive": (lambda **k: count_naive(FOUND, NAN, **k), ValueError,
+    "naive": (lambda **k: count_naive(BOXES, NAN, **k), ValueError,
               "count_naive: true_boxes must not hold NaN, got NaN at index (1, 1)"),
     "outcome": (lambda **k: average_precision(SCORES, [0, 1, 2, 3], 1, **k), ValueError,
                 "average_precision: outcome must be 0, 1 or 2, got 0 to 3"),

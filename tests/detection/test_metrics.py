@@ -257,7 +257,7 @@ def test_plot() -> None:
     assert one.get_legend().get_texts()[0].get_text() == f"IoU 0.50   AP {ap:.3f}"
     _, empty = DetectionMetrics().plot()
     assert not empty.lines
-    with pytest.raises(ValueError, match="label must be a class of an image, got 77"):
+    with pytest.raises(ValueError, match="label must be a class of some image, got 77"):
         metrics.plot(label=77)
 
 

@@ -72,9 +72,9 @@ def test_numbered_images_are_dealt_out() -> None:
     parts = [fill(images[rank::3], rank=rank, world=3) for rank in range(3)]
     merged = parts[2].merge_state([parts[0], parts[1]])
     assert same(merged.compute(), fill(images).compute())
-    with pytest.raises(ValueError, match=r"image_ids must be unique, got 0 twice; give rank and world, or image_ids"):
+    with pytest.raises(ValueError, match=r"image_ids must be unique, got 0 twice; pass rank and world, or image_ids"):
         fill(images[:2]).merge_state(fill(images[2:]))
-    with pytest.raises(ValueError, match=r"got 0 twice; give rank and world"):  # they are not the same image
+    with pytest.raises(ValueError, match=r"got 0 twice; pass rank and world"):  # they are not the same image
         fill(images[:2], on_duplicate="first").merge_state(fill(images[2:]))
     merged.update([images[0][0]], [images[0][1]])
     assert len(merged) == 12
@@ -218,9 +218,9 @@ def test_states_that_are_unlike() -> None:
     with pytest.raises(TypeError, match=r"other must be a DetectionMetrics, or an iterable of them, got int"):
         one.merge_state([3])  # type: ignore[list-item]
     images = make_images(1, 2)
-    with pytest.raises(ValueError, match=r"image_ids must be given to all states or to none"):
+    with pytest.raises(ValueError, match=r"image_ids must be passed to all states or to none"):
         fill(images[:1]).merge_state(fill(images[1:], [5]))
-    with pytest.raises(ValueError, match=r"image_ids must be given to all states or to none"):
+    with pytest.raises(ValueError, match=r"image_ids must be passed to all states or to none"):
         DetectionMetrics().merge_state([fill(images[:1]), fill(images[1:], [5])])
     # the format of boxes is of the input alone
     DetectionMetrics().merge_state(DetectionMetrics(box_format="xywh"))
@@ -278,17 +278,17 @@ def test_batches_that_are_wrong() -> None:
     metrics, (prediction, target) = DetectionMetrics(), make_images(0, 1)[0]
     for args, kind, text in (
         ((prediction, [target]), TypeError, "predictions must be a list of dictionaries, got dict"),
-        (([prediction], [target] * 2), ValueError, "targets must be as many as predictions, got 2 and 1"),
+        (([prediction], [target] * 2), ValueError, "targets must be as many as predictions (1), got 2"),
         (([3], [target]), TypeError, "predictions[0] must be a dictionary, got int"),
-        (([prediction], [target], [1, 2]), ValueError, "image_ids must be one for each image, got 2 for 1"),
+        (([prediction], [target], [1, 2]), ValueError, "image_ids must be as many as images (1), got 2"),
         (([prediction], [target], ["a"]), TypeError, "image_ids must be integers, got 'a'"),
-        (([prediction], [target], [2**70]), ValueError, "image_ids must be within 62 bits"),
+        (([prediction], [target], [2**70]), ValueError, "image_ids must be in [-2**62, 2**62)"),
     ):
         with pytest.raises(kind) as error:
             metrics.update(*args)
         assert text in str(error.value)
     metrics.update([prediction], [target])
-    with pytest.raises(ValueError, match=r"image_ids must be given always or never"):
+    with pytest.raises(ValueError, match=r"image_ids must be passed to every update or to none"):
         metrics.update([prediction], [target], [1])
     assert len(metrics) == 1
 
@@ -300,8 +300,8 @@ def test_batches_that_are_wrong() -> None:
         ({"iou_thresholds": []}, ValueError, "iou_thresholds must not be empty"),
         ({"iou_thresholds": [1.5]}, ValueError, "iou_thresholds must be in (0, 1], got 1.5"),
         ({"iou_thresholds": 0.5}, TypeError, "iou_thresholds must be a sequence of numbers, got 0.5"),
-        ({"rec_thresholds": [0.5, 0.5]}, ValueError, "rec_thresholds must rise within [0, 1], got [0.5, 0.5]"),
-        ({"max_detections": (10, 1)}, ValueError, "max_detections must rise from 1 or more, got [10, 1]"),
+        ({"rec_thresholds": [0.5, 0.5]}, ValueError, "rec_thresholds must be rising numbers in [0, 1], got [0.5, 0.5]"),
+        ({"max_detections": (10, 1)}, ValueError, "max_detections must be rising integers from 1 up, got [10, 1]"),
         ({"areas": {"all": (2, 1)}}, ValueError, "areas must have min_area <= max_area"),
         ({"areas": [1]}, TypeError, "areas must be a dictionary of (min_area, max_area), got [1]"),
         ({"rule": "x"}, ValueError, "rule must be one of 'coco', 'voc', got 'x'"),
@@ -343,7 +343,7 @@ assert isinstance(named.compute()["map"], torch.Tensor)
 local = fill(images[:1], [7])
 before = local.to_bytes()
 for one, kind, words in ((local, ValueError, "sync: image_ids must be unique, got 7 twice"),
-                         (named, RuntimeError, "sync: rank 0 is the sum of all ranks already")):
+                         (named, RuntimeError, "sync: rank 0 must not be synced twice, got the sum of all ranks")):
     try:
         one.sync()
     except kind as error:
@@ -406,7 +406,7 @@ def test_sync_without_processes() -> None:
 
 @pytest.mark.parametrize("name", ["50", "75", "per_class", "100_per_class", "100", "small_ci"])
 def test_areas_have_keys_of_their_own(name: str) -> None:
-    with pytest.raises(ValueError, match="DetectionMetrics: areas must have names that are no other key's"):
+    with pytest.raises(ValueError, match="DetectionMetrics: areas must have names that differ from the other keys"):
         DetectionMetrics(areas={"all": (0, 1e10), name: (200, 300)})
     DetectionMetrics(areas={name: (0, 1e10)})  # the first is in no key
 

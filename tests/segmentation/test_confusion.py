@@ -377,8 +377,8 @@ def test_figures_of_nothing(figure: Callable[..., float], recwarn: pytest.Warnin
 @pytest.mark.parametrize(
     ("matrix", "classes", "kind", "text"),
     [
-        ([1, 2], None, ValueError, "iou: matrix must have shape (R, K) of at least 1, got (2,)"),
-        (np.zeros((0, 3)), None, ValueError, "iou: matrix must have shape (R, K) of at least 1, got (0, 3)"),
+        ([1, 2], None, ValueError, "iou: matrix must have shape (R, K) with R, K >= 1, got (2,)"),
+        (np.zeros((0, 3)), None, ValueError, "iou: matrix must have shape (R, K) with R, K >= 1, got (0, 3)"),
         ([[1, -2], [0, 0]], None, ValueError, "iou: matrix must not be negative or NaN, got -2 at index (0, 1)"),
         ([[1, 2], [np.nan, 0]], None, ValueError, "iou: matrix must not be negative or NaN, got nan at index (1, 0)"),
         ([["a"]], None, TypeError, "iou: matrix must hold numbers, got <U1"),

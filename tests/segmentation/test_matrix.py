@@ -120,8 +120,9 @@ def test_what_is_made_of_it_is_plain() -> None:
 def test_unlike_matrices_are_not_added() -> None:
     three, four = ConfusionMatrix(COUNTS, 3, "count"), ConfusionMatrix(COUNTS, 4)
     before = three.copy()
+    text = "ConfusionMatrix: matrices must have the same convention, got num_classes="
     for add in (lambda: three + four, lambda: four + three, lambda: three.__iadd__(four), lambda: sum([three, four])):
-        with pytest.raises(ValueError, match="ConfusionMatrix: matrices must be counted alike, got num_classes="):
+        with pytest.raises(ValueError, match=text):
             add()
     np.testing.assert_array_equal(three, before)
     one = ConfusionMatrix(np.ones((1, 2), int), 1, "miss"), ConfusionMatrix(np.ones((1, 1), int), 1, "drop")
@@ -133,7 +134,7 @@ def test_unlike_matrices_are_not_added() -> None:
 
 def test_a_plain_sum_is_warned_of() -> None:
     total = np.zeros((4, 4), np.int64)
-    with pytest.warns(RuntimeWarning, match="plain array, which does not know of them; pass num_classes=3"):
+    with pytest.warns(RuntimeWarning, match="plain array, which loses the convention; pass num_classes=3"):
         total += counted("count")
     assert type(total) is np.ndarray
     for void in ("miss", "drop"):  # whose shape says all
@@ -205,7 +206,7 @@ def test_tensors_carry_it_as_attributes(void: str) -> None:
     side = len(total)
     for figure in FIGURES:
         with pytest.raises(
-            ValueError, match=f"{figure.__name__}: num_classes must be given for a square Tensor .* {side}, or"
+            ValueError, match=f"{figure.__name__}: num_classes must be passed for a square Tensor .* {side}, or"
         ):
             figure(total)
         np.testing.assert_array_equal(figure(total, num_classes=3), figure(matrix))
@@ -226,7 +227,7 @@ def test_torch_dispatcher_and_compiler() -> None:
     compiled = torch.compile(count, fullgraph=True, backend="eager")(target, prediction)
     assert torch.equal(compiled, want)
     assert seg.mean_iou(compiled, num_classes=3) == seg.mean_iou(want)
-    with pytest.raises(ValueError, match="num_classes must be given for a square Tensor"):
+    with pytest.raises(ValueError, match="num_classes must be passed for a square Tensor"):
         seg.mean_iou(compiled)
 
 

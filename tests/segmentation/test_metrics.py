@@ -225,7 +225,7 @@ def test_backends(backend: str) -> None:
         ({"void": "skip"}, ValueError, "void must be one of 'miss', 'drop', 'count', got 'skip'"),
         ({"class_names": "ab"}, TypeError, "class_names must be a sequence of strings, got 'ab'"),
         ({"class_names": ["a", 1]}, TypeError, "class_names must be strings, got 1"),
-        ({"class_names": ["a"]}, ValueError, "class_names must be 2, one per class, got 1"),
+        ({"class_names": ["a"]}, ValueError, "class_names must hold 2 names, one per class, got 1"),
         ({"per_image": 1}, TypeError, "per_image must be True or False, got 1"),
         ({"backend": "cuda"}, ValueError, "backend must be one of 'cpp', 'numba', 'reference', got 'cuda'"),
     ],

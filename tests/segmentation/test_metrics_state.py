@@ -221,8 +221,8 @@ def test_processes(tmp_path: Path) -> None:
     assert said[0][0].replace("Error: SegmentationMetrics.sync: ", ": ").splitlines() == [
         "Value: all ranks must have the same void, got 'miss' on rank 0 and 'count' on rank 1",
         "Value: all ranks must have the same num_classes, got 5 on rank 0 and 6 on rank 1",
-        "Runtime: rank 0 is the sum of all ranks already; reset it before it counts anew",
-        "Runtime: rank 1 is the sum of all ranks already; reset it before it counts anew",
+        "Runtime: rank 0 must not be synced twice, got the sum of all ranks; call reset() before new images",
+        "Runtime: rank 1 must not be synced twice, got the sum of all ranks; call reset() before new images",
         "2",
     ]
     assert "sync: this process must be in the group, it is not" in said[1][1]
