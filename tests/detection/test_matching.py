@@ -203,10 +203,10 @@ def test_many_outcomes_and_many_rows(rule: str, backend: str) -> None:
     for n, m, T, A in ((40, 12, 15, 4), (40, 12, 25, 4), (90, 20, 61, 1), (1100, 30, 7, 9)):
         (boxes, scores, truth), _ = random_set(r, n, m)
         labels = (3 * r.random(n) ** 2).astype(int), (3 * r.random(m) ** 2).astype(int)
-        least = np.concatenate([[0], r.integers(0, 40, A - 1)])
+        min_areas = np.concatenate([[0], r.integers(0, 40, A - 1)])
         options = {
             "labels": labels[0], "true_labels": labels[1], "iscrowd": r.integers(0, 5, m) == 0, "rule": rule,
-            "iou_thresholds": r.integers(1, 21, T) / 20, "area_ranges": np.stack([least, least + 30], axis=1),
+            "iou_thresholds": r.integers(1, 21, T) / 20, "area_ranges": np.stack([min_areas, min_areas + 30], axis=1),
             "max_detections": None if n < 50 else 300,
         }  # fmt: skip
         want = match_detections(boxes, scores, truth, **options, backend="reference")
@@ -243,8 +243,8 @@ def test_digits_to_spare_are_not_looked_at(T: int, A: int, backend: str) -> None
     n = 5000
     outcomes = r.integers(0, 243, (n, -(-T * A // 5)), np.uint8)
     args = r.random(n), outcomes, np.array([0, n]), np.full((1, A), n), np.array([0, 1])
-    for most in (300, n):
-        options = T, np.linspace(0, 1, 101), np.array([most])
+    for limit in (300, n):
+        options = T, np.linspace(0, 1, 101), np.array([limit])
         for x, y in zip(kernel(*args, *options), reference(*args, *options), strict=True):
             assert np.array_equal(x, y)
 
@@ -382,9 +382,9 @@ def test_a_backend_that_is_unknown_is_an_error_everywhere() -> None:
 def test_areas_that_are_not_told() -> None:
     """0 or less: width times height, as in DetectionMetrics."""
     sides = (TRUTH[:, 2:] - TRUTH[:, :2]).prod(1)
-    for told in (None, np.zeros(len(TRUTH)), np.full(len(TRUTH), -1.0)):
-        for most, counted in ((sides.min(), (sides <= sides.min()).sum()), (1e9, len(TRUTH))):
-            matches = match_detections(BOXES, SCORES, TRUTH, true_areas=told, area_ranges=[[0, most]])
+    for true_areas in (None, np.zeros(len(TRUTH)), np.full(len(TRUTH), -1.0)):
+        for max_area, counted in ((sides.min(), (sides <= sides.min()).sum()), (1e9, len(TRUTH))):
+            matches = match_detections(BOXES, SCORES, TRUTH, true_areas=true_areas, area_ranges=[[0, max_area]])
             assert matches.counted.tolist() == [counted]
 
 

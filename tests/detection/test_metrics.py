@@ -33,7 +33,7 @@ def test_one_image_by_hand() -> None:
     assert results["mar_100_per_class"].tolist() == [0.5]
 
 
-def pycocotools_results(images: list[Pair], most: list[int]) -> tuple[Any, Any]:
+def pycocotools_results(images: list[Pair], limits: list[int]) -> tuple[Any, Any]:
     """(precision, recall) of pycocotools."""
     need("pycocotools")
     from pycocotools.coco import COCO
@@ -61,20 +61,20 @@ def pycocotools_results(images: list[Pair], most: list[int]) -> tuple[Any, Any]:
         }
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(found), "bbox")
-        evaluation.params.maxDets = most
+        evaluation.params.maxDets = limits
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval["precision"], evaluation.eval["recall"], evaluation.eval["scores"]
 
 
-@pytest.mark.parametrize("most", [(1, 10, 100), (2, 5)])
-def test_every_cell_equals_pycocotools(most: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("limits", [(1, 10, 100), (2, 5)])
+def test_every_cell_equals_pycocotools(limits: tuple[int, ...]) -> None:
     for seed in range(20):
         images = make_images(seed, 1 + seed % 7, max_detections=30)
         if not any(len(p["labels"]) for p, _ in images):
             continue
         for got, want in zip(
-            fill(images, max_detections=most).curves(), pycocotools_results(images, list(most)), strict=True
+            fill(images, max_detections=limits).curves(), pycocotools_results(images, list(limits)), strict=True
         ):
             assert np.array_equal(got, want), seed
 
