@@ -130,7 +130,7 @@ def test_wrong_folders(tmp_path: Path, capsys: Capture) -> None:
     assert fails(capsys, empty, dt) == f"{empty}: expected a folder of .xml or .txt files, got none"
     assert fails(capsys, gt, empty) == f"{empty}: expected a folder of .txt files, got none"
     (empty / "a.txt").touch()
-    assert "say --format yolo or txt" in fails(capsys, empty, dt)
+    assert "use --format yolo or --format txt" in fails(capsys, empty, dt)
     (tmp_path / "txt").mkdir()
     truth, detections = txt(tmp_path / "txt")
     assert fails(capsys, truth, detections, "--format", "voc").startswith(f"{truth}: expected")
