@@ -103,3 +103,31 @@ def test_every_reference_has_a_numba_kernel() -> None:
             continue
         module = importlib.import_module(f"fastdet.{area}._numba")
         assert hasattr(module, op), f"fastdet.{area}._numba.{op}"
+
+
+def own_files(*endings: str) -> list[Path]:
+    roots = [ROOT / name for name in ("fastdet", "csrc", "tests", "bench", "docs")]
+    if not all(root.is_dir() for root in roots):
+        pytest.skip("missing sources: the tests stand apart from the repository")
+    return sorted(path for root in roots for path in root.rglob("*") if path.suffix in endings)
+
+
+def test_no_file_is_above_500_lines() -> None:
+    files = own_files(".py", ".cpp", ".cu", ".h")
+    assert len(files) > 300
+    assert [path.name for path in files if path.read_text().count("\n") > 500] == []
+
+
+def test_no_function_is_above_80_lines() -> None:
+    """Its docstring not counted."""
+    long = []
+    for path in own_files(".py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno is not None:
+                lines = node.end_lineno - node.lineno + 1
+                if ast.get_docstring(node) is not None:
+                    first = node.body[0]
+                    lines -= (first.end_lineno or first.lineno) - first.lineno + 1
+                if lines > 80:
+                    long.append(f"{path.name}: {node.name} has {lines}")
+    assert long == []
