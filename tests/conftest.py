@@ -28,6 +28,17 @@ with contextlib.suppress(ImportError):  # a machine that only runs the GPU's tes
     settings.load_profile("fastdet")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _away_from_the_sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Work in an empty folder: child processes then import the fastdet under test, not sources in their folder."""
+    before = Path.cwd()
+    here = str(Path(fastdet.__file__).parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    os.chdir(tmp_path_factory.mktemp("away"))
+    yield
+    os.chdir(before)
+
+
 def _instruction_sets() -> tuple[str, ...]:
     try:
         from fastdet import _cpp

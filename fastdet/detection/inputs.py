@@ -198,7 +198,7 @@ def max_detections(xs: Any) -> tuple[int, ...]:
         raise TypeError(f"{NAME}: max_detections must be a sequence of integers, got {check.describe(xs)}")
     values = [UNLIMITED if x is None else check.count(NAME, "max_detections", x) for x in xs]
     if not values or values[0] < 1 or any(a >= b for a, b in itertools.pairwise(values)):
-        raise ValueError(f"{NAME}: max_detections must be rising integers from 1 up, got {check.describe(values)}")
+        raise ValueError(f"{NAME}: max_detections must be rising integers of 1 or more, got {check.describe(values)}")
     return tuple(values)
 
 

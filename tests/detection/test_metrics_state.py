@@ -301,7 +301,7 @@ def test_batches_that_are_wrong() -> None:
         ({"iou_thresholds": [1.5]}, ValueError, "iou_thresholds must be in (0, 1], got 1.5"),
         ({"iou_thresholds": 0.5}, TypeError, "iou_thresholds must be a sequence of numbers, got 0.5"),
         ({"rec_thresholds": [0.5, 0.5]}, ValueError, "rec_thresholds must be rising numbers in [0, 1], got [0.5, 0.5]"),
-        ({"max_detections": (10, 1)}, ValueError, "max_detections must be rising integers from 1 up, got [10, 1]"),
+        ({"max_detections": (10, 1)}, ValueError, "max_detections must be rising integers of 1 or more, got [10, 1]"),
         ({"areas": {"all": (2, 1)}}, ValueError, "areas must have min_area <= max_area"),
         ({"areas": [1]}, TypeError, "areas must be a dictionary of (min_area, max_area), got [1]"),
         ({"rule": "x"}, ValueError, "rule must be one of 'coco', 'voc', got 'x'"),

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from optional import need
+from pool_work import score_shard
 
 from fastdet.coco import COCO, COCOeval, FormatError
 from fastdet.detection import DetectionMetrics
@@ -163,10 +164,6 @@ def test_parquet_is_json(shards: Shards) -> None:
     assert score(shards.folder / "truth", found).to_bytes() == state.to_bytes()
 
 
-def work(shard: tuple[Path, Path]) -> bytes:
-    return score(*shard).to_bytes()
-
-
 def test_processes_carry_states_as_bytes(shards: Shards) -> None:
     """The recipe of the module: one state for each shard of images, merged in the order in which they come."""
     for i in range(3):
@@ -174,7 +171,7 @@ def test_processes_carry_states_as_bytes(shards: Shards) -> None:
         shards.write(f"mine-{i}.json", mine)
     pairs = [(shards.folder / f"truth/{i}.json", shards.folder / f"mine-{i}.json") for i in range(3)]
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        states = list(pool.map(work, pairs))
+        states = list(pool.map(score_shard, pairs))
     want = score(shards.folder / "truth", shards.folder / "found")
     for order in ((0, 1, 2), (2, 0, 1)):
         merged = DetectionMetrics().merge_state(DetectionMetrics.from_bytes(states[i]) for i in order)

@@ -1,10 +1,13 @@
-"""Calls that use the thread pool, in a module that a spawned process can import."""
+"""Work for other processes and threads, in a module that a spawned process can import."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from samples import sample
 
 from fastdet import boxes, nms
+from fastdet.distributed import score
 
 
 def work() -> tuple[int, ...]:
@@ -21,3 +24,8 @@ def same_keep() -> list[int]:
     data = sample("clustered", 4000)
     boxes.box_iou(data.boxes[:1500], data.boxes2, backend="cpp")
     return nms.nms(data.boxes, data.scores, 0.5, backend="cpp").tolist()
+
+
+def score_shard(shard: tuple[Path, Path]) -> bytes:
+    """The state of one shard: its true boxes and its detections."""
+    return score(*shard).to_bytes()
