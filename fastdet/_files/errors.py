@@ -6,9 +6,11 @@ import os
 
 
 class FormatError(ValueError):
-    """A file with wrong content. The text is one line that names the file, the record and the field."""
+    """A file with wrong content. The text is one line that names the file, the record and the field.
 
-    __module__ = "fastdet.coco"
+    `fastdet.coco` exports it. Its module stays this one: Ray copies a class whose module is not imported, and the copy
+    would be another class.
+    """
 
 
 class ChoiceError(ValueError):
