@@ -53,7 +53,7 @@ auto by_dtype(const py::array& x, F&& f) {
 
 inline py::array_t<int64_t> copy(const int64_t* from, int64_t n) {
     py::array_t<int64_t> out(n);
-    std::memcpy(out.mutable_data(), from, size_t(n) * sizeof(int64_t));
+    if (n) std::memcpy(out.mutable_data(), from, size_t(n) * sizeof(int64_t));  // from may be null where n is 0
     return out;
 }
 
