@@ -121,7 +121,7 @@ def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             env={**os.environ, "PYTHONPATH": path, **env},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert not check or done.returncode == 0, done.stderr
         return done
