@@ -10,7 +10,7 @@ from fastdet._core.check import Array
 def ordered_sum(x: Array) -> np.float64:
     """The sum in float64: blocks of 1024 values, in each block one half added to the other until one value is left.
 
-    csrc/block_sum.h adds in the same order.
+    csrc/core/sums.h adds in the same order.
     """
     total: np.float64 = ordered_sums(x.reshape(1, -1))[0]
     return total

@@ -16,7 +16,7 @@ from fastdet.boxes.overlap import box_iou_reference
 from fastdet.fusion import _check
 
 Result = tuple[Array, Array, NDArray[np.int64]] | _check.Faults
-CONF_TYPES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")  # csrc/cuda_fusion.h has their order
+CONF_TYPES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")  # csrc/fusion/fusion.h has their order
 
 
 def weighted_boxes_fusion(
