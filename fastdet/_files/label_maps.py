@@ -41,6 +41,7 @@ class Folder:
         self.path, self.rules, self.side = path, rules, Side()
         files: dict[str, Path] = {}
         self.ignored: list[str] = []
+        passed: list[str] = []
         for file in _walk(path, set()):
             name = file.relative_to(path).as_posix()
             suffix = file.suffix.lower()
@@ -49,18 +50,19 @@ class Folder:
                 continue
             key = without_ending(name, ending)
             if key is None:
+                passed.append(shown(name))
                 continue
             if key in files:
                 raise FormatError(f"{path}: expected one file a name, got {_name(files[key], path)} and {shown(name)}")
             files[key] = file
+        if not files and ending and passed:
+            text = f"expected label maps whose names end in {ending}, got none of them among: {few(passed, 3)}"
+            raise FormatError(f"{path}: {text}")
         if not files:
             count = len(self.ignored)
-            others = f"{count} other {'entry' if count == 1 else 'entries'}" if count else "an empty folder"
-            what = (
-                f"label maps whose names end in {ending}" if ending else "a folder of PNG, TIFF, BMP or NPY label maps"
-            )
-            held = f": {few(self.ignored, 3)}" if count else ""
-            raise FormatError(f"{path}: expected {what}, got {others if not ending else 'none'}{held}")
+            others = f"{count} other {'entry' if count == 1 else 'entries'}: {few(self.ignored, 3)}"
+            got = others if count else "an empty folder"
+            raise FormatError(f"{path}: expected a folder of PNG, TIFF, BMP or NPY label maps, got {got}")
         if any(file.suffix.lower() != ".npy" for file in files.values()):
             label_images.need_pillow()
         self.keys: list[str] | None = list(files)

@@ -86,8 +86,8 @@ def _shown(found: LabelPixels) -> Array:
     """(H, W, 3) uint8 colours of a palette image. FormatError where a number has no colour of its own."""
     assert found.colours is not None
     codes, numbers = code(found.colours), used(found.values)
-    tail = len(codes)  # numbers from here only fill the palette up: they repeat the colour before them
-    while tail > 1 and codes[tail - 1] == codes[tail - 2]:
+    tail = len(codes)  # numbers from here only fill the palette up: they are black, as the one before them
+    while tail > 1 and codes[tail - 1] == codes[tail - 2] == 0:
         tail -= 1
     first: dict[int, int] = {}
     for number in numbers:
