@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastdet._core.arrays import to_array
 from fastdet._core.check import Array
 
 _GREY = {"1": np.uint8, "L": np.uint8, "LA": np.uint8, "I;16": np.uint16, "I": np.int32}
@@ -34,13 +35,18 @@ def is_image(x: Any) -> bool:
     return pillow is not None and isinstance(x, pillow.Image)
 
 
-def labels(op: str, name: str, x: Any) -> Any:
+def label_array(op: str, name: str, x: Any) -> Any:
+    """`to_array` of a label map, which may also be an image of Pillow: see `as_labels`."""
+    return to_array(op, name, as_labels(op, name, x))
+
+
+def as_labels(op: str, name: str, x: Any) -> Any:
     """``x``, but an image of Pillow as its class numbers (H, W), and a list of such images as (N, H, W).
 
     TypeError for an image that holds no numbers; ValueError where its numbers may be meant otherwise.
     """
     if isinstance(x, (list, tuple)) and x and all(map(is_image, x)):
-        maps = [labels(op, f"{name}[{i}]", image) for i, image in enumerate(x)]
+        maps = [as_labels(op, f"{name}[{i}]", image) for i, image in enumerate(x)]
         for i, each in enumerate(maps):
             if each.shape != maps[0].shape:
                 raise ValueError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastdet._core.check import MAX_CLASSES, Array
 from fastdet._files import palettes
 from fastdet._files.errors import FormatError
 
-VOID = -1  # in a table: the number is void
+VOID = -(2**63)  # in a table: the number is void
 _EXPECTED = "lines 'STORED CLASS', or one JSON object; CLASS is a number or void, STORED a number or other"
 
 
@@ -30,12 +31,24 @@ class LabelTable:
     @property
     def count(self) -> int:
         """The number of classes."""
-        return int(max(self.classes.max(initial=-1), -1 if self.other is None else self.other)) + 1
+        return max(*self.classes.tolist(), -1, -1 if self.other is None else self.other) + 1
 
     @property
     def has_void(self) -> bool:
         """Whether some number is void."""
         return self.other == VOID or bool((self.classes == VOID).any())
+
+    def with_void(self, ignore: Sequence[int]) -> LabelTable:
+        """The table with void where it gives a label of ``ignore`` that is no class. FormatError for other labels."""
+        targets = {*self.classes.tolist(), self.other} - {None, VOID}
+        top = max((x for x in targets if x not in ignore), default=-1)
+        void = [x for x in ignore if x < 0 or x > top]
+        for x in sorted(targets - set(void)):
+            if not 0 <= x < MAX_CLASSES:
+                want = f"classes from 0 to {MAX_CLASSES - 1}, void or a label of --ignore"
+                raise FormatError(f"{self.name}: expected {want}, got {x}")
+        classes = np.where(np.isin(self.classes, void), VOID, self.classes)
+        return replace(self, classes=classes, other=VOID if self.other in void else self.other)
 
     def is_void(self, number: int) -> bool:
         """Whether a stored number is void."""
@@ -48,7 +61,7 @@ class LabelTable:
         if known != list(range(len(known))):
             missing = next(i for i, x in enumerate(known) if i != x)
             raise FormatError(
-                f"{self.name}: class {missing} has no number: use --classes to give the number of classes"
+                f"{self.name}: class {missing} has no number: use --classes, or --ignore if {known[-1]} is void"
             )
 
     def apply(self, labels: Array, ignore: int | None) -> Array:
@@ -92,7 +105,7 @@ def load(text: str) -> LabelTable:
         except UnicodeDecodeError:
             raise FormatError(f"{text}: expected {_EXPECTED}, got other data") from None
     if ":" in text and not path.exists():
-        return _from_pairs(text, [tuple(item.partition(":")[::2]) for item in text.split(",")], "--map")
+        return of_pairs(text, [tuple(item.partition(":")[::2]) for item in text.split(",")])
     what = "no such file" if not path.exists() else "a folder or device"
     raise FormatError(
         f"miou: map must be one of {', '.join(BUILT_IN)}, pairs such as 0:0,255:1, or a file, got {text}, {what}"
@@ -107,34 +120,33 @@ def _table(source: str, text: str) -> LabelTable:
             raise FormatError(f"{source}: expected {_EXPECTED}, got damaged JSON: {error}") from None
         if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in value):
             raise FormatError(f"{source}: expected {_EXPECTED}, got other JSON")
-        return _from_pairs(source, [("void" if b is None else b, a)[::-1] for a, b in value], source)
+        return of_pairs(source, [(a, "void" if b is None else b) for a, b in value])
     pairs = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].replace(",", " ").replace(":", " ").split()
-        if words and len(words) < 2:
+        if words and len(words) != 2:
             raise FormatError(f"{source}: line {number}: expected 'STORED CLASS', got {line.strip()[:60]!r}")
         if words:
             pairs.append((words[0], words[1]))
-    return _from_pairs(source, pairs, source)
+    return of_pairs(source, pairs)
 
 
-def _from_pairs(name: str, pairs: list[Any], where: str) -> LabelTable:
+def of_pairs(name: str, pairs: list[Any]) -> LabelTable:
+    """A table from pairs of a stored number, or other, and a class, or void. FormatError."""
     rows: dict[int, int] = {}
     other = None
     for stored, wanted in pairs:
-        target = VOID if str(wanted).strip().lower() == "void" else _number(where, wanted)
-        if target != VOID and not 0 <= target < MAX_CLASSES:
-            raise FormatError(f"{where}: expected a class from 0 to {MAX_CLASSES - 1}, or void, got {wanted}")
+        target = VOID if str(wanted).strip().lower() == "void" else _number(name, wanted)
         if str(stored).strip().lower() == "other":
             other = target
             continue
-        number = _number(where, stored)
+        number = _number(name, stored)
         if rows.setdefault(number, target) != target:
-            raise FormatError(f"{where}: expected one class for each number, got {number} twice")
+            raise FormatError(f"{name}: expected one class for each number, got two for {number}")
     if not rows:
-        raise FormatError(f"{where}: expected {_EXPECTED}, got none")
+        raise FormatError(f"{name}: expected {_EXPECTED}, got none")
     if not {*rows.values(), other} - {None, VOID}:
-        raise FormatError(f"{where}: expected a number that becomes a class, got only void")
+        raise FormatError(f"{name}: expected a number that becomes a class, got only void")
     stored_numbers = np.array(sorted(rows), np.int64)
     return LabelTable(name, stored_numbers, np.array([rows[x] for x in stored_numbers.tolist()], np.int64), other)
 
@@ -149,14 +161,14 @@ def _number(where: str, x: Any) -> int:
 def _cityscapes() -> LabelTable:
     """The ids of ``_labelIds.png``, -1 to 33, to the 19 trainIds."""
     trained = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-    classes = np.full(35, VOID)
+    classes = np.full(35, VOID, np.int64)
     classes[np.array(trained) + 1] = np.arange(19)
     return LabelTable("cityscapes", np.arange(-1, 34), classes, names=palettes.load("cityscapes").classes)
 
 
 def _ade20k() -> LabelTable:
     """The 150 classes of scene parsing, stored as 1 to 150; 0 is void."""
-    return LabelTable("ade20k", np.arange(151), np.arange(-1, 150))
+    return LabelTable("ade20k", np.arange(151), np.array([VOID, *range(150)]))
 
 
 def _mask() -> LabelTable:

@@ -166,7 +166,8 @@ def _checked(o: Options) -> tuple[Rules, Rules]:
         if text == "":
             raise Failure(f"miou: --{option} must be the end of a name, got an empty text")
     palette = None if o.palette is None else palettes.load(o.palette)
-    tables = [None if name is None else label_tables.load(name) for name in (o.gt_map or o.map, o.pred_map or o.map)]
+    names = o.gt_map or o.map, o.pred_map or o.map
+    tables = [None if name is None else label_tables.load(name).with_void(ignore) for name in names]
     return Rules(palette, tables[0], ignore, o.grey), Rules(palette, tables[1], ignore, o.grey)
 
 
