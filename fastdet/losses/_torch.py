@@ -10,6 +10,7 @@ import torch
 
 from fastdet._core import arrays, check
 from fastdet._core.dispatch import registered
+from fastdet._core.label_images import as_labels
 from fastdet._core.torch_library import (
     backend_name,
     computed,
@@ -196,7 +197,7 @@ def cross_entropy(
     op = "cross_entropy"
     return _cross_entropy(
         _logits(op, "logits", logits),
-        tensor(op, "target", target),
+        tensor(op, "target", as_labels(op, "target", target)),
         None if weight is None else without_graph(op, "weight", weight),
         _ignored(op, ignore_index),
         check.choice(op, "reduction", reduction, REDUCTIONS),
@@ -219,7 +220,7 @@ def focal_loss(
         alpha = torch.full((), number(op, "alpha", alpha), dtype=torch.float64)
     return _focal_loss(
         _logits(op, "logits", logits),
-        tensor(op, "target", target),
+        tensor(op, "target", as_labels(op, "target", target)),
         None if alpha is None else without_graph(op, "alpha", alpha),
         number(op, "gamma", gamma),
         _ignored(op, ignore_index),
@@ -232,7 +233,7 @@ def dice_loss(logits: Any, target: Any, ignore_index: Any = -100, eps: Any = 1.0
     op = "dice_loss"
     return _dice_loss(
         _logits(op, "logits", logits),
-        tensor(op, "target", target),
+        tensor(op, "target", as_labels(op, "target", target)),
         _ignored(op, ignore_index),
         number(op, "eps", eps),
         backend_name(op, backend),

@@ -13,6 +13,7 @@ from fastdet._core import backends, check
 from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 from fastdet._core.half import narrow, widen
+from fastdet._core.label_images import label_array
 from fastdet.losses import _check
 
 CHUNK, SUM_LANES, DICE_LANES = 256, 8, 16  # the same in csrc's losses.h: the order of all sums
@@ -24,7 +25,7 @@ class Pixels:
     def __init__(self, op: str, logits: Any, target: Any, ignore_index: int) -> None:
         self.op, self.like = op, like(logits)
         x = _check.logits(op, to_array(op, "logits", logits, half=True))
-        labels = to_array(op, "target", target)
+        labels = label_array(op, "target", target)
         self.shape, self.dtype = x.shape, x.dtype
         self.classes = x.shape[x.ndim > 1]
         self.compute = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
