@@ -418,9 +418,35 @@ def test_tangents_are_not_lost(torch: Any) -> None:
     b, x = detections(torch)[0], image(torch)
     with pytest.raises(TypeError, match=r"^box_iou: boxes1 requires grad and box_iou keeps no graph"):
         torch.func.jvp(lambda b: boxes.box_iou(b, b), (b,), (b,))
-    tangent = r"^max_pool2d: x must not have a tangent: the op has no forward-mode"
-    with pytest.raises(NotImplementedError, match=tangent):
-        torch.func.jvp(lambda x: pooled(x)[0], (x,), (x,))
+    with pytest.raises(TypeError, match=r"^upsample_bilinear: out must be None where x has a tangent, got Tensor$"):
+        torch.func.jvp(lambda x: upsample.upsample_bilinear(x, 4, out=x.new_empty(2, 3, 4, 4)), (x,), (x,))
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_forward_mode(torch: Any, name: str) -> None:
+    """The tangent is the derivative that the backward pass gives; also batched, nested and without torch.func."""
+    call, (x, *rest) = SMOOTH[name][0], SMOOTH[name][1](torch)
+
+    def f(x: Any) -> Any:
+        return call(x, *rest)
+
+    value, tangent = torch.func.jvp(f, (x,), (x.cos(),))
+    check_equal(value, f(x))
+    _, want = torch.autograd.functional.jvp(f, x, x.cos())  # by two backward passes
+    torch.testing.assert_close(tangent, want, rtol=1e-12, atol=1e-12)
+    with torch.autograd.forward_ad.dual_level():
+        dual = f(torch.autograd.forward_ad.make_dual(x, x.cos()))
+        check_equal(torch.autograd.forward_ad.unpack_dual(dual).tangent, tangent)
+    assert torch.autograd.gradcheck(
+        f, x.clone().requires_grad_(), eps=0.01, check_forward_ad=True, check_backward_ad=False
+    )
+    small = torch.stack([x, x.sin()])
+    batched = torch.vmap(lambda x, t: torch.func.jvp(f, (x,), (t,))[1])(small, small.cos())
+    for i in range(2):
+        check_equal(batched[i], torch.func.jvp(f, (small[i],), (small[i].cos(),))[1])
+    _, second = torch.func.jvp(lambda x: torch.func.grad(lambda y: (f(y) ** 3).sum())(x), (x,), (x.cos(),))
+    (by_backward,) = torch.autograd.functional.hvp(lambda y: (f(y) ** 3).sum(), x, x.cos())[1:]
+    torch.testing.assert_close(second, by_backward)
 
 
 def test_meta(torch: Any) -> None:
