@@ -74,10 +74,13 @@ def gradient(
     keep: Callable[..., None],
     backward: Callable[..., Any],
     vmap: Callable[..., Any] | None = None,
+    jvp: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """The op with a gradient: ``keep(ctx, inputs, output)`` in the forward pass, ``backward(ctx, *grads)`` after it.
 
-    torch's registration of gradients does not cover function transforms (torch.func): they get an autograd.Function.
+    ``jvp(ctx, *tangents)``: the op's forward-mode derivative, from what ``keep`` saved for it.
+    torch's registration of gradients covers neither function transforms (torch.func) nor forward mode: they get an
+    autograd.Function.
     """
     torch.library.register_autograd(op.name(), backward, setup_context=keep, lib=library)
     in_transform: Any = type(
@@ -87,11 +90,16 @@ def gradient(
             "forward": staticmethod(lambda *args: op(*args)),
             "setup_context": staticmethod(keep),
             "backward": staticmethod(backward),
+            **({} if jvp is None else {"jvp": staticmethod(jvp)}),
             "vmap": staticmethod((vmap or one_by_one)(lambda *args: in_transform.apply(*args))),
         },
     )
 
     def call(*args: Any) -> Any:
+        if jvp is not None and forward_ad._current_level >= 0:
+            if torch.compiler.is_compiling():
+                torch._dynamo.graph_break()  # it cannot trace a derivative of ours, and would make it 0
+            return in_transform.apply(*args)
         if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
             return in_transform.apply(*args)
         return op(*args)

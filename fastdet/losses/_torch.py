@@ -1,121 +1,24 @@
-"""Losses as ops of torch. Where a gradient is wanted, it is computed with the loss and kept for the backward pass."""
+"""Losses as ops of torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from fastdet._core import arrays, check
-from fastdet._core.dispatch import registered
+from fastdet._core import check
 from fastdet._core.torch_library import (
     backend_name,
     computed,
-    define,
-    differentiable,
-    gradient,
     number,
     single,
     tensor,
-    wants_gradient,
     without_graph,
 )
 from fastdet.losses import _check, boxes, dice, sigmoid_focal, softmax
+from fastdet.losses._torch_loss import Loss
 from fastdet.losses.reduction import REDUCTIONS
-
-
-class Loss:
-    """Two ops of torch: the loss alone, and the loss with the gradients of its first ``inputs`` arguments.
-
-    The backward pass of the second op multiplies the gradients that it has computed by the upstream gradient. These
-    gradients stay in the graph, so that a second derivative, which does not exist, raises an error. The first op is for
-    calls that want no gradient. If one is wanted after all (in an exported graph), its backward pass calls the second.
-    """
-
-    def __init__(
-        self,
-        arguments: str,
-        loss: Callable[..., Any],
-        with_grad: Callable[..., Any],
-        fake: Callable[..., Any],
-        *,
-        inputs: int = 1,
-        half: bool = True,
-        grad_like: Callable[[Any, Any], Any] = lambda x, loss: x.new_empty(x.shape, dtype=loss.dtype),
-        rows: Callable[[Any, Any], Any] = lambda upstream, grad: upstream,
-    ) -> None:
-        self.name, self.inputs, self.rows = loss.__name__, inputs, rows
-        alone = define(f"{self.name}({arguments}, str? backend) -> Tensor", loss, fake, half=half)
-        self.loss = gradient(alone, self._keep_inputs, self._recompute)
-
-        def both(**options: Any) -> Any:  # errors name the function that the user called
-            try:
-                return with_grad(**options)
-            except (TypeError, ValueError, NotImplementedError) as error:
-                text = str(error).replace(f"{with_grad.__name__}:", f"{self.name}:", 1)
-                raise type(error)(text) from None
-
-        def fake_both(*args: Any) -> Any:
-            value = fake(*args)
-            return value, *(grad_like(x, value) for x in args[:inputs])
-
-        both.__name__ = self.name
-        results = ", ".join(["Tensor"] * (1 + inputs))
-        schema = f"{self.name}_with_grad({arguments}, str? backend) -> ({results})"
-        self.both = gradient(define(schema, both, fake_both, half=half), self._keep, self._backward)
-
-    def __call__(self, *args: Any) -> Any:
-        if wants_gradient(*args[: self.inputs]):
-            return self.both(*args)[0]
-        return self.loss(*args)
-
-    def _keep(self, ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.set_materialize_grads(False)
-        needed = zip(ctx.needs_input_grad[: self.inputs], output[1:], strict=True)
-        ctx.save_for_backward(*(grad if need else None for need, grad in needed))
-        ctx.rest = len(inputs) - self.inputs
-
-    def _keep_inputs(self, ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*(x if isinstance(x, torch.Tensor) else None for x in inputs))
-        ctx.others = [None if isinstance(x, torch.Tensor) else x for x in inputs]
-
-    def _recompute(self, ctx: Any, upstream: Any) -> Any:
-        saved = zip(ctx.saved_tensors, ctx.others, strict=True)
-        _, *grads = self.both(*(other if x is None else x for x, other in saved))
-        return *(x * self.rows(upstream, x) for x in grads), *(None,) * (len(ctx.others) - self.inputs)
-
-    def _backward(self, ctx: Any, upstream: Any, *second: Any) -> Any:
-        if any(x is not None for x in second):
-            raise NotImplementedError(f"{self.name}: has no second derivative")
-        grads = [
-            None if grad is None or upstream is None else _times(grad, self.rows(upstream, grad))
-            for grad in ctx.saved_tensors
-        ]
-        return *grads, *(None,) * ctx.rest
-
-
-def _times(grad: Any, upstream: Any) -> Any:
-    """``grad * upstream``, in place where nothing else can read ``grad``."""
-    if registered(__name__, grad, upstream) is None:
-        grad, on_gpu = grad.detach(), arrays.on_cuda(grad)
-        if upstream.numel() == 1 and not on_gpu and upstream.item() == 1:
-            return grad
-        if not torch._C._autograd._get_current_graph_task_keep_graph():
-            if upstream.numel() == 1 and on_gpu and grad.untyped_storage().nbytes() == grad.nbytes:
-                return _scaled(grad, upstream)
-            return grad.mul_(upstream)
-    return grad * upstream
-
-
-def _scaled(grad: Any, upstream: Any) -> Any:
-    """``grad.mul_(upstream)`` on a GPU. Does not wait for the number, and writes nothing where it is 1."""
-    from fastdet._core.device_arrays import TorchArray
-    from fastdet.losses import _cuda
-
-    _cuda.scale(TorchArray(grad), TorchArray(upstream.detach().to(grad.dtype)))
-    return grad
 
 
 def _reduced(x: Any, shape: Any, reduction: str, dtype: Any = None) -> Any:
@@ -175,7 +78,7 @@ _dice_loss = Loss(
 
 
 def _logits(op: str, name: str, x: Any) -> Any:
-    return single(differentiable(op, name, x))
+    return single(tensor(op, name, x))
 
 
 def _ignored(op: str, x: Any) -> Any:
@@ -265,7 +168,8 @@ def sigmoid_focal_loss(
 
 
 def _box_loss(boxes1: Any, boxes2: Any, reduction: str, eps: float, backend: Any) -> Any:
-    return _reduced(boxes1, boxes1.shape[:1], reduction, computed(boxes1, boxes2))
+    rows = () if boxes1.shape == (4,) else boxes1.shape[:1]
+    return _reduced(boxes1, rows, reduction, computed(boxes1, boxes2))
 
 
 _BOXES = "Tensor boxes1, Tensor boxes2, str reduction, float eps"
@@ -286,8 +190,8 @@ _giou_loss, _diou_loss, _ciou_loss = (
 def _of_boxes(loss: Loss, boxes1: Any, boxes2: Any, reduction: Any, eps: Any, backend: Any) -> Any:
     op = loss.name
     return loss(
-        differentiable(op, "boxes1", boxes1),
-        differentiable(op, "boxes2", boxes2),
+        tensor(op, "boxes1", boxes1),
+        tensor(op, "boxes2", boxes2),
         check.choice(op, "reduction", reduction, REDUCTIONS),
         number(op, "eps", eps),
         backend_name(op, backend),
