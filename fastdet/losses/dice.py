@@ -56,7 +56,7 @@ def dice_loss(
     >>> float(dice_loss(np.log([[1.0, 3.0], [2.0, 2.0]]), np.array([0, 1])).round(3))
     0.42
     """
-    if (ops := registered(__name__, logits)) is not None:
+    if (ops := registered(__name__, logits, target)) is not None:
         return ops.dice_loss(logits, target, ignore_index, eps, backend)
     loss, _ = _dice("dice_loss", logits, target, ignore_index, eps, False, backend)
     return loss

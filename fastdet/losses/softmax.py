@@ -62,7 +62,7 @@ def cross_entropy(
     >>> cross_entropy(logits, np.array([0, 1]), reduction="none").round(3)
     array([1.386, 0.693])
     """
-    if (ops := registered(__name__, logits, weight)) is not None:
+    if (ops := registered(__name__, logits, target, weight)) is not None:
         return ops.cross_entropy(logits, target, weight, ignore_index, reduction, label_smoothing, backend)
     loss, _ = _cross_entropy(
         "cross_entropy", logits, target, weight, ignore_index, reduction, label_smoothing, False, backend
@@ -143,7 +143,7 @@ def focal_loss(
     >>> focal_loss(logits, np.array([0, 1]), reduction="none").round(3)
     array([0.78 , 0.173])
     """
-    if (ops := registered(__name__, logits, alpha)) is not None:
+    if (ops := registered(__name__, logits, target, alpha)) is not None:
         return ops.focal_loss(logits, target, alpha, gamma, ignore_index, reduction, backend)
     loss, _ = _focal("focal_loss", logits, target, alpha, gamma, ignore_index, reduction, False, backend)
     return loss
