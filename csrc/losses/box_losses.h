@@ -7,6 +7,7 @@
 #include "boxes/box.h"
 #include "core/elementary.h"
 #include "core/isa.h"
+#include "losses/where_zero.h"
 
 namespace fastdet {
 
@@ -19,13 +20,6 @@ template <class V>
 FASTDET_HD V pick(V x, V y, V inner, V outer) {
     const V both = all<V>(ScalarOf<V>(0.5)) * (inner + outer);
     return where_ge(x, y, where_ge(y, x, both, inner), outer);
-}
-
-// a where x is 0, else b.
-template <class V>
-FASTDET_HD V where_zero(V x, V a, V b) {
-    const V zero = all<V>(0);
-    return where_ge(x, zero, where_ge(zero, x, a, b), b);
 }
 
 // w / h, but 0 of a point.

@@ -11,12 +11,13 @@ from fastdet._core import check
 from fastdet._core.torch_library import (
     backend_name,
     computed,
+    count,
     number,
     single,
     tensor,
     without_graph,
 )
-from fastdet.losses import _check, boxes, dice, sigmoid_focal, softmax
+from fastdet.losses import _check, boxes, dice, ohem, sigmoid_focal, softmax, tversky
 from fastdet.losses._torch_loss import Loss
 from fastdet.losses.reduction import REDUCTIONS
 
@@ -77,6 +78,22 @@ _dice_loss = Loss(
 )
 
 
+_tversky_loss = Loss(
+    "Tensor logits, Tensor target, float alpha, float beta, int ignore_index, float eps",
+    tversky.tversky_loss,
+    tversky.tversky_loss_with_grad,
+    lambda logits, *rest: logits.new_empty(()),
+    grad_like=_classes_as_in,
+)
+_ohem_cross_entropy = Loss(
+    "Tensor logits, Tensor target, Tensor? weight, int ignore_index, float fraction, SymInt min_kept, float? threshold",
+    ohem.ohem_cross_entropy,
+    ohem.ohem_cross_entropy_with_grad,
+    lambda logits, *rest: logits.new_empty(()),
+    grad_like=_classes_as_in,
+)
+
+
 def _logits(op: str, name: str, x: Any) -> Any:
     return single(tensor(op, name, x))
 
@@ -99,7 +116,7 @@ def cross_entropy(
     op = "cross_entropy"
     return _cross_entropy(
         _logits(op, "logits", logits),
-        tensor(op, "target", target),
+        without_graph(op, "target", target),
         None if weight is None else without_graph(op, "weight", weight),
         _ignored(op, ignore_index),
         check.choice(op, "reduction", reduction, REDUCTIONS),
@@ -138,6 +155,50 @@ def dice_loss(logits: Any, target: Any, ignore_index: Any = -100, eps: Any = 1.0
         tensor(op, "target", target),
         _ignored(op, ignore_index),
         number(op, "eps", eps),
+        backend_name(op, backend),
+    )
+
+
+def tversky_loss(
+    logits: Any,
+    target: Any,
+    alpha: Any = 0.5,
+    beta: Any = 0.5,
+    ignore_index: Any = -100,
+    eps: Any = 1.0,
+    backend: Any = None,
+) -> Any:
+    op = "tversky_loss"
+    return _tversky_loss(
+        _logits(op, "logits", logits),
+        tensor(op, "target", target),
+        number(op, "alpha", alpha),
+        number(op, "beta", beta),
+        _ignored(op, ignore_index),
+        number(op, "eps", eps),
+        backend_name(op, backend),
+    )
+
+
+def ohem_cross_entropy(
+    logits: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: Any = -100,
+    fraction: Any = 0.25,
+    min_kept: Any = 1,
+    threshold: Any = None,
+    backend: Any = None,
+) -> Any:
+    op = "ohem_cross_entropy"
+    return _ohem_cross_entropy(
+        _logits(op, "logits", logits),
+        tensor(op, "target", target),
+        None if weight is None else without_graph(op, "weight", weight),
+        _ignored(op, ignore_index),
+        number(op, "fraction", fraction),
+        count(op, "min_kept", min_kept),
+        None if threshold is None else number(op, "threshold", threshold),
         backend_name(op, backend),
     )
 

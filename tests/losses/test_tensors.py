@@ -39,7 +39,7 @@ def arguments(torch: Any, op: str) -> tuple[Any, ...]:
         return x, (x > 0).double()
     if "iou" in op:
         return tuple(torch.from_numpy(np.concatenate([c, c + 1], 1)) for c in rng.random((2, 6, 2)))
-    if "dice" in op:
+    if "dice" in op or "tversky" in op:
         return x, target
     return x, target, torch.from_numpy(rng.random(3))
 

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*is deprecated:Deprec
 
 Call = Callable[..., Any]
 PIXELS = ("cross_entropy", "focal_loss")
+WHOLE = ("dice_loss", "tversky_loss", "ohem_cross_entropy")  # one loss for all pixels
 BOXES = ("giou_loss", "diou_loss", "ciou_loss")
 
 
@@ -28,12 +29,15 @@ def case(name: str) -> tuple[Call, tuple[Any, ...]]:
     """A loss of one or two inputs and the inputs; the name is the function's and the reduction's."""
     torch, rng = need("torch"), np.random.default_rng(3)
     op, _, reduction = name.partition(" ")
-    function = getattr(losses, op)
+    function = getattr(losses, op, None)
     logits = torch.from_numpy(rng.normal(size=(3, 4, 5)))
     target = torch.from_numpy(np.where(rng.random((3, 5)) < 0.2, -100, rng.integers(0, 4, (3, 5))))
     if op in PIXELS:
         return lambda x: function(x, target, reduction=reduction), (logits,)
-    if op == "dice_loss":
+    if op == "soft_cross_entropy":
+        soft = torch.from_numpy(rng.dirichlet(np.ones(4), (3, 5))).movedim(-1, 1)
+        return lambda x: losses.cross_entropy(x, soft, reduction=reduction), (logits,)
+    if op in WHOLE:
         return lambda x: function(x, target), (logits,)
     if op == "sigmoid_focal_loss":
         soft = torch.from_numpy(rng.random((3, 4, 5)))
@@ -43,8 +47,12 @@ def case(name: str) -> tuple[Call, tuple[Any, ...]]:
 
 
 CASES = [
-    *(f"{op} {reduction}" for op in (*PIXELS, "sigmoid_focal_loss", *BOXES) for reduction in ("none", "mean", "sum")),
-    "dice_loss",
+    *(
+        f"{op} {reduction}"
+        for op in (*PIXELS, "soft_cross_entropy", "sigmoid_focal_loss", *BOXES)
+        for reduction in ("none", "mean", "sum")
+    ),
+    *WHOLE,
 ]
 each_case = pytest.mark.parametrize("name", CASES)
 
