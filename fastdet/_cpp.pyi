@@ -126,6 +126,39 @@ def focal_loss(
 def dice_loss(
     logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool, /
 ) -> tuple[Any, Array | None, float] | int: ...
+def soft_cross_entropy(
+    logits: Array,
+    last: bool,
+    target: Array,
+    weight: Array,
+    reduction: str,
+    label_smoothing: float,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float]: ...
+def ohem_cross_entropy(
+    logits: Array,
+    last: bool,
+    target: Array,
+    weight: Array,
+    ignore: int | None,
+    fraction: float,
+    min_kept: int,
+    threshold: float,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float] | int: ...
+def tversky_loss(
+    logits: Array,
+    last: bool,
+    target: Array,
+    ignore: int | None,
+    alpha: float,
+    beta: float,
+    eps: float,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float] | int: ...
 def read_coco(file: IO[bytes], size: int, kind: str, string_ids: bool, records: bool, /) -> dict[str, Any] | str: ...
 def join_records(
     text: bytes,

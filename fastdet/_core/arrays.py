@@ -108,9 +108,9 @@ def _raise_device(op: str, name: str, what: str, cuda: bool) -> NoReturn:
 
 
 def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool, half: bool) -> Array:
-    if x.device.type != "cpu" and type(x) is torch.Tensor:
-        _raise_device(op, name, f"a tensor on {x.device}", x.is_cuda)
     x = _plain_tensor(op, name, x, torch, differentiable)
+    if x.device.type != "cpu":
+        _raise_device(op, name, f"a tensor on {x.device}", x.is_cuda)
     if x.dtype is torch.bfloat16:
         if half:
             return x.resolve_neg().view(torch.int16).numpy().view(BFLOAT16)
@@ -128,8 +128,14 @@ def no_graph(op: str, name: str) -> str:
 
 
 def _plain_tensor(op: str, name: str, x: Any, torch: Any, differentiable: bool) -> Any:
-    """A dense tensor without a graph, or a TypeError that says what ``x`` is instead."""
-    if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
+    """A dense tensor without a graph, or a TypeError that says what ``x`` is instead.
+
+    A subclass that only adds to a tensor (metadata, a word for what the numbers mean) is taken as the tensor in it.
+    """
+    if type(x) is not torch.Tensor and type(x).__torch_dispatch__ is torch.Tensor.__torch_dispatch__:
+        with torch._C.DisableTorchFunctionSubclass():  # which would make it the subclass again
+            x = x.as_subclass(torch.Tensor)
+    if type(x) is not torch.Tensor:
         raise TypeError(f"{op}: {name} must be a plain torch.Tensor, got {type(x).__name__}")
     if x.layout is not torch.strided:
         raise TypeError(f"{op}: {name} must be a dense tensor, got {x.layout}")

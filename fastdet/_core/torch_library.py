@@ -96,9 +96,13 @@ def gradient(
     )
 
     def call(*args: Any) -> Any:
-        if not torch.compiler.is_compiling() and (
-            torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
-        ):
+        is_forward = forward_ad._current_level >= 0
+        if torch.compiler.is_compiling():
+            if not is_forward or jvp is None:
+                return op(*args)
+            torch._dynamo.graph_break()  # it cannot trace a derivative of ours, and would make it 0
+            return in_transform.apply(*args)
+        if is_forward or torch._C._functorch.peek_interpreter_stack() is not None:
             return in_transform.apply(*args)
         return op(*args)
 
