@@ -377,6 +377,10 @@ class DetectionMetrics(Figures):
     def _local(self) -> dict[str, Any]:
         return {"_synced": self._synced, "_give": self._give if self._give is to_torch else None}
 
+    def _agree(self, ranks: list[dict[str, Any]]) -> None:
+        if any(local["_give"] is not None for local in ranks):
+            self._give = to_torch
+
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
         p = self._parameters
         first, *more = (f"{t:g}" for t in p.iou_thresholds)
