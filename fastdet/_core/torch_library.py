@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fastdet._core import check
-from fastdet._core.arrays import no_graph, to_array, to_numpy, to_torch, writable
+from fastdet._core.arrays import no_graph, plain, to_array, to_numpy, to_torch, writable
 from fastdet._core.backends import NAMES
 
 forward_ad: Any = torch.autograd.forward_ad
@@ -162,9 +162,9 @@ def no_batch(name: str, instead: str) -> Callable[..., Any]:
 
 
 def tensor(op: str, name: str, x: Any) -> Any:
-    """A tensor as it is; an array or a list as a tensor of its values."""
+    """A plain tensor, see `arrays.plain`; an array or a list as a tensor of its values."""
     if isinstance(x, torch.Tensor):
-        return x
+        return x if torch.compiler.is_compiling() else plain(op, name, x)
     array = to_numpy(op, name, x)
     return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
 
@@ -188,8 +188,12 @@ def without_graph(op: str, name: str, x: Any) -> Any:
 
 
 def differentiable(op: str, name: str, x: Any, out: Any = None, *, forward: bool = False) -> Any:
-    """As `tensor`, for an op that has a gradient; with ``out`` it has none. ``forward``: also in forward mode."""
-    x = tensor(op, name, x)
+    """As `tensor`, for an op that has a gradient; with ``out`` it has none. Results keep the class of a subclass.
+
+    ``forward``: the op has a forward-mode derivative too.
+    """
+    values = tensor(op, name, x)  # refuses boxes of another format
+    x = x if isinstance(x, torch.Tensor) else values
     if (not forward or out is not None) and has_tangent(x):
         if forward:
             raise TypeError(f"{op}: out must be None where {name} has a tangent, got {type(out).__name__}")

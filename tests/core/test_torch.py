@@ -403,6 +403,9 @@ def test_which_calls_are_registered(torch: Any) -> None:
         with context:
             assert registered(wants) is None
     assert registered(plain.to("meta")) is not None
+    marked = plain.as_subclass(type("Marked", (torch.Tensor,), {}))
+    assert registered(marked) is not None
+    assert registered(marked, grad=False) is None
     with recorder(torch), torch.no_grad():
         assert registered(plain) is not None
     with torch.autocast("cpu"):
@@ -415,15 +418,6 @@ def test_which_calls_are_registered(torch: Any) -> None:
     torch.vmap(lambda x: registrations.append(registered(x)) or x)(plain)
     torch.func.grad(lambda x: registrations.append(registered(x)) or x.sum())(plain)
     assert None not in registrations
-
-
-def test_subclass(torch: Any) -> None:
-    """A tensor's subclass goes to its own __torch_function__, which by default keeps the class."""
-    b, s, _ = detections(torch)
-    marked = b.as_subclass(type("Marked", (torch.Tensor,), {}))
-    got = nms.nms(marked, s, 0.5)
-    assert type(got) is type(marked)
-    check_equal(got.as_subclass(torch.Tensor), nms.nms(b, s, 0.5))
 
 
 def test_tangents_are_not_lost(torch: Any) -> None:
