@@ -20,7 +20,7 @@ from fastdet._files.errors import ChoiceError
 from fastdet.cli import report
 from fastdet.cli.evaluate_options import LEVEL, Options, Settings, reading_of, settings_of
 from fastdet.cli.summary import show
-from fastdet.cli.terminal import Failure, command, interruptible, say, stage
+from fastdet.cli.terminal import MAX_SKIPPED, Failure, command, interruptible, say, skipped_lines, stage
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.detection.records import Columns
 from fastdet.detection.results import ABSENT
@@ -56,7 +56,7 @@ def run(options: Options) -> None:
     if options.as_json:
         print(json.dumps(results))
         return
-    for note in results["notes"]:
+    for note in [*results["notes"], *skipped_lines(results["skipped"])]:
         print(f"fastdet: {note}", file=sys.stderr)
     show(results, options.per_class)
     for path in results["plots"]:
@@ -93,12 +93,23 @@ def _from_files(options: Options, settings: Settings, reading: sources.Reading) 
         **figures(results, settings, inclusive=bool(inputs.data.offset), of_threshold=means),
         **detail(metrics, settings, inputs.data),
         "plots": [],
-        "notes": inputs.notes,
+        "notes": [*inputs.notes, *_of_settings(options, inputs)],
+        "skipped": {"count": len(inputs.skipped), "records": inputs.skipped[:MAX_SKIPPED]},
     }
     if plots is not None:
         with stage("drawing"):
             summary["plots"] = [str(path) for path in interruptible(report.save, metrics, summary, plots)]
     return summary
+
+
+def _of_settings(options: Options, inputs: sources.Inputs) -> list[str]:
+    """A note where VOC's rule meets boxes that may count their last pixel, as VOC's do, or not."""
+    if options.method == "coco101" or options.inclusive is not None or inputs.formats[0] == "voc":
+        return []
+    return [
+        f"boxes of {inputs.formats[0]} end at x2 and y2; figures of VOC take x2 and y2 as the last pixel inside: "
+        "use --inclusive for these, or --exclusive"
+    ]
 
 
 def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMetrics:
@@ -122,7 +133,8 @@ def _on_cluster(o: Options) -> bool:
     local_only = {
         "--plots": o.plots, "--ci": o.ci or None, "--classes": o.classes, "--images": o.images,
         "--image-size": o.image_size, "--image-set": o.image_set, "--boxes": o.boxes, "--labels": o.labels,
-        "--confusion-at": o.confusion_at, "--format": o.format if o.format not in ("auto", "coco") else None,
+        "--confusion-at": o.confusion_at, "--score": o.score, "--image-ids": o.image_ids,
+        "--skip-invalid": o.skip_invalid or None, "--format": o.format if o.format not in ("auto", "coco") else None,
     }  # fmt: skip
     for option, value in local_only.items():
         if value is not None:
@@ -153,6 +165,7 @@ def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
         "per_class": [{"id": k, "name": str(k), "ap": ap, "ar": ar} for k, ap, ar in of_class],
         "plots": [],
         "notes": [],
+        "skipped": {"count": 0, "records": []},
     }
 
 

@@ -12,6 +12,8 @@ import typer
 
 from fastdet._core.metric import RESAMPLES
 from fastdet._files import sources
+from fastdet._files.formats import FORMATS
+from fastdet._files.labels import LABELS
 from fastdet._files.names import read_names
 from fastdet.cli.terminal import Failure, wrong_option
 from fastdet.detection.inputs import AREAS, METHODS
@@ -58,7 +60,8 @@ class Options:
         bool | None, typer.Option("--inclusive/--exclusive", help="Whether boxes name their last pixel (VOC does).")
     ] = None
     classes: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line, in order (voc, yolo).")
+        Path | None,
+        typer.Option(metavar="FILE", help="Names of classes 0, 1, ...: one a line, or a data.yaml with names."),
     ] = None
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The image files: YOLO boxes are fractions of their sizes.")
@@ -70,10 +73,21 @@ class Options:
         Path | None, typer.Option(metavar="FILE", help="Names of images, one a line: only these are scored.")
     ] = None
     boxes: Annotated[str | None, typer.Option(metavar="xyxy|xywh", help="The layout of the boxes in txt files.")] = None
+    score: Annotated[
+        str | None, typer.Option(metavar="first|last", help="Where the score stands in lines: last in YOLO's.")
+    ] = None
     labels: Annotated[
         str | None,
-        typer.Option(metavar="id|position", help="Labels of JSON and NPZ detections: category ids, or 0, 1, ..."),
+        typer.Option(
+            metavar="id|position|position-from-1", help="Numbers as labels: category ids, or places of the classes."
+        ),
     ] = None
+    image_ids: Annotated[
+        str | None, typer.Option(metavar="id|name", help="Numbers as image ids: the data set's ids, or file names.")
+    ] = None
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out invalid records, and list them.")] = (
+        False
+    )
     confusion_at: Annotated[
         str | None, typer.Option(metavar="IOU,SCORE", help="Of the confusion matrix (0.5,0.25 with --plots).")
     ] = None
@@ -129,8 +143,8 @@ def settings_of(o: Options) -> Settings:
 def reading_of(o: Options) -> sources.Reading:
     """The options about the files. Failure, FormatError, OSError."""
     choices = {
-        "format": (o.format, sources.FORMATS), "boxes": (o.boxes, ("xyxy", "xywh")),
-        "labels": (o.labels, ("id", "position")),
+        "format": (o.format, FORMATS), "boxes": (o.boxes, ("xyxy", "xywh")),
+        "labels": (o.labels, LABELS), "image-ids": (o.image_ids, ("id", "name")), "score": (o.score, ("first", "last")),
     }  # fmt: skip
     for option, (value, allowed) in choices.items():
         if value is not None and value not in allowed:
@@ -144,8 +158,14 @@ def reading_of(o: Options) -> sources.Reading:
             expected = "WIDTHxHEIGHT in pixels, such as 640x480"
             raise Failure(f"evaluate: --image-size must be {expected}, got {o.image_size}")
         size = int(width), int(height)
-    names = None if o.classes is None else read_names("evaluate", o.classes)
-    return sources.Reading(o.format, names, o.images, size, o.image_set, o.boxes, o.inclusive, o.labels)
+    try:
+        names = None if o.classes is None else read_names("evaluate", o.classes)
+    except ImportError as error:
+        raise Failure(str(error)) from None
+    return sources.Reading(
+        o.format, names, o.images, size, o.image_set, o.boxes, o.inclusive, o.labels, o.image_ids, o.score,
+        o.skip_invalid,
+    )  # fmt: skip
 
 
 def _thresholds(text: str) -> tuple[float, ...]:

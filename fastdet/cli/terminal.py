@@ -123,6 +123,18 @@ def stage(title: str) -> Iterator[None]:
         yield
 
 
+MAX_SKIPPED = 1000  # invalid records that --json lists
+
+
+def skipped_lines(skipped: Mapping[str, Any], max_shown: int = 10) -> list[str]:
+    """Lines that tell which invalid records were left out: their count, and the errors of the first."""
+    if not skipped["count"]:
+        return []
+    rest = skipped["count"] - max_shown
+    more = [f"and {rest:,} more; --json lists the first {MAX_SKIPPED:,}"] if rest > 0 else []
+    return [f"left out {skipped['count']:,} invalid records:", *skipped["records"][:max_shown], *more]
+
+
 def absent(console: Console) -> None:
     """Print the names of the backends that are absent."""
     for name, reason in backends.available().items():

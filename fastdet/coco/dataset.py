@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import json
 import os
-import sys
-import types
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -19,7 +15,8 @@ from fastdet._files.coco import coco_content, opened
 from fastdet._files.coco_objects import Content, columns_of, content_of
 from fastdet._files.data_set import check_known
 from fastdet._files.errors import FormatError
-from fastdet.coco.evaluation import COCOeval, Params
+from fastdet.coco import hooks
+from fastdet.coco.index import Index, Tables
 from fastdet.detection.records import Columns
 
 Ids = int | Sequence[int] | Array
@@ -48,7 +45,8 @@ class COCO:
     dataset : dict
         The content, and ``anns``, ``cats``, ``imgs``, ``imgToAnns``, ``catToImgs`` as in pycocotools. They are made at
         the first use, by reading the file again, because evaluation does not need them. Once they exist, evaluation
-        uses them, changes included.
+        uses them, changes included. As in pycocotools, a change of the lists of annotations and images in ``dataset``
+        needs a ``createIndex``: without it, evaluation raises ValueError.
 
     Raises
     ------
@@ -58,15 +56,20 @@ class COCO:
 
     __module__ = "fastdet.coco"
 
+    # Defaults of the class: subclasses need not call __init__.
+    _path: str | None = None
+    _content: Content | None = None
+    _dataset: Any = None
+    _results: Any = None  # from loadRes: (source, columns, data set, the records of a list)
+    _index: Index | None = None  # made by `createIndex`
+    _listed: list[list[Any]] | None = None  # the `_lists` of `dataset` when it was loaded or the index was made
+    _assigned = False  # `dataset` was assigned to an object that had one
+
     def __init__(self, annotation_file: str | os.PathLike[str] | Mapping[str, Any] | None = None) -> None:
-        self._path: str | None = None
-        self._content: Content | None = None
-        self._dataset: Any = None
-        self._results: Any = None  # from loadRes: (source, columns, data set)
-        self._tables: dict[str, Any] | None = None
         if annotation_file is None:
             self._dataset = {}
-        elif isinstance(annotation_file, Mapping):
+            return
+        if isinstance(annotation_file, Mapping):
             self._dataset = annotation_file
             self._content = content_of("COCO", annotation_file)
         elif isinstance(annotation_file, str | os.PathLike):
@@ -74,21 +77,28 @@ class COCO:
             self._content = coco_content(self._path, "data set")
         else:
             raise TypeError(f"COCO: annotation_file must be a path or a dict, got {type(annotation_file).__name__}")
+        if hooks.replaced(self, INDEX_HOOK):
+            self.createIndex()  # an index of the script's own, which pycocotools makes here
 
     # The content
     @property
     def dataset(self) -> Any:
         if self._dataset is None:
-            self._dataset = self._result_dicts() if self._results is not None else _load(str(self._path))
+            if self._results is not None:
+                self._dataset = self._result_dicts()
+            else:
+                self._dataset = {} if self._path is None else _load(self._path)
+            self._listed = _lists(self._dataset)
         return self._dataset
 
     @dataset.setter
     def dataset(self, value: Any) -> None:
-        self._dataset, self._content, self._results, self._tables = value, None, None, None
+        self._assigned = any(x is not None for x in (self._content, self._results, self._index))
+        self._dataset, self._content, self._results, self._index, self._listed = value, None, None, None, None
 
     def _result_dicts(self) -> dict[str, Any]:
         """The results as the dictionaries that pycocotools' loadRes makes."""
-        source, columns, data = self._results
+        source, columns, data, _ = self._results
         records = _load(source) if isinstance(source, str) else source
         if isinstance(records, Mapping):
             records = records["annotations"]
@@ -97,44 +107,93 @@ class COCO:
         annotations = []
         for i, (record, area) in enumerate(zip(records, columns.areas.tolist(), strict=True), 1):
             x, y, w, h = record["bbox"]
-            outline = [[x, y, x, y + h, x + w, y + h, x + w, y]]
-            annotations.append({"segmentation": outline, **record, "area": area, "id": i, "iscrowd": 0})
+            if not isinstance(record, dict):
+                record = dict(record)
+            record.setdefault("segmentation", [[x, y, x, y + h, x + w, y + h, x + w, y]])
+            record.update(area=area, id=i, iscrowd=0)  # in the caller's dictionary, as pycocotools does
+            annotations.append(record)
         images, categories = data.dataset.get("images", []), data.dataset.get("categories", [])
         return {"images": list(images), "categories": copy.deepcopy(categories), "annotations": annotations}
 
     def createIndex(self) -> None:
         """Make ``anns``, ``imgs``, ``cats``, ``imgToAnns`` and ``catToImgs`` from ``dataset``."""
         data = self.dataset
-        tables: dict[str, Any] = {name: {} for name in ("anns", "cats", "imgs")}
-        tables["imgToAnns"], tables["catToImgs"] = defaultdict(list), defaultdict(list)
-        for annotation in data.get("annotations", []):
-            tables["imgToAnns"][annotation["image_id"]].append(annotation)
-            tables["anns"][annotation["id"]] = annotation
-            if "categories" in data:
-                tables["catToImgs"][annotation["category_id"]].append(annotation["image_id"])
-        for image in data.get("images", []):
-            tables["imgs"][image["id"]] = image
-        for category in data.get("categories", []):
-            tables["cats"][category["id"]] = category
-        self._tables = tables
+        for name in Tables._fields:
+            self.__dict__.pop(name, None)  # a table that was assigned
+        self._index, self._assigned = Index(data), False
+        self._listed = _lists(data)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("anns", "cats", "imgs", "imgToAnns", "catToImgs"):
+        if name not in Tables._fields:
             raise AttributeError(f"COCO has no attribute {name!r}")
-        if self.__dict__.get("_tables") is None:
+        if self._index is None:
+            self._require_unchanged()
             self.createIndex()
-        assert self._tables is not None
-        return self._tables[name]
+            if name in self.__dict__:  # by a createIndex of the script's own
+                return self.__dict__[name]
+        if self._index is None:
+            raise AttributeError(f"COCO has no attribute {name!r}: its createIndex did not make it")
+        return getattr(self._index.tables, name)
 
-    def _columns(self) -> Columns:
-        """The boxes to evaluate, from the dictionaries if they exist: the caller may have changed them."""
-        if self._results is not None and self._dataset is None:
-            columns: Columns = self._results[1]
-            return columns
-        if self._path is not None and self._dataset is None:
-            assert self._content is not None
-            return self._content.boxes
-        return columns_of("COCO", "annotations", self.dataset.get("annotations", []), results=False)
+    def _require_unchanged(self) -> None:
+        """Raise ValueError if the list of annotations or images was changed after it was read, without `createIndex`.
+
+        pycocotools leaves such a change out without a word.
+        """
+        if self._results is not None and self._results[3] is not None and not _same_items(*self._results[::3]):
+            raise ValueError("COCO: the list of results was changed after loadRes: call loadRes again")
+        changed = self._assigned
+        if self._listed is not None and self._dataset is not None:
+            changed |= not all(map(_same_items, _lists(self._dataset), self._listed))
+        if changed:
+            raise ValueError("COCO: dataset was changed after the index was made: call createIndex() to use the change")
+
+    def _columns(self, images: Sequence[Any]) -> Columns:
+        """The boxes to evaluate, of these images or more.
+
+        From the dictionaries if they exist: the caller may have changed them, or the tables of the index.
+        """
+        self._require_unchanged()
+        touched = self._index is not None or any(name in self.__dict__ for name in Tables._fields)
+        if self._dataset is None and not touched:
+            if self._results is not None:
+                return self._result_columns()
+            if self._content is not None:
+                return self._content.boxes
+        annotations = self.dataset.get("annotations", [])
+        if touched and (self._index is None or self._index.differs(*self._tables())):
+            annotations = self._indexed(images)
+        return columns_of("COCO", "annotations", annotations, results=False)
+
+    def _result_columns(self) -> Columns:
+        """The columns of `loadRes`; those of a list are read again: the caller may have changed its dictionaries."""
+        source, columns, _, records = self._results
+        if records is None:
+            result: Columns = columns
+            return result
+        # Areas stay those of loadRes, as in pycocotools.
+        return columns_of("loadRes", "results", source, results=True)._replace(areas=columns.areas)
+
+    def _tables(self) -> tuple[Any, Any]:
+        """``anns`` and ``imgToAnns``, which may have been assigned."""
+        return self.anns, self.imgToAnns
+
+    def _indexed(self, images: Sequence[Any]) -> list[Any]:
+        """The annotations of images by ``imgToAnns`` and ``anns``, as pycocotools looks them up."""
+        anns, of_image = self._tables()
+        listed = [a for i in images if i in of_image for a in of_image[i]]
+        made = {} if self._index is None else self._index.anns
+        found = []
+        for a in listed:
+            i = a["id"]
+            if i not in anns:
+                raise ValueError(f"COCO: anns must have annotation {i}, which imgToAnns lists: change both")
+            found.append(anns[i] if anns[i] is not made.get(i) else a)  # equal ids stay two annotations
+        known = {a["id"] for annotations in of_image.values() for a in annotations}
+        for i in anns:
+            if i not in made and i not in known:
+                raise ValueError(f"COCO: imgToAnns must list annotation {i}, which anns has: change both")
+        return found
 
     # Queries
     def info(self) -> None:
@@ -210,6 +269,8 @@ class COCO:
             The detections as annotations: ids 1, 2, ..., ``area`` width * height, ``iscrowd`` 0.
         """
         source: Any = os.fspath(resFile) if isinstance(resFile, str | os.PathLike) else resFile
+        if isinstance(source, np.ndarray) and hooks.replaced(self, NUMPY_HOOK):
+            source = self.loadNumpyAnnotations(source)
         if isinstance(source, str):
             content = coco_content(source, "results")
             where, section, columns = source, content.section, content.boxes
@@ -221,7 +282,10 @@ class COCO:
         known = np.array(self.getImgIds(), np.int64)
         check_known(where, section, "image_id", columns.image, known, "an image of the data set")
         results = COCO()
-        results._dataset, results._results = None, (source, columns, self)
+        records = list(source) if isinstance(source, list | tuple) else None
+        results._dataset, results._results = None, (source, columns, self, records)
+        if hooks.replaced(results, INDEX_HOOK):
+            results.createIndex()
         return results
 
     def loadNumpyAnnotations(self, data: Array) -> list[dict[str, Any]]:
@@ -233,6 +297,94 @@ class COCO:
                 c.image.tolist(), c.boxes.tolist(), c.scores.tolist(), c.label.tolist(), strict=True
             )
         ]
+
+    # Masks, pictures and downloads, which pycocotools has
+    def annToRLE(self, ann: Mapping[str, Any]) -> NoReturn:
+        """Raises NotImplementedError: masks are not here yet."""
+        _no_masks("annToRLE")
+
+    def annToMask(self, ann: Mapping[str, Any]) -> NoReturn:
+        """Raises NotImplementedError: masks are not here yet."""
+        _no_masks("annToMask")
+
+    def showAnns(self, anns: Sequence[Mapping[str, Any]], draw_bbox: bool = False) -> NoReturn:
+        """Raises NotImplementedError: masks are not here yet."""
+        _no_masks("showAnns", "; fastdet.plots draws boxes")
+
+    def download(self, tarDir: str | os.PathLike[str] | None = None, imgIds: Ids = ()) -> NoReturn:
+        """Raises NotImplementedError: fastdet fetches nothing."""
+        raise NotImplementedError(
+            "COCO.download: fastdet fetches nothing from the network; "
+            "fetch each image's 'coco_url' of loadImgs(ids), or the archives of cocodataset.org"
+        )
+
+
+INDEX_HOOK = hooks.originals(COCO, ("createIndex",))
+NUMPY_HOOK = hooks.originals(COCO, ("loadNumpyAnnotations",))
+QUERIES = hooks.originals(COCO, ("getAnnIds", "loadAnns"))  # what pycocotools' evaluation asks for annotations
+
+
+def _no_masks(name: str, more: str = "") -> NoReturn:
+    raise NotImplementedError(
+        f"COCO.{name}: masks are not here yet, fastdet.coco handles boxes; use pycocotools' COCO for masks{more}"
+    )
+
+
+def _lists(data: Mapping[str, Any]) -> list[list[Any]]:
+    """Copies of the lists of annotations and images."""
+    return [list(data.get(name, [])) for name in ("annotations", "images")]
+
+
+def _same_items(a: Any, b: Sequence[Any]) -> bool:
+    """Whether two lists hold the same objects."""
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+
+
+def ignored_annotations(source: COCO | str | os.PathLike[str] | Mapping[str, Any]) -> Array:
+    """Ids of the annotations whose own ``ignore`` is set and that are no crowds.
+
+    COCO's evaluation does not know the field: pycocotools overwrites it by ``iscrowd``, and `COCOeval` leaves it out:
+    these annotations count like any other. Other tools' files use it for objects that need no detection.
+    `fastdet.detection.DetectionMetrics` honours the keys ``ignore`` and ``difficult`` of its targets.
+
+    Parameters
+    ----------
+    source : a `COCO`, or a path or dict as `COCO` takes it
+
+    Returns
+    -------
+    ids : (N,) int64, in the order of the annotations
+
+    Raises
+    ------
+    FormatError  a file that is not COCO's JSON; an ``ignore`` other than 0, 1, true and false
+
+    Examples
+    --------
+    >>> ignored_annotations({"annotations": [{"id": 4, "ignore": 1}, {"id": 5, "ignore": 1, "iscrowd": 1}, {"id": 6}]})
+    array([4])
+    """
+    if isinstance(source, COCO):
+        data: Any = source.dataset
+    elif isinstance(source, Mapping):
+        data = source
+    else:
+        with opened(source) as (file, _):
+            text = file.read()
+        if b'"ignore"' not in text and b"\\u" not in text:  # nothing to read; an escape may spell the word
+            return np.zeros(0, np.int64)
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise FormatError(f"{os.fspath(source)}: expected JSON: {error}") from None
+    found = []
+    for i, a in enumerate(data.get("annotations", []) if isinstance(data, Mapping) else []):
+        value = a.get("ignore", 0)
+        if value not in (0, 1):
+            raise FormatError(f"COCO: annotations[{i}].ignore: expected 0 or 1, got {json.dumps(value)[:40]}")
+        if value and not a.get("iscrowd", 0):
+            found.append(a["id"])
+    return np.array(found, np.int64)
 
 
 def _load(path: str) -> Any:
@@ -252,36 +404,3 @@ def _array_columns(x: Array) -> Columns:
     image, label = x[:, 0].astype(np.int64), x[:, 6].astype(np.int64)
     areas = boxes[:, 2] * boxes[:, 3]
     return Columns(image, label, boxes, areas, x[:, 5].copy(), np.zeros(0, np.uint8), np.zeros(0, np.int64))
-
-
-def init_as_pycocotools() -> None:
-    """Replace ``pycocotools.coco`` and ``pycocotools.cocoeval`` by this package's classes, in this process.
-
-    Call it before other libraries import them. ``pycocotools.mask`` stays the installed one. If pycocotools is not
-    installed, a substitute can be imported, whose functions raise NotImplementedError.
-    """
-    try:
-        mask: Any = importlib.import_module("pycocotools.mask")
-    except ImportError:
-        mask = _Masks("pycocotools.mask")
-    package: Any = types.ModuleType("pycocotools")
-    package.__path__ = []  # this marks a module as a package
-    coco: Any = types.ModuleType("pycocotools.coco")
-    cocoeval: Any = types.ModuleType("pycocotools.cocoeval")
-    coco.COCO, cocoeval.COCOeval, cocoeval.Params = COCO, COCOeval, Params
-    package.coco, package.cocoeval, package.mask = coco, cocoeval, mask
-    named = {"": package, ".coco": coco, ".cocoeval": cocoeval, ".mask": mask}
-    sys.modules.update({"pycocotools" + name: module for name, module in named.items()})
-
-
-class _Masks(types.ModuleType):
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-
-        def missing(*_: object, **__: object) -> None:
-            raise NotImplementedError(
-                f"pycocotools.mask.{name}: fastdet.coco handles boxes; install pycocotools for masks"
-            )
-
-        return missing

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import copy
 import datetime
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from typing import Any, NoReturn
 
 import numpy as np
 
 from fastdet._core import check
-from fastdet._core.backends import choose
-from fastdet._core.check import Array
-from fastdet._files.data_set import positions
 from fastdet._files.errors import FormatError
-from fastdet.detection import records as matching
-from fastdet.detection.records import FALSE, IGNORED, TRUE, Columns, Ints, Records, Rows, Rule
-
-if TYPE_CHECKING:
-    from fastdet.coco.dataset import COCO
+from fastdet.coco import hooks, steps
+from fastdet.coco.dataset import COCO
+from fastdet.coco.rows import Evaluated, curves_of, floats, from_images, ids, images_of, overlaps_of
+from fastdet.detection.records import Records
 
 
 class Params:
@@ -64,53 +60,20 @@ def _check_type(iouType: str) -> None:
         raise NotImplementedError(f"COCOeval: iouType must be 'bbox', got {iouType!r}")
 
 
-class _Evaluated:
-    """The parameters, rows and records of one evaluation. The group of a box is class * images + image."""
-
-    def __init__(self, p: Params, truth: Columns, detections: Columns) -> None:
-        self.images = np.asarray(p.imgIds, np.int64)
-        self.classes = np.asarray(p.catIds, np.int64)
-        self.by_class = bool(p.useCats)
-        self.truth, self.truth_ids = self._rows(truth, truth.ids)
-        ids = detections.ids if len(detections.ids) else np.arange(1, len(detections.image) + 1)
-        self.detections, self.detection_ids = self._rows(detections, ids)
-        self.rule = Rule(_floats("iouThrs", p.iouThrs), _ranges(p.areaRng), int(p.maxDets[-1]))
-
-    def _rows(self, c: Columns, ids: Ints) -> tuple[Rows, Ints]:
-        image, label = positions(self.images, c.image), _unsorted_positions(self.classes, c.label)
-        group = image + label * len(self.images) if self.by_class else image
-        keep: Any = (image >= 0) & (label >= 0)
-        if not self.by_class:  # within an image: class by class, in the order of catIds
-            keep = np.flatnonzero(keep)
-            keep = keep[np.argsort(label[keep], kind="stable")]
-        elif keep.all():
-            return Rows(group, c.boxes, c.areas, c.scores, c.flags), ids
-        flags = c.flags[keep] if len(c.flags) else c.flags
-        scores = c.scores[keep] if len(c.scores) else c.scores
-        return Rows(group[keep], c.boxes[keep], c.areas[keep], scores, flags), ids[keep]
-
-    def records(self, *, matched: bool = False) -> Records:
-        return matching.match_rows(self.rule, self.detections, self.truth, matched=matched)
+def _check_coco(name: str, coco: Any) -> None:
+    """TypeError for what is neither a `COCO` nor pycocotools' own."""
+    for method in ("getImgIds", "getCatIds", "getAnnIds", "loadAnns"):
+        if not callable(getattr(coco, method, None)):
+            raise TypeError(f"COCOeval: {name} must be a COCO, got {type(coco).__name__} without {method}")
 
 
-def _unsorted_positions(known: Ints, values: Ints) -> Ints:
-    order = np.argsort(known, kind="stable")
-    at = positions(known[order], values)
-    return np.where(at < 0, -1, order[at]) if len(known) else at
-
-
-def _floats(name: str, x: Any) -> Array:
-    values = np.ascontiguousarray(x, np.float64)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise ValueError(f"COCOeval: params.{name} must be a list of finite numbers, got {check.describe(x)}")
-    return values
-
-
-def _ranges(x: Any) -> Array:
-    ranges = np.ascontiguousarray(x, np.float64)
-    if ranges.ndim != 2 or ranges.shape[1] != 2 or not len(ranges) or np.isnan(ranges).any():
-        raise ValueError(f"COCOeval: params.areaRng must be a list of pairs of numbers, got {check.describe(x)}")
-    return ranges
+def _check_known(name: str, wanted: list[int], what: str, known: Any) -> None:
+    """ValueError if the data set has ids, and none of those that are wanted."""
+    known = set(known)
+    if wanted and known and known.isdisjoint(wanted):
+        raise ValueError(
+            f"COCOeval: params.{name} must be {what} of cocoGt, got none of them: {check.describe(wanted)}"
+        )
 
 
 class COCOeval:
@@ -119,7 +82,7 @@ class COCOeval:
     Parameters
     ----------
     cocoGt, cocoDt : COCO
-        The data set and its detections (`COCO.loadRes`).
+        The data set and its detections (`COCO.loadRes`). pycocotools' own objects are taken too.
     iouType : str
         "bbox".
 
@@ -134,55 +97,126 @@ class COCOeval:
     stats : (12,) array
         After ``summarize``: its twelve numbers.
     evalImgs : list
-        pycocotools' dictionaries for each class, area range and image, made on first use. ``accumulate`` uses a list
-        that is assigned to it.
+        pycocotools' dictionaries for each class, area range and image, made on first use. ``accumulate`` uses them,
+        with changes, once they were read or assigned.
     ious : dict
-        After ``evaluate``: the IoU of each image and class, computed on first use.
+        After ``evaluate``: the IoU of each image and class, computed on first use. ``evaluateImg`` uses it.
+
+    Raises
+    ------
+    TypeError            cocoGt or cocoDt is no data set
+    ValueError           params that are no numbers, or ids of which the data set has none
+    NotImplementedError  iouType other than "bbox"
     """
 
     __module__ = "fastdet.coco"
 
+    # Defaults of the class: subclasses need not call __init__.
+    _evaluated: Evaluated | None = None
+    _records: Records | None = None
+    _evalImgs: Any = None
+    _ious: Any = None
+    _prepared: tuple[Any, Any] | None = None
+    _paramsEval: Any = None
+
     def __init__(self, cocoGt: COCO | None = None, cocoDt: COCO | None = None, iouType: str = "bbox") -> None:
         self.cocoGt, self.cocoDt = cocoGt, cocoDt
-        self.params = Params(iouType)
+        _check_type(iouType)
+        self.params: Any = getattr(hooks.cocoeval, "Params", Params)(iouType)
         self.eval: dict[str, Any] = {}
         self.stats: Any = []
-        self._evaluated: _Evaluated | None = None
-        self._records: Records | None = None
-        self._evalImgs: Any = None
-        self._ious: dict[tuple[int, int], Any] | None = None
-        self._paramsEval: Any = {}
+        self._paramsEval = {}
         if cocoGt is not None:
+            _check_coco("cocoGt", cocoGt)
             self.params.imgIds = sorted(cocoGt.getImgIds())
             self.params.catIds = sorted(cocoGt.getCatIds())
 
     def evaluate(self) -> None:
-        """Match every image's detections with its true boxes."""
+        """Match every image's detections with its true boxes.
+
+        A script's own ``_prepare``, ``computeIoU`` or ``evaluateImg`` (of a subclass, or assigned to the class or the
+        object) is called for each image, class and range of areas, as in pycocotools. That takes longer.
+        """
         if self.cocoGt is None or self.cocoDt is None:
             raise ValueError("COCOeval: evaluate needs cocoGt and cocoDt, got None")
-        p = self.params
-        if p.useSegm is not None:  # pycocotools' older name for iouType
-            p.iouType = "segm" if p.useSegm == 1 else "bbox"
-        _check_type(p.iouType)
-        p.imgIds = np.unique(np.asarray(p.imgIds, np.int64)).tolist()
-        if p.useCats:
-            p.catIds = np.unique(np.asarray(p.catIds, np.int64)).tolist()
-        p.maxDets = sorted(p.maxDets)
-        if not p.maxDets or p.maxDets[0] < 1:
-            raise ValueError(f"COCOeval: params.maxDets must be a list of integers >= 1, got {p.maxDets}")
-        detections = self.cocoDt._columns()
+        hooks.check_mask_iou()
+        p = self._checked_params()
+        self._evaluated = self._records = self._evalImgs = self._ious = self._prepared = None
+        if hooks.replaced(self, STEPS):
+            self._step_by_step(p)
+            return
+        detections = steps.columns("cocoDt", self.cocoDt, p)
         missing = np.isnan(detections.scores)
         if missing.any():
             i = int(np.argmax(missing))
             raise FormatError(f"COCOeval: annotations[{i}].score of cocoDt: expected a number, got no such field")
-        self._evaluated = _Evaluated(p, self.cocoGt._columns(), detections)
-        self._records, self._evalImgs, self._ious = self._evaluated.records(), None, None
+        self._evaluated = Evaluated(p, steps.columns("cocoGt", self.cocoGt, p), detections)
+        self._records = self._evaluated.records()
         self._paramsEval = copy.deepcopy(p, {id(p.imgIds): p.imgIds.copy()})  # a long list: copied at once
+
+    def _checked_params(self) -> Any:
+        """The parameters to evaluate with, sorted as pycocotools sorts them."""
+        _check_coco("cocoGt", self.cocoGt)
+        _check_coco("cocoDt", self.cocoDt)
+        p = self.params
+        if getattr(p, "useSegm", None) is not None:  # pycocotools' older name for iouType
+            p.iouType = "segm" if p.useSegm == 1 else "bbox"
+        _check_type(p.iouType)
+        p.imgIds = ids("imgIds", p.imgIds)
+        if p.useCats:
+            p.catIds = ids("catIds", p.catIds)
+        p.maxDets = [int(x) if x == int(x) else x for x in sorted(p.maxDets)]
+        if not p.maxDets or p.maxDets[0] < 1 or not all(isinstance(x, int) for x in p.maxDets):
+            raise ValueError(f"COCOeval: params.maxDets must be a list of integers >= 1, got {p.maxDets}")
+        _check_known("imgIds", p.imgIds, "images", self.cocoGt.getImgIds())  # type: ignore[union-attr]
+        if p.useCats:
+            _check_known("catIds", p.catIds, "categories", self.cocoGt.getCatIds())  # type: ignore[union-attr]
+        return p
+
+    def _step_by_step(self, p: Any) -> None:
+        """pycocotools' evaluate, which calls every step as a method."""
+        self._prepare()
+        categories = p.catIds if p.useCats else [-1]
+        self.ious = {(i, k): self.computeIoU(i, k) for i in p.imgIds for k in categories}
+        limit = p.maxDets[-1]
+        self.evalImgs = [
+            self.evaluateImg(i, k, limits, limit) for k in categories for limits in p.areaRng for i in p.imgIds
+        ]
+        self._paramsEval = copy.deepcopy(self.params)
+
+    def _prepare(self) -> None:
+        """Make ``_gts`` and ``_dts``: the annotations of each image id and category id."""
+        self._prepared = steps.prepare(self.cocoGt, self.cocoDt, self.params)
+        self._evaluated, self.evalImgs, self.eval = None, defaultdict(list), {}
+
+    def _groups(self) -> tuple[Any, Any]:
+        if self._prepared is None:
+            if self.cocoGt is None or self.cocoDt is None:
+                raise ValueError("COCOeval: _gts and _dts need cocoGt and cocoDt, got None")
+            self._prepared = steps.prepare(self.cocoGt, self.cocoDt, self.params)
+        return self._prepared
+
+    @property
+    def _gts(self) -> Any:
+        return self._groups()[0]
+
+    @_gts.setter
+    def _gts(self, value: Any) -> None:
+        self._prepared = value, self._prepared[1] if self._prepared is not None else defaultdict(list)
+
+    @property
+    def _dts(self) -> Any:
+        return self._groups()[1]
+
+    @_dts.setter
+    def _dts(self, value: Any) -> None:
+        self._prepared = self._prepared[0] if self._prepared is not None else defaultdict(list), value
 
     @property
     def evalImgs(self) -> Any:
         if self._evalImgs is None:
-            self._evalImgs = _images(self._evaluated, self._paramsEval) if self._evaluated is not None else []
+            self._evalImgs = images_of(self._evaluated, self._paramsEval) if self._evaluated is not None else []
+            self._records = None  # the script may change what it gets
         return self._evalImgs
 
     @evalImgs.setter
@@ -190,42 +224,55 @@ class COCOeval:
         self._evalImgs, self._records = value, None
 
     @property
-    def ious(self) -> dict[tuple[int, int], Any]:
+    def ious(self) -> Any:
         """(D, G) IoU by (image id, category id), detections by falling score; [] without detections or true boxes."""
-        if self._evaluated is None:
-            return {}
         if self._ious is None:
-            self._ious = _overlaps(self._evaluated)
+            self._ious = {} if self._evaluated is None else overlaps_of(self._evaluated)
         return self._ious
 
+    @ious.setter
+    def ious(self, value: Any) -> None:
+        self._ious = value
+
     def computeIoU(self, imgId: int, catId: int) -> Any:
-        """The entry of `ious` for an image and a category."""
-        return self.ious[imgId, catId]
+        """(D, G) IoU of an image and a category, detections by falling score; [] without detections or true boxes."""
+        if self._evaluated is not None and self._prepared is None and (imgId, catId) in self.ious:
+            return self.ious[imgId, catId]
+        return steps.compute_iou(self._gts, self._dts, self.params, imgId, catId)
+
+    def computeOks(self, imgId: int, catId: int) -> NoReturn:
+        """Raises NotImplementedError: keypoints are not here."""
+        raise NotImplementedError("COCOeval.computeOks: keypoints are not here, fastdet.coco handles boxes")
+
+    def evaluateImg(self, imgId: int, catId: int, aRng: Any, maxDet: int) -> Any:
+        """pycocotools' dictionary of an image, a category and a range of areas; None without a box."""
+        return steps.evaluate_image(self._gts, self._dts, self.params, self.ious, imgId, catId, aRng, maxDet)
 
     def accumulate(self, p: Params | None = None) -> None:
         """Precision and recall of each class from the matches. ``p``: parameters with other recThrs or maxDets."""
         p = self.params if p is None else p
         evaluated = self._paramsEval
-        if not isinstance(evaluated, Params) and self._evalImgs is None:
+        if not evaluated and self._evalImgs is None:
             raise ValueError("COCOeval: call evaluate() before accumulate()")
-        if not isinstance(evaluated, Params):
+        if not evaluated:
             evaluated = p
         for name in ("imgIds", "catIds", "iouThrs", "areaRng", "useCats"):
             if name == "catIds" and not p.useCats:
                 continue
             if not np.array_equal(getattr(p, name), getattr(evaluated, name)):
                 raise ValueError(f"COCOeval: params.{name} has changed: call evaluate() again")
-        images = len(evaluated.imgIds)
-        K = len(evaluated.catIds) if evaluated.useCats else 1
-        records = self._records if self._records is not None else _from_images(self._evalImgs, evaluated)
-        of_class = np.searchsorted(records.group, np.arange(K + 1) * images).astype(np.int64)
-        recalls, max_detections = _floats("recThrs", p.recThrs), np.asarray(p.maxDets, np.int64)
+        recalls = floats("recThrs", p.recThrs)
         if (np.diff(recalls) < 0).any():
             raise ValueError(f"COCOeval: params.recThrs must rise, got {check.describe(p.recThrs)}")
-        precision, recall, scores = choose("accumulate", None, matching.accumulate_reference)(
-            records.scores, records.outcomes, records.start, records.counted, of_class, len(evaluated.iouThrs),
-            recalls, max_detections,
-        )  # fmt: skip
+        every = [self._records] if self._records is not None else from_images(self.evalImgs, evaluated)
+        parts = [curves_of(records, evaluated, recalls, p.maxDets) for records in every]
+        if parts:
+            precision, recall, scores = (np.concatenate(x, axis=-2) for x in zip(*parts, strict=True))
+        else:  # no range of areas
+            T, R, M = len(evaluated.iouThrs), len(recalls), len(p.maxDets)
+            K = len(evaluated.catIds) if evaluated.useCats else 1
+            precision, scores = (np.zeros((T, R, K, 0, M)) for _ in range(2))
+            recall = np.zeros((T, K, 0, M))
         self.eval = {
             "params": p,
             "counts": list(precision.shape),
@@ -244,7 +291,9 @@ class COCOeval:
         if not self.eval:
             raise Exception("Please run accumulate() first")
         names, ranges = self.params.areaRngLbl, len(self.params.areaRng)
-        if len(names) != ranges:
+        if not len(self.params.iouThrs):
+            raise ValueError("COCOeval: summarize needs params.iouThrs, got an empty list")
+        if ranges and len(names) != ranges:
             raise ValueError(
                 f"COCOeval: params.areaRngLbl must be {ranges} names, one for each of areaRng, got {names}"
             )
@@ -263,7 +312,7 @@ class COCOeval:
         """Print one of the twelve numbers and return it."""
         p = self.params
         thresholds = np.asarray(p.iouThrs, np.float64)
-        a = [i for i, label in enumerate(p.areaRngLbl) if label == area]
+        a = [i for i, label in enumerate(p.areaRngLbl[: len(p.areaRng)]) if label == area]
         m = [i for i, x in enumerate(p.maxDets) if x == max_dets][:1]
         s = self.eval["precision" if ap else "recall"]
         if threshold is not None:
@@ -281,97 +330,4 @@ class COCOeval:
         return ""
 
 
-# --------------------------------------------------------------------------------------------- evalImgs
-def _truth_rows(evaluated: _Evaluated) -> dict[int, Ints]:
-    """The rows of true boxes of each group that has any."""
-    group_rows = choose("group_rows", None, matching.group_rows_reference)
-    groups, order, first, *_ = group_rows(evaluated.truth.group, evaluated.truth.group[:0])
-    return {group: order[a:b] for group, (a, b) in zip(groups.tolist(), pairwise(first), strict=True)}
-
-
-def _overlaps(evaluated: _Evaluated) -> dict[tuple[int, int], Any]:
-    records, truth_of = evaluated.records(), _truth_rows(evaluated)
-    classes = evaluated.classes.tolist() if evaluated.by_class else [-1]
-    images = evaluated.images.tolist()
-    overlaps: dict[tuple[int, int], Any] = {(i, k): [] for i in images for k in classes}
-    for n, group in enumerate(records.group.tolist()):
-        rows, truth = records.row[records.start[n] : records.start[n + 1]], truth_of.get(group)
-        if len(rows) and truth is not None:
-            k, i = divmod(group, len(images))
-            crowd = (evaluated.truth.flags[truth] & matching.CROWD) > 0
-            boxes = evaluated.detections.boxes[rows], evaluated.truth.boxes[truth]
-            overlaps[images[i], classes[k]] = matching.overlap_reference(*boxes, crowd, 0.0)
-    return overlaps
-
-
-def _images(evaluated: _Evaluated | None, p: Params) -> list[dict[str, Any] | None]:
-    """pycocotools' evalImgs of an evaluation."""
-    assert evaluated is not None
-    records = evaluated.records(matched=True)
-    T, A, images = len(evaluated.rule.thresholds), len(evaluated.rule.ranges), len(evaluated.images)
-    outcomes = matching.unpack(records.outcomes, T, A)
-    truth_of = _truth_rows(evaluated)
-    none = np.zeros(0, np.int64)
-    classes = [int(k) for k in evaluated.classes] if evaluated.by_class else [-1]
-    entries: list[dict[str, Any] | None] = [None] * (len(classes) * A * images)
-    assert records.matched is not None
-    for n, group in enumerate(records.group.tolist()):
-        k, i = divmod(group, images)
-        rows = slice(int(records.start[n]), int(records.start[n + 1]))
-        truth = truth_of.get(group, none)
-        ids = evaluated.detection_ids[records.row[rows]]
-        for a, (min_area, max_area) in enumerate(evaluated.rule.ranges):
-            areas = evaluated.truth.areas[truth]
-            ignored = (evaluated.truth.flags[truth] > 0) | (areas < min_area) | (areas > max_area)
-            by_ignored = np.argsort(ignored, kind="stable")
-            at = {int(row): j for j, row in enumerate(truth[by_ignored])}
-            matched = records.matched[rows, :, a].T
-            to_truth, to_detection = np.zeros((T, len(ids))), np.zeros((T, len(truth)))
-            for t, d in zip(*np.nonzero(matched >= 0), strict=True):
-                to_truth[t, d] = evaluated.truth_ids[matched[t, d]]
-                to_detection[t, at[int(matched[t, d])]] = ids[d]
-            entries[(k * A + a) * images + i] = {
-                "image_id": int(evaluated.images[i]),
-                "category_id": classes[k],
-                "aRng": p.areaRng[a],
-                "maxDet": p.maxDets[-1],
-                "dtIds": ids.tolist(),
-                "gtIds": evaluated.truth_ids[truth[by_ignored]].tolist(),
-                "dtMatches": to_truth,
-                "gtMatches": to_detection,
-                "dtScores": records.scores[rows].tolist(),
-                "gtIgnore": ignored[by_ignored].astype(np.int64),
-                "dtIgnore": outcomes[rows, :, a].T == IGNORED,
-            }
-    return entries
-
-
-def _from_images(entries: Any, p: Params) -> Records:
-    """Records of an evalImgs that the caller has assigned, for example of several processes."""
-    A, images, T = len(p.areaRng), len(p.imgIds), len(p.iouThrs)
-    K = len(p.catIds) if p.useCats else 1
-    if len(entries) != K * A * images:
-        raise ValueError(f"COCOeval: evalImgs must have {K} x {A} x {images} entries, got {len(entries)}")
-    groups, counted, scores, outcomes, start = [], [], [], [], [0]
-    for k in range(K):
-        for i in range(images):
-            of_ranges = [entries[(k * A + a) * images + i] for a in range(A)]
-            if any(e is None for e in of_ranges):
-                continue
-            groups.append(k * images + i)
-            counted.append([int(np.count_nonzero(np.asarray(e["gtIgnore"]) == 0)) for e in of_ranges])
-            scores.append(np.asarray(of_ranges[0]["dtScores"], np.float64))
-            ignored = np.stack([np.asarray(e["dtIgnore"], bool).reshape(T, -1).T for e in of_ranges], axis=2)
-            is_matched = np.stack([np.asarray(e["dtMatches"]).reshape(T, -1).T != 0 for e in of_ranges], axis=2)
-            outcomes.append(np.where(ignored, IGNORED, np.where(is_matched, TRUE, FALSE)).astype(np.uint8))
-            start.append(start[-1] + len(scores[-1]))
-    all_outcomes = np.concatenate(outcomes) if outcomes else np.zeros((0, T, A), np.uint8)
-    return Records(
-        np.array(groups, np.int64),
-        np.array(start, np.int64),
-        np.array(counted, np.int64).reshape(-1, A),
-        np.concatenate(scores) if scores else np.zeros(0),
-        matching.pack(all_outcomes),
-        np.zeros(0, np.int64),
-        None,
-    )
+STEPS = hooks.originals(COCOeval, ("_prepare", "computeIoU", "evaluateImg"))

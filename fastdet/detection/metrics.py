@@ -11,9 +11,9 @@ import numpy as np
 from fastdet._core import backends, check
 from fastdet._core.arrays import like, to_torch
 from fastdet._core.check import Array
-from fastdet._core.metric import RESAMPLES, Metric, bootstrap, known_mean, plural
+from fastdet._core.metric import RESAMPLES, bootstrap, plural
 from fastdet.detection import inputs, results, state
-from fastdet.detection.curves import PRCurve, mean_curves
+from fastdet.detection.figures import Figures
 from fastdet.detection.inputs import NAME, Image
 from fastdet.detection.records import Columns, Floats, Ints, Records
 from fastdet.detection.results import ABSENT
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BATCH = 16384  # rows from which waiting images are matched together
 
 
-class DetectionMetrics(Metric):
+class DetectionMetrics(Figures):
     """COCO's and VOC's mean average precision and recall, from batches of images.
 
     `update` matches detections with true boxes and keeps only what the results need: 13 to 15 bytes per detection with
@@ -234,90 +234,7 @@ class DetectionMetrics(Metric):
         values = results.summary(p, self._class_metrics, chunk.classes, *self._measures(chunk))
         if options is not None:
             values |= results.intervals(p, chunk, self.backend, options)
-        give = self._give
-        if give is None or (give is to_torch and "torch" not in sys.modules):  # unpickled in a process without torch
-            return values
-        return {key: give(np.asarray(value)) for key, value in values.items()}
-
-    def curves(self) -> tuple[Floats, Floats, Floats]:
-        """Precision (T, R, K, A, M), recall (T, K, A, M) and scores (T, R, K, A, M) as in COCO's evaluation.
-
-        Axes: IoU threshold, recall level, class (as in ``classes`` of `compute`), area, limit of detections. Precision
-        and scores are those at the recall level: 0 if it is not reached, -1 if a class has no true box. Read-only.
-        """
-        return self._curves(self._joined())
-
-    def confusion_matrix(self) -> Any:
-        """(K + 1, K + 1) int64: true classes in rows, predicted ones in columns, in the order of ``classes``.
-
-        Detections with at least the score of ``confusion_at`` are matched by COCO's rule at its IoU, without regard to
-        class. The last row counts detections without a match, the last column true boxes without a match. Crowds and
-        difficult boxes are left out, and so are detections that match one.
-
-        Raises
-        ------
-        ValueError  this object was made without confusion_at
-        """
-        if self._parameters.confusion_at is None:
-            raise ValueError(f"{NAME}.confusion_matrix: {NAME} must be made with confusion_at=(iou, score), got None")
-        chunk = self._joined()
-        size = len(chunk.classes) + 1
-        pairs = chunk.pairs.astype(np.int64)
-        matrix = np.bincount(pairs[:, 1] * size + pairs[:, 2], minlength=size * size).reshape(size, size)
-        return (self._give or (lambda x: x))(matrix.astype(np.int64))
-
-    def average_precision(self) -> Floats:
-        """(T, K, A) for each IoU threshold, class (as in ``classes`` of `compute`) and area; -1 without a true box."""
-        chunk = self._joined()
-        if self._parameters.method == "area":
-            return results.areas_below(self._parameters, chunk)[..., 0]
-        # Each mean is over a contiguous row of its own, so that its rounding does not depend on the other rows.
-        rows = np.ascontiguousarray(np.moveaxis(self._curves(chunk)[0][..., -1], 1, -1))
-        return rows.mean(axis=-1)
-
-    def precision_recall_curves(self, label: int | None = None) -> list[PRCurve]:
-        """Precision over recall at each IoU threshold, with the first area and the largest of max_detections.
-
-        Parameters
-        ----------
-        label : a class; None: the mean over all classes with a true box, at recall 0, 0.01, ..., 1
-
-        Returns
-        -------
-        curves : T curves as from `precision_recall_curve`. A mean over classes has no scores. Empty without a true
-            box
-
-        Raises
-        ------
-        ValueError  no image has such a class
-        """
-        chunk = self._joined()
-        records, of_class = state.to_records(chunk)
-        if label is None:
-            every = (results.class_curves(self._parameters, records, of_class, k) for k in range(len(chunk.classes)))
-            return mean_curves(filter(None, every), np.linspace(0, 1, 101))
-        at = np.flatnonzero(chunk.classes == label)
-        if not len(at):
-            got = check.describe(label)
-            raise ValueError(f"{NAME}.precision_recall_curves: label must be a class of some image, got {got}")
-        return results.class_curves(self._parameters, records, of_class, int(at[0]))
-
-    def plot(self, label: int | None = None, *, ax: Any = None) -> tuple[Any, Any]:
-        """Precision over recall, raw and interpolated, a colour for each IoU threshold. Returns (fig, ax).
-
-        ``label``: a class; None: the mean over all classes.
-        """
-        from fastdet.plots.detection import draw_precision_recall
-
-        curves = self.precision_recall_curves(label)
-        precision, chunk = self.average_precision()[..., 0], self._joined()
-        if label is not None:
-            precision = precision[:, chunk.classes == label]
-        words = [
-            f"IoU {threshold:.2f}   AP {known_mean(ap, ABSENT):.3f}"
-            for threshold, ap in zip(self._parameters.iou_thresholds, precision, strict=True)
-        ]
-        return draw_precision_recall(curves, names=words[: len(curves)], ax=ax)
+        return self._given(values)
 
     @property
     def records(self) -> tuple[Records, Ints, Ints]:
@@ -385,6 +302,12 @@ class DetectionMetrics(Metric):
             whole = [] if self._whole is None else [self._whole]
             self._whole, self._chunks = state.join(self._parameters, whole + self._chunks), []
         return self._whole
+
+    def _given(self, values: dict[str, Any]) -> dict[str, Any]:
+        give = self._give
+        if give is None or (give is to_torch and "torch" not in sys.modules):  # unpickled in a process without torch
+            return values
+        return {key: give(np.asarray(value)) for key, value in values.items()}
 
     # The methods that `Metric` needs
 
@@ -466,22 +389,6 @@ class DetectionMetrics(Metric):
             *(labels for _, image in self._pending for labels in (image[2], image[4])),
         ]
         return shown, [plural(len(np.unique(np.concatenate([state.NO_CLASSES, *labels]))), "class", "classes")]
-
-    # Results out
-
-    def _curves(self, chunk: Chunk) -> tuple[Floats, Floats, Floats]:
-        if self._accumulated is not None and self._accumulated[0] is chunk:
-            return self._accumulated[1]
-        result = results.curves(self._parameters, chunk, self.backend)
-        if chunk is self._whole:  # cached: compute, curves, average_precision and plots use it
-            for x in result:
-                x.flags.writeable = False
-            self._accumulated = chunk, result
-        return result
-
-    def _measures(self, chunk: Chunk) -> tuple[Floats, Floats]:
-        """`results.measures`, from the cached curves."""
-        return results.measures(self._parameters, chunk, self.backend, self._curves(chunk))
 
 
 def _no_reference(*_: Any) -> None:

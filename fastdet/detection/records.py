@@ -97,6 +97,12 @@ def unpack(outcomes: Bytes, thresholds: int, ranges: int) -> Bytes:
     return digits.reshape(n, packed * PACKED)[:, : thresholds * ranges].reshape(n, thresholds, ranges)
 
 
+def outcomes_of(outcomes: Bytes, position: int) -> Bytes:
+    """(N,) outcomes of one threshold and area range from packed ones: ``position`` is t * A + a."""
+    byte, digit = divmod(position, PACKED)
+    return outcomes[:, byte] // np.uint8(3**digit) % np.uint8(3)
+
+
 def pack(outcomes: Bytes) -> Bytes:
     """(N, ceil(T * A / 5)) packed outcomes from (N, T, A) ones: five per byte, as digits to base 3."""
     flat = outcomes.reshape(len(outcomes), int(np.prod(outcomes.shape[1:])))

@@ -110,7 +110,8 @@ def test_cartucho_map(capsys: Capture) -> None:
     folder = real_data("cartucho_map")
     out, err = shown(capsys, folder / "ground-truth", folder / "detection-results", "--inclusive", "--method", "area")
     assert out.startswith("85 images, 30 classes, 686 true boxes to find, 450 detections\n")
-    assert err.endswith(f": not scored: 44 detections of classes that {folder / 'ground-truth'} lacks\n")
+    lacks = f"not scored: 44 detections of classes that {folder / 'ground-truth'} lacks: "
+    assert lacks in err
 
 
 def test_boxes_without_area_are_noted(tmp_path: Path, capsys: Capture) -> None:
