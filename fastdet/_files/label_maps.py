@@ -62,6 +62,8 @@ class Folder:
             count = len(self.ignored)
             others = f"{count} other {'entry' if count == 1 else 'entries'}: {few(self.ignored, 3)}"
             got = others if count else "an empty folder"
+            if any(name.lower().endswith((".jpg", ".jpeg")) for name in self.ignored):
+                got += ": JPEG changes numbers and colours, save label maps as PNG"
             raise FormatError(f"{path}: expected a folder of PNG, TIFF, BMP or NPY label maps, got {got}")
         if any(file.suffix.lower() != ".npy" for file in files.values()):
             label_images.need_pillow()
@@ -76,9 +78,10 @@ class Folder:
         """Height and width, from the header of the file only. FormatError, OSError."""
         return label_images.size(self.files[i], colours=self.rules.palette is not None)
 
-    def read(self, i: int) -> Array:
-        """(H, W) integer labels. FormatError, OSError."""
-        return label_rules.labels(label_images.read(self.files[i]), self.rules, self.side, self.names[i])
+    def read(self, i: int, side: Side | None = None) -> Array:
+        """(H, W) integer labels; ``side`` gets what the map shows. FormatError, OSError."""
+        found = label_images.read(self.files[i])
+        return label_rules.labels(found, self.rules, Side() if side is None else side, self.names[i])
 
 
 def _walk(folder: Path, above: set[str]) -> Iterator[Path]:
@@ -132,11 +135,11 @@ class Stack:
         height, width = self.maps.shape[1:]
         return height, width
 
-    def read(self, i: int) -> Array:
-        """(H, W) integer labels. FormatError."""
+    def read(self, i: int, side: Side | None = None) -> Array:
+        """(H, W) integer labels; ``side`` gets what the map shows. FormatError."""
         numbers = np.array(self.maps[i], self.maps.dtype.newbyteorder("="), order="C")
         found = LabelPixels("number", numbers.view(np.uint8) if numbers.dtype == np.bool_ else numbers)
-        return label_rules.labels(found, self.rules, self.side, self.names[i])
+        return label_rules.labels(found, self.rules, Side() if side is None else side, self.names[i])
 
     def _map_npy(self) -> Array:
         with self.path.open("rb") as file:

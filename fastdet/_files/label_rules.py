@@ -31,13 +31,22 @@ class Rules:
 
 @dataclass
 class Side:
-    """What the maps of one side showed so far."""
+    """What one map showed, or the maps of one side so far."""
 
     doubtful: str = ""  # the first grey map that is either labels or colours
     certain: bool = False  # whether a grey map can only be labels
     colours: dict[int, int] = field(default_factory=dict)  # number -> 0xRRGGBB in the palettes of the files
     other_colours: tuple[int, str] | None = None  # the first number that two files give different colours, and a file
     numbers: set[int] = field(default_factory=set)  # the stored numbers, where a table is used
+
+    def add(self, one: Side, name: str) -> None:
+        """Add what one more map showed. The order of the maps decides which of them an error names."""
+        self.doubtful = self.doubtful or one.doubtful
+        self.certain |= one.certain
+        self.numbers |= one.numbers
+        for number, colour in one.colours.items():
+            if self.colours.setdefault(number, colour) != colour and self.other_colours is None:
+                self.other_colours = number, name
 
 
 def labels(found: LabelPixels, rules: Rules, side: Side, name: str) -> Array:
@@ -52,7 +61,9 @@ def labels(found: LabelPixels, rules: Rules, side: Side, name: str) -> Array:
     if found.kind == "indexed" and rules.palette is not None:
         return _one_void(rules.palette.labels(_shown(found), rules.void), rules)
     if found.kind == "indexed" and rules.table is None:
-        _note_colours(found, side, name)
+        assert found.colours is not None
+        codes = code(found.colours)
+        side.colours |= {number: int(codes[number]) for number in used(found.values) if number < len(codes)}
     if found.kind == "grey" and rules.palette is not None and _is_colours(found, rules, side, name):
         grey = (found.values * found.spread).astype(np.uint8)
         return _one_void(rules.palette.labels(np.repeat(grey[..., None], 3, 2), rules.void), rules)
@@ -107,18 +118,6 @@ _NUMBERS = ": if the file's numbers are the labels, leave --palette out and give
 def _at(values: Array, number: int) -> str:
     row, column = np.argwhere(values == number)[0].tolist()
     return f"number {number} at row {row}, column {column}"
-
-
-def _note_colours(found: LabelPixels, side: Side, name: str) -> None:
-    """Remember the colours of the numbers, and the first number that has two."""
-    assert found.colours is not None
-    codes = code(found.colours)
-    for number in used(found.values):
-        if number >= len(codes):
-            continue
-        colour = int(codes[number])
-        if side.colours.setdefault(number, colour) != colour and side.other_colours is None:
-            side.other_colours = number, name
 
 
 def _is_colours(found: LabelPixels, rules: Rules, side: Side, name: str) -> bool:

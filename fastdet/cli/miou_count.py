@@ -16,6 +16,7 @@ from fastdet._files import label_maps
 from fastdet._files.detections import Advance
 from fastdet._files.errors import FormatError
 from fastdet._files.label_maps import Folder, Maps
+from fastdet._files.label_rules import Side
 from fastdet.segmentation.metrics import SegmentationMetrics
 
 _MAX_WRONG = 10  # bad maps that an error names; reading stops there
@@ -67,7 +68,10 @@ def count(
             result = waiting.popleft().result()
             waiting.extend(pool.submit(_one, target, prediction, i, j, metrics) for i, j in itertools.islice(todo, 1))
             if isinstance(result, tuple):
-                metrics._add(*result)
+                counts, shown = result
+                metrics._add(*counts)
+                for maps, (side, name) in zip((target, prediction), shown, strict=True):
+                    maps.side.add(side, name)
             else:
                 wrong += result
             advance(1)
@@ -81,20 +85,22 @@ def count(
 
 def _one(
     target: Maps, prediction: Maps, i: int, j: int, metrics: SegmentationMetrics
-) -> tuple[Any, list[Array], int] | list[str]:
-    """Count one pair. Returns what it adds to ``metrics``, or the list of its errors."""
+) -> tuple[tuple[Any, list[Array], int], list[tuple[Side, str]]] | list[str]:
+    """Count one pair. Returns what it adds to ``metrics`` and to the two sides, or the list of its errors."""
     maps: list[Array] = []
     wrong: list[str] = []
+    shown: list[tuple[Side, str]] = []
     for source, at in ((target, i), (prediction, j)):
+        shown.append((Side(), source.names[at]))
         with _noting(wrong, source, at):
-            maps.append(source.read(at))
+            maps.append(source.read(at, shown[-1][0]))
     if wrong:
         return wrong
     truth, guess = maps
     if truth.shape != guess.shape:  # a file changed after its size was checked
         return [_sizes(_where(prediction, j), truth.shape, guess.shape)]
     try:
-        return metrics._count_images(guess, truth)
+        return metrics._count_images(guess, truth), shown
     except ValueError:
         classes, ignore = metrics.num_classes, metrics.ignore_index
         for source, at, labels in ((target, i, truth), (prediction, j, guess)):

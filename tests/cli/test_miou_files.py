@@ -349,7 +349,9 @@ def test_folders(
         f"{empty}: expected a folder of PNG, TIFF, BMP or NPY label maps, got an empty folder"
     )
     (empty / "x.jpg").write_text("")
-    assert fails(capsys, "miou", empty, gt, "--classes", 4).endswith("got 1 other entry: x.jpg")
+    assert fails(capsys, "miou", empty, gt, "--classes", 4).endswith(
+        "got 1 other entry: x.jpg: JPEG changes numbers and colours, save label maps as PNG"
+    )
     what = "expected a folder of label maps, an NPZ or an NPY file, got"
     no, single = tmp_path / "no", pred / "im0.png"
     assert fails(capsys, "miou", no, pred, "--classes", 4) == f"no such file: {no}"
