@@ -97,7 +97,7 @@ LossResult softmax_loss(SoftmaxJob<T>& job, const T* weight, const LossOptions& 
 }
 
 template <class T>
-LossResult dice_loss(SoftmaxJob<T>& job, double eps) {
+LossResult overlap_loss(SoftmaxJob<T>& job, const OverlapTerms& terms) {
     const int64_t C = job.classes;
     Buffer<int64_t> counts(C);
     const int64_t bad = count(job.labels, job.images * job.pixels, counts.get());
@@ -118,7 +118,7 @@ LossResult dice_loss(SoftmaxJob<T>& job, double eps) {
         return sum_of_sums(column.get(), job.chunks());
     };
     for (int64_t c = 0; c < C; ++c) {
-        const DiceClass of_class(total(c), total(C + c), counts[c], eps);
+        const OverlapClass of_class(total(c), total(C + c), counts[c], terms);
         mean += of_class.score;
         slope[c] = T(of_class.slope / double(C));
         bonus[c] = T(of_class.bonus / double(C));
@@ -130,9 +130,31 @@ LossResult dice_loss(SoftmaxJob<T>& job, double eps) {
     return {1 - mean / double(C), counted, -1};
 }
 
+template <class T>
+LossResult soft_cross_entropy(SoftmaxJob<T>& job, const T* weight, const LossOptions& options) {
+    const double pixels = double(job.images * job.pixels);
+    prepare(job);
+    job.weight = weight;
+    job.terms = loss_terms<T>(options, job.classes, pixels, 0);
+    Buffer<double> partial(job.chunks());
+    job.partial = partial.get();
+    const SoftKernels& kernels = soft_cross_entropy_kernels();
+    if (job.chunks()) {
+        if constexpr (std::is_same<T, double>::value) {
+            run(job, kernels.twice);
+        } else {
+            run(job, kernels.single);
+        }
+    }
+    const double total = sum_of_sums(partial.get(), job.chunks());
+    return {reduced_loss(options.reduction, total, pixels), pixels, -1};
+}
+
 template LossResult softmax_loss(SoftmaxJob<float>&, const float*, const LossOptions&);
 template LossResult softmax_loss(SoftmaxJob<double>&, const double*, const LossOptions&);
-template LossResult dice_loss(SoftmaxJob<float>&, double);
-template LossResult dice_loss(SoftmaxJob<double>&, double);
+template LossResult overlap_loss(SoftmaxJob<float>&, const OverlapTerms&);
+template LossResult overlap_loss(SoftmaxJob<double>&, const OverlapTerms&);
+template LossResult soft_cross_entropy(SoftmaxJob<float>&, const float*, const LossOptions&);
+template LossResult soft_cross_entropy(SoftmaxJob<double>&, const double*, const LossOptions&);
 
 }  // namespace fastdet

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastdet._core import backends, device_arrays
-from fastdet._core.check import Array
+from fastdet._core.check import FORMATS, Array
 from fastdet._core.device_arrays import DLPACK_CUDA
 from fastdet._core.half import BFLOAT16
 
@@ -108,9 +108,9 @@ def _raise_device(op: str, name: str, what: str, cuda: bool) -> NoReturn:
 
 
 def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool, half: bool) -> Array:
-    if x.device.type != "cpu" and type(x) is torch.Tensor:
-        _raise_device(op, name, f"a tensor on {x.device}", x.is_cuda)
     x = _plain_tensor(op, name, x, torch, differentiable)
+    if x.device.type != "cpu":
+        _raise_device(op, name, f"a tensor on {x.device}", x.is_cuda)
     if x.dtype is torch.bfloat16:
         if half:
             return x.resolve_neg().view(torch.int16).numpy().view(BFLOAT16)
@@ -127,8 +127,58 @@ def no_graph(op: str, name: str) -> str:
     return f"{op}: {name} requires grad and {op} keeps no graph; pass {name}.detach() or call it under torch.no_grad()"
 
 
+def plain(op: str, name: str, x: Any, box_format: str | None = "xyxy") -> Any:
+    """A tensor of a subclass as a plain tensor over the same memory; anything else as it is.
+
+    The one way in for tensors of subclasses (tv_tensors, MONAI's MetaTensor, ...). One that keeps its values elsewhere,
+    such as torch's DTensor, stays as it is: torch's dispatcher knows what to do with it, and `to_numpy` refuses it.
+
+    Parameters
+    ----------
+    box_format : the format of boxes that the op takes, in which a tensor that states another one is refused; None: any
+
+    Raises
+    ------
+    ValueError  boxes that state another format, as tv_tensors.BoundingBoxes do
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or type(x) is torch.Tensor or not isinstance(x, torch.Tensor):
+        return x
+    stated = None if box_format is None else stated_format(x)
+    if stated is not None and stated != box_format:
+        hint = f"; convert them: fastdet.boxes.box_convert(boxes, {stated!r}, {box_format!r})" * (stated in FORMATS)
+        raise ValueError(f"{op}: {name} must be {box_format}, got {type(x).__name__} of format {stated}{hint}")
+    if isinstance(x, torch.nn.Parameter) or not only_adds(type(x), torch):
+        return x
+    with torch._C.DisableTorchFunctionSubclass():
+        return x.as_subclass(torch.Tensor)
+
+
+def only_adds(cls: type, torch: Any) -> bool:
+    """Whether tensors of a class have memory of their own, as plain ones: the class does not replace the dispatcher."""
+    own: Any = cls
+    return own.__torch_dispatch__ is torch.Tensor.__torch_dispatch__
+
+
+_ROTATED = ("xywhr", "cxcywhr", "xyxyxyxy")  # formats that tv_tensors has besides `FORMATS`
+
+
+def stated_format(x: Any) -> str | None:
+    """The format that a tensor of boxes states in its ``format``, in lower case; None for other tensors and arrays."""
+    torch = sys.modules.get("torch")
+    if torch is None or type(x) is torch.Tensor or not isinstance(x, torch.Tensor):
+        return None
+    stated = getattr(x, "format", None)
+    word = getattr(stated, "value", stated)
+    if not isinstance(word, str):
+        word = getattr(stated, "name", None)
+    word = word.lower() if isinstance(word, str) else None
+    return word if word in FORMATS or word in _ROTATED else None
+
+
 def _plain_tensor(op: str, name: str, x: Any, torch: Any, differentiable: bool) -> Any:
     """A dense tensor without a graph, or a TypeError that says what ``x`` is instead."""
+    x = plain(op, name, x)
     if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
         raise TypeError(f"{op}: {name} must be a plain torch.Tensor, got {type(x).__name__}")
     if x.layout is not torch.strided:

@@ -14,6 +14,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from fastdet._core.arrays import only_adds
+
 _modules: dict[str, ModuleType] = {}  # area -> its `_torch`, which has registered its ops
 _waiting: list[str] = []  # areas that were imported before torch
 
@@ -22,10 +24,10 @@ def registered(module: str, *xs: Any, grad: bool = True) -> Any:
     """The `_torch` beside ``module`` where a call with the arguments ``xs`` must go through torch's dispatcher.
 
     None where it need not. It must where one of ``xs`` is a tensor, and: the call is being compiled, exported or
-    traced; a mode (of dispatch, functions, forward-mode differentiation, autocast) is active; or a tensor is a
-    subclass, fake, or wrapped by a function transform. ``grad``: the op has a gradient; then also where one is wanted,
-    and on the meta device, where networks are laid out. Any other tensor takes the direct path through its memory,
-    which costs less.
+    traced; a mode (of dispatch, functions, forward-mode differentiation, autocast) is active; or a tensor is fake, of a
+    subclass that replaces the dispatcher, or wrapped by a function transform. ``grad``: the op has a gradient; then
+    also where one is wanted, for any subclass, whose class the results keep, and on the meta device, where networks are
+    laid out. Any other tensor takes the direct path through its memory, which costs less.
     """
     torch = sys.modules.get("torch")
     if torch is None:
@@ -48,7 +50,9 @@ def registered(module: str, *xs: Any, grad: bool = True) -> Any:
             parameter, recording = torch.nn.Parameter, torch.is_grad_enabled()
             for x in tensors:
                 cls = type(x)
-                if (cls is not tensor and cls is not parameter) or wrapped(x):
+                if wrapped(x):
+                    break
+                if cls is not tensor and cls is not parameter and (grad or not only_adds(cls, torch)):
                     break
                 if grad and (x.is_meta or (recording and x.requires_grad)):
                     break

@@ -90,6 +90,9 @@ class Metric(abc.ABC):
         """Attributes that copies and pickles keep, and `to_bytes` leaves out."""
         return {"_synced": self._synced}
 
+    def _agree(self, ranks: list[dict[str, Any]]) -> None:  # noqa: B027 (most metrics have nothing to agree on)
+        """After a merge of processes, from the `_local` of each: make equal what must be equal on all of them."""
+
     @abc.abstractmethod
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
         """For `repr`: the parameters, and what was counted besides images."""
@@ -182,6 +185,7 @@ class Metric(abc.ABC):
         """Make this object hold the images of all processes of a torch.distributed group, on each of them.
 
         Every process of the group must call it. The states are sent as bytes and merged in the order of the ranks.
+        Results are of one kind on all ranks, also on one that counted nothing: tensors if any rank counted tensors.
         Sync once, after all images: a second sync would count each image once for every rank, so it raises. `reset`
         makes the object ready for new images.
 
@@ -210,7 +214,7 @@ class Metric(abc.ABC):
             group = _cpu_group(distributed)
         me = distributed.get_rank(group)
         ranks: list[Any] = [None] * distributed.get_world_size(group)
-        distributed.all_gather_object(ranks, (self._shared(), self._synced, self.to_bytes()), group=group)
+        distributed.all_gather_object(ranks, (self._shared(), self._local(), self.to_bytes()), group=group)
         _require_alike(op, ranks)
         states = [
             (self if rank == me else type(self).from_bytes(data))._of_rank(rank, len(ranks))
@@ -220,6 +224,7 @@ class Metric(abc.ABC):
         merged._merge(op, states)
         self.reset()
         self._merge(op, [merged])
+        self._agree([local for _, local, _ in ranks])
         self._synced = True
         return self
 
@@ -243,8 +248,8 @@ def _require_alike(op: str, ranks: list[Any]) -> None:
             if value != first:
                 got = f"{check.describe(first)} on rank 0 and {check.describe(value)} on rank {rank}"
                 raise ValueError(f"{op}: all ranks must have the same {name}, got {got}")
-    for rank, (_, synced, _) in enumerate(ranks):
-        if synced:
+    for rank, (_, local, _) in enumerate(ranks):
+        if local["_synced"]:
             raise RuntimeError(
                 f"{op}: rank {rank} must not be synced twice, got the sum of all ranks; call reset() before new images"
             )

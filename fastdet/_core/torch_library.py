@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fastdet._core import check
-from fastdet._core.arrays import no_graph, to_array, to_numpy, to_torch, writable
+from fastdet._core.arrays import no_graph, plain, to_array, to_numpy, to_torch, writable
 from fastdet._core.backends import NAMES
 
 forward_ad: Any = torch.autograd.forward_ad
@@ -74,10 +74,13 @@ def gradient(
     keep: Callable[..., None],
     backward: Callable[..., Any],
     vmap: Callable[..., Any] | None = None,
+    jvp: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """The op with a gradient: ``keep(ctx, inputs, output)`` in the forward pass, ``backward(ctx, *grads)`` after it.
 
-    torch's registration of gradients does not cover function transforms (torch.func): they get an autograd.Function.
+    ``jvp(ctx, *tangents)``: the tangents of the results, None for those that have none; what it needs of tensors,
+    ``keep`` saves by ``ctx.save_for_forward``. torch's registration of gradients covers neither function transforms
+    (torch.func) nor forward mode: they get an autograd.Function.
     """
     torch.library.register_autograd(op.name(), backward, setup_context=keep, lib=library)
     in_transform: Any = type(
@@ -88,11 +91,18 @@ def gradient(
             "setup_context": staticmethod(keep),
             "backward": staticmethod(backward),
             "vmap": staticmethod((vmap or one_by_one)(lambda *args: in_transform.apply(*args))),
+            **({} if jvp is None else {"jvp": staticmethod(jvp)}),
         },
     )
 
     def call(*args: Any) -> Any:
-        if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
+        is_forward = forward_ad._current_level >= 0
+        if torch.compiler.is_compiling():
+            if not is_forward or jvp is None:
+                return op(*args)
+            torch._dynamo.graph_break()  # it cannot trace a derivative of ours, and would make it 0
+            return in_transform.apply(*args)
+        if is_forward or torch._C._functorch.peek_interpreter_stack() is not None:
             return in_transform.apply(*args)
         return op(*args)
 
@@ -152,9 +162,9 @@ def no_batch(name: str, instead: str) -> Callable[..., Any]:
 
 
 def tensor(op: str, name: str, x: Any) -> Any:
-    """A tensor as it is; an array or a list as a tensor of its values."""
+    """A plain tensor, see `arrays.plain`; an array or a list as a tensor of its values."""
     if isinstance(x, torch.Tensor):
-        return x
+        return x if torch.compiler.is_compiling() else plain(op, name, x)
     array = to_numpy(op, name, x)
     return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
 
@@ -172,22 +182,29 @@ def without_graph(op: str, name: str, x: Any) -> Any:
         if torch.is_grad_enabled():
             raise TypeError(no_graph(op, name))
         x = x.detach()
-    if _has_tangent(x):
+    if has_tangent(x):
         raise TypeError(no_graph(op, name))
     return x
 
 
-def differentiable(op: str, name: str, x: Any, out: Any = None) -> Any:
-    """As `tensor`, for an op that has a gradient; with ``out`` it has none."""
-    x = tensor(op, name, x)
-    if _has_tangent(x):
+def differentiable(op: str, name: str, x: Any, out: Any = None, *, forward: bool = False) -> Any:
+    """As `tensor`, for an op that has a gradient; with ``out`` it has none. Results keep the class of a subclass.
+
+    ``forward``: the op has a forward-mode derivative too.
+    """
+    values = tensor(op, name, x)  # refuses boxes of another format
+    x = x if isinstance(x, torch.Tensor) else values
+    if (not forward or out is not None) and has_tangent(x):
+        if forward:
+            raise TypeError(f"{op}: out must be None where {name} has a tangent, got {type(out).__name__}")
         raise NotImplementedError(f"{op}: {name} must not have a tangent: the op has no forward-mode derivative")
     if out is not None and x.requires_grad and torch.is_grad_enabled():
         raise TypeError(f"{op}: out must be None where {name} requires grad, got {type(out).__name__}")
     return x
 
 
-def _has_tangent(x: Any) -> bool:
+def has_tangent(x: Any) -> bool:
+    """Whether forward-mode differentiation has given ``x`` a tangent."""
     if torch.compiler.is_compiling() or forward_ad._current_level < 0:
         return False
     return forward_ad.unpack_dual(x).tangent is not None
@@ -241,6 +258,19 @@ def into(op: str, out: Any, result: Any) -> Any:
 
 def _word(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def traced_size(x: Any) -> Any:
+    """Sizes that `torch.jit.trace` records, as a tensor; None outside of a trace, and where they are numbers.
+
+    A trace writes a list of sizes down as the numbers that it saw, and would give each later image their size.
+    """
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is None:
+        return None
+    sizes = list(x) if isinstance(x, (tuple, list)) else [x, x]
+    if not any(isinstance(size, torch.Tensor) for size in sizes):
+        return None
+    return torch.stack([x if isinstance(x, torch.Tensor) else torch.full((), x) for x in sizes])
 
 
 def unknown_size() -> Any:

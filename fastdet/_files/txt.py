@@ -95,7 +95,8 @@ def _plain(form: str, scored: bool, last: bool = False) -> Parse:
             w, h = w - x, h - y
         for field, side in (("width", w), ("height", h)):
             if side < 0:
-                raise FormatError(f"{path}: line {line}: expected a {field} >= 0, got {plain(side)}")
+                hint = " (boxes that are x y w h: --boxes xywh)" if form == "xyxy" else ""
+                raise FormatError(f"{path}: line {line}: expected a {field} >= 0, got {plain(side)}{hint}")
         return name, (x, y, w, h, float(IGNORE * difficult)), numbers.get("score", 0.0)
 
     return parse

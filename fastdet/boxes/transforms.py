@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import like, to_array
+from fastdet._core.arrays import like, plain, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet.boxes.overlap import area_of
@@ -70,6 +70,7 @@ def box_convert(boxes: Any, in_fmt: str, out_fmt: str, *, backend: str | None = 
     >>> box_convert(np.array([[10, 20, 4, 2]]), "cxcywh", "xyxy")
     array([[ 8., 19., 12., 21.]])
     """
+    boxes = plain("box_convert", "boxes", boxes, in_fmt if in_fmt in check.FORMATS else None)
     if (ops := registered(__name__, boxes, grad=False)) is not None:
         return ops.box_convert(boxes, in_fmt, out_fmt, backend)
     op = "box_convert"

@@ -33,6 +33,9 @@ class Options:
     plots: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Put pictures and report.html into this folder.")
     ] = None
+    at: Annotated[
+        float | None, typer.Option(metavar="SCORE", help="Precision, recall and F1 at this score, and the best F1.")
+    ] = None
     ci: Annotated[
         bool, typer.Option("--ci", help=f"95 % intervals: {RESAMPLES:,} bootstrap resamples of the images.")
     ] = False
@@ -110,6 +113,12 @@ class Settings:
     areas: dict[str, tuple[float, float]]
     confusion_at: tuple[float, float] | None
 
+    @property
+    def at_iou(self) -> float:
+        """The IoU threshold of precision, recall and F1 at a score: 0.5, or the first where that is not scored."""
+        is_scored = any(abs(t - 0.5) < 1e-9 for t in self.iou_thresholds)
+        return 0.5 if is_scored else self.iou_thresholds[0]
+
     def metrics(self, *, inclusive: bool) -> DetectionMetrics:
         """Metrics without images yet. ValueError, TypeError."""
         return DetectionMetrics(box_format="xywh", inclusive=inclusive, on_duplicate="raise", **vars(self))
@@ -118,6 +127,8 @@ class Settings:
 def settings_of(o: Options) -> Settings:
     """The settings that the options ask for. Failure."""
     method, rule = o.method, o.rule
+    if o.at is not None and not math.isfinite(o.at):
+        raise Failure(f"evaluate: --at must be a finite number, got {o.at}")
     for option, value, choices in (("method", method, METHODS), ("rule", rule, ("coco", "voc"))):
         if value is not None and value not in choices:
             raise Failure(f"evaluate: --{option} must be one of {', '.join(choices)}, got {value}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastdet._core import check
-from fastdet._core.arrays import to_numpy
+from fastdet._core.arrays import plain, stated_format, to_numpy
 from fastdet._core.check import Array
 from fastdet.detection.records import CROWD, IGNORE, Columns, Floats, Ints
 from fastdet.detection.state import UNLIMITED, Parameters, limit_word
@@ -32,15 +32,15 @@ def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str) -
         hint = "targets have them; update takes (predictions, targets): is their order right?"
         raise ValueError(f"{op}: predictions[{i}] must have 'scores', got {_keys(prediction)}; {hint}")
     what = f"predictions[{i}]"
-    boxes = to_xywh(op, f"{what}['boxes']", _get(op, what, prediction, "boxes"), box_format)
+    boxes = _boxes(op, what, prediction, box_format)
     scores = _column(op, what, prediction, "scores", len(boxes))
     labels = _labels(op, what, prediction, len(boxes))
     what = f"targets[{i}]"
-    true_boxes = to_xywh(op, f"{what}['boxes']", _get(op, what, target, "boxes"), box_format)
+    true_boxes = _boxes(op, what, target, box_format)
     count = len(true_boxes)
     true_labels = _labels(op, what, target, count)
     flags, areas = np.zeros(count, np.uint8), np.zeros(count)
-    for key, flag in (("iscrowd", CROWD), ("difficult", IGNORE)):
+    for key, flag in (("iscrowd", CROWD), ("difficult", IGNORE), ("ignore", IGNORE)):
         if target.get(key) is not None:
             flags |= check.flags(op, f"{what}[{key!r}]", _get(op, what, target, key), count).view(np.uint8) * flag
     if target.get("area") is not None:
@@ -64,11 +64,38 @@ def columns(images: Sequence[Image], inclusive: bool) -> tuple[Columns, Columns]
     )
 
 
-def _get(op: str, what: str, x: Mapping[str, Any], key: str) -> Array:
+def _require(op: str, what: str, x: Mapping[str, Any], key: str) -> None:
     if key not in x:
         raise ValueError(f"{op}: {what} must have {key!r}, got {_keys(x)}")
+
+
+def _get(op: str, what: str, x: Mapping[str, Any], key: str) -> Array:
+    _require(op, what, x, key)
     value = x[key]
     return value if type(value) is np.ndarray else to_numpy(op, f"{what}[{key!r}]", value)
+
+
+def _boxes(op: str, what: str, x: Mapping[str, Any], box_format: str) -> Floats:
+    _require(op, what, x, "boxes")
+    return read_boxes(op, f"{what}['boxes']", x["boxes"], box_format)
+
+
+def read_boxes(op: str, name: str, x: Any, box_format: str) -> Floats:
+    """A copy of boxes as x y w h in float64, by the format that they state themselves, else by ``box_format``.
+
+    ValueError if both are given and differ: ``box_format`` other than "xyxy", the default of all that take boxes.
+    """
+    if type(x) is np.ndarray:
+        return to_xywh(op, name, x, box_format)
+    stated = stated_format(x)
+    if stated is not None and stated not in check.FORMATS:
+        raise ValueError(f"{op}: {name} must be xyxy, xywh or cxcywh, got {type(x).__name__} of format {stated}")
+    if stated is not None and box_format not in ("xyxy", stated):
+        raise ValueError(
+            f"{op}: {name} must be of box_format {box_format!r}, got {type(x).__name__} of format {stated}; "
+            f"leave box_format out"
+        )
+    return to_xywh(op, name, to_numpy(op, name, plain(op, name, x, stated)), stated or box_format)
 
 
 def _keys(x: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from fastdet import boxes as _boxes
 from fastdet._core import backends, check
 from fastdet._core.arrays import like, to_numpy
-from fastdet.detection.inputs import finite, thresholds, to_xywh
+from fastdet.detection.inputs import finite, read_boxes, thresholds
 from fastdet.detection.records import (  # fmt: skip
     CROWD,
     IGNORE,
@@ -222,7 +222,7 @@ def check_counted(op: str, true_positives: Any, counted: Any) -> None:
 def _xywh(op: str, name: str, x: Any, box_format: str) -> Floats:
     """Boxes as x y w h in float64. Sides are computed in the boxes' own dtype."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return to_xywh(op, name, to_numpy(op, name, x), check.choice(op, "box_format", box_format, check.FORMATS))
+        return read_boxes(op, name, x, check.choice(op, "box_format", box_format, check.FORMATS))
 
 
 def _groups(op: str, labels: Any, true_labels: Any, n: int, m: int) -> tuple[Ints, Ints]:

@@ -35,7 +35,8 @@ class DetectionMetrics(Figures):
 
     Parameters
     ----------
-    box_format : "xyxy" (corners), "xywh" (COCO's) or "cxcywh" (YOLO's) of the boxes in `update`
+    box_format : "xyxy" (corners), "xywh" (COCO's) or "cxcywh" (YOLO's) of the boxes in `update`. Boxes that state their
+        own, as tv_tensors.BoundingBoxes do, are read by it; they raise if box_format is neither "xyxy" nor theirs
     iou_thresholds : IoU from which a detection can match, each in (0, 1]; None for COCO's 0.5, 0.55, ..., 0.95
     rec_thresholds : rising recall levels at which precision is read; None for those of ``method``
     max_detections : rising limits on the detections of an image and class, best by score; an entry None: all.
@@ -139,8 +140,8 @@ class DetectionMetrics(Figures):
         ----------
         predictions : for each image a dictionary with ``boxes`` (N, 4), ``scores`` (N,) and integer ``labels`` (N,)
         targets : for each image a dictionary with ``boxes`` (M, 4), integer ``labels`` (M,) and, optionally,
-            ``iscrowd`` (M,) 0/1, ``difficult`` (M,) 0/1 (need no detection; detections that match one are ignored) and
-            ``area`` (M,) (width times height by default, and where it is not above 0)
+            ``iscrowd`` (M,) 0/1, ``difficult`` or ``ignore`` (M,) 0/1 (need no detection; detections that match one are
+            ignored) and ``area`` (M,) (width times height by default, and where it is not above 0)
         image_ids : for each image an integer; None: images are numbered. Ids order equal scores of different images,
             and detect an image that is counted twice. Pass them to every update or to none
 
@@ -375,6 +376,10 @@ class DetectionMetrics(Figures):
 
     def _local(self) -> dict[str, Any]:
         return {"_synced": self._synced, "_give": self._give if self._give is to_torch else None}
+
+    def _agree(self, ranks: list[dict[str, Any]]) -> None:
+        if any(local["_give"] is not None for local in ranks):
+            self._give = to_torch
 
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
         p = self._parameters

@@ -17,6 +17,7 @@ from fastdet.inference.decode import Decoded
 from fastdet.inference.windows import Found
 from fastdet.nms.multiclass import Detections, multiclass_nms
 from fastdet.upsample.bilinear import upsample_bilinear
+from fastdet.yolo.postprocess import ExtendedDetections
 
 FITS = ("stretch", "letterbox")
 
@@ -24,7 +25,7 @@ FITS = ("stretch", "letterbox")
 def detect(
     model: Any,
     image: Any,
-    decode: Callable[..., Decoded | Detections | tuple[Any, Any]],
+    decode: Callable[..., Decoded | Detections | ExtendedDetections | tuple[Any, Any]],
     *,
     size: Any = None,
     fit: str = "stretch",
@@ -108,6 +109,8 @@ def detect(
             batch = _on_canvas(batch, outer, top, left, fill)
     output = function(batch)
     decoded = decode(*output) if isinstance(output, (tuple, list)) else decode(output)
+    if isinstance(decoded, ExtendedDetections):
+        decoded = Detections(*decoded[:4])
     if not isinstance(decoded, tuple) or (len(decoded) != 2 and not isinstance(decoded, Detections)):
         raise TypeError(f"{op}: decode must give (boxes, scores), got {type(decoded).__name__}")
     decoded_shape = tuple(np.shape(decoded[0]))

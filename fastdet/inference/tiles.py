@@ -27,10 +27,10 @@ def overlap_tile(
 
     Parameters
     ----------
-    model : torch module (as it is: call ``eval()`` first; a UserWarning in train mode), ONNX Runtime session, or
-        function. It maps a batch (n, C, h, w) with h, w = tile + 2 margin to (n, K, h', w') or (n, h', w'). h', w' are
-        the tile's size (valid convolutions), h, w (padded convolutions) or between; what exceeds the tile is cut off,
-        the same on both sides
+    model : torch module (as it is: call ``eval()`` first; a UserWarning in train mode), program of torch.export, ONNX
+        Runtime session, or function. It maps a batch (n, C, h, w) with h, w = tile + 2 margin to (n, K, h', w') or
+        (n, h', w'). h', w' are the tile's size (valid convolutions), h, w (padded convolutions) or between; what
+        exceeds the tile is cut off, the same on both sides
     image : (C, H, W) or (H, W), then C = 1: a tensor, a NumPy array or memmap, or an array such as zarr's
     tile : int or (height, width), pixels of the result of one call
     margin : int or (height, width), pixels of context on every side; U-Net's 572 -> 388 is tile 388, margin 92

@@ -17,6 +17,7 @@ from fastdet.inference._models import Progress, function_of, reporting, single_a
 from fastdet.nms.greedy import batched_nms
 from fastdet.nms.multiclass import Detections
 from fastdet.nms.soft import METHODS, batched_soft_nms
+from fastdet.yolo.postprocess import ExtendedDetections
 
 BLENDS = ("constant", "gaussian")
 MERGES = ("nms", "soft_nms", "merge")
@@ -41,8 +42,9 @@ def sliding_window(
 
     Parameters
     ----------
-    model : torch module (as it is: call ``eval()`` first; a UserWarning in train mode), ONNX Runtime session, or
-        function. It maps a batch (n, C, h, w) of windows to (n, K, h, w) or (n, h, w), floats unless step is window
+    model : torch module (as it is: call ``eval()`` first; a UserWarning in train mode), program of torch.export, ONNX
+        Runtime session, or function. It maps a batch (n, C, h, w) of windows to (n, K, h, w) or (n, h, w), floats
+        unless step is window
     image : (C, H, W) or (H, W), then C = 1: a tensor, a NumPy array or memmap, or an array such as zarr's
     window : int or (height, width), pixels
     step : int or (height, width) from window to window, at most window; the last window of a row or column is moved
@@ -371,7 +373,7 @@ def merge_by_class(
 
 def _of_each_window(op: str, output: Any, count: int) -> Sequence[tuple[Any, Any, Any]]:
     """A detector's output for a batch as boxes, scores and labels of each window."""
-    if isinstance(output, Detections):
+    if isinstance(output, (Detections, ExtendedDetections)):
         counts = [int(n) for n in output.count]
         windows = _of_batch(op, output[:3], count)
         return [(b[:n], s[:n], k[:n]) for (b, s, k), n in zip(windows, counts, strict=True)]

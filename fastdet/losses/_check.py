@@ -31,6 +31,20 @@ def class_labels(op: str, x: Array, shape: tuple[int, ...]) -> Array:
     return check.require(x, x.dtype.newbyteorder("=") if x.size else np.int64)
 
 
+def class_probabilities(op: str, x: Array, shape: tuple[int, ...], ignore_index: Any) -> Array:
+    """The probability of each class at each pixel, of the logits' shape. Their values are not checked."""
+    if x.shape != shape:
+        raise ValueError(
+            f"{op}: target must have shape {shape}, that of the logits, where it holds probabilities, got {x.shape}"
+        )
+    if ignored_label(op, ignore_index, np.dtype(np.int64)) != -100:
+        raise ValueError(
+            f"{op}: ignore_index must be -100, its default, where the target holds probabilities, got {ignore_index}; "
+            f"a pixel whose probabilities are all 0 has no loss"
+        )
+    return x
+
+
 def ignored_label(op: str, x: Any, dtype: np.dtype[Any]) -> int | None:
     """The label that is ignored, as a signed integer of the same bits; None where ``dtype`` cannot hold it."""
     if isinstance(x, bool):

@@ -116,11 +116,12 @@ def test_a_score_in_percent_is_refused(two_classes: DetectionMetrics) -> None:
     assert one_image([(0, 73.0, 1)], [(0, 1)]).at_score(50)["f1"] == 1  # scores that are no fractions
 
 
-def test_ignored_boxes_count_nowhere() -> None:
+@pytest.mark.parametrize("key", ["difficult", "ignore"])
+def test_ignored_boxes_count_nowhere(key: str) -> None:
     prediction = {"boxes": boxes_at(0, 1, 2, 3), "scores": np.full(4, 0.9), "labels": np.ones(4, int)}
     target = {
         "boxes": boxes_at(0, 1, 2), "labels": np.ones(3, int), "iscrowd": np.array([0, 1, 0]),
-        "difficult": np.array([0, 0, 1]),
+        key: np.array([0, 0, 1]),
     }  # fmt: skip
     results = DetectionMetrics().update([prediction], [target]).at_score(0.5)
     assert [results[key] for key in COUNTS] == [1, 1, 0]

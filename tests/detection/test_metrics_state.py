@@ -356,6 +356,13 @@ again.update([images[rank][0]], [images[rank][1]], [rank])
 assert again.sync() is again
 assert len(again) == world
 named = fill([images[i] for i in mine], mine, on_duplicate="first").sync()
+last = rank == world - 1  # the others count nothing
+alone = fill(images[:3] if last else []).sync()
+assert {type(x) for x in alone.compute().values()} == {type(x) for x in alone.best_f1().values()} == {torch.Tensor}
+plain = fill(make_images(20, 3) if last else []).sync()
+assert torch.Tensor not in {type(x) for x in plain.compute().values()}
+mixed = fill(images[:3] if last else make_images(20, 3)).sync()
+assert {type(x) for x in mixed.compute().values()} == {torch.Tensor}
 with open(f"{out}.{rank}", "wb") as file:
     for data in (named.to_bytes(), numbered.to_bytes()):
         file.write(len(data).to_bytes(8, "little") + data)

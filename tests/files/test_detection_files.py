@@ -390,7 +390,7 @@ def test_txt(tmp_path: Path) -> None:
         ("dog .5 1 2 3 4 5", "line 2: expected class score x1 y1 x2 y2, got 7 words"),
         ("dog .5 1 2 x 4", "line 2: x2: expected a number, got 'x'"),
         ("dog nan 1 2 3 4", "line 2: score: expected a number, got 'nan'"),
-        ("dog .5 5 2 3 4", "line 2: expected a width >= 0, got -2"),
+        ("dog .5 5 2 3 4", "line 2: expected a width >= 0, got -2 (boxes that are x y w h: --boxes xywh)"),
     ],
 )
 def test_wrong_txt(tmp_path: Path, line: str, text: str) -> None:
