@@ -40,6 +40,7 @@ MODEL_NAMES = ("ssd300", "yolov1", "yolov1_tiny")
 MIN_SCORE = 0.01  # candidates of this score or a lower one are dropped
 MAX_DETECTIONS = 100  # of an image
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp")
+COLOUR_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 30  # images may carry long texts
 
 
@@ -75,7 +76,10 @@ def open_data(folder: Path, max_images: int | None) -> tuple[Any, dict[str, list
         listed = folder / "ImageSets" / "Main" / f"{part}.txt"
         if not listed.is_file():
             raise SystemExit(f"no such file: {listed}")
-        lines = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            lines = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        except UnicodeDecodeError:
+            raise SystemExit(f"{listed}: must be UTF-8 text") from None
         names = [line if line in known else line.split()[0] for line in lines][:max_images]
         for name in names:
             if name not in known or name not in files:
@@ -107,6 +111,8 @@ def read(
             corners = box_convert(boxes[~empty] + np.array([-1, -1, 1, 1]), "xywh", "xyxy")  # 1-based, last one inside
             try:
                 with Image.open(files[name]) as picture:
+                    if picture.mode not in COLOUR_MODES:
+                        raise SystemExit(f"{files[name]}: must have 8 bits a channel, got mode {picture.mode}")
                     corners *= np.array([side / picture.width, side / picture.height] * 2)
                     image = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
             except (OSError, ValueError) as error:  # ValueError: a damaged PNG

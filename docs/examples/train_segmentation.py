@@ -59,7 +59,10 @@ def read(folder: Path, mapping: str | None, palette: str | None) -> tuple[Data, 
     """Training data, validation data and the names of the classes. ``mapping``, ``palette``: as of read_label_map."""
     if (folder / "train").is_dir():
         names = folder / "classes.txt"
-        classes = names.read_text(encoding="utf-8").split("\n") if names.exists() else CAMVID
+        try:
+            classes = names.read_text(encoding="utf-8-sig").split("\n") if names.exists() else CAMVID
+        except UnicodeDecodeError:
+            raise SystemExit(f"{names}: must be UTF-8 text") from None
         classes = [name.strip() for name in classes if name.strip()]
         if not 1 <= len(classes) <= VOID or len(set(classes)) < len(classes):
             raise SystemExit(f"{names}: must hold 1 to {VOID} distinct names, one a line, got {len(classes)}")

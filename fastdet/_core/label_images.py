@@ -68,6 +68,12 @@ def as_labels(op: str, name: str, x: Any) -> Any:
 def pixels(image: Any) -> LabelPixels:
     """The numbers or colours of an image of Pillow, as they are stored. ValueError, OSError."""
     mode = image.mode
+    turned = _orientation(image)
+    if turned != 1:
+        raise ValueError(
+            f"expected pixels that are stored as they are shown, got Exif orientation {turned}: "
+            "turn them with PIL.ImageOps.exif_transpose, or remove the tag"
+        )
     if mode in ("P", "PA"):
         return _indexed(image)
     if mode in ("RGB", "RGBA", "RGBX"):
@@ -102,6 +108,14 @@ def pixels(image: Any) -> LabelPixels:
             "pass the file's name to fastdet.label_maps.read_label_map, or numpy.asarray(image)"
         )
     return LabelPixels("grey", values // np.uint8(spread) if spread > 1 else values, spread=spread)
+
+
+def _orientation(image: Any) -> int:
+    """How the image's file says that its pixels are to be turned; 1: not at all."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is not None:
+        return int(tags.get(0x0112, 1))
+    return int(image.getexif().get(0x0112, 1)) if "exif" in image.info else 1  # else a PNG would be loaded
 
 
 def _indexed(image: Any) -> LabelPixels:

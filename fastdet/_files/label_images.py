@@ -73,7 +73,7 @@ def _opened(file: Any, suffix: str) -> tuple[Any, tuple[int, int]]:
     head = file.read(30)
     file.seek(0)
     if not head.startswith(_BMP if kind == "BMP" else _TIFF):
-        raise FormatError(f"expected a {kind} image, got {'an empty file' if not head else 'another file'}")
+        raise FormatError(f"expected a {kind} image, got {png.content(head)}")
     if kind == "BMP" and int.from_bytes(head[28:30], "little") not in (1, 8, 24, 32):
         raise FormatError(f"expected a BMP of 1, 8, 24 or 32 bits, got {int.from_bytes(head[28:30], 'little')} bits")
     try:

@@ -70,6 +70,7 @@ def labels(found: LabelPixels, rules: Rules, side: Side, name: str) -> Array:
     if rules.table is None:
         return _one_void(found.values, rules)
     side.numbers.update(used(found.values))
+    rules.table.require_one_meaning(side.numbers)
     return _one_void(rules.table.apply(found.values, rules.void), rules)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,19 @@ class LabelTable:
         classes, known = self._look_up(np.array([number]))
         return bool(known[0] and classes[0] == VOID)
 
+    def require_one_meaning(self, numbers: Set[int]) -> None:
+        """FormatError where the numbers of one side are not those of a mask: 255 beside 1 is something else."""
+        if self.name == "mask" and {1, 255} <= numbers:
+            raise FormatError(
+                "expected a mask of 0 and 1, or of 0 and 255, got both 1 and 255: 0:0,1:1,255:void has void"
+            )
+
+    @property
+    def keeps_numbers(self) -> bool:
+        """Whether every number that is not void stays as it is."""
+        plain = self.classes != VOID
+        return self.other in (None, VOID) and bool((self.stored == self.classes)[plain].all())
+
     def require_no_gap(self) -> None:
         """FormatError where the classes are not 0, 1, ... in a row: then --classes must say how many there are."""
         known = sorted({*self.classes.tolist(), self.other} - {None, VOID})
@@ -98,7 +111,7 @@ def load(text: str) -> LabelTable:
     """A built-in table by name, one in the text itself (``0:0,255:1``), or one from a file. FormatError, OSError."""
     if text in BUILT_IN:
         return BUILT_IN[text]()
-    path = Path(text)
+    path = Path(text or "(empty)")
     if path.is_file():
         try:
             return _table(text, path.read_text(encoding="utf-8-sig"))
@@ -172,8 +185,8 @@ def _ade20k() -> LabelTable:
 
 
 def _mask() -> LabelTable:
-    """A mask: 0 is class 0, 255 is class 1."""
-    return LabelTable("mask", np.array([0, 255]), np.array([0, 1]))
+    """A mask: 0 is class 0; 1, or 255, is class 1."""
+    return LabelTable("mask", np.array([0, 1, 255]), np.array([0, 1, 1]))
 
 
 BUILT_IN = {"cityscapes": _cityscapes, "ade20k": _ade20k, "mask": _mask}

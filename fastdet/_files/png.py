@@ -15,7 +15,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER_BYTES = 33
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 _GREY, _RGB, _INDEXED, _GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # PNG's colour types
-_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # eXIf says whether pixels are turned
 
 
 def size(head: bytes, *, colours: bool) -> tuple[int, int]:
@@ -53,13 +53,29 @@ def read(data: bytes) -> LabelPixels:
 def _header(data: bytes) -> tuple[int, int, int, int]:
     """Width, height, bits a sample and colour type of a PNG, from its first 33 bytes."""
     if not data.startswith(SIGNATURE):
-        raise FormatError(f"expected a PNG image, got {'an empty file' if not data else 'another file'}")
+        raise FormatError(f"expected a PNG image, got {content(data)}")
     if len(data) < 33 or data[12:16] != b"IHDR" or zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big"):
         raise FormatError("expected a PNG image, got one with a damaged or truncated header")
     width, height, depth, kind = struct.unpack_from(">IIBB", data, 16)
     if not width or not height:
         raise FormatError(f"expected a PNG image, got one of {height} x {width} pixels")
     return width, height, depth, kind
+
+
+def content(head: bytes) -> str:
+    """What a file is, from its first bytes."""
+    if not head:
+        return "an empty file"
+    kinds = {
+        b"\xff\xd8\xff": "JPEG",
+        b"GIF8": "GIF",
+        b"BM": "BMP",
+        b"II*\0": "TIFF",
+        b"MM\0*": "TIFF",
+        SIGNATURE: "PNG",
+    }
+    kinds |= {b"RIFF": "WebP", b"\x93NUMPY": "NPY", b"PK": "NPZ"}
+    return next((f"a file of {name}" for magic, name in kinds.items() if head.startswith(magic)), "another file")
 
 
 def _kind(depth: int, kind: int) -> str:

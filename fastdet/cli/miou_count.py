@@ -145,7 +145,7 @@ def _unusable(wrong: Sequence[str], metrics: SegmentationMetrics | None = None) 
             if all(f", got {value} at row " in each for each in wrong):
                 mask = (
                     f"; if {value} is class 1 of a mask: --map mask"
-                    if value == 255 and metrics.num_classes == 2
+                    if value == 255 and metrics.num_classes <= 2
                     else ""
                 )
                 return f"{text}; if {value} is void: --ignore {value}{mask}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastdet._files import label_rules
+from fastdet._files.errors import FormatError
 from fastdet._files.label_maps import Maps, shown
 from fastdet.cli.terminal import Failure
 from fastdet.segmentation.metrics import SegmentationMetrics
@@ -19,7 +20,12 @@ def check_doubts(true: Maps, guessed: Maps, metrics: SegmentationMetrics, *, sam
             raise Failure(
                 f"{text}: --palette compares colours; if the numbers are labels, say so with --map, as in 0:0,1:1"
             )
-    if same_map and guessed.rules.table is not None:
+        if maps.rules.table is not None:
+            try:
+                maps.rules.table.require_one_meaning(maps.side.numbers)
+            except FormatError as error:
+                raise Failure(f"miou: {shown(str(maps.path))}: {error}") from None
+    if same_map and guessed.rules.table is not None and not guessed.rules.table.keeps_numbers:
         _already_classes(guessed)
     for maps, option in ((true, "--gt-map"), (guessed, "--pred-map")):
         if metrics.num_classes <= 2 and (text := _is_mask(maps, true, metrics)):
@@ -62,6 +68,11 @@ def notes_of(true: Maps, guessed: Maps, metrics: SegmentationMetrics) -> list[st
     for maps, option in ((true, "--gt-map"), (guessed, "--pred-map")):
         if metrics.num_classes > 2 and (text := _is_mask(maps, true, metrics)):
             notes.append(f"{text}: {option} mask reads 255 as class 1")
+    palette, void = true.rules.palette, true.rules.void
+    if palette is not None and void is not None and 0 <= void < len(palette.classes) < len(palette.colours):
+        notes.append(
+            f"--ignore {void} leaves out class {palette.classes[void]} as well as void; another number only void"
+        )
     both = true.side.colours.keys() & guessed.side.colours.keys()
     other = [x for x in sorted(both) if true.side.colours[x] != guessed.side.colours[x]]
     if other:

@@ -38,8 +38,8 @@ def read_label_map(
     palette : what colours mean, in RGB and in palette images: "cityscapes", "voc", "camvid", or a file of lines
         "R G B name", the classes in order; lines named void are colours of void
     mapping : what stored numbers mean: "cityscapes" (ids to the 19 trainIds), "ade20k" (1 to 150 become 0 to 149),
-        "mask" (0 and 255 become 0 and 1), text such as "0:0,255:1", a file, or a dict from numbers to classes, None for
-        void. A number without a row is an error, unless there is a row "other"
+        "mask" (0 and 255 become 0 and 1, and so do 0 and 1), text such as "0:0,255:1", a file, or a dict from numbers
+        to classes, None for void. A number without a row is an error, unless there is a row "other"
     ignore_index : the label that void gets; of several, all become the first
     grey : "labels" or "colours": what grey values are where ``palette`` is given and both are possible
 

@@ -247,7 +247,7 @@ def test_wrong_files_are_all_named(pair: tuple[Path, Path], capsys: pytest.Captu
     assert fails(capsys, "miou", gt, pred, "--classes", 4) == (
         "miou: 4 label maps that cannot be counted: "
         f"{pred / 'im0.png'}: expected 12 x 17 pixels (height x width) as the target has, got 17 x 12; "
-        f"{pred / 'im1.png'}: expected a PNG image, got another file; "
+        f"{pred / 'im1.png'}: expected a PNG image, got a file of GIF; "
         f"{pred / 'im2.png'}: expected a PNG image, got an empty file; "
         f"{gt / 'im3.png'}: expected a PNG image, got one with a damaged or truncated header"
     )

@@ -353,7 +353,7 @@ def test_tiff_bmp_npy(tmp_path: Path, score: Callable[..., dict[str, Any]], caps
     )
     assert wrong("a.tif", as_tiff(Image.fromarray(few, "L"), tiffinfo={262: 0})).startswith("expected a TIFF whose 0")
     assert wrong("a.tif", b"") == "expected a TIFF image, got an empty file"
-    assert wrong("a.bmp", as_tiff(image)) == "expected a BMP image, got another file"
+    assert wrong("a.bmp", as_tiff(image)) == "expected a BMP image, got a file of TIFF"
     assert wrong("a.tif", as_tiff(image)[:-60]).startswith(("expected a TIFF that Pillow can read", "damaged: "))
     file = io.BytesIO()
     np.save(file, few + 0.5)
@@ -393,3 +393,46 @@ def test_png_with_more_text_than_pillow_reads(tmp_path: Path, score: Callable[..
     packed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     (pred / "a.png").write_bytes(plain[:33] + packed * 65 + plain[33:])
     assert score(gt, pred, "--classes", 4)["mean_iou"] == 1
+
+
+def test_mask_maps(tmp_path: Path, score: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    """0 and 1 is a mask as much as 0 and 255, but no side holds both."""
+    one = save(tmp_path / "one" / "a.png", Image.fromarray(np.array([[True, False]])))
+    white = save(tmp_path / "white" / "a.png", np.array([[255, 0]], np.uint8))
+    assert score(one, white, "--map", "mask")["confusion_matrix"] == [[1, 0], [0, 1]]
+    for both in (np.array([[1, 255]], np.uint8), np.array([[0, 1]], np.uint8)):
+        save(tmp_path / "both" / "a.png", both)
+        save(tmp_path / "both" / "b.png", np.array([[0, 255]], np.uint8))
+        text = fails(capsys, "miou", tmp_path / "both", tmp_path / "both", "--map", "mask")
+        assert "expected a mask of 0 and 1, or of 0 and 255, got both 1 and 255: 0:0,1:1,255:void has void" in text
+    save(tmp_path / "void" / "a.png", np.array([[0, 1, 9]], np.uint8))
+    kept = "--map", "0:0,1:1,9:void", "--ignore", 255  # numbers that stay: no other meaning of them
+    assert score(tmp_path / "void", tmp_path / "void", *kept)["void_predictions"] == 0
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG"])
+def test_turned_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    """Pillow turns TIFF files as their tag says and PNG files not: neither is what the other side holds."""
+    labels = np.array([[0, 1, 2, 1], [2, 2, 0, 0]], np.uint8)
+    gt = save(tmp_path / "gt" / "a.png", labels)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    options = {"tiffinfo": {0x0112: 3}} if kind == "TIFF" else {"exif": exif}
+    pred = save(tmp_path / "pred" / f"a.{kind.lower()}", labels, **options)
+    text = fails(capsys, "miou", gt, pred, "--classes", 3)
+    assert "expected pixels that are stored as they are shown, got Exif orientation 3: turn them with PIL." in text
+
+
+def test_files_of_another_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = np.zeros((4, 4), np.uint8)
+    gt = save(tmp_path / "gt" / "a.png", labels)
+    for kind in ("JPEG", "BMP", "TIFF", "GIF", "WebP"):
+        pred = save(tmp_path / kind / "a.png", labels, format=kind)
+        assert fails(capsys, "miou", gt, pred, "--classes", 2).endswith(f"expected a PNG image, got a file of {kind}")
+
+
+def test_void_that_is_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: Any) -> None:
+    gt = save(tmp_path / "gt" / "a.png", coloured(labels))
+    assert main(["miou", str(gt), str(gt), "--palette", "voc", "--ignore", "0"]) == 0
+    note = "fastdet: --ignore 0 leaves out class background as well as void; another number only void\n"
+    assert capsys.readouterr().err == note

@@ -135,7 +135,7 @@ def test_colours_tables_and_void(tmp_path: Path) -> None:
     ("source", "arguments", "error", "message"),
     [
         (LABELS + 0.5, {}, TypeError, r"source must be \(H, W\) integers, or \(H, W, 3\) uint8 colours, got float64"),
-        (LABELS, {"mapping": "mask"}, FormatError, "number 1 at row 0, column 1 is not in the map mask"),
+        (LABELS, {"mapping": "mask"}, FormatError, "number 2 at row 0, column 2 is not in the map mask"),
         (LABELS, {"mapping": "ade20k"}, FormatError, "number 0 at row 0, column 0 is void in the map: ignore_index is"),
         (
             LABELS,
