@@ -184,7 +184,7 @@ LOSSES: dict[str, Call] = {
     ),
     "lovasz_hinge_loss": (
         lambda x, t: losses.lovasz_hinge_loss(x[:, 0], (t == 1).long()),
-        lambda torch: (image(torch) / 30 - 1, labels(torch)),
+        lambda torch: (image(torch) / 31.7 - 0.93, labels(torch)),
     ),
     "dice_loss": (lambda x, t: dice_loss(x, t, 2), lambda torch: (image(torch), labels(torch))),
     "sigmoid_focal_loss": (
