@@ -18,7 +18,7 @@ py::object candidates(const py::array& output, bool planes, bool objectness, boo
         YoloCandidates<T> found(job, multi_label);
         int64_t nan;
         {
-            py::gil_scoped_release release;
+            const WithoutGil release;
             nan = found.look();
         }
         if (nan >= 0) return py::int_(nan);
