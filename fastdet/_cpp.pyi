@@ -79,8 +79,8 @@ def confusion_matrix_from_logits(
     target: Array, logits: Array, ignore_index: int | None, channels_last: bool, align_corners: bool, /
 ) -> NDArray[np.int64] | int: ...
 def yolo_candidates(
-    output: Array, planes: bool, objectness: bool, multi_label: bool, score_threshold: float, /
-) -> tuple[Array, Array, NDArray[np.int64], NDArray[np.int64]] | int: ...
+    output: Array, planes: bool, classes: int, objectness: bool, multi_label: bool, score_threshold: float, /
+) -> tuple[Array, Array, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | int: ...
 def sigmoid_focal_loss(
     inputs: Array, targets: Array, alpha: float, gamma: float, reduction: str, grad: bool, /
 ) -> tuple[Array, Array | None]: ...
@@ -125,6 +125,45 @@ def focal_loss(
 ) -> tuple[Any, Array | None, float] | int: ...
 def dice_loss(
     logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool, /
+) -> tuple[Any, Array | None, float] | int: ...
+def soft_cross_entropy(
+    logits: Array,
+    last: bool,
+    target: Array,
+    weight: Array,
+    reduction: str,
+    label_smoothing: float,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float]: ...
+def ohem_cross_entropy(
+    logits: Array,
+    last: bool,
+    target: Array,
+    weight: Array,
+    ignore: int | None,
+    fraction: float,
+    min_kept: int,
+    threshold: float,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float] | int: ...
+def tversky_loss(
+    logits: Array,
+    last: bool,
+    target: Array,
+    ignore: int | None,
+    alpha: float,
+    beta: float,
+    eps: float,
+    gradient: bool,
+    /,
+) -> tuple[Any, Array | None, float] | int: ...
+def lovasz_softmax_loss(
+    logits: Array, last: bool, target: Array, ignore: int | None, present: bool, per_image: bool, gradient: bool, /
+) -> tuple[Any, Array | None, float] | int: ...
+def lovasz_hinge_loss(
+    inputs: Array, targets: Array, ignore: int | None, per_image: bool, gradient: bool, /
 ) -> tuple[Any, Array | None, float] | int: ...
 def read_coco(file: IO[bytes], size: int, kind: str, string_ids: bool, records: bool, /) -> dict[str, Any] | str: ...
 def join_records(

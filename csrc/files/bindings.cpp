@@ -67,11 +67,17 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
     out["image"] = hand_over(std::move(b.image));
     out["named"] = hand_over(std::move(b.named));
     out["image_names"] = listed(content.image_names);
+    out["file"] = hand_over(std::move(b.file));
+    out["file_names"] = listed(content.file_names);
+    out["ignore"] = hand_over(std::move(b.ignore));
+    out["federated"] = content.federated;
     out["label"] = hand_over(std::move(b.label));
     out["boxes"] = hand_over(std::move(b.box), {n, 4});
     out["areas"] = hand_over(std::move(b.area));
     out["scores"] = hand_over(std::move(b.score));
     out["crowd"] = hand_over(std::move(b.crowd));
+    out["parents"] =
+        py::make_tuple(py::bytes(content.categories.parents), hand_over(std::move(content.categories.parents_end)));
     out["images"] = names(std::move(content.images));
     out["categories"] = names(std::move(content.categories));
     out["sections"] = content.sections;

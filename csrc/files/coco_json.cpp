@@ -1,6 +1,7 @@
 // COCO's JSON. See coco_json.h.
 #include "files/coco_json.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <unordered_map>
@@ -11,8 +12,19 @@ namespace {
 constexpr size_t kMaxOtherKeys = 20;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-enum Field : int { kId = 1, kImage = 2, kLabel = 4, kBox = 8, kArea = 16, kCrowd = 32, kScore = 64 };
-constexpr const char* kFields[] = {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "score"};
+enum Field : int {
+    kId = 1,
+    kImage = 2,
+    kLabel = 4,
+    kBox = 8,
+    kArea = 16,
+    kCrowd = 32,
+    kScore = 64,
+    kIgnore = 128,
+    kFile = 256
+};
+constexpr const char* kFields[] = {"id",      "image_id", "category_id", "bbox",     "area",
+                                   "iscrowd", "score",    "ignore",      "file_name"};
 constexpr const char* kWanted[] = {"an integer", "an integer", "an integer", "four numbers", "", "", "a number"};
 constexpr const char* kImageWanted = "an integer or a string";  // of results, where strings may be ids
 
@@ -122,22 +134,23 @@ class Parser : private JsonReader {
         auto& b = content_.boxes;
         const int64_t start = text_.at();
         int seen = 0;
-        int64_t id = 0, image = 0, label = 0, score_at = 0;
+        int64_t id = 0, image = 0, label = 0, score_at = 0, file = -1;
         double box[4], area = kNaN, score = kNaN;
-        bool crowd = false, named = false;
+        bool crowd = false, ignore = false, named = false;
         fields([&] {
             const int field = which();
             if (!field) return skip_value(0);
             if (seen & field) fail("expected once, got the key twice");
             seen |= field;
-            if (results_ && (field & (kId | kArea | kCrowd))) return skip_value(0);
+            if (results_ && (field & (kId | kArea | kCrowd | kIgnore))) return skip_value(0);
             switch (field) {
                 case kId:
                     id = integer(kWanted[0]);
                     break;
                 case kImage:
                     named = string_ids_ && text_.peek() == '"';
-                    image = named ? place() : integer(string_ids_ ? kImageWanted : kWanted[1]);
+                    image = named ? image_places_(text_of_string(), &content_.image_names)
+                                  : integer(string_ids_ ? kImageWanted : kWanted[1]);
                     break;
                 case kLabel:
                     label = integer(kWanted[2]);
@@ -150,6 +163,13 @@ class Parser : private JsonReader {
                     break;
                 case kCrowd:
                     crowd = flag();
+                    break;
+                case kIgnore:
+                    ignore = text_.peek() == 'n' ? (word(), false) : flag();
+                    break;
+                case kFile:
+                    if (!string_ids_ || text_.peek() != '"') return skip_value(0);
+                    file = file_places_(text_of_string(), &content_.file_names);
                     break;
                 default:
                     text_.peek();
@@ -164,8 +184,12 @@ class Parser : private JsonReader {
         b.score.push_back(score);
         if (named && b.named.empty()) b.named.resize(b.image.size() - 1);
         if (named || !b.named.empty()) b.named.push_back(named);
+        if (file >= 0 && b.file.empty()) b.file.resize(b.image.size() - 1, -1);
+        if (file >= 0 || !b.file.empty()) b.file.push_back(file);
         if (spans_) note(start, score_at);
         if (results_) return;
+        if (ignore && b.ignore.empty()) b.ignore.resize(b.image.size() - 1);
+        if (ignore || !b.ignore.empty()) b.ignore.push_back(ignore);
         b.id.push_back(id);
         b.area.push_back(area);
         b.crowd.push_back(crowd);
@@ -181,14 +205,20 @@ class Parser : private JsonReader {
         }
     }
 
-    // The place in image_names of the string that the text is at.
-    int64_t place() {
-        name_.clear();
-        string(&name_);
-        auto& names = content_.image_names;
-        const auto [at, is_new] = places_.try_emplace(name_, int64_t(names.size()));
-        if (is_new) names.push_back(name_);
-        return at->second;
+    // Distinct strings: the place of a name in a list, to which new names are added.
+    struct Places {
+        int64_t operator()(const std::string& name, std::vector<std::string>* names) {
+            const auto [at, is_new] = places.try_emplace(name, int64_t(names->size()));
+            if (is_new) names->push_back(name);
+            return at->second;
+        }
+        std::unordered_map<std::string, int64_t> places;
+    };
+
+    const std::string& text_of_string() {
+        string_.clear();
+        string(&string_);
+        return string_;
     }
 
     void note(int64_t start, int64_t score_at) {
@@ -207,12 +237,14 @@ class Parser : private JsonReader {
                       : n == 4  ? (key_[0] == 'b' ? 3 : 4)
                       : n == 7  ? 5
                       : n == 5  ? 6
+                      : n == 6  ? 7
+                      : n == 9  ? 8
                                 : -1;
         return i >= 0 && std::memcmp(key_.data(), kFields[i], n) == 0 ? 1 << i : 0;
     }
 
     void named(CocoNames& names, const char* called) {
-        bool has_id = false, has_name = false;
+        bool has_id = false, has_name = false, has_parent = false;
         int64_t id = 0, width = 0, height = 0;
         fields([&] {
             if (key_ == "id") {
@@ -222,6 +254,12 @@ class Parser : private JsonReader {
             } else if (key_ == called && !has_name && text_.peek() == '"') {
                 has_name = true;
                 string(&names.text);
+            } else if (key_ == "supercategory" && !has_parent && text_.peek() == '"') {
+                has_parent = true;
+                string(&names.parents);
+            } else if (key_ == "neg_category_ids" || key_ == "not_exhaustive_category_ids") {
+                content_.federated = true;
+                skip_value(0);
             } else if (key_ == "width" && (is_digit(text_.peek()) || text_.peek() == '-')) {
                 width = int64_t(std::fmin(std::fmax(number().value, 0.0), 9e15));
             } else if (key_ == "height" && (is_digit(text_.peek()) || text_.peek() == '-')) {
@@ -239,6 +277,7 @@ class Parser : private JsonReader {
         names.width.push_back(width);
         names.height.push_back(height);
         names.end.push_back(int64_t(names.text.size()));
+        names.parents_end.push_back(int64_t(names.parents.size()));
     }
 
     void read_box(double* box) {
@@ -265,9 +304,9 @@ class Parser : private JsonReader {
         const char c = text_.peek();
         if (c == 't' || c == 'f') return word(), c == 't';
         if (c != '0' && c != '1') wrong("0 or 1");
-        const double value = number().value;
-        if (value != 0 && value != 1) fail("expected 0 or 1, got " + std::to_string(value));
-        return value == 1;
+        const Number x = number();
+        if (x.value != 0 && x.value != 1) fail("expected 0 or 1, got " + shown(x));
+        return x.value == 1;
     }
 
     std::string where() const override {
@@ -282,8 +321,8 @@ class Parser : private JsonReader {
     int64_t size_;
     bool results_, names_only_, string_ids_, spans_;
     CocoContent content_;
-    std::unordered_map<std::string, int64_t> places_;  // of image_names
-    std::string name_;
+    Places image_places_, file_places_;  // of image_names and file_names
+    std::string string_;
     const char* section_ = nullptr;
     int64_t index_ = -1;
     bool in_record_ = false;

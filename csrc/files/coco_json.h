@@ -16,7 +16,9 @@ struct CocoBoxes {
     std::vector<int64_t> id, image, label;
     std::vector<double> box, area, score;  // box: x y w h; area, score: NaN where absent
     std::vector<uint8_t> crowd;
-    std::vector<uint8_t> named;  // results only: 1 where image is a place in image_names; empty where there is none
+    std::vector<uint8_t> ignore;  // data sets only: the key "ignore"; empty where no record has it set
+    std::vector<uint8_t> named;   // results only: 1 where image is a place in image_names; empty where there is none
+    std::vector<int64_t> file;    // results only: the place in file_names, -1 for none; empty where there is none
 };
 
 // Where the records of results lie in the text, in bytes.
@@ -27,10 +29,10 @@ struct CocoRecords {
     std::vector<std::string> other_keys;   // of the object around the list
 };
 
-// Images or categories. Name i ends at end[i] of text.
+// Images or categories. Name i ends at end[i] of text, its supercategory at parents_end[i] of parents.
 struct CocoNames {
-    std::vector<int64_t> id, end, width, height;  // sizes: 0 where absent
-    std::string text;
+    std::vector<int64_t> id, end, width, height, parents_end;  // sizes: 0 where absent
+    std::string text, parents;
 };
 
 enum CocoSection : int { kAnnotations = 1, kImages = 2, kCategories = 4 };
@@ -40,7 +42,9 @@ struct CocoContent {
     CocoRecords records;
     CocoNames images, categories;
     std::vector<std::string> image_names;  // of results whose image ids are strings; distinct
+    std::vector<std::string> file_names;   // of results that have them; distinct
     int sections = 0;                      // bits of the sections that the file has
+    bool federated = false;                // images have LVIS's lists of categories
     bool is_list = false;                  // results that are a list, not the annotations of an object
 };
 
@@ -52,7 +56,7 @@ enum class CocoKind {
 
 struct CocoOptions {
     CocoKind kind = CocoKind::kDataSet;
-    bool string_ids = false;  // image ids of results may be strings
+    bool string_ids = false;  // image ids of results may be strings, and their file names are read
     bool records = false;     // note where each record of results lies
 };
 

@@ -25,14 +25,21 @@ void JsonReader::read_key() {
     string(&key_);
 }
 
+// A number as it is written; of a long one the start, and its length.
+std::string JsonReader::shown(const Number& x) {
+    if (x.size <= 40) return std::string(x.text, x.size);
+    return std::string(x.text, 20) + "... (" + std::to_string(x.size) + " characters)";
+}
+
 double JsonReader::finite(double min_value, const char* expected) {
     const char c = text_.peek();
     if (c != '-' && !is_digit(c)) wrong(expected);
-    const double value = number().value;
-    if (std::isfinite(value) && value >= min_value) return value;
-    char found[32];
-    std::snprintf(found, sizeof found, "%.6g", value);
-    fail(std::string("expected ") + expected + ", got " + found);
+    const Number x = number();
+    if (std::isfinite(x.value) && x.value >= min_value) return x.value;
+    fail(std::string("expected ") + expected + ", got " +
+         (std::isfinite(x.value) ? shown(x)
+          : x.value < 0          ? "-inf"
+                                 : "inf"));
 }
 
 int64_t JsonReader::integer(const char* expected) {
@@ -41,7 +48,7 @@ int64_t JsonReader::integer(const char* expected) {
     const Number x = number();
     if (x.is_integer) return x.integer;
     if (x.value == std::floor(x.value) && std::fabs(x.value) < 9e15) return int64_t(x.value);
-    fail(std::string("expected ") + expected + ", got " + std::string(x.text, std::min<size_t>(x.size, 40)));
+    fail(std::string("expected ") + expected + ", got " + shown(x));
 }
 
 // The text is at a digit or a minus.

@@ -49,8 +49,9 @@ class JsonReader {
     double finite(double min_value, const char* expected);
     int64_t integer(const char* expected);
     Number number();
-    void word();                   // true, false or null
-    void string(std::string* to);  // appended to *to; null: skipped
+    static std::string shown(const Number& x);  // for errors
+    void word();                                // true, false or null
+    void string(std::string* to);               // appended to *to; null: skipped
     void skip_value(int depth);
 
     Text text_;

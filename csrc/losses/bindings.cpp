@@ -1,10 +1,13 @@
 // fastdet._cpp: losses and their gradients.
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "boxes/arrays.h"
+#include "core/half.h"
 #include "losses/arguments.h"
 #include "losses/box_losses.h"
+#include "losses/lovasz.h"
 #include "losses/sigmoid_focal_loss.h"
 #include "losses/softmax_losses.h"
 #include "python/cpp.h"
@@ -32,18 +35,29 @@ Labels labels_of(const py::array& target, const py::object& ignore, int64_t clas
     return labels;
 }
 
+// Numbers in the type that logits are computed in.
+void check_numbers(const py::array& x, const py::array& logits) {
+    by_dtype(x, [&](auto t) { return data<decltype(t)>(x) != nullptr; });
+    if (is_double(x) != (storage_of(logits) == Storage::twice)) throw py::type_error("fastdet._cpp: invalid array");
+}
+void check_weight(const py::array& weight, const py::array& logits, bool channels_last) {
+    if (logits.ndim() != 3 || weight.size() != logits.shape(channels_last ? 2 : 1))
+        throw py::value_error("fastdet._cpp: invalid weight");
+    check_numbers(weight, logits);
+}
+
 // (loss, gradient or None, divisor), or the position of a label that is out of range. `compute` is
-// compute(job): LossResult, without the GIL.
+// compute(job): LossResult, without the GIL. Without a target the job has no labels.
 template <class F>
-py::object loss_of(const py::array& logits, bool channels_last, const py::array& target, const py::object& ignore,
+py::object loss_of(const py::array& logits, bool channels_last, const py::array* target, const py::object& ignore,
                    bool each, bool gradient, F&& compute) {
     if (logits.ndim() != 3 || !is_plain(logits)) throw py::type_error("fastdet._cpp: invalid logits");
     const int64_t images = logits.shape(0), classes = logits.shape(channels_last ? 2 : 1),
                   pixels = logits.shape(channels_last ? 1 : 2);
-    if (target.size() != images * pixels || classes < 1 || classes >= int64_t(1) << 31)
+    if ((target && target->size() != images * pixels) || classes < 1 || classes >= int64_t(1) << 31)
         throw py::value_error("fastdet._cpp: invalid target or classes");
     const Storage storage = storage_of(logits);
-    const Labels labels = labels_of(target, ignore, classes);
+    const Labels labels = target ? labels_of(*target, ignore, classes) : Labels{};
     py::object grad = py::none();
     void* to = nullptr;
     if (gradient) {
@@ -76,14 +90,11 @@ py::object loss_of(const py::array& logits, bool channels_last, const py::array&
 
 py::object softmax(const py::array& logits, bool channels_last, const py::array& target, const py::array& weight,
                    const py::object& ignore, const LossOptions& options, bool gradient) {
-    if (logits.ndim() != 3 || weight.size() != logits.shape(channels_last ? 2 : 1))
-        throw py::value_error("fastdet._cpp: invalid weight");
+    check_weight(weight, logits, channels_last);
     if (!(options.gamma >= 0 && options.gamma <= 0x1p60)) throw py::value_error("fastdet._cpp: invalid gamma");
-    return loss_of(logits, channels_last, target, ignore, options.reduction == Reduction::none, gradient,
-                   [&, values = weight.data(), is_twice = is_double(weight)](auto& job) {
-                       using T = std::remove_const_t<std::remove_pointer_t<decltype(job.weight)>>;
-                       if (is_twice != std::is_same<T, double>::value)
-                           throw py::type_error("fastdet._cpp: invalid weight");
+    return loss_of(logits, channels_last, &target, ignore, options.reduction == Reduction::none, gradient,
+                   [&, values = weight.data()](auto& job) {
+                       using T = typename std::decay_t<decltype(job)>::Value;
                        return softmax_loss(job, static_cast<const T*>(values), options);
                    });
 }
@@ -91,21 +102,109 @@ py::object softmax(const py::array& logits, bool channels_last, const py::array&
 py::object cross_entropy(const py::array& logits, bool channels_last, const py::array& target, const py::array& weight,
                          const py::object& ignore, const std::string& reduction, double label_smoothing,
                          bool gradient) {
-    by_dtype(weight, [&](auto t) { return data<decltype(t)>(weight) != nullptr; });
     return softmax(logits, channels_last, target, weight, ignore, {false, 0, label_smoothing, reduction_of(reduction)},
                    gradient);
 }
 
 py::object focal(const py::array& logits, bool channels_last, const py::array& target, const py::array& alpha,
                  double gamma, const py::object& ignore, const std::string& reduction, bool gradient) {
-    by_dtype(alpha, [&](auto t) { return data<decltype(t)>(alpha) != nullptr; });
     return softmax(logits, channels_last, target, alpha, ignore, {true, gamma, 0, reduction_of(reduction)}, gradient);
+}
+
+py::object soft_cross_entropy_any(const py::array& logits, bool channels_last, const py::array& target,
+                                  const py::array& weight, const std::string& reduction, double label_smoothing,
+                                  bool gradient) {
+    check_weight(weight, logits, channels_last);
+    check_numbers(target, logits);
+    for (int k = 0; k < 3; ++k) {
+        if (target.ndim() != 3 || target.shape(k) != logits.shape(k))
+            throw py::value_error("fastdet._cpp: invalid target");
+    }
+    const LossOptions options{false, 0, label_smoothing, reduction_of(reduction)};
+    return loss_of(logits, channels_last, nullptr, py::none(), options.reduction == Reduction::none, gradient,
+                   [&, soft = target.data(), values = weight.data()](auto& job) {
+                       using T = typename std::decay_t<decltype(job)>::Value;
+                       job.soft = static_cast<const T*>(soft);
+                       return soft_cross_entropy(job, static_cast<const T*>(values), options);
+                   });
+}
+
+py::object ohem(const py::array& logits, bool channels_last, const py::array& target, const py::array& weight,
+                const py::object& ignore, double fraction, int64_t min_kept, double threshold, bool gradient) {
+    check_weight(weight, logits, channels_last);
+    if (!(fraction >= 0 && fraction <= 1) || min_kept < 1 || !(threshold >= 0))
+        throw py::value_error("fastdet._cpp: invalid fraction, min_kept or threshold");
+    return loss_of(logits, channels_last, &target, ignore, false, gradient, [&, values = weight.data()](auto& job) {
+        using T = typename std::decay_t<decltype(job)>::Value;
+        return ohem_cross_entropy(job, static_cast<const T*>(values), {fraction, min_kept, threshold});
+    });
+}
+
+py::object overlap(const py::array& logits, bool channels_last, const py::array& target, const py::object& ignore,
+                   const OverlapTerms& terms, bool gradient) {
+    return loss_of(logits, channels_last, &target, ignore, false, gradient,
+                   [&](auto& job) { return overlap_loss(job, terms); });
 }
 
 py::object dice(const py::array& logits, bool channels_last, const py::array& target, const py::object& ignore,
                 double eps, bool gradient) {
-    return loss_of(logits, channels_last, target, ignore, false, gradient,
-                   [&](auto& job) { return dice_loss(job, eps); });
+    return overlap(logits, channels_last, target, ignore, {false, 0, 0, eps}, gradient);
+}
+
+py::object tversky(const py::array& logits, bool channels_last, const py::array& target, const py::object& ignore,
+                   double alpha, double beta, double eps, bool gradient) {
+    return overlap(logits, channels_last, target, ignore, {true, alpha, beta, eps}, gradient);
+}
+
+py::object lovasz_softmax(const py::array& logits, bool channels_last, const py::array& target,
+                          const py::object& ignore, bool present, bool per_image, bool gradient) {
+    return loss_of(logits, channels_last, &target, ignore, false, gradient,
+                   [&](auto& job) { return lovasz_softmax_loss(job, {present, per_image}); });
+}
+
+// Inputs and the gradient are of any type: they are widened before, and narrowed after.
+py::object lovasz_hinge(const py::array& inputs, const py::array& targets, const py::object& ignore, bool,
+                        bool gradient) {
+    if (inputs.ndim() != 2 || targets.size() != inputs.size() || !is_plain(inputs))
+        throw py::value_error("fastdet._cpp: invalid inputs or targets");
+    const Storage storage = storage_of(inputs);
+    const Labels labels = labels_of(targets, ignore, 2);
+    const int64_t images = inputs.shape(0), pixels = inputs.shape(1), n = images * pixels;
+    py::object grad = py::none();
+    void* to = nullptr;
+    if (gradient) {
+        py::array made(inputs.dtype(), {inputs.shape(0), inputs.shape(1)});
+        to = made.mutable_data();
+        grad = std::move(made);
+    }
+    const void* from = inputs.data();
+    LossResult result;
+    {
+        const WithoutGil release;
+        if (storage == Storage::twice) {
+            result =
+                lovasz_hinge_loss(static_cast<const double*>(from), labels, images, pixels, static_cast<double*>(to));
+        } else if (storage == Storage::single) {
+            result =
+                lovasz_hinge_loss(static_cast<const float*>(from), labels, images, pixels, static_cast<float*>(to));
+        } else {
+            Buffer<float> x(n), slope(gradient ? n : 0);
+            const auto with = [&](auto s) {
+                using S = decltype(s);
+                for (int64_t i = 0; i < n; ++i) x[i] = widen(static_cast<const S*>(from)[i]);
+                result = lovasz_hinge_loss(static_cast<const float*>(x.get()), labels, images, pixels,
+                                           gradient ? slope.get() : nullptr);
+                for (int64_t i = 0; gradient && i < n; ++i) static_cast<S*>(to)[i] = stored<S>(slope[i]);
+            };
+            if (storage == Storage::half) {
+                with(Half());
+            } else {
+                with(BFloat16());
+            }
+        }
+    }
+    if (result.bad_label >= 0) return py::int_(result.bad_label);
+    return py::make_tuple(result.loss, grad, result.divisor);
 }
 
 py::tuple box_loss_any(const py::array& a, const py::array& b, const std::string& kind, double eps, double alpha_eps,
@@ -185,7 +284,12 @@ py::tuple sigmoid_focal_any(const py::array& inputs, const py::array& targets, d
 const Bindings registered([](py::module_& m) {
     m.def("cross_entropy", cross_entropy);
     m.def("focal_loss", focal);
+    m.def("soft_cross_entropy", soft_cross_entropy_any);
+    m.def("ohem_cross_entropy", ohem);
     m.def("dice_loss", dice);
+    m.def("tversky_loss", tversky);
+    m.def("lovasz_softmax_loss", lovasz_softmax);
+    m.def("lovasz_hinge_loss", lovasz_hinge);
     m.def("box_loss", box_loss_any);
     m.def("sigmoid_focal_loss", sigmoid_focal_any);
 });

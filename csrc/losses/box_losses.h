@@ -7,6 +7,7 @@
 #include "boxes/box.h"
 #include "core/elementary.h"
 #include "core/isa.h"
+#include "losses/where_zero.h"
 
 namespace fastdet {
 
@@ -19,6 +20,22 @@ template <class V>
 FASTDET_HD V pick(V x, V y, V inner, V outer) {
     const V both = all<V>(ScalarOf<V>(0.5)) * (inner + outer);
     return where_ge(x, y, where_ge(y, x, both, inner), outer);
+}
+
+// w / h, but 0 of a point.
+template <class V>
+FASTDET_HD V side_ratio(V w, V h) {
+    const V ratio = w / h;
+    return where_zero(h, where_zero(w, all<V>(0), ratio), ratio);
+}
+
+// The derivatives by width and height from that by the angle atan(w / h); of a box of height 0 by its limit.
+template <class V>
+FASTDET_HD void by_sides(V by_angle, V ratio, V w, V h, V& by_w, V& by_h) {
+    const V zero = all<V>(0);
+    const V steep = by_angle / (all<V>(1) + ratio * ratio) / h;
+    by_w = where_zero(h, zero, steep);
+    by_h = where_zero(h, where_zero(w, zero, zero - by_angle / w), zero - steep * ratio);
 }
 
 // The loss of boxes a and b (x1 y1 x2 y2) and, if Grad, its gradients times `scale`. NaN gives NaN.
@@ -54,14 +71,14 @@ FASTDET_HD V box_loss(const V* a, const V* b, V eps, V alpha_eps, V scale, V* gr
         dx = dx * per_diagonal, dy = dy * per_diagonal;
         if constexpr (K == BoxLoss::ciou) {
             const V factor = all<V>(T(0.40528473456935109));  // 4 / pi^2
-            const V qa = wa / ha, qb = wb / hb;
+            const V qa = side_ratio(wa, ha), qb = side_ratio(wb, hb);
             const V turn = arctan(qb) - arctan(qa);
             const V v = factor * (turn * turn);
             const V alpha = v / (((one - iou) + v) + alpha_eps);  // a constant to the gradient
             loss = loss + alpha * v;
             const V by_turn = all<V>(2) * (factor * (alpha * turn));
-            by_wa = (zero - by_turn) / (one + qa * qa) / ha, by_wb = by_turn / (one + qb * qb) / hb;
-            by_ha = zero - by_wa * qa, by_hb = zero - by_wb * qb;
+            by_sides(zero - by_turn, qa, wa, ha, by_wa, by_ha);
+            by_sides(by_turn, qb, wb, hb, by_wb, by_hb);
         }
     }
     if constexpr (Grad) {

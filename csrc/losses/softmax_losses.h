@@ -61,6 +61,7 @@ enum class Storage : int { single = 0, twice = 1, half = 2, bfloat16 = 3 };
 
 template <class T>
 struct SoftmaxJob {
+    using Value = T;
     const void* logits;  // (images, classes, pixels) or, channels last, (images, pixels, classes)
     void* grad;          // of the same shape and type; null: not wanted
     Storage storage;     // of both
@@ -73,16 +74,26 @@ struct SoftmaxJob {
     LossTerms<T> terms;
     T* each;          // (images, pixels) out: the loss of each pixel; may be null
     double* partial;  // (chunks,) out: its sum
+    const T* soft;    // probabilities, of the logits' shape and layout; null: there are labels
     // Dice
     double* sums;    // (chunks, 2, classes) out: probability of each class, and that of its own pixels
     const T* slope;  // (classes,) gradient for a probability
     const T* bonus;  // (classes + 1,) more of it where the pixel is of the class
+    // Lovasz
+    T* errors;  // (classes, images, pixels) or, by image, (images, classes, pixels); null: another loss
+    bool errors_by_image;
+    int32_t* classes_out;  // (images, pixels) out: the class of each pixel, `classes` where it does not count
+
+    FASTDET_MEMBER int64_t error_at(int64_t image, int64_t c) const {
+        return errors_by_image ? (image * classes + c) * pixels : (c * images + image) * pixels;
+    }
 
     FASTDET_MEMBER int64_t chunks_of_image() const { return (pixels + kChunk - 1) / kChunk; }
     FASTDET_MEMBER int64_t chunks() const { return images * chunks_of_image(); }
     // Of rows in the scratch memory: no power of two.
     FASTDET_MEMBER int64_t stride() const { return tile + 16; }
-    FASTDET_MEMBER int64_t scratch() const { return (classes + 1) * stride() + classes * (kDiceLanes + 1); }
+    FASTDET_MEMBER int64_t scratch_of_logits() const { return (classes + 1) * stride() + classes * (kDiceLanes + 1); }
+    FASTDET_MEMBER int64_t scratch() const { return scratch_of_logits() + (soft || errors ? classes * stride() : 0); }
 };
 
 // The loops, compiled once per instruction set; see core/isa.h. They work on chunks [first, last).
@@ -95,10 +106,26 @@ struct LossKernels {
     // Counts labels [first, last) into four tables (4, classes + 2), to be added up: classes, ignored, out of range.
     // Returns the position of the first label out of range, or -1.
     int64_t (*count_labels)(const Labels&, int64_t first, int64_t last, int64_t* counts);
+    // The class of labels [first, first + n); `bad` for one that is out of range.
+    void (*read_labels)(const Labels&, int64_t first, int64_t n, int32_t bad, int32_t* to);
     SoftmaxLoops<float> single;  // of logits stored as float, Half or BFloat16
     SoftmaxLoops<double> twice;
 };
 const LossKernels& softmax_losses_kernels();
+struct SoftKernels {
+    SoftmaxLoops<float>::Loop single;
+    SoftmaxLoops<double>::Loop twice;
+};
+const SoftKernels& soft_cross_entropy_kernels();
+template <class T>
+struct LovaszLoops {
+    typename SoftmaxLoops<T>::Loop errors, gradient;
+};
+struct LovaszKernels {
+    LovaszLoops<float> single;
+    LovaszLoops<double> twice;
+};
+const LovaszKernels& lovasz_kernels();
 
 enum class Reduction : int { mean = 0, sum = 1, none = 2 };
 
@@ -132,14 +159,28 @@ FASTDET_HD double reduced_loss(Reduction reduction, double total, double divisor
     return reduction != Reduction::mean ? total : divisor > 0 ? total / divisor : 0;
 }
 
-// Of Dice: the score of a class, and the gradients of the loss for the probabilities, but for the number of classes.
-struct DiceClass {
+// Of Dice and Tversky: the score of a class, and the gradients of the loss for the probabilities, but for the number
+// of classes.
+struct OverlapTerms {
+    bool tversky;
+    double alpha, beta, eps;  // alpha, beta: of false positives and false negatives
+};
+struct OverlapClass {
     double score, slope, bonus;
-    FASTDET_MEMBER DiceClass(double probability, double both, int64_t count, double eps) {
-        const double above = 2 * both + eps, below = (probability + double(count)) + eps;
-        score = above / below;
-        slope = above / (below * below);
-        bonus = -2 / below;
+    FASTDET_MEMBER OverlapClass(double probability, double both, int64_t count, const OverlapTerms& terms) {
+        if (terms.tversky) {
+            const double positive = terms.alpha * (probability - both), negative = terms.beta * (double(count) - both);
+            const double above = both + terms.eps, below = ((both + positive) + negative) + terms.eps;
+            const double rate = above / (below * below);
+            score = above / below;
+            slope = terms.alpha * rate;
+            bonus = ((1 - terms.alpha) - terms.beta) * rate - 1 / below;
+        } else {
+            const double above = 2 * both + terms.eps, below = (probability + double(count)) + terms.eps;
+            score = above / below;
+            slope = above / (below * below);
+            bonus = -2 / below;
+        }
     }
 };
 
@@ -149,11 +190,38 @@ struct LossResult {
     int64_t bad_label;  // position of a label that is out of range; -1: none
 };
 
+// Pixels of each class, counts (classes,) out; the position of the first label that is out of range, or -1.
+int64_t count_all_labels(const Labels& labels, int64_t n, int64_t* counts);
+// Fill in `stream` and `tile`; run a loop over all chunks.
+template <class T>
+void prepare_job(SoftmaxJob<T>& job);
+template <class T>
+void run_loop(const SoftmaxJob<T>& job, typename SoftmaxLoops<T>::Loop loop);
+
 // Logits, grad, storage, shape and labels of `job` are the caller's, and `each` for Reduction::none; the rest is filled
 // in.
 template <class T>
 LossResult softmax_loss(SoftmaxJob<T>& job, const T* weight, const LossOptions& options);
 template <class T>
-LossResult dice_loss(SoftmaxJob<T>& job, double eps);
+LossResult overlap_loss(SoftmaxJob<T>& job, const OverlapTerms& terms);
+
+// Which pixels are kept of those that count: the highest losses.
+struct OhemOptions {
+    double fraction;
+    int64_t min_kept;
+    double threshold;  // losses above it are kept, too
+
+    // As many at least.
+    FASTDET_MEMBER int64_t least(int64_t counted) const {
+        const int64_t part = int64_t(fraction * double(counted)), wanted = part > min_kept ? part : min_kept;
+        return wanted < counted ? wanted : counted;
+    }
+};
+// `each`, labels and gradient of the job are used up. The divisor is the number of pixels that are kept.
+template <class T>
+LossResult ohem_cross_entropy(SoftmaxJob<T>& job, const T* weight, const OhemOptions& options);
+// With `soft` of the job the caller's, and no labels. The divisor is the number of pixels.
+template <class T>
+LossResult soft_cross_entropy(SoftmaxJob<T>& job, const T* weight, const LossOptions& options);
 
 }  // namespace fastdet

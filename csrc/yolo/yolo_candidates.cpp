@@ -1,4 +1,4 @@
-// A whole call of yolo_candidates: threads, the first NaN, and what is written of the candidates found.
+// A whole call of yolo_candidates: threads, the first wrong value, and what is written of the candidates found.
 #include <atomic>
 
 #include "core/threads.h"
@@ -14,28 +14,29 @@ constexpr int64_t kTask = 4096;             // candidates
 
 template <class T>
 YoloCandidates<T>::YoloCandidates(const YoloJob<T>& job, bool multi_label)
-    : job_(job), first_class_(job.objectness ? 5 : 4), multi_label_(multi_label), label_(job.images * job.candidates) {}
+    : job_(job), multi_label_(multi_label), label_(job.images * job.candidates) {}
 
 template <class T>
 int64_t YoloCandidates<T>::look() {
     const YoloJob<T>& job = job_;
     const auto best = yolo_kernels().of<T>().best;
     const int64_t size = job.candidates * job.channels, tasks = (job.candidates + kTask - 1) / kTask;
-    std::atomic<bool> numbers{true};
+    std::atomic<bool> right{true};
     const auto run = [&](int64_t task) {
         const int64_t image = task / tasks, first = task % tasks * kTask;
         const int64_t last = first + kTask < job.candidates ? first + kTask : job.candidates;
-        if (!best(job, job.x + image * size, first, last, label_.get() + image * job.candidates)) numbers = false;
+        if (!best(job, job.x + image * size, first, last, label_.get() + image * job.candidates)) right = false;
     };
     if (job.images * size < kThreadValues) {
         for (int64_t task = 0; task < job.images * tasks; ++task) run(task);
     } else {
         parallel_for(job.images * tasks, run);
     }
-    if (!numbers) {
-        int64_t nan = 0;
-        while (job.x[nan] == job.x[nan]) ++nan;
-        return nan;
+    if (!right) {
+        for (int64_t i = 0;; ++i) {
+            const int64_t channel = (job.planes ? i / job.candidates : i) % job.channels;
+            if (channel < first_class(job) + job.classes && is_wrong(job.x[i], channel)) return i;
+        }
     }
     if (multi_label_) {
         each([&](int64_t, int64_t, int64_t, T) { ++count_; });
@@ -49,7 +50,7 @@ int64_t YoloCandidates<T>::look() {
 template <class T>
 template <class F>
 void YoloCandidates<T>::each(F&& f) const {
-    const int64_t step = job_.planes ? job_.candidates : 1, start = first_class_;
+    const int64_t step = job_.planes ? job_.candidates : 1, start = first_class(job_);
     for (int64_t image = 0; image < job_.images; ++image) {
         const T* x = job_.x + image * job_.candidates * job_.channels;
         for (int64_t i = 0; i < job_.candidates; ++i) {
@@ -57,7 +58,7 @@ void YoloCandidates<T>::each(F&& f) const {
             if (label < 0) continue;
             const T* values = x + i * (job_.planes ? 1 : job_.channels);
             const T object = job_.objectness ? values[4 * step] : T(1);
-            const int64_t first = multi_label_ ? 0 : label, last = multi_label_ ? job_.channels - start : label + 1;
+            const int64_t first = multi_label_ ? 0 : label, last = multi_label_ ? job_.classes : label + 1;
             for (int64_t c = first; c < last; ++c) {
                 const T score = class_score(values[(start + c) * step], object, job_.objectness);
                 if (score > job_.threshold) f(image, i, c, score);
@@ -67,7 +68,7 @@ void YoloCandidates<T>::each(F&& f) const {
 }
 
 template <class T>
-void YoloCandidates<T>::write(Box<T>* boxes, T* scores, int64_t* labels, int64_t* images) const {
+void YoloCandidates<T>::write(Box<T>* boxes, T* scores, int64_t* labels, int64_t* images, int64_t* rows) const {
     const int64_t step = job_.planes ? job_.candidates : 1;
     int64_t at = 0;
     each([&](int64_t image, int64_t i, int64_t c, T score) {
@@ -77,6 +78,7 @@ void YoloCandidates<T>::write(Box<T>* boxes, T* scores, int64_t* labels, int64_t
         boxes[at] = {cx - half_w, cy - half_h, cx + half_w, cy + half_h};
         scores[at] = score;
         labels[at] = c;
+        rows[at] = i;
         images[at++] = image;
     });
 }

@@ -49,25 +49,25 @@ __global__ void __launch_bounds__(kThreads, 2)
     const int64_t at = thread_index() / LANES;
     const int lane = int(threadIdx.x % LANES);
     if (at >= job.images * job.candidates) return;  // whole warps where a warp works together
-    const int first = job.objectness ? 5 : 4;
-    const int64_t classes = job.channels - first;
+    const int first = int(first_class(job));
+    const int64_t classes = job.classes;
     const Candidate<T> candidate(job, at);
-    int64_t nan = -1;
+    int64_t wrong = -1;
     for (int k = first - 1 - lane; k >= 0; k -= LANES) {
-        if (candidate[k] != candidate[k]) nan = candidate.start + k * candidate.step;
+        if (is_wrong(candidate[k], k)) wrong = candidate.start + k * candidate.step;
     }
     const T object = job.objectness ? candidate[4] : T(1);
     BestClass<T> best = {-T(INFINITY), 0};
     bool any = false;
     for (int64_t c = lane; c < classes; c += LANES) {
         const T value = candidate[first + c];
-        if (value != value && nan < 0) nan = candidate.start + (first + c) * candidate.step;
+        if (is_wrong(value, first + c) && wrong < 0) wrong = candidate.start + (first + c) * candidate.step;
         const T score = class_score(value, object, job.objectness);
         best.meet(score, int32_t(c));
         any |= score > job.threshold;
         if (multi_label) flags[at * classes + c] = score > job.threshold;
     }
-    if (nan >= 0) note_first(&status->nan_box, nan);
+    if (wrong >= 0) note_first(&status->nan_box, wrong);
     if constexpr (LANES > 1) {
         for (int step = LANES / 2; step; step /= 2) {
             const T score = __shfl_xor_sync(kAllLanes, best.score, step);
@@ -86,17 +86,17 @@ __global__ void __launch_bounds__(kThreads, 2)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     write_kernel(YoloJob<T> job, bool multi_label, const int32_t* label, const int64_t* places, int64_t count,
-                 Box<T>* boxes, T* scores, int64_t* labels, int64_t* images, int64_t* keys) {
+                 Box<T>* boxes, T* scores, int64_t* labels, int64_t* images, int64_t* rows, int64_t* keys) {
     const int64_t k = thread_index();
     if (k >= count) return;
-    const int first = job.objectness ? 5 : 4;
-    const int64_t classes = job.channels - first, place = places[k];
+    const int64_t first = first_class(job), classes = job.classes, place = places[k];
     const int64_t at = multi_label ? place / classes : place, c = multi_label ? place % classes : label[place];
     const Candidate<T> candidate(job, at);
     store_box(boxes + k, candidate.box());
     scores[k] = class_score(candidate[first + c], job.objectness ? candidate[4] : T(1), job.objectness);
     labels[k] = c;
     images[k] = at / job.candidates;
+    rows[k] = at % job.candidates;
     keys[k] = at / job.candidates * classes + c;
 }
 
@@ -113,7 +113,7 @@ struct Workspace {
 
 template <class T>
 int64_t entries_of(const YoloJob<T>& job, bool multi_label) {
-    return job.images * job.candidates * (multi_label ? job.channels - (job.objectness ? 5 : 4) : 1);
+    return job.images * job.candidates * (multi_label ? job.classes : 1);
 }
 
 }  // namespace
@@ -143,19 +143,19 @@ void yolo_look_cuda(const YoloJob<T>& job, bool multi_label, void* workspace, in
 
 template <class T>
 void yolo_write_cuda(const YoloJob<T>& job, bool multi_label, const void* workspace, const int64_t* places,
-                     int64_t count, Box<T>* boxes, T* scores, int64_t* labels, int64_t* images, int64_t* keys,
-                     cudaStream_t stream) {
+                     int64_t count, Box<T>* boxes, T* scores, int64_t* labels, int64_t* images, int64_t* rows,
+                     int64_t* keys, cudaStream_t stream) {
     if (!count) return;
     Parts parts(const_cast<void*>(workspace));
     const Workspace w(parts, entries_of(job, multi_label));
     FASTDET_LAUNCH((write_kernel<T>), unsigned(blocks_for(count, kThreads)), kThreads, stream, job, multi_label,
-                   w.label, places, count, boxes, scores, labels, images, keys);
+                   w.label, places, count, boxes, scores, labels, images, rows, keys);
 }
 
 #define FASTDET_INSTANTIATE(T)                                                                                \
     template void yolo_look_cuda(const YoloJob<T>&, bool, void*, int64_t*, Status*, cudaStream_t);            \
     template void yolo_write_cuda(const YoloJob<T>&, bool, const void*, const int64_t*, int64_t, Box<T>*, T*, \
-                                  int64_t*, int64_t*, int64_t*, cudaStream_t);
+                                  int64_t*, int64_t*, int64_t*, int64_t*, cudaStream_t);
 FASTDET_INSTANTIATE(float)
 FASTDET_INSTANTIATE(double)
 

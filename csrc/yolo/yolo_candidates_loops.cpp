@@ -29,31 +29,31 @@ static bool rows(const YoloJob<T>& job, const T* x, int64_t first, int64_t last,
     constexpr int L = V::lanes;
     constexpr uint32_t kAll = uint32_t((uint64_t(1) << L) - 1);
     constexpr int64_t start = objectness ? 5 : 4;
-    const int64_t classes = job.channels - start, whole = classes / L * L;
-    const V threshold = V::set(job.threshold), lowest = V::set(-T(__builtin_inf()));
-    bool nan = false;
+    const int64_t classes = job.classes, whole = classes / L * L;
+    const V threshold = V::set(job.threshold), lowest = V::set(-T(__builtin_inf())), zero = V::set(0), one = V::set(1);
+    bool wrong = false;
     for (int64_t i = first; i < last; ++i) {
         const T *row = x + i * job.channels, *scores = row + start;
         const T object = objectness ? row[4] : T(1);
-        for (int64_t k = 0; k < start; ++k) nan |= row[k] != row[k];
-        V top = lowest;
+        for (int64_t k = 0; k < start; ++k) wrong |= is_wrong(row[k], k);
+        V top = lowest, highest = lowest;  // of scores, and of what they are made from
         const V factor = V::set(object);
-        uint32_t numbers = kAll;
+        uint32_t right = kAll;
         for (int64_t c = 0; c < whole; c += L) {
             V score = V::load(scores + c);
-            numbers &= eq(score, score);
-            if (objectness) score = factor * score;
+            right &= ge(score, zero);  // not for a NaN
+            if (objectness) highest = max(highest, score), score = factor * score;
             top = where_ge(score, top, score, top);
         }
-        nan |= numbers != kAll;
+        wrong |= right != kAll || gt(objectness ? highest : top, one);
         bool above = gt(top, threshold) != 0;
         for (int64_t c = whole; c < classes; ++c) {
-            nan |= scores[c] != scores[c];
+            wrong |= is_wrong(scores[c], start + c);
             above |= class_score(scores[c], object, objectness) > job.threshold;
         }
         label[i] = above ? first_best(scores, classes, object, objectness) : -1;
     }
-    return !nan;
+    return !wrong;
 }
 
 // `count` vectors of candidates, their best scores and labels in registers; labels are whole numbers of T.
@@ -63,59 +63,57 @@ static bool columns(const YoloJob<T>& job, const T* x, int32_t* label) {
     constexpr int L = V::lanes;
     constexpr uint32_t kAll = uint32_t((uint64_t(1) << L) - 1);
     constexpr int64_t start = objectness ? 5 : 4;
-    const V lowest = V::set(-T(__builtin_inf()));
-    V top[count], best[count], object[count];
-    uint32_t numbers = kAll;
+    const V lowest = V::set(-T(__builtin_inf())), zero = V::set(0), one = V::set(1);
+    V top[count], best[count], object[count], highest = lowest;
+    uint32_t right = kAll;
     for (int k = 0; k < count; ++k) {
         for (int64_t c = 0; c < start; ++c) {
             const V value = V::load(x + c * job.candidates + k * L);
-            numbers &= eq(value, value);
+            right &= c < 4 ? eq(value, value) : ge(value, zero) & ge(one, value);
             object[k] = value;  // the last one
         }
         top[k] = lowest;
         best[k] = V::set(0);
     }
-    for (int64_t c = start; c < job.channels; ++c) {
+    for (int64_t c = start; c < start + job.classes; ++c) {
         const T* values = x + c * job.candidates;
         const V mine = V::set(T(c - start));
         for (int k = 0; k < count; ++k) {
             __builtin_prefetch(values +
                                (count + k) * L);  // of the next call: what lies between is too far for hardware
             V score = V::load(values + k * L);
-            numbers &= eq(score, score);
-            if (objectness) {
-                score = object[k] * score;
-                score = where_ge(score, lowest, score, lowest);
-            }
+            right &= ge(score, zero);  // not for a NaN
+            if (objectness) highest = max(highest, score), score = object[k] * score;
             best[k] = where_ge(top[k], score, best[k], mine);
             top[k] = where_ge(top[k], score, top[k], score);
         }
     }
     for (int k = 0; k < count; ++k) {
+        if (!objectness) highest = max(highest, top[k]);
         T score[L], found[L];
         top[k].store(score);
         best[k].store(found);
         for (int i = 0; i < L; ++i) label[k * L + i] = score[i] > job.threshold ? int32_t(found[i]) : -1;
     }
-    return numbers == kAll;
+    return right == kAll && !gt(highest, one);
 }
 
 template <bool objectness, class T>
 static bool planes(const YoloJob<T>& job, const T* x, int64_t first, int64_t last, int32_t* label) {
     constexpr int kVectors = 4, L = Vec<T>::lanes;
     constexpr int64_t start = objectness ? 5 : 4;
-    bool numbers = true;
+    bool right = true;
     int64_t i = first;
-    for (; i + kVectors * L <= last; i += kVectors * L) numbers &= columns<objectness, kVectors>(job, x + i, label + i);
-    for (; i + L <= last; i += L) numbers &= columns<objectness, 1>(job, x + i, label + i);
+    for (; i + kVectors * L <= last; i += kVectors * L) right &= columns<objectness, kVectors>(job, x + i, label + i);
+    for (; i + L <= last; i += L) right &= columns<objectness, 1>(job, x + i, label + i);
     for (; i < last; ++i) {
         const T* values = x + i;
         const T object = objectness ? values[4 * job.candidates] : T(1);
         T top = -T(__builtin_inf());
         int32_t best = 0;
-        for (int64_t c = 0; c < job.channels; ++c) {
+        for (int64_t c = 0; c < start + job.classes; ++c) {
             const T value = values[c * job.candidates], score = class_score(value, object, objectness);
-            numbers &= value == value;
+            right &= !is_wrong(value, c);
             if (c >= start && score > top) {
                 top = score;
                 best = int32_t(c - start);
@@ -123,7 +121,7 @@ static bool planes(const YoloJob<T>& job, const T* x, int64_t first, int64_t las
         }
         label[i] = top > job.threshold ? best : -1;
     }
-    return numbers;
+    return right;
 }
 
 template <class T>

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.progress import track
-from train_segmentation import build, inputs
+from train_segmentation import build, check_device, inputs, picture
 
 from fastdet.inference import overlap_tile
 
@@ -32,9 +32,14 @@ class Segmenter:
     """A trained network as a function from an image (H, W, C) or (H, W) uint8 to its labels (H, W) uint8."""
 
     def __init__(self, run: Path, tile: int, margin: int, device: str) -> None:
-        state = torch.load(run / "checkpoint.pt", map_location=device)
+        try:
+            state = torch.load(run / "checkpoint.pt", map_location=device)
+            self.mean, self.spread = state["mean"], state["spread"]
+        except Exception as error:
+            said = str(error).splitlines()[0]
+            raise SystemExit(f"{run / 'checkpoint.pt'}: no checkpoint of train_segmentation.py: {said}") from None
         settings = state["settings"]
-        self.mean, self.spread, self.device = state["mean"], state["spread"], device
+        self.device = device
         self.channels, classes = len(self.mean), len(state["classes"])
         network = build(settings["model"], classes, self.channels, settings["width"], settings["option"])
         network.load_state_dict(state["network"])
@@ -52,6 +57,8 @@ class Segmenter:
         return logits.argmax(1, keepdim=True).permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
 
     def __call__(self, image: Any) -> Any:
+        if image.ndim == 3 and self.channels == 1 and (image == image[..., :1]).all():  # grey, as a palette image
+            image = image[..., 0]
         image = image[..., None] if image.ndim == 2 else image
         if image.shape[2] != self.channels or image.dtype != np.uint8:
             raise ValueError(f"image must have {self.channels} channels of uint8, got {image.shape}, {image.dtype}")
@@ -73,6 +80,7 @@ def main() -> None:
         raise SystemExit(f"--tile must be {STRIDE} or more and --margin 0 or more, got {args.tile} and {args.margin}")
     if not (args.run / "checkpoint.pt").is_file():
         raise SystemExit(f"no such file: {args.run / 'checkpoint.pt'}")
+    check_device(args.device)
     paths = [args.images]
     if args.images.is_dir():
         paths = sorted(path for path in args.images.iterdir() if path.is_file() and path.name[0] != ".")
@@ -80,11 +88,14 @@ def main() -> None:
     if not names or len(set(names)) < len(names):
         raise SystemExit(f"{args.images}: must hold images with distinct names, got {len(names)} files")
     segment = Segmenter(args.run, args.tile, args.margin, args.device)
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"{args.out}: must be a folder, or a new one: {error.strerror}") from None
     for path in track(paths, f"{len(paths)} images, tiles of {segment.tiles['tile']}"):
         try:
-            labels = segment(np.asarray(Image.open(path)))
-        except (OSError, UnidentifiedImageError, ValueError) as error:
+            labels = segment(picture(path))
+        except ValueError as error:
             raise SystemExit(f"{path}: {error}") from None
         part = args.out / f"{path.stem}.part"
         Image.fromarray(labels).save(part, "png")

@@ -146,6 +146,21 @@ def sample(network: Detector, seeds: range) -> dict[str, Any]:
     }
 
 
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise SystemExit for numbers out of range, and for an output that cannot be written."""
+    for name in ("held_out", "epochs", "batch", "threads", "scenes"):
+        if getattr(args, name) < 1:
+            raise SystemExit(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(args, name)}")
+    if args.seed < 0:
+        raise SystemExit(f"--seed must be 0 or more, got {args.seed}")
+    if args.scenes < args.batch:
+        raise SystemExit(f"--batch must be at most --scenes, {args.scenes}, got {args.batch}")
+    if not 0 < args.rate < math.inf:
+        raise SystemExit(f"--rate must be above 0, got {args.rate}")
+    if args.out.is_dir() or not args.out.parent.is_dir():
+        raise SystemExit(f"{args.out}: must be a file in an existing folder")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="the file to write, an .npz")
@@ -157,6 +172,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     args = parser.parse_args()
+    check_arguments(args)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     network = Detector()

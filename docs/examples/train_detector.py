@@ -3,13 +3,17 @@
     python docs/examples/train_detector.py ../shared/data/bccd runs/yolo --model yolov1_tiny --width 0.5 --option grid=9
     python docs/examples/train_detector.py ../shared/data/bccd runs/ssd --model ssd300 --width 0.25 --option norm=true
 
-It trains on the images of ImageSets/Main/trainval.txt and scores those of test.txt. An interrupted run goes on from its
+Your own data, in VOC's folders: Annotations/NAME.xml, JPEGImages/NAME.jpg (or .png, .bmp, .tif, .webp), and
+ImageSets/Main with trainval.txt and test.txt, a NAME in each line. Its classes are those of the XML files.
+
+It trains on the images of trainval.txt and scores those of test.txt. An interrupted run goes on from its
 last epoch when it is called again. Its folder gets checkpoint.pt, result.json, curves.png and detections.png.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import inspect
 import json
 import math
@@ -21,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fastdet import inference, plots
@@ -35,6 +39,9 @@ from fastdet.nms import batched_nms, batched_soft_nms
 MODEL_NAMES = ("ssd300", "yolov1", "yolov1_tiny")
 MIN_SCORE = 0.01  # candidates of this score or a lower one are dropped
 MAX_DETECTIONS = 100  # of an image
+IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp")
+COLOUR_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 30  # images may carry long texts
 
 
 class Sample(NamedTuple):
@@ -46,27 +53,85 @@ class Sample(NamedTuple):
     labels: Any  # (N,) int64
 
 
-def read(folder: Path, side: int, max_images: int | None) -> tuple[list[Sample], list[Sample], list[str]]:
-    """Training samples, test samples and the names of the classes. Boxes without area are reported and left out."""
-    data = read_voc(folder / "Annotations")
-    at = {name: i for i, name in enumerate(data.image_names)}
-    parts = []
+def open_data(folder: Path, max_images: int | None) -> tuple[Any, dict[str, list[str]], dict[str, Path]]:
+    """The annotations of a folder, the image names of each part, and the image files by name. SystemExit."""
+    for needed in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        if not (folder / needed).is_dir():
+            raise SystemExit(f"{folder}: must hold Annotations, ImageSets/Main and JPEGImages, got no {needed}")
+    try:
+        data = read_voc(folder / "Annotations")
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    files: dict[str, Path] = {}
+    for path in sorted((folder / "JPEGImages").iterdir()):
+        if path.suffix.lower() in IMAGES and path.name[0] != ".":
+            if path.stem in files:
+                raise SystemExit(
+                    f"{path.parent}: must hold one image a name, got {files[path.stem].name} and {path.name}"
+                )
+            files[path.stem] = path
+    parts: dict[str, list[str]] = {}
+    known = set(data.image_names)
     for part in ("trainval", "test"):
+        listed = folder / "ImageSets" / "Main" / f"{part}.txt"
+        if not listed.is_file():
+            raise SystemExit(f"no such file: {listed}")
+        try:
+            lines = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        except UnicodeDecodeError:
+            raise SystemExit(f"{listed}: must be UTF-8 text") from None
+        names = [line if line in known else line.split()[0] for line in lines][:max_images]
+        for name in names:
+            if name not in known or name not in files:
+                lack = "JPEGImages" if name in known else "Annotations"
+                raise SystemExit(f"{listed}: {name} is not in {lack}")
+        if not names:
+            raise SystemExit(f"{listed}: must name images, one a line, got none")
+        parts[part] = names
+    if not len(data.category_names):
+        raise SystemExit(f"{folder / 'Annotations'}: must hold objects, got none")
+    return data, parts, files
+
+
+def read(
+    folder: Path, side: int, max_images: int | None, opened: Any = None
+) -> tuple[list[Sample], list[Sample], list[str]]:
+    """Training samples, test samples and the names of the classes. Boxes without area are reported and left out."""
+    data, parts, files = opened or open_data(folder, max_images)
+    at = {name: i for i, name in enumerate(data.image_names)}
+    result = []
+    for names in parts.values():
         samples = []
-        for name in (folder / "ImageSets" / "Main" / f"{part}.txt").read_text().split()[:max_images]:
-            i = at[name]
-            rows = data.truth.image == data.images[i]
+        for name in names:
+            rows = data.truth.image == data.images[at[name]]
             boxes, labels = data.truth.boxes[rows], np.searchsorted(data.categories, data.truth.label[rows])
             empty = (boxes[:, 2:] <= 0).any(1)
             for box in boxes[empty]:
                 print(f"{name}: a box without area is left out: x, y, width, height {box.tolist()}")
             corners = box_convert(boxes[~empty] + np.array([-1, -1, 1, 1]), "xywh", "xyxy")  # 1-based, last one inside
-            with Image.open(folder / "JPEGImages" / f"{name}.jpg") as picture:
-                corners *= np.array([side / picture.width, side / picture.height] * 2)
-                image = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
+            try:
+                with Image.open(files[name]) as picture:
+                    if picture.mode not in COLOUR_MODES:
+                        raise SystemExit(f"{files[name]}: must have 8 bits a channel, got mode {picture.mode}")
+                    corners *= np.array([side / picture.width, side / picture.height] * 2)
+                    image = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
+            except (OSError, ValueError) as error:  # ValueError: a damaged PNG
+                raise SystemExit(f"{files[name]}: {error}") from None
             samples.append(Sample(name, image, corners.clip(0, side).astype(np.float32), labels[~empty]))
-        parts.append(samples)
-    return parts[0], parts[1], list(data.category_names)
+        result.append(samples)
+    return result[0], result[1], list(data.category_names)
+
+
+def check_samples(train: list[Sample], test: list[Sample], classes: list[str]) -> list[str]:
+    """The names of classes without a training box, which are printed. SystemExit where nothing can be learned."""
+    labels = [np.concatenate([sample.labels for sample in samples]) for samples in (train, test)]
+    for part, found in zip(("training", "test"), labels, strict=True):
+        if not len(found):
+            raise SystemExit(f"no {part} image has a box: nothing to {'learn' if part == 'training' else 'score'}")
+    absent = [name for i, name in enumerate(classes) if i not in labels[0]]
+    if absent:
+        print(f"without a training box, so never learned: {', '.join(absent)}")
+    return absent
 
 
 class Detector:
@@ -74,7 +139,12 @@ class Detector:
 
     def __init__(self, name: str, classes: int, width: float, settings: list[str]) -> None:
         options: dict[str, Any] = {"width": width}
-        options |= {key: json.loads(value) for key, _, value in (item.partition("=") for item in settings)}
+        for item in settings:
+            key, _, value = item.partition("=")
+            try:
+                options[key] = json.loads(value)
+            except json.JSONDecodeError:
+                options[key] = value
         unknown = options.keys() - inspect.signature(MODELS[name]).parameters.keys()
         if unknown:
             raise SystemExit(f"{name} has no option {', '.join(sorted(unknown))}")
@@ -185,12 +255,20 @@ def save(path: Path, state: Any) -> None:
     os.replace(part, path)
 
 
-def resume(path: Path, parts: dict[str, Any], settings: dict[str, Any], device: str) -> tuple[int, float, list[float]]:
+def resume(
+    path: Path, parts: dict[str, Any], settings: dict[str, Any], classes: list[str], device: str
+) -> tuple[int, float, list[float]]:
     """Load the checkpoint, if there is one: how many epochs are done, their seconds and their mean losses."""
     if not path.exists():
         return 0, 0.0, []
-    state = torch.load(path, map_location=device)
-    changed = [x for x in settings if x not in ("threads", "device") and state["settings"][x] != settings[x]]
+    try:
+        state = torch.load(path, map_location=device)
+        before = state["settings"]
+    except Exception as error:
+        raise SystemExit(f"{path}: no checkpoint of this script: {str(error).splitlines()[0]}") from None
+    changed = [x for x in settings if x not in ("threads", "device") and before.get(x) != settings[x]]
+    if state.get("classes", classes) != classes:
+        changed.append("list of classes")
     if changed:
         raise SystemExit(f"{path} was made with another {', '.join(changed)}: choose another folder")
     for name, part in parts.items():
@@ -230,7 +308,7 @@ def train_epoch(
 
 
 def train(
-    detector: Detector, samples: list[Sample], args: argparse.Namespace, settings: dict[str, Any]
+    detector: Detector, samples: list[Sample], classes: list[str], args: argparse.Namespace, settings: dict[str, Any]
 ) -> tuple[float, list[float]]:
     """Train, or go on from the checkpoint, and save one after each epoch. Seconds, and the mean loss of each epoch."""
     network = detector.network
@@ -240,7 +318,7 @@ def train(
         optimiser, lambda i: min((i + 1) / 100, 1) * (1 - i / (steps * args.epochs + 1)) ** 0.9
     )
     parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
-    first, seconds, history = resume(args.out / "checkpoint.pt", parts, settings, args.device)
+    first, seconds, history = resume(args.out / "checkpoint.pt", parts, settings, classes, args.device)
     parameters = sum(x.numel() for x in network.parameters())
     columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
@@ -256,6 +334,7 @@ def train(
             seconds += time.perf_counter() - start
             state = {key: x.state_dict() for key, x in parts.items()}
             state |= {"epoch": epoch + 1, "seconds": seconds, "history": history, "settings": settings}
+            state["classes"] = classes
             save(args.out / "checkpoint.pt", state)
             progress.console.print(f"epoch {epoch + 1}: mean loss {history[-1]:.4f}, {seconds:.0f} s")
     return seconds, history
@@ -278,35 +357,90 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise SystemExit for numbers out of range, a device that is not there, an output that is no folder."""
+    for name, low in {"images": 1, "epochs": 1, "threads": 0, "seed": 0}.items():
+        value = getattr(args, name)
+        if value is not None and value < low:
+            raise SystemExit(f"--{name} must be {low} or more, got {value}")
+    for name in ("width", "rate"):
+        if not 0 < getattr(args, name) < math.inf:
+            raise SystemExit(f"--{name} must be above 0, got {getattr(args, name)}")
+    try:
+        torch.zeros(1, device=args.device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SystemExit(f"--device {args.device} cannot be used: {str(error).splitlines()[0]}") from None
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"{args.out}: must be a folder, or a new one: {error.strerror}") from None
+
+
+def try_step(detector: Detector, samples: list[Sample], args: argparse.Namespace) -> None:
+    """One step of a copy of the network: what cannot be trained or scored raises SystemExit before the work."""
+    trial = copy.copy(detector)
+    trial.network = copy.deepcopy(detector.network)
+    batch = samples[: args.batch]
+    targets = [trial.target(sample.boxes, sample.labels) for sample in batch]
+    try:
+        target = [torch.stack(x).to(args.device) for x in zip(*targets, strict=True)]
+        output = trial.network.train()(inputs([sample.image for sample in batch], args.device))
+        trial.loss(output, target).backward()
+        with torch.no_grad():
+            trial.candidates(trial.network.eval()(inputs([batch[0].image], args.device)))
+    except (RuntimeError, ValueError) as error:
+        more = ": try --batch 2 or more" if args.batch == 1 else ""
+        said = str(error).splitlines()[0]
+        raise SystemExit(f"{args.model} cannot be trained with these images and options: {said}{more}") from None
+
+
+def plain(x: Any) -> Any:
+    """For JSON: null instead of NaN and infinity, which JSON has not."""
+    if isinstance(x, dict):
+        return {key: plain(value) for key, value in x.items()}
+    if isinstance(x, list):
+        return [plain(value) for value in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x
+
+
+def figures_of(metric: DetectionMetrics, classes: list[str]) -> dict[str, float]:
+    """The figures of all classes and of each; NaN for a class without a true box."""
+    computed = metric.compute()
+    figures = {key: round(float(computed[key]), 4) for key in ("map", "map_50", "map_75", "mar_100")}
+    each = dict(zip(np.asarray(computed["classes"]).tolist(), computed["map_per_class"].tolist(), strict=True))
+    for i, name in enumerate(classes):
+        score = each.get(i, -1.0)
+        figures[f"map {name}"] = round(score, 4) if score >= 0 else math.nan  # -1: no true box
+    return figures
+
+
 def main() -> None:
     args = parse()
+    check_arguments(args)
     if args.threads:
         torch.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
 
+    opened = open_data(args.data, args.images)
     torch.manual_seed(args.seed)
-    detector = Detector(args.model, 3, args.width, args.option)
+    detector = Detector(args.model, len(opened[0].category_names), args.width, args.option)
     detector.network.to(args.device)
-    train_samples, test, classes = read(args.data, detector.side, args.images)
+    train_samples, test, classes = read(args.data, detector.side, args.images, opened)
+    absent = check_samples(train_samples, test, classes)
     if not 0 < args.batch <= len(train_samples):
         raise SystemExit(f"--batch must be in [1, {len(train_samples)}], the number of images, got {args.batch}")
+    try_step(detector, train_samples, args)
     settings = {key: str(x) if isinstance(x, Path) else x for key, x in vars(args).items()}
-    seconds, history = train(detector, train_samples, args, settings)
+    seconds, history = train(detector, train_samples, classes, args, settings)
 
     metrics, kept = evaluate(detector, test, args.device)
     draw(args.out, test, metrics, kept, classes)
     parameters = sum(x.numel() for x in detector.network.parameters())
     result = {"settings": settings, "parameters": parameters, "training_seconds": round(seconds, 1), "loss": history}
-    result["test"] = {}
-    for name, metric in metrics.items():
-        computed = metric.compute()
-        figures = {key: round(float(computed[key]), 4) for key in ("map", "map_50", "map_75", "mar_100")}
-        figures |= {
-            f"map {name}": round(float(x), 4) for name, x in zip(classes, computed["map_per_class"], strict=True)
-        }
-        result["test"][name] = figures
+    result["classes_without_training_boxes"] = absent
+    result["test"] = {name: figures_of(metric, classes) for name, metric in metrics.items()}
+    for name, figures in result["test"].items():
         print(f"{name}: " + ", ".join(f"{key} {x:.4f}" for key, x in figures.items()))
-    (args.out / "result.json").write_text(json.dumps(result, indent=1))
+    (args.out / "result.json").write_text(json.dumps(plain(result), indent=1, allow_nan=False))
 
 
 if __name__ == "__main__":

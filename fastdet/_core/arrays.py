@@ -108,10 +108,9 @@ def _raise_device(op: str, name: str, what: str, cuda: bool) -> NoReturn:
 
 
 def _from_torch(op: str, name: str, x: Any, torch: Any, differentiable: bool, half: bool) -> Array:
-    x = plain(op, name, x)
-    if x.device.type != "cpu" and type(x) is torch.Tensor:
-        _raise_device(op, name, f"a tensor on {x.device}", x.is_cuda)
     x = _plain_tensor(op, name, x, torch, differentiable)
+    if x.device.type != "cpu":
+        _raise_device(op, name, f"a tensor on {x.device}", x.is_cuda)
     if x.dtype is torch.bfloat16:
         if half:
             return x.resolve_neg().view(torch.int16).numpy().view(BFLOAT16)

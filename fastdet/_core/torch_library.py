@@ -15,6 +15,7 @@ import torch
 from fastdet._core import check
 from fastdet._core.arrays import no_graph, plain, to_array, to_numpy, to_torch, writable
 from fastdet._core.backends import NAMES
+from fastdet._core.layout import CHANNELS_INSIDE, CHANNELS_OUTSIDE, neighbours
 
 forward_ad: Any = torch.autograd.forward_ad
 library: Any = torch.library.Library("fastdet", "DEF")  # type: ignore[no-untyped-call]
@@ -74,10 +75,13 @@ def gradient(
     keep: Callable[..., None],
     backward: Callable[..., Any],
     vmap: Callable[..., Any] | None = None,
+    jvp: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """The op with a gradient: ``keep(ctx, inputs, output)`` in the forward pass, ``backward(ctx, *grads)`` after it.
 
-    torch's registration of gradients does not cover function transforms (torch.func): they get an autograd.Function.
+    ``jvp(ctx, *tangents)``: the tangents of the results, None for those that have none; what it needs of tensors,
+    ``keep`` saves by ``ctx.save_for_forward``. torch's registration of gradients covers neither function transforms
+    (torch.func) nor forward mode: they get an autograd.Function.
     """
     torch.library.register_autograd(op.name(), backward, setup_context=keep, lib=library)
     in_transform: Any = type(
@@ -88,11 +92,18 @@ def gradient(
             "setup_context": staticmethod(keep),
             "backward": staticmethod(backward),
             "vmap": staticmethod((vmap or one_by_one)(lambda *args: in_transform.apply(*args))),
+            **({} if jvp is None else {"jvp": staticmethod(jvp)}),
         },
     )
 
     def call(*args: Any) -> Any:
-        if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
+        is_forward = forward_ad._current_level >= 0
+        if torch.compiler.is_compiling():
+            if not is_forward or jvp is None:
+                return op(*args)
+            torch._dynamo.graph_break()  # it cannot trace a derivative of ours, and would make it 0
+            return in_transform.apply(*args)
+        if is_forward or torch._C._functorch.peek_interpreter_stack() is not None:
             return in_transform.apply(*args)
         return op(*args)
 
@@ -172,23 +183,29 @@ def without_graph(op: str, name: str, x: Any) -> Any:
         if torch.is_grad_enabled():
             raise TypeError(no_graph(op, name))
         x = x.detach()
-    if _has_tangent(x):
+    if has_tangent(x):
         raise TypeError(no_graph(op, name))
     return x
 
 
-def differentiable(op: str, name: str, x: Any, out: Any = None) -> Any:
-    """As `tensor`, for an op that has a gradient; with ``out`` it has none. Results keep the class of a subclass."""
+def differentiable(op: str, name: str, x: Any, out: Any = None, *, forward: bool = False) -> Any:
+    """As `tensor`, for an op that has a gradient; with ``out`` it has none. Results keep the class of a subclass.
+
+    ``forward``: the op has a forward-mode derivative too.
+    """
     values = tensor(op, name, x)  # refuses boxes of another format
     x = x if isinstance(x, torch.Tensor) else values
-    if _has_tangent(x):
+    if (not forward or out is not None) and has_tangent(x):
+        if forward:
+            raise TypeError(f"{op}: out must be None where {name} has a tangent, got {type(out).__name__}")
         raise NotImplementedError(f"{op}: {name} must not have a tangent: the op has no forward-mode derivative")
     if out is not None and x.requires_grad and torch.is_grad_enabled():
         raise TypeError(f"{op}: out must be None where {name} requires grad, got {type(out).__name__}")
     return x
 
 
-def _has_tangent(x: Any) -> bool:
+def has_tangent(x: Any) -> bool:
+    """Whether forward-mode differentiation has given ``x`` a tangent."""
     if torch.compiler.is_compiling() or forward_ad._current_level < 0:
         return False
     return forward_ad.unpack_dual(x).tangent is not None
@@ -244,6 +261,19 @@ def _word(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def traced_size(x: Any) -> Any:
+    """Sizes that `torch.jit.trace` records, as a tensor; None outside of a trace, and where they are numbers.
+
+    A trace writes a list of sizes down as the numbers that it saw, and would give each later image their size.
+    """
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is None:
+        return None
+    sizes = list(x) if isinstance(x, (tuple, list)) else [x, x]
+    if not any(isinstance(size, torch.Tensor) for size in sizes):
+        return None
+    return torch.stack([x if isinstance(x, torch.Tensor) else torch.full((), x) for x in sizes])
+
+
 def unknown_size() -> Any:
     """The length of a result that depends on values."""
     return torch.library.get_ctx().new_dynamic_size()
@@ -257,8 +287,8 @@ def image_like(x: Any, size: Any, channels_last: bool = False, dtype: torch.dtyp
     to_other, to_own = ((0, 3, 1, 2), (0, 2, 3, 1)) if channels_last else ((0, 2, 3, 1), (0, 3, 1, 2))
     shape = (whole.shape[0], *size, whole.shape[3]) if channels_last else (*whole.shape[:2], *size)
     if not whole.is_contiguous() and whole.shape[3 if channels_last else 1] > 1:
-        other = whole.permute(to_other)
-        if other.is_contiguous():
+        inside = CHANNELS_OUTSIDE if channels_last else CHANNELS_INSIDE
+        if whole.permute(to_other).is_contiguous() or neighbours(whole.shape, whole.stride(), inside):
             y = x.new_empty([shape[i] for i in to_other], dtype=dtype).permute(to_own)
             return y[(0,) * (4 - x.ndim)]
     return x.new_empty(shape[4 - x.ndim :], dtype=dtype)

@@ -27,26 +27,74 @@ import numpy as np
 from fastdet._core import backends
 from fastdet._files import coco_text
 from fastdet._files.coco_objects import ANNOTATIONS, CATEGORIES, IMAGES, Content, Spans
-from fastdet._files.data_set import DataSet, check_distinct, check_known
-from fastdet._files.errors import FormatError, one_line
-from fastdet.detection.records import Columns
+from fastdet._files.data_set import DataSet, check_distinct, check_known, positions
+from fastdet._files.errors import Faults, FormatError, one_line
+from fastdet.detection.records import IGNORE, Columns, Ints
 
 GZIP = b"\x1f\x8b"
 
 
-def read_coco(path: str | os.PathLike[str]) -> DataSet:
-    """Read a COCO data set. Ids must be unique; annotations must refer to images and categories of the file."""
-    content = coco_content(path, "data set")
+def read_coco(path: str | os.PathLike[str], faults: Faults | None = None) -> DataSet:
+    """Read a COCO data set. Ids must be unique; annotations must refer to images and categories of the file.
+
+    Annotations with ``ignore`` set are ignored, as VOC's difficult objects are; a note says so. ``faults``: what
+    becomes of invalid annotations.
+    """
+    content = coco_content(path, "data set", faults=faults)
     for bit, name in ((IMAGES, "images"), (ANNOTATIONS, "annotations"), (CATEGORIES, "categories")):
         if not content.sections & bit:
             raise FormatError(f"{path}: expected the key {name!r}, got no such key")
     (images, names, sizes), (categories, category_names) = content.images, content.categories
     truth = content.boxes._replace(scores=np.zeros(0))
-    for section, ids in (("images", images), ("categories", categories), ("annotations", truth.ids)):
+    notes = []
+    if content.ignore.any():
+        truth = truth._replace(flags=truth.flags | content.ignore.astype(np.uint8) * np.uint8(IGNORE))
+        count = int(content.ignore.sum())
+        notes.append(
+            f"{path}: {count:,} annotations have ignore set: neither found nor missed (pycocotools scores them)"
+        )
+    if content.federated:
+        notes.append(
+            f"{path}: a LVIS data set, scored by COCO's rules: LVIS counts false positives only in images that were "
+            "searched for the class, so its figures are higher"
+        )
+    for section, ids in (("images", images), ("categories", categories)):
         check_distinct(str(path), section, ids)
+    if faults is not None and faults.skip:
+        truth = _referring(str(path), truth, images, categories, faults)
+    check_distinct(str(path), "annotations", truth.ids)
     check_known(str(path), "annotations", "image_id", truth.image, images, "an image of the file")
     check_known(str(path), "annotations", "category_id", truth.label, categories, "a category of the file")
-    return DataSet(images, names, sizes, categories, category_names, truth)
+    placeholder = _placeholder(content, truth)
+    return DataSet(images, names, sizes, categories, category_names, truth, notes=tuple(notes), placeholder=placeholder)
+
+
+def _referring(where: str, truth: Columns, images: Ints, categories: Ints, faults: Faults) -> Columns:
+    """The annotations of known images and categories whose ids are new."""
+    keep = np.ones(len(truth.ids), bool)
+    _, first = np.unique(truth.ids, return_index=True)
+    again = np.ones(len(truth.ids), bool)
+    again[first] = False
+    for field, values, wrong, expected in (
+        ("image_id", truth.image, positions(np.unique(images), truth.image) < 0, "an image of the file"),
+        ("category_id", truth.label, positions(np.unique(categories), truth.label) < 0, "a category of the file"),
+        ("id", truth.ids, again, "unique ids"),
+    ):
+        for row in np.flatnonzero(wrong & keep).tolist():
+            record = f"annotation {truth.ids[row]}"
+            faults.add(FormatError(f"{where}: {record}.{field}: expected {expected}, got {values[row]}"))
+        keep &= ~wrong
+    return Columns._make(x[keep] if len(x) == len(keep) else x for x in truth)
+
+
+def _placeholder(content: Content, truth: Columns) -> int | None:
+    """The id of a category without boxes whose name is the supercategory of all others. None if there is none."""
+    ids, names = content.categories
+    for i, name in zip(ids.tolist(), names, strict=True):
+        others = [parent for k, parent in zip(ids.tolist(), content.parents, strict=True) if k != i]
+        if name and others and set(others) == {name} and not (truth.label == i).any():
+            return int(i)
+    return None
 
 
 def read_coco_results(path: str | os.PathLike[str], data: DataSet | None = None) -> Columns:
@@ -62,14 +110,23 @@ def read_coco_results(path: str | os.PathLike[str], data: DataSet | None = None)
     return boxes
 
 
-def coco_content(path: str | os.PathLike[str], kind: str, *, string_ids: bool = False) -> Content:
+def coco_content(
+    path: str | os.PathLike[str], kind: str, *, string_ids: bool = False, faults: Faults | None = None
+) -> Content:
     """Read a file without looking up the ids that annotations refer to. See `parse`."""
     with opened(path) as (file, size):
-        return parse(str(path), file, size, kind, string_ids=string_ids)
+        return parse(str(path), file, size, kind, string_ids=string_ids, faults=faults)
 
 
 def parse(
-    where: str, file: IO[bytes], size: int, kind: str, *, string_ids: bool = False, spans: bool = False
+    where: str,
+    file: IO[bytes],
+    size: int,
+    kind: str,
+    *,
+    string_ids: bool = False,
+    spans: bool = False,
+    faults: Faults | None = None,
 ) -> Content:
     """Read COCO JSON from an open file.
 
@@ -80,9 +137,10 @@ def parse(
     kind : "data set"; "results"; or "names", which reads images and categories and skips the annotations
     string_ids : image ids of results may be strings
     spans : also return where each record of results lies in the file
+    faults : what becomes of invalid records; if they are skipped, Python's json reads the whole file
     """
-    if backends.native is None:
-        return coco_text.parse(where, file, kind, string_ids=string_ids, spans=spans)
+    if backends.native is None or (faults is not None and faults.skip):
+        return coco_text.parse(where, file, kind, string_ids=string_ids, spans=spans, faults=faults)
     content: Any = backends.native.read_coco(file, size, kind, string_ids, spans)
     if isinstance(content, str):
         raise FormatError(f"{where}: {content}")
@@ -104,6 +162,11 @@ def parse(
         content["named"].astype(bool),
         content["image_names"],
         Spans(*(content[key] for key in Spans._fields)) if spans else None,
+        content["file"],
+        content["file_names"],
+        content["ignore"].astype(bool),
+        _names((None, *content["parents"])),
+        content["federated"],
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from fastdet._core.check import Array, describe
-from fastdet._files.errors import FormatError
+from fastdet._files.errors import FormatError, plain
 from fastdet.detection.records import CROWD, Columns, Floats, Ints
 
 ANNOTATIONS, IMAGES, CATEGORIES = 1, 2, 4  # sections of COCO's JSON
@@ -45,13 +45,18 @@ class Content(NamedTuple):
     named: Array = np.zeros(0, bool)  # (N,) whether the image id is a string; empty if no id is
     image_names: Sequence[str] = ()  # in ``named`` rows, boxes.image is an index into this list
     spans: Spans | None = None
+    file: Ints = np.zeros(0, np.int64)  # (N,) results: index into ``file_names``, -1 for none; empty if no row has one
+    file_names: Sequence[str] = ()
+    ignore: Array = np.zeros(0, bool)  # (N,) true boxes: the key ``ignore``; empty if it is set nowhere
+    parents: Sequence[str] = ()  # supercategories of ``categories``, "" where absent
+    federated: bool = False  # images have LVIS's lists of categories
 
 
 def content_of(where: str, tree: Mapping[str, Any]) -> Content:
     """Read a data set from a dictionary in COCO's layout."""
-    return names_of(where, tree)._replace(
-        boxes=columns_of(where, "annotations", tree.get("annotations", []), results=False)
-    )
+    records = tree.get("annotations", [])
+    boxes = columns_of(where, "annotations", records, results=False)
+    return names_of(where, tree)._replace(boxes=boxes, ignore=_ignored(where, records))
 
 
 def names_of(where: str, tree: Mapping[str, Any]) -> Content:
@@ -73,11 +78,13 @@ def names_of(where: str, tree: Mapping[str, Any]) -> Content:
         (ids, [_text(i.get("file_name")) for i in images], np.array(sizes, np.int64).reshape(-1, 2)),
         (category_ids, [_text(c.get("name")) for c in categories]),
         sections,
+        parents=[_text(c.get("supercategory")) for c in categories],
+        federated=any("neg_category_ids" in i or "not_exhaustive_category_ids" in i for i in images),
     )
 
 
 def results_of(where: str, section: str, records: Sequence[Mapping[str, Any]], *, string_ids: bool) -> Content:
-    """Read results from dictionaries. With ``string_ids``, image ids may be strings."""
+    """Read results from dictionaries. With ``string_ids``, image ids may be strings, and file names are read."""
     _expect_list(where, section, records)
     named, names = np.zeros(0, bool), []
     if string_ids:
@@ -94,7 +101,22 @@ def results_of(where: str, section: str, records: Sequence[Mapping[str, Any]], *
     none = np.zeros(0, np.int64)
     nothing: list[str] = []
     images, categories = (none, nothing, np.zeros((0, 2), np.int64)), (none, nothing)
-    return Content(boxes, images, categories, ANNOTATIONS, section, named if names else named[:0], names)
+    content = Content(boxes, images, categories, ANNOTATIONS, section, named if names else named[:0], names)
+    called = [_text(r.get("file_name")) if string_ids else "" for r in records]
+    if not any(called):
+        return content
+    place = {name: at for at, name in enumerate(dict.fromkeys(name for name in called if name))}
+    file = np.array([place.get(name, -1) for name in called], np.int64)
+    return content._replace(file=file, file_names=list(place))
+
+
+def _ignored(where: str, records: Sequence[Mapping[str, Any]]) -> Array:
+    """Which annotations have the key ``ignore`` set. Empty if none has."""
+    values = [record.get("ignore") or 0 for record in records]
+    for i, value in enumerate(values):
+        if value not in (0, 1):
+            _fail(where, "annotations", i, "ignore", "0 or 1", value)
+    return np.array(values, bool) if any(values) else np.zeros(0, bool)
 
 
 def _expect_list(where: str, section: str, records: object) -> None:
@@ -150,13 +172,15 @@ def _shown(x: object) -> str:
     if x is _ABSENT:
         return "no such field"
     if isinstance(x, float):
-        return f"{x:.6g}"
+        return plain(x)
     if isinstance(x, Mapping):
         return "an object"
     if isinstance(x, list | tuple):
         return "a list"
     try:
-        return json.dumps(x)[:40]
+        text = json.dumps(x)
+        is_long = isinstance(x, int) and len(text) > 40
+        return f"{text[:20]}... ({len(text)} characters)" if is_long else text[:40]
     except (TypeError, ValueError):  # an array or another Python object
         return describe(x)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._files.coco_objects import Content, Spans, content_of, names_of, results_of
-from fastdet._files.errors import FormatError
+from fastdet._files.errors import Faults, FormatError
 from fastdet.detection.records import Floats, Ints
 
 _DATA_SET = "an object with images, annotations and categories"
@@ -23,17 +23,23 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(rb"[-+.0-9eE]+")
 
 
-def parse(where: str, file: IO[bytes], kind: str, *, string_ids: bool, spans: bool) -> Content:
-    """Same as `coco.parse`."""
+def parse(
+    where: str, file: IO[bytes], kind: str, *, string_ids: bool, spans: bool, faults: Faults | None = None
+) -> Content:
+    """Same as `coco.parse`. With ``faults`` that skip, invalid records are left out."""
     raw = file.read()
     mark = 3 if raw.startswith(codecs.BOM_UTF8) else 0
     try:
         text = raw[mark:].decode()
     except UnicodeDecodeError as error:
         raise FormatError(f"{where}: not JSON: {error}") from None
-    walk = _Walk(where, text)
+    lenient = faults is not None and faults.skip
+    walk = _Walk(where, text, lenient=lenient)
     if kind != "results":
         tree = _object(walk, ("images", "categories") if kind == "names" else ("images", "categories", "annotations"))
+        if lenient and kind != "names" and "annotations" in tree:
+            kept = _valid(tree["annotations"], lambda some: _as_annotations(where, some), "annotations", faults)
+            tree["annotations"] = [tree["annotations"][i] for i in kept]
         return (names_of if kind == "names" else content_of)(where, tree)
     section = "results" if walk.peek() == "[" else "annotations"
     if section == "results":
@@ -44,8 +50,35 @@ def parse(where: str, file: IO[bytes], kind: str, *, string_ids: bool, spans: bo
         if not lists:
             raise FormatError(f"{where}: expected a list of detections, got an object without annotations")
         records = lists["annotations"]
+    if lenient:
+        kept = _valid(records, lambda some: results_of(where, section, some, string_ids=string_ids), section, faults)
+        records = [records[i] for i in kept]
+        walk.spans[section] = [walk.spans[section][i] for i in kept]
     content = results_of(where, section, records, string_ids=string_ids)
     return content._replace(spans=_spans(text, mark, walk, section)) if spans else content
+
+
+def _as_annotations(where: str, records: list[Any]) -> Content:
+    return content_of(where, {"annotations": records})
+
+
+def _valid(records: list[Any], read: Callable[[list[Any]], Content], section: str, faults: Faults | None) -> list[int]:
+    """The places of the records that can be read. Parts of the list are halved until the invalid ones are found."""
+    assert faults is not None
+    kept: list[int] = []
+    parts = [(0, len(records))]
+    while parts:
+        first, last = parts.pop()
+        try:
+            read(records[first:last])
+            kept += range(first, last)
+        except FormatError as error:
+            if last - first == 1:
+                faults.add(FormatError(str(error).replace(f"{section}[0]", f"{section}[{first}]", 1)))
+            else:
+                middle = (first + last) // 2
+                parts += [(middle, last), (first, middle)]
+    return kept
 
 
 def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
@@ -70,9 +103,12 @@ def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
 class _Walk:
     """A JSON text and a position in it."""
 
-    def __init__(self, where: str, text: str) -> None:
+    def __init__(self, where: str, text: str, *, lenient: bool = False) -> None:
         self._where, self._text, self.at = where, text, 0
-        self._decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
+        hooks: dict[str, Any] = {"object_pairs_hook": _once, "parse_constant": _refuse}
+        if lenient:  # these records are found and left out later
+            hooks = {"object_pairs_hook": _marked_if_twice, "parse_constant": float}
+        self._decoder = json.JSONDecoder(**hooks)
         self._place = ""  # the record being read, for errors
         self.spans: dict[str, list[tuple[int, int]]] = {}  # start and end of each value, by list
         self.bounds: dict[str, tuple[int, int]] = {}
@@ -164,6 +200,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)}: expected once, got the key twice")
     return tree
+
+
+def _marked_if_twice(pairs: list[tuple[str, Any]]) -> Any:
+    """The object, or a text in its place where a key comes twice: that is no record."""
+    tree = dict(pairs)
+    return tree if len(tree) == len(pairs) else "an object with a key twice"
 
 
 def _refuse(word: str) -> NoReturn:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
+import posixpath
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ class DataSet(NamedTuple):
     truth: Columns
     offset: float = 0.0  # added to width and height: 1 where x2 and y2 are the last pixel inside
     notes: tuple[str, ...] = ()  # unusual things that are no errors, one line each
+    own_images: bool = True  # image ids come from the file; False: they only count the sorted names
+    own_categories: bool = True  # likewise: detections may use these ids
+    placeholder: int | None = None  # a category that an exporter added: it has no boxes, and detectors do not count it
 
 
 def area(boxes: Floats, offset: float) -> Floats:
@@ -62,38 +66,67 @@ def check_distinct(where: str, section: str, ids: Ints) -> None:
         raise FormatError(f"{where}: {section}[{second}].id: expected unique ids, got {ids[second]} as in [{first}]")
 
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+IMAGES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".jp2", ".mpo", ".avif",
+    ".heic", ".heif", ".pbm", ".pgm", ".ppm", ".tga", ".dng", ".dcm",
+)  # fmt: skip
 
 
 def stem(name: str) -> str:
     """An image's name without folder and image suffix. Any other text after a dot is part of the name."""
-    return _shortened(name)[-1]
+    return _shortened(name)[2]
 
 
-def _shortened(name: str) -> tuple[str, str, str]:
-    """An image's name, the name without suffix, and the name without suffix and folder."""
-    whole = os.path.normpath(name)
-    root, suffix = os.path.splitext(whole)
+def _shortened(name: str) -> tuple[str, str, str, str]:
+    """An image's name; without suffix; without suffix and folder; and its number, "" if the last is not a number.
+
+    Folders may be divided by backslashes, and accents may be written in two ways in Unicode: these are the same names.
+    """
+    whole = posixpath.normpath(unicodedata.normalize("NFC", name).replace("\\", "/"))
+    root, suffix = posixpath.splitext(whole)
     bare = root if suffix.lower() in IMAGES else whole
-    return whole, bare, os.path.basename(bare)
+    last = posixpath.basename(bare)
+    return whole, bare, last, str(int(last)) if last.isascii() and last.isdigit() and len(last) < 40 else ""
 
 
 class ImageNames:
-    """Find the ids of a data set's images by name: the full name, then without suffix, then without folder as well.
+    """Find the ids of a data set's images by name.
 
-    Each image may be found by one name only. Example: the data set has ``vid1/1.jpg``, the detections have
+    A name is looked up whole, then without suffix, then without folder as well, then, if it is a number, without zeros
+    in front. Each image may be found by one name only. Example: the data set has ``vid1/1.jpg``, the detections have
     ``vid1/1.jpg`` and ``vid2/1.jpg``. The second is another image, so it must not match: FormatError.
     """
 
     def __init__(self, data: DataSet) -> None:
         self._names = dict(zip(data.images.tolist(), data.image_names, strict=True))
-        self._ids: tuple[dict[str, list[int]], ...] = ({}, {}, {})
+        self._ids: tuple[dict[str, list[int]], ...] = ({}, {}, {}, {})
         self._id_of: dict[str, int] = {}
         self._name_of: dict[int, str] = {}
         for i, name in self._names.items():
             for ids, key in zip(self._ids, _shortened(name), strict=True):
-                if name:
+                if name and key:
                     ids.setdefault(key, []).append(i)
+
+    def has(self, name: str) -> bool:
+        """Whether some image has the name."""
+        return any(key in ids for ids, key in zip(self._ids, _shortened(name), strict=True))
+
+    def unknown(self, where: str, name: str | int) -> FormatError:
+        """The error for a name that no image has. It shows some of the names that there are."""
+        shown = [repr(name) for name in self._names.values() if name]
+        some = f"; it has {', '.join(shown[:3])}{', ...' if len(shown) > 3 else ''}" if shown else ""
+        return FormatError(f"{where}: expected the name of an image of the data set, got {name!r}{some}")
+
+    def known(self, where: str, name: str) -> int:
+        """The image's id. FormatError if no image has the name, or several."""
+        found = self.find(where, name)
+        if found is None:
+            raise self.unknown(where, name)
+        return found
+
+    def by_number(self) -> dict[int, int | None]:
+        """The id of each image whose name is a number, by that number; None where several images have it."""
+        return {int(number): ids[0] if len(ids) == 1 else None for number, ids in self._ids[3].items()}
 
     def find(self, where: str, name: str) -> int | None:
         """The image's id, None if no image has the name. FormatError if several images fit."""

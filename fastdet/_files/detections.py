@@ -29,7 +29,7 @@ from fastdet._core.check import Array
 from fastdet._files import coco, coco_text
 from fastdet._files.atomic import atomic
 from fastdet._files.coco_objects import Content
-from fastdet._files.errors import FormatError, missing, one_line
+from fastdet._files.errors import Faults, FormatError, missing, one_line
 from fastdet._files.npz import image_array, read_npz, write_npz
 from fastdet._files.table import Kept, Records, Table, group
 
@@ -60,9 +60,9 @@ def form(path: Path) -> str:
     raise FormatError(f"{path}: expected COCO JSON or NPZ, got other data")
 
 
-def read(path: Path, advance: Advance = lambda n: None) -> Table:
-    """Read detections from a JSON or NPZ file. FormatError, OSError."""
-    return read_npz(path) if form(path) == "npz" else _read_json(path, advance)
+def read(path: Path, advance: Advance = lambda n: None, faults: Faults | None = None) -> Table:
+    """Read detections from a JSON or NPZ file. ``faults``: what becomes of invalid records. FormatError, OSError."""
+    return read_npz(path, faults=faults) if form(path) == "npz" else _read_json(path, advance, faults)
 
 
 def write(table: Table, kept: Kept, path: Path, advance: Advance = lambda n: None) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ class _Counted:
         return data
 
 
-def _read_json(path: Path, advance: Advance) -> Table:
+def _read_json(path: Path, advance: Advance, faults: Faults | None) -> Table:
     file = open(path, "rb", buffering=0)  # noqa: SIM115 it stays open: records are copied from it later
     try:
         if coco.is_packed(path, file):
@@ -109,7 +109,7 @@ def _read_json(path: Path, advance: Advance) -> Table:
             advance = _nothing
         size = os.fstat(file.fileno()).st_size
         counted = cast("IO[bytes]", _Counted(file, advance))
-        content = coco.parse(str(path), counted, size, "results", string_ids=True, spans=True)
+        content = coco.parse(str(path), counted, size, "results", string_ids=True, spans=True, faults=faults)
         images, image = _images(content)
         offsets, rows = group(image, len(images))
         boxes, spans = content.boxes, content.spans

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 
 class FormatError(ValueError):
@@ -13,12 +15,40 @@ class FormatError(ValueError):
     """
 
 
+def plain(x: float) -> str:
+    """A number for an error: short, and never rounded."""
+    short = f"{x:g}"
+    return short if float(short) == x else repr(float(x))
+
+
 class ChoiceError(ValueError):
     """An option that does not fit the files. ``reason`` says why."""
 
     def __init__(self, option: str, reason: str) -> None:
         super().__init__(f"{option} {reason}")
         self.option, self.reason = option, reason
+
+
+class Faults:
+    """What becomes of an invalid record: it is an error, or with ``skip`` it is left out and its error is kept."""
+
+    def __init__(self, *, skip: bool = False) -> None:
+        self.skip = skip
+        self.texts: list[str] = []  # the errors of the records that were left out
+
+    @contextlib.contextmanager
+    def record(self) -> Iterator[None]:
+        """Read one record in this context."""
+        try:
+            yield
+        except FormatError as error:
+            self.add(error)
+
+    def add(self, error: FormatError) -> None:
+        """Raise the error, or keep it."""
+        if not self.skip:
+            raise error
+        self.texts.append(str(error))
 
 
 def missing(path: str | os.PathLike[str]) -> FormatError:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fastdet._core.check import describe
-from fastdet._files.data_set import DataSet, ImageNames, area, by_name, new_ids
-from fastdet._files.errors import FormatError, missing
+from fastdet._files.data_set import DataSet, ImageNames, area
+from fastdet._files.errors import Faults, FormatError, missing
 from fastdet.detection.records import Columns
 
 
@@ -86,7 +86,9 @@ class Rows:
         return Columns(image, label, boxes, areas, np.zeros(0), rows[:, 7].astype(np.uint8), ids)
 
 
-def data_set(stems: list[str], sizes: Sequence[tuple[int, int]], table: Rows, offset: float) -> DataSet:
+def data_set(
+    stems: list[str], sizes: Sequence[tuple[int, int]], table: Rows, offset: float, *, own_categories: bool
+) -> DataSet:
     """Make a data set. Class ids count from 0, in the order of ``table.fixed`` names, else sorted by name."""
     truth = table.columns(offset, scores=False)
     names = table.names
@@ -97,27 +99,38 @@ def data_set(stems: list[str], sizes: Sequence[tuple[int, int]], table: Rows, of
         truth, names = truth._replace(label=rank[truth.label] if len(names) else truth.label), [names[i] for i in order]
     ids = np.arange(len(stems))
     of = np.array(sizes, np.int64).reshape(-1, 2)
-    return DataSet(ids, stems, of, np.arange(len(names)), names, truth, offset, tuple(table.notes))
+    return DataSet(
+        ids, stems, of, np.arange(len(names)), names, truth, offset, tuple(table.notes), own_images=False,
+        own_categories=own_categories,
+    )  # fmt: skip
 
 
 Parse = Callable[[Path, int, int, list[str]], tuple[str, Sequence[float], float]]
 
 
-def results(folder: str | os.PathLike[str], data: DataSet, parse: Parse, *, by_number: bool = False) -> Columns:
-    """Read detections, one file an image. ``by_number``: files name a class by its id, not by its name."""
-    table, names, new = Rows(data.category_names), ImageNames(data), new_ids(data)
-    if by_number:
-        known = {str(number): i for number, i in enumerate(data.categories.tolist())}
-    else:
-        known = by_name(folder, data.categories.tolist(), data.category_names)
+def result_files(
+    folder: str | os.PathLike[str], data: DataSet, faults: Faults
+) -> Iterator[tuple[Path, int, list[tuple[int, list[str]]]]]:
+    """Yield each file of detections, one an image: its path, the image's id, and its lines."""
+    names = ImageNames(data)
     for path in texts(folder, ".txt"):
-        image = names.find(str(path), path.stem)
-        if image is None:
-            raise FormatError(f"{path}: expected the name of an image of the data set, got {path.stem!r}")
-        for line, words in lines(path):
-            name, (x, y, w, h, _), score = parse(path, image, line, words)
-            key = str(int(name)) if by_number else name
-            if key not in known:
-                known[key] = next(new)
-            table.rows.append((image, known[key], x, y, w, h, score, 0))
-    return table.columns(data.offset, scores=True)
+        with faults.record():
+            yield path, names.known(str(path), path.stem), lines(path)
+
+
+class Labels:
+    """Labels of detections that are names or numbers, while they are read.
+
+    ``known`` has the ids of the data set's categories. Another word gets a number of its own from ``new``, and
+    ``others`` tells which word that was.
+    """
+
+    def __init__(self, known: Mapping[str, int], new: Iterator[int]) -> None:
+        self._ids, self._new = dict(known), new
+        self.others: dict[int, str] = {}
+
+    def id_of(self, word: str) -> int:
+        if word not in self._ids:
+            self._ids[word] = next(self._new)
+            self.others[self._ids[word]] = word
+        return self._ids[word]

@@ -1,8 +1,8 @@
 """Read label maps from files, one map in memory at a time.
 
-A folder of PNG images, one a map. Grey images (1, 2, 4, 8 or 16-bit) and palette images hold the labels themselves;
-the colours of the palette do not matter. RGB images need a `Palette`. Maps are matched by file name without suffix.
-Other files of the folder are skipped and listed in ``ignored``.
+A folder with its subfolders, one map a file: PNG, TIFF, BMP or NPY. Grey and palette images hold the labels themselves,
+RGB images hold colours; where a `Palette` is named, palette images hold colours too. Maps are matched by file name
+without suffix, and by folder where names alone do not tell. Other files are skipped and listed in ``ignored``.
 
 An NPZ with one integer array (N, H, W), and an array of N names if maps are matched by name; or an NPY with the array
 alone. An NPZ is unpacked to a temporary file: this checks it, and lets the maps be read in any order.
@@ -10,103 +10,103 @@ alone. An NPZ is unpacked to a temporary file: this checks it, and lets the maps
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import shutil
-import struct
 import tempfile
 import unicodedata
 import zipfile
-import zlib
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
 
 from fastdet._core.check import Array
+from fastdet._core.label_images import LabelPixels
+from fastdet._files import label_images, label_rules
 from fastdet._files.errors import FormatError, missing
-from fastdet._files.palettes import Palette
+from fastdet._files.label_rules import Rules, Side
+from fastdet._files.png import MAX_PIXELS, SIGNATURE
 
-MAX_PIXELS = 1 << 28  # limit of one map: the header of a small file can claim any size
 _npy: Any = np.lib.format
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
-_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-_GREY, _RGB, _INDEXED, _RGBA = 0, 2, 3, 6  # PNG's colour types
+_PLAIN = Rules()
 
 
 class Folder:
-    """The PNG files of a folder, by name."""
+    """The label maps of a folder and its subfolders, by name. ``ending``: only maps whose names end so are read."""
 
-    def __init__(self, path: Path, palette: Palette | None, ignore: int | None) -> None:
-        if importlib.util.find_spec("PIL") is None:
-            raise FormatError('miou: PNG files need Pillow: pip install "fastdet[cli]"')
-        self.path, self.palette, self.ignore = path, palette, ignore
+    def __init__(self, path: Path, rules: Rules = _PLAIN, ending: str = "") -> None:
+        self.path, self.rules, self.side = path, rules, Side()
         files: dict[str, Path] = {}
         self.ignored: list[str] = []
-        for file in sorted(path.iterdir()):
-            if file.name.startswith("."):
+        passed: list[str] = []
+        for file in _walk(path, set()):
+            name = file.relative_to(path).as_posix()
+            suffix = file.suffix.lower()
+            if suffix not in label_images.SUFFIXES:
+                self.ignored.append(shown(name))
                 continue
-            if file.suffix.lower() != ".png" or file.is_dir():
-                self.ignored.append(shown(file.name))
+            key = without_ending(name, ending)
+            if key is None:
+                passed.append(shown(name))
                 continue
-            key = stem(file.name)
             if key in files:
-                raise FormatError(f"{path}: expected one file a name, got {files[key].name} and {file.name}")
+                raise FormatError(f"{path}: expected one file a name, got {_name(files[key], path)} and {shown(name)}")
             files[key] = file
+        if not files and ending and passed:
+            text = f"expected label maps whose names end in {ending}, got none of them among: {few(passed, 3)}"
+            raise FormatError(f"{path}: {text}")
         if not files:
             count = len(self.ignored)
-            others = f"{count} other {'entry' if count == 1 else 'entries'}" if count else "an empty folder"
-            raise FormatError(f"{path}: expected a folder of PNG label maps, got {others}")
+            others = f"{count} other {'entry' if count == 1 else 'entries'}: {few(self.ignored, 3)}"
+            got = others if count else "an empty folder"
+            if any(name.lower().endswith((".jpg", ".jpeg")) for name in self.ignored):
+                got += ": JPEG changes numbers and colours, save label maps as PNG"
+            raise FormatError(f"{path}: expected a folder of PNG, TIFF, BMP or NPY label maps, got {got}")
+        if any(file.suffix.lower() != ".npy" for file in files.values()):
+            label_images.need_pillow()
         self.keys: list[str] | None = list(files)
         self.files = list(files.values())
-        self.names = [shown(file.name) for file in self.files]
+        self.names = [_name(file, path) for file in self.files]
 
     def __len__(self) -> int:
         return len(self.files)
 
     def shape(self, i: int) -> tuple[int, int]:
         """Height and width, from the header of the file only. FormatError, OSError."""
-        file = self.files[i]
-        if not file.is_file():  # reading a pipe would wait for ever
-            raise FormatError("expected a file, got " + ("a broken link" if file.is_symlink() else "a device"))
-        with file.open("rb") as opened:
-            width, height, depth, kind = _header(opened.read(33))
-        if width * height > MAX_PIXELS:
-            raise FormatError(f"expected at most {MAX_PIXELS:,} pixels, got {height} x {width}")
-        if kind not in (_GREY, _INDEXED, _RGB, _RGBA) or (depth == 16 and kind != _GREY):
-            raise FormatError(f"expected a grey, palette or 8-bit RGB image, got {_kind(depth, kind)}")
-        if kind in (_RGB, _RGBA) and self.palette is None:
-            raise FormatError(f"expected labels, got {_kind(depth, kind)}: use --palette to name its colours")
-        if file.stat().st_size > 16 * MAX_PIXELS:
-            raise FormatError(f"expected at most {16 * MAX_PIXELS:,} bytes, got {file.stat().st_size:,}")
-        return height, width
+        return label_images.size(self.files[i], colours=self.rules.palette is not None)
 
-    def read(self, i: int) -> Array:
-        """(H, W) integer labels. FormatError, OSError."""
-        data = self.files[i].read_bytes()
-        _, _, depth, kind = _check_chunks(data)
-        pixels = _decode(data)
-        if kind in (_GREY, _INDEXED):
-            if pixels.dtype == np.bool_:  # 1-bit images: Pillow stores 0 and 255
-                return (pixels.view(np.uint8) != 0).view(np.uint8)
-            scale = {2: 85, 4: 17}.get(depth, 1) if kind == _GREY else 1  # Pillow scales 2 and 4-bit values to 0..255
-            return pixels // np.uint8(scale) if scale > 1 else pixels
-        if kind == _RGBA and (pixels[..., 3] != 255).any():
-            row, column = np.argwhere(pixels[..., 3] != 255)[0].tolist()
-            raise FormatError(f"expected opaque colours, got a transparent one at row {row}, column {column}")
-        if self.palette is None:  # the file changed after `shape` read its header
-            raise FormatError("expected labels, got an RGB image: use --palette to name its colours")
-        return self.palette.labels(pixels[..., :3], self.ignore)
+    def read(self, i: int, side: Side | None = None) -> Array:
+        """(H, W) integer labels; ``side`` gets what the map shows. FormatError, OSError."""
+        found = label_images.read(self.files[i])
+        return label_rules.labels(found, self.rules, Side() if side is None else side, self.names[i])
+
+
+def _walk(folder: Path, above: set[str]) -> Iterator[Path]:
+    """The files of a folder and its subfolders, in order. Hidden ones and circles of links are left out."""
+    here = os.path.realpath(folder)
+    if here in above:
+        return
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry, above | {here})
+        else:
+            yield entry
+
+
+def _name(file: Path, folder: Path) -> str:
+    return shown(file.relative_to(folder).as_posix())
 
 
 class Stack:
     """The maps of one (N, H, W) array in an NPZ or NPY file."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, rules: Rules = _PLAIN, ending: str = "") -> None:
+        self.path, self.rules, self.side = path, rules, Side()
         self.ignored: list[str] = []
         names: list[str] | None = None
         with path.open("rb") as file:
@@ -119,7 +119,10 @@ class Stack:
             raise FormatError(f"{path}: expected an NPZ or NPY file, got a damaged one: {error}") from None
         self.keys = None
         if names is not None:
-            self.keys = [stem(name) for name in names]
+            keys = [without_ending(name, ending) for name in names]
+            self.keys = [key for key in keys if key is not None]
+            if len(self.keys) < len(keys):
+                raise FormatError(f"{path}: names: expected names that end in {ending}, got {names[keys.index(None)]}")
             if len(set(self.keys)) < len(self.keys):
                 twice = next(key for key in self.keys if self.keys.count(key) > 1)
                 raise FormatError(f"{path}: names: expected one map a name, got {twice} twice")
@@ -132,9 +135,11 @@ class Stack:
         height, width = self.maps.shape[1:]
         return height, width
 
-    def read(self, i: int) -> Array:
-        labels = np.array(self.maps[i], self.maps.dtype.newbyteorder("="), order="C")
-        return labels.view(np.uint8) if labels.dtype == np.bool_ else labels
+    def read(self, i: int, side: Side | None = None) -> Array:
+        """(H, W) integer labels; ``side`` gets what the map shows. FormatError."""
+        numbers = np.array(self.maps[i], self.maps.dtype.newbyteorder("="), order="C")
+        found = LabelPixels("number", numbers.view(np.uint8) if numbers.dtype == np.bool_ else numbers)
+        return label_rules.labels(found, self.rules, Side() if side is None else side, self.names[i])
 
     def _map_npy(self) -> Array:
         with self.path.open("rb") as file:
@@ -199,11 +204,11 @@ class Stack:
 Maps = Folder | Stack
 
 
-def load(path: Path, palette: Palette | None, ignore: int | None) -> Maps:
+def load(path: Path, rules: Rules = _PLAIN, ending: str = "") -> Maps:
     """Open the label maps of a folder, an NPZ or an NPY file. FormatError, OSError."""
     if path.is_dir():
-        return Folder(path, palette, ignore)
-    want = "a folder of PNG label maps, an NPZ or an NPY file"
+        return Folder(path, rules, ending)
+    want = "a folder of label maps, an NPZ or an NPY file"
     if not path.exists():
         raise missing(path)
     if not path.is_file():
@@ -211,13 +216,16 @@ def load(path: Path, palette: Palette | None, ignore: int | None) -> Maps:
     with path.open("rb") as file:
         magic = file.read(8)
     if magic[:2] != b"PK" and magic[:6] != b"\x93NUMPY":
-        what = "a single PNG file" if magic == _SIGNATURE else "an empty file" if not magic else "another file"
+        what = "a single PNG file" if magic == SIGNATURE else "an empty file" if not magic else "another file"
         raise FormatError(f"{path}: expected {want}, got {what}")
-    return Stack(path)
+    return Stack(path, rules, ending)
 
 
 def match(target: Maps, prediction: Maps) -> tuple[list[tuple[int, int]], list[str], list[str]]:
     """Match maps by name, or by position where both are arrays without names.
+
+    A name is the path in the folder. Where it has no partner, one path may end in the other: ``city/a`` and ``a``, if
+    no other map's path ends so.
 
     Returns pairs of positions in the target's order, the names that only the target has, and those that only the
     prediction has.
@@ -232,16 +240,70 @@ def match(target: Maps, prediction: Maps) -> tuple[list[tuple[int, int]], list[s
             )
         return [(i, i) for i in range(len(target))], [], []
     place = {key: j for j, key in enumerate(prediction.keys)}
-    pairs = [(i, place[key]) for i, key in enumerate(target.keys) if key in place]
-    known = set(target.keys)
-    missing = [target.names[i] for i, key in enumerate(target.keys) if key not in place]
-    return pairs, missing, [prediction.names[j] for j, key in enumerate(prediction.keys) if key not in known]
+    partner = {i: place[key] for i, key in enumerate(target.keys) if key in place}
+    partner |= _by_end(target.keys, prediction.keys, partner)
+    taken = set(partner.values())
+    missing = [target.names[i] for i in range(len(target)) if i not in partner]
+    return sorted(partner.items()), missing, [prediction.names[j] for j in range(len(prediction)) if j not in taken]
+
+
+def _by_end(targets: list[str], predictions: list[str], partner: dict[int, int]) -> dict[int, int]:
+    """Partners of maps whose paths differ only by folders in front."""
+    bare: list[dict[str, list[int]]] = []
+    for keys in (targets, predictions):
+        bare.append({})
+        for i, key in enumerate(keys):
+            bare[-1].setdefault(key.rpartition("/")[2], []).append(i)
+    found = {}
+    taken = set(partner.values())
+    for name, (i, *more) in bare[0].items():
+        others = bare[1].get(name, [])
+        if more or len(others) != 1 or i in partner or others[0] in taken:
+            continue
+        short, long = sorted((PurePosixPath(targets[i]).parts, PurePosixPath(predictions[others[0]]).parts), key=len)
+        if long[-len(short) :] == short:
+            found[i] = others[0]
+    return found
+
+
+def endings(target: Maps, prediction: Maps) -> tuple[str, str] | None:
+    """Endings of names, such as _gtFine_labelIds and _leftImg8bit, without which every prediction has a partner."""
+    names, others = ([key.rpartition("/")[2] for key in maps.keys or []] for maps in (target, prediction))
+    if not names or not others:
+        return None
+    first = others[0]
+    alike = {name: _common(name, first) for name in names}
+    for name in sorted(names, key=lambda name: (-alike[name], "label" not in name.lower()))[:5]:
+        common = alike[name]
+        while common and not all(word[common : common + 1] in ("", "_", "-", ".") for word in (name, first)):
+            common -= 1
+        ends = name[common:], first[common:]
+        left = {x[: len(x) - len(ends[0])] for x in names if x.endswith(ends[0])}
+        if common and all(x.endswith(ends[1]) and x[: len(x) - len(ends[1])] in left for x in others):
+            return ends
+    return None
+
+
+def _common(a: str, b: str) -> int:
+    """The number of equal characters at the start."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def stem(name: str) -> str:
     """The name by which a map is matched: without image suffix, in Unicode form NFC."""
     base, suffix = os.path.splitext(name)
-    return unicodedata.normalize("NFC", base if suffix.lower() in _IMAGES else name)
+    return unicodedata.normalize("NFC", base if suffix.lower() in (*_IMAGES, ".npy") else name)
+
+
+def without_ending(name: str, ending: str) -> str | None:
+    """`stem` of a name without its ending, which may include the suffix; None where it ends otherwise."""
+    if not ending:
+        return stem(name)
+    for whole in (stem(name), unicodedata.normalize("NFC", name)):
+        wanted = unicodedata.normalize("NFC", ending)
+        if whole.endswith(wanted) and whole != wanted and not whole.endswith("/" + wanted):
+            return whole[: -len(wanted)]
+    return None
 
 
 def shown(name: str) -> str:
@@ -256,76 +318,6 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     read = _npy.read_array_header_1_0 if version == (1, 0) else _npy.read_array_header_2_0
     shape, fortran, dtype = read(file)
     return shape, fortran, dtype
-
-
-def _header(data: bytes) -> tuple[int, int, int, int]:
-    """Width, height, bits a sample and colour type of a PNG, from its first 33 bytes."""
-    if not data.startswith(_SIGNATURE):
-        raise FormatError(f"expected a PNG image, got {'an empty file' if not data else 'another file'}")
-    if len(data) < 33 or data[12:16] != b"IHDR" or zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big"):
-        raise FormatError("expected a PNG image, got one with a damaged or truncated header")
-    width, height, depth, kind = struct.unpack_from(">IIBB", data, 16)
-    if not width or not height:
-        raise FormatError(f"expected a PNG image, got one of {height} x {width} pixels")
-    return width, height, depth, kind
-
-
-def _kind(depth: int, kind: int) -> str:
-    words = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with transparency", 6: "RGB with transparency"}
-    return f"a {depth}-bit {words.get(kind, 'unknown')} image"
-
-
-def _check_chunks(data: bytes) -> tuple[int, int, int, int]:
-    """Check a whole PNG file and return its header. Decoders accept wrong CRCs and missing rows; this does not."""
-    header = width, height, depth, kind = _header(data[:33])
-    if width * height > MAX_PIXELS:
-        raise FormatError(f"expected at most {MAX_PIXELS:,} pixels, got {height} x {width}")
-    bits = depth * {_RGB: 3, _RGBA: 4, 4: 2}.get(kind, 1)
-    passes = _ADAM7 if data[28] else ((0, 0, 1, 1),)
-    sizes = [(-((y - height) // dy), -((x - width) // dx)) for y, x, dy, dx in passes]
-    left = sum(rows * (1 + -(-columns * bits // 8)) for rows, columns in sizes if columns > 0)
-    view, at = memoryview(data), 8
-    pixels = zlib.decompressobj()
-    while at + 12 <= len(data):
-        length = int.from_bytes(view[at : at + 4], "big")
-        name, end = bytes(view[at + 4 : at + 8]), at + 8 + length
-        if end + 4 > len(data):
-            break
-        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-            raise FormatError(f"damaged: chunk {name.decode('latin-1')!r} at byte {at} has a wrong CRC")
-        if name == b"IDAT":
-            left -= _inflated(pixels, view[at + 8 : end], left)
-        if name == b"IEND":
-            if left or not pixels.eof:
-                raise FormatError(f"damaged: it holds too {'few' if left > 0 else 'many'} pixels")
-            return header
-        at = end + 4
-    raise FormatError(f"truncated: the file ends after {len(data)} bytes, before its end chunk IEND")
-
-
-def _inflated(stream: Any, data: Any, max_bytes: int) -> int:
-    """The number of bytes in the next piece of a zlib stream. Stops above ``max_bytes``."""
-    count = 0
-    try:
-        while data and count <= max_bytes:
-            count += len(stream.decompress(data, 1 << 16))
-            data = stream.unconsumed_tail
-    except zlib.error as error:
-        raise FormatError(f"damaged: {error}") from None
-    return count
-
-
-def _decode(data: bytes) -> Array:
-    from PIL import PngImagePlugin  # an extra
-
-    try:
-        # Not Image.open, which warns about large images: MAX_PIXELS limits the size already.
-        with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
-            return np.asarray(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise anything at damaged data
-        raise FormatError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
 def first_wrong(labels: Array, classes: int, ignore: int | None) -> tuple[int, int, int] | None:

@@ -1,10 +1,18 @@
-"""Read files of class names, one name a line."""
+"""Read the names of classes: one a line, or the ``names`` of the YAML that YOLO's tools write for a data set."""
 
 from __future__ import annotations
 
+import csv
+import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from fastdet._files.errors import FormatError
+from fastdet._core.check import describe
+from fastdet._files.errors import FormatError, one_line
+
+_NUMBERED = re.compile(r"\d+\s*[:,;=\t ]\s*\S")
 
 
 def read_names(op: str, path: Path, expected: str = "a file of names") -> list[str]:
@@ -13,16 +21,90 @@ def read_names(op: str, path: Path, expected: str = "a file of names") -> list[s
         what = "no such file" if not path.exists() else "a folder or device"
         raise FormatError(f"{op}: --classes must be {expected}, got {path}, {what}")
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise FormatError(f"{path}: expected one class name a line, got data that is not UTF-8 text") from None
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return _from_yaml(path, text)
+    names = [line.strip() for line in text.rstrip().splitlines()]
+    _check_plain(path, names)
+    return _checked(path, names, "line", 1)
+
+
+def _checked(path: Path, names: list[str], unit: str, first: int) -> list[str]:
+    """The names, if there are some, none is empty and none comes twice."""
     seen: dict[str, int] = {}
-    for number, name in enumerate(names, 1):
+    for number, name in enumerate(names, first):
         if not name:
-            raise FormatError(f"{path}: line {number}: expected the name of class {number - 1}, got an empty line")
+            raise FormatError(
+                f"{path}: {unit} {number}: expected the name of class {number - first}, got an empty line"
+            )
         if name in seen:
-            raise FormatError(f"{path}: line {number}: expected unique names, got {name!r} as in line {seen[name]}")
+            raise FormatError(f"{path}: {unit} {number}: expected unique names, got {name!r} as in {unit} {seen[name]}")
         seen[name] = number
     if not names:
         raise FormatError(f"{path}: expected one class name a line, got an empty file")
+    return names
+
+
+def _check_plain(path: Path, names: list[str]) -> None:
+    """FormatError for text that is not one name a line: comments, YAML, JSON, a table, numbered names."""
+
+    def fail(number: int, got: str) -> None:
+        hint = "one name a line, without numbers or other text; or a .yaml file with names"
+        raise FormatError(f"{path}: line {number}: expected {hint}, got {got}")
+
+    for number, name in enumerate(names, 1):
+        if name.startswith("#"):
+            fail(number, f"a comment, {name[:40]!r}")
+        if re.match(r"(nc|names|path|train|val|test)\s*:", name):
+            fail(number, f"YAML, {name[:40]!r}: name the file .yaml")
+    if _is_json("\n".join(names)):
+        fail(1, "JSON")
+    filled = [name for name in names if name]
+    if len(filled) > 1 or "," in "".join(filled):
+        for delimiter in (",", ";", "\t"):
+            widths = {len(row) for row in csv.reader(filled, delimiter=delimiter)}
+            if len(widths) == 1 and min(widths) > 1:
+                fail(1, f"a table, {names[0][:40]!r}")
+    if len(filled) > 1 and all(map(_NUMBERED.match, filled)):
+        fail(1, f"a number before the name, {names[0][:40]!r}")
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is a JSON object or list."""
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _from_yaml(path: Path, text: str) -> list[str]:
+    """The list ``names`` of a data set's YAML, or its names by number. ``nc`` must be their count."""
+    try:
+        import yaml
+    except ImportError:
+        raise FormatError(f'{path}: reading YAML needs PyYAML: pip install "fastdet[cli]"') from None
+    try:
+        tree: Any = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: not YAML: {one_line(error)}") from None
+    listed = tree.get("names") if isinstance(tree, Mapping) else tree
+    if isinstance(listed, Mapping):
+        numbers = list(listed)
+        if not all(type(number) is int for number in numbers) or sorted(numbers) != list(range(len(numbers))):
+            got = ", ".join(map(str, numbers[:5]))
+            raise FormatError(f"{path}: names: expected the numbers 0, 1, ... without a gap, got {got}")
+        listed = [listed[number] for number in range(len(numbers))]
+    if not isinstance(listed, list):
+        got = "no such key" if isinstance(tree, Mapping) and "names" not in tree else describe(listed)
+        raise FormatError(f"{path}: names: expected a list of names, or names by number, got {got}")
+    for number, name in enumerate(listed):
+        if not isinstance(name, str | int | float) or isinstance(name, bool):
+            hint = "; write it in quotes" if isinstance(name, bool) or name is None else ""
+            raise FormatError(f"{path}: names: class {number}: expected a name, got {describe(name)}{hint}")
+    names = _checked(path, [str(name).strip() for name in listed], "class", 0)
+    count = tree.get("nc", len(names)) if isinstance(tree, Mapping) else len(names)
+    if count != len(names):
+        raise FormatError(f"{path}: nc: expected {len(names)}, the number of names, got {count}")
     return names

@@ -13,6 +13,7 @@ Without offsets and images all rows belong to one image. Other arrays are not co
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import zipfile
 import zlib
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet._core.check import Array, describe
-from fastdet._files.errors import FormatError, one_line
+from fastdet._files.errors import Faults, FormatError, one_line
 from fastdet._files.table import Kept, Table, group
 
 _ROWS = 1 << 16  # rows converted and written at a time
@@ -37,7 +38,7 @@ _NAMES = {
 }
 
 
-def read_npz(path: Path, *, scored: bool = True) -> Table:
+def read_npz(path: Path, *, scored: bool = True, faults: Faults | None = None) -> Table:
     """Read boxes from an NPZ file. Without ``scored``, absent scores are 0. FormatError, OSError."""
 
     def fail(text: str) -> NoReturn:
@@ -70,6 +71,8 @@ def read_npz(path: Path, *, scored: bool = True) -> Table:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
         fail(f"expected an NPZ file, got a damaged one: {one_line(error)}")
 
+    if arrays["boxes"].size == 0:
+        _without_boxes(arrays)
     boxes, labels = arrays["boxes"], arrays.get("labels")
     n = len(boxes) if boxes.ndim else 0
     scores = arrays.setdefault("scores", np.zeros(n))
@@ -82,18 +85,53 @@ def read_npz(path: Path, *, scored: bool = True) -> Table:
         ids = arrays.get(role)
         if ids is not None and ids.dtype.kind == "u" and ids.size and int(ids.max()) >= 2**63:
             fail(f"{names[role]}: expected integers below 2^63, got {ids.max()}")
-    for role in ("boxes", "scores"):
-        values = arrays[role].reshape(n, -1)
-        bad = ~np.isfinite(values).all(axis=1)
-        if bad.any():
-            row = int(np.argmax(bad))
-            wrong = values[row][~np.isfinite(values[row])][0]
-            fail(f"row {row}, {names[role]}: expected finite numbers, got {float(wrong)}")
-    bad = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
-    if bad.any():
-        row = int(np.argmax(bad))
-        fail(f"row {row}, {names['boxes']}: expected x1 <= x2 and y1 <= y2, got {boxes[row].tolist()}")
-    return Table(boxes, False, scores, labels, images, offsets, rows, layout=names, ignored=ignored)
+    invalid = _invalid_rows(path, names, boxes, scores, faults or Faults())
+    table = Table(boxes, False, scores, labels, images, offsets, rows, layout=names, ignored=ignored)
+    return _without(table, invalid) if invalid.any() else table
+
+
+def _without_boxes(arrays: dict[str, Array]) -> None:
+    """Give empty arrays, whatever their shape and type, those of a file without boxes: [] is an array of floats."""
+    types = {"boxes": np.float64, "scores": np.float64, "labels": np.int64}
+    for role, dtype in types.items():
+        if role in arrays and arrays[role].size == 0 and arrays[role].dtype.kind in "fiub":
+            arrays[role] = np.zeros((0, 4) if role == "boxes" else 0, dtype)
+    for role in ("images", "offsets"):
+        if role in arrays and arrays[role].size == 0 and arrays[role].dtype.kind == "f":
+            arrays[role] = np.zeros(0, np.int64)
+    if "offsets" in arrays and arrays["offsets"].shape == (0,):
+        arrays["offsets"] = np.zeros(1, np.int64)
+
+
+def _invalid_rows(path: Path, names: dict[str, str], boxes: Array, scores: Array, faults: Faults) -> Array:
+    """(N,) rows that are left out: numbers that are not finite, boxes whose end is before their start."""
+    invalid = np.zeros(len(boxes), bool)
+    with np.errstate(invalid="ignore"):
+        for role, values in (("boxes", boxes), ("scores", scores.reshape(-1, 1))):
+            finite = np.isfinite(values)
+            for row in np.flatnonzero(~finite.all(axis=1) & ~invalid).tolist():
+                wrong = float(values[row][~finite[row]][0])
+                faults.add(FormatError(f"{path}: row {row}, {names[role]}: expected finite numbers, got {wrong}"))
+                invalid[row] = True
+        for row in np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(axis=1) & ~invalid).tolist():
+            got = boxes[row].tolist()
+            text = f"{path}: row {row}, {names['boxes']}: expected x1 <= x2 and y1 <= y2, got {got}"
+            faults.add(FormatError(text))
+            invalid[row] = True
+    return invalid
+
+
+def _without(table: Table, invalid: Array) -> Table:
+    """The table without some rows. ``kept`` says which rows of the file are left."""
+    kept = ~invalid
+    image = np.empty(len(kept), np.int64)
+    order = np.arange(len(kept)) if table.rows is None else table.rows
+    image[order] = np.repeat(np.arange(len(table.images)), np.diff(table.offsets))
+    offsets, rows = group(image[kept], len(table.images))
+    labels = None if table.labels is None else table.labels[kept]
+    return dataclasses.replace(
+        table, boxes=table.boxes[kept], scores=table.scores[kept], labels=labels, offsets=offsets, rows=rows, kept=kept
+    )
 
 
 def _npz_images(

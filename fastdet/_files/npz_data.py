@@ -19,19 +19,21 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._files import npz
-from fastdet._files.data_set import DataSet, ImageNames, area
-from fastdet._files.errors import FormatError, one_line
+from fastdet._files.data_set import DataSet, area
+from fastdet._files.errors import Faults, FormatError, one_line, plain
 from fastdet.detection.records import CROWD, IGNORE, Columns, Ints
 
 _OF_BOXES, _OF_NAMES = ("difficult", "iscrowd", "area", "areas"), ("image_names", "classes", "names", "class_names")
 
 
-def read_npz(path: Path, offset: float) -> DataSet:
+def read_npz(path: Path, offset: float, faults: Faults | None = None) -> DataSet:
     """Read a data set from an NPZ file. FormatError, OSError."""
-    table = npz.read_npz(path, scored=False)
+    table = npz.read_npz(path, scored=False, faults=faults)
     count = len(table.boxes)
     rows = table.rows if table.rows is not None else np.arange(count)
-    extra = _npz_extra(path, table.ignored, count)
+    extra = _npz_extra(path, table.ignored, count if table.kept is None else len(table.kept))
+    if table.kept is not None:
+        extra |= {name: extra[name][table.kept] for name in _OF_BOXES if name in extra}
     flags = np.zeros(count, np.uint8)
     for name, flag in (("difficult", IGNORE), ("iscrowd", CROWD)):
         if name in extra:
@@ -43,7 +45,7 @@ def read_npz(path: Path, offset: float) -> DataSet:
     areas = _first(extra, ("area", "areas"), area(boxes, offset)).astype(np.float64)
     if not (areas >= 0).all():
         row = int(np.argmin(areas >= 0))
-        raise FormatError(f"{path}: row {row}, area: expected a number >= 0, got {areas[row]:g}")
+        raise FormatError(f"{path}: row {row}, area: expected a number >= 0, got {plain(areas[row])}")
     ids, names, place = _npz_image_ids(path, table.images, extra.get("image_names"))
     label = table.labels.astype(np.int64) if table.labels is not None else np.zeros(count, np.int64)
     called = _first(extra, ("classes", "names", "class_names"), None)
@@ -59,7 +61,8 @@ def read_npz(path: Path, offset: float) -> DataSet:
     image[rows] = np.repeat(place, np.diff(table.offsets))
     sizes = np.zeros((len(ids), 2), np.int64)
     truth = Columns(image, label, boxes, areas, np.zeros(0), flags, np.arange(1, count + 1))
-    return DataSet(ids, names, sizes, kinds, words, truth, offset)
+    own = not (len(table.images) and isinstance(table.images[0], str))
+    return DataSet(ids, names, sizes, kinds, words, truth, offset, own_images=own)
 
 
 def _npz_extra(path: Path, names: Sequence[str], count: int) -> dict[str, Array]:
@@ -98,22 +101,31 @@ def _npz_image_ids(path: Path, images: Sequence[int | str], called: Array | None
     return np.arange(len(names)), names, np.array([of[i] for i in images], np.int64)  # type: ignore[index]
 
 
-def read_npz_results(path: Path, data: DataSet) -> Columns:
-    """Read detections. Their images are found in the data set by id or by name. FormatError, OSError."""
-    table = npz.read_npz(path)
+def read_npz_results(path: Path, data: DataSet, faults: Faults) -> tuple[Columns, Ints, Sequence[int | str]]:
+    """Read detections. Also returns the ids of images, and for each row the place of its image among them.
+
+    FormatError, OSError.
+    """
+    table = npz.read_npz(path, faults=faults)
     count = len(table.boxes)
     rows = table.rows if table.rows is not None else np.arange(count)
-    names, known = ImageNames(data), set(data.images.tolist())
-    ids = []
-    for i in table.images:
-        image_id = names.find(f"{path}: images", i) if isinstance(i, str) else i if i in known else None
-        if image_id is None:
-            raise FormatError(f"{path}: images: expected images of the data set, got {i!r}")
-        ids.append(image_id)
-    image = np.empty(count, np.int64)
-    image[rows] = np.repeat(np.array(ids, np.int64), np.diff(table.offsets))
+    ids: Sequence[int | str] = table.images
+    if count and "images" not in (table.layout or {}):  # images are counted from 0
+        ids = _counted_images(path, len(ids), data)
+    place = np.empty(count, np.int64)
+    place[rows] = np.repeat(np.arange(len(ids)), np.diff(table.offsets))
     boxes = table.corners(np.arange(count)).astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     label = table.labels.astype(np.int64) if table.labels is not None else np.zeros(count, np.int64)
     scores, none = table.scores.astype(np.float64), np.zeros(0, np.int64)
-    return Columns(image, label, boxes, area(boxes, 0), scores, np.zeros(0, np.uint8), none)
+    return Columns(place, label, boxes, area(boxes, 0), scores, np.zeros(0, np.uint8), none), place, ids
+
+
+def _counted_images(path: Path, count: int, data: DataSet) -> list[int]:
+    """The ids of images 0, 1, ... of a file without image ids. FormatError if the data set does not count them so."""
+    if count == len(data.images) == 1:
+        return data.images.tolist()
+    if data.own_images and np.array_equal(data.images, np.arange(len(data.images))) and count <= len(data.images):
+        return list(range(count))
+    got = f"{count:,} images that are only counted"
+    raise FormatError(f"{path}: expected an array image_id, by which images are found in the data set, got {got}")

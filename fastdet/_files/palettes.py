@@ -1,4 +1,4 @@
-"""Colours of classes: turn RGB label maps into labels."""
+"""Colours of classes: turn colours of label maps into labels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ class Palette:
 
         A colour is looked up only where it changes along a row, because label maps have long runs of one colour.
         """
-        wide = rgb.astype(np.uint32)
-        pixels = (wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]).reshape(-1)
+        pixels = code(rgb).reshape(-1)
         starts = np.flatnonzero(np.concatenate([[True], pixels[1:] != pixels[:-1]]))
         order = np.argsort(self.colours, kind="stable")
         rank = np.minimum(np.searchsorted(self.colours[order], pixels[starts]), len(order) - 1)
@@ -43,6 +42,12 @@ class Palette:
         label[void] = 0 if ignore is None else ignore
         runs = np.diff(np.concatenate([starts, [len(pixels)]]))
         return np.repeat(label, runs).reshape(rgb.shape[:2])
+
+
+def code(rgb: Array) -> Array:
+    """(...,) uint32 0xRRGGBB of colours (..., 3) uint8."""
+    wide = rgb.astype(np.uint32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
 def load(name: str) -> Palette:

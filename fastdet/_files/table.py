@@ -36,6 +36,7 @@ class Table:
     rows: NDArray[np.int64] | None  # (N,); None: rows 0 .. N - 1 are in order
     records: Records | None = None  # JSON input only
     layout: dict[str, str] | None = None  # NPZ input only: the name of each array by its role
+    kept: Array | None = None  # (M,) which rows of the file are here; None: all
     ignored: tuple[str, ...] = ()  # other arrays of NPZ; other keys around the list of JSON
 
     def of(self, first: int, last: int) -> NDArray[np.int64]:

@@ -8,13 +8,115 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from xml.etree import ElementTree
 
-from fastdet._files.data_set import DataSet, ImageNames, by_name
-from fastdet._files.errors import FormatError
-from fastdet._files.folders import Rows, data_set, lines, number, texts
+from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids
+from fastdet._files.errors import Faults, FormatError, one_line, plain
+from fastdet._files.folders import Labels, Rows, data_set, lines, number, texts
 from fastdet.detection.records import IGNORE, Columns
+
+# What <difficult> may hold. "Unspecified" is what some labelling tools write where nobody said anything.
+_DIFFICULT = {
+    **dict.fromkeys(("", "0", "0.0", "false", "no", "unspecified"), False),
+    **dict.fromkeys(("1", "1.0", "true", "yes"), True),
+}
+_ENCODING = re.compile(rb"""^<\?xml[^>]*?\bencoding\s*=\s*["']([^"']*)["'][^>]*\?>""")
+_CHINESE = {"gb2312": "gb18030", "gbk": "gb18030"}  # files that say the first often have characters of the last
+
+
+def read_voc(
+    folder: str | os.PathLike[str],
+    classes: Sequence[str] | None = None,
+    *,
+    offset: float = 1.0,
+    faults: Faults | None = None,
+) -> DataSet:
+    """Read a folder of VOC's XML annotations. ``classes``: the classes in order; without it they are sorted by name."""
+    table, faults = Rows(list(classes) if classes is not None else None), faults or Faults()
+    files, sizes, unsaid = texts(folder, ".xml"), [], 0
+    for image, path in enumerate(files):
+        root = _root(path)
+        sizes.append(_size(root))
+        for i, item in enumerate(root.iter("object")):
+            with faults.record():
+                name, corners = _object(path, i, item)
+                if table.fixed and name not in table.of_name:
+                    raise FormatError(f"{path}: object[{i}].name: expected one of the classes, got {name!r}")
+                word = (item.findtext("difficult") or "").strip()
+                if word.lower() not in _DIFFICULT:
+                    raise FormatError(f"{path}: object[{i}].difficult: expected 0 or 1, got {word!r}")
+                unsaid += word.lower() == "unspecified"
+                x1, y1, x2, y2 = corners
+                table.note_if_empty(f"{path}: object[{i}].bndbox", x2 - x1, y2 - y1, offset)
+                flag = IGNORE * _DIFFICULT[word.lower()]
+                table.rows.append((image, table.label(name), x1, y1, x2 - x1, y2 - y1, 0, flag))
+    if unsaid:
+        table.notes.append(f"{folder}: {unsaid:,} objects with difficult 'Unspecified': taken as not difficult")
+    return data_set([path.stem for path in files], sizes, table, offset, own_categories=classes is not None)
+
+
+def _root(path: Path) -> ElementTree.Element:
+    """The <annotation> of a file. Name spaces are dropped. FormatError for other XML."""
+    raw = path.read_bytes()
+    said = _ENCODING.match(raw)
+    try:
+        try:
+            root = ElementTree.fromstring(raw)
+        except (LookupError, ValueError):  # an encoding that the XML parser lacks: Python may have it
+            word = said[1].decode("ascii", "replace") if said else ""
+            text = raw.decode(_CHINESE.get(word.lower(), word))
+            root = ElementTree.fromstring(text.partition("?>")[2])
+    except LookupError:
+        raise FormatError(f"{path}: expected XML in an encoding that Python knows, got {word!r}") from None
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: not XML in the encoding that it names: {one_line(error)}") from None
+    except (ElementTree.ParseError, ValueError) as error:
+        raise FormatError(f"{path}: not XML: {one_line(error)}") from None
+    for item in root.iter():
+        if isinstance(item.tag, str):
+            item.tag = item.tag.rpartition("}")[2]
+    _check_voc(path, root)
+    return root
+
+
+def _check_voc(path: Path, root: ElementTree.Element) -> None:
+    """FormatError for XML that has other elements than VOC's: none of its boxes may be passed over."""
+    if root.tag != "annotation":
+        raise FormatError(f"{path}: expected VOC's XML, an <annotation>, got <{root.tag}>: export it as Pascal VOC")
+    inside = {id(part) for item in root.iter("object") for part in item.iter()}
+    for item in root.iter():
+        tag = item.tag.lower() if isinstance(item.tag, str) else ""
+        if id(item) not in inside and tag in ("object", "objects", "obj", "bndbox", "box", "bbox", "polygon", "points"):
+            if tag == "objects" and len(item) == 0:
+                continue
+            if tag == "objects" and all(child.tag == "object" for child in item):
+                continue
+            raise FormatError(f"{path}: expected each box as <object><bndbox>, got <{item.tag}> elsewhere")
+
+
+def _object(path: Path, i: int, item: ElementTree.Element) -> tuple[str, list[float]]:
+    """The name and the corners of an <object>. FormatError."""
+    name = (item.findtext("name") or "").strip()
+    if not name:
+        raise FormatError(f"{path}: object[{i}].name: expected a name, got 'none'")
+    corners = []
+    for field in ("xmin", "ymin", "xmax", "ymax"):
+        word = (item.findtext(f"bndbox/{field}") or "").strip()
+        try:
+            corners.append(float(word))
+        except ValueError:
+            corners.append(math.nan)
+        if not math.isfinite(corners[-1]):
+            raise FormatError(f"{path}: object[{i}].bndbox.{field}: expected a number, got {word or 'none'!r}")
+    x1, y1, x2, y2 = corners
+    for field, low, high in (("xmax", x1, x2), ("ymax", y1, y2)):
+        if high < low:
+            expected = f"at least {plain(low)}"
+            raise FormatError(f"{path}: object[{i}].bndbox.{field}: expected {expected}, got {plain(high)}")
+    return name, corners
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int]:
@@ -24,58 +126,42 @@ def _size(root: ElementTree.Element) -> tuple[int, int]:
         return 0, 0
 
 
-def read_voc(folder: str | os.PathLike[str], classes: Sequence[str] | None = None, *, offset: float = 1.0) -> DataSet:
-    """Read a folder of VOC's XML annotations. ``classes``: the classes in order; without it they are sorted by name."""
-    table = Rows(list(classes) if classes is not None else None)
-    files, sizes = texts(folder, ".xml"), []
-    for image, path in enumerate(files):
-        try:
-            root = ElementTree.parse(path).getroot()
-        except ElementTree.ParseError as error:
-            raise FormatError(f"{path}: not XML: {error}") from None
-        sizes.append(_size(root))
-        for i, item in enumerate(root.iter("object")):
-            name = (item.findtext("name") or "").strip()
-            if not name or (table.fixed and name not in table.of_name):
-                expected = "one of the classes" if name else "a name"
-                raise FormatError(f"{path}: object[{i}].name: expected {expected}, got {name or 'none'!r}")
-            corners = []
-            for field in ("xmin", "ymin", "xmax", "ymax"):
-                word = (item.findtext(f"bndbox/{field}") or "").strip()
-                try:
-                    corners.append(float(word))
-                except ValueError:
-                    corners.append(math.nan)
-                if not math.isfinite(corners[-1]):
-                    raise FormatError(f"{path}: object[{i}].bndbox.{field}: expected a number, got {word or 'none'!r}")
-            x1, y1, x2, y2 = corners
-            for field, low, high in (("xmax", x1, x2), ("ymax", y1, y2)):
-                if high < low:
-                    raise FormatError(f"{path}: object[{i}].bndbox.{field}: expected at least {low:g}, got {high:g}")
-            table.note_if_empty(f"{path}: object[{i}].bndbox", x2 - x1, y2 - y1, offset)
-            difficult = (item.findtext("difficult") or "0").strip() not in ("", "0")
-            table.rows.append((image, table.label(name), x1, y1, x2 - x1, y2 - y1, 0, IGNORE * difficult))
-    return data_set([path.stem for path in files], sizes, table, offset)
+def class_of(name: str, classes: Iterable[str]) -> str | None:
+    """The class that the name of a file of results ends in: the longest that fits. None if there is none."""
+    fits = [word for word in classes if word and (name == word or name.endswith(f"_{word}"))]
+    return max(fits, key=len, default=None)
 
 
-def read_voc_results(folder: str | os.PathLike[str], data: DataSet) -> Columns:
-    """Read detections in VOC's layout: one file a class, lines ``image score x1 y1 x2 y2``."""
-    table, names = Rows(data.category_names), ImageNames(data)
+def read_voc_results(
+    folder: str | os.PathLike[str], data: DataSet, *, faults: Faults | None = None
+) -> tuple[Columns, dict[int, str]]:
+    """Read detections in VOC's layout: one file a class, lines ``image score x1 y1 x2 y2``.
+
+    Files of classes that the data set lacks have the same text before the class as the others. Also returns the names
+    of these classes, by the number that they got.
+    """
+    table, names, faults = Rows(data.category_names), ImageNames(data), faults or Faults()
     known = by_name(folder, data.categories.tolist(), data.category_names)
+    labels = Labels(known, new_ids(data))
+    files = texts(folder, ".txt")
+    word_of = {path: class_of(path.stem, known) for path in files}
+    starts = {path.stem.removesuffix(word) for path, word in word_of.items() if word is not None}
     fields = ("score", "x1", "y1", "x2", "y2")
-    for path in texts(folder, ".txt"):
-        label = known.get(path.stem, known.get(path.stem.rpartition("_")[2]))
-        if label is None:
-            raise FormatError(f"{path}: expected a name that ends in a class of the data set, got {path.stem!r}")
+    for path, word in word_of.items():
+        if word is None:
+            rest = [path.stem.removeprefix(start) for start in starts if start and path.stem.startswith(start)]
+            if not rest:
+                raise FormatError(f"{path}: expected a name that ends in a class of the data set, got {path.stem!r}")
+            word = min(rest, key=len)
+        label = labels.id_of(word)
         for line, words in lines(path):
-            if len(words) != 6:
-                raise FormatError(f"{path}: line {line}: expected image score x1 y1 x2 y2, got {len(words)} words")
-            image = names.find(f"{path}: line {line}: image", words[0])
-            if image is None:
-                raise FormatError(f"{path}: line {line}: image: expected one of the data set, got {words[0]!r}")
-            score, x1, y1, x2, y2 = (number(path, line, *pair) for pair in zip(fields, words[1:], strict=True))
-            for field, side in (("width", x2 - x1), ("height", y2 - y1)):
-                if side < 0:
-                    raise FormatError(f"{path}: line {line}: expected a {field} >= 0, got {side:g}")
-            table.rows.append((image, label, x1, y1, x2 - x1, y2 - y1, score, 0))
-    return table.columns(data.offset, scores=True)
+            with faults.record():
+                if len(words) != 6:
+                    raise FormatError(f"{path}: line {line}: expected image score x1 y1 x2 y2, got {len(words)} words")
+                image = names.known(f"{path}: line {line}: image", words[0])
+                score, x1, y1, x2, y2 = (number(path, line, *pair) for pair in zip(fields, words[1:], strict=True))
+                for field, side in (("width", x2 - x1), ("height", y2 - y1)):
+                    if side < 0:
+                        raise FormatError(f"{path}: line {line}: expected a {field} >= 0, got {plain(side)}")
+                table.rows.append((image, label, x1, y1, x2 - x1, y2 - y1, score, 0))
+    return table.columns(data.offset, scores=True), labels.others

@@ -1,75 +1,248 @@
-"""Read YOLO's folders of txt files: lines ``class cx cy w h [score]``, boxes as fractions of the image size."""
+"""Read YOLO's folders of txt files: lines ``class cx cy w h [score]``, as fractions of the image's width and height.
+
+Lines of segmentation (``class x1 y1 x2 y2 ...``, a polygon of three corners or more) and of pose (``class cx cy w h``,
+then the keypoints) are read as their boxes, with a note.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from fastdet._core.check import describe
-from fastdet._files.data_set import DataSet
-from fastdet._files.errors import FormatError
-from fastdet._files.folders import Parse, Rows, data_set, lines, number, results, texts
+import numpy as np
+
+from fastdet._core.check import Array, describe
+from fastdet._files.data_set import DataSet, stem
+from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
+from fastdet._files.folders import Rows, data_set, lines, number, result_files, texts
 from fastdet.detection.records import Columns
 
 Sizes = Mapping[str, tuple[int, int]]
+MAX_OUTSIDE = 0.5  # fractions below -0.5 or above 1.5 are pixels, not boxes that reach out of the image
 
 
-def _yolo(sizes: Mapping[int, tuple[int, int]], scored: bool) -> Parse:
-    def parse(path: Path, image: int, line: int, words: list[str]) -> tuple[str, Sequence[float], float]:
-        need = 6 if scored else 5
-        if len(words) != need:
-            raise FormatError(
-                f"{path}: line {line}: expected class cx cy w h{' score' if scored else ''}, got {len(words)} words"
-            )
-        if not (words[0].isascii() and words[0].isdigit()):
-            raise FormatError(f"{path}: line {line}: class: expected an integer >= 0, got {describe(words[0])}")
-        if len(words[0]) > 6:
-            raise FormatError(f"{path}: line {line}: class: expected an integer below 1,000,000, got {words[0]}")
-        values = [number(path, line, f, w) for f, w in zip(("cx", "cy", "w", "h", "score"), words[1:], strict=False)]
-        for field, value in zip(("width", "height"), values[2:4], strict=True):
-            if not 0 <= value <= 1:
-                raise FormatError(f"{path}: line {line}: expected a {field} in [0, 1], got {value:g}")
-        width, height = sizes[image]
-        cx, cy, w, h = values[0] * width, values[1] * height, values[2] * width, values[3] * height
-        return words[0], (cx - w / 2, cy - h / 2, w, h, 0.0), values[4] if scored else 0.0
+class Line(NamedTuple):
+    """A line of a file."""
 
-    return parse
+    path: Path
+    image: int
+    number: int
+    words: list[str]
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}: line {self.number}"
 
 
-def read_yolo(folder: str | os.PathLike[str], sizes: Sizes, classes: Sequence[str] | None = None) -> DataSet:
+def read_yolo(
+    folder: str | os.PathLike[str], sizes: Sizes, classes: Sequence[str] | None = None, *, faults: Faults | None = None
+) -> DataSet:
     """Read a folder of YOLO's txt labels. ``sizes``: width and height in pixels by image name without suffix.
 
     An image with a size and no file has no objects. ``classes`` gives the names of the class numbers; without it the
     folder's ``classes.txt`` does; without that a number is its own name.
     """
-    files = texts(folder, ".txt")
-    stems = sorted({path.stem for path in files} | set(sizes))
+    files, faults = texts(folder, ".txt"), faults or Faults()
+    called = {path: stem(path.stem) for path in files}
+    stems = sorted(set(called.values()) | set(sizes))
     place = {name: i for i, name in enumerate(stems)}
-    for path in files:
-        if path.stem not in sizes or min(sizes[path.stem]) < 1:
-            raise FormatError(f"{path}: expected the image's width and height in pixels, got {sizes.get(path.stem)}")
+    for path, name in called.items():
+        if name not in sizes or min(sizes[name]) < 1:
+            raise FormatError(f"{path}: expected the image's width and height in pixels, got {sizes.get(name)}")
     if classes is None and (listed := Path(folder) / "classes.txt").is_file():
         classes = [" ".join(words) for _, words in lines(listed)]
-    of = [(int(sizes[stem][0]), int(sizes[stem][1])) for stem in stems]
-    parse, table = _yolo(dict(enumerate(of)), scored=False), Rows([])
+    of = [(int(sizes[name][0]), int(sizes[name][1])) for name in stems]
+    every = [Line(path, place[name], i, words) for path, name in called.items() for i, words in lines(path)]
+    parser, table = _Parser(every, scored=False), Rows([])
     max_label = -1
-    for path in files:
-        for line, words in lines(path):
-            image = place[path.stem]
-            name, (x, y, w, h, flag), _ = parse(path, image, line, words)
-            if classes is not None and int(name) >= len(classes):
-                raise FormatError(f"{path}: line {line}: class: expected less than {len(classes)}, got {name}")
-            max_label = max(max_label, int(name))
-            table.note_if_empty(f"{path}: line {line}", w, h, 0.0)
-            table.rows.append((image, int(name), x, y, w, h, 0, flag))
+    for line in every:
+        with faults.record():
+            label, (x, y, w, h), _ = parser.parse(line, of[line.image])
+            if classes is not None and label >= len(classes):
+                last = f"{len(classes)}, the number of classes"
+                raise FormatError(f"{line.where}: class: expected less than {last}, got {label}")
+            max_label = max(max_label, label)
+            table.note_if_empty(line.where, w, h, 0.0)
+            table.rows.append((line.image, label, x, y, w, h, 0, 0))
+    table.notes += parser.notes(folder)
     table.names = list(classes) if classes is not None else [str(i) for i in range(max_label + 1)]
-    return data_set(stems, of, table, 0.0)
+    return data_set(stems, of, table, 0.0, own_categories=True)
 
 
-def read_yolo_results(folder: str | os.PathLike[str], data: DataSet) -> Columns:
-    """Read detections as YOLO writes them with ``save_txt`` and ``save_conf``: ``class cx cy w h score``."""
-    sizes = {int(i): (int(w), int(h)) for i, (w, h) in zip(data.images, data.sizes, strict=True)}
+def read_yolo_results(
+    folder: str | os.PathLike[str], data: DataSet, *, score: str | None = None, faults: Faults | None = None
+) -> tuple[Columns, list[str]]:
+    """Read detections as YOLO writes them with ``save_txt`` and ``save_conf``: ``class cx cy w h score``.
+
+    ``score="first"`` reads ``class score cx cy w h``. Labels are the class numbers. Also returns notes. ChoiceError
+    where the lines look as if the score stood in the other place.
+    """
     if not data.sizes.all():
         raise FormatError(f"{folder}: expected a data set with the sizes of its images, got one without")
-    return results(folder, data, _yolo(sizes, scored=True), by_number=True)
+    faults, table = faults or Faults(), Rows(data.category_names)
+    sizes = {int(i): (int(w), int(h)) for i, (w, h) in zip(data.images, data.sizes, strict=True)}
+    every = [
+        Line(path, image, i, words) for path, image, rows in result_files(folder, data, faults) for i, words in rows
+    ]
+    _check_place_of_score(folder, every, score)
+    parser = _Parser(every, scored=True, first=score == "first")
+    for line in every:
+        with faults.record():
+            label, (x, y, w, h), confidence = parser.parse(line, sizes[line.image])
+            table.rows.append((line.image, label, x, y, w, h, confidence, 0))
+    return table.columns(data.offset, scores=True), parser.notes(folder)
+
+
+def numbers_of(words: Sequence[str]) -> list[float] | None:
+    """The words after the class as numbers; None if one is no number."""
+    try:
+        return [float(word) for word in words[1:]]
+    except ValueError:
+        return None
+
+
+def class_number(word: str) -> int | None:
+    """A class number, also written as ``3.0`` or ``3e0``; None for another word."""
+    if word.isascii() and word.isdigit():
+        return int(word)
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return int(value) if value >= 0 and value == value // 1 and value < 2**53 else None
+
+
+class _Parser:
+    """Reads the lines of one folder. Whether longer lines are polygons or keypoints is decided once, for all lines."""
+
+    def __init__(self, every: Sequence[Line], *, scored: bool, first: bool = False) -> None:
+        self._scored, self._first = scored, first
+        self._keypoints = self._are_keypoints(every)
+        self._odd: list[str] = []  # notes of values a little outside of [0, 1]
+        self._long: list[str] = []  # places of the lines of polygons or keypoints
+
+    def parse(self, line: Line, size: tuple[int, int]) -> tuple[int, tuple[float, float, float, float], float]:
+        """The class, the box as x y w h in pixels, and the score. FormatError."""
+        words = line.words
+        label = class_number(words[0])
+        if label is None:
+            raise FormatError(f"{line.where}: class: expected an integer >= 0, got {describe(words[0])}")
+        if label >= 1_000_000:
+            raise FormatError(f"{line.where}: class: expected an integer below 1,000,000, got {words[0][:40]}")
+        count = len(words) - 1 - self._scored
+        if count < 4 or (count > 4 and not self._is_long(count)):
+            order = "score cx cy w h" if self._first else "cx cy w h score" if self._scored else "cx cy w h"
+            raise FormatError(f"{line.where}: expected class {order}, got {len(words)} words{self._hint(words)}")
+        names = ["cx", "cy", "w", "h"] if count == 4 or self._keypoints else ["polygon"] * count
+        if self._scored:
+            names = ["score", *names] if self._first else names
+        names += ["keypoint"] * (len(words) - 1 - len(names) - (self._scored and not self._first))
+        names += ["score"] * (len(words) - 1 - len(names))
+        values = [number(line.path, line.number, f, w) for f, w in zip(names, words[1:], strict=True)]
+        score = values.pop(0 if self._first else -1) if self._scored else 0.0
+        if count > 4:
+            self._long.append(line.where)
+        return label, self._box(line, values, size, is_polygon=names[-1 - self._scored] == "polygon"), score
+
+    def _box(
+        self, line: Line, values: list[float], size: tuple[int, int], *, is_polygon: bool
+    ) -> tuple[float, float, float, float]:
+        width, height = size
+        if is_polygon:
+            self._check_range(line, {f"corner {i // 2}": value for i, value in enumerate(values)})
+            xs, ys = values[0::2], values[1::2]
+            x, y, right, bottom = min(xs) * width, min(ys) * height, max(xs) * width, max(ys) * height
+            return x, y, right - x, bottom - y
+        cx, cy, w, h = values[:4]
+        for field, value in (("width", w), ("height", h)):
+            if not 0 <= value <= 1 + MAX_OUTSIDE:
+                raise FormatError(f"{line.where}: expected a {field} in [0, 1], got {plain(value)}")
+        self._check_range(line, {"cx": cx, "cy": cy, "width": w, "height": h})
+        cx, cy, w, h = cx * width, cy * height, w * width, h * height
+        return cx - w / 2, cy - h / 2, w, h
+
+    def _check_range(self, line: Line, values: Mapping[str, float]) -> None:
+        """FormatError for a value far outside of [0, 1]; a note for one a little outside."""
+        for field, value in values.items():
+            if 0 <= value <= 1:
+                continue
+            if not -MAX_OUTSIDE <= value <= 1 + MAX_OUTSIDE:
+                got = f"{plain(value)}, which is no fraction of the image's size"
+                raise FormatError(f"{line.where}: {field}: expected a number in [0, 1], got {got}")
+            self._odd.append(f"{line.where}: {field} is {plain(value)}, outside of [0, 1]: taken as it is")
+            return
+
+    def notes(self, folder: str | os.PathLike[str]) -> list[str]:
+        """Notes of the lines that were read."""
+        notes = self._odd[:5]
+        if len(self._odd) > 5:
+            notes.append(f"{folder}: {len(self._odd) - 5:,} more lines with values outside of [0, 1]")
+        if self._long:
+            what = "of boxes with keypoints" if self._keypoints else "of polygons"
+            count = f"{len(self._long):,} line{'s' if len(self._long) > 1 else ''} {what}"
+            becomes = "the keypoints are not scored" if self._keypoints else "each polygon is read as its box"
+            notes.append(f"{folder}: {count}, the first at {Path(self._long[0]).name}: {becomes}")
+        return notes
+
+    def _is_long(self, count: int) -> bool:
+        return self._keypoints > 0 or (not self._first and count >= 6 and count % 2 == 0)
+
+    def _hint(self, words: list[str]) -> str:
+        if not self._scored and len(words) == 6:
+            return ": true boxes have no score"
+        return ": the score is missing, save it too (save_conf)" if self._scored and len(words) == 5 else ""
+
+    def _are_keypoints(self, every: Sequence[Line]) -> int:
+        """The numbers of a keypoint (2 or 3) if all long lines are boxes with keypoints, else 0."""
+        long = [line for line in every if len(line.words) - 1 - self._scored > 5]
+        lengths = {len(line.words) for line in long}
+        if len(lengths) != 1 or self._first:
+            return 0
+        rows = [numbers for line in long if (numbers := numbers_of(line.words)) is not None]
+        if len(rows) < len(long):
+            return 0
+        values = np.array(rows)[:, : -1 if self._scored else None]
+        for stride in (3, 2):
+            count = values.shape[1] - 4
+            if count % stride or (stride == 2 and len(rows) < 2):
+                continue
+            points = values[:, 4:].reshape(len(rows), -1, stride)
+            if stride == 3 and not self._scored and not np.isin(points[..., 2], (0, 1, 2)).all():
+                continue
+            if _inside(points, values[:, :4]):
+                return stride
+        return 0
+
+
+def _inside(points: Array, boxes: Array) -> bool:
+    """Whether all keypoints that are marked lie in their box (cx cy w h), with a margin."""
+    xy, centre, half = points[..., :2], boxes[:, None, :2], 0.5 * boxes[:, None, 2:]
+    marked = (xy != 0).any(axis=-1)
+    inside = (np.abs(xy - centre) <= half * 1.2 + 0.02).all(axis=-1)
+    return bool(marked.any() and inside[marked].mean() > 0.9)
+
+
+def _check_place_of_score(folder: str | os.PathLike[str], every: Sequence[Line], score: str | None) -> None:
+    """ChoiceError where the boxes fit their images better if the score is the first number, not the last."""
+    if score is not None:
+        return
+    rows = [numbers for line in every if len(line.words) == 6 and (numbers := numbers_of(line.words)) is not None]
+    if not rows:
+        return
+    values = np.array(rows)
+    wrong = {"first": _outside(values[:, 1:], values[:, 0]), "last": _outside(values[:, :4], values[:, 4])}
+    if wrong["first"] < wrong["last"]:
+        reason = (
+            f"first or last must be named: in {folder} {wrong['last']:,} of {len(rows):,} boxes leave their image if "
+            f"the lines are class cx cy w h score, and {wrong['first']:,} if they are class score cx cy w h"
+        )
+        raise ChoiceError("score", reason)
+
+
+def _outside(boxes: Array, scores: Array) -> int:
+    """The number of boxes (cx cy w h) that leave the image, or whose score is outside of [0, 1]."""
+    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    inside = (low >= -0.01).all(axis=1) & (high <= 1.01).all(axis=1) & (scores >= 0) & (scores <= 1)
+    return int((~inside).sum())

@@ -19,7 +19,7 @@ try:
 
         from fastdet.cli import bench, demo, evaluate, info, miou, nms
         from fastdet.cli.showcase import Different
-        from fastdet.cli.terminal import Failure
+        from fastdet.cli.terminal import Failure, SingleCommand
     except ImportError as error:  # only the command imports this module, so it may end the process
         print(f'fastdet: the command needs {error.name}: pip install "fastdet[cli]"', file=sys.stderr)
         raise SystemExit(2) from None
@@ -28,12 +28,12 @@ except KeyboardInterrupt:  # a short command spends most of its time in these im
     raise SystemExit(130) from None
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-app.command("nms")(nms.nms_command)
-app.command("miou")(miou.miou_command)
-app.command("evaluate")(evaluate.evaluate)
-app.command("demo")(demo.demo_command)
-app.command("bench")(bench.bench_command)
-app.command("info")(info.info_command)
+app.command("nms", cls=SingleCommand)(nms.nms_command)
+app.command("miou", cls=SingleCommand)(miou.miou_command)
+app.command("evaluate", cls=SingleCommand)(evaluate.evaluate)
+app.command("demo", cls=SingleCommand)(demo.demo_command)
+app.command("bench", cls=SingleCommand)(bench.bench_command)
+app.command("info", cls=SingleCommand)(info.info_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

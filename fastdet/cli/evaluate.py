@@ -20,7 +20,7 @@ from fastdet._files.errors import ChoiceError
 from fastdet.cli import report
 from fastdet.cli.evaluate_options import LEVEL, Options, Settings, reading_of, settings_of
 from fastdet.cli.summary import show
-from fastdet.cli.terminal import Failure, command, interruptible, say, stage
+from fastdet.cli.terminal import MAX_SKIPPED, Failure, command, interruptible, say, skipped_lines, stage, wrong_option
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.detection.records import Columns
 from fastdet.detection.results import ABSENT
@@ -40,6 +40,10 @@ def run(options: Options) -> None:
     "class cx cy w h score", or VOC's one file a class with "image score x1 y1
     x2 y2"; or NPZ as fastdet nms writes it.
 
+    --at 0.5: precision, recall and F1 of the detections with at least this
+    score, and the score of the best F1; at IoU 0.5, over all classes and for
+    each.
+
     --method voc2007 and area use the rule of VOC, IoU 0.5, all detections and
     all sizes, unless other options are set.
 
@@ -56,7 +60,7 @@ def run(options: Options) -> None:
     if options.as_json:
         print(json.dumps(results))
         return
-    for note in results["notes"]:
+    for note in [*results["notes"], *skipped_lines(results["skipped"])]:
         print(f"fastdet: {note}", file=sys.stderr)
     show(results, options.per_class)
     for path in results["plots"]:
@@ -92,13 +96,25 @@ def _from_files(options: Options, settings: Settings, reading: sources.Reading) 
         "formats": dict(zip(("truth", "detections"), inputs.formats, strict=True)),
         **figures(results, settings, inclusive=bool(inputs.data.offset), of_threshold=means),
         **detail(metrics, settings, inputs.data),
+        **({} if options.at is None else at_score(metrics, settings, inputs.data, options.at)),
         "plots": [],
-        "notes": inputs.notes,
+        "notes": [*inputs.notes, *_of_settings(options, inputs)],
+        "skipped": {"count": len(inputs.skipped), "records": inputs.skipped[:MAX_SKIPPED]},
     }
     if plots is not None:
         with stage("drawing"):
             summary["plots"] = [str(path) for path in interruptible(report.save, metrics, summary, plots)]
     return summary
+
+
+def _of_settings(options: Options, inputs: sources.Inputs) -> list[str]:
+    """A note where VOC's rule meets boxes that may count their last pixel, as VOC's do, or not."""
+    if options.method == "coco101" or options.inclusive is not None or inputs.formats[0] == "voc":
+        return []
+    return [
+        f"boxes of {inputs.formats[0]} end at x2 and y2; figures of VOC take x2 and y2 as the last pixel inside: "
+        "use --inclusive for these, or --exclusive"
+    ]
 
 
 def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMetrics:
@@ -122,7 +138,8 @@ def _on_cluster(o: Options) -> bool:
     local_only = {
         "--plots": o.plots, "--ci": o.ci or None, "--classes": o.classes, "--images": o.images,
         "--image-size": o.image_size, "--image-set": o.image_set, "--boxes": o.boxes, "--labels": o.labels,
-        "--confusion-at": o.confusion_at, "--format": o.format if o.format not in ("auto", "coco") else None,
+        "--confusion-at": o.confusion_at, "--at": o.at, "--score": o.score, "--image-ids": o.image_ids,
+        "--skip-invalid": o.skip_invalid or None, "--format": o.format if o.format not in ("auto", "coco") else None,
     }  # fmt: skip
     for option, value in local_only.items():
         if value is not None:
@@ -153,6 +170,7 @@ def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
         "per_class": [{"id": k, "name": str(k), "ap": ap, "ar": ar} for k, ap, ar in of_class],
         "plots": [],
         "notes": [],
+        "skipped": {"count": 0, "records": []},
     }
 
 
@@ -250,6 +268,33 @@ def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict
         summary["confusion"] = {
             "iou": settings.confusion_at[0], "score": settings.confusion_at[1],
             "classes": [*called, "background"], "matrix": metrics.confusion_matrix().tolist(),
+        }  # fmt: skip
+    return summary
+
+
+_AT_SCORE = ("score", "precision", "recall", "f1", "true_positives", "false_positives", "false_negatives")
+
+
+def at_score(metrics: DetectionMetrics, settings: Settings, data: DataSet, score: float) -> dict[str, Any]:
+    """Precision, recall and F1 at a score, and those at the score of the best F1: of all classes, and of each."""
+    try:
+        found = {
+            "at_score": metrics.at_score(score, iou=settings.at_iou),
+            "best_f1": metrics.best_f1(iou=settings.at_iou),
+        }
+    except ValueError as error:
+        raise wrong_option("evaluate", str(error), {"score": "at"}) from None
+    names = dict(zip(data.categories.tolist(), data.category_names, strict=True))
+    summary: dict[str, Any] = {}
+    for key, of in found.items():
+        columns = {name: of[f"{name}_per_class"].tolist() for name in _AT_SCORE}
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        summary[key] = {
+            "iou": float(of["iou"]), **{name: of[name] for name in _AT_SCORE}, "macro_f1": of["macro_f1"],
+            "per_class": [
+                {"id": k, "name": names[k] or str(k), **row}
+                for k, row in zip(of["classes"].tolist(), rows, strict=True) if k in names
+            ],
         }  # fmt: skip
     return summary
 

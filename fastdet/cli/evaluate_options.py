@@ -12,7 +12,9 @@ import typer
 
 from fastdet._core.metric import RESAMPLES
 from fastdet._files import sources
+from fastdet._files.formats import FORMATS
 from fastdet._files.names import read_names
+from fastdet._files.readings import LABELS
 from fastdet.cli.terminal import Failure, wrong_option
 from fastdet.detection.inputs import AREAS, METHODS
 from fastdet.detection.metrics import DetectionMetrics
@@ -30,6 +32,9 @@ class Options:
     per_class: Annotated[bool, typer.Option("--per-class", help="A table of the classes as well.")] = False
     plots: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Put pictures and report.html into this folder.")
+    ] = None
+    at: Annotated[
+        float | None, typer.Option(metavar="SCORE", help="Precision, recall and F1 at this score, and the best F1.")
     ] = None
     ci: Annotated[
         bool, typer.Option("--ci", help=f"95 % intervals: {RESAMPLES:,} bootstrap resamples of the images.")
@@ -58,7 +63,8 @@ class Options:
         bool | None, typer.Option("--inclusive/--exclusive", help="Whether boxes name their last pixel (VOC does).")
     ] = None
     classes: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Names of the classes, one a line, in order (voc, yolo).")
+        Path | None,
+        typer.Option(metavar="FILE", help="Names of classes 0, 1, ...: one a line, or a data.yaml with names."),
     ] = None
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The image files: YOLO boxes are fractions of their sizes.")
@@ -70,10 +76,21 @@ class Options:
         Path | None, typer.Option(metavar="FILE", help="Names of images, one a line: only these are scored.")
     ] = None
     boxes: Annotated[str | None, typer.Option(metavar="xyxy|xywh", help="The layout of the boxes in txt files.")] = None
+    score: Annotated[
+        str | None, typer.Option(metavar="first|last", help="Where the score stands in lines: last in YOLO's.")
+    ] = None
     labels: Annotated[
         str | None,
-        typer.Option(metavar="id|position", help="Labels of JSON and NPZ detections: category ids, or 0, 1, ..."),
+        typer.Option(
+            metavar="id|position|position-from-1", help="Numbers as labels: category ids, or places of the classes."
+        ),
     ] = None
+    image_ids: Annotated[
+        str | None, typer.Option(metavar="id|name", help="Numbers as image ids: the data set's ids, or file names.")
+    ] = None
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out invalid records, and list them.")] = (
+        False
+    )
     confusion_at: Annotated[
         str | None, typer.Option(metavar="IOU,SCORE", help="Of the confusion matrix (0.5,0.25 with --plots).")
     ] = None
@@ -96,6 +113,12 @@ class Settings:
     areas: dict[str, tuple[float, float]]
     confusion_at: tuple[float, float] | None
 
+    @property
+    def at_iou(self) -> float:
+        """The IoU threshold of precision, recall and F1 at a score: 0.5, or the first where that is not scored."""
+        is_scored = any(abs(t - 0.5) < 1e-9 for t in self.iou_thresholds)
+        return 0.5 if is_scored else self.iou_thresholds[0]
+
     def metrics(self, *, inclusive: bool) -> DetectionMetrics:
         """Metrics without images yet. ValueError, TypeError."""
         return DetectionMetrics(box_format="xywh", inclusive=inclusive, on_duplicate="raise", **vars(self))
@@ -104,6 +127,8 @@ class Settings:
 def settings_of(o: Options) -> Settings:
     """The settings that the options ask for. Failure."""
     method, rule = o.method, o.rule
+    if o.at is not None and not math.isfinite(o.at):
+        raise Failure(f"evaluate: --at must be a finite number, got {o.at}")
     for option, value, choices in (("method", method, METHODS), ("rule", rule, ("coco", "voc"))):
         if value is not None and value not in choices:
             raise Failure(f"evaluate: --{option} must be one of {', '.join(choices)}, got {value}")
@@ -129,8 +154,8 @@ def settings_of(o: Options) -> Settings:
 def reading_of(o: Options) -> sources.Reading:
     """The options about the files. Failure, FormatError, OSError."""
     choices = {
-        "format": (o.format, sources.FORMATS), "boxes": (o.boxes, ("xyxy", "xywh")),
-        "labels": (o.labels, ("id", "position")),
+        "format": (o.format, FORMATS), "boxes": (o.boxes, ("xyxy", "xywh")),
+        "labels": (o.labels, LABELS), "image-ids": (o.image_ids, ("id", "name")), "score": (o.score, ("first", "last")),
     }  # fmt: skip
     for option, (value, allowed) in choices.items():
         if value is not None and value not in allowed:
@@ -145,7 +170,10 @@ def reading_of(o: Options) -> sources.Reading:
             raise Failure(f"evaluate: --image-size must be {expected}, got {o.image_size}")
         size = int(width), int(height)
     names = None if o.classes is None else read_names("evaluate", o.classes)
-    return sources.Reading(o.format, names, o.images, size, o.image_set, o.boxes, o.inclusive, o.labels)
+    return sources.Reading(
+        o.format, names, o.images, size, o.image_set, o.boxes, o.inclusive, o.labels, o.image_ids, o.score,
+        o.skip_invalid,
+    )  # fmt: skip
 
 
 def _thresholds(text: str) -> tuple[float, ...]:

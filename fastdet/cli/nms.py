@@ -19,8 +19,17 @@ from fastdet._core import backends
 from fastdet._core.check import Array
 from fastdet._files import detections
 from fastdet._files.detections import Advance
+from fastdet._files.errors import Faults
 from fastdet._files.table import Kept, Table
-from fastdet.cli.terminal import Failure, command, interruptible, progress, wrong_option
+from fastdet.cli.terminal import (
+    MAX_SKIPPED,
+    Failure,
+    command,
+    interruptible,
+    progress,
+    skipped_lines,
+    wrong_option,
+)
 
 _METHODS = ("hard", "linear", "gaussian")
 _BLOCK = 1 << 16  # candidates in one call of a compiled kernel, and one step of the progress bar
@@ -54,6 +63,9 @@ class Options:
     agnostic: Annotated[bool, typer.Option("--agnostic", help="Boxes of all classes of an image compete.")] = False
     backend: Annotated[str | None, typer.Option(metavar="cpp|numba|reference", help="The fastest there is.")] = None
     threads: Annotated[int | None, typer.Option(help="Threads of the cpp backend; does not change results.")] = None
+    skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out invalid records, and list them.")] = (
+        False
+    )
     as_json: Annotated[bool, typer.Option("--json", help="Print one summary object on stdout.")] = False
 
 
@@ -77,8 +89,10 @@ def run(options: Options) -> None:
         raise Failure(f"nms: output must be a file in an existing folder, got {output}")
     arguments = _arguments(options)
     kernel, name = _kernel(options, arguments)
+    faults = Faults(skip=options.skip_invalid)
     with progress(unit=1 << 20) as bar:
-        table = detections.read(input, bar("reading, MiB", input.stat().st_size if input.is_file() else None))
+        size = input.stat().st_size if input.is_file() else None
+        table = detections.read(input, bar("reading, MiB", size), faults)
     try:
         count = int(table.offsets[-1])
         with progress() as bar:
@@ -103,6 +117,7 @@ def run(options: Options) -> None:
             "threads": fastdet.get_num_threads(),
         },
         "ignored": list(ignored),
+        "skipped": {"count": len(faults.texts), "records": faults.texts[:MAX_SKIPPED]},
     }
     if options.as_json:
         print(json.dumps(summary))
@@ -117,6 +132,8 @@ def _show(summary: dict[str, Any]) -> None:
     """Print the summary as text."""
     if summary["ignored"]:
         print(f"fastdet: not copied: {', '.join(summary['ignored'])}", file=sys.stderr)
+    for line in skipped_lines(summary["skipped"]):
+        print(f"fastdet: {line}", file=sys.stderr)
     images = f"{summary['images']:,} image{'' if summary['images'] == 1 else 's'}"
     how = f"{summary['options']['method']}, {summary['backend']}, {summary['seconds']:.2f} s"
     print(f"{summary['candidates']:,} candidates in {images}: {summary['kept']:,} kept ({how})")

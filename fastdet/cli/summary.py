@@ -7,6 +7,7 @@ from typing import Any
 
 from fastdet.cli.terminal import in_a_line, say
 
+_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 _POINTS = {"coco101": "101 points", "voc2007": "11 points", "area": "area"}
 
 
@@ -18,6 +19,27 @@ def show(results: dict[str, Any], per_class: bool) -> None:
         say(words(line, method, results.get("ci")))
     if per_class:
         _table(results["per_class"])
+    if "at_score" in results:
+        _show_at_score(results["at_score"], results["best_f1"])
+
+
+def _show_at_score(at: dict[str, Any], best: dict[str, Any]) -> None:
+    """Print precision, recall and F1 at a score, and the best F1 with its score: of all classes, then of each."""
+    say("")
+    counts = f"{at['true_positives']:,} found, {at['false_positives']:,} false, {at['false_negatives']:,} missed"
+    figures = ", ".join(f"{word} {number(at[key])}" for key, word in _FIGURES.items())
+    say(f"At score {at['score']:g}, IoU {at['iou']:g}: {figures} ({counts})")
+    say(f"Best F1 {number(best['f1'])} at score {number(best['score'])}")
+    rows = [
+        {
+            "name": a["name"],
+            **{word: a[key] for key, word in _FIGURES.items()},
+            "best F1": b["f1"],
+            "at score": b["score"],
+        }
+        for a, b in zip(at["per_class"], best["per_class"], strict=True)
+    ]
+    _print_table(rows, {key: key for key in [*_FIGURES.values(), "best F1", "at score"]})
 
 
 def headline(results: dict[str, Any]) -> str:
@@ -54,7 +76,10 @@ def columns(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> None:
-    titles = columns(rows)
+    _print_table(rows, columns(rows))
+
+
+def _print_table(rows: Sequence[dict[str, Any]], titles: dict[str, str]) -> None:
     cells = [["class", *titles.values()]]
     cells += [[in_a_line(row["name"]), *(number(row[key]) for key in titles)] for row in rows]
     first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

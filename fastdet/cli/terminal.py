@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import typer.core
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -30,6 +31,27 @@ def wrong_option(command: str, text: str, options: Mapping[str, str]) -> Failure
     if not rest.startswith("must "):
         return Failure(text)
     return Failure(f"{command}: --{options.get(name, name.replace('_', '-'))} {rest}")
+
+
+class SingleCommand(typer.core.TyperCommand):
+    """A command that refuses an option given twice. The parser alone would drop the first value without a word.
+
+    An option of several values says so by its type, a list. A flag without an opposite may be repeated.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option in self.get_params(ctx):
+            plain_flag = getattr(option, "is_flag", False) and not option.secondary_opts
+            count = sum(one is option for one in given)
+            if (
+                count > 1
+                and option.param_type_name == "option"
+                and not (getattr(option, "multiple", False) or plain_flag)
+            ):
+                names = "/".join([*option.opts, *option.secondary_opts])
+                raise Failure(f"{ctx.info_name}: {names} must be given once, got it {count} times")
+        return super().parse_args(ctx, args)
 
 
 def command(options: type, run: Callable[[Any], None]) -> Callable[..., None]:
@@ -99,6 +121,18 @@ def stage(title: str) -> Iterator[None]:
     console = Console(stderr=True)
     with console.status(title) if console.is_terminal else contextlib.nullcontext():
         yield
+
+
+MAX_SKIPPED = 1000  # invalid records that --json lists
+
+
+def skipped_lines(skipped: Mapping[str, Any], max_shown: int = 10) -> list[str]:
+    """Lines that tell which invalid records were left out: their count, and the errors of the first."""
+    if not skipped["count"]:
+        return []
+    rest = skipped["count"] - max_shown
+    more = [f"and {rest:,} more; --json lists the first {MAX_SKIPPED:,}"] if rest > 0 else []
+    return [f"left out {skipped['count']:,} invalid records:", *skipped["records"][:max_shown], *more]
 
 
 def absent(console: Console) -> None:

@@ -18,13 +18,16 @@ Progress = bool | Callable[[int, int], object] | None
 
 
 def function_of(op: str, model: Any, name: str = "model") -> Callable[[Any], Any]:
-    """A torch module, an ONNX Runtime session or a function, as a function of a batch that records no graph.
+    """A torch module or exported program, an ONNX Runtime session or a function, as a function without a graph.
 
     A module gets tensors on its own device, a session NumPy arrays, a function the image's own kind of array.
     """
     torch = sys.modules.get("torch")
+    export: Any = sys.modules.get("torch.export")
+    if export is not None and isinstance(model, export.ExportedProgram):
+        model = model.module()
     if torch is not None and isinstance(model, torch.nn.Module):
-        if model.training:
+        if model.training and "eval" not in vars(model):  # an exported module has no modes: its own eval() raises
             warnings.warn(f"{op}: {name} is in train mode: call eval() first", UserWarning, stacklevel=3)
         return lambda batch: _call_module(op, model, name, batch)
     if hasattr(model, "run") and hasattr(model, "get_inputs"):

@@ -11,12 +11,13 @@ import numpy as np
 from fastdet._core import check
 from fastdet._core.arrays import to_numpy
 from fastdet.boxes.overlap import METRICS
-from fastdet.inference._images import range_of
+from fastdet.inference._images import range_of, refuse_picture
 from fastdet.inference._models import function_of, to_kind_of
 from fastdet.inference.decode import Decoded
 from fastdet.inference.windows import Found
 from fastdet.nms.multiclass import Detections, multiclass_nms
 from fastdet.upsample.bilinear import upsample_bilinear
+from fastdet.yolo.postprocess import ExtendedDetections
 
 FITS = ("stretch", "letterbox")
 
@@ -24,7 +25,7 @@ FITS = ("stretch", "letterbox")
 def detect(
     model: Any,
     image: Any,
-    decode: Callable[..., Decoded | Detections | tuple[Any, Any]],
+    decode: Callable[..., Decoded | Detections | ExtendedDetections | tuple[Any, Any]],
     *,
     size: Any = None,
     fit: str = "stretch",
@@ -46,7 +47,7 @@ def detect(
     decode : function of the model's output; an output of several arrays is passed as several arguments. It gives boxes
         (N, P, 4) x1 y1 x2 y2 in pixels of the network's input, and scores (N, P, C), as a `functools.partial` of
         `yolo_decode` or `ssd_decode` does. Or it gives final `fastdet.nms.Detections`, as one of `yolo_postprocess`
-        does; then the thresholds of this call are not used
+        does (extras are left out); then the thresholds of this call are not used
     size : (height, width) of the network's input; None: the image's own
     fit : how an image is resized to ``size``: "stretch", or "letterbox", which keeps its proportions, centres it and
         fills the rest
@@ -81,6 +82,7 @@ def detect(
     shape = tuple(getattr(image, "shape", ()))
     if len(shape) not in (3, 4) or 0 in shape:
         raise ValueError(f"{op}: image must have shape (C, H, W) or (N, C, H, W), none of them 0, got {shape}")
+    refuse_picture(op, shape, "image must be channels first, not a picture", axes=len(shape))
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(image, torch.Tensor):
         image = to_numpy(op, "image", image)
@@ -108,6 +110,8 @@ def detect(
             batch = _on_canvas(batch, outer, top, left, fill)
     output = function(batch)
     decoded = decode(*output) if isinstance(output, (tuple, list)) else decode(output)
+    if isinstance(decoded, ExtendedDetections):
+        decoded = Detections(*decoded[:4])
     if not isinstance(decoded, tuple) or (len(decoded) != 2 and not isinstance(decoded, Detections)):
         raise TypeError(f"{op}: decode must give (boxes, scores), got {type(decoded).__name__}")
     decoded_shape = tuple(np.shape(decoded[0]))

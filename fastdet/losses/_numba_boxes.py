@@ -68,6 +68,15 @@ def _pick(x: Any, y: Any, inner: Any, outer: Any, half: Any) -> Any:
 
 
 @jit
+def _by_sides(by_angle: Any, ratio: Any, w: Any, h: Any, zero: Any, one: Any) -> Any:
+    """The derivatives by width and height from that by the angle atan(w / h); of a box of height 0 by its limit."""
+    if h == zero:
+        return zero, zero if w == zero else zero - by_angle / w
+    by_w = by_angle / (one + ratio * ratio) / h
+    return by_w, zero - by_w * ratio
+
+
+@jit
 def _losses(
     a: Array, b: Array, metric: int, eps: Any, alpha_eps: Any, scale: Any, factor: Any, series: Array, loss: Array,
     grad1: Array, grad2: Array,
@@ -107,14 +116,15 @@ def _losses(
             by_cw, by_ch = by_side * cw, by_side * ch
             dx, dy = dx * per_diagonal, dy * per_diagonal
         if metric == CIOU:
-            qa, qb = wa / ha, wb / hb
+            qa = zero if wa == zero and ha == zero else wa / ha
+            qb = zero if wb == zero and hb == zero else wb / hb
             turn = _arctan(qb, series) - _arctan(qa, series)
             v = factor * (turn * turn)
             alpha = v / (((one - iou) + v) + alpha_eps)
             value = value + alpha * v
             by_turn = two * (factor * (alpha * turn))
-            by_wa, by_wb = (zero - by_turn) / (one + qa * qa) / ha, by_turn / (one + qb * qb) / hb
-            by_ha, by_hb = zero - by_wa * qa, zero - by_wb * qb
+            by_wa, by_ha = _by_sides(zero - by_turn, qa, wa, ha, zero, one)
+            by_wb, by_hb = _by_sides(by_turn, qb, wb, hb, zero, one)
         loss[i] = value
         if len(grad1) == 0:
             continue

@@ -15,6 +15,7 @@ from fastdet._core.half import narrow, widen
 from fastdet._core.numba_elementary import exp_or_zero, log_positive
 from fastdet._core.numba_jit import jit, plain, typed
 from fastdet._core.sums import ordered_sum, ordered_sums
+from fastdet.losses.dice import class_scores
 from fastdet.losses.pixels import CHUNK, DICE_LANES, SUM_LANES
 
 CROSS_ENTROPY, SMOOTHED, FOCAL = range(3)
@@ -321,6 +322,24 @@ def _gradients(
 def dice_loss(
     logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool
 ) -> tuple[Any, Array | None, float] | int:
+    return _overlap_loss(logits, last, target, ignore, None, eps, gradient)
+
+
+def tversky_loss(
+    logits: Array, last: bool, target: Array, ignore: int | None, alpha: float, beta: float, eps: float, gradient: bool
+) -> tuple[Any, Array | None, float] | int:
+    return _overlap_loss(logits, last, target, ignore, (alpha, beta), eps, gradient)
+
+
+def _overlap_loss(
+    logits: Array,
+    last: bool,
+    target: Array,
+    ignore: int | None,
+    tversky: tuple[float, float] | None,
+    eps: float,
+    gradient: bool,
+) -> tuple[Any, Array | None, float] | int:
     x = plain(widen(logits))
     classes, grad = x.shape[2 if last else 1], np.empty_like(x)
     label, counts, invalid = _labels(target, ignore, classes)
@@ -329,14 +348,14 @@ def dice_loss(
     number, chunks = counts[:classes].astype(np.float64), -(-label.shape[1] // CHUNK)
     both, probability = (np.empty((classes, len(label) * chunks)) for _ in range(2))
     _dice_sums(x, last, label, both, probability)
-    above, below = 2 * ordered_sums(both) + eps, (ordered_sums(probability) + number) + eps
+    scores, slopes, bonuses = class_scores(ordered_sums(probability), ordered_sums(both), number, tversky, eps)
     mean = 0.0
-    for score in (above / below).tolist():
+    for score in scores.tolist():
         mean += score
     result = None
     if gradient:
-        slope = (above / (below * below) / classes).astype(x.dtype)
-        bonus = np.append((-2 / below / classes).astype(x.dtype), x.dtype.type(0))
+        slope = (slopes / classes).astype(x.dtype)
+        bonus = np.append((bonuses / classes).astype(x.dtype), x.dtype.type(0))
         _dice_gradient(x, last, label, slope, bonus, grad)
         result = narrow(grad, logits.dtype)
     return 1 - mean / classes, result, float(number.sum())

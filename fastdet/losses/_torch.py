@@ -1,121 +1,26 @@
-"""Losses as ops of torch. Where a gradient is wanted, it is computed with the loss and kept for the backward pass."""
+"""Losses as ops of torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from fastdet._core import arrays, check
-from fastdet._core.dispatch import registered
+from fastdet._core import check
+from fastdet._core.label_images import as_labels
 from fastdet._core.torch_library import (
     backend_name,
     computed,
-    define,
-    differentiable,
-    gradient,
+    count,
     number,
     single,
     tensor,
-    wants_gradient,
     without_graph,
 )
-from fastdet.losses import _check, boxes, dice, sigmoid_focal, softmax
+from fastdet.losses import _check, boxes, dice, lovasz, ohem, sigmoid_focal, softmax, tversky
+from fastdet.losses._torch_loss import Loss
 from fastdet.losses.reduction import REDUCTIONS
-
-
-class Loss:
-    """Two ops of torch: the loss alone, and the loss with the gradients of its first ``inputs`` arguments.
-
-    The backward pass of the second op multiplies the gradients that it has computed by the upstream gradient. These
-    gradients stay in the graph, so that a second derivative, which does not exist, raises an error. The first op is for
-    calls that want no gradient. If one is wanted after all (in an exported graph), its backward pass calls the second.
-    """
-
-    def __init__(
-        self,
-        arguments: str,
-        loss: Callable[..., Any],
-        with_grad: Callable[..., Any],
-        fake: Callable[..., Any],
-        *,
-        inputs: int = 1,
-        half: bool = True,
-        grad_like: Callable[[Any, Any], Any] = lambda x, loss: x.new_empty(x.shape, dtype=loss.dtype),
-        rows: Callable[[Any, Any], Any] = lambda upstream, grad: upstream,
-    ) -> None:
-        self.name, self.inputs, self.rows = loss.__name__, inputs, rows
-        alone = define(f"{self.name}({arguments}, str? backend) -> Tensor", loss, fake, half=half)
-        self.loss = gradient(alone, self._keep_inputs, self._recompute)
-
-        def both(**options: Any) -> Any:  # errors name the function that the user called
-            try:
-                return with_grad(**options)
-            except (TypeError, ValueError, NotImplementedError) as error:
-                text = str(error).replace(f"{with_grad.__name__}:", f"{self.name}:", 1)
-                raise type(error)(text) from None
-
-        def fake_both(*args: Any) -> Any:
-            value = fake(*args)
-            return value, *(grad_like(x, value) for x in args[:inputs])
-
-        both.__name__ = self.name
-        results = ", ".join(["Tensor"] * (1 + inputs))
-        schema = f"{self.name}_with_grad({arguments}, str? backend) -> ({results})"
-        self.both = gradient(define(schema, both, fake_both, half=half), self._keep, self._backward)
-
-    def __call__(self, *args: Any) -> Any:
-        if wants_gradient(*args[: self.inputs]):
-            return self.both(*args)[0]
-        return self.loss(*args)
-
-    def _keep(self, ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.set_materialize_grads(False)
-        needed = zip(ctx.needs_input_grad[: self.inputs], output[1:], strict=True)
-        ctx.save_for_backward(*(grad if need else None for need, grad in needed))
-        ctx.rest = len(inputs) - self.inputs
-
-    def _keep_inputs(self, ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*(x if isinstance(x, torch.Tensor) else None for x in inputs))
-        ctx.others = [None if isinstance(x, torch.Tensor) else x for x in inputs]
-
-    def _recompute(self, ctx: Any, upstream: Any) -> Any:
-        saved = zip(ctx.saved_tensors, ctx.others, strict=True)
-        _, *grads = self.both(*(other if x is None else x for x, other in saved))
-        return *(x * self.rows(upstream, x) for x in grads), *(None,) * (len(ctx.others) - self.inputs)
-
-    def _backward(self, ctx: Any, upstream: Any, *second: Any) -> Any:
-        if any(x is not None for x in second):
-            raise NotImplementedError(f"{self.name}: has no second derivative")
-        grads = [
-            None if grad is None or upstream is None else _times(grad, self.rows(upstream, grad))
-            for grad in ctx.saved_tensors
-        ]
-        return *grads, *(None,) * ctx.rest
-
-
-def _times(grad: Any, upstream: Any) -> Any:
-    """``grad * upstream``, in place where nothing else can read ``grad``."""
-    if registered(__name__, grad, upstream) is None:
-        grad, on_gpu = grad.detach(), arrays.on_cuda(grad)
-        if upstream.numel() == 1 and not on_gpu and upstream.item() == 1:
-            return grad
-        if not torch._C._autograd._get_current_graph_task_keep_graph():
-            if upstream.numel() == 1 and on_gpu and grad.untyped_storage().nbytes() == grad.nbytes:
-                return _scaled(grad, upstream)
-            return grad.mul_(upstream)
-    return grad * upstream
-
-
-def _scaled(grad: Any, upstream: Any) -> Any:
-    """``grad.mul_(upstream)`` on a GPU. Does not wait for the number, and writes nothing where it is 1."""
-    from fastdet._core.device_arrays import TorchArray
-    from fastdet.losses import _cuda
-
-    _cuda.scale(TorchArray(grad), TorchArray(upstream.detach().to(grad.dtype)))
-    return grad
 
 
 def _reduced(x: Any, shape: Any, reduction: str, dtype: Any = None) -> Any:
@@ -174,8 +79,37 @@ _dice_loss = Loss(
 )
 
 
+_tversky_loss = Loss(
+    "Tensor logits, Tensor target, float alpha, float beta, int ignore_index, float eps",
+    tversky.tversky_loss,
+    tversky.tversky_loss_with_grad,
+    lambda logits, *rest: logits.new_empty(()),
+    grad_like=_classes_as_in,
+)
+_ohem_cross_entropy = Loss(
+    "Tensor logits, Tensor target, Tensor? weight, int ignore_index, float fraction, SymInt min_kept, float? threshold",
+    ohem.ohem_cross_entropy,
+    ohem.ohem_cross_entropy_with_grad,
+    lambda logits, *rest: logits.new_empty(()),
+    grad_like=_classes_as_in,
+)
+_lovasz_softmax_loss = Loss(
+    "Tensor logits, Tensor target, int ignore_index, str classes, bool per_image",
+    lovasz.lovasz_softmax_loss,
+    lovasz.lovasz_softmax_loss_with_grad,
+    lambda logits, *rest: logits.new_empty(()),
+    grad_like=_classes_as_in,
+)
+_lovasz_hinge_loss = Loss(
+    "Tensor inputs, Tensor targets, int ignore_index, bool per_image",
+    lovasz.lovasz_hinge_loss,
+    lovasz.lovasz_hinge_loss_with_grad,
+    lambda inputs, *rest: inputs.new_empty(()),
+)
+
+
 def _logits(op: str, name: str, x: Any) -> Any:
-    return single(differentiable(op, name, x))
+    return single(tensor(op, name, x))
 
 
 def _ignored(op: str, x: Any) -> Any:
@@ -196,7 +130,7 @@ def cross_entropy(
     op = "cross_entropy"
     return _cross_entropy(
         _logits(op, "logits", logits),
-        tensor(op, "target", target),
+        without_graph(op, "target", as_labels(op, "target", target)),
         None if weight is None else without_graph(op, "weight", weight),
         _ignored(op, ignore_index),
         check.choice(op, "reduction", reduction, REDUCTIONS),
@@ -219,7 +153,7 @@ def focal_loss(
         alpha = torch.full((), number(op, "alpha", alpha), dtype=torch.float64)
     return _focal_loss(
         _logits(op, "logits", logits),
-        tensor(op, "target", target),
+        tensor(op, "target", as_labels(op, "target", target)),
         None if alpha is None else without_graph(op, "alpha", alpha),
         number(op, "gamma", gamma),
         _ignored(op, ignore_index),
@@ -232,9 +166,85 @@ def dice_loss(logits: Any, target: Any, ignore_index: Any = -100, eps: Any = 1.0
     op = "dice_loss"
     return _dice_loss(
         _logits(op, "logits", logits),
-        tensor(op, "target", target),
+        tensor(op, "target", as_labels(op, "target", target)),
         _ignored(op, ignore_index),
         number(op, "eps", eps),
+        backend_name(op, backend),
+    )
+
+
+def tversky_loss(
+    logits: Any,
+    target: Any,
+    alpha: Any = 0.5,
+    beta: Any = 0.5,
+    ignore_index: Any = -100,
+    eps: Any = 1.0,
+    backend: Any = None,
+) -> Any:
+    op = "tversky_loss"
+    return _tversky_loss(
+        _logits(op, "logits", logits),
+        tensor(op, "target", target),
+        number(op, "alpha", alpha),
+        number(op, "beta", beta),
+        _ignored(op, ignore_index),
+        number(op, "eps", eps),
+        backend_name(op, backend),
+    )
+
+
+def ohem_cross_entropy(
+    logits: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: Any = -100,
+    fraction: Any = 0.25,
+    min_kept: Any = 1,
+    threshold: Any = None,
+    backend: Any = None,
+) -> Any:
+    op = "ohem_cross_entropy"
+    return _ohem_cross_entropy(
+        _logits(op, "logits", logits),
+        tensor(op, "target", target),
+        None if weight is None else without_graph(op, "weight", weight),
+        _ignored(op, ignore_index),
+        number(op, "fraction", fraction),
+        count(op, "min_kept", min_kept),
+        None if threshold is None else number(op, "threshold", threshold),
+        backend_name(op, backend),
+    )
+
+
+def lovasz_softmax_loss(
+    logits: Any,
+    target: Any,
+    ignore_index: Any = -100,
+    classes: Any = "present",
+    per_image: Any = False,
+    backend: Any = None,
+) -> Any:
+    op = "lovasz_softmax_loss"
+    return _lovasz_softmax_loss(
+        _logits(op, "logits", logits),
+        tensor(op, "target", target),
+        _ignored(op, ignore_index),
+        check.choice(op, "classes", classes, lovasz.CLASSES),
+        _check.flag(op, "per_image", per_image),
+        backend_name(op, backend),
+    )
+
+
+def lovasz_hinge_loss(
+    inputs: Any, targets: Any, ignore_index: Any = -100, per_image: Any = False, backend: Any = None
+) -> Any:
+    op = "lovasz_hinge_loss"
+    return _lovasz_hinge_loss(
+        _logits(op, "inputs", inputs),
+        tensor(op, "targets", targets),
+        _ignored(op, ignore_index),
+        _check.flag(op, "per_image", per_image),
         backend_name(op, backend),
     )
 
@@ -265,7 +275,8 @@ def sigmoid_focal_loss(
 
 
 def _box_loss(boxes1: Any, boxes2: Any, reduction: str, eps: float, backend: Any) -> Any:
-    return _reduced(boxes1, boxes1.shape[:1], reduction, computed(boxes1, boxes2))
+    rows = () if boxes1.shape == (4,) else boxes1.shape[:1]
+    return _reduced(boxes1, rows, reduction, computed(boxes1, boxes2))
 
 
 _BOXES = "Tensor boxes1, Tensor boxes2, str reduction, float eps"
@@ -286,8 +297,8 @@ _giou_loss, _diou_loss, _ciou_loss = (
 def _of_boxes(loss: Loss, boxes1: Any, boxes2: Any, reduction: Any, eps: Any, backend: Any) -> Any:
     op = loss.name
     return loss(
-        differentiable(op, "boxes1", boxes1),
-        differentiable(op, "boxes2", boxes2),
+        tensor(op, "boxes1", boxes1),
+        tensor(op, "boxes2", boxes2),
         check.choice(op, "reduction", reduction, REDUCTIONS),
         number(op, "eps", eps),
         backend_name(op, backend),

@@ -31,13 +31,13 @@ def giou_loss(
 
     Parameters
     ----------
-    boxes1, boxes2 : (N, 4) float, pixels, x1 y1 x2 y2
+    boxes1, boxes2 : (N, 4) float, or (4,) for one pair; pixels, x1 y1 x2 y2
     reduction : "none", "mean" (0 for no boxes) or "sum"
     eps : float, 0 or more; square pixels
 
     Returns
     -------
-    loss : (N,) float, or () where reduced
+    loss : (N,) float, or () where reduced and for one pair
 
     Raises
     ------
@@ -71,9 +71,9 @@ def giou_loss_with_grad(
 
     Returns
     -------
-    loss : (N,) float, or () where reduced
-    (grad1, grad2) : (N, 4) float each, gradients of the reduced loss; with reduction "none" those of its sum: multiply
-        the rows by each loss's upstream gradient
+    loss : as `giou_loss` returns it
+    (grad1, grad2) : of the boxes' shapes, float; gradients of the reduced loss; with reduction "none" those of its sum:
+        multiply the rows by each loss's upstream gradient
 
     Notes
     -----
@@ -120,7 +120,11 @@ def ciou_loss(
     """Complete IoU loss: the distance IoU loss with eps 1e-7, plus alpha * v.
 
     v = 4 / pi^2 (atan(w2 / h2) - atan(w1 / h1))^2 and alpha = v / (1 - IoU + v + eps), which the gradient treats as a
-    constant. A box of height 0 has a NaN gradient, a box of width and height 0 a NaN loss. All else as in `giou_loss`.
+    constant. All else as in `giou_loss`.
+
+    A box of height 0 has the angle pi / 2, and one of width and height 0, a point, the angle 0, as in
+    `boxes.complete_box_iou`: loss and gradient are finite. torchvision gives a NaN gradient for the one, and a NaN loss
+    and gradient for the other.
     Source: Zheng et al., "Distance-IoU Loss", 2019; torchvision.ops.complete_box_iou_loss.
 
     Examples
@@ -143,18 +147,25 @@ def ciou_loss_with_grad(
 def _box_loss(
     op: str, metric: str, boxes1: Any, boxes2: Any, reduction: str, eps: float, grad: bool, backend: str | None
 ) -> Any:
-    a = check.boxes(op, "boxes1", to_array(op, "boxes1", boxes1, differentiable=not grad))
-    b = check.boxes(op, "boxes2", to_array(op, "boxes2", boxes2, differentiable=not grad))
+    a, b = (to_array(op, name, x, differentiable=not grad) for name, x in (("boxes1", boxes1), ("boxes2", boxes2)))
+    shape, shape2 = a.shape, b.shape
+    a, b = (
+        check.boxes(op, name, x.reshape(1, 4) if x.shape == (4,) else x) for name, x in (("boxes1", a), ("boxes2", b))
+    )
     if a.dtype != b.dtype:
         a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
-    if len(a) != len(b):
-        raise ValueError(f"{op}: boxes2 must have shape {a.shape} as boxes1, got {b.shape}")
+    if len(a) != len(b) or (shape == (4,)) != (shape2 == (4,)):
+        raise ValueError(f"{op}: boxes2 must have shape {shape} as boxes1, got {shape2}")
     reduction = check.choice(op, "reduction", reduction, REDUCTIONS)
     eps = check.non_negative(op, "eps", eps)
     kernel: Any = backends.choose("box_loss", backend, box_loss_reference, a, b)
     back = like(boxes1)
     loss, grad1, grad2 = kernel(a, b, metric, DIAGONAL_EPS if metric == "ciou" else eps, eps, reduction, grad)
-    return (back(loss), (back(grad1), like(boxes2)(grad2))) if grad else back(loss)
+    if shape == (4,):
+        loss = loss.reshape(())
+    if not grad:
+        return back(loss)
+    return back(loss), (back(grad1.reshape(shape)), like(boxes2)(grad2.reshape(shape2)))
 
 
 def box_loss_reference(
@@ -196,14 +207,14 @@ def box_loss_reference(
             dx, dy = dx * per_diagonal, dy * per_diagonal
         if metric == "ciou":
             factor = one(4 / np.pi**2)
-            qa, qb = wa / ha, wb / hb
+            qa, qb = _side_ratio(wa, ha), _side_ratio(wb, hb)
             turn = arctan(qb) - arctan(qa)
             v = factor * (turn * turn)
             alpha = v / (((one(1) - iou) + v) + alpha_eps)  # the gradient treats it as a constant
             loss = loss + alpha * v
             by_turn = one(2) * (factor * (alpha * turn))
-            by_wa, by_wb = (zero - by_turn) / (one(1) + qa * qa) / ha, by_turn / (one(1) + qb * qb) / hb
-            by_ha, by_hb = zero - by_wa * qa, zero - by_wb * qb
+            by_wa, by_ha = _by_sides(zero - by_turn, qa, wa, ha)
+            by_wb, by_hb = _by_sides(by_turn, qb, wb, hb)
         loss = np.ascontiguousarray(loss)
         reduced = reduce(loss, reduction)
         if not grad:
@@ -226,6 +237,20 @@ def box_loss_reference(
         )
         scale = one(share(len(a), reduction))
         return reduced, np.stack(grad1, axis=1) * scale, np.stack(grad2, axis=1) * scale
+
+
+def _side_ratio(w: Array, h: Array) -> Array:
+    """w / h, but 0 of a point."""
+    return np.where((w == 0) & (h == 0), w.dtype.type(0), w / h)
+
+
+def _by_sides(by_angle: Array, ratio: Array, w: Array, h: Array) -> tuple[Array, Array]:
+    """The derivatives by width and height from that by the angle atan(w / h); of a box of height 0 by its limit."""
+    zero, one = w.dtype.type(0), w.dtype.type(1)
+    by_w = by_angle / (one + ratio * ratio) / h
+    by_h = zero - by_w * ratio
+    flat = h == 0
+    return np.where(flat, zero, by_w), np.where(flat, np.where(w == 0, zero, zero - by_angle / w), by_h)
 
 
 def _min(x: Array, y: Array) -> Array:

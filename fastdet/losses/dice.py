@@ -56,7 +56,7 @@ def dice_loss(
     >>> float(dice_loss(np.log([[1.0, 3.0], [2.0, 2.0]]), np.array([0, 1])).round(3))
     0.42
     """
-    if (ops := registered(__name__, logits)) is not None:
+    if (ops := registered(__name__, logits, target)) is not None:
         return ops.dice_loss(logits, target, ignore_index, eps, backend)
     loss, _ = _dice("dice_loss", logits, target, ignore_index, eps, False, backend)
     return loss
@@ -89,6 +89,35 @@ def _dice(
 def dice_loss_reference(
     logits: Array, last: bool, target: Array, ignore: int | None, eps: float, gradient: bool
 ) -> tuple[Any, Array | None, float] | int:
+    return overlap_loss(logits, last, target, ignore, None, eps, gradient)
+
+
+def class_scores(
+    probability: Array, both: Array, counts: Array, tversky: tuple[float, float] | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """The score of each class, and the derivatives of the loss, but for the number of classes: by the probability of
+    every pixel, and by that of a pixel of the class more. ``tversky``: alpha and beta; None for Dice."""
+    with np.errstate(all="ignore"):
+        if tversky is None:
+            above, below = 2 * both + eps, (probability + counts) + eps
+            return above / below, above / (below * below), -2 / below
+        alpha, beta = tversky
+        above = both + eps
+        below = ((both + alpha * (probability - both)) + beta * (counts - both)) + eps
+        rate = above / (below * below)
+        return above / below, alpha * rate, ((1 - alpha) - beta) * rate - 1 / below
+
+
+def overlap_loss(
+    logits: Array,
+    last: bool,
+    target: Array,
+    ignore: int | None,
+    tversky: tuple[float, float] | None,
+    eps: float,
+    gradient: bool,
+) -> tuple[Any, Array | None, float] | int:
+    """The loss, the gradient and the number of pixels that count; or the position of a label out of range."""
     x = as_planes(logits, last)
     one, classes = x.dtype.type, x.shape[1]
     label = class_numbers(target, ignore, classes)
@@ -107,13 +136,12 @@ def dice_loss_reference(
         both_by_chunk = np.bincount(
             (label + (classes + 1) * chunk).ravel(), p_own.ravel(), (classes + 1) * by_chunk.shape[1]
         ).reshape(-1, classes + 1)[:, :classes]
-        above = 2 * ordered_sums(both_by_chunk.T) + eps
-        below = (ordered_sums(by_chunk) + counts) + eps
-        loss = 1 - float(in_order(above / below)) / classes
+        score, slope, bonus = class_scores(ordered_sums(by_chunk), ordered_sums(both_by_chunk.T), counts, tversky, eps)
+        loss = 1 - float(in_order(score)) / classes
         grad = None
         if gradient:
-            slope = (above / (below * below) / classes).astype(x.dtype)
-            bonus = np.append((-2 / below / classes).astype(x.dtype), one(0))[label]
+            slope = (slope / classes).astype(x.dtype)
+            bonus = np.append((bonus / classes).astype(x.dtype), one(0))[label]
             extra = np.take_along_axis(e, own, 1)[:, 0] * bonus
             mean = np.where(here, (in_order(e * slope[:, None], 1) + extra) * inverse, one(0))
             grad = p * (slope[:, None] - mean[:, None])

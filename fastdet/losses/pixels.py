@@ -13,37 +13,64 @@ from fastdet._core import backends, check
 from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 from fastdet._core.half import narrow, widen
+from fastdet._core.label_images import label_array
 from fastdet.losses import _check
 
 CHUNK, SUM_LANES, DICE_LANES = 256, 8, 16  # the same in csrc's losses.h: the order of all sums
 
 
 class Pixels:
-    """Logits and target as backends take them (three axes, classes in the middle or last), and the way back."""
+    """Logits and target as backends take them (three axes, classes in the middle or last), and the way back.
 
-    def __init__(self, op: str, logits: Any, target: Any, ignore_index: int) -> None:
+    ``probabilities``: the target may also hold floats, of the logits' shape; then ``soft`` is true, and ``labels`` has
+    the logits' layout and the dtype of the computation. ``merge``: images of one pixel may become one image.
+    """
+
+    def __init__(
+        self,
+        op: str,
+        logits: Any,
+        target: Any,
+        ignore_index: int,
+        *,
+        probabilities: bool = False,
+        merge: bool = True,
+    ) -> None:
         self.op, self.like = op, like(logits)
         x = _check.logits(op, to_array(op, "logits", logits, half=True))
-        labels = to_array(op, "target", target)
+        labels = label_array(op, "target", target)
         self.shape, self.dtype = x.shape, x.dtype
         self.classes = x.shape[x.ndim > 1]
         self.compute = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
-        self.target = _check.class_labels(op, labels, x.shape[2:] if x.ndim == 1 else x.shape[:1] + x.shape[2:])
-        self.ignore = _check.ignored_label(op, ignore_index, self.target.dtype)
-        x = x[None] if x.ndim == 1 else x
-        count, rest = len(x), x.shape[2:]
-        pixels = math.prod(rest)
-        last = x.transpose(0, *range(2, x.ndim), 1)
-        self.full = last.shape
-        if pixels == 1:  # (N, C): one image of N pixels
-            planes = x.reshape(count, self.classes).T
-            self.last = not planes.flags.c_contiguous
-            x, last, count, pixels = planes, last, 1, count
+        self.loss_shape = x.shape[2:] if x.ndim == 1 else x.shape[:1] + x.shape[2:]
+        self.soft = probabilities and labels.dtype.kind == "f"
+        if self.soft:
+            self.target = _check.class_probabilities(op, labels, x.shape, ignore_index)
         else:
-            self.last = last.flags.c_contiguous and not x.flags.c_contiguous
-        shape = (count, pixels, self.classes) if self.last else (count, self.classes, pixels)
-        self.logits = check.require(last if self.last else x, None).reshape(shape)
-        self.labels = self.target.reshape(count, pixels)
+            self.target = _check.class_labels(op, labels, self.loss_shape)
+            self.ignore = _check.ignored_label(op, ignore_index, self.target.dtype)
+        whole = x[None] if x.ndim == 1 else x
+        count, pixels = len(whole), math.prod(whole.shape[2:])
+        last = whole.transpose(0, *range(2, whole.ndim), 1)
+        self.full = last.shape
+        self.one_image = merge and pixels == 1  # (N, C): one image of N pixels
+        if self.one_image:
+            self.last = not whole.reshape(count, self.classes).T.flags.c_contiguous
+            count, pixels = 1, count
+        else:
+            self.last = last.flags.c_contiguous and not whole.flags.c_contiguous
+        self.axes = (count, pixels, self.classes) if self.last else (count, self.classes, pixels)
+        self.logits = self._laid(x, None)
+        self.labels = self._laid(self.target, self.compute) if self.soft else self.target.reshape(count, pixels)
+
+    def _laid(self, x: Array, dtype: Any) -> Array:
+        """An array of the logits' shape with three axes, in the layout that was chosen for them."""
+        x = x[None] if x.ndim == 1 else x
+        if self.last:
+            x = x.transpose(0, *range(2, x.ndim), 1)
+        elif self.one_image:
+            x = x.reshape(len(x), self.classes).T
+        return check.require(x, dtype).reshape(self.axes)
 
     def weights(self, name: str, weight: Any) -> Any:
         """(C,) weights in the dtype of the computation; on a GPU one number if they are all the same."""
@@ -67,12 +94,11 @@ class Pixels:
             _check.raise_label(self.op, self.target, answer, self.classes)
         loss, grad, divisor = answer
         if zero and divisor <= 0:  # on a GPU it is NaN, not known
-            text = f"{self.op}: no pixel counts, or the weights of those that do sum to 0: the loss is 0"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            warn_nothing(self.op, 5)
         if isinstance(self.logits, np.ndarray):
             with np.errstate(over="ignore"):
                 loss = narrow(np.asarray(loss).astype(self.compute, copy=False), self.dtype)
-        loss = loss.reshape(self.target.shape if loss.ndim else ())
+        loss = loss.reshape(self.loss_shape if loss.ndim else ())
         if grad is not None:
             if self.last:
                 axes = len(self.full)
@@ -81,6 +107,12 @@ class Pixels:
                 grad = grad[0].T
             grad = self.like(grad.reshape(self.shape))
         return self.like(loss), grad
+
+
+def warn_nothing(op: str, stacklevel: int) -> None:
+    """Warn the caller of an op that a mean is over no pixel."""
+    text = f"{op}: no pixel counts, or the weights of those that do sum to 0: the loss is 0"
+    warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
 
 
 def as_planes(logits: Array, last: bool) -> Array:

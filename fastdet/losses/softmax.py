@@ -23,6 +23,7 @@ from fastdet.losses.pixels import (
     in_order,
 )
 from fastdet.losses.reduction import REDUCTIONS
+from fastdet.losses.soft_cross_entropy import soft_cross_entropy_reference
 
 
 def cross_entropy(
@@ -40,7 +41,8 @@ def cross_entropy(
     Parameters
     ----------
     logits : (N, C, d1, ...), (N, C) or (C,) float
-    target : (N, d1, ...), (N,) or () integer, class numbers
+    target : (N, d1, ...), (N,) or () integer, class numbers; or float of the logits' shape, probabilities of classes:
+        see Notes
     weight : (C,) float of 0 or more; None for 1
     ignore_index : label of pixels that do not count; may lie in [0, C)
     reduction : "mean", the sum over the counted pixels divided by the sum of their w_t; "sum"; "none"
@@ -54,15 +56,26 @@ def cross_entropy(
     Raises
     ------
     TypeError   dtype, device
-    ValueError  shape, a label out of range, a weight that is negative, infinite or NaN, label_smoothing outside [0, 1]
+    ValueError  shape, a label out of range, a weight that is negative, infinite or NaN, label_smoothing outside [0, 1];
+        an ignore_index where the target holds probabilities
+
+    Notes
+    -----
+    Probabilities t_c of classes (labels of several raters, another network's answer, mixed images): the loss of a pixel
+    is -sum_c w_c t_c log p_c; label smoothing e makes t_c (1 - e) + e / C of t_c first. As in torch, "mean" divides by
+    the number of pixels, whatever their weights are. The values of t are not checked; they should be in [0, 1] and have
+    the sum 1. A pixel whose w_c t_c are all 0 has loss and gradient 0, whatever its logits are. The gradient is the
+    logits' alone.
 
     Examples
     --------
     >>> logits = np.log([[1.0, 3.0], [2.0, 2.0]])  # probabilities 1/4 3/4 and 1/2 1/2
     >>> cross_entropy(logits, np.array([0, 1]), reduction="none").round(3)
     array([1.386, 0.693])
+    >>> cross_entropy(logits, np.array([[1, 0], [0.5, 0.5]]), reduction="none").round(3)  # probabilities
+    array([1.386, 0.693])
     """
-    if (ops := registered(__name__, logits, weight)) is not None:
+    if (ops := registered(__name__, logits, target, weight)) is not None:
         return ops.cross_entropy(logits, target, weight, ignore_index, reduction, label_smoothing, backend)
     loss, _ = _cross_entropy(
         "cross_entropy", logits, target, weight, ignore_index, reduction, label_smoothing, False, backend
@@ -143,7 +156,7 @@ def focal_loss(
     >>> focal_loss(logits, np.array([0, 1]), reduction="none").round(3)
     array([0.78 , 0.173])
     """
-    if (ops := registered(__name__, logits, alpha)) is not None:
+    if (ops := registered(__name__, logits, target, alpha)) is not None:
         return ops.focal_loss(logits, target, alpha, gamma, ignore_index, reduction, backend)
     loss, _ = _focal("focal_loss", logits, target, alpha, gamma, ignore_index, reduction, False, backend)
     return loss
@@ -174,9 +187,14 @@ def _cross_entropy(
     gradient: bool,
     backend: str | None,
 ) -> tuple[Any, Any]:
-    x = Pixels(op, logits, target, ignore_index)
+    x = Pixels(op, logits, target, ignore_index, probabilities=True)
     weights, smoothing = x.weights("weight", weight), check.unit(op, "label_smoothing", label_smoothing)
     check.choice(op, "reduction", reduction, REDUCTIONS)
+    if x.soft:
+        function = x.function("soft_cross_entropy", backend, soft_cross_entropy_reference, weights)
+        return x.results(
+            function(x.logits, x.last, x.labels, weights, reduction, smoothing, gradient), reduction == "mean"
+        )
     function = x.function("cross_entropy", backend, cross_entropy_reference, weights)
     answer = function(x.logits, x.last, x.labels, weights, x.ignore, reduction, smoothing, gradient)
     return x.results(answer, reduction == "mean")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from fastdet import losses, pool, upsample
@@ -17,6 +19,41 @@ def without_kernels(x: Tensor) -> bool:
     return x.is_cuda and bool(backends.cuda_available())
 
 
+def checks_sizes(x: Any) -> bool:
+    """Whether an if may look at the sizes of ``x``.
+
+    Not in `torch.jit.trace`, which writes one outcome down for all images, and not in `torch.fx.symbolic_trace`, which
+    has no sizes.
+    """
+    if isinstance(x, fx.Proxy):
+        return False
+    return bool(torch.compiler.is_compiling()) or torch._C._get_tracing_state() is None
+
+
+_is_exporting: Any = getattr(torch.compiler, "is_exporting", bool)  # torch 2.7 or later
+
+
+def any_size(x: Any) -> bool:
+    """Whether a network must take the branch that is right for any size: in a trace and in an export."""
+    return bool(_is_exporting()) or not checks_sizes(x)
+
+
+F_ = TypeVar("F_", bound=Callable[..., Any])
+
+
+def leaf(function: F_) -> F_:
+    """The function as one node of `torch.fx.symbolic_trace`, which cannot look into it."""
+
+    @wraps(function)
+    def call(x: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(x, fx.Proxy):
+            return x.tracer.create_proxy("call_function", call, (x, *args), options)
+        return function(x, *args, **options)
+
+    return cast(F_, call)
+
+
+@leaf
 def max_pool2d(x: Tensor, kernel: int = 2, stride: int | None = None, padding: int = 0, ceil_mode: bool = False) -> Any:
     """Maxima and their indices, for `max_unpool2d` with the same window."""
     if without_kernels(x):
@@ -24,6 +61,7 @@ def max_pool2d(x: Tensor, kernel: int = 2, stride: int | None = None, padding: i
     return pool.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, compact=True)
 
 
+@leaf
 def max_unpool2d(x: Tensor, indices: Tensor, size: Any, kernel: int = 2) -> Tensor:
     """``x`` at its indices in an image of ``size`` (height, width), zeros elsewhere."""
     if without_kernels(x):
@@ -32,6 +70,7 @@ def max_unpool2d(x: Tensor, indices: Tensor, size: Any, kernel: int = 2) -> Tens
     return image
 
 
+@leaf
 def upsample_bilinear(x: Tensor, size: Any, align_corners: bool = False) -> Tensor:
     """``x`` resampled to ``size`` (height, width)."""
     if without_kernels(x):
@@ -48,19 +87,24 @@ def cross_entropy(logits: Tensor, target: Tensor, reduction: str = "mean") -> Te
     return loss
 
 
+@leaf
+def max_values(x: Tensor, kernel: int, stride: int | None = None, padding: int = 0, ceil_mode: bool = False) -> Tensor:
+    """`max_pool2d` without indices."""
+    if without_kernels(x):
+        return F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode)
+    values: Tensor = pool.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, return_indices=False)
+    return values
+
+
 class MaxPool2d(nn.Module):
-    """`max_pool2d` without indices, as a layer."""
+    """`max_values`, as a layer."""
 
     def __init__(self, kernel: int = 2, stride: int | None = None, padding: int = 0, ceil_mode: bool = False) -> None:
         super().__init__()
         self.kernel, self.stride, self.padding, self.ceil_mode = kernel, stride, padding, ceil_mode
 
     def forward(self, x: Tensor) -> Tensor:
-        if without_kernels(x):
-            return F.max_pool2d(x, self.kernel, self.stride, self.padding, ceil_mode=self.ceil_mode)
-        options: Any = {"ceil_mode": self.ceil_mode, "return_indices": False}
-        values: Tensor = pool.max_pool2d(x, self.kernel, self.stride, self.padding, **options)
-        return values
+        return max_values(x, self.kernel, self.stride, self.padding, self.ceil_mode)
 
     def extra_repr(self) -> str:
         return f"{self.kernel}, stride={self.stride}, padding={self.padding}, ceil_mode={self.ceil_mode}"

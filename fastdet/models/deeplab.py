@@ -80,7 +80,8 @@ class ASPP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [branch(x) for branch in self.branches]
-        maps.append(self.image(x).expand(-1, -1, *x.shape[-2:]))
+        height, width = x.shape[-2:]
+        maps.append(self.image(x).expand(-1, -1, height, width))
         joined: Tensor = self.project(torch.cat(maps, 1))
         return joined
 

@@ -36,10 +36,10 @@ class _Exchange(nn.Module):
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
         fused = []
-        for target, layers in zip(maps, self.fuse, strict=True):
+        for i, (target, layers) in enumerate(zip(maps, self.fuse, strict=True)):
             total = torch.zeros_like(target)
-            for layer, x in zip(cast(nn.ModuleList, layers), maps, strict=True):
-                total = total + _resized(layer(x), target.shape[-2:])
+            for source, (layer, x) in enumerate(zip(cast(nn.ModuleList, layers), maps, strict=True)):
+                total = total + _resized(layer(x), target, source > i)
             fused.append(F.relu(total))
         return fused
 
@@ -60,8 +60,9 @@ def _convert(channels: list[int], source: int, target: int) -> nn.Module:
     )
 
 
-def _resized(x: Tensor, size: Any) -> Tensor:
-    return x if x.shape[-2:] == size else upsample_bilinear(x, size, align_corners=True)
+def _resized(x: Tensor, target: Tensor, smaller: bool) -> Tensor:
+    """A map of the size of ``target``; ``smaller``: it comes from a branch of a lower resolution."""
+    return upsample_bilinear(x, target.shape[-2:], align_corners=True) if smaller else x
 
 
 class HRNetV2(nn.Module):
@@ -120,7 +121,7 @@ class HRNetV2(nn.Module):
         for transition, stage in zip(self.transitions, self.stages, strict=True):
             layers = cast(nn.ModuleList, transition)
             maps = stage([layer(maps[min(i, len(maps) - 1)]) for i, layer in enumerate(layers)])
-        return torch.cat([_resized(x, maps[0].shape[-2:]) for x in maps], 1)
+        return torch.cat([_resized(x, maps[0], i > 0) for i, x in enumerate(maps)], 1)
 
     def forward(self, x: Tensor) -> Any:
         return upsample_bilinear(self.score(self.trunk(x)), x.shape[-2:], align_corners=True)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastdet.models._layers import MaxPool2d, initialise, scaled
+from fastdet.models._layers import MaxPool2d, initialise, max_values, scaled
 
 
 class _Layer(NamedTuple):
@@ -83,7 +83,7 @@ class _OverFeat(nn.Module):
 
     def forward(self, x: Tensor, dense: bool = False) -> tuple[Tensor, Tensor]:
         x = self.features(x)
-        x = MaxPool2d(self.last_pool, 1 if dense else self.last_pool)(x)
+        x = max_values(x, self.last_pool, 1 if dense else self.last_pool)
         rate = self.last_pool if dense else 1
         return _at_every_place(self.classifier, x, rate), _at_every_place(self.regressor, x, rate)
 
@@ -91,8 +91,10 @@ class _OverFeat(nn.Module):
 def _at_every_place(head: nn.Sequential, x: Tensor, rate: int) -> Tensor:
     """``head`` at every place of ``x``, its first convolution dilated by ``rate``."""
     first: Any = head[0]
-    image: Tensor = head[1:](F.conv2d(x, first.weight, first.bias, dilation=rate))
-    return image
+    x = F.conv2d(x, first.weight, first.bias, dilation=rate)
+    for layer in list(head)[1:]:
+        x = layer(x)
+    return x
 
 
 class OverFeatFast(_OverFeat):

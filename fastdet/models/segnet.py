@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fastdet.models._layers import initialise, max_pool2d, max_unpool2d, scaled
 from fastdet.models.vgg import STAGES, vgg_channels
@@ -43,7 +43,8 @@ class _EncoderDecoder(nn.Module):
 def _repeated(x: Tensor, size: Any) -> Tensor:
     """Each value four times; cropped where the pool rounded up."""
     height, width = size
-    return F.interpolate(x, scale_factor=2, mode="nearest")[..., :height, :width]
+    rows, columns = torch.arange(height, device=x.device) // 2, torch.arange(width, device=x.device) // 2
+    return x.index_select(2, rows).index_select(3, columns)
 
 
 def _convolutions(channels: list[int], kernel: int, relu: bool = True) -> list[nn.Module]:

@@ -18,7 +18,7 @@ from fastdet._core import check
 from fastdet._core.arrays import to_numpy
 from fastdet.boxes.overlap import box_iou
 from fastdet.boxes.transforms import box_convert
-from fastdet.models._layers import MaxPool2d, cross_entropy, initialise, scaled
+from fastdet.models._layers import MaxPool2d, checks_sizes, cross_entropy, initialise, scaled
 from fastdet.models._targets import true_boxes
 from fastdet.models.vgg import vgg_channels, vgg_features
 
@@ -107,7 +107,7 @@ class SSD300(nn.Module):
         self.register_buffer("priors", ssd_priors(), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if x.shape[-2:] != (SIDE, SIDE):
+        if checks_sizes(x) and x.shape[-2:] != (SIDE, SIDE):
             raise ValueError(f"SSD300: image must be {SIDE} x {SIDE}, got {tuple(x.shape[-2:])}")
         x = self.early(x)
         maps = [F.normalize(x) * self.scale[:, None, None]]
@@ -128,7 +128,7 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int, padding: i
 
 def _as_list(x: Tensor, values: int) -> Tensor:
     """(N, count * values, h, w) as (N, h * w * count, values)."""
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
+    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, values)
 
 
 def ssd_encode(

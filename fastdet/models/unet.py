@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastdet.models._layers import MaxPool2d, initialise, scaled, upsample_bilinear
+from fastdet.models._layers import MaxPool2d, any_size, checks_sizes, initialise, scaled, upsample_bilinear
 
 
 class UNet(nn.Module):
@@ -91,7 +91,7 @@ class UNet(nn.Module):
         return {"tile": tile, "margin": margin, "step": max(tile - 4, 1)}
 
     def forward(self, x: Tensor) -> Tensor:
-        if any(self.fitting(side - 2 * self.margin) != side for side in x.shape[-2:]):
+        if checks_sizes(x) and any(self.fitting(side - 2 * self.margin) != side for side in x.shape[-2:]):
             rule = f"{1 << self.depth} pixels or more" if self.padded else "sides that halve evenly (see fitting)"
             raise ValueError(f"UNet: image must have {rule}, got {tuple(x.shape[-2:])}")
         maps = []
@@ -101,7 +101,8 @@ class UNet(nn.Module):
         x = self.dropout(x)
         for up, join, skipped in zip(self.up, self.join, maps[-2::-1], strict=True):
             x = up(x)
-            if self.padded and x.shape[-2:] != skipped.shape[-2:]:  # the pool drops the last row of odd maps
+            # the pool drops the last row of odd maps
+            if self.padded and (any_size(x) or x.shape[-2:] != skipped.shape[-2:]):
                 down, right = skipped.shape[-2] - x.shape[-2], skipped.shape[-1] - x.shape[-1]
                 x = F.pad(x, (0, right, 0, down), mode="replicate")
             x = join(torch.cat([_centre(skipped, x.shape[-2:]), x], 1))

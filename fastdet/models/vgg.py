@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastdet.models._layers import MaxPool2d, initialise, scaled
+from fastdet.models._layers import MaxPool2d, any_size, initialise, scaled
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 
@@ -98,7 +98,7 @@ class VGG16(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x)
-        if x.shape[-2:] != (7, 7):
+        if any_size(x) or x.shape[-2:] != (7, 7):
             x = F.adaptive_avg_pool2d(x, 7)
         scores: Tensor = self.classifier(torch.flatten(x, 1))
         return scores

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from fastdet._core import check
 from fastdet.boxes.overlap import box_iou
 from fastdet.boxes.transforms import box_convert
-from fastdet.models._layers import MaxPool2d, initialise, scaled
+from fastdet.models._layers import MaxPool2d, checks_sizes, initialise, scaled
 from fastdet.models._targets import true_boxes
 
 POOL = (0, 0, 0)
@@ -95,7 +95,7 @@ class YOLOv1(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         side = STRIDE * self.grid
-        if x.shape[-2:] != (side, side):
+        if checks_sizes(x) and x.shape[-2:] != (side, side):
             raise ValueError(f"{type(self).__name__}: image must be {side} x {side}, got {tuple(x.shape[-2:])}")
         x = self.head(self.features(x)).unflatten(1, (self.grid, self.grid, -1))
         cells, classes = x.split([5 * self.predictors, self.classes], -1)

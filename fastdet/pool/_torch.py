@@ -13,9 +13,12 @@ from fastdet._core.torch_library import (
     differentiable,
     folded,
     gradient,
+    has_tangent,
     image_like,
     into,
     tensor,
+    traced_size,
+    unknown_size,
     wants_gradient,
 )
 from fastdet.pool import _check
@@ -70,6 +73,20 @@ _max_unpool2d = define(
     half=True,
     vmap=folded(2),
 )
+
+
+def _unpool_to(x: Any, indices: Any, output_size: Any, **options: Any) -> Any:
+    return pool.max_unpool2d(x, indices, output_size=tuple(output_size.tolist()), **options)
+
+
+_unpool_to.__name__ = "max_unpool2d"  # in errors
+_max_unpool2d_to = define(  # in traces, whose sizes are tensors
+    f"max_unpool2d_to(Tensor x, Tensor indices, Tensor output_size, {_WINDOW}, str? backend) -> Tensor",
+    _unpool_to,
+    lambda x, *rest: image_like(x, [unknown_size(), unknown_size()]),
+    half=True,
+    vmap=folded(2),
+)
 _max_unpool2d_backward = define(
     f"max_unpool2d_backward(Tensor grad, Tensor indices, {_WINDOW}, str? backend) -> Tensor",
     pool.max_unpool2d_backward,
@@ -85,24 +102,44 @@ def _keep_pool(ctx: Any, inputs: Any, output: Any) -> None:
     _keep(ctx, x, output[1], window, backend)
 
 
+def _keep_values(ctx: Any, inputs: Any, output: Any) -> None:
+    x, *ctx.options = inputs
+    ctx.save_for_backward(x)
+    ctx.size = list(x.shape[-2:])
+
+
+def _values_backward(ctx: Any, grad: Any) -> Any:
+    """In a program that was traced where no gradient was wanted: the indices are computed now."""
+    *window, ceil_mode, backend = ctx.options
+    _, indices = _max_pool2d(*ctx.saved_tensors, *window, ceil_mode, False, backend)
+    return _max_pool2d_backward(grad, indices, ctx.size, *window, backend), *(None,) * 5
+
+
 def _keep_unpool(ctx: Any, inputs: Any, output: Any) -> None:
     x, indices, *window, _, backend = inputs
+    _keep(ctx, x, indices, window, backend, inputs)
+
+
+def _keep_unpool_to(ctx: Any, inputs: Any, output: Any) -> None:
+    x, indices, _, *window, backend = inputs
     _keep(ctx, x, indices, window, backend)
 
 
 def _keep_scatter(ctx: Any, inputs: Any, output: Any) -> None:
     grad, indices, _, *window, backend = inputs
-    _keep(ctx, grad, indices, window, backend)
+    _keep(ctx, grad, indices, window, backend, inputs)
 
 
 def _keep_gather(ctx: Any, inputs: Any, output: Any) -> None:
     grad, indices, *window, backend = inputs
-    _keep(ctx, grad, indices, window, backend)
+    _keep(ctx, grad, indices, window, backend, inputs)
 
 
-def _keep(ctx: Any, x: Any, indices: Any, window: Any, backend: Any) -> None:
+def _keep(ctx: Any, x: Any, indices: Any, window: Any, backend: Any, inputs: Any = ()) -> None:
     ctx.save_for_backward(indices)
+    ctx.save_for_forward(indices)
     ctx.size, ctx.window, ctx.backend = list(x.shape[-2:]), window, backend
+    ctx.same = inputs[2:]  # options with which the op gives the tangent, since it is linear in x
 
 
 def _scatter(ctx: Any, grad: Any, *_: Any) -> Any:
@@ -113,13 +150,42 @@ def _gather(ctx: Any, grad: Any) -> Any:
     return _max_unpool2d_backward(grad, *ctx.saved_tensors, *ctx.window, ctx.backend)
 
 
-_max_pool2d = gradient(_max_pool2d, _keep_pool, lambda ctx, *grads: (_scatter(ctx, *grads), *(None,) * 6), folded(1))
-_max_unpool2d = gradient(_max_unpool2d, _keep_unpool, lambda ctx, grad: (_gather(ctx, grad), *(None,) * 6), folded(2))
+def _pooled_tangent(ctx: Any, tangent: Any, *_: Any) -> Any:
+    """The tangent at the places of the maxima; the indices have none."""
+    return _gather(ctx, tangent), None
+
+
+_max_pool2d = gradient(
+    _max_pool2d,
+    _keep_pool,
+    lambda ctx, *grads: (_scatter(ctx, *grads), *(None,) * 6),
+    folded(1),
+    _pooled_tangent,
+)
+_max_pool2d_values = gradient(_max_pool2d_values, _keep_values, _values_backward, folded(1))
+_max_unpool2d = gradient(
+    _max_unpool2d,
+    _keep_unpool,
+    lambda ctx, grad: (_gather(ctx, grad), *(None,) * 6),
+    folded(2),
+    lambda ctx, tangent, *_: _max_unpool2d(tangent, *ctx.saved_tensors, *ctx.same),
+)
+_max_unpool2d_to = gradient(
+    _max_unpool2d_to, _keep_unpool_to, lambda ctx, grad: (_gather(ctx, grad), *(None,) * 6), folded(2)
+)
 _max_pool2d_backward = gradient(
-    _max_pool2d_backward, _keep_scatter, lambda ctx, grad: (_gather(ctx, grad), *(None,) * 6), folded(2)
+    _max_pool2d_backward,
+    _keep_scatter,
+    lambda ctx, grad: (_gather(ctx, grad), *(None,) * 6),
+    folded(2),
+    lambda ctx, tangent, *_: _max_pool2d_backward(tangent, *ctx.saved_tensors, *ctx.same),
 )
 _max_unpool2d_backward = gradient(
-    _max_unpool2d_backward, _keep_gather, lambda ctx, grad: (_scatter(ctx, grad), *(None,) * 5), folded(2)
+    _max_unpool2d_backward,
+    _keep_gather,
+    lambda ctx, grad: (_scatter(ctx, grad), *(None,) * 5),
+    folded(2),
+    lambda ctx, tangent, *_: _max_unpool2d_backward(tangent, *ctx.saved_tensors, *ctx.same),
 )
 
 
@@ -140,10 +206,12 @@ def max_pool2d(
     backend: Any = None,
 ) -> Any:
     op = "max_pool2d"
-    x, window = differentiable(op, "x", x, out), _window(op, kernel_size, stride, padding)
+    x, window = differentiable(op, "x", x, out, forward=True), _window(op, kernel_size, stride, padding)
     backend = backend_name(op, backend)
     if not return_indices:
-        if wants_gradient(x):  # the gradient needs indices: compact ones, if the kernel has at most 256 places
+        if wants_gradient(x) or has_tangent(
+            x
+        ):  # the gradient needs indices: compact ones, if the kernel has at most 256 places
             fits = window[0][0] * window[0][1] <= 256
             return into(op, out, _max_pool2d(x, *window, bool(ceil_mode), fits, backend)[0])
         return into(op, out, _max_pool2d_values(x, *window, bool(ceil_mode), backend))
@@ -168,7 +236,7 @@ def max_pool2d_backward(
 ) -> Any:
     op = "max_pool2d_backward"
     return _max_pool2d_backward(
-        differentiable(op, "grad", grad),
+        differentiable(op, "grad", grad, forward=True),
         tensor(op, "indices", indices),
         _sizes(op, "input_size", input_size, grad.shape),
         *_window(op, kernel_size, stride, padding),
@@ -187,7 +255,12 @@ def max_unpool2d(
     backend: Any = None,
 ) -> Any:
     op = "max_unpool2d"
-    x = differentiable(op, "x", x, out)
+    x = differentiable(op, "x", x, out, forward=True)
+    size = None if output_size is None else traced_size(output_size)
+    if size is not None:
+        window = _window(op, kernel_size, stride, padding)
+        result = _max_unpool2d_to(x, tensor(op, "indices", indices), size[-2:], *window, backend_name(op, backend))
+        return into(op, out, result)
     result = _max_unpool2d(
         x,
         tensor(op, "indices", indices),
@@ -203,7 +276,7 @@ def max_unpool2d_backward(
 ) -> Any:
     op = "max_unpool2d_backward"
     return _max_unpool2d_backward(
-        differentiable(op, "grad", grad),
+        differentiable(op, "grad", grad, forward=True),
         tensor(op, "indices", indices),
         *_window(op, kernel_size, stride, padding),
         backend_name(op, backend),

@@ -8,6 +8,7 @@ import torch
 
 from fastdet import segmentation
 from fastdet._core import check
+from fastdet._core.label_images import as_labels
 from fastdet._core.torch_library import backend_name, define, detached, tensor
 from fastdet.segmentation import _check
 from fastdet.segmentation.matrix import VOID
@@ -49,8 +50,8 @@ def confusion_matrix(
 ) -> Any:
     op = "confusion_matrix"
     return _confusion_matrix(
-        tensor(op, "target", target),
-        tensor(op, "prediction", prediction),
+        tensor(op, "target", as_labels(op, "target", target)),
+        tensor(op, "prediction", as_labels(op, "prediction", prediction)),
         _check.class_count(op, num_classes),
         _ignored(op, ignore_index),
         check.choice(op, "void", void, VOID),
@@ -71,7 +72,7 @@ def confusion_matrix_from_logits(
     if size is not None:
         size = list(size if torch.compiler.is_compiling() else _check.image_size(op, "size", size))
     return _confusion_matrix_from_logits(
-        tensor(op, "target", target),
+        tensor(op, "target", as_labels(op, "target", target)),
         detached(op, "logits", logits),
         _ignored(op, ignore_index),
         check.choice(op, "void", void, VOID),

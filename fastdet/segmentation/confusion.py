@@ -12,6 +12,7 @@ from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.half import widen
+from fastdet._core.label_images import label_array
 from fastdet._core.layout import to_nchw
 from fastdet.segmentation import _check
 from fastdet.segmentation.matrix import VOID, with_convention
@@ -44,8 +45,9 @@ def confusion_matrix(
 
     Parameters
     ----------
-    target : integers (or booleans) of any shape, the true class of each pixel
-    prediction : integers (or booleans) of the same shape; the dtypes may differ
+    target : integers (or booleans) of any shape, the true class of each pixel; or a grey or palette image of Pillow,
+        or a list of such images of one size: their stored numbers are the classes
+    prediction : likewise, of the same shape; the dtypes may differ
     num_classes : int in [1, 65535]
     ignore_index : label of void pixels, in target and in prediction. It may be a class: that class's row and column
         then stay 0. None: no pixel is void
@@ -108,8 +110,8 @@ def count_labels(
 ) -> Array:
     """Counts of all labels, void last. ``per_image``: see `_cuda.confusion_matrices`; None on the CPU."""
     op = caller.op
-    truth = _check.labels(op, caller.target, to_array(op, caller.target, target))
-    predicted = _check.labels(op, caller.prediction, to_array(op, caller.prediction, prediction))
+    truth = _check.labels(op, caller.target, label_array(op, caller.target, target))
+    predicted = _check.labels(op, caller.prediction, label_array(op, caller.prediction, prediction))
     if truth.shape != predicted.shape:
         want = f"{caller.target}' shape" if caller.target.endswith("s") else f"{caller.target}'s shape"
         raise ValueError(f"{op}: {caller.prediction} must have {want} {truth.shape}, got {predicted.shape}")
@@ -194,7 +196,8 @@ def confusion_matrix_from_logits(
 
     Parameters
     ----------
-    target : (N, H, W) or (H, W) integers, the true class of each pixel
+    target : (N, H, W) or (H, W) integers, the true class of each pixel; or an image of Pillow, or a list, as in
+        `confusion_matrix`
     logits : (N, C, h, w) or (C, h, w) float16, bfloat16, float32 or float64, the score of each class; torch's
         channels_last memory is read as it is. Equal scores: the lower class
     ignore_index, void : as in `confusion_matrix`; C is the number of classes
@@ -252,7 +255,7 @@ def count_logits(
 ) -> Array:
     """Counts of all labels, void in the last row and column; ``per_image`` as in `count_labels`."""
     op, name = caller.op, caller.prediction
-    truth = _check.labels(op, caller.target, to_array(op, caller.target, target))
+    truth = _check.labels(op, caller.target, label_array(op, caller.target, target))
     scores = _check.class_scores(op, name, to_array(op, name, logits, half=True))
     if truth.ndim != scores.ndim - 1 or (truth.ndim == 3 and len(truth) != len(scores)):
         want = "(H, W)" if scores.ndim == 3 else f"({len(scores)}, H, W)"

@@ -13,6 +13,7 @@ from fastdet._core import backends, check
 from fastdet._core.arrays import to_array
 from fastdet._core.check import Array
 from fastdet._core.half import BFLOAT16
+from fastdet._core.label_images import as_labels, label_array
 from fastdet._core.metric import RESAMPLES, Metric, bootstrap, plural
 from fastdet.segmentation import _check, per_image
 from fastdet.segmentation.confusion import Caller, confusion_matrix_reference, count_labels, count_logits
@@ -118,7 +119,8 @@ class SegmentationMetrics(Metric):
         ----------
         predictions : integers of the targets' shape, the predicted class of each pixel; or floating-point logits
             (C, H, W) or (N, C, H, W), of which the highest decides (equal logits: the lower class)
-        targets : (H, W) or (N, H, W) integer, the true class of each pixel, in [0, C) or ignore_index
+        targets : (H, W) or (N, H, W) integer, the true class of each pixel, in [0, C) or ignore_index. Both may be
+            grey or palette images of Pillow too, or lists of them: their stored numbers are the classes
         size, align_corners : (H, W) of the targets: the logits are resampled bilinearly to it first, as by torch's
             ``interpolate``. The full-size logits are never stored
 
@@ -167,8 +169,8 @@ class SegmentationMetrics(Metric):
     ) -> tuple[Any, list[Array], int]:
         """What `update` adds: the matrix of all images, the record of each image, and the number of images."""
         op = _CALLER.op
-        prediction = to_array(op, "predictions", predictions, half=True)
-        truth = to_array(op, "targets", targets)
+        prediction = to_array(op, "predictions", as_labels(op, "predictions", predictions), half=True)
+        truth = label_array(op, "targets", targets)
         logits = prediction.dtype == BFLOAT16 or prediction.dtype.kind == "f"
         if truth.dtype.kind not in "biu" and truth.size:
             swapped = "" if logits else f", and predictions are {prediction.dtype}; {_ORDER}"

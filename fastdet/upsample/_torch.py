@@ -9,7 +9,17 @@ import torch
 
 from fastdet import upsample
 from fastdet._core import check
-from fastdet._core.torch_library import backend_name, define, differentiable, folded, gradient, image_like, into
+from fastdet._core.torch_library import (
+    backend_name,
+    define,
+    differentiable,
+    folded,
+    gradient,
+    image_like,
+    into,
+    traced_size,
+    unknown_size,
+)
 from fastdet.upsample import _check
 from fastdet.upsample.bilinear import new_size
 
@@ -29,6 +39,15 @@ _upsample_bilinear = define(
     half=True,
     vmap=folded(1),
 )
+_upsample_bilinear_to = define(  # in traces, whose sizes are tensors
+    "upsample_bilinear_to(Tensor x, Tensor size, bool align_corners, bool channels_last, str? backend) -> Tensor",
+    upsample.upsample_bilinear,
+    lambda x, size, align_corners, channels_last, backend: image_like(
+        x, [unknown_size(), unknown_size()], channels_last
+    ),
+    half=True,
+    vmap=folded(1),
+)
 _upsample_bilinear_backward = define(
     "upsample_bilinear_backward(Tensor grad, SymInt[] input_size, float[]? scale_factor, bool align_corners,"
     " bool channels_last, str? backend) -> Tensor",
@@ -42,8 +61,18 @@ _upsample_bilinear_backward = define(
 
 
 def _keep_size(ctx: Any, inputs: Any, output: Any) -> None:
-    x, _, *ctx.options = inputs
+    x, *ctx.same = inputs
+    ctx.options = ctx.same[1:]
     ctx.size = list(x.shape[-3:-1] if inputs[4] else x.shape[-2:])
+
+
+def _keep_size_to(ctx: Any, inputs: Any, output: Any) -> None:
+    x, _, *ctx.options = inputs
+    ctx.size = list(x.shape[-3:-1] if inputs[3] else x.shape[-2:])
+
+
+def _backward_to(ctx: Any, grad: Any) -> Any:
+    return _upsample_bilinear_backward(grad, ctx.size, None, *ctx.options), *(None,) * 4
 
 
 def _backward(ctx: Any, grad: Any) -> Any:
@@ -55,8 +84,17 @@ def _forward(ctx: Any, grad: Any) -> Any:
     return _upsample_bilinear(grad, size, *ctx.options), *(None,) * 5
 
 
-_upsample_bilinear = gradient(_upsample_bilinear, _keep_size, _backward, folded(1))
-_upsample_bilinear_backward = gradient(_upsample_bilinear_backward, _keep_size, _forward, folded(1))
+_upsample_bilinear = gradient(
+    _upsample_bilinear, _keep_size, _backward, folded(1), lambda ctx, x, *_: _upsample_bilinear(x, *ctx.same)
+)
+_upsample_bilinear_backward = gradient(
+    _upsample_bilinear_backward,
+    _keep_size,
+    _forward,
+    folded(1),
+    lambda ctx, grad, *_: _upsample_bilinear_backward(grad, *ctx.same),
+)
+_upsample_bilinear_to = gradient(_upsample_bilinear_to, _keep_size_to, _backward_to, folded(1))
 
 
 def upsample_bilinear(
@@ -71,8 +109,12 @@ def upsample_bilinear(
     op = "upsample_bilinear"
     if (size is None) == (scale_factor is None):
         new_size(op, size, scale_factor, (1, 1))  # raises
+    x, new = differentiable(op, "x", x, out, forward=True), None if size is None else traced_size(size)
+    if new is not None:
+        options = bool(align_corners), bool(channels_last), backend_name(op, backend)
+        return into(op, out, _upsample_bilinear_to(x, new, *options))
     result = _upsample_bilinear(
-        differentiable(op, "x", x, out),
+        x,
         None if size is None else _pair(op, "size", size),
         None if scale_factor is None else _pair(op, "scale_factor", scale_factor, _check.pair_of_factors),
         bool(align_corners),
@@ -92,7 +134,7 @@ def upsample_bilinear_backward(
 ) -> Any:
     op = "upsample_bilinear_backward"
     return _upsample_bilinear_backward(
-        differentiable(op, "grad", grad),
+        differentiable(op, "grad", grad, forward=True),
         _pair(op, "input_size", input_size),
         None if scale_factor is None else _pair(op, "scale_factor", scale_factor, _check.pair_of_factors),
         bool(align_corners),

@@ -11,19 +11,29 @@ from fastdet._core.numba_jit import Indices, jit, plain, typed
 
 
 def yolo_candidates(
-    output: Array, planes: bool, objectness: bool, multi_label: bool, score_threshold: float
-) -> tuple[Array, Array, Indices, Indices] | int:
+    output: Array, planes: bool, classes: int, objectness: bool, multi_label: bool, score_threshold: float
+) -> tuple[Array, Array, Indices, Indices, Indices] | int:
     images, candidates, channels = output.shape if not planes else (output.shape[0], output.shape[2], output.shape[1])
     step = (1, candidates) if planes else (channels, 1)  # to the next candidate, to the next channel
     flat, label = plain(output).reshape(-1), np.empty(images * candidates, np.int64)
-    job = flat, images, candidates, channels, step, objectness, multi_label, typed(output.dtype, score_threshold)
+    job = (
+        flat,
+        images,
+        candidates,
+        channels,
+        classes,
+        step,
+        objectness,
+        multi_label,
+        typed(output.dtype, score_threshold),
+    )
     count = _best(*job, label)
     if count < 0:
-        return int(np.argmax(np.isnan(flat)))
+        return int(-1 - count)
     boxes, scores = np.empty((count, 4), output.dtype), np.empty(count, output.dtype)
-    labels, image = np.empty(count, np.int64), np.empty(count, np.int64)
-    _write(*job, label, boxes, scores, labels, image)
-    return boxes, scores, labels, image
+    labels, image, rows = (np.empty(count, np.int64) for _ in range(3))
+    _write(*job, label, boxes, scores, labels, image, rows)
+    return boxes, scores, labels, image, rows
 
 
 @jit
@@ -32,14 +42,19 @@ def _best(
     images: int,
     candidates: int,
     channels: int,
+    classes: int,
     step: tuple[int, int],
     objectness: bool,
     multi_label: bool,
     threshold: Any,
     label: Indices,
 ) -> Any:
-    """Write the best class of each candidate, or -1, to ``label``; returns the number of boxes, or -1 for a NaN."""
+    """Write the best class of each candidate, or -1, to ``label``; returns the number of boxes, or -1 - a flat index.
+
+    The index is that of the first value that is wrong: a NaN, or a score outside [0, 1].
+    """
     count, first = 0, 5 if objectness else 4
+    last = first + classes
     best = np.empty(candidates, x.dtype)
     for image in range(images):
         start, mine = image * candidates * channels, label[image * candidates : (image + 1) * candidates]
@@ -49,9 +64,11 @@ def _best(
         for a in range(outer):  # in the order of memory
             for b in range(inner):
                 c, i = (a, b) if step[0] == 1 else (b, a)
+                if c >= last:
+                    break
                 value = x[start + a * inner + b]
-                if value != value:
-                    return -1
+                if value != value or (c >= 4 and not 0 <= value <= 1):
+                    return -1 - (start + a * inner + b)
                 if c >= first:
                     score = x[start + i * step[0] + 4 * step[1]] * value if objectness else value
                     if score > best[i]:
@@ -63,7 +80,7 @@ def _best(
                 count += 1
             else:
                 at = start + i * step[0]
-                for c in range(first, channels):
+                for c in range(first, last):
                     value = x[at + c * step[1]]
                     count += (x[at + 4 * step[1]] * value if objectness else value) > threshold
     return count
@@ -75,6 +92,7 @@ def _write(
     images: int,
     candidates: int,
     channels: int,
+    classes: int,
     step: tuple[int, int],
     objectness: bool,
     multi_label: bool,
@@ -84,8 +102,9 @@ def _write(
     scores: Array,
     labels: Indices,
     owner: Indices,
+    row: Indices,
 ) -> None:
-    """Write the boxes, with their image to ``owner``."""
+    """Write the boxes, with their image to ``owner`` and their number in it to ``row``."""
     count, first, half = 0, 5 if objectness else 4, x.dtype.type(0.5)
     for image in range(images):
         for i in range(candidates):
@@ -95,11 +114,11 @@ def _write(
             at = image * candidates * channels + i * step[0]
             cx, cy = x[at], x[at + step[1]]
             half_w, half_h = half * x[at + 2 * step[1]], half * x[at + 3 * step[1]]
-            for c in range(0 if multi_label else best, channels - first if multi_label else best + 1):
+            for c in range(0 if multi_label else best, classes if multi_label else best + 1):
                 value = x[at + (first + c) * step[1]]
                 score = x[at + 4 * step[1]] * value if objectness else value
                 if score > threshold:
                     boxes[count, 0], boxes[count, 1] = cx - half_w, cy - half_h
                     boxes[count, 2], boxes[count, 3] = cx + half_w, cy + half_h
-                    scores[count], labels[count], owner[count] = score, c, image
+                    scores[count], labels[count], owner[count], row[count] = score, c, image, i
                     count += 1

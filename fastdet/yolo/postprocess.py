@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from fastdet._core import backends, check
 from fastdet._core.arrays import like
+from fastdet._core.check import Array
+from fastdet._core.dispatch import registered
 from fastdet.boxes.overlap import METRICS
 from fastdet.nms.greedy import nms_reference
 from fastdet.nms.multiclass import Detections
-from fastdet.yolo.candidates import candidates_of, job_of, raise_nan, yolo_candidates_reference
+from fastdet.yolo._check import Job, job_of, layout_of, raise_wrong
+from fastdet.yolo.candidates import candidates_of, yolo_candidates_reference
+from fastdet.yolo.end_to_end import by_score
+
+
+class ExtendedDetections(NamedTuple):
+    """`fastdet.nms.Detections`, and what the head gives of each box besides."""
+
+    boxes: Any  # (N, K, 4) float
+    scores: Any  # (N, K) float
+    labels: Any  # (N, K) int64
+    count: Any  # (N,) int64
+    extras: Any  # (N, K, E) float, mask coefficients, or the keypoints' x y or x y visibility; padded with 0
+
+
+ExtendedDetections.__module__ = "fastdet.yolo"
 
 
 def yolo_postprocess(
@@ -20,31 +37,39 @@ def yolo_postprocess(
     *,
     score_threshold: float = 0.25,
     max_output: int = 300,
+    layout: str = "detect",
+    classes: int | None = None,
     objectness: bool = False,
     multi_label: bool = False,
     class_agnostic: bool = False,
     candidates_last: bool | None = None,
     metric: str = "iou",
     backend: str | None = None,
-) -> Detections:
+) -> Detections | ExtendedDetections:
     """The final detections of a YOLO (v5 and later): `yolo_candidates`, then class-wise NMS.
 
     Parameters
     ----------
-    output, score_threshold, objectness, multi_label, candidates_last : as in `yolo_candidates`
-    iou_threshold, metric, backend : as in `fastdet.nms.nms`
-    max_output : maximum number of detections of an image, the best by score; K is this, or P C where that is less
+    output, score_threshold, layout, classes, objectness, multi_label, candidates_last : as in `yolo_candidates`
+    iou_threshold, metric, backend : as in `fastdet.nms.nms`; not used with "end_to_end", whose rows are final
+    max_output : maximum number of detections of an image, the best by score; K is this, or P C where that is less (P
+        with "end_to_end")
     class_agnostic : True: boxes suppress boxes of other classes too
 
     Returns
     -------
     `fastdet.nms.Detections`: boxes (N, K, 4) x1 y1 x2 y2, scores (N, K), labels (N, K) int64, count (N,) int64, each
-    image's by falling score, equal scores in order of candidate, then class; padded with boxes 0, score 0, label -1
+    image's by falling score, equal scores in order of candidate, then class; padded with boxes 0, score 0, label -1.
+    Layouts with "segment" or "pose" give `ExtendedDetections`, with extras (N, K, E) as the fifth
 
     Raises
     ------
     TypeError   dtype, device
-    ValueError  shape, range, NaN, infinite boxes
+    ValueError  as `yolo_candidates`; infinite boxes
+
+    Notes
+    -----
+    On a GPU, layouts with extras finish on the host: NMS sees only what is above the threshold.
 
     Examples
     --------
@@ -52,42 +77,89 @@ def yolo_postprocess(
     >>> detections = yolo_postprocess(np.array([rows]), candidates_last=False, max_output=2)
     >>> detections.scores, detections.labels
     (array([[0.7, 0.5]]), array([[1, 0]]))
+    >>> mask = [[50, 40, 20, 10, 0.7, 2.5, -0.5]]  # one class, two mask coefficients
+    >>> yolo_postprocess(np.array([mask]), layout="segment", classes=1, candidates_last=False).extras
+    array([[[ 2.5, -0.5]]])
     """
+    if (ops := registered(__name__, output, grad=False)) is not None:
+        return ops.yolo_postprocess(
+            output,
+            iou_threshold,
+            score_threshold,
+            max_output,
+            layout,
+            classes,
+            objectness,
+            multi_label,
+            class_agnostic,
+            candidates_last,
+            metric,
+            backend,
+        )
     op = "yolo_postprocess"
     threshold = check.unit(op, "iou_threshold", iou_threshold)
     rows = check.count(op, "max_output", max_output)
     check.choice(op, "metric", metric, METRICS)
-    job = job_of(op, output, score_threshold, objectness, multi_label, candidates_last)
-    wrap, count = like(output), len(job.data)
-    rows = min(rows, job.data.shape[2 if job.planes else 1] * job.classes)
-    if not isinstance(job.data, np.ndarray):
+    agnostic = bool(class_agnostic)
+    options = layout_of(op, layout, classes, objectness, multi_label, candidates_last, agnostic)
+    job, wrap = job_of(op, output, score_threshold, options), like(output)
+    rows = min(rows, job.candidates * (1 if options.end_to_end else job.classes))
+    if not (isinstance(job.data, np.ndarray) or options.end_to_end or options.has_extras):
         whole: Any = backends.choose(op, backend, yolo_candidates_reference, job.data)
-        final = whole(*job[:5], bool(class_agnostic), threshold, metric, rows)
+        final = whole(*job[:6], agnostic, threshold, metric, rows)
         if isinstance(final[0], int):
-            nan, image = final
-            if nan >= 0:
-                raise_nan(op, job, nan)
+            wrong, image = final
+            if wrong >= 0:
+                raise_wrong(op, job, wrong)
             _raise_infinite(op, image)
         return Detections(*(wrap(x) for x in final))
-    boxes, scores, labels, images = candidates_of(op, job, backend)
-    groups = images if class_agnostic else images * job.classes + labels
-    limit = rows if count == 1 else -1
+    found = candidates_of(op, job, backend)
+    back: Any = wrap
+    if not isinstance(job.data, np.ndarray):
+        found, backend = tuple(x.host() for x in found), None
+
+        def back(x: Array) -> Any:
+            return wrap(job.data.from_host(x))
+
+    keep = _kept(op, job, found, threshold, agnostic, metric, rows, backend)
+    result = (back(x) for x in _padded(found, keep, len(job.data), rows))
+    return ExtendedDetections(*result) if options.has_extras else Detections(*result)
+
+
+def _kept(
+    op: str,
+    job: Job,
+    found: tuple[Array, ...],
+    threshold: float,
+    agnostic: bool,
+    metric: str,
+    rows: int,
+    backend: str | None,
+) -> Array:
+    """Which candidates stay, by falling score over all images."""
+    boxes, scores, labels, images = found[:4]
+    if job.layout.end_to_end:
+        return by_score(scores)
+    groups = images if agnostic else images * job.classes + labels
     kernel = backends.choose("nms", backend, nms_reference)
-    keep = kernel(boxes, scores, groups, threshold, None, limit, metric)
+    keep = kernel(boxes, scores, groups, threshold, None, rows if len(job.data) == 1 else -1, metric)
     if isinstance(keep, int):  # a NaN: an infinite centre less an infinite side
         _raise_infinite(op, images[keep >> 1])
-    padded = Detections(
-        np.zeros((count, rows, 4), boxes.dtype),
-        np.zeros((count, rows), scores.dtype),
-        np.full((count, rows), -1, np.int64),
-        np.zeros(count, np.int64),
-    )
-    of_image = images[keep]
+    return keep
+
+
+def _padded(found: tuple[Array, ...], keep: Array, count: int, rows: int) -> list[Array]:
+    """Boxes, scores, labels, count, and extras where there are some, of ``count`` images with ``rows`` rows each."""
+    boxes, scores, labels, images, *extras = found
+    padded = [np.zeros((count, rows, *x.shape[1:]), x.dtype) for x in (boxes, scores, labels, *extras)]
+    padded[2][:] = -1
+    counts, of_image = np.zeros(count, np.int64), images[keep]
     for i in range(count):
-        mine = keep if count == 1 else keep[of_image == i][:rows]
-        padded.count[i] = n = len(mine)
-        padded.boxes[i, :n], padded.scores[i, :n], padded.labels[i, :n] = boxes[mine], scores[mine], labels[mine]
-    return Detections(*(wrap(x) for x in padded))
+        mine = (keep if count == 1 else keep[of_image == i])[:rows]
+        counts[i] = n = len(mine)
+        for target, source in zip(padded, (boxes, scores, labels, *extras), strict=True):
+            target[i, :n] = source[mine]
+    return [*padded[:3], counts, *padded[3:]]
 
 
 def _raise_infinite(op: str, image: int) -> NoReturn:

@@ -168,3 +168,27 @@ def test_bench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
 def test_bench_refuses_to_time_a_wrong_backend() -> None:
     with pytest.raises(showcase.Different, match="sums: a and b disagree"):
         showcase._measure("sums", lambda name: np.array([name == "a"]), ["a", "b"], seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("nms in.json -o out.json --iou 0.5 --iou 0.7", "nms: --iou must be given once, got it 2 times"),
+        ("nms in.json -o a.json --output b.json -o c.json", "nms: --output/-o must be given once, got it 3 times"),
+        ("evaluate a b --iou=0.5 --iou 0.7", "evaluate: --iou must be given once, got it 2 times"),
+        (
+            "evaluate a b --inclusive --exclusive",
+            "evaluate: --inclusive/--exclusive must be given once, got it 2 times",
+        ),
+        ("miou a b --palette voc --classes 3 --palette voc", "miou: --palette must be given once, got it 2 times"),
+        ("demo -o a.png -o b.png", "demo: --output/-o must be given once, got it 2 times"),
+    ],
+)
+def test_an_option_given_twice(capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
+    """The first value would be dropped without a word."""
+    assert fails(capsys, *arguments.split()) == message
+
+
+def test_a_flag_may_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == fastdet.__version__

@@ -32,7 +32,7 @@ from evaluate_forms import RESULT, Capture, add, coco, fails, name, txt, voc
         ("--rule none", "evaluate: --rule must be one of coco, voc, got none"),
         ("--boxes cxcywh", "evaluate: --boxes must be one of xyxy, xywh, got cxcywh"),
         ("--boxes xywh", "evaluate: --boxes does not go with a data set that is coco"),
-        ("--labels name", "evaluate: --labels must be one of id, position, got name"),
+        ("--labels name", "evaluate: --labels must be one of id, position, position-from-1, got name"),
         ("--image-size 640", "evaluate: --image-size must be WIDTHxHEIGHT in pixels, such as 640x480, got 640"),
         (f"--image-size {'9' * 5000}x9", "evaluate: --image-size must be WIDTHxHEIGHT in pixels, such as 640x480"),
         ("--images . --image-size 6x6", "evaluate: --images does not go with --image-size"),
@@ -110,7 +110,7 @@ def test_wrong_npz_results(tmp_path: Path, capsys: Capture) -> None:
     np.savez(tmp_path / "dt.npz", **columns)
     assert "expected an array named scores or score, got boxes, labels, image" in fails(capsys, gt, tmp_path / "dt.npz")
     np.savez(tmp_path / "dt.npz", **columns, scores=np.array([0.5]))
-    assert "images: expected images of the data set, got 99" in fails(capsys, gt, tmp_path / "dt.npz")
+    assert "row 0, images: expected an image of the data set, got 99" in fails(capsys, gt, tmp_path / "dt.npz")
 
 
 def test_npz_ids_beyond_int64(tmp_path: Path, capsys: Capture) -> None:
@@ -146,24 +146,26 @@ def test_wrong_folders(tmp_path: Path, capsys: Capture) -> None:
     assert "expected the name of an image of the data set, got 'other'" in fails(capsys, truth, detections)
 
 
+HAS = "; it has 'photo.00', 'photo.01', 'photo.02', ..."
+
+
 def test_wrong_voc_results(tmp_path: Path, capsys: Capture) -> None:
     truth, detections = voc(tmp_path)
     path = detections / "comp4_det_test_dog.txt"
     for line, text in (
         ("photo.00 0.5 1 2 3", "expected image score x1 y1 x2 y2, got 5 words"),
-        ("photo 0.5 1 2 3 4", "image: expected one of the data set, got 'photo'"),
+        ("photo 0.5 1 2 3 4", f"image: expected the name of an image of the data set, got 'photo'{HAS}"),
         ("photo.00 0.5 1 2 0 4", "expected a width >= 0, got -1"),
         ("photo.00 inf 1 2 3 4", "score: expected a number, got 'inf'"),
     ):
         path.write_text(line)
         assert fails(capsys, truth, detections) == f"{path}: line 1: {text}"
-    path.rename(detections / "comp4_det_test_fox.txt")
-    assert "expected a name that ends in a class of the data set, got 'comp4_det_test_fox'" in fails(
-        capsys, truth, detections
-    )
+    path.rename(detections / "fox.txt")
+    assert "expected a name that ends in a class of the data set, got 'fox'" in fails(capsys, truth, detections)
 
 
 def test_boxes_too_large_to_score(tmp_path: Path, capsys: Capture) -> None:
     gt, _ = coco(tmp_path)
     (tmp_path / "dt.json").write_text(json.dumps([{**RESULT, "bbox": [0, 0, 1e200, 1e200]}]))
-    assert "detections.areas must be finite" in fails(capsys, gt, tmp_path / "dt.json")
+    text = "dt.json: detection 0: expected a box with a finite area, got 1e+200 x 1e+200"
+    assert fails(capsys, gt, tmp_path / "dt.json").endswith(text)

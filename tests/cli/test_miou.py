@@ -233,7 +233,7 @@ def test_swapped_arguments_are_warned_of(tmp_path: Path, capsys: pytest.CaptureF
 def test_ctrl_c(pair: tuple[Path, Path]) -> None:
     code = (
         "import sys, time\nfrom fastdet import cli\nfrom fastdet._files import label_maps\n"
-        "def slow(self, i):\n    sys.stdout.write('now\\n'); sys.stdout.flush(); time.sleep(60)\n"
+        "def slow(self, i, side=None):\n    sys.stdout.write('now\\n'); sys.stdout.flush(); time.sleep(60)\n"
         "label_maps.Folder.read = slow\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )

@@ -73,7 +73,7 @@ def test_pillow_writes_what_is_read(tmp_path: Path) -> None:
         "palette": Image.fromarray(labels).convert("P"),
     }.items():
         image.save(tmp_path / f"{name}.png", optimize=True)
-    maps = label_maps.Folder(tmp_path, None, None)
+    maps = label_maps.Folder(tmp_path)
     read = dict(zip(maps.names, map(maps.read, range(3)), strict=True))
     assert (read["grey.png"] == labels).all()
     assert (read["wide.png"] == labels.astype(int) * 1000).all()
@@ -247,7 +247,7 @@ def test_wrong_files_are_all_named(pair: tuple[Path, Path], capsys: pytest.Captu
     assert fails(capsys, "miou", gt, pred, "--classes", 4) == (
         "miou: 4 label maps that cannot be counted: "
         f"{pred / 'im0.png'}: expected 12 x 17 pixels (height x width) as the target has, got 17 x 12; "
-        f"{pred / 'im1.png'}: expected a PNG image, got another file; "
+        f"{pred / 'im1.png'}: expected a PNG image, got a file of GIF; "
         f"{pred / 'im2.png'}: expected a PNG image, got an empty file; "
         f"{gt / 'im3.png'}: expected a PNG image, got one with a damaged or truncated header"
     )
@@ -259,7 +259,7 @@ def test_wrong_files_are_all_named(pair: tuple[Path, Path], capsys: pytest.Captu
         (png([[0]], size=(100_000, 100_000)), "expected at most 268,435,456 pixels, got 100000 x 100000"),
         (png([[0]], size=(0, 5)), "expected a PNG image, got one of 0 x 5 pixels"),
         (png(np.zeros((12, 17, 3)), 16, 2), "expected a grey, palette or 8-bit RGB image, got a 16-bit RGB image"),
-        (png(np.zeros((12, 17, 2)), 8, 4), "expected a grey, .* image, got a 8-bit grey with transparency image"),
+        (png(np.zeros((12, 17, 2)), 8, 4), "expected opaque pixels, got a transparent one at row 0, column 0"),
         (png(np.zeros((3, 17)), size=(12, 17)), "damaged: it holds too few pixels"),
         (png(np.zeros((13, 17)), size=(12, 17)), "damaged: it holds too many pixels"),
         (png(np.zeros((12, 17)), 8)[:-12], "truncated: the file ends after .* bytes, before its end chunk IEND"),
@@ -283,7 +283,7 @@ def test_every_damaged_byte_is_seen(tmp_path: Path) -> None:
     """A flipped bit anywhere in a PNG, or a cut anywhere, is an error: never other labels."""
     content = png(np.random.default_rng(0).integers(0, 9, (6, 7)), 16)
     (tmp_path / "a.png").write_bytes(content)
-    maps = label_maps.Folder(tmp_path, None, None)
+    maps = label_maps.Folder(tmp_path)
     for at in range(len(content)):
         for wrong in (content[:at], content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :]):
             (tmp_path / "a.png").write_bytes(wrong)
@@ -330,11 +330,11 @@ def test_folders(
     link = tmp_path / "link"
     link.symlink_to(gt)
     got = score(link, pred, "--classes", 4)
-    assert got["ignored"] == [f"{pred}: {name}" for name in ("im0.json", "notes.txt", "sub.png")]
+    assert got["ignored"] == [f"{pred}: {name}" for name in ("im0.json", "notes.txt")]
     assert got["confusion_matrix"] == want["confusion_matrix"]
     assert main(["miou", str(gt), str(pred), "--classes", "4"]) == 0
     error = capsys.readouterr().err
-    assert error == f"fastdet: not read: {pred}: im0.json, {pred}: notes.txt, {pred}: sub.png\n"
+    assert error == f"fastdet: not read: {pred}: im0.json, {pred}: notes.txt\n"
     (tmp_path / "elsewhere").unlink()
     assert fails(capsys, "miou", gt, pred, "--classes", 4).endswith("im1.png: expected a file, got a broken link")
     (gt / "im1.png").unlink()
@@ -346,11 +346,13 @@ def test_folders(
     empty = tmp_path / "empty"
     empty.mkdir()
     assert fails(capsys, "miou", empty, pred, "--classes", 4) == (
-        f"{empty}: expected a folder of PNG label maps, got an empty folder"
+        f"{empty}: expected a folder of PNG, TIFF, BMP or NPY label maps, got an empty folder"
     )
     (empty / "x.jpg").write_text("")
-    assert fails(capsys, "miou", empty, gt, "--classes", 4).endswith("got 1 other entry")
-    what = "expected a folder of PNG label maps, an NPZ or an NPY file, got"
+    assert fails(capsys, "miou", empty, gt, "--classes", 4).endswith(
+        "got 1 other entry: x.jpg: JPEG changes numbers and colours, save label maps as PNG"
+    )
+    what = "expected a folder of label maps, an NPZ or an NPY file, got"
     no, single = tmp_path / "no", pred / "im0.png"
     assert fails(capsys, "miou", no, pred, "--classes", 4) == f"no such file: {no}"
     assert fails(capsys, "miou", single, pred, "--classes", 4) == f"{single}: {what} a single PNG file"
@@ -362,7 +364,7 @@ def test_without_pillow(
     pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert fails(capsys, "miou", *pair, "--classes", 4) == 'miou: PNG files need Pillow: pip install "fastdet[cli]"'
+    assert fails(capsys, "miou", *pair, "--classes", 4) == 'miou: image files need Pillow: pip install "fastdet[cli]"'
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="missing permissions to lack: this is root")

@@ -115,6 +115,7 @@ def test_summary_object(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture
             "threads": fastdet.get_num_threads(),
         },
         "ignored": [],
+        "skipped": {"count": 0, "records": []},
     }
 
 

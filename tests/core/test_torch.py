@@ -15,7 +15,7 @@ from optional import need
 from samples import sample
 
 import fastdet
-from fastdet import boxes, nms, pool, segmentation, sigmoid_focal, upsample
+from fastdet import boxes, losses, nms, pool, segmentation, sigmoid_focal, upsample, yolo
 from fastdet._core import dispatch
 from fastdet.box_losses import ciou_loss, diou_loss, giou_loss
 from fastdet.losses import cross_entropy, dice_loss, focal_loss
@@ -50,6 +50,15 @@ def image(torch: Any, *shape: int) -> Any:
     return torch.from_numpy(np.random.default_rng(0).permutation(count) / 7.0).reshape(shape or (2, 3, 6, 7))
 
 
+def head(torch: Any, whole: bool = False) -> Any:
+    """(2, 9, 30), a YOLO's: cx cy w h, and 5 scores. ``whole``: the second of them is a class."""
+    x = np.random.default_rng(3).random((2, 9, 30))
+    x[:, :4] *= 40
+    if whole:
+        x[:, 5] = np.arange(30) % 3
+    return torch.from_numpy(x)
+
+
 def labels(torch: Any) -> Any:
     return torch.from_numpy(np.random.default_rng(1).integers(0, 3, (2, 6, 7)))
 
@@ -75,9 +84,27 @@ COUNTS: dict[str, Call] = {  # results whose size depends on values
         detections,
     ),
     "remove_small_boxes": (lambda b, s, k: boxes.remove_small_boxes(b, 20), detections),
+    "yolo_candidates": (lambda x: yolo.yolo_candidates(x, 0.5), lambda torch: (head(torch),)),
+    "yolo_candidates with_extras": (
+        lambda x: yolo.yolo_candidates(x, 0.5, layout="segment", classes=3, candidates_last=True),
+        lambda torch: (head(torch),),
+    ),
+    "yolo_candidates end_to_end": (
+        lambda x: yolo.yolo_candidates(x[:, :6], 0.5, layout="end_to_end", candidates_last=True),
+        lambda torch: (head(torch, whole=True),),
+    ),
 }
 FIXED: dict[str, Call] = {
     "multiclass_nms": (lambda b, s, k: nms.multiclass_nms(b[None], s[None, :, None], 0.5, max_output=7), detections),
+    "yolo_postprocess": (lambda x: yolo.yolo_postprocess(x, max_output=9), lambda torch: (head(torch),)),
+    "yolo_postprocess with_extras": (
+        lambda x: yolo.yolo_postprocess(x, max_output=9, layout="pose", classes=1, candidates_last=True),
+        lambda torch: (head(torch).float(),),
+    ),
+    "yolo_postprocess end_to_end": (
+        lambda x: yolo.yolo_postprocess(x[:, :6], layout="end_to_end", candidates_last=True),
+        lambda torch: (head(torch, whole=True),),
+    ),
     "box_area": (lambda b, s, k: boxes.box_area(b), detections),
     "box_convert": (lambda b, s, k: boxes.box_convert(b, "xyxy", "xywh"), detections),
     "clip_boxes_to_image": (lambda b, s, k: boxes.clip_boxes_to_image(b, (20, 30)), detections),
@@ -139,6 +166,26 @@ LOSSES: dict[str, Call] = {
         lambda torch: (image(torch).contiguous(memory_format=torch.channels_last), labels(torch)),
     ),
     "focal_loss": (lambda x, t: focal_loss(x, t, 0.25, gamma=1.5), lambda torch: (image(torch), labels(torch))),
+    "cross_entropy soft": (
+        lambda x, soft: cross_entropy(x, soft, label_smoothing=0.1),
+        lambda torch: (image(torch) / 10, (image(torch).flip(1) / 10).softmax(1)),
+    ),
+    "ohem_cross_entropy": (
+        lambda x, t: losses.ohem_cross_entropy(x, t, None, 2, 0.4, threshold=3),
+        lambda torch: (image(torch), labels(torch)),
+    ),
+    "tversky_loss": (
+        lambda x, t: losses.tversky_loss(x, t, 0.3, 0.7, 2),
+        lambda torch: (image(torch), labels(torch)),
+    ),
+    "lovasz_softmax_loss": (
+        lambda x, t: losses.lovasz_softmax_loss(x / 9, t, 2, per_image=True),
+        lambda torch: (image(torch), labels(torch)),
+    ),
+    "lovasz_hinge_loss": (
+        lambda x, t: losses.lovasz_hinge_loss(x[:, 0], (t == 1).long()),
+        lambda torch: (image(torch) / 30 - 1, labels(torch)),
+    ),
     "dice_loss": (lambda x, t: dice_loss(x, t, 2), lambda torch: (image(torch), labels(torch))),
     "sigmoid_focal_loss": (
         lambda x: sigmoid_focal.sigmoid_focal_loss(x, (x > 30).to(x.dtype), gamma=1.5),
@@ -304,7 +351,8 @@ def test_vmap(torch: Any, name: str) -> None:
 @pytest.mark.parametrize("name", COUNTS)
 def test_vmap_of_counts(torch: Any, name: str) -> None:
     call, make = CALLS[name]
-    with pytest.raises(NotImplementedError, match=f"^{name}: results differ in size, so vmap cannot stack them"):
+    text = f"^{name.split()[0]}: results differ in size, so vmap cannot stack them"
+    with pytest.raises(NotImplementedError, match=text):
         torch.vmap(call)(*(torch.stack([x, x]) for x in make(torch)))
 
 
@@ -384,9 +432,35 @@ def test_tangents_are_not_lost(torch: Any) -> None:
     b, x = detections(torch)[0], image(torch)
     with pytest.raises(TypeError, match=r"^box_iou: boxes1 requires grad and box_iou keeps no graph"):
         torch.func.jvp(lambda b: boxes.box_iou(b, b), (b,), (b,))
-    tangent = r"^max_pool2d: x must not have a tangent: the op has no forward-mode"
-    with pytest.raises(NotImplementedError, match=tangent):
-        torch.func.jvp(lambda x: pooled(x)[0], (x,), (x,))
+    with pytest.raises(TypeError, match=r"^upsample_bilinear: out must be None where x has a tangent, got Tensor$"):
+        torch.func.jvp(lambda x: upsample.upsample_bilinear(x, 4, out=x.new_empty(2, 3, 4, 4)), (x,), (x,))
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_forward_mode(torch: Any, name: str) -> None:
+    """The tangent is the derivative that the backward pass gives; also batched, nested and without torch.func."""
+    call, (x, *rest) = SMOOTH[name][0], SMOOTH[name][1](torch)
+
+    def f(x: Any) -> Any:
+        return call(x, *rest)
+
+    value, tangent = torch.func.jvp(f, (x,), (x.cos(),))
+    check_equal(value, f(x))
+    _, want = torch.autograd.functional.jvp(f, x, x.cos())  # by two backward passes
+    torch.testing.assert_close(tangent, want, rtol=1e-12, atol=1e-12)
+    with torch.autograd.forward_ad.dual_level():
+        dual = f(torch.autograd.forward_ad.make_dual(x, x.cos()))
+        check_equal(torch.autograd.forward_ad.unpack_dual(dual).tangent, tangent)
+    assert torch.autograd.gradcheck(
+        f, x.clone().requires_grad_(), eps=0.01, check_forward_ad=True, check_backward_ad=False
+    )
+    small = torch.stack([x, x.sin()])
+    batched = torch.vmap(lambda x, t: torch.func.jvp(f, (x,), (t,))[1])(small, small.cos())
+    for i in range(2):
+        check_equal(batched[i], torch.func.jvp(f, (small[i],), (small[i].cos(),))[1])
+    _, second = torch.func.jvp(lambda x: torch.func.grad(lambda y: (f(y) ** 3).sum())(x), (x,), (x.cos(),))
+    (by_backward,) = torch.autograd.functional.hvp(lambda y: (f(y) ** 3).sum(), x, x.cos())[1:]
+    torch.testing.assert_close(second, by_backward)
 
 
 def test_meta(torch: Any) -> None:
@@ -421,9 +495,9 @@ def test_backward_holds_one_gradient(torch: Any) -> None:
     """The forward pass computes the gradient; the backward pass scales it in place, unless the graph is kept."""
     x, t = image(torch).requires_grad_(), labels(torch)
     loss = cross_entropy(x, t)
-    kept = loss.grad_fn.saved_tensors[0]
+    kept = loss.grad_fn.saved_tensors[0].data_ptr()
     (grad,) = torch.autograd.grad(loss * 3, x)
-    assert grad.data_ptr() == kept.data_ptr()
+    assert grad.data_ptr() == kept
     loss = cross_entropy(x, t) * 3
     first = torch.autograd.grad(loss, x, retain_graph=True)[0]
     check_equal(torch.autograd.grad(loss, x)[0], first)

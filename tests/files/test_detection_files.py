@@ -308,9 +308,9 @@ def test_names_with_dots(tmp_path: Path) -> None:
         (tmp_path / name / "a_jpg.rf.0f1.txt").write_text(text)
     data = read_txt(tmp_path / "g")
     assert data.image_names == ["a_jpg.rf.0f1"]
-    assert read_txt_results(tmp_path / "d", data).image.tolist() == [0]
+    assert read_txt_results(tmp_path / "d", data)[0].image.tolist() == [0]
     coco = data._replace(image_names=["train/a_jpg.rf.0f1.JPG"])
-    assert read_txt_results(tmp_path / "d", coco).image.tolist() == [0]
+    assert read_txt_results(tmp_path / "d", coco)[0].image.tolist() == [0]
 
 
 def data_set(images: list[str], classes: list[str], first: int = 0) -> DataSet:
@@ -343,7 +343,9 @@ def test_files_of_one_name_in_several_folders(tmp_path: Path, read: Any) -> None
 
 def test_classes_of_detections_alone_are_no_others(tmp_path: Path) -> None:
     detections = folder(tmp_path / "d", a_txt="cow .5 0 0 1 1\nfox .5 0 0 1 1\ndog .5 0 0 1 1\ncow .5 0 0 1 1")
-    assert read_txt_results(detections, data_set(["a"], ["cat", "dog"], 5)).label.tolist() == [7, 8, 6, 7]
+    columns, others = read_txt_results(detections, data_set(["a"], ["cat", "dog"], 5))
+    assert columns.label.tolist() == [7, 8, 6, 7]
+    assert others == {7: "cow", 8: "fox"}
     for names, got in ((["cat", "", "dog"], "none for 6"), (["cat", "dog", "cat"], "'cat' for 5 and 7")):
         for read, path in (
             (read_txt_results, detections),
@@ -354,13 +356,13 @@ def test_classes_of_detections_alone_are_no_others(tmp_path: Path) -> None:
             text = f"{path}: expected categories with a name each, by which they are matched, got {got}"
             assert str(raised.value) == text
     numbers = folder(tmp_path / "y", a_txt="2 .5 .5 .1 .1 1\n02 .5 .5 .1 .1 1\n3 .5 .5 .1 .1 1\n0 .5 .5 .1 .1 1")
-    assert read_yolo_results(numbers, data_set(["a"], ["", ""], 5)).label.tolist() == [7, 7, 8, 5]  # names do not count
+    assert read_yolo_results(numbers, data_set(["a"], ["", ""], 5))[0].label.tolist() == [2, 2, 3, 0]
 
 
 def test_ids_that_no_float_holds(tmp_path: Path) -> None:
     first = 2**63 - 3
     data = data_set(["x", "a"], ["cat", "dog"], first)
-    columns = read_txt_results(folder(tmp_path / "d", a_txt="dog .5 0 0 1 1\nfox .5 0 0 1 1"), data)
+    columns, _ = read_txt_results(folder(tmp_path / "d", a_txt="dog .5 0 0 1 1\nfox .5 0 0 1 1"), data)
     assert columns.image.tolist() == [first + 1] * 2
     assert columns.label.tolist() == [first + 1, 2**61]
 
@@ -373,7 +375,7 @@ def test_txt(tmp_path: Path) -> None:
     assert data.truth.flags.tolist() == [0, 2]
     assert read_txt(truth, form="xywh", offset=1.0).truth.areas.tolist() == [35, 4]
     results = folder(tmp_path / "d", b_txt="bird 0.25 1 2 4 6\ndog .5 0 0 2 2")
-    columns = read_txt_results(results, data)
+    columns, _ = read_txt_results(results, data)
     assert columns.image.tolist() == [1, 1]
     assert columns.label.tolist() == [2, 0]
     assert columns.scores.tolist() == [0.25, 0.5]
@@ -388,7 +390,7 @@ def test_txt(tmp_path: Path) -> None:
         ("dog .5 1 2 3 4 5", "line 2: expected class score x1 y1 x2 y2, got 7 words"),
         ("dog .5 1 2 x 4", "line 2: x2: expected a number, got 'x'"),
         ("dog nan 1 2 3 4", "line 2: score: expected a number, got 'nan'"),
-        ("dog .5 5 2 3 4", "line 2: expected a width >= 0, got -2"),
+        ("dog .5 5 2 3 4", "line 2: expected a width >= 0, got -2 (boxes that are x y w h: --boxes xywh)"),
     ],
 )
 def test_wrong_txt(tmp_path: Path, line: str, text: str) -> None:
@@ -405,15 +407,15 @@ def test_yolo(tmp_path: Path) -> None:
     assert (data.image_names, data.category_names) == (["a", "b"], ["cat", "dog"])
     assert data.truth.boxes.tolist() == [[15, 5, 10, 10]]
     assert data.truth.label.tolist() == [1]
-    columns = read_yolo_results(folder(tmp_path / "d", a_txt="1 .5 .5 .25 .5 .75\n3 0 0 0 0 1"), data)
+    columns, _ = read_yolo_results(folder(tmp_path / "d", a_txt="1 .5 .5 .25 .5 .75\n3 0 0 0 0 1"), data)
     assert columns.boxes[0].tolist() == [15, 5, 10, 10]
-    assert columns.label.tolist() == [1, 2]
+    assert columns.label.tolist() == [1, 3]
     assert columns.scores.tolist() == [0.75, 1]
     more = read_yolo(labels, {"a": (40, 20), "b": (10, 10), "aa": (5, 5)})  # an image without a file has no object
     assert (more.image_names, more.truth.image.tolist()) == (["a", "aa", "b"], [0])
     with pytest.raises(FormatError, match="expected the image's width and height in pixels, got None"):
         read_yolo(labels, {"a": (40, 20)})
-    with pytest.raises(FormatError, match=r"line 1: class: expected less than 1, got 1"):
+    with pytest.raises(FormatError, match=r"line 1: class: expected less than 1, the number of classes, got 1"):
         read_yolo(labels, {"a": (40, 20), "b": (1, 1)}, ["cat"])
     with pytest.raises(FormatError, match=r"line 1: expected a width in \[0, 1\], got 25"):
         read_yolo(folder(tmp_path / "h", a_txt="1 5 5 25 5"), {"a": (40, 20)})

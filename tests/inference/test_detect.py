@@ -276,7 +276,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
      "yolo_candidates: output must be float16, float32, float64 or integer, got bool"),
     (lambda: yolo_postprocess(Z((1, 84, 8400)), 2), ValueError,
      "yolo_postprocess: iou_threshold must be in [0, 1], got 2.0"),
-    (lambda: yolo_postprocess(np.full((1, 5, 9), np.inf)), ValueError,
+    (lambda: yolo_postprocess(np.repeat([[[np.inf]] * 4 + [[0.9]]], 9, 2)), ValueError,
      "yolo_postprocess: output must not hold infinite boxes, got one in image 0"),
     (lambda: offset_pool(IMAGE, 0).__next__(), ValueError, "offset_pool: size must be 1 or more, got 0"),
     (lambda: overfeat_dense(np.abs, IMAGE), TypeError,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from optional import need
 
-from fastdet.inference import overfeat_dense, overfeat_multiscale, ssd_decode, yolo_decode
+from fastdet.inference import overfeat_dense, overfeat_multiscale, overlap_tile, ssd_decode, yolo_decode
 from fastdet.nms import merge_boxes
 from fastdet.upsample import upsample_bilinear
 
@@ -105,3 +105,19 @@ def test_ssd_decode_undoes_the_models_encoding() -> None:
     assert set(label.tolist()) == set(LABELS)
     expected = torch.from_numpy(BOXES)[(label == LABELS[1]).long()]
     torch.testing.assert_close(detections.boxes[matched], expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_an_exported_network_needs_no_eval() -> None:
+    """Its own eval() raises, so it is not asked for; the program itself and a trace do as well."""
+    torch = need("torch")
+    network = need("fastdet.models").SegNet(5, width=1 / 16).eval()
+    image = torch.rand(3, 40, 72)
+    program = torch.export.export(network, (torch.rand(1, 3, 32, 32),))
+    with pytest.raises(NotImplementedError):
+        program.module().eval()
+    want = overlap_tile(network, image, 16, 8)
+    for model in (program, program.module(), torch.jit.trace(network, (torch.rand(1, 3, 32, 32),))):
+        np.testing.assert_array_equal(overlap_tile(model, image, 16, 8).numpy(), want.numpy())
+    with pytest.warns(UserWarning, match=r"^overlap_tile: model is in train mode: call eval\(\) first$"):
+        overlap_tile(network.train(), image, 16, 8)

@@ -358,7 +358,7 @@ ERRORS: tuple[tuple[dict[str, Any], type[Exception], str], ...] = (
     ({"logits": np.ones((2, 3), int)}, TypeError, "logits must be float16, bfloat16, float32 or float64, got int64"),
     ({"logits": np.ones(())}, ValueError, "logits must have shape (N, C, ...) with C of 1 or more, got ()"),
     ({"logits": np.ones((2, 0))}, ValueError, "logits must have shape (N, C, ...) with C of 1 or more, got (2, 0)"),
-    ({"target": np.zeros(2)}, TypeError, "target must be an integer array, got float64"),
+    ({"target": np.zeros(2, complex)}, TypeError, "target must be an integer array, got complex128"),
     ({"target": np.zeros(2, bool)}, TypeError, "target must be an integer array, got bool"),
     ({"target": np.zeros(3, int)}, ValueError, "target must have shape (2,), that of the logits without their classes"),
     ({"target": np.array([0, 3])}, ValueError, "classes 0 to 2 or ignore_index, got 3 at index 1"),

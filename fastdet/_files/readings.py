@@ -1,0 +1,171 @@
+"""What the numbers in detections mean: labels that are ids or positions, images that are ids or names, forms of boxes.
+
+A number can often be read in several ways, and the wrong one gives a wrong figure. So each reading is compared with
+the true boxes, and where another one fits and the reading does not, the user has to choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fastdet._core.check import Array
+from fastdet._files.data_set import DataSet, new_ids, positions
+from fastdet._files.errors import ChoiceError
+from fastdet.boxes import box_iou
+from fastdet.detection.records import Columns, Floats, Ints
+
+LABELS = ("id", "position", "position-from-1")
+_MAX_IMAGES, _MAX_BOXES = 300, 1000  # images that are compared, and detections of each
+_MIN_IOU = 0.5
+
+
+def position_ids(data: DataSet, labels: Ints, first: int = 0) -> tuple[Ints, dict[int, str], list[str]]:
+    """The category at the position of each label; the label of the first category is ``first``.
+
+    A placeholder is not counted. A label that is no position gets a new id. Also returns such labels by their new id,
+    and notes.
+    """
+    categories, notes = data.categories.tolist(), []
+    if _has_placeholder(data, labels - first):
+        name = data.category_names[categories.index(data.placeholder)]
+        categories.remove(data.placeholder)
+        head = f"category {data.placeholder}, {name!r}, heads the others and has no box"
+        notes.append(f"{head}: it is not counted, and label {first} is category {categories[0]}")
+    if categories != sorted(categories):
+        notes.append("positions are places in the data set's list of categories, whose ids do not rise")
+    kinds, inverse = np.unique(labels, return_inverse=True)
+    of, new, others = dict(enumerate(categories, first)), new_ids(data), {}
+    for kind in kinds.tolist():
+        if kind not in of:
+            of[kind] = next(new)
+            others[of[kind]] = str(kind)
+    ids = np.array([of[kind] for kind in kinds.tolist()], np.int64)
+    return ids[inverse.reshape(-1)] if len(labels) else labels, others, notes
+
+
+def _has_placeholder(data: DataSet, labels: Ints) -> bool:
+    """Whether labels from 0 leave out the placeholder: they do not reach the last category."""
+    return data.placeholder is not None and len(labels) > 0 and int(labels.max()) < len(data.categories) - 1
+
+
+def check_ids(data: DataSet, columns: Columns, where: str) -> None:
+    """ChoiceError if labels that were read as category ids look like positions, by their range or by the true boxes."""
+    labels = columns.label
+    if not len(labels):
+        return
+    low, high, count = int(labels.min()), int(labels.max()), len(data.categories)
+    unknown = positions(np.sort(data.categories), labels) < 0
+    firsts = {"position": 0, "position-from-1": 1}
+    fits = {word: first for word, first in firsts.items() if first <= low and high < count + first}
+    ask = "if they are category ids, use --labels id"
+    if unknown.any() and fits:
+        raise ChoiceError(
+            "labels",
+            f"must say what labels are: {int(unknown.sum()):,} of {len(labels):,} detections in {where} have labels "
+            f"that are no category ids; if labels {low} to {high} count the classes, use --labels "
+            f"{' or '.join(fits)}; {ask}",
+        )
+    if data.placeholder is not None and (labels == data.placeholder).any() and fits:
+        name = data.category_names[data.categories.tolist().index(data.placeholder)]
+        raise ChoiceError(
+            "labels",
+            f"must say what labels are: {where} has label {data.placeholder}, and category {data.placeholder}, "
+            f"{name!r}, only heads the others; if labels count the classes, use --labels {' or '.join(fits)}; {ask}",
+        )
+    others = {word: position_ids(data, labels, first)[0] for word, first in fits.items()}
+    rival = _better(data, columns, labels, others)
+    if rival is not None:
+        raise ChoiceError("labels", f"must say what labels are: {rival} in {where}; {ask}")
+
+
+def check_positions(data: DataSet, columns: Columns, numbers: Ints, where: str) -> None:
+    """ChoiceError if class numbers that were read as positions look like category ids, by the true boxes."""
+    rival = _better(data, columns, columns.label, {"id": numbers, "position-from-1": position_ids(data, numbers, 1)[0]})
+    if rival is not None:
+        ask = "if they are positions, use --labels position"
+        raise ChoiceError("labels", f"must say what labels are: {rival} in {where}; {ask}")
+
+
+def check_images(data: DataSet, columns: Columns, by_name: Ints, where: str) -> None:
+    """ChoiceError if image ids were read as ids, and only those of images found by name fit the true boxes."""
+    of_ids, of_names = len(_overlaps(data, columns)), len(_overlaps(data, columns._replace(image=by_name)))
+    if of_names >= 2 and of_ids < 0.5 * of_names:
+        raise ChoiceError(
+            "image-ids",
+            f"must say what image ids are: names of images are numbers too, and detections in {where} overlap "
+            f"{of_ids:,} true boxes if image_id is an id, {of_names:,} if it is a name; use --image-ids id or "
+            "--image-ids name",
+        )
+
+
+def note_on_boxes(data: DataSet, columns: Columns, where: str) -> list[str]:
+    """A note if hardly any detection overlaps a true box. It names another form of the boxes that fits better."""
+    shared = np.intersect1d(data.truth.image, columns.image)[:_MAX_IMAGES]
+    total = int(np.isin(data.truth.image, shared).sum())
+    count = len(_overlaps(data, columns)) if total >= 3 else total
+    if count >= 0.2 * total:
+        return []
+    note = f"{where}: detections overlap only {count:,} of {total:,} true boxes by half: is one of the files in other "
+    note += "units, of other images, or in another form of boxes?"
+    for form, boxes in _other_forms(data, columns).items():
+        better = len(_overlaps(data, columns._replace(boxes=boxes)))
+        if better >= 0.6 * total:
+            note += f" Taken as {form}, they overlap {better:,}"
+            break
+    return [note]
+
+
+def _other_forms(data: DataSet, columns: Columns) -> dict[str, Floats]:
+    """The boxes (x y w h) if the numbers of the file were meant in other forms, by the names of these."""
+    b = columns.boxes
+    ends = np.concatenate([b[:, :2], (b[:, 2:] - b[:, :2]).clip(0)], axis=1)
+    sides = np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], axis=1)
+    centres = np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, 2:]], axis=1)
+    forms = {"x1 y1 x2 y2": ends, "x y width height": sides, "cx cy width height": centres}
+    order = np.argsort(data.images)
+    at = order[positions(data.images[order], columns.image)] if len(order) else np.zeros(0, np.int64)
+    scale = np.tile(data.sizes[at], 2) if len(at) else np.ones((len(b), 4))
+    if len(b) and scale.all() and np.abs(b).max() <= 2:
+        forms |= {f"{form} as fractions of the image": boxes * scale for form, boxes in forms.items()}
+        forms["fractions of the image"] = b * scale
+    return forms
+
+
+def _better(data: DataSet, columns: Columns, labels: Ints, others: Mapping[str, Ints]) -> str | None:
+    """A sentence about a reading that gives true boxes the class of their detection where ``labels`` do not."""
+    others = {word: ids for word, ids in others.items() if (ids != labels).any()}
+    pairs = _overlaps(data, columns) if others else np.zeros((0, 2), np.int64)
+    if len(pairs) < 2:
+        return None
+    wanted, rows = data.truth.label[pairs[:, 0]], pairs[:, 1]
+    agree = int((labels[rows] == wanted).sum())
+    word, best = max(((word, int((ids[rows] == wanted).sum())) for word, ids in others.items()), key=lambda x: x[1])
+    if agree >= 0.5 * best or best < 0.6 * len(rows):
+        return None
+    return f"the classes of {agree:,} of {len(rows):,} overlapping boxes agree, and of {best:,} with --labels {word},"
+
+
+def _overlaps(data: DataSet, columns: Columns) -> Array:
+    """(P, 2) pairs of a true box and the first detection, by score, that overlaps it, in some of the images."""
+    images = np.intersect1d(data.truth.image, columns.image)[:_MAX_IMAGES]
+    truth, found = (np.flatnonzero(positions(images, ids) >= 0) for ids in (data.truth.image, columns.image))
+    truth = truth[np.argsort(data.truth.image[truth], kind="stable")]
+    found = found[np.lexsort((-columns.scores[found], columns.image[found]))]
+    ends = [
+        (np.searchsorted(ids, images, "left").tolist(), np.searchsorted(ids, images, "right").tolist())
+        for ids in (data.truth.image[truth], columns.image[found])
+    ]
+    pairs = [np.zeros((0, 2), np.int64)]
+    for a, b, c, d in zip(*ends[0], *ends[1], strict=True):
+        mine, rows = truth[a:b], found[c : min(d, c + _MAX_BOXES)]
+        overlap = box_iou(_corners(data.truth.boxes[mine]), _corners(columns.boxes[rows])) >= _MIN_IOU
+        has = overlap.any(axis=1)
+        pairs.append(np.stack([mine[has], rows[overlap.argmax(axis=1)[has]]], axis=1))
+    return np.concatenate(pairs)
+
+
+def _corners(boxes: Array) -> Array:
+    """x1 y1 x2 y2 of boxes x y w h, far from overflow."""
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).clip(-1e100, 1e100)

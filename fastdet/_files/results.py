@@ -1,0 +1,295 @@
+"""Read detections of any format, and find the data set's images and categories that they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastdet._core.check import Array
+from fastdet._files import coco, npz_data, txt, voc, yolo
+from fastdet._files.coco_objects import Content
+from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids, positions
+from fastdet._files.errors import ChoiceError, Faults, FormatError
+from fastdet._files.folders import Labels
+from fastdet._files.readings import check_ids, check_images, check_positions, position_ids
+from fastdet.detection.records import Columns, Ints
+
+
+@dataclass(frozen=True)
+class Options:
+    """How detections are read. None: the usual way of their format, checked against the data set."""
+
+    classes: list[str] | None = None  # the names of labels 0, 1, ...
+    boxes: str | None = None  # "xyxy" or "xywh": the boxes of txt files
+    labels: str | None = None  # "id", "position" or "position-from-1": what numbers as labels are
+    image_ids: str | None = None  # "id" or "name": what numbers as image ids are
+    score: str | None = None  # "first" or "last": its place in the lines of txt and YOLO
+    faults: Faults = field(default_factory=Faults)
+
+
+class Results(NamedTuple):
+    """Detections with the data set's ids."""
+
+    columns: Columns
+    others: Mapping[int, str]  # labels that the data set lacks: the file's label by the new id
+    notes: Sequence[str] = ()
+
+
+def read_results(path: Path, format: str, data: DataSet, o: Options) -> Results:
+    """Read detections. FormatError, ChoiceError, OSError."""
+    if format == "voc":
+        return Results(*voc.read_voc_results(path, data, faults=o.faults))
+    if format == "txt":
+        return Results(*txt.read_txt_results(path, data, form=o.boxes or "xyxy", score=o.score, faults=o.faults))
+    if format == "yolo":
+        columns, notes = yolo.read_yolo_results(path, data, score=o.score, faults=o.faults)
+        return _with_notes(_numbered(path, columns, data, o, by_position=True), notes)
+    if format == "coco":
+        return _coco(path, data, o)
+    columns, place, ids = npz_data.read_npz_results(path, data, o.faults)
+    images = _Images(data, o.image_ids)
+    notes = images.settle(path, ids)
+    columns = _place(columns, place, ids, lambda row: f"{path}: row {row}, images", images, o.faults)
+    if not notes:
+        _check_reading_of_images(path, columns, data, o)
+    return _with_notes(_numbered(path, columns, data, o), notes)
+
+
+def _with_notes(results: Results, notes: Sequence[str]) -> Results:
+    return results._replace(notes=[*notes, *results.notes])
+
+
+# ------------------------------------------------------------------------------------------------- images
+class _Images:
+    """Finds the images that ids in detections mean. Strings are names; numbers are ids or names."""
+
+    def __init__(self, data: DataSet, image_ids: str | None) -> None:
+        self.names = ImageNames(data)
+        self._known = set(data.images.tolist())
+        self._numbers = self.names.by_number()
+        self._by_name = image_ids == "name" or not data.own_images
+        self._is_free = image_ids is None
+        if image_ids == "id" and not data.own_images:
+            raise ChoiceError("image-ids", "must be name: the data set has names of images and no ids")
+
+    def settle(self, path: Path, ids: Sequence[int | str]) -> list[str]:
+        """Read all numbers as names if not all are ids of the data set, but all are names. Returns a note then."""
+        numbers = [i for i in ids if not isinstance(i, str)]
+        if self._by_name or not self._is_free or all(i in self._known for i in numbers):
+            return []
+        self._by_name = all(self._numbers.get(i) is not None for i in numbers)
+        text = f"{path}: image ids are read as names of images: all of them are, and not all are ids of the data set"
+        return [text] if self._by_name else []
+
+    def of(self, where: str, i: int | str) -> int:
+        """The image's id. FormatError."""
+        if isinstance(i, str):
+            return self.names.known(where, i)
+        if not self._by_name:
+            if i in self._known:
+                return i
+            hint = "; there is an image of that name: see --image-ids name" if i in self._numbers else ""
+            raise FormatError(f"{where}: expected an image of the data set, got {i}{hint}")
+        if i not in self._numbers:
+            raise self.names.unknown(where, i)
+        image = self._numbers[i]
+        if image is None:
+            raise FormatError(f"{where}: expected the name of one image of the data set, got {i}, which fits several")
+        return image
+
+
+def _place(
+    columns: Columns,
+    place: Ints,
+    ids: Sequence[int | str],
+    where: Callable[[int], str],
+    images: _Images,
+    faults: Faults,
+) -> Columns:
+    """Set the images of detections: row r is of the image that ``ids[place[r]]`` means. Unknown images are faults."""
+    used, first = np.unique(place, return_index=True)
+    new = np.zeros(len(ids), np.int64)
+    unknown: dict[int, tuple[int, str]] = {}
+    for row, at in sorted(zip(first.tolist(), used.tolist(), strict=True)):
+        found = Faults(skip=faults.skip)
+        with found.record():
+            new[at] = images.of(where(row), ids[at])
+        if found.texts:
+            unknown[at] = row, found.texts[0]
+    if not unknown:
+        return columns._replace(image=new[place])
+    left = np.isin(place, list(unknown))
+    for row in np.flatnonzero(left).tolist():
+        at, text = unknown[int(place[row])]
+        faults.add(FormatError(text.replace(where(at), where(row), 1)))
+    return _rows(columns._replace(image=new[place]), ~left)
+
+
+def _rows(columns: Columns, keep: Array) -> Columns:
+    return Columns._make(x[keep] if len(x) == len(keep) else x for x in columns)
+
+
+def _check_reading_of_images(path: Path, columns: Columns, data: DataSet, o: Options) -> None:
+    """Compare image ids, taken as ids, with images whose names are these numbers."""
+    if o.image_ids is not None or not data.own_images or not all(data.image_names):
+        return
+    numbers = ImageNames(data).by_number()
+    kinds, inverse = np.unique(columns.image, return_inverse=True)
+    named = [numbers.get(i) for i in kinds.tolist()]
+    if any(i is None for i in named) or named == kinds.tolist():
+        return
+    check_images(data, columns, np.array(named, np.int64)[inverse.reshape(-1)], str(path))
+
+
+# --------------------------------------------------------------------------------------------------- COCO
+def _coco(path: Path, data: DataSet, o: Options) -> Results:
+    """Read COCO results. Images are matched by the records' file names, else by the file's list of images, else by id.
+
+    Categories are matched by name if the file lists them with names.
+    """
+    content = coco.coco_content(path, "results", string_ids=True, faults=o.faults)
+    images, (categories, category_names) = _listed(path, content.section)
+    columns, notes = _coco_images(path, content, images, data, o)
+    by_names = o.labels in (None, "id") and bool(category_names) and all(category_names) and all(data.category_names)
+    if not by_names:
+        return _with_notes(_numbered(path, columns, data, o), notes)
+    labels = Labels(by_name(path, data.categories.tolist(), data.category_names), new_ids(data))
+    of = {i: labels.id_of(name) for name, i in by_name(path, categories.tolist(), category_names).items()}
+    others = {new: str(i) for i, new in of.items() if new in labels.others}
+    expected = "one of the file's categories"
+    columns = _renumbered(path, content.section, "category_id", columns, "label", of, expected, o.faults)
+    return Results(columns, others, notes)
+
+
+def _listed(path: Path, section: str) -> tuple[tuple[Ints, list[str]], tuple[Ints, list[str]]]:
+    """The images and categories that a file of results lists: ids and names. None if they are not as in a data set."""
+    nothing: tuple[Ints, list[str]] = np.zeros(0, np.int64), []
+    if section == "results":
+        return nothing, nothing
+    try:
+        content = coco.coco_content(path, "names")
+    except FormatError:  # for example, ids that are no integers
+        return nothing, nothing
+    return content.images[:2], content.categories
+
+
+def _coco_images(
+    path: Path, content: Content, listed: tuple[Ints, list[str]], data: DataSet, o: Options
+) -> tuple[Columns, list[str]]:
+    images, columns, section = _Images(data, o.image_ids), content.boxes, content.section
+
+    def where(field: str) -> Callable[[int], str]:
+        return lambda row: f"{path}: {section}[{row}].{field}"
+
+    file = content.file
+    if len(file) and (file >= 0).all() and any(map(images.names.has, content.file_names)):
+        placed = _place(columns, file, content.file_names, where("file_name"), images, o.faults)
+        return placed, _other_ids(path, content, placed.image, data)
+    ids, names = listed
+    if not len(content.named) and names and all(names) and all(data.image_names):
+        of = {i: images.names.find(f"{path}: images", name) for i, name in zip(ids.tolist(), names, strict=True)}
+        known = {i: image for i, image in of.items() if image is not None}
+        expected = "an image of the data set"
+        return _renumbered(path, section, "image_id", columns, "image", known, expected, o.faults), []
+    kinds, place = np.unique(columns.image, return_inverse=True)
+    every: list[int | str] = kinds.tolist()
+    place = place.reshape(-1)
+    if len(content.named):
+        place = np.where(content.named, len(every) + columns.image, place)
+        every += content.image_names
+    notes = images.settle(path, every)
+    placed = _place(columns, place, every, where("image_id"), images, o.faults)
+    if not len(content.named) and not notes:
+        _check_reading_of_images(path, placed, data, o)
+    return placed, notes
+
+
+def _other_ids(path: Path, content: Content, image: Ints, data: DataSet) -> list[str]:
+    """A note if image ids that are ids of the data set belong to other images than the file names."""
+    ids = content.boxes.image
+    if len(content.named) or not data.own_images or len(ids) != len(image):
+        return []
+    other = (positions(np.sort(data.images), ids) >= 0) & (ids != image)
+    count = int(other.sum())
+    text = f"{path}: {count:,} detections have the image_id of another image than their file_name: file_name counts"
+    return [text] if count else []
+
+
+def _renumbered(
+    path: Path,
+    section: str,
+    name: str,
+    columns: Columns,
+    column: str,
+    to: Mapping[int, int],
+    expected: str,
+    faults: Faults,
+) -> Columns:
+    """Replace the ids of a column. Ids that ``to`` lacks are faults."""
+    ids: Ints = getattr(columns, column)
+    kinds, inverse = np.unique(ids, return_inverse=True)
+    known = np.array([i in to for i in kinds.tolist()], bool)[inverse.reshape(-1)]
+    for row in np.flatnonzero(~known).tolist():
+        faults.add(FormatError(f"{path}: {section}[{row}].{name}: expected {expected}, got {ids[row]}"))
+    new = np.array([to.get(i, 0) for i in kinds.tolist()], np.int64)[inverse.reshape(-1)]
+    changed: Any = {column: new}
+    return _rows(columns._replace(**changed), known)
+
+
+# ------------------------------------------------------------------------------------------------- labels
+def _numbered(path: Path, columns: Columns, data: DataSet, o: Options, *, by_position: bool = False) -> Results:
+    """Find the categories of labels that are numbers. ``by_position``: they are class numbers, as YOLO's are."""
+    raw, others, notes = columns.label, dict[int, str](), list[str]()
+    if o.classes is not None and o.labels is None:
+        label, others = _by_class_names(path, raw, data, o.classes)
+    elif o.labels in ("position", "position-from-1"):
+        label, others, notes = position_ids(data, raw, int(o.labels == "position-from-1"))
+    elif not data.own_categories:
+        label, others = _by_numeric_names(path, raw, data, o)
+    elif by_position and o.labels is None:
+        label, others, notes = position_ids(data, raw)
+        if others and not _are_numbers(data.category_names):
+            reason = f"must be given: {path} has class {next(iter(others.values()))}, and the data set has"
+            raise ChoiceError("classes", f"{reason} {len(data.categories)} classes; it names the detector's classes")
+        check_positions(data, columns._replace(label=label), raw, str(path))
+    else:
+        label = raw
+        if o.labels is None:
+            check_ids(data, columns, str(path))
+    return Results(columns._replace(label=label), others, notes)
+
+
+def _by_class_names(path: Path, raw: Ints, data: DataSet, classes: Sequence[str]) -> tuple[Ints, dict[int, str]]:
+    """Labels are places in a list of names."""
+    kinds, inverse = np.unique(raw, return_inverse=True)
+    for kind in kinds.tolist():
+        if not 0 <= kind < len(classes):
+            got = f"{kind}, and --classes has {len(classes)} names"
+            raise FormatError(f"{path}: expected labels from 0 to {len(classes) - 1}, got {got}")
+    labels = Labels(by_name(path, data.categories.tolist(), data.category_names), new_ids(data))
+    if not set(classes) & set(data.category_names):
+        got = f"{classes[0]!r}, ..., and the data set has {data.category_names[0]!r}, ..."
+        raise ChoiceError("classes", f"must have names of the data set's classes, got {got}")
+    ids = np.array([labels.id_of(classes[kind]) for kind in kinds.tolist()], np.int64)
+    return ids[inverse.reshape(-1)] if len(raw) else raw, labels.others
+
+
+def _by_numeric_names(path: Path, raw: Ints, data: DataSet, o: Options) -> tuple[Ints, dict[int, str]]:
+    """Labels are the names of classes, if these are numbers. The data set has no ids of classes."""
+    if o.labels == "id" or not _are_numbers(data.category_names):
+        shown = ", ".join(f"{i} is {name!r}" for i, name in enumerate(data.category_names[:2]))
+        reason = f"must say what the numbers in {path} are: the data set's classes have names and no ids"
+        raise ChoiceError("labels", f"{reason}; if {shown}, ..., use --labels position, else give --classes FILE")
+    kinds, inverse = np.unique(raw, return_inverse=True)
+    known = {str(int(name)): i for i, name in zip(data.categories.tolist(), data.category_names, strict=True)}
+    labels = Labels(known, new_ids(data))
+    ids = np.array([labels.id_of(str(kind)) for kind in kinds.tolist()], np.int64)
+    return ids[inverse.reshape(-1)] if len(raw) else raw, labels.others
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    return all(name.isascii() and name.isdigit() for name in names)

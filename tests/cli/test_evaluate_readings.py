@@ -1,0 +1,241 @@
+"""`fastdet evaluate`: numbers and words that may be meant in several ways give the right figure, or stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from evaluate_forms import Capture, fails, scored
+from small_sets import ONE, SIDE, SIZE, WORDS, coco, voc_folder, voc_results, write, yolo_folder, yolo_results
+
+
+# ------------------------------------------------------------------------------------- images without ids
+@pytest.mark.parametrize("pad", ["{}", "{:06d}", "photos\\{}"])
+def test_numbers_are_names_where_there_are_no_ids(tmp_path: Path, capsys: Capture, pad: str) -> None:
+    """0.txt to 11.txt: sorted by name, 10 stands before 2."""
+    plain = [pad.format(i).rpartition("\\")[2] for i in range(12)]
+    labels = yolo_folder(tmp_path / "labels", plain)
+    dt = write(tmp_path / "dt.json", yolo_results(plain, list(range(12))))
+    assert scored(capsys, labels, dt, *SIZE)["map"] == ONE
+    np.savez(
+        tmp_path / "dt.npz", boxes=np.array([[5.0 + 5 * i, 30, 35 + 5 * i, 70] for i in range(12)]),
+        scores=np.full(12, 0.9), labels=np.arange(12) % 3, image_id=np.arange(12),
+    )  # fmt: skip
+    assert scored(capsys, labels, tmp_path / "dt.npz", *SIZE)["map"] == ONE
+    folder = voc_folder(tmp_path / "xml", plain)
+    dt = write(tmp_path / "v.json", voc_results(list(range(12))))
+    assert scored(capsys, folder, dt, "--labels", "position")["map"] == ONE
+    named = write(tmp_path / "w.json", voc_results([pad.format(i) + ".jpg" for i in range(12)]))
+    assert scored(capsys, folder, named, "--labels", "position")["map"] == ONE
+
+
+def test_numbers_that_name_no_image_or_several(tmp_path: Path, capsys: Capture) -> None:
+    labels = yolo_folder(tmp_path / "labels", ["1", "001", "2"])
+    dt = write(tmp_path / "dt.json", yolo_results(["1"], [1]))
+    assert "expected the name of one image of the data set, got 1, which fits several" in fails(
+        capsys, labels, dt, *SIZE
+    )
+    dt = write(tmp_path / "dt.json", yolo_results(["2", "0"], [2, 0]))
+    text = fails(capsys, labels, dt, *SIZE)
+    assert text.endswith(
+        "results[1].image_id: expected the name of an image of the data set, got 0; it has '001', '1', '2'"
+    )
+    assert "--image-ids must be name" in fails(capsys, labels, dt, *SIZE, "--image-ids", "id")
+    folder = voc_folder(tmp_path / "xml", ["img_0", "img_1"])
+    dt = write(tmp_path / "dt.json", voc_results([0, 1]))
+    assert "got 0; it has 'img_0', 'img_1'" in fails(capsys, folder, dt, "--labels", "position")
+
+
+def test_npz_that_only_counts_its_images(tmp_path: Path, capsys: Capture) -> None:
+    labels = yolo_folder(tmp_path / "labels", [str(i) for i in range(12)])
+    boxes = np.array([[100 * (0.05 + 0.05 * i), 30, 100 * (0.35 + 0.05 * i), 70] for i in range(12)])
+    columns = {"boxes": boxes, "scores": np.full(12, 0.9), "labels": np.arange(12) % 3}
+    np.savez(tmp_path / "dt.npz", **columns, offsets=np.arange(13))
+    text = fails(capsys, labels, tmp_path / "dt.npz", *SIZE)
+    assert "expected an array image_id, by which images are found in the data set, got 12 images" in text
+
+
+def test_ids_of_coco_that_are_names(tmp_path: Path, capsys: Capture) -> None:
+    """Ultralytics writes the number in the file's name as image_id, whatever the ids of the data set are."""
+    names = [f"{n:012d}.jpg" for n in (6, 5, 4, 3, 2, 1)]
+    right = coco(tmp_path / "gt.json", names)
+    assert scored(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", right))["map"] == ONE
+    wrong = [{**r, "image_id": 7 - r["image_id"]} for r in right]
+    dt = write(tmp_path / "dt.json", wrong)
+    text = fails(capsys, tmp_path / "gt.json", dt)
+    assert text.startswith("evaluate: --image-ids must say what image ids are: names of images are numbers too")
+    assert scored(capsys, tmp_path / "gt.json", dt, "--image-ids", "name")["map"] == ONE
+    assert scored(capsys, tmp_path / "gt.json", dt, "--image-ids", "id")["map"] < 0.2
+    right = coco(tmp_path / "gt.json", [f"{n}.jpg" for n in range(100, 106)])
+    dt = write(tmp_path / "dt.json", [{**r, "image_id": 99 + r["image_id"]} for r in right])
+    result = scored(capsys, tmp_path / "gt.json", dt)
+    assert result["map"] == ONE
+    assert result["notes"] == [
+        f"{dt}: image ids are read as names of images: all of them are, and not all are ids of the data set"
+    ]
+
+
+def test_file_names_of_records_come_first(tmp_path: Path, capsys: Capture) -> None:
+    right = coco(tmp_path / "gt.json", ["a.jfif", "b.JPG", "café.jpg"])
+    called = {1: "dir\\a.jfif", 2: "other/b.png", 3: "cafe\u0301.jpg"}
+    dt = write(tmp_path / "dt.json", [{**r, "file_name": called[r["image_id"]], "image_id": "x"} for r in right])
+    assert scored(capsys, tmp_path / "gt.json", dt)["map"] == ONE
+    dt = write(tmp_path / "dt.json", [{**r, "file_name": called[r["image_id"]], "image_id": 1} for r in right])
+    result = scored(capsys, tmp_path / "gt.json", dt)
+    assert result["map"] == ONE
+    assert "6 detections have the image_id of another image than their file_name" in result["notes"][0]
+    dt = write(tmp_path / "dt.json", [{**r, "image_id": called[r["image_id"]]} for r in right])
+    assert scored(capsys, tmp_path / "gt.json", dt)["map"] == ONE
+    mixed = [{**right[0], "file_name": "a.jpg"}, {**right[1], "file_name": "z.jpg"}]
+    text = fails(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", mixed))
+    assert "results[1].file_name: expected the name of an image of the data set, got 'z.jpg'; it has 'a.jfif'" in text
+    none = [{**r, "file_name": "z.jpg"} for r in right]
+    assert scored(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", none))["map"] == ONE
+
+
+# -------------------------------------------------------------------------------------------------- labels
+def test_labels_that_are_positions(tmp_path: Path, capsys: Capture) -> None:
+    """Category ids 1, 3, 5: positions 0, 1, 2 are not ids; 1, 2, 3 are partly."""
+    kinds = {1: "cat", 3: "dog", 5: "fox"}
+    right = coco(tmp_path / "gt.json", ["a.jpg", "b.jpg"], kinds=kinds)
+    for first, word in ((0, "position"), (1, "position-from-1")):
+        rows = [{**r, "category_id": list(kinds).index(r["category_id"]) + first} for r in right]
+        dt = write(tmp_path / "dt.json", rows)
+        text = fails(capsys, tmp_path / "gt.json", dt)
+        assert text.startswith("evaluate: --labels must say what labels are: ")
+        assert f"use --labels {word}" in text
+        assert scored(capsys, tmp_path / "gt.json", dt, "--labels", word)["map"] == ONE
+        named = write(tmp_path / "names.yaml", "nc: 3\nnames: [cat, dog, fox]\n")
+        if not first:
+            assert scored(capsys, tmp_path / "gt.json", dt, "--classes", named)["map"] == ONE
+        assert scored(capsys, tmp_path / "gt.json", dt, "--labels", "id")["map"] < 0.5
+    assert scored(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", right))["map"] == ONE
+
+
+def test_labels_that_are_all_ids_and_all_wrong(tmp_path: Path, capsys: Capture) -> None:
+    """Labels 1 and 2 of classes 2 and 3: every label is an id, and no box has the class of its truth."""
+    right = coco(tmp_path / "gt.json", ["a.jpg", "b.jpg"])
+    shifted = [{**r, "category_id": r["category_id"] - 1} for r in right if r["category_id"] > 1]
+    text = fails(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", shifted))
+    assert "the classes of 0 of 4 overlapping boxes agree, and of 4 with --labels position" in text
+    assert scored(capsys, tmp_path / "gt.json", tmp_path / "dt.json", "--labels", "position")["map_50"] > 0.6
+    labels = yolo_folder(tmp_path / "labels", ["a", "b", "c", "d", "e"])
+    rows = yolo_results(list("abcde"), list("abcde"), first=1)
+    dt = write(tmp_path / "y.json", rows)
+    assert "--labels position-from-1" in fails(capsys, labels, dt, *SIZE)
+    assert scored(capsys, labels, dt, *SIZE, "--labels", "position-from-1")["map"] == ONE
+    dt = write(tmp_path / "y.json", [r for r in rows if r["category_id"] < 3])  # 3 would be no class
+    assert "with --labels position-from-1" in fails(capsys, labels, dt, *SIZE)
+
+
+def test_a_placeholder_category(tmp_path: Path, capsys: Capture) -> None:
+    """An exporter puts a category 0 before the classes, which heads them; detectors count without it."""
+    kinds = {0: "animals", 1: "cat", 2: "dog", 3: "fox"}
+    categories = [{"id": k, "name": v, "supercategory": "animals" if k else "none"} for k, v in kinds.items()]
+    right = coco(tmp_path / "gt.json", ["a.jpg", "b.jpg"], kinds=kinds, categories=categories)
+    assert {r["category_id"] for r in right} == {1, 2, 3}
+    assert scored(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", right))["map"] == ONE
+    dt = write(tmp_path / "dt.json", [{**r, "category_id": r["category_id"] - 1} for r in right])
+    text = fails(capsys, tmp_path / "gt.json", dt)
+    assert "has label 0, and category 0, 'animals', only heads the others" in text
+    result = scored(capsys, tmp_path / "gt.json", dt, "--labels", "position")
+    assert result["map"] == ONE
+    assert result["notes"][0].startswith("category 0, 'animals', heads the others and has no box: it is not counted")
+    assert scored(capsys, tmp_path / "gt.json", dt, "--labels", "id")["map"] == 0
+
+
+def test_numbers_for_classes_that_have_names_only(tmp_path: Path, capsys: Capture) -> None:
+    folder = voc_folder(tmp_path / "xml", ["a", "b", "c"])
+    dt = write(tmp_path / "dt.json", voc_results(["a", "b", "c"]))
+    text = fails(capsys, folder, dt)
+    assert "the data set's classes have names and no ids; if 0 is 'cat', 1 is 'dog', ..., use --labels position" in text
+    assert scored(capsys, folder, dt, "--labels", "position")["map"] == ONE
+    names = write(tmp_path / "names.txt", "fox\ndog\ncat\n")
+    turned = write(tmp_path / "t.json", voc_results(["a", "b", "c"], lambda n: 2 - n % 3))
+    assert scored(capsys, folder, turned, "--classes", names)["map"] == ONE
+    (tmp_path / "y").mkdir()
+    for i, name in enumerate("abc"):
+        write(tmp_path / "y" / f"{name}.txt", f"{i} {0.295 + 0.01 * i} .395 .39 .39 .9")
+    assert "use --labels position" in fails(capsys, folder, tmp_path / "y", *SIZE)
+    assert scored(capsys, folder, tmp_path / "y", *SIZE, "--labels", "position")["map"] > 0.9
+
+
+def test_detections_of_other_classes_only(tmp_path: Path, capsys: Capture) -> None:
+    coco(tmp_path / "gt.json", ["a.jpg"])
+    (tmp_path / "dt").mkdir()
+    write(tmp_path / "dt" / "a.txt", "tree .9 1 2 3 4\ncar .8 1 2 3 4")
+    text = fails(capsys, tmp_path / "gt.json", tmp_path / "dt")
+    assert text.endswith(f"of the classes of {tmp_path / 'gt.json'} (cat, dog, fox), got only others (car, tree)")
+
+
+def test_a_class_number_beyond_the_classes(tmp_path: Path, capsys: Capture) -> None:
+    """YOLO's class 5 of three classes: the detector has other classes than the data set."""
+    coco(tmp_path / "gt.json", ["a.jpg"])
+    (tmp_path / "dt").mkdir()
+    write(tmp_path / "dt" / "a.txt", "0 .25 .4 .4 .4 .9\n5 .5 .5 .1 .1 .9")
+    assert fails(capsys, tmp_path / "gt.json", tmp_path / "dt").startswith("evaluate: --classes must be given: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "want"),
+    [
+        ("a.yaml", "path: x\ntrain: t\nval: v\nnc: 3\nnames: ['cat', 'dog', 'fox']\n", WORDS),
+        ("a.yml", "names:\n  0: cat\n  1: dog\n  2: fox\nnc: 3", WORDS),
+        ("a.yaml", "nc: 4\nnames: [cat, dog, fox]", "nc: expected 3, the number of names, got 4"),
+        ("a.yaml", "names: {0: cat, 2: dog}", "names: expected the numbers 0, 1, ... without a gap, got 0, 2"),
+        ("a.yaml", "nc: 3", "names: expected a list of names, or names by number, got no such key"),
+        ("a.yaml", "names: [cat, no, fox]", "class 1: expected a name, got"),
+        ("a.yaml", "names: [cat, 'dog", "not YAML"),
+        ("a.yaml", "names: [cat, cat]", "class 1: expected unique names, got 'cat' as in class 0"),
+        ("a.txt", "nc: 3\nnames: [cat, dog, fox]", "line 1: expected one name a line"),
+        ("a.txt", "id,name\n0,cat\n1,dog\n2,fox", "got a table, 'id,name'"),
+        ("a.txt", "cat,dog,fox", "got a table"),
+        ("a.txt", "# classes\ncat\ndog\nfox", "line 1: expected one name a line"),
+        ("a.txt", "0 cat\n1 dog\n2 fox", "got a number before the name, '0 cat'"),
+        ("a.txt", '["cat", "dog", "fox"]', "got JSON"),
+        ("a.txt", "cat\ndog\nfox\n", WORDS),
+    ],
+)
+def test_names_of_classes(tmp_path: Path, capsys: Capture, name: str, text: str, want: Any) -> None:
+    labels = yolo_folder(tmp_path / "labels", ["a", "b", "c"])
+    dt = yolo_folder(tmp_path / "dt", ["a", "b", "c"], scores=True)
+    names = write(tmp_path / name, text)
+    if isinstance(want, str):
+        assert want in fails(capsys, labels, dt, *SIZE, "--classes", names)
+        return
+    result = scored(capsys, labels, dt, *SIZE, "--classes", names)
+    assert [row["name"] for row in result["per_class"]] == want
+    assert result["map"] == ONE
+
+
+def test_fewer_names_than_classes(tmp_path: Path, capsys: Capture) -> None:
+    labels = yolo_folder(tmp_path / "labels", ["a", "b", "c"])
+    names = write(tmp_path / "two.txt", "cat\ndog")
+    text = fails(capsys, labels, labels, *SIZE, "--classes", names)
+    assert text.endswith("c.txt: line 1: class: expected less than 2, the number of classes, got 2")
+
+
+def test_boxes_in_another_form_are_noted(tmp_path: Path, capsys: Capture) -> None:
+    """x1 y1 x2 y2, or fractions, in the place of x y width height."""
+    right = coco(tmp_path / "gt.json", ["a.jpg", "b.jpg", "c.jpg"])
+    assert scored(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", right))["notes"] == []
+
+    def note(change: Any) -> str:
+        rows = [{**r, "bbox": change(*r["bbox"])} for r in right]
+        result = scored(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", rows))
+        assert result["map"] < 0.2
+        return result["notes"][0]
+
+    start = f"{tmp_path / 'dt.json'}: detections overlap only "
+    for form, change in {
+        "x1 y1 x2 y2": lambda x, y, w, h: [x, y, x + w, y + h],
+        "cx cy width height": lambda x, y, w, h: [x + w / 2, y + h / 2, w, h],
+        "fractions of the image": lambda x, y, w, h: [v / SIDE for v in (x, y, w, h)],
+        "x1 y1 x2 y2 as fractions of the image": lambda x, y, w, h: [v / SIDE for v in (x, y, x + w, y + h)],
+    }.items():
+        text = note(change)
+        assert text.startswith(start)
+        assert text.endswith(f" Taken as {form}, they overlap 9")
+    assert note(lambda x, y, w, h: [x + 1000, y, w, h]).endswith("or in another form of boxes?")
