@@ -18,7 +18,7 @@ py::array area_of(const py::array& boxes) {
         py::array_t<T> out(n);
         T* to = out.mutable_data();
         {
-            py::gil_scoped_release release;
+            const WithoutGil release;
             box_area(in, n, to);
         }
         return std::move(out);
@@ -34,7 +34,7 @@ py::array same_shape(const py::array& boxes, F&& f) {
         py::array_t<T> out({n, int64_t(4)});
         Box<T>* to = reinterpret_cast<Box<T>*>(out.mutable_data());
         {
-            py::gil_scoped_release release;
+            const WithoutGil release;
             f(in, n, to);
         }
         return std::move(out);
@@ -63,7 +63,7 @@ py::array remove_small(const py::array& boxes, double min_size) {
         Buffer<int64_t> keep(n);
         int64_t kept;
         {
-            py::gil_scoped_release release;
+            const WithoutGil release;
             kept = remove_small_boxes(in, n, T(min_size), keep.get());
         }
         return copy(keep.get(), kept);
@@ -90,7 +90,7 @@ py::array iou(const py::array& a, const py::array& b, const std::string& kind, b
         if (out.size() != size || (aligned && n != m)) throw py::value_error("fastdet._cpp: invalid out");
         T* to = static_cast<T*>(out.mutable_data());
         {
-            py::gil_scoped_release release;
+            const WithoutGil release;
             box_iou(x, n, y, m, measure, aligned, flags, eps, to);
         }
         return out;

@@ -74,7 +74,7 @@ py::tuple match(const py::array& boxes, const py::array& scores, const py::array
     int64_t *o = order.mutable_data(), *k = kept.mutable_data(), *c = counted.mutable_data();
     uint8_t* out = outcomes.mutable_data();
     {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         match_groups(d, d_start, g, g_start, groups, rule, o, k, out, c, to);
     }
     return py::make_tuple(order, kept, outcomes, counted, matched);
@@ -97,7 +97,7 @@ py::tuple accumulate_all(const py::array& scores, const py::array& outcomes, con
         doubles(recalls, R, 0), R, integers(max_detections, M), M, precision.mutable_data(), recall.mutable_data(),
         at.mutable_data()};
     {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         accumulate(records, T, A, curve);
     }
     return py::make_tuple(precision, recall, at);
@@ -119,7 +119,7 @@ py::tuple group(const py::array& keys, const py::array& truth_keys) {
     int64_t *d_row = rows.mutable_data(), *g_row = truth_rows.mutable_data();
     int64_t groups;
     {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         groups = group_rows(d_key, n, g_key, m, found.get(), d_row, start.get(), g_row, truth_start.get());
     }
     return py::make_tuple(copy(found.get(), groups), rows, copy(start.get(), groups + 1), truth_rows,

@@ -46,14 +46,15 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
                               string_ids, records};
     const py::object readinto = file.attr("readinto");
     const auto more = [&](char* to, size_t room) {
-        py::gil_scoped_acquire acquire;
-        const auto got = readinto(py::memoryview::from_memory(to, py::ssize_t(room))).cast<int64_t>();
-        if (got < 0 || size_t(got) > room) throw py::value_error("fastdet._cpp: invalid file");
-        return size_t(got);
+        return with_gil([&] {
+            const auto got = readinto(py::memoryview::from_memory(to, py::ssize_t(room))).cast<int64_t>();
+            if (got < 0 || size_t(got) > room) throw py::value_error("fastdet._cpp: invalid file");
+            return size_t(got);
+        });
     };
     CocoContent content;
     try {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         content = read_coco(more, size, options);
     } catch (const JsonError& error) {
         return bytes(error.what()).attr("decode")("utf-8", "replace");

@@ -56,7 +56,7 @@ py::tuple merge(const py::array& boxes, const py::array& scores, double threshol
     int64_t* group = groups.mutable_data();
     MergedBoxes merged;
     {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         merged = merge_boxes_by_score(work.data(), values.data(), n, threshold, kind, group);
     }
     return py::make_tuple(rounded(merged.boxes, boxes),
@@ -87,7 +87,7 @@ py::tuple fuse(const std::vector<py::array>& boxes, const std::vector<py::array>
     }
     FusedBoxes fused;
     {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         fused = weighted_boxes_fusion(
             input, {share, threshold, min_score, Confidence(name - std::begin(names)), allows_overflow});
     }

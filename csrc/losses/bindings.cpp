@@ -78,7 +78,7 @@ py::object loss_of(const py::array& logits, bool channels_last, const py::array*
         job.each = each ? losses.mutable_data() : nullptr;
         LossResult result;
         {
-            py::gil_scoped_release release;
+            const WithoutGil release;
             result = compute(job);
         }
         if (result.bad_label >= 0) return py::int_(result.bad_label);
@@ -180,7 +180,7 @@ py::object lovasz_hinge(const py::array& inputs, const py::array& targets, const
     const void* from = inputs.data();
     LossResult result;
     {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         if (storage == Storage::twice) {
             result =
                 lovasz_hinge_loss(static_cast<const double*>(from), labels, images, pixels, static_cast<double*>(to));
@@ -231,7 +231,7 @@ py::tuple box_loss_any(const py::array& a, const py::array& b, const std::string
         }
         double total;
         {
-            py::gil_scoped_release release;
+            const WithoutGil release;
             total = box_losses(job, n, reduced);
         }
         if (reduced) *loss.mutable_data() = T(reduction == "mean" && n ? total / double(n) : total);
@@ -274,7 +274,7 @@ py::tuple sigmoid_focal_any(const py::array& inputs, const py::array& targets, d
     if (!reduced) job.loss = loss.mutable_data();
     double total;
     {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         total = sigmoid_focal_loss(job, n, reduced);
     }
     if (reduced) *static_cast<double*>(loss.mutable_data()) = total / count;

@@ -37,7 +37,7 @@ py::object nms_any(const py::array& boxes, const py::array& scores, const py::ob
             Buffer<int64_t> keep(n);
             int64_t kept;
             {
-                py::gil_scoped_release release;
+                const WithoutGil release;
                 kept = nms(b, v, keys, n, options, keep.get());
             }
             if (kept < 0) return py::int_(-1 - kept);
@@ -67,7 +67,7 @@ py::object nms_quick(const py::array& boxes, const py::array& scores, double thr
             Buffer<int64_t> keep(n);
             int64_t kept;
             {
-                py::gil_scoped_release release;
+                const WithoutGil release;
                 kept = nms(b, v, static_cast<const int64_t*>(nullptr), n, options, keep.get());
             }
             if (kept < 0) return py::none();
@@ -93,7 +93,7 @@ py::object soft_nms_any(const py::array& boxes, const py::array& scores, const p
         Buffer<T> score(n);
         int64_t kept;
         {
-            py::gil_scoped_release release;
+            const WithoutGil release;
             kept = soft_nms(b, v, keys, n, options, keep.get(), score.get());
         }
         if (kept < 0) return py::int_(-1 - kept);
@@ -124,7 +124,7 @@ py::object multiclass(const py::array& boxes, const py::array& scores, double th
             int64_t *pl = labels.mutable_data(), *pc = count.mutable_data();
             int64_t nan;
             {
-                py::gil_scoped_release release;
+                const WithoutGil release;
                 nan = multiclass_nms(b, v, batch, n, classes, options, pb, ps, pl, pc);
             }
             if (nan >= 0) return py::int_(nan);

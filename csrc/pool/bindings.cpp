@@ -88,7 +88,7 @@ py::tuple pool(const py::array& x, bool last, const py::tuple& window, const py:
         where = std::move(array);
     }
     {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         max_pool2d(job);
     }
     return py::make_tuple(out, where);
@@ -126,7 +126,7 @@ py::object scatter(const py::array& x, const py::array& indices, bool last, cons
     job.out = out.mutable_data();
     bool fits;
     {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         fits = max_unpool2d(job);
     }
     if (!fits) return py::none();
@@ -157,7 +157,7 @@ py::object unpool_backward(const py::array& grad, const py::array& indices, bool
     job.out = out.mutable_data();
     bool fits;
     {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         fits = max_unpool2d_backward(job);
     }
     if (!fits) return py::none();

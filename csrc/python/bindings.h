@@ -6,7 +6,13 @@
 
 #include <pybind11/pybind11.h>
 
+#include <chrono>
+#include <thread>
 #include <vector>
+
+#if defined(__GLIBCXX__)
+#include <cxxabi.h>
+#endif
 
 namespace py = pybind11;
 
@@ -23,6 +29,51 @@ inline std::vector<Bind>& bindings() {
 struct Bindings {
     explicit Bindings(Bind bind) { bindings().push_back(bind); }
 };
+
+// Before Python 3.14, a thread that asks for the GIL while the interpreter ends is ended by pthread_exit. With glibc
+// that unwinds the thread's frames, and a destructor among them ends the whole process. Such a thread waits here
+// instead, as Python 3.14 makes it do, until the process is gone.
+[[noreturn]] inline void wait_for_the_end() {
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+}
+
+// Other threads run Python while it lives.
+class WithoutGil {
+  public:
+    WithoutGil() : state_(PyEval_SaveThread()) {}
+    ~WithoutGil() noexcept(false) {
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (...) {  // it throws nothing of its own
+            wait_for_the_end();
+        }
+    }
+    WithoutGil(const WithoutGil&) = delete;
+    WithoutGil& operator=(const WithoutGil&) = delete;
+
+  private:
+    PyThreadState* state_;
+};
+
+// f(), which runs Python, in a thread that has released the GIL.
+template <class F>
+auto with_gil(F&& f) {
+#if defined(__GLIBCXX__)
+    try {
+        py::gil_scoped_acquire acquire;
+        try {
+            return f();
+        } catch (abi::__forced_unwind&) {  // ended within f: here, before `acquire` gives back what is not held
+            wait_for_the_end();
+        }
+    } catch (abi::__forced_unwind&) {
+        wait_for_the_end();
+    }
+#else
+    py::gil_scoped_acquire acquire;
+    return f();
+#endif
+}
 
 inline void bind_all(py::module_& m) {
     for (const Bind bind : bindings()) bind(m);

@@ -72,7 +72,7 @@ bool sync_after_each();  // FASTDET_SYNC=1: an error is reported by the call tha
 template <class F>
 void queue(const char* op, std::initializer_list<int64_t> shape, int device, Pointer stream, F&& f) {
     try {
-        py::gil_scoped_release release;  // a full queue makes a launch wait
+        const WithoutGil release;  // a full queue makes a launch wait
         const OnDevice guard(device);
         f(reinterpret_cast<cudaStream_t>(stream));
         if (sync_after_each()) check_cuda(cudaStreamSynchronize(reinterpret_cast<cudaStream_t>(stream)));

@@ -29,7 +29,7 @@ py::object count(const py::array& target, const py::array& prediction, int64_t n
     int64_t* to = out.mutable_data();
     int64_t bad;
     {
-        py::gil_scoped_release release;
+        const WithoutGil release;
         bad = confusion_matrix(truth, predicted, n, side, to);
     }
     if (bad >= 0) return py::int_(bad);
@@ -60,7 +60,7 @@ py::object count_logits(const py::array& target, const py::array& logits, const 
                                nullptr,
                                0};
         const int64_t images = target.shape(0);
-        py::gil_scoped_release release;
+        const WithoutGil release;
         bad = confusion_matrix_from_logits(truth, predicted, scores, images, side, to);
     };
     const int number = logits.dtype().num();

@@ -61,7 +61,7 @@ void forward(const py::array& x, bool channels_last, bool align_corners, double 
     const Pixel pixel = pixel_of(x);
     if (pixel_of(out) != pixel) throw py::type_error("fastdet._cpp: invalid array");
     job.from = x.data(), job.to = out.mutable_data();
-    py::gil_scoped_release release;
+    const WithoutGil release;
     upsample_bilinear(job, pixel);
 }
 
@@ -71,7 +71,7 @@ void backward(const py::array& grad, bool channels_last, bool align_corners, dou
     const Pixel pixel = pixel_of(grad);
     if (pixel_of(out) != pixel || pixel == Pixel::u8) throw py::type_error("fastdet._cpp: invalid array");
     job.from = grad.data(), job.to = out.mutable_data();
-    py::gil_scoped_release release;
+    const WithoutGil release;
     upsample_bilinear_backward(job, pixel);
 }
 

@@ -25,7 +25,7 @@ py::object candidates(const py::array& output, bool planes, int64_t classes, boo
         YoloCandidates<T> found(job, multi_label);
         int64_t wrong;
         {
-            py::gil_scoped_release release;
+            const WithoutGil release;
             wrong = found.look();
         }
         if (wrong >= 0) return py::int_(wrong);

@@ -253,6 +253,47 @@ def test_every_instruction_set_of_the_processor_is_built() -> None:
     assert ("avx512" in built) == {"avx512f", "avx512dq", "avx512vl", "avx512bw"}.issubset(flags)
 
 
+DAEMONS = """
+import io, json, threading, time
+import numpy as np
+from fastdet import boxes, nms
+from fastdet._files.coco import parse
+
+rng = np.random.default_rng(0)
+b, s = rng.random((3000, 4)) * 100, rng.random(3000)
+b[:, 2:] += b[:, :2]
+text = json.dumps([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}] * 20000).encode()
+
+class Slow(io.RawIOBase):  # asks for the lock of the interpreter in the middle of a kernel
+    def __init__(self):
+        self.file = io.BytesIO(text)
+    def readinto(self, to):
+        return self.file.readinto(memoryview(to)[:200])
+
+work = {
+    "box_iou": lambda: boxes.box_iou(b, b),
+    "nms": lambda: nms.nms(b, s, 0.9),
+    "read": lambda: parse("x.json", Slow(), len(text), "results"),
+}[KIND]
+
+def forever():
+    while True:
+        work()
+
+for _ in range(3):
+    threading.Thread(target=forever, daemon=True).start()
+time.sleep(0.3)
+print("done")
+"""
+
+
+@pytest.mark.parametrize("kind", ["box_iou", "nms", "read"])
+def test_daemon_threads_in_a_kernel_when_the_interpreter_ends(kind: str, python: Any) -> None:
+    """They wait until the process is gone; it does not abort, and does not wait for them."""
+    for _ in range(4):
+        assert python(f"KIND = {kind!r}\n{DAEMONS}").stdout == "done\n"
+
+
 # Interpreters.
 
 
