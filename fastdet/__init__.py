@@ -10,6 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from fastdet._core import interpreter as _interpreter  # noqa: F401  first: it may refuse
 from fastdet._core.config import config, get_num_threads, set_num_threads, show_config
 from fastdet._version import __version__
 

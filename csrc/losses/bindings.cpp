@@ -4,8 +4,10 @@
 #include <vector>
 
 #include "boxes/arrays.h"
+#include "core/half.h"
 #include "losses/arguments.h"
 #include "losses/box_losses.h"
+#include "losses/lovasz.h"
 #include "losses/sigmoid_focal_loss.h"
 #include "losses/softmax_losses.h"
 #include "python/cpp.h"
@@ -154,6 +156,57 @@ py::object tversky(const py::array& logits, bool channels_last, const py::array&
     return overlap(logits, channels_last, target, ignore, {true, alpha, beta, eps}, gradient);
 }
 
+py::object lovasz_softmax(const py::array& logits, bool channels_last, const py::array& target,
+                          const py::object& ignore, bool present, bool per_image, bool gradient) {
+    return loss_of(logits, channels_last, &target, ignore, false, gradient,
+                   [&](auto& job) { return lovasz_softmax_loss(job, {present, per_image}); });
+}
+
+// Inputs and the gradient are of any type: they are widened before, and narrowed after.
+py::object lovasz_hinge(const py::array& inputs, const py::array& targets, const py::object& ignore, bool,
+                        bool gradient) {
+    if (inputs.ndim() != 2 || targets.size() != inputs.size() || !is_plain(inputs))
+        throw py::value_error("fastdet._cpp: invalid inputs or targets");
+    const Storage storage = storage_of(inputs);
+    const Labels labels = labels_of(targets, ignore, 2);
+    const int64_t images = inputs.shape(0), pixels = inputs.shape(1), n = images * pixels;
+    py::object grad = py::none();
+    void* to = nullptr;
+    if (gradient) {
+        py::array made(inputs.dtype(), {inputs.shape(0), inputs.shape(1)});
+        to = made.mutable_data();
+        grad = std::move(made);
+    }
+    const void* from = inputs.data();
+    LossResult result;
+    {
+        py::gil_scoped_release release;
+        if (storage == Storage::twice) {
+            result =
+                lovasz_hinge_loss(static_cast<const double*>(from), labels, images, pixels, static_cast<double*>(to));
+        } else if (storage == Storage::single) {
+            result =
+                lovasz_hinge_loss(static_cast<const float*>(from), labels, images, pixels, static_cast<float*>(to));
+        } else {
+            Buffer<float> x(n), slope(gradient ? n : 0);
+            const auto with = [&](auto s) {
+                using S = decltype(s);
+                for (int64_t i = 0; i < n; ++i) x[i] = widen(static_cast<const S*>(from)[i]);
+                result = lovasz_hinge_loss(static_cast<const float*>(x.get()), labels, images, pixels,
+                                           gradient ? slope.get() : nullptr);
+                for (int64_t i = 0; gradient && i < n; ++i) static_cast<S*>(to)[i] = stored<S>(slope[i]);
+            };
+            if (storage == Storage::half) {
+                with(Half());
+            } else {
+                with(BFloat16());
+            }
+        }
+    }
+    if (result.bad_label >= 0) return py::int_(result.bad_label);
+    return py::make_tuple(result.loss, grad, result.divisor);
+}
+
 py::tuple box_loss_any(const py::array& a, const py::array& b, const std::string& kind, double eps, double alpha_eps,
                        const std::string& reduction, bool grad) {
     const BoxLoss which = box_loss_of(kind);
@@ -235,6 +288,8 @@ const Bindings registered([](py::module_& m) {
     m.def("ohem_cross_entropy", ohem);
     m.def("dice_loss", dice);
     m.def("tversky_loss", tversky);
+    m.def("lovasz_softmax_loss", lovasz_softmax);
+    m.def("lovasz_hinge_loss", lovasz_hinge);
     m.def("box_loss", box_loss_any);
     m.def("sigmoid_focal_loss", sigmoid_focal_any);
 });

@@ -26,8 +26,9 @@ const SoftmaxLoops<T>& loops() {
     }
 }
 
-// Pixels of each class; the position of the first label that is out of range, or -1.
-int64_t count(const Labels& labels, int64_t n, int64_t* counts) {
+}  // namespace
+
+int64_t count_all_labels(const Labels& labels, int64_t n, int64_t* counts) {
     const int64_t size = labels.classes + 2, tasks = n / kTaskLabels + 1;
     Buffer<int64_t> part(tasks * 4 * size), bad(tasks);
     parallel_for(tasks, [&](int64_t task) {
@@ -47,7 +48,7 @@ int64_t count(const Labels& labels, int64_t n, int64_t* counts) {
 }
 
 template <class T>
-void prepare(SoftmaxJob<T>& job) {
+void prepare_job(SoftmaxJob<T>& job) {
     job.tile = kChunk;
     while (job.tile > 16 && job.classes * job.tile * int64_t(sizeof(T)) > kScratch) job.tile /= 2;
     const int64_t bytes = job.storage == Storage::twice ? 8 : job.storage == Storage::single ? 4 : 2;
@@ -56,8 +57,10 @@ void prepare(SoftmaxJob<T>& job) {
 }
 
 template <class T>
-void run(const SoftmaxJob<T>& job, typename SoftmaxLoops<T>::Loop loop) {
-    const int64_t chunks = job.chunks(), logits = (job.pixels < kChunk ? job.pixels : kChunk) * job.classes;
+void run_loop(const SoftmaxJob<T>& job, typename SoftmaxLoops<T>::Loop loop) {
+    const int64_t chunks = job.chunks();
+    if (!chunks) return;
+    const int64_t logits = (job.pixels < kChunk ? job.pixels : kChunk) * job.classes;
     const int64_t per_task = kTaskLogits / logits + 1;
     parallel_for((chunks + per_task - 1) / per_task, [&](int64_t task) {
         Buffer<T> scratch(job.scratch());
@@ -66,13 +69,11 @@ void run(const SoftmaxJob<T>& job, typename SoftmaxLoops<T>::Loop loop) {
     });
 }
 
-}  // namespace
-
 template <class T>
 LossResult softmax_loss(SoftmaxJob<T>& job, const T* weight, const LossOptions& options) {
     const int64_t C = job.classes;
     Buffer<int64_t> counts(C);
-    const int64_t bad = count(job.labels, job.images * job.pixels, counts.get());
+    const int64_t bad = count_all_labels(job.labels, job.images * job.pixels, counts.get());
     if (bad >= 0) return {0, 0, bad};
     Buffer<T> weights(C + 1);
     double divisor = 0, weight_sum = 0;
@@ -82,7 +83,7 @@ LossResult softmax_loss(SoftmaxJob<T>& job, const T* weight, const LossOptions& 
         divisor += double(counts[c]) * double(weight[c]);
     }
     weights[C] = 0;
-    prepare(job);
+    prepare_job(job);
     job.weight = weights.get();
     job.terms = loss_terms<T>(options, C, divisor, weight_sum);
     Buffer<double> partial(job.chunks());
@@ -91,7 +92,7 @@ LossResult softmax_loss(SoftmaxJob<T>& job, const T* weight, const LossOptions& 
     const auto loop = options.kind() == SoftmaxKind::focal      ? all.focal
                       : options.kind() == SoftmaxKind::smoothed ? all.smoothed
                                                                 : all.cross_entropy;
-    if (job.chunks()) run(job, loop);
+    run_loop(job, loop);
     const double total = sum_of_sums(partial.get(), job.chunks());
     return {reduced_loss(options.reduction, total, divisor), divisor, -1};
 }
@@ -100,9 +101,9 @@ template <class T>
 LossResult overlap_loss(SoftmaxJob<T>& job, const OverlapTerms& terms) {
     const int64_t C = job.classes;
     Buffer<int64_t> counts(C);
-    const int64_t bad = count(job.labels, job.images * job.pixels, counts.get());
+    const int64_t bad = count_all_labels(job.labels, job.images * job.pixels, counts.get());
     if (bad >= 0) return {0, 0, bad};
-    prepare(job);
+    prepare_job(job);
     Buffer<T> weights(C + 1), slope(C), bonus(C + 1);
     for (int64_t c = 0; c < C; ++c) weights[c] = 1;
     weights[C] = bonus[C] = 0;
@@ -110,7 +111,7 @@ LossResult overlap_loss(SoftmaxJob<T>& job, const OverlapTerms& terms) {
     Buffer<double> sums(job.chunks() * 2 * C);
     job.sums = sums.get();
     const SoftmaxLoops<T>& all = loops<T>();
-    if (job.chunks()) run(job, all.dice_sums);
+    run_loop(job, all.dice_sums);
     double mean = 0, counted = 0;
     Buffer<double> column(job.chunks());
     const auto total = [&](int64_t of) {
@@ -126,30 +127,32 @@ LossResult overlap_loss(SoftmaxJob<T>& job, const OverlapTerms& terms) {
     }
     job.slope = slope.get();
     job.bonus = bonus.get();
-    if (job.grad && job.chunks()) run(job, all.dice_gradient);
+    if (job.grad) run_loop(job, all.dice_gradient);
     return {1 - mean / double(C), counted, -1};
 }
 
 template <class T>
 LossResult soft_cross_entropy(SoftmaxJob<T>& job, const T* weight, const LossOptions& options) {
     const double pixels = double(job.images * job.pixels);
-    prepare(job);
+    prepare_job(job);
     job.weight = weight;
     job.terms = loss_terms<T>(options, job.classes, pixels, 0);
     Buffer<double> partial(job.chunks());
     job.partial = partial.get();
     const SoftKernels& kernels = soft_cross_entropy_kernels();
-    if (job.chunks()) {
-        if constexpr (std::is_same<T, double>::value) {
-            run(job, kernels.twice);
-        } else {
-            run(job, kernels.single);
-        }
+    if constexpr (std::is_same<T, double>::value) {
+        run_loop(job, kernels.twice);
+    } else {
+        run_loop(job, kernels.single);
     }
     const double total = sum_of_sums(partial.get(), job.chunks());
     return {reduced_loss(options.reduction, total, pixels), pixels, -1};
 }
 
+template void prepare_job(SoftmaxJob<float>&);
+template void prepare_job(SoftmaxJob<double>&);
+template void run_loop(const SoftmaxJob<float>&, SoftmaxLoops<float>::Loop);
+template void run_loop(const SoftmaxJob<double>&, SoftmaxLoops<double>::Loop);
 template LossResult softmax_loss(SoftmaxJob<float>&, const float*, const LossOptions&);
 template LossResult softmax_loss(SoftmaxJob<double>&, const double*, const LossOptions&);
 template LossResult overlap_loss(SoftmaxJob<float>&, const OverlapTerms&);

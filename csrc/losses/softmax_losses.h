@@ -79,13 +79,21 @@ struct SoftmaxJob {
     double* sums;    // (chunks, 2, classes) out: probability of each class, and that of its own pixels
     const T* slope;  // (classes,) gradient for a probability
     const T* bonus;  // (classes + 1,) more of it where the pixel is of the class
+    // Lovasz
+    T* errors;  // (classes, images, pixels) or, by image, (images, classes, pixels); null: another loss
+    bool errors_by_image;
+    int32_t* classes_out;  // (images, pixels) out: the class of each pixel, `classes` where it does not count
+
+    FASTDET_MEMBER int64_t error_at(int64_t image, int64_t c) const {
+        return errors_by_image ? (image * classes + c) * pixels : (c * images + image) * pixels;
+    }
 
     FASTDET_MEMBER int64_t chunks_of_image() const { return (pixels + kChunk - 1) / kChunk; }
     FASTDET_MEMBER int64_t chunks() const { return images * chunks_of_image(); }
     // Of rows in the scratch memory: no power of two.
     FASTDET_MEMBER int64_t stride() const { return tile + 16; }
     FASTDET_MEMBER int64_t scratch_of_logits() const { return (classes + 1) * stride() + classes * (kDiceLanes + 1); }
-    FASTDET_MEMBER int64_t scratch() const { return scratch_of_logits() + (soft ? classes * stride() : 0); }
+    FASTDET_MEMBER int64_t scratch() const { return scratch_of_logits() + (soft || errors ? classes * stride() : 0); }
 };
 
 // The loops, compiled once per instruction set; see core/isa.h. They work on chunks [first, last).
@@ -109,6 +117,15 @@ struct SoftKernels {
     SoftmaxLoops<double>::Loop twice;
 };
 const SoftKernels& soft_cross_entropy_kernels();
+template <class T>
+struct LovaszLoops {
+    typename SoftmaxLoops<T>::Loop errors, gradient;
+};
+struct LovaszKernels {
+    LovaszLoops<float> single;
+    LovaszLoops<double> twice;
+};
+const LovaszKernels& lovasz_kernels();
 
 enum class Reduction : int { mean = 0, sum = 1, none = 2 };
 
@@ -172,6 +189,14 @@ struct LossResult {
     double divisor;
     int64_t bad_label;  // position of a label that is out of range; -1: none
 };
+
+// Pixels of each class, counts (classes,) out; the position of the first label that is out of range, or -1.
+int64_t count_all_labels(const Labels& labels, int64_t n, int64_t* counts);
+// Fill in `stream` and `tile`; run a loop over all chunks.
+template <class T>
+void prepare_job(SoftmaxJob<T>& job);
+template <class T>
+void run_loop(const SoftmaxJob<T>& job, typename SoftmaxLoops<T>::Loop loop);
 
 // Logits, grad, storage, shape and labels of `job` are the caller's, and `each` for Reduction::none; the rest is filled
 // in.

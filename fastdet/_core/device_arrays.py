@@ -137,6 +137,11 @@ class DeviceArray:
         raise NotImplementedError
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """In bytes or in entries: only their order is looked at."""
+        raise NotImplementedError
+
+    @property
     def aligned(self) -> bool:
         return self.pointer % ALIGNMENT == 0
 
@@ -219,6 +224,10 @@ class TorchArray(DeviceArray):
     def c_contiguous(self) -> bool:
         return self.owner.is_contiguous()
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(self.owner.stride())
+
 
 class CuPyArray(DeviceArray):
     """CuPy's arrays have NumPy's attributes already."""
@@ -279,6 +288,10 @@ class CuPyArray(DeviceArray):
     @property
     def c_contiguous(self) -> bool:
         return self.owner.flags.c_contiguous
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(self.owner.strides)
 
 
 @lru_cache(maxsize=1)

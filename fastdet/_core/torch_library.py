@@ -15,6 +15,7 @@ import torch
 from fastdet._core import check
 from fastdet._core.arrays import no_graph, plain, to_array, to_numpy, to_torch, writable
 from fastdet._core.backends import NAMES
+from fastdet._core.layout import CHANNELS_INSIDE, CHANNELS_OUTSIDE, neighbours
 
 forward_ad: Any = torch.autograd.forward_ad
 library: Any = torch.library.Library("fastdet", "DEF")  # type: ignore[no-untyped-call]
@@ -286,8 +287,8 @@ def image_like(x: Any, size: Any, channels_last: bool = False, dtype: torch.dtyp
     to_other, to_own = ((0, 3, 1, 2), (0, 2, 3, 1)) if channels_last else ((0, 2, 3, 1), (0, 3, 1, 2))
     shape = (whole.shape[0], *size, whole.shape[3]) if channels_last else (*whole.shape[:2], *size)
     if not whole.is_contiguous() and whole.shape[3 if channels_last else 1] > 1:
-        other = whole.permute(to_other)
-        if other.is_contiguous():
+        inside = CHANNELS_OUTSIDE if channels_last else CHANNELS_INSIDE
+        if whole.permute(to_other).is_contiguous() or neighbours(whole.shape, whole.stride(), inside):
             y = x.new_empty([shape[i] for i in to_other], dtype=dtype).permute(to_own)
             return y[(0,) * (4 - x.ndim)]
     return x.new_empty(shape[4 - x.ndim :], dtype=dtype)

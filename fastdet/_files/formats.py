@@ -36,7 +36,7 @@ def form_of_detections(path: Path, wanted: str, truth: str, data: DataSet) -> st
     if not path.is_dir():
         return form_of_file(path)
     if not _has(path, ".txt"):
-        raise FormatError(f"{path}: expected a folder of .txt files, got none")
+        raise FormatError(f"{path}: expected a folder of .txt files, got none{_inside(path)}")
     if _by_class(path, data, likely=wanted == "voc" or truth == "voc"):
         return "voc"
     if wanted in ("yolo", "txt"):
@@ -51,11 +51,24 @@ def _has(path: Path, suffix: str) -> bool:
     return any(child.suffix.lower() == suffix for child in path.iterdir())
 
 
+def _inside(path: Path) -> str:
+    """A hint at the folders inside that may be meant, such as VOC's ``Annotations``."""
+    folders = sorted(child for child in path.iterdir() if child.is_dir())
+    likely = [child.name for child in folders if _has(child, ".txt") or _has(child, ".xml")]
+    likely += [
+        f"{child.name}/{inner.name}"
+        for child in folders
+        for inner in sorted(child.iterdir())
+        if inner.is_dir() and (_has(inner, ".txt") or _has(inner, ".xml"))
+    ]
+    return f"; it has the folder {' and '.join(likely[:3])}: name that one" if likely else ""
+
+
 def _form_of_folder(path: Path) -> str:
     if _has(path, ".xml"):
         return "voc"
     if not _has(path, ".txt"):
-        raise FormatError(f"{path}: expected a folder of .xml or .txt files, got none")
+        raise FormatError(f"{path}: expected a folder of .xml or .txt files, got none{_inside(path)}")
     yolo = _are_fractions(path)
     if yolo is None:
         if (path / "classes.txt").is_file():

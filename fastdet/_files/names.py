@@ -16,7 +16,7 @@ _NUMBERED = re.compile(r"\d+\s*[:,;=\t ]\s*\S")
 
 
 def read_names(op: str, path: Path, expected: str = "a file of names") -> list[str]:
-    """The names of the classes, in order. FormatError, OSError; ImportError if YAML cannot be read."""
+    """The names of the classes, in order. FormatError, OSError."""
     if not path.is_file():
         what = "no such file" if not path.exists() else "a folder or device"
         raise FormatError(f"{op}: --classes must be {expected}, got {path}, {what}")
@@ -84,7 +84,7 @@ def _from_yaml(path: Path, text: str) -> list[str]:
     try:
         import yaml
     except ImportError:
-        raise ImportError('reading YAML needs PyYAML: pip install "fastdet[cli]"') from None
+        raise FormatError(f'{path}: reading YAML needs PyYAML: pip install "fastdet[cli]"') from None
     try:
         tree: Any = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

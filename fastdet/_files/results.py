@@ -15,7 +15,7 @@ from fastdet._files.coco_objects import Content
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids, positions
 from fastdet._files.errors import ChoiceError, Faults, FormatError
 from fastdet._files.folders import Labels
-from fastdet._files.labels import check_ids, check_images, check_positions, position_ids
+from fastdet._files.readings import check_ids, check_images, check_positions, position_ids
 from fastdet.detection.records import Columns, Ints
 
 

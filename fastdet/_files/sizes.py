@@ -12,7 +12,7 @@ def sizes_of(labels: Path, images: Path | None, size: tuple[int, int] | None) ->
     """Width and height of each image by name without suffix.
 
     They are ``size`` for all, or come from the headers of the files in ``images``, or of those in the folder that
-    stands beside the labels in YOLO's usual layout.
+    stands beside the labels in YOLO's usual layout, or of those among the labels, as darknet has them.
     """
     if size is not None:
         return {stem(child.stem): size for child in labels.iterdir() if child.suffix.lower() in (".txt", ".xml")}
@@ -35,13 +35,15 @@ def sizes_of(labels: Path, images: Path | None, size: tuple[int, int] | None) ->
 
 
 def _beside(labels: Path) -> Path | None:
-    """The folder of images in YOLO's usual layout: the path with ``images`` instead of ``labels``."""
+    """The folder of images: the path with ``images`` instead of ``labels``, or that of the labels itself."""
     parts = list(labels.absolute().parts)
     for at in range(len(parts) - 1, 0, -1):
         if parts[at] == "labels":
             folder = Path(*parts[:at], "images", *parts[at + 1 :])
-            return folder if folder.is_dir() else None
-    return None
+            if folder.is_dir():
+                return folder
+            break
+    return labels if any(child.suffix.lower() in IMAGES for child in labels.iterdir()) else None
 
 
 def _picture_size(path: Path) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from fastdet._files import coco, npz_data, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.formats import form_of_detections, form_of_truth
+from fastdet._files.readings import note_on_boxes
 from fastdet._files.results import Options, Results, read_results
 from fastdet._files.sizes import sizes_of
 from fastdet.detection.records import Columns
@@ -75,6 +76,7 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
         data, columns = _subset(data, columns, options.image_set)
     notes += _unscored(truth, detections, data, columns, results)
     notes += _coverage(detections, form, data, columns)
+    notes += note_on_boxes(data, columns, str(detections))
     return Inputs(data, columns, (format, form), notes, faults.texts)
 
 

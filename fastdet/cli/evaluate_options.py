@@ -13,8 +13,8 @@ import typer
 from fastdet._core.metric import RESAMPLES
 from fastdet._files import sources
 from fastdet._files.formats import FORMATS
-from fastdet._files.labels import LABELS
 from fastdet._files.names import read_names
+from fastdet._files.readings import LABELS
 from fastdet.cli.terminal import Failure, wrong_option
 from fastdet.detection.inputs import AREAS, METHODS
 from fastdet.detection.metrics import DetectionMetrics
@@ -169,10 +169,7 @@ def reading_of(o: Options) -> sources.Reading:
             expected = "WIDTHxHEIGHT in pixels, such as 640x480"
             raise Failure(f"evaluate: --image-size must be {expected}, got {o.image_size}")
         size = int(width), int(height)
-    try:
-        names = None if o.classes is None else read_names("evaluate", o.classes)
-    except ImportError as error:
-        raise Failure(str(error)) from None
+    names = None if o.classes is None else read_names("evaluate", o.classes)
     return sources.Reading(
         o.format, names, o.images, size, o.image_set, o.boxes, o.inclusive, o.labels, o.image_ids, o.score,
         o.skip_invalid,

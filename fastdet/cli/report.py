@@ -18,6 +18,7 @@ from fastdet._core.metric import known_mean
 from fastdet._files.atomic import atomic
 from fastdet._version import __version__
 from fastdet.cli.summary import columns, headline, number, words
+from fastdet.cli.terminal import skipped_lines
 from fastdet.detection.curves import PRCurve
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.detection.results import ABSENT
@@ -126,7 +127,7 @@ def report(metrics: DetectionMetrics, results: dict[str, Any], pictures: Picture
             f"<figure{wide}><div{wide and ' style=max-height:none'}><img src='{uri}' alt='{_text(name)}'></div>"
             f"<figcaption>{_text(caption)}</figcaption></figure>"
         )
-    notes = "".join(f"<li>{_text(note)}</li>" for note in results["notes"])
+    notes = "".join(f"<li>{_text(note)}</li>" for note in [*results["notes"], *skipped_lines(results["skipped"])])
     return _PAGE.format(
         title=_text(Path(results["detections"]).name),
         truth=_text(results["truth"]),

@@ -7,7 +7,7 @@ module, an ONNX Runtime session or any function. NumPy is the only requirement.
 from fastdet.inference.decode import Decoded, ssd_decode, yolo_decode
 from fastdet.inference.detect import detect
 from fastdet.inference.overfeat import offset_pool, overfeat_dense, overfeat_multiscale
-from fastdet.inference.tiles import overlap_tile
+from fastdet.inference.tiles import overlap_tile, tiling_error
 from fastdet.inference.windows import Found, sliding_window, sliding_window_boxes
 from fastdet.yolo.candidates import Candidates, yolo_candidates
 from fastdet.yolo.postprocess import yolo_postprocess
@@ -24,6 +24,7 @@ __all__ = [
     "sliding_window",
     "sliding_window_boxes",
     "ssd_decode",
+    "tiling_error",
     "yolo_candidates",
     "yolo_decode",
     "yolo_postprocess",

@@ -20,6 +20,7 @@ from fastdet.inference._models import to_tensor
 
 MODES = ("mirror", "edge", "zero")
 Size = tuple[int, int]
+PICTURE = 16  # pixels a side, from which on (H, W, 3) is taken for a picture rather than for channels
 
 
 class Place(NamedTuple):
@@ -34,7 +35,7 @@ class Place(NamedTuple):
 class Image:
     """A tensor, a NumPy array, or any object with a shape, a dtype and slices."""
 
-    def __init__(self, op: str, image: Any, channels_last: bool) -> None:
+    def __init__(self, op: str, image: Any, channels_last: Any) -> None:
         torch = sys.modules.get("torch")
         self.tensor = torch is not None and isinstance(image, torch.Tensor)
         if not all(hasattr(image, name) for name in ("shape", "dtype", "__getitem__")):
@@ -44,6 +45,9 @@ class Image:
         if not self.tensor and arrays.on_cuda(image):
             raise TypeError(f"{op}: image must be a torch tensor or on the CPU, got a {type(image).__name__} on a GPU")
         shape = tuple(image.shape)
+        if channels_last is None:
+            refuse_picture(op, shape, "channels_last must be True for a picture", "; False if it is", axes=3)
+        channels_last = bool(channels_last)
         axes = "(H, W, C)" if channels_last else "(C, H, W)"
         if len(shape) not in (2, 3) or 0 in shape:
             raise ValueError(f"{op}: image must have shape (H, W) or {axes}, none of them 0, got {shape}")
@@ -125,6 +129,15 @@ class Image:
         if self.tensor:
             return self.data.new_empty(shape, dtype=dtype)
         return check.empty(self.op, shape, np.dtype(dtype).newbyteorder("="))
+
+
+def refuse_picture(op: str, shape: tuple[int, ...], rule: str, advice: str = "", *, axes: int) -> None:
+    """Raise ValueError for a picture (H, W, C) where (C, H, W) is meant: it would have more channels than columns."""
+    if len(shape) == axes and shape[-1] in (1, 3, 4) and min(shape[-3:-1]) >= PICTURE:
+        raise ValueError(
+            f"{op}: {rule} (H, W, C), got {shape}, which is {shape[-3]} channels of {shape[-2]} x {shape[-1]} pixels"
+            f"{advice}"
+        )
 
 
 def _along(start: int, length: int, whole: int, mode: str) -> tuple[slice, Array | None]:

@@ -11,7 +11,7 @@ import numpy as np
 from fastdet._core import check
 from fastdet._core.arrays import to_numpy
 from fastdet.boxes.overlap import METRICS
-from fastdet.inference._images import range_of
+from fastdet.inference._images import range_of, refuse_picture
 from fastdet.inference._models import function_of, to_kind_of
 from fastdet.inference.decode import Decoded
 from fastdet.inference.windows import Found
@@ -47,7 +47,7 @@ def detect(
     decode : function of the model's output; an output of several arrays is passed as several arguments. It gives boxes
         (N, P, 4) x1 y1 x2 y2 in pixels of the network's input, and scores (N, P, C), as a `functools.partial` of
         `yolo_decode` or `ssd_decode` does. Or it gives final `fastdet.nms.Detections`, as one of `yolo_postprocess`
-        does; then the thresholds of this call are not used
+        does (extras are left out); then the thresholds of this call are not used
     size : (height, width) of the network's input; None: the image's own
     fit : how an image is resized to ``size``: "stretch", or "letterbox", which keeps its proportions, centres it and
         fills the rest
@@ -82,6 +82,7 @@ def detect(
     shape = tuple(getattr(image, "shape", ()))
     if len(shape) not in (3, 4) or 0 in shape:
         raise ValueError(f"{op}: image must have shape (C, H, W) or (N, C, H, W), none of them 0, got {shape}")
+    refuse_picture(op, shape, "image must be channels first, not a picture", axes=len(shape))
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(image, torch.Tensor):
         image = to_numpy(op, "image", image)

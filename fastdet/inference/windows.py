@@ -13,7 +13,8 @@ from fastdet._core.check import Array
 from fastdet.boxes.overlap import METRICS
 from fastdet.fusion.merge import merge_boxes
 from fastdet.inference._images import Image, Place, Result, Size, check_run, grid
-from fastdet.inference._models import Progress, function_of, reporting, single_array, to_kind_of
+from fastdet.inference._models import Progress, function_of, reporting, to_kind_of
+from fastdet.inference._outputs import Outputs
 from fastdet.nms.greedy import batched_nms
 from fastdet.nms.multiclass import Detections
 from fastdet.nms.soft import METHODS, batched_soft_nms
@@ -33,7 +34,7 @@ def sliding_window(
     sigma: float = 0.125,
     mode: str = "mirror",
     batch_size: int = 1,
-    channels_last: bool = False,
+    channels_last: bool | None = None,
     out: Any = None,
     prefetch: int = 2,
     progress: Progress = None,
@@ -44,7 +45,7 @@ def sliding_window(
     ----------
     model : torch module (as it is: call ``eval()`` first; a UserWarning in train mode), program of torch.export, ONNX
         Runtime session, or function. It maps a batch (n, C, h, w) of windows to (n, K, h, w) or (n, h, w), floats
-        unless step is window
+        unless step is window. A dictionary or tuple of such maps gives one of results
     image : (C, H, W) or (H, W), then C = 1: a tensor, a NumPy array or memmap, or an array such as zarr's
     window : int or (height, width), pixels
     step : int or (height, width) from window to window, at most window; the last window of a row or column is moved
@@ -57,7 +58,8 @@ def sliding_window(
 
     Returns
     -------
-    map : (K, H, W) or (H, W) of the model's dtype, a tensor on the image's device or a NumPy array; or ``out``
+    map : (K, H, W) or (H, W) of the model's dtype, a tensor on the image's device or a NumPy array; or ``out``; or a
+        dictionary or tuple of maps, as the model gives them
 
     Raises
     ------
@@ -81,7 +83,7 @@ def sliding_window(
            [-1. , -0.5, -0.5,  0. ]])
     """
     op = "sliding_window"
-    source = Image(op, image, bool(channels_last))
+    source = Image(op, image, channels_last)
     size = check.pair_of_sizes(op, "window", window)
     step_size = _checked_step(op, step, size)
     check.choice(op, "blend", blend, BLENDS)
@@ -89,20 +91,25 @@ def sliding_window(
     batch_size, prefetch = check_run(op, mode, batch_size, prefetch)
     function = function_of(op, model)
     rows, columns, places = grid(source.size, size, step_size, inside=True)
-    band = _Band(source, Result(source, out), rows, columns, size, _weights(size, blend, sigma), step_size == size)
+    weights = _weights(size, blend, sigma)
+    bands = Outputs(
+        op, out, lambda x: _Band(source, Result(source, x), rows, columns, size, weights, step_size == size)
+    )
     with reporting(op, progress, len(places)) as advance:
         for group, batch in source.batches(places, size, mode, batch_size, prefetch):
-            output = to_kind_of(op, single_array(op, function(batch)), source.data if source.tensor else batch)
-            got = tuple(output.shape[1:3] if source.channels_last or output.ndim == 3 else output.shape[2:])
-            if output.ndim not in (3, 4) or len(output) != len(group) or got != size:
-                shape = "(n, h, w, K)" if source.channels_last else "(n, K, h, w)"
-                expected = f"{shape} or (n, h, w) with n = {len(group)}, h, w = {size}"
-                raise ValueError(f"{op}: model must give {expected}, got {tuple(output.shape)}")
-            for place, piece in zip(group, output, strict=True):
-                band.add(place, piece)
+            for band, output in bands.each(function(batch)):
+                output = to_kind_of(op, output, source.data if source.tensor else batch)
+                got = tuple(output.shape[1:3] if source.channels_last or output.ndim == 3 else output.shape[2:])
+                if output.ndim not in (3, 4) or len(output) != len(group) or got != size:
+                    shape = "(n, h, w, K)" if source.channels_last else "(n, K, h, w)"
+                    expected = f"{shape} or (n, h, w) with n = {len(group)}, h, w = {size}"
+                    raise ValueError(f"{op}: model must give {expected}, got {tuple(output.shape)}")
+                for place, piece in zip(group, output, strict=True):
+                    band.add(place, piece)
             advance(len(group))
-    band.flush(None)
-    return band.result.out
+    for band in bands.writers:
+        band.flush(None)
+    return bands.result([band.result.out for band in bands.writers])
 
 
 def _checked_step(op: str, step: Any, size: Size) -> Size:
@@ -247,7 +254,7 @@ def sliding_window_boxes(
     min_score: float = 0.001,
     mode: str = "mirror",
     batch_size: int = 1,
-    channels_last: bool = False,
+    channels_last: bool | None = None,
     prefetch: int = 2,
     progress: Progress = None,
     backend: str | None = None,
@@ -296,7 +303,7 @@ def sliding_window_boxes(
            [10.,  2., 14.,  6.]])
     """
     op = "sliding_window_boxes"
-    source = Image(op, image, bool(channels_last))
+    source = Image(op, image, channels_last)
     size = check.pair_of_sizes(op, "window", window)
     step_size = _checked_step(op, step, size)
     check.choice(op, "merge", merge, MERGES)

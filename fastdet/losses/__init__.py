@@ -36,6 +36,12 @@ from fastdet.losses.boxes import (
 )
 from fastdet.losses.class_weights import median_frequency_weights
 from fastdet.losses.dice import dice_loss, dice_loss_with_grad
+from fastdet.losses.lovasz import (
+    lovasz_hinge_loss,
+    lovasz_hinge_loss_with_grad,
+    lovasz_softmax_loss,
+    lovasz_softmax_loss_with_grad,
+)
 from fastdet.losses.ohem import ohem_cross_entropy, ohem_cross_entropy_with_grad
 from fastdet.losses.sigmoid_focal import sigmoid_focal_loss, sigmoid_focal_loss_with_grad
 from fastdet.losses.softmax import cross_entropy, cross_entropy_with_grad, focal_loss, focal_loss_with_grad
@@ -54,6 +60,10 @@ __all__ = [
     "focal_loss_with_grad",
     "giou_loss",
     "giou_loss_with_grad",
+    "lovasz_hinge_loss",
+    "lovasz_hinge_loss_with_grad",
+    "lovasz_softmax_loss",
+    "lovasz_softmax_loss_with_grad",
     "median_frequency_weights",
     "ohem_cross_entropy",
     "ohem_cross_entropy_with_grad",

@@ -45,6 +45,37 @@ def class_probabilities(op: str, x: Array, shape: tuple[int, ...], ignore_index:
     return x
 
 
+def binary_labels(op: str, x: Array, shape: tuple[int, ...]) -> Array:
+    """Targets of 0 and 1, bool or of any integer type, C-contiguous and native-endian."""
+    if x.dtype.kind not in "biu" and x.size:
+        raise TypeError(f"{op}: targets must be a boolean or integer array, got {x.dtype}")
+    if x.shape != shape:
+        raise ValueError(f"{op}: targets must have shape {shape} as inputs, got {x.shape}")
+    if x.dtype.kind not in "iu":
+        return check.require(x, np.uint8)
+    return check.require(x, x.dtype.newbyteorder("="))
+
+
+def raise_binary_label(op: str, targets: Array, code: int) -> NoReturn:
+    """Raise for the target at a flat position, which is neither 0 nor 1."""
+    at = tuple(int(i) for i in np.unravel_index(code, targets.shape)) if targets.shape else ()
+    where = f" at index {at[0] if len(at) == 1 else at}" if at else ""
+    raise ValueError(f"{op}: targets must hold 0, 1 or ignore_index, got {check.value_at(targets, at)}{where}")
+
+
+def pixels(op: str, name: str, count: int) -> None:
+    """Sorted positions are 32-bit."""
+    if count >= 2**31:
+        raise ValueError(f"{op}: {name} must have fewer than 2^31 pixels, got {count}")
+
+
+def flag(op: str, name: str, x: Any) -> bool:
+    """A boolean."""
+    if not isinstance(x, (bool, np.bool_)):
+        raise TypeError(f"{op}: {name} must be True or False, got {check.describe(x)}")
+    return bool(x)
+
+
 def ignored_label(op: str, x: Any, dtype: np.dtype[Any]) -> int | None:
     """The label that is ignored, as a signed integer of the same bits; None where ``dtype`` cannot hold it."""
     if isinstance(x, bool):

@@ -18,7 +18,7 @@ from fastdet._core.torch_library import (
     tensor,
     without_graph,
 )
-from fastdet.losses import _check, boxes, dice, ohem, sigmoid_focal, softmax, tversky
+from fastdet.losses import _check, boxes, dice, lovasz, ohem, sigmoid_focal, softmax, tversky
 from fastdet.losses._torch_loss import Loss
 from fastdet.losses.reduction import REDUCTIONS
 
@@ -92,6 +92,19 @@ _ohem_cross_entropy = Loss(
     ohem.ohem_cross_entropy_with_grad,
     lambda logits, *rest: logits.new_empty(()),
     grad_like=_classes_as_in,
+)
+_lovasz_softmax_loss = Loss(
+    "Tensor logits, Tensor target, int ignore_index, str classes, bool per_image",
+    lovasz.lovasz_softmax_loss,
+    lovasz.lovasz_softmax_loss_with_grad,
+    lambda logits, *rest: logits.new_empty(()),
+    grad_like=_classes_as_in,
+)
+_lovasz_hinge_loss = Loss(
+    "Tensor inputs, Tensor targets, int ignore_index, bool per_image",
+    lovasz.lovasz_hinge_loss,
+    lovasz.lovasz_hinge_loss_with_grad,
+    lambda inputs, *rest: inputs.new_empty(()),
 )
 
 
@@ -200,6 +213,38 @@ def ohem_cross_entropy(
         number(op, "fraction", fraction),
         count(op, "min_kept", min_kept),
         None if threshold is None else number(op, "threshold", threshold),
+        backend_name(op, backend),
+    )
+
+
+def lovasz_softmax_loss(
+    logits: Any,
+    target: Any,
+    ignore_index: Any = -100,
+    classes: Any = "present",
+    per_image: Any = False,
+    backend: Any = None,
+) -> Any:
+    op = "lovasz_softmax_loss"
+    return _lovasz_softmax_loss(
+        _logits(op, "logits", logits),
+        tensor(op, "target", target),
+        _ignored(op, ignore_index),
+        check.choice(op, "classes", classes, lovasz.CLASSES),
+        _check.flag(op, "per_image", per_image),
+        backend_name(op, backend),
+    )
+
+
+def lovasz_hinge_loss(
+    inputs: Any, targets: Any, ignore_index: Any = -100, per_image: Any = False, backend: Any = None
+) -> Any:
+    op = "lovasz_hinge_loss"
+    return _lovasz_hinge_loss(
+        _logits(op, "inputs", inputs),
+        tensor(op, "targets", targets),
+        _ignored(op, ignore_index),
+        _check.flag(op, "per_image", per_image),
         backend_name(op, backend),
     )
 

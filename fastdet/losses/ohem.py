@@ -11,6 +11,7 @@ from fastdet._core import check
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.sums import ordered_sum
+from fastdet.losses import _check
 from fastdet.losses.pixels import Pixels, class_numbers
 from fastdet.losses.softmax import cross_entropy_reference
 
@@ -114,8 +115,7 @@ def _ohem(
     weights = x.weights("weight", weight)
     part, least = check.unit(op, "fraction", fraction), check.at_least_one(op, "min_kept", min_kept)
     limit = math.inf if threshold is None else check.non_negative(op, "threshold", threshold)
-    if x.labels.size >= 2**31:
-        raise ValueError(f"{op}: target must have fewer than 2^31 pixels, got {x.labels.size}")
+    _check.pixels(op, "target", x.labels.size)
     function = x.function("ohem_cross_entropy", backend, ohem_cross_entropy_reference, weights)
     return x.results(function(x.logits, x.last, x.labels, weights, x.ignore, part, least, limit, gradient), True)
 

@@ -23,10 +23,19 @@ class Pixels:
     """Logits and target as backends take them (three axes, classes in the middle or last), and the way back.
 
     ``probabilities``: the target may also hold floats, of the logits' shape; then ``soft`` is true, and ``labels`` has
-    the logits' layout and the dtype of the computation.
+    the logits' layout and the dtype of the computation. ``merge``: images of one pixel may become one image.
     """
 
-    def __init__(self, op: str, logits: Any, target: Any, ignore_index: int, *, probabilities: bool = False) -> None:
+    def __init__(
+        self,
+        op: str,
+        logits: Any,
+        target: Any,
+        ignore_index: int,
+        *,
+        probabilities: bool = False,
+        merge: bool = True,
+    ) -> None:
         self.op, self.like = op, like(logits)
         x = _check.logits(op, to_array(op, "logits", logits, half=True))
         labels = label_array(op, "target", target)
@@ -44,7 +53,7 @@ class Pixels:
         count, pixels = len(whole), math.prod(whole.shape[2:])
         last = whole.transpose(0, *range(2, whole.ndim), 1)
         self.full = last.shape
-        self.one_image = pixels == 1  # (N, C): one image of N pixels
+        self.one_image = merge and pixels == 1  # (N, C): one image of N pixels
         if self.one_image:
             self.last = not whole.reshape(count, self.classes).T.flags.c_contiguous
             count, pixels = 1, count
@@ -85,8 +94,7 @@ class Pixels:
             _check.raise_label(self.op, self.target, answer, self.classes)
         loss, grad, divisor = answer
         if zero and divisor <= 0:  # on a GPU it is NaN, not known
-            text = f"{self.op}: no pixel counts, or the weights of those that do sum to 0: the loss is 0"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            warn_nothing(self.op, 5)
         if isinstance(self.logits, np.ndarray):
             with np.errstate(over="ignore"):
                 loss = narrow(np.asarray(loss).astype(self.compute, copy=False), self.dtype)
@@ -99,6 +107,12 @@ class Pixels:
                 grad = grad[0].T
             grad = self.like(grad.reshape(self.shape))
         return self.like(loss), grad
+
+
+def warn_nothing(op: str, stacklevel: int) -> None:
+    """Warn the caller of an op that a mean is over no pixel."""
+    text = f"{op}: no pixel counts, or the weights of those that do sum to 0: the loss is 0"
+    warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
 
 
 def as_planes(logits: Array, last: bool) -> Array:

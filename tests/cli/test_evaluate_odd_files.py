@@ -113,6 +113,25 @@ def test_class_numbers_as_floats(tmp_path: Path, capsys: Capture) -> None:
     assert scored(capsys, labels, dt, *SIZE)["map"] == ONE
 
 
+def test_images_among_the_labels(tmp_path: Path, capsys: Capture) -> None:
+    """Darknet keeps labels and images in one folder."""
+    from PIL import Image
+
+    labels = yolo_folder(tmp_path / "obj_train_data", list("abc"))
+    for name in "abc":
+        Image.new("L", (100, 100)).save(labels / f"{name}.jfif", format="JPEG")
+    dt = yolo_folder(tmp_path / "dt", list("abc"), scores=True)
+    assert scored(capsys, labels, dt)["map"] == ONE
+
+
+def test_the_folder_above_is_not_the_data_set(tmp_path: Path, capsys: Capture) -> None:
+    voc_folder(tmp_path / "VOC2007" / "Annotations", ["a"])
+    dt = write(tmp_path / "dt.json", voc_results(["a"]))
+    assert fails(capsys, tmp_path / "VOC2007", dt).endswith("; it has the folder Annotations: name that one")
+    yolo_folder(tmp_path / "set" / "labels" / "val", ["a"])
+    assert fails(capsys, tmp_path / "set", dt).endswith("; it has the folder labels/val: name that one")
+
+
 def test_fractions_in_a_folder_of_pixels_are_noted(tmp_path: Path, capsys: Capture) -> None:
     labels = folder_of(tmp_path / "labels", a="0 10 20 30 40\n0 50 20 80 50", b="0 5 5 20 20", c="0 .1 .2 .5 .6")
     dt = folder_of(tmp_path / "dt", a="0 .9 10 20 30 40")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from evaluate_forms import Capture, fails, scored
-from small_sets import ONE, SIZE, WORDS, coco, voc_folder, voc_results, write, yolo_folder, yolo_results
+from small_sets import ONE, SIDE, SIZE, WORDS, coco, voc_folder, voc_results, write, yolo_folder, yolo_results
 
 
 # ------------------------------------------------------------------------------------- images without ids
@@ -215,3 +215,27 @@ def test_fewer_names_than_classes(tmp_path: Path, capsys: Capture) -> None:
     names = write(tmp_path / "two.txt", "cat\ndog")
     text = fails(capsys, labels, labels, *SIZE, "--classes", names)
     assert text.endswith("c.txt: line 1: class: expected less than 2, the number of classes, got 2")
+
+
+def test_boxes_in_another_form_are_noted(tmp_path: Path, capsys: Capture) -> None:
+    """x1 y1 x2 y2, or fractions, in the place of x y width height."""
+    right = coco(tmp_path / "gt.json", ["a.jpg", "b.jpg", "c.jpg"])
+    assert scored(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", right))["notes"] == []
+
+    def note(change: Any) -> str:
+        rows = [{**r, "bbox": change(*r["bbox"])} for r in right]
+        result = scored(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", rows))
+        assert result["map"] < 0.2
+        return result["notes"][0]
+
+    start = f"{tmp_path / 'dt.json'}: detections overlap only "
+    for form, change in {
+        "x1 y1 x2 y2": lambda x, y, w, h: [x, y, x + w, y + h],
+        "cx cy width height": lambda x, y, w, h: [x + w / 2, y + h / 2, w, h],
+        "fractions of the image": lambda x, y, w, h: [v / SIDE for v in (x, y, w, h)],
+        "x1 y1 x2 y2 as fractions of the image": lambda x, y, w, h: [v / SIDE for v in (x, y, x + w, y + h)],
+    }.items():
+        text = note(change)
+        assert text.startswith(start)
+        assert text.endswith(f" Taken as {form}, they overlap 9")
+    assert note(lambda x, y, w, h: [x + 1000, y, w, h]).endswith("or in another form of boxes?")

@@ -256,6 +256,35 @@ def test_every_instruction_set_of_the_processor_is_built() -> None:
 # Interpreters.
 
 
+@pytest.mark.filterwarnings("ignore:NumPy was imported from a Python sub-interpreter:UserWarning")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="of Python 3.11 and earlier")
+@pytest.mark.parametrize("main_first", [True, False])
+def test_sub_interpreter_of_older_pythons(python: Any, main_first: bool) -> None:
+    """ImportError with the reason, every time, and at once: it does not wait for ever."""
+    code = f"""
+import _xxsubinterpreters as interpreters
+if {main_first}:
+    import fastdet
+inner = '''
+for name in ("fastdet", "fastdet.nms", "fastdet._cpp", "fastdet.coco"):
+    try:
+        __import__(name)
+    except ImportError as error:
+        assert str(error) == (
+            "fastdet: must be imported in the main interpreter before Python 3.12, got a sub-interpreter; "
+            "use threads or processes"), error
+    else:
+        raise AssertionError(name)
+'''
+one = interpreters.create()
+interpreters.run_string(one, inner)
+interpreters.destroy(one)
+import fastdet, numpy
+print(fastdet.nms.nms(numpy.zeros((1, 4)), numpy.zeros(1), 0.5).tolist())
+"""
+    assert python(code).stdout.strip() == "[0]"
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="interpreters with a GIL of their own came with Python 3.12")
 def test_sub_interpreter(python: Any) -> None:
     """fastdet loads and works there, or raises ImportError with the reason (NumPy may refuse); it never crashes."""

@@ -178,6 +178,14 @@ LOSSES: dict[str, Call] = {
         lambda x, t: losses.tversky_loss(x, t, 0.3, 0.7, 2),
         lambda torch: (image(torch), labels(torch)),
     ),
+    "lovasz_softmax_loss": (
+        lambda x, t: losses.lovasz_softmax_loss(x / 9, t, 2, per_image=True),
+        lambda torch: (image(torch), labels(torch)),
+    ),
+    "lovasz_hinge_loss": (
+        lambda x, t: losses.lovasz_hinge_loss(x[:, 0], (t == 1).long()),
+        lambda torch: (image(torch) / 30 - 1, labels(torch)),
+    ),
     "dice_loss": (lambda x, t: dice_loss(x, t, 2), lambda torch: (image(torch), labels(torch))),
     "sigmoid_focal_loss": (
         lambda x: sigmoid_focal.sigmoid_focal_loss(x, (x > 30).to(x.dtype), gamma=1.5),

@@ -128,6 +128,49 @@ _TVERSKY = {
     "jaccard": _case((2, 5, 17, 23), alpha=1.0, beta=1.0, eps=1e-3),
     "precision alone": _case((2, 5, 17, 23), alpha=1.0, beta=0.0),
 }
+_LOVASZ = {
+    **_cases(""),
+    "threads": _case((2, 19, 100, 101)),
+    "all": _case((2, 30, 3, 5), classes="all"),
+    "by image": _case((3, 5, 17, 23), per_image=True),
+    "by image, channels last": _channels_last(_case((3, 5, 17, 23), "uint8", per_image=True)),
+    "by image, rows": _case((30, 7), per_image=True),
+    "by image, all": _case((3, 40, 7), per_image=True, classes="all"),
+    "equal errors": _case((2, 5, 17, 23), spread=0),
+}
+
+
+def _hinge(shape: tuple[int, ...], labels: str = "int64", spread: float = 2, **options: Any) -> Case:
+    """Logits and targets of 0 and 1; some are ignored, unless they are bool."""
+
+    def make(dtype: str, rng: np.random.Generator) -> Arguments:
+        ignored = 255 if labels == "uint8" else -100
+        x, target = rng.normal(size=shape) * spread, rng.integers(0, 2, shape)
+        if labels != "bool":
+            target = np.where(rng.random(shape) < 0.2, ignored, target)
+        if spread == 1e4:
+            for value in (np.nan, np.inf, -np.inf):
+                x = np.where(rng.random(shape) < 0.02, value, x)
+        return (cast(np.round(x) if spread == 1 else x, dtype), target.astype(labels)), {
+            "ignore_index": ignored,
+            **options,
+        }
+
+    return make
+
+
+_LOVASZ_HINGE = {
+    "planes": _hinge((3, 17, 23)),
+    "uint8": _hinge((3, 17, 23), "uint8"),
+    "bool": _hinge((300,), "bool"),
+    "no axis": _hinge((), "bool"),
+    "equal errors": _hinge((3, 17, 23), "int16", spread=1),
+    "broken": _hinge((3, 17, 23), spread=1e4),
+    "by image": _hinge((3, 17, 23), per_image=True),
+    "by image, rows": _hinge((5,), "bool", per_image=True),
+    "large": _hinge((2, 100, 101)),
+    "threads": _hinge((4, 60, 70), per_image=True),
+}
 _DICE = {**_cases(""), "threads": _case((2, 19, 100, 101)), "eps": _case((2, 5, 17, 23), eps=1e-3)}
 
 
@@ -226,6 +269,14 @@ OPS: dict[str, ArrayOp] = {
     ),
     "tversky_loss": ArrayOp(losses.tversky_loss, _TVERSKY, threaded=("threads",)),
     "tversky_loss_with_grad": ArrayOp(losses.tversky_loss_with_grad, _TVERSKY, ALL_FLOATS, threaded=("threads",)),
+    "lovasz_softmax_loss": ArrayOp(losses.lovasz_softmax_loss, _LOVASZ, threaded=("threads",)),
+    "lovasz_softmax_loss_with_grad": ArrayOp(
+        losses.lovasz_softmax_loss_with_grad, _LOVASZ, ALL_FLOATS, threaded=("threads",)
+    ),
+    "lovasz_hinge_loss": ArrayOp(losses.lovasz_hinge_loss, _LOVASZ_HINGE, threaded=("threads",)),
+    "lovasz_hinge_loss_with_grad": ArrayOp(
+        losses.lovasz_hinge_loss_with_grad, _LOVASZ_HINGE, ALL_FLOATS, threaded=("threads",)
+    ),
     **{
         f"{name}_loss": ArrayOp(
             partial(flat, getattr(box_losses, f"{name}_loss_with_grad")), BOXES, threaded=("threads", "sum of many")

@@ -1,4 +1,4 @@
-"""Cross-entropy against probabilities, of the hardest pixels, and Tversky: the numbers of torch, formulas, rules."""
+"""Cross-entropy against probabilities and of the hardest pixels, and the Tversky loss: torch, formulas, rules."""
 
 from __future__ import annotations
 

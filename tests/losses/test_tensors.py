@@ -37,9 +37,11 @@ def arguments(torch: Any, op: str) -> tuple[Any, ...]:
     target = torch.from_numpy(rng.integers(0, 3, (2, 4, 5)))
     if "sigmoid" in op:
         return x, (x > 0).double()
+    if "hinge" in op:
+        return x, (x > 0).long()
     if "iou" in op:
         return tuple(torch.from_numpy(np.concatenate([c, c + 1], 1)) for c in rng.random((2, 6, 2)))
-    if "dice" in op or "tversky" in op:
+    if any(word in op for word in ("dice", "tversky", "lovasz")):
         return x, target
     return x, target, torch.from_numpy(rng.random(3))
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*is deprecated:Deprec
 
 Call = Callable[..., Any]
 PIXELS = ("cross_entropy", "focal_loss")
-WHOLE = ("dice_loss", "tversky_loss", "ohem_cross_entropy")  # one loss for all pixels
+WHOLE = ("dice_loss", "tversky_loss", "ohem_cross_entropy", "lovasz_softmax_loss")  # one loss for all pixels
 BOXES = ("giou_loss", "diou_loss", "ciou_loss")
 
 
@@ -39,6 +39,9 @@ def case(name: str) -> tuple[Call, tuple[Any, ...]]:
         return lambda x: losses.cross_entropy(x, soft, reduction=reduction), (logits,)
     if op in WHOLE:
         return lambda x: function(x, target), (logits,)
+    if op == "lovasz_hinge_loss":
+        binary = torch.from_numpy(rng.integers(0, 2, (3, 4, 5)))
+        return lambda x: function(x, binary), (logits,)
     if op == "sigmoid_focal_loss":
         soft = torch.from_numpy(rng.random((3, 4, 5)))
         return lambda x: function(x, soft, reduction=reduction), (logits,)
@@ -53,6 +56,7 @@ CASES = [
         for reduction in ("none", "mean", "sum")
     ),
     *WHOLE,
+    "lovasz_hinge_loss",
 ]
 each_case = pytest.mark.parametrize("name", CASES)
 

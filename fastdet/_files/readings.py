@@ -1,4 +1,4 @@
-"""What the numbers in detections mean: labels that are category ids or positions, images that are ids or names.
+"""What the numbers in detections mean: labels that are ids or positions, images that are ids or names, forms of boxes.
 
 A number can often be read in several ways, and the wrong one gives a wrong figure. So each reading is compared with
 the true boxes, and where another one fits and the reading does not, the user has to choose.
@@ -14,7 +14,7 @@ from fastdet._core.check import Array
 from fastdet._files.data_set import DataSet, new_ids, positions
 from fastdet._files.errors import ChoiceError
 from fastdet.boxes import box_iou
-from fastdet.detection.records import Columns, Ints
+from fastdet.detection.records import Columns, Floats, Ints
 
 LABELS = ("id", "position", "position-from-1")
 _MAX_IMAGES, _MAX_BOXES = 300, 1000  # images that are compared, and detections of each
@@ -98,6 +98,39 @@ def check_images(data: DataSet, columns: Columns, by_name: Ints, where: str) -> 
             f"{of_ids:,} true boxes if image_id is an id, {of_names:,} if it is a name; use --image-ids id or "
             "--image-ids name",
         )
+
+
+def note_on_boxes(data: DataSet, columns: Columns, where: str) -> list[str]:
+    """A note if hardly any detection overlaps a true box. It names another form of the boxes that fits better."""
+    shared = np.intersect1d(data.truth.image, columns.image)[:_MAX_IMAGES]
+    total = int(np.isin(data.truth.image, shared).sum())
+    count = len(_overlaps(data, columns)) if total >= 3 else total
+    if count >= 0.2 * total:
+        return []
+    note = f"{where}: detections overlap only {count:,} of {total:,} true boxes by half: is one of the files in other "
+    note += "units, of other images, or in another form of boxes?"
+    for form, boxes in _other_forms(data, columns).items():
+        better = len(_overlaps(data, columns._replace(boxes=boxes)))
+        if better >= 0.6 * total:
+            note += f" Taken as {form}, they overlap {better:,}"
+            break
+    return [note]
+
+
+def _other_forms(data: DataSet, columns: Columns) -> dict[str, Floats]:
+    """The boxes (x y w h) if the numbers of the file were meant in other forms, by the names of these."""
+    b = columns.boxes
+    ends = np.concatenate([b[:, :2], (b[:, 2:] - b[:, :2]).clip(0)], axis=1)
+    sides = np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], axis=1)
+    centres = np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, 2:]], axis=1)
+    forms = {"x1 y1 x2 y2": ends, "x y width height": sides, "cx cy width height": centres}
+    order = np.argsort(data.images)
+    at = order[positions(data.images[order], columns.image)] if len(order) else np.zeros(0, np.int64)
+    scale = np.tile(data.sizes[at], 2) if len(at) else np.ones((len(b), 4))
+    if len(b) and scale.all() and np.abs(b).max() <= 2:
+        forms |= {f"{form} as fractions of the image": boxes * scale for form, boxes in forms.items()}
+        forms["fractions of the image"] = b * scale
+    return forms
 
 
 def _better(data: DataSet, columns: Columns, labels: Ints, others: Mapping[str, Ints]) -> str | None:
