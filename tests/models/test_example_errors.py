@@ -333,3 +333,11 @@ def test_wrong_options_of_the_demo(script: Any, tmp_path: Path, options: tuple[A
         script("train_demo", tmp_path / "a.npz", *options)
     with pytest.raises(SystemExit, match="must be a file in an existing folder"):
         script("train_demo", tmp_path / "no" / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["train_segmentation", "train_detector", "train_demo", "segment_images"])
+def test_an_option_given_twice(script: Any, tmp_path: Path, name: str) -> None:
+    option = "--tile" if name == "segment_images" else "--epochs"
+    places = [tmp_path] * {"train_demo": 1, "segment_images": 3}.get(name, 2)
+    with pytest.raises(SystemExit, match=f"{option} must be given once"):
+        script(name, *places, option, 64, option, 96)
