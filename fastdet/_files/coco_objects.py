@@ -181,7 +181,7 @@ def _shown(x: object) -> str:
         text = json.dumps(x)
         is_long = isinstance(x, int) and len(text) > 40
         return f"{text[:20]}... ({len(text)} characters)" if is_long else text[:40]
-    except (TypeError, ValueError):  # an array or another Python object
+    except (TypeError, ValueError, OverflowError):  # an array or another Python object
         return describe(x)
 
 
@@ -232,7 +232,7 @@ def _numbers(
     values = _values(where, section, records, key, expected) if needed else [r.get(key, math.nan) for r in records]
     try:
         out = np.fromiter(values, np.float64, len(values))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         out = None
     if out is not None and not set(map(type, values)) & (_NO_NUMBERS if key != "iscrowd" else {str, bytes}):
         wrong = ~np.isfinite(out) | (out < min_value)
@@ -246,7 +246,7 @@ def _numbers(
     for i, value in enumerate(values):
         try:
             fits = type(value) not in _NO_NUMBERS and math.isfinite(float(value))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             fits = False
         if not fits and (needed or key in records[i]):
             _fail(where, section, i, key, expected, value)
@@ -259,7 +259,7 @@ def _boxes(where: str, section: str, records: Sequence[Mapping[str, Any]]) -> Fl
         sides = list(chain.from_iterable(values))
         fits = set(map(len, values)) <= {4} and not set(map(type, sides)) & _NO_NUMBERS
         out = np.fromiter(sides, np.float64, len(sides)).reshape(-1, 4) if fits else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         out = None
     if out is None:
         for i, value in enumerate(values):
@@ -287,7 +287,7 @@ def _check_box(where: str, section: str, index: int, box: object) -> None:
             if type(side) in _NO_NUMBERS:
                 raise TypeError
             float(side)
-        except (TypeError, ValueError):  # noqa: PERF203 there are only four
+        except (TypeError, ValueError, OverflowError):  # noqa: PERF203 there are only four
             _fail(where, section, index, "bbox", expected, side)
     if len(sides) != 4:
         got = "more" if len(sides) > 4 else f"{len(sides)} number{'' if len(sides) == 1 else 's'}"

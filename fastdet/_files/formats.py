@@ -83,7 +83,9 @@ def _by_class(path: Path, data: DataSet, *, likely: bool) -> bool:
     names = ImageNames(data)
     of_class = [child for child in files if class_of(child.stem, data.category_names) is not None]
     of_image = sum(names.has(child.stem) for child in files)
-    if not of_class or len(of_class) < of_image:
+    if not of_class or len(of_class) < of_image or (of_image == len(files) and not likely):
+        return False
+    if _are_fractions(path):  # YOLO's lines; boxes of VOC are in pixels
         return False
     if len(of_class) > of_image and (likely or len(of_class) == len(files)):
         return True

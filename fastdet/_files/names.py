@@ -12,7 +12,20 @@ from typing import Any
 from fastdet._core.check import describe
 from fastdet._files.errors import FormatError, one_line
 
-_NUMBERED = re.compile(r"\d+\s*[:,;=\t ]\s*\S")
+_NUMBERED = re.compile(r"(\d+)\s*[:,;=\t ]\s*\S")
+_HEADERS = (
+    "name",
+    "names",
+    "class",
+    "classes",
+    "class_name",
+    "label",
+    "labels",
+    "label_name",
+    "category",
+    "categories",
+)
+_MARKS = re.compile(r"(#|//|- |item\s*\{|[\"'].*[\"']$|[{}\[\]]$)|\w+\s*=|.*\s#\s")
 
 
 def read_names(op: str, path: Path, expected: str = "a file of names") -> list[str]:
@@ -55,10 +68,12 @@ def _check_plain(path: Path, names: list[str]) -> None:
         raise FormatError(f"{path}: line {number}: expected {hint}, got {got}")
 
     for number, name in enumerate(names, 1):
-        if name.startswith("#"):
-            fail(number, f"a comment, {name[:40]!r}")
+        if _MARKS.match(name):
+            fail(number, repr(name[:40]))
         if re.match(r"(nc|names|path|train|val|test)\s*:", name):
             fail(number, f"YAML, {name[:40]!r}: name the file .yaml")
+    if len(names) > 1 and names[0].lower() in _HEADERS:
+        fail(1, f"the title of a column, {names[0]!r}")
     if _is_json("\n".join(names)):
         fail(1, "JSON")
     filled = [name for name in names if name]
@@ -67,7 +82,8 @@ def _check_plain(path: Path, names: list[str]) -> None:
             widths = {len(row) for row in csv.reader(filled, delimiter=delimiter)}
             if len(widths) == 1 and min(widths) > 1:
                 fail(1, f"a table, {names[0][:40]!r}")
-    if len(filled) > 1 and all(map(_NUMBERED.match, filled)):
+    numbers = [int(match[1]) for name in filled if (match := _NUMBERED.match(name))]
+    if len(filled) > 1 and any(numbers == list(range(first, first + len(filled))) for first in (0, 1)):
         fail(1, f"a number before the name, {names[0][:40]!r}")
 
 
@@ -91,7 +107,8 @@ def _from_yaml(path: Path, text: str) -> list[str]:
         raise FormatError(f"{path}: not YAML: {one_line(error)}") from None
     listed = tree.get("names") if isinstance(tree, Mapping) else tree
     if isinstance(listed, Mapping):
-        numbers = list(listed)
+        numbers = [int(key) if isinstance(key, str) and key.isdecimal() else key for key in listed]
+        listed = dict(zip(numbers, listed.values(), strict=True))
         if not all(type(number) is int for number in numbers) or sorted(numbers) != list(range(len(numbers))):
             got = ", ".join(map(str, numbers[:5]))
             raise FormatError(f"{path}: names: expected the numbers 0, 1, ... without a gap, got {got}")
@@ -106,5 +123,5 @@ def _from_yaml(path: Path, text: str) -> list[str]:
     names = _checked(path, [str(name).strip() for name in listed], "class", 0)
     count = tree.get("nc", len(names)) if isinstance(tree, Mapping) else len(names)
     if count != len(names):
-        raise FormatError(f"{path}: nc: expected {len(names)}, the number of names, got {count}")
+        raise FormatError(f"{path}: nc: expected {len(names)}, the number of names, got {count!r}")
     return names

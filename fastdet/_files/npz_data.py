@@ -116,9 +116,19 @@ def read_npz_results(path: Path, data: DataSet, faults: Faults) -> tuple[Columns
     place[rows] = np.repeat(np.arange(len(ids)), np.diff(table.offsets))
     boxes = table.corners(np.arange(count)).astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
-    label = table.labels.astype(np.int64) if table.labels is not None else np.zeros(count, np.int64)
+    label = _labels(path, table.labels, count, data)
     scores, none = table.scores.astype(np.float64), np.zeros(0, np.int64)
     return Columns(place, label, boxes, area(boxes, 0), scores, np.zeros(0, np.uint8), none), place, ids
+
+
+def _labels(path: Path, labels: Array | None, count: int, data: DataSet) -> Ints:
+    """The labels of detections. Without labels all are of the data set's one class."""
+    if labels is not None:
+        return labels.astype(np.int64)
+    if count and len(data.categories) != 1:
+        got = f"none, and the data set has {len(data.categories)} classes"
+        raise FormatError(f"{path}: expected an array named labels, got {got}")
+    return np.full(count, data.categories[0] if len(data.categories) else 0, np.int64)
 
 
 def _counted_images(path: Path, count: int, data: DataSet) -> list[int]:

@@ -21,20 +21,27 @@ _MAX_IMAGES, _MAX_BOXES = 300, 1000  # images that are compared, and detections 
 _MIN_IOU = 0.5
 
 
-def position_ids(data: DataSet, labels: Ints, first: int = 0) -> tuple[Ints, dict[int, str], list[str]]:
+def position_ids(data: DataSet, columns: Columns, first: int = 0) -> tuple[Ints, dict[int, str], list[str]]:
     """The category at the position of each label; the label of the first category is ``first``.
 
-    A placeholder is not counted. A label that is no position gets a new id. Also returns such labels by their new id,
-    and notes.
+    A placeholder is not counted: a category that heads the others, or a first category without boxes where the true
+    boxes show that detectors did not count it. A label that is no position gets a new id. Also returns such labels by
+    their new id, and notes.
     """
-    categories, notes = data.categories.tolist(), []
-    if _has_placeholder(data, labels - first):
-        name = data.category_names[categories.index(data.placeholder)]
-        categories.remove(data.placeholder)
-        head = f"category {data.placeholder}, {name!r}, heads the others and has no box"
+    categories, notes, labels = data.categories.tolist(), [], columns.label
+    left_out = _placeholder(data, columns, first)
+    if left_out is not None:
+        name = data.category_names[categories.index(left_out)]
+        categories.remove(left_out)
+        head = f"category {left_out}, {name!r}, has no box"
         notes.append(f"{head}: it is not counted, and label {first} is category {categories[0]}")
     if categories != sorted(categories):
         notes.append("positions are places in the data set's list of categories, whose ids do not rise")
+    ids, others = _at(data, categories, labels, first)
+    return ids, others, notes
+
+
+def _at(data: DataSet, categories: list[int], labels: Ints, first: int) -> tuple[Ints, dict[int, str]]:
     kinds, inverse = np.unique(labels, return_inverse=True)
     of, new, others = dict(enumerate(categories, first)), new_ids(data), {}
     for kind in kinds.tolist():
@@ -42,12 +49,20 @@ def position_ids(data: DataSet, labels: Ints, first: int = 0) -> tuple[Ints, dic
             of[kind] = next(new)
             others[of[kind]] = str(kind)
     ids = np.array([of[kind] for kind in kinds.tolist()], np.int64)
-    return ids[inverse.reshape(-1)] if len(labels) else labels, others, notes
+    return ids[inverse.reshape(-1)] if len(labels) else labels, others
 
 
-def _has_placeholder(data: DataSet, labels: Ints) -> bool:
-    """Whether labels from 0 leave out the placeholder: they do not reach the last category."""
-    return data.placeholder is not None and len(labels) > 0 and int(labels.max()) < len(data.categories) - 1
+def _placeholder(data: DataSet, columns: Columns, first: int) -> int | None:
+    """The category that labels from ``first`` do not count. None if they reach the last category, or count all."""
+    categories, labels = data.categories.tolist(), columns.label
+    if len(categories) < 2 or not len(labels) or int(labels.max()) - first >= len(categories) - 1:
+        return None
+    if data.placeholder is not None:
+        return data.placeholder
+    if (data.truth.label == categories[0]).any():
+        return None
+    with_it, without = (_at(data, some, labels, first)[0] for some in (categories, categories[1:]))
+    return categories[0] if _better(data, columns, with_it, {"": without}) is not None else None
 
 
 def check_ids(data: DataSet, columns: Columns, where: str) -> None:
@@ -74,7 +89,7 @@ def check_ids(data: DataSet, columns: Columns, where: str) -> None:
             f"must say what labels are: {where} has label {data.placeholder}, and category {data.placeholder}, "
             f"{name!r}, only heads the others; if labels count the classes, use --labels {' or '.join(fits)}; {ask}",
         )
-    others = {word: position_ids(data, labels, first)[0] for word, first in fits.items()}
+    others = {word: position_ids(data, columns, first)[0] for word, first in fits.items()}
     rival = _better(data, columns, labels, others)
     if rival is not None:
         raise ChoiceError("labels", f"must say what labels are: {rival} in {where}; {ask}")
@@ -82,29 +97,45 @@ def check_ids(data: DataSet, columns: Columns, where: str) -> None:
 
 def check_positions(data: DataSet, columns: Columns, numbers: Ints, where: str) -> None:
     """ChoiceError if class numbers that were read as positions look like category ids, by the true boxes."""
-    rival = _better(data, columns, columns.label, {"id": numbers, "position-from-1": position_ids(data, numbers, 1)[0]})
+    from_1 = position_ids(data, columns._replace(label=numbers), 1)[0]
+    rival = _better(data, columns, columns.label, {"id": numbers, "position-from-1": from_1})
     if rival is not None:
         ask = "if they are positions, use --labels position"
         raise ChoiceError("labels", f"must say what labels are: {rival} in {where}; {ask}")
 
 
-def check_images(data: DataSet, columns: Columns, by_name: Ints, where: str) -> None:
-    """ChoiceError if image ids were read as ids, and only those of images found by name fit the true boxes."""
+def check_images(data: DataSet, columns: Columns, by_name: Ints, where: str) -> list[str]:
+    """ChoiceError if images found by name fit the true boxes better than image ids read as ids; a note if as well."""
     of_ids, of_names = len(_overlaps(data, columns)), len(_overlaps(data, columns._replace(image=by_name)))
-    if of_names >= 2 and of_ids < 0.5 * of_names:
+    if of_names > of_ids:
         raise ChoiceError(
             "image-ids",
             f"must say what image ids are: names of images are numbers too, and detections in {where} overlap "
             f"{of_ids:,} true boxes if image_id is an id, {of_names:,} if it is a name; use --image-ids id or "
             "--image-ids name",
         )
+    if of_names < 0.9 * of_ids or not of_ids:
+        return []
+    return [
+        f"{where}: image_id is taken as an id; names of images are numbers too: --image-ids name reads them as names"
+    ]
+
+
+def note_on_classes(data: DataSet, columns: Columns, where: str) -> list[str]:
+    """A note if most detections that overlap a true box are of another class."""
+    pairs = _overlaps(data, columns)
+    agree = int((columns.label[pairs[:, 1]] == data.truth.label[pairs[:, 0]]).sum())
+    if 2 * agree >= len(pairs):
+        return []
+    hint = "is the list of classes in another order? See --labels and --classes"
+    return [f"{where}: of {len(pairs):,} detections that overlap a true box, {agree:,} have its class: {hint}"]
 
 
 def note_on_boxes(data: DataSet, columns: Columns, where: str) -> list[str]:
     """A note if hardly any detection overlaps a true box. It names another form of the boxes that fits better."""
     shared = np.intersect1d(data.truth.image, columns.image)[:_MAX_IMAGES]
     total = int(np.isin(data.truth.image, shared).sum())
-    count = len(_overlaps(data, columns)) if total >= 3 else total
+    count = len(_overlaps(data, columns))
     if count >= 0.2 * total:
         return []
     note = f"{where}: detections overlap only {count:,} of {total:,} true boxes by half: is one of the files in other "
@@ -112,9 +143,8 @@ def note_on_boxes(data: DataSet, columns: Columns, where: str) -> list[str]:
     for form, boxes in _other_forms(data, columns).items():
         better = len(_overlaps(data, columns._replace(boxes=boxes)))
         if better >= 0.6 * total:
-            note += f" Taken as {form}, they overlap {better:,}"
-            break
-    return [note]
+            return [f"{note} Taken as {form}, they overlap {better:,}"]
+    return [note] if total >= 3 else []
 
 
 def _other_forms(data: DataSet, columns: Columns) -> dict[str, Floats]:
@@ -142,7 +172,7 @@ def _better(data: DataSet, columns: Columns, labels: Ints, others: Mapping[str, 
     wanted, rows = data.truth.label[pairs[:, 0]], pairs[:, 1]
     agree = int((labels[rows] == wanted).sum())
     word, best = max(((word, int((ids[rows] == wanted).sum())) for word, ids in others.items()), key=lambda x: x[1])
-    if agree >= 0.5 * best or best < 0.6 * len(rows):
+    if best - agree < max(2, 0.05 * len(rows)) or best < 0.5 * len(rows):
         return None
     return f"the classes of {agree:,} of {len(rows):,} overlapping boxes agree, and of {best:,} with --labels {word},"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from fastdet._files.coco_objects import Content
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids, positions
 from fastdet._files.errors import ChoiceError, Faults, FormatError
 from fastdet._files.folders import Labels
+from fastdet._files.names import read_names
 from fastdet._files.readings import check_ids, check_images, check_positions, position_ids
 from fastdet.detection.records import Columns, Ints
 
@@ -28,6 +29,7 @@ class Options:
     labels: str | None = None  # "id", "position" or "position-from-1": what numbers as labels are
     image_ids: str | None = None  # "id" or "name": what numbers as image ids are
     score: str | None = None  # "first" or "last": its place in the lines of txt and YOLO
+    points: str | None = None  # "polygon" or "keypoints": what the long lines of YOLO are
     faults: Faults = field(default_factory=Faults)
 
 
@@ -44,18 +46,39 @@ def read_results(path: Path, format: str, data: DataSet, o: Options) -> Results:
     if format == "voc":
         return Results(*voc.read_voc_results(path, data, faults=o.faults))
     if format == "txt":
-        return Results(*txt.read_txt_results(path, data, form=o.boxes or "xyxy", score=o.score, faults=o.faults))
+        form = o.boxes or "xyxy"
+        columns, others = txt.read_txt_results(path, data, form=form, score=o.score, faults=o.faults)
+        return _words_or_numbers(path, columns, others, data, o)
     if format == "yolo":
-        columns, notes = yolo.read_yolo_results(path, data, score=o.score, faults=o.faults)
+        columns, notes = yolo.read_yolo_results(path, data, score=o.score, points=o.points, faults=o.faults)
+        listed = path / "classes.txt"
+        if o.classes is None and o.labels is None and listed.is_file() and not _are_numbers(data.category_names):
+            o = replace(o, classes=read_names("evaluate", listed))
+            notes = [*notes, f"{listed}: names the classes of the detections"]
         return _with_notes(_numbered(path, columns, data, o, by_position=True), notes)
     if format == "coco":
         return _coco(path, data, o)
+    return _npz(path, data, o)
+
+
+def _words_or_numbers(path: Path, columns: Columns, others: Mapping[int, str], data: DataSet, o: Options) -> Results:
+    """Labels of txt files are names of classes. If all are numbers and no class is called so, they are numbers."""
+    kinds = np.unique(columns.label).tolist()
+    if not kinds or not all(kind in others and _are_numbers([others[kind]]) for kind in kinds):
+        if o.labels is not None:
+            raise ChoiceError("labels", f"goes with numbers, and detections in {path} name their classes")
+        return Results(columns, others)
+    raw = np.array([int(others[kind]) for kind in kinds], np.int64)[np.searchsorted(kinds, columns.label)]
+    return _numbered(path, columns._replace(label=raw), data, o)
+
+
+def _npz(path: Path, data: DataSet, o: Options) -> Results:
     columns, place, ids = npz_data.read_npz_results(path, data, o.faults)
     images = _Images(data, o.image_ids)
     notes = images.settle(path, ids)
     columns = _place(columns, place, ids, lambda row: f"{path}: row {row}, images", images, o.faults)
     if not notes:
-        _check_reading_of_images(path, columns, data, o)
+        notes = _check_reading_of_images(path, columns, data, o)
     return _with_notes(_numbered(path, columns, data, o), notes)
 
 
@@ -79,7 +102,13 @@ class _Images:
     def settle(self, path: Path, ids: Sequence[int | str]) -> list[str]:
         """Read all numbers as names if not all are ids of the data set, but all are names. Returns a note then."""
         numbers = [i for i in ids if not isinstance(i, str)]
-        if self._by_name or not self._is_free or all(i in self._known for i in numbers):
+        if self._by_name or not self._is_free or not numbers:
+            return []
+        if all(i in self._known for i in numbers):
+            named = [self._numbers.get(i) for i in numbers]
+            if len(numbers) < len(ids) and None not in named and named != numbers:
+                reason = f"must say what numbers in {path} are: other images have names, and these are ids and names"
+                raise ChoiceError("image-ids", f"{reason}: use --image-ids id or --image-ids name")
             return []
         self._by_name = all(self._numbers.get(i) is not None for i in numbers)
         text = f"{path}: image ids are read as names of images: all of them are, and not all are ids of the data set"
@@ -88,6 +117,9 @@ class _Images:
     def of(self, where: str, i: int | str) -> int:
         """The image's id. FormatError."""
         if isinstance(i, str):
+            number = int(i) if i.isascii() and i.isdigit() and len(i) < 19 else -1
+            if not self._by_name and number in self._known and not self.names.has(i):
+                return number  # an id that was written as a string
             return self.names.known(where, i)
         if not self._by_name:
             if i in self._known:
@@ -133,16 +165,17 @@ def _rows(columns: Columns, keep: Array) -> Columns:
     return Columns._make(x[keep] if len(x) == len(keep) else x for x in columns)
 
 
-def _check_reading_of_images(path: Path, columns: Columns, data: DataSet, o: Options) -> None:
-    """Compare image ids, taken as ids, with images whose names are these numbers."""
-    if o.image_ids is not None or not data.own_images or not all(data.image_names):
-        return
+def _check_reading_of_images(path: Path, columns: Columns, data: DataSet, o: Options) -> list[str]:
+    """Compare image ids, taken as ids, with images whose names are these numbers. Returns a note where both may be."""
+    if o.image_ids is not None or not data.own_images or not len(columns.image):
+        return []
     numbers = ImageNames(data).by_number()
     kinds, inverse = np.unique(columns.image, return_inverse=True)
-    named = [numbers.get(i) for i in kinds.tolist()]
-    if any(i is None for i in named) or named == kinds.tolist():
-        return
-    check_images(data, columns, np.array(named, np.int64)[inverse.reshape(-1)], str(path))
+    if any(i not in numbers for i in kinds.tolist()) or all(numbers[i] == i for i in kinds.tolist()):
+        return []
+    free = next(i for i in range(-1, -(2**63), -1) if i not in set(data.images.tolist()))
+    named = [free if (image := numbers[i]) is None else image for i in kinds.tolist()]  # of several images: of none
+    return check_images(data, columns, np.array(named, np.int64)[inverse.reshape(-1)], str(path))
 
 
 # --------------------------------------------------------------------------------------------------- COCO
@@ -195,16 +228,15 @@ def _coco_images(
         known = {i: image for i, image in of.items() if image is not None}
         expected = "an image of the data set"
         return _renumbered(path, section, "image_id", columns, "image", known, expected, o.faults), []
-    kinds, place = np.unique(columns.image, return_inverse=True)
-    every: list[int | str] = kinds.tolist()
-    place = place.reshape(-1)
-    if len(content.named):
-        place = np.where(content.named, len(every) + columns.image, place)
-        every += content.image_names
+    named = content.named if len(content.named) else np.zeros(len(columns.image), bool)
+    kinds, of_number = np.unique(columns.image[~named], return_inverse=True)
+    every: list[int | str] = [*kinds.tolist(), *content.image_names]
+    place = len(kinds) + columns.image
+    place[~named] = of_number.reshape(-1)
     notes = images.settle(path, every)
     placed = _place(columns, place, every, where("image_id"), images, o.faults)
     if not len(content.named) and not notes:
-        _check_reading_of_images(path, placed, data, o)
+        notes = _check_reading_of_images(path, placed, data, o)
     return placed, notes
 
 
@@ -247,11 +279,11 @@ def _numbered(path: Path, columns: Columns, data: DataSet, o: Options, *, by_pos
     if o.classes is not None and o.labels is None:
         label, others = _by_class_names(path, raw, data, o.classes)
     elif o.labels in ("position", "position-from-1"):
-        label, others, notes = position_ids(data, raw, int(o.labels == "position-from-1"))
+        label, others, notes = position_ids(data, columns, int(o.labels == "position-from-1"))
     elif not data.own_categories:
         label, others = _by_numeric_names(path, raw, data, o)
     elif by_position and o.labels is None:
-        label, others, notes = position_ids(data, raw)
+        label, others, notes = position_ids(data, columns)
         if others and not _are_numbers(data.category_names):
             reason = f"must be given: {path} has class {next(iter(others.values()))}, and the data set has"
             raise ChoiceError("classes", f"{reason} {len(data.categories)} classes; it names the detector's classes")

@@ -15,7 +15,8 @@ def sizes_of(labels: Path, images: Path | None, size: tuple[int, int] | None) ->
     stands beside the labels in YOLO's usual layout, or of those among the labels, as darknet has them.
     """
     if size is not None:
-        return {stem(child.stem): size for child in labels.iterdir() if child.suffix.lower() in (".txt", ".xml")}
+        files = (child for child in labels.iterdir() if child.suffix.lower() == ".txt" and child.stem != "classes")
+        return {stem(child.stem): size for child in files}
     folder = images or _beside(labels)
     if folder is None:
         hint = "give --images DIR or --image-size WIDTHxHEIGHT"

@@ -12,13 +12,13 @@ from fastdet._files import coco, npz_data, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.formats import form_of_detections, form_of_truth
-from fastdet._files.readings import note_on_boxes
+from fastdet._files.readings import note_on_boxes, note_on_classes
 from fastdet._files.results import Options, Results, read_results
 from fastdet._files.sizes import sizes_of
 from fastdet.detection.records import Columns
 
 _MAX_NOTES = 10
-_FEW = 0.5  # share of the images with true boxes: with fewer that have detections, a note says so
+_FEW = 0.75  # share of the images with true boxes: with fewer that have detections, a note says so
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Reading:
     labels: str | None = None  # "id", "position" or "position-from-1": what the labels of detections are
     image_ids: str | None = None  # "id" or "name": what numbers as image ids are
     score: str | None = None  # "first" or "last": the place of the score in lines
+    points: str | None = None  # "polygon" or "keypoints": what long lines of YOLO are
     skip_invalid: bool = False  # leave out invalid records, and list them
 
     @property
@@ -64,7 +65,9 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
     notes = _limited([*data.notes, *_without_area(truth, data, format)], f"{truth}: {{}} more notes of this kind")
     form = form_of_detections(detections, options.format, format, data)
     _suitable(format, form, options)
-    result_options = Options(options.classes, options.boxes, options.labels, options.image_ids, options.score, faults)
+    result_options = Options(
+        options.classes, options.boxes, options.labels, options.image_ids, options.score, options.points, faults
+    )
     results = read_results(detections, form, data, result_options)
     notes += results.notes
     columns = results.columns
@@ -76,7 +79,7 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
         data, columns = _subset(data, columns, options.image_set)
     notes += _unscored(truth, detections, data, columns, results)
     notes += _coverage(detections, form, data, columns)
-    notes += note_on_boxes(data, columns, str(detections))
+    notes += note_on_boxes(data, columns, str(detections)) or note_on_classes(data, columns, str(detections))
     return Inputs(data, columns, (format, form), notes, faults.texts)
 
 
@@ -85,13 +88,15 @@ def _suitable(format: str, form: str, o: Reading) -> None:
     if o.boxes is not None and "txt" not in (format, form):
         raise ChoiceError("boxes", f"does not go with a data set that is {format} and detections that are {form}")
     for option, value, takes in (
-        ("labels", o.labels, ("coco", "npz", "yolo")),
+        ("labels", o.labels, ("coco", "npz", "yolo", "txt")),
         ("image-ids", o.image_ids, ("coco", "npz")),
         ("score", o.score, ("txt", "yolo")),
     ):
         if value is not None and form not in takes:
             raise ChoiceError(option, f"does not go with detections that are {form}")
-    if o.classes is not None and format == "coco" and form in ("txt", "voc"):
+    if o.points is not None and "yolo" not in (format, form):
+        raise ChoiceError("points", f"does not go with a data set that is {format} and detections that are {form}")
+    if o.classes is not None and format == "coco" and form == "voc":
         raise ChoiceError("classes", f"does not go with detections that are {form}, which name their classes")
 
 
@@ -104,11 +109,14 @@ def _truth(path: Path, format: str, o: Reading, faults: Faults) -> DataSet:
     elif format == "txt":
         data = txt.read_txt(path, o.classes, form=o.boxes or "xyxy", offset=o.offset or 0.0, faults=faults)
     elif format == "yolo":
-        return yolo.read_yolo(path, sizes_of(path, o.images, o.image_size), o.classes, faults=faults)
+        sizes = sizes_of(path, o.images, o.image_size)
+        return yolo.read_yolo(path, sizes, o.classes, points=o.points, faults=faults)
     else:
         data = npz_data.read_npz(path, o.offset or 0.0, faults)
-    if o.images is not None or o.image_size is not None:
-        sizes = sizes_of(path, o.images, o.image_size)
+    if o.image_size is not None:
+        data = data._replace(sizes=np.tile(np.array(o.image_size, np.int64), (len(data.images), 1)))
+    elif o.images is not None:
+        sizes = sizes_of(path, o.images, None)
         known = [sizes.get(stem(name), (0, 0)) for name in data.image_names]
         data = data._replace(sizes=np.array(known, np.int64).reshape(-1, 2))
     return data
@@ -158,6 +166,8 @@ def _coverage(path: Path, form: str, data: DataSet, columns: Columns) -> list[st
     """Notes about a data set without boxes, and about images without detections."""
     if not len(data.truth.image):
         return ["the data set has no true box: every score is -1"]
+    if data.truth.flags.all():
+        return ["all true boxes are difficult, crowds or ignored: every score is -1"]
     if not len(columns.image):
         return [f"{path}: no detection: every true box is missed"]
     with_boxes, seen = np.unique(data.truth.image), np.unique(columns.image)

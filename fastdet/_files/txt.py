@@ -96,6 +96,8 @@ def _plain(form: str, scored: bool, last: bool = False) -> Parse:
         for field, side in (("width", w), ("height", h)):
             if side < 0:
                 hint = " (boxes that are x y w h: --boxes xywh)" if form == "xyxy" else ""
+                if scored and not last and 0 <= numbers[sides[-1]] <= 1:
+                    hint = " (a score that is last: --score last)"
                 raise FormatError(f"{path}: line {line}: expected a {field} >= 0, got {plain(side)}{hint}")
         return name, (x, y, w, h, float(IGNORE * difficult)), numbers.get("score", 0.0)
 

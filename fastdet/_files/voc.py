@@ -24,6 +24,7 @@ _DIFFICULT = {
     **dict.fromkeys(("1", "1.0", "true", "yes"), True),
 }
 _ENCODING = re.compile(rb"""^<\?xml[^>]*?\bencoding\s*=\s*["']([^"']*)["'][^>]*\?>""")
+_PARSED = ("", "utf-8", "iso-8859-1", "us-ascii")  # read by the XML parser; others by Python
 _CHINESE = {"gb2312": "gb18030", "gbk": "gb18030"}  # files that say the first often have characters of the last
 
 
@@ -62,13 +63,15 @@ def _root(path: Path) -> ElementTree.Element:
     """The <annotation> of a file. Name spaces are dropped. FormatError for other XML."""
     raw = path.read_bytes()
     said = _ENCODING.match(raw)
+    word = said[1].decode("ascii", "replace") if said else ""
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        word = "utf-16"
     try:
-        try:
+        if word.lower() in _PARSED:
             root = ElementTree.fromstring(raw)
-        except (LookupError, ValueError):  # an encoding that the XML parser lacks: Python may have it
-            word = said[1].decode("ascii", "replace") if said else ""
+        else:
             text = raw.decode(_CHINESE.get(word.lower(), word))
-            root = ElementTree.fromstring(text.partition("?>")[2])
+            root = ElementTree.fromstring(text[re.match(r"\s*<\?xml[^>]*\?>|", text).end() :])  # type: ignore[union-attr]
     except LookupError:
         raise FormatError(f"{path}: expected XML in an encoding that Python knows, got {word!r}") from None
     except UnicodeDecodeError as error:
@@ -89,6 +92,8 @@ def _check_voc(path: Path, root: ElementTree.Element) -> None:
     inside = {id(part) for item in root.iter("object") for part in item.iter()}
     for item in root.iter():
         tag = item.tag.lower() if isinstance(item.tag, str) else ""
+        if tag == "difficult" and item.tag != "difficult":
+            raise FormatError(f"{path}: expected <difficult>, got <{item.tag}>")
         if id(item) not in inside and tag in ("object", "objects", "obj", "bndbox", "box", "bbox", "polygon", "points"):
             if tag == "objects" and len(item) == 0:
                 continue
@@ -121,9 +126,10 @@ def _object(path: Path, i: int, item: ElementTree.Element) -> tuple[str, list[fl
 
 def _size(root: ElementTree.Element) -> tuple[int, int]:
     try:
-        return int(root.findtext("size/width") or 0), int(root.findtext("size/height") or 0)
+        width, height = (int(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
     except ValueError:
         return 0, 0
+    return (width, height) if 0 < width < 2**31 and 0 < height < 2**31 else (0, 0)
 
 
 def class_of(name: str, classes: Iterable[str]) -> str | None:
@@ -156,10 +162,10 @@ def read_voc_results(
         label = labels.id_of(word)
         for line, words in lines(path):
             with faults.record():
-                if len(words) != 6:
+                if len(words) < 6:
                     raise FormatError(f"{path}: line {line}: expected image score x1 y1 x2 y2, got {len(words)} words")
-                image = names.known(f"{path}: line {line}: image", words[0])
-                score, x1, y1, x2, y2 = (number(path, line, *pair) for pair in zip(fields, words[1:], strict=True))
+                image = names.known(f"{path}: line {line}: image", " ".join(words[:-5]))
+                score, x1, y1, x2, y2 = (number(path, line, *pair) for pair in zip(fields, words[-5:], strict=True))
                 for field, side in (("width", x2 - x1), ("height", y2 - y1)):
                     if side < 0:
                         raise FormatError(f"{path}: line {line}: expected a {field} >= 0, got {plain(side)}")

@@ -37,7 +37,12 @@ class Line(NamedTuple):
 
 
 def read_yolo(
-    folder: str | os.PathLike[str], sizes: Sizes, classes: Sequence[str] | None = None, *, faults: Faults | None = None
+    folder: str | os.PathLike[str],
+    sizes: Sizes,
+    classes: Sequence[str] | None = None,
+    *,
+    points: str | None = None,
+    faults: Faults | None = None,
 ) -> DataSet:
     """Read a folder of YOLO's txt labels. ``sizes``: width and height in pixels by image name without suffix.
 
@@ -48,14 +53,18 @@ def read_yolo(
     called = {path: stem(path.stem) for path in files}
     stems = sorted(set(called.values()) | set(sizes))
     place = {name: i for i, name in enumerate(stems)}
+    first_of: dict[str, Path] = {}
     for path, name in called.items():
         if name not in sizes or min(sizes[name]) < 1:
-            raise FormatError(f"{path}: expected the image's width and height in pixels, got {sizes.get(name)}")
+            raise FormatError(f"{path}: expected labels of an image whose size is known, got no image of that name")
+        if first_of.setdefault(name, path) is not path:
+            raise FormatError(f"{path}: expected one file for each image, got {first_of[name].name} as well")
     if classes is None and (listed := Path(folder) / "classes.txt").is_file():
         classes = [" ".join(words) for _, words in lines(listed)]
     of = [(int(sizes[name][0]), int(sizes[name][1])) for name in stems]
     every = [Line(path, place[name], i, words) for path, name in called.items() for i, words in lines(path)]
-    parser, table = _Parser(every, scored=False), Rows([])
+    keypoints = points_of(folder, every, scored=False, points=points)
+    parser, table = _Parser(scored=False, keypoints=keypoints), Rows([])
     max_label = -1
     for line in every:
         with faults.record():
@@ -72,24 +81,31 @@ def read_yolo(
 
 
 def read_yolo_results(
-    folder: str | os.PathLike[str], data: DataSet, *, score: str | None = None, faults: Faults | None = None
+    folder: str | os.PathLike[str],
+    data: DataSet,
+    *,
+    score: str | None = None,
+    points: str | None = None,
+    faults: Faults | None = None,
 ) -> tuple[Columns, list[str]]:
     """Read detections as YOLO writes them with ``save_txt`` and ``save_conf``: ``class cx cy w h score``.
 
     ``score="first"`` reads ``class score cx cy w h``. Labels are the class numbers. Also returns notes. ChoiceError
     where the lines look as if the score stood in the other place.
     """
-    if not data.sizes.all():
-        raise FormatError(f"{folder}: expected a data set with the sizes of its images, got one without")
     faults, table = faults or Faults(), Rows(data.category_names)
     sizes = {int(i): (int(w), int(h)) for i, (w, h) in zip(data.images, data.sizes, strict=True)}
     every = [
         Line(path, image, i, words) for path, image, rows in result_files(folder, data, faults) for i, words in rows
     ]
     _check_place_of_score(folder, every, score)
-    parser = _Parser(every, scored=True, first=score == "first")
+    keypoints = 0 if score == "first" else points_of(folder, every, scored=True, points=points)
+    parser = _Parser(scored=True, keypoints=keypoints, first=score == "first")
     for line in every:
         with faults.record():
+            if not min(sizes[line.image]):
+                hint = "give --images DIR or --image-size WIDTHxHEIGHT"
+                raise FormatError(f"{line.path}: expected a data set with the size of this image, got none: {hint}")
             label, (x, y, w, h), confidence = parser.parse(line, sizes[line.image])
             table.rows.append((line.image, label, x, y, w, h, confidence, 0))
     return table.columns(data.offset, scores=True), parser.notes(folder)
@@ -115,11 +131,10 @@ def class_number(word: str) -> int | None:
 
 
 class _Parser:
-    """Reads the lines of one folder. Whether longer lines are polygons or keypoints is decided once, for all lines."""
+    """Reads the lines of one folder. ``keypoints``: the numbers of each, 0 where longer lines are polygons."""
 
-    def __init__(self, every: Sequence[Line], *, scored: bool, first: bool = False) -> None:
-        self._scored, self._first = scored, first
-        self._keypoints = self._are_keypoints(every)
+    def __init__(self, *, scored: bool, keypoints: int, first: bool = False) -> None:
+        self._scored, self._first, self._keypoints = scored, first, keypoints
         self._odd: list[str] = []  # notes of values a little outside of [0, 1]
         self._long: list[str] = []  # places of the lines of polygons or keypoints
 
@@ -142,6 +157,8 @@ class _Parser:
         names += ["score"] * (len(words) - 1 - len(names))
         values = [number(line.path, line.number, f, w) for f, w in zip(names, words[1:], strict=True)]
         score = values.pop(0 if self._first else -1) if self._scored else 0.0
+        if self._scored and not 0 <= score <= 1:
+            raise FormatError(f"{line.where}: score: expected a number in [0, 1], got {plain(score)}")
         if count > 4:
             self._long.append(line.where)
         return label, self._box(line, values, size, is_polygon=names[-1 - self._scored] == "polygon"), score
@@ -194,34 +211,58 @@ class _Parser:
             return ": true boxes have no score"
         return ": the score is missing, save it too (save_conf)" if self._scored and len(words) == 5 else ""
 
-    def _are_keypoints(self, every: Sequence[Line]) -> int:
-        """The numbers of a keypoint (2 or 3) if all long lines are boxes with keypoints, else 0."""
-        long = [line for line in every if len(line.words) - 1 - self._scored > 5]
-        lengths = {len(line.words) for line in long}
-        if len(lengths) != 1 or self._first:
-            return 0
-        rows = [numbers for line in long if (numbers := numbers_of(line.words)) is not None]
-        if len(rows) < len(long):
-            return 0
-        values = np.array(rows)[:, : -1 if self._scored else None]
-        for stride in (3, 2):
-            count = values.shape[1] - 4
-            if count % stride or (stride == 2 and len(rows) < 2):
-                continue
-            points = values[:, 4:].reshape(len(rows), -1, stride)
-            if stride == 3 and not self._scored and not np.isin(points[..., 2], (0, 1, 2)).all():
-                continue
-            if _inside(points, values[:, :4]):
-                return stride
+
+def points_of(folder: str | os.PathLike[str], every: Sequence[Line], *, scored: bool, points: str | None) -> int:
+    """What the long lines of a folder are: 0 for polygons, else the numbers of a keypoint, 2 or 3.
+
+    ``points``: "polygon" or "keypoints" where the user says it. ChoiceError where the lines do not tell.
+    """
+    long = [line for line in every if len(line.words) - 1 - scored > 5]
+    rows = [numbers for line in long if (numbers := numbers_of(line.words)) is not None]
+    if not rows or points == "polygon":
         return 0
+    lengths = {len(row) for row in rows}
+    if len(lengths) > 1:  # boxes with keypoints all have the same number
+        return 0
+    values = np.array(rows)[:, : -1 if scored else None]
+    count = values.shape[1]
+    strides = [stride for stride in (3, 2) if (count - 4) % stride == 0]
+    if points == "keypoints":
+        return strides[0] if strides else 0
+    if count % 2 == 0 and not scored and (count - 4) % 3 == 0 and np.isin(values[:, 6::3], (0, 1, 2)).all():
+        return 3  # the third number of each keypoint says how visible it is
+    if (values[:, 4:] == 0).all():
+        return strides[0] if strides else 0
+    fits = [stride for stride in strides if _are_keypoints(values, stride)]
+    if count % 2 or not fits:
+        return fits[0] if fits else 0
+    if fits[0] == 3 or not _are_corners(values):
+        return fits[0]
+    reason = f"polygon or keypoints must be named: the long lines in {folder} may be polygons, or boxes with keypoints"
+    raise ChoiceError("points", reason)
 
 
-def _inside(points: Array, boxes: Array) -> bool:
-    """Whether all keypoints that are marked lie in their box (cx cy w h), with a margin."""
-    xy, centre, half = points[..., :2], boxes[:, None, :2], 0.5 * boxes[:, None, 2:]
-    marked = (xy != 0).any(axis=-1)
-    inside = (np.abs(xy - centre) <= half * 1.2 + 0.02).all(axis=-1)
-    return bool(marked.any() and inside[marked].mean() > 0.9)
+def _are_keypoints(values: Array, stride: int) -> bool:
+    """Whether the numbers after cx cy w h are keypoints: the marked ones lie in the box and spread over it."""
+    points, boxes = values[:, 4:].reshape(len(values), -1, stride)[..., :2], values[:, :4]
+    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    marked = np.any(points != 0, axis=-1)
+    inside = np.all((points >= low[:, None] - 0.02) & (points <= high[:, None] + 0.02), axis=-1)
+    in_image = ((low >= -0.02) & (high <= 1.02)).all(axis=1)
+    if not marked.any() or inside[marked].mean() <= 0.9 or in_image.mean() <= 0.9:
+        return False
+    lines = np.flatnonzero(marked.sum(axis=1) > 1)
+    filled = [np.ptp(points[i, marked[i]], axis=0) / np.maximum(boxes[i, 2:], 1e-9) for i in lines.tolist()]
+    return not filled or float(np.median(filled)) >= 0.3  # corners of a polygon are near to each other
+
+
+def _are_corners(values: Array) -> bool:
+    """Whether the second pair of numbers lies about where the other pairs do, as a corner of a polygon does."""
+    pairs = values.reshape(len(values), -1, 2)
+    others = np.delete(pairs, 1, axis=1)
+    low, high = others.min(axis=1), others.max(axis=1)
+    margin = 0.5 * (high - low).max(axis=1, keepdims=True)
+    return bool(((pairs[:, 1] >= low - margin) & (pairs[:, 1] <= high + margin)).all(axis=1).mean() > 0.5)
 
 
 def _check_place_of_score(folder: str | os.PathLike[str], every: Sequence[Line], score: str | None) -> None:
@@ -233,7 +274,7 @@ def _check_place_of_score(folder: str | os.PathLike[str], every: Sequence[Line],
         return
     values = np.array(rows)
     wrong = {"first": _outside(values[:, 1:], values[:, 0]), "last": _outside(values[:, :4], values[:, 4])}
-    if wrong["first"] < wrong["last"]:
+    if wrong["last"] >= 2 and wrong["first"] < wrong["last"]:
         reason = (
             f"first or last must be named: in {folder} {wrong['last']:,} of {len(rows):,} boxes leave their image if "
             f"the lines are class cx cy w h score, and {wrong['first']:,} if they are class score cx cy w h"

@@ -138,8 +138,9 @@ def _on_cluster(o: Options) -> bool:
     local_only = {
         "--plots": o.plots, "--ci": o.ci or None, "--classes": o.classes, "--images": o.images,
         "--image-size": o.image_size, "--image-set": o.image_set, "--boxes": o.boxes, "--labels": o.labels,
-        "--confusion-at": o.confusion_at, "--at": o.at, "--score": o.score, "--image-ids": o.image_ids,
-        "--skip-invalid": o.skip_invalid or None, "--format": o.format if o.format not in ("auto", "coco") else None,
+        "--confusion-at": o.confusion_at, "--at": o.at, "--score": o.score, "--points": o.points,
+        "--image-ids": o.image_ids, "--skip-invalid": o.skip_invalid or None,
+        "--format": o.format if o.format not in ("auto", "coco") else None,
     }  # fmt: skip
     for option, value in local_only.items():
         if value is not None:

@@ -79,6 +79,9 @@ class Options:
     score: Annotated[
         str | None, typer.Option(metavar="first|last", help="Where the score stands in lines: last in YOLO's.")
     ] = None
+    points: Annotated[
+        str | None, typer.Option(metavar="polygon|keypoints", help="What the long lines of YOLO files hold.")
+    ] = None
     labels: Annotated[
         str | None,
         typer.Option(
@@ -156,6 +159,7 @@ def reading_of(o: Options) -> sources.Reading:
     choices = {
         "format": (o.format, FORMATS), "boxes": (o.boxes, ("xyxy", "xywh")),
         "labels": (o.labels, LABELS), "image-ids": (o.image_ids, ("id", "name")), "score": (o.score, ("first", "last")),
+        "points": (o.points, ("polygon", "keypoints")),
     }  # fmt: skip
     for option, (value, allowed) in choices.items():
         if value is not None and value not in allowed:
@@ -171,7 +175,7 @@ def reading_of(o: Options) -> sources.Reading:
         size = int(width), int(height)
     names = None if o.classes is None else read_names("evaluate", o.classes)
     return sources.Reading(
-        o.format, names, o.images, size, o.image_set, o.boxes, o.inclusive, o.labels, o.image_ids, o.score,
+        o.format, names, o.images, size, o.image_set, o.boxes, o.inclusive, o.labels, o.image_ids, o.score, o.points,
         o.skip_invalid,
     )  # fmt: skip
 

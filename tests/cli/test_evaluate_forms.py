@@ -119,7 +119,7 @@ def test_detections_of_another_form(tmp_path: Path, capsys: Capture) -> None:
         "if labels 0 to 2 count the classes, use --labels position; if they are category ids, use --labels id" in text
     )
     assert shown(capsys, gt, positions, "--labels", "id")[0].splitlines()[1] != f"{want[0]:.3f}"
-    assert "--labels does not go with detections that are txt" in fails(
+    assert "--labels goes with numbers, and detections in " in fails(
         capsys, gt, tmp_path / "txt" / "found", "--labels", "id"
     )
 

@@ -88,6 +88,61 @@ def test_lines_with_keypoints_are_read_as_their_boxes(tmp_path: Path, capsys: Ca
     )
 
 
+@pytest.mark.parametrize("scored_lines", [False, True])
+@pytest.mark.parametrize("turn", range(4))
+def test_corners_of_equal_number_are_no_keypoints(
+    tmp_path: Path, capsys: Capture, turn: int, scored_lines: bool
+) -> None:
+    """Oriented boxes: four corners in every line, which begin at any corner. Found as boxes, or as corners again."""
+    rng = np.random.default_rng(turn)
+    labels, dt = {}, {}
+    for i in range(8):
+        x, y, w, h = rng.uniform(0.05, 0.7), rng.uniform(0.05, 0.7), rng.uniform(0.03, 0.25), rng.uniform(0.03, 0.25)
+        corners = [(x, y), (x + w, y), (x + w, y + h), (x, y + h)]
+        line = f"{i % 2} " + " ".join(f"{a!r} {b!r}" for a, b in corners[turn:] + corners[:turn])
+        labels[str(i)] = line
+        dt[str(i)] = f"{line} .9" if scored_lines else f"{i % 2} {x + w / 2!r} {y + h / 2!r} {w!r} {h!r} .9"
+    result = scored(capsys, folder_of(tmp_path / "labels", **labels), folder_of(tmp_path / "dt", **dt), *SIZE)
+    assert result["map"] == ONE
+    assert "8 lines of polygons" in result["notes"][0]
+
+
+@pytest.mark.parametrize("points", [".45 .4 .55 .6", "0 0 0 0", ".4 .35 0 0"])
+def test_one_line_with_keypoints_of_two_numbers(tmp_path: Path, capsys: Capture, points: str) -> None:
+    labels = folder_of(tmp_path / "labels", a=f"0 .5 .5 .2 .4 {points}")
+    dt = folder_of(tmp_path / "dt", a="0 .5 .5 .2 .4 .9")
+    try:
+        result = scored(capsys, labels, dt, *SIZE)
+    except AssertionError:
+        assert "--points polygon or keypoints must be named" in fails(capsys, labels, dt, *SIZE)
+    else:
+        assert result["map"] == ONE
+    assert scored(capsys, labels, dt, *SIZE, "--points", "keypoints")["map"] == ONE
+    assert scored(capsys, labels, dt, *SIZE, "--points", "polygon")["map"] == 0
+
+
+def test_track_ids_are_no_scores(tmp_path: Path, capsys: Capture) -> None:
+    labels = yolo_folder(tmp_path / "labels", list("abc"))
+    dt = folder_of(
+        tmp_path / "dt", **{p.stem: p.read_text() + f" {i + 1}" for i, p in enumerate(sorted(labels.iterdir()))}
+    )
+    assert fails(capsys, labels, dt, *SIZE).endswith("b.txt: line 1: score: expected a number in [0, 1], got 2")
+
+
+def test_two_files_of_one_image(tmp_path: Path, capsys: Capture) -> None:
+    labels = yolo_folder(tmp_path / "labels", ["a", "a.jpg", "b"])
+    assert fails(capsys, labels, labels, *SIZE).endswith(
+        "a.txt: expected one file for each image, got a.jpg.txt as well"
+    )
+
+
+def test_yolo_of_as_many_classes_as_images(tmp_path: Path, capsys: Capture) -> None:
+    labels = folder_of(tmp_path / "labels", **{str(i): f"{i} .3 .3 .2 .2\n{(i + 1) % 3} .6 .6 .2 .3" for i in range(3)})
+    dt = folder_of(tmp_path / "dt", **{p.stem: p.read_text().replace("\n", " .9\n") + " .8" for p in labels.iterdir()})
+    result = scored(capsys, labels, dt, *SIZE)
+    assert (result["formats"]["detections"], result["map"]) == ("yolo", ONE)
+
+
 def test_the_place_of_the_score(tmp_path: Path, capsys: Capture) -> None:
     labels = yolo_folder(tmp_path / "labels", list("abcdef"))
     dt = tmp_path / "dt"
@@ -181,6 +236,20 @@ def test_xml_that_is_not_voc(tmp_path: Path, capsys: Capture, text: str, want: s
     assert want in message
 
 
+def test_sizes_and_words_that_are_no_vocs(tmp_path: Path, capsys: Capture) -> None:
+    folder = voc_folder(tmp_path / "xml", ["a"], form="{}")
+    dt = write(tmp_path / "dt.json", voc_results(["a"]))
+    text = (folder / "a.xml").read_text()
+    write(
+        folder / "a.xml", text.replace("<object>", f"<size><width>{'9' * 400}</width><height>1</height></size><object>")
+    )
+    assert scored(capsys, folder, dt, "--labels", "position")["map"] == ONE
+    write(folder / "a.xml", text.replace("<bndbox>", "<Difficult>1</Difficult><bndbox>"))
+    assert fails(capsys, folder, dt).endswith("a.xml: expected <difficult>, got <Difficult>")
+    write(folder / "a.xml", text.replace("<bndbox>", "<difficult>1</difficult><bndbox>"))
+    assert scored(capsys, folder, dt, "--labels", "position")["notes"][0].startswith("all true boxes are difficult")
+
+
 def test_a_name_space_is_dropped(tmp_path: Path, capsys: Capture) -> None:
     folder = voc_folder(tmp_path / "xml", list("abc"))
     for path in folder.iterdir():
@@ -189,7 +258,7 @@ def test_a_name_space_is_dropped(tmp_path: Path, capsys: Capture) -> None:
     assert scored(capsys, folder, dt, "--labels", "position")["map"] == ONE
 
 
-@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "big5", "shift_jis", "utf-16", "iso-8859-1"])
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "big5", "shift_jis", "utf-16", "utf8", "utf_16", "iso-8859-1"])
 def test_xml_in_other_encodings(tmp_path: Path, capsys: Capture, encoding: str) -> None:
     folder = voc_folder(tmp_path / "xml", list("abc"))
     for path in folder.iterdir():
@@ -325,6 +394,22 @@ def test_skip_invalid_counts_and_lists(tmp_path: Path, capsys: Capture) -> None:
     assert f"{dt}: results[{n + 4}].bbox: expected four numbers, got no such field" in texts
     _, err = shown(capsys, gt, dt, "--skip-invalid")
     assert "left out 5 invalid records:" in err
+
+
+def test_skip_invalid_numbers_beyond_double(tmp_path: Path, capsys: Capture) -> None:
+    gt, dt = coco(tmp_path)
+    want, huge = scored(capsys, gt, dt)["stats"], "1" + "0" * 400
+    rows = json.loads(dt.read_text())
+    bad = [{**rows[0], "score": "@"}, {**rows[0], "bbox": [0, 0, "@", 1]}, {**rows[0], "category_id": "@"}]
+    write(dt, json.dumps([*rows, *bad]).replace('"@"', huge))
+    result = scored(capsys, gt, dt, "--skip-invalid")
+    assert (result["stats"], result["skipped"]["count"]) == (want, 3)
+    assert main(["nms", str(dt), "-o", str(tmp_path / "o.json"), "--skip-invalid"]) == 0
+    capsys.readouterr()
+    content = json.loads(gt.read_text())
+    content["annotations"].append({**content["annotations"][0], "id": 800, "area": "@"})
+    write(gt, json.dumps(content).replace('"@"', huge))
+    assert scored(capsys, gt, dt, "--skip-invalid")["skipped"]["count"] == 4
 
 
 def test_skip_invalid_true_boxes(tmp_path: Path, capsys: Capture) -> None:

@@ -142,7 +142,7 @@ def test_a_placeholder_category(tmp_path: Path, capsys: Capture) -> None:
     assert "has label 0, and category 0, 'animals', only heads the others" in text
     result = scored(capsys, tmp_path / "gt.json", dt, "--labels", "position")
     assert result["map"] == ONE
-    assert result["notes"][0].startswith("category 0, 'animals', heads the others and has no box: it is not counted")
+    assert result["notes"][0].startswith("category 0, 'animals', has no box: it is not counted")
     assert scored(capsys, tmp_path / "gt.json", dt, "--labels", "id")["map"] == 0
 
 
@@ -193,6 +193,13 @@ def test_a_class_number_beyond_the_classes(tmp_path: Path, capsys: Capture) -> N
         ("a.txt", "id,name\n0,cat\n1,dog\n2,fox", "got a table, 'id,name'"),
         ("a.txt", "cat,dog,fox", "got a table"),
         ("a.txt", "# classes\ncat\ndog\nfox", "line 1: expected one name a line"),
+        ("a.txt", "name\ncat\ndog\nfox", "line 1: expected one name a line"),
+        ("a.txt", "// names\ncat\ndog\nfox", "line 1: expected one name a line"),
+        ("a.txt", "- cat\n- dog\n- fox", "line 1: expected one name a line"),
+        ("a.txt", "'cat'\n'dog'\n'fox'", "line 1: expected one name a line"),
+        ("a.txt", "classes = 3", "line 1: expected one name a line"),
+        ("a.yaml", "names: {'0': cat, '1': dog, '2': fox}\nnc: '3'", "nc: expected 3, the number of names, got '3'"),
+        ("a.txt", "2 wheels\n4 wheels\n6 wheels", ["2 wheels", "4 wheels", "6 wheels"]),
         ("a.txt", "0 cat\n1 dog\n2 fox", "got a number before the name, '0 cat'"),
         ("a.txt", '["cat", "dog", "fox"]', "got JSON"),
         ("a.txt", "cat\ndog\nfox\n", WORDS),
@@ -239,3 +246,104 @@ def test_boxes_in_another_form_are_noted(tmp_path: Path, capsys: Capture) -> Non
         assert text.startswith(start)
         assert text.endswith(f" Taken as {form}, they overlap 9")
     assert note(lambda x, y, w, h: [x + 1000, y, w, h]).endswith("or in another form of boxes?")
+
+
+def test_classes_that_hardly_ever_agree_are_noted(tmp_path: Path, capsys: Capture) -> None:
+    """Another order of the classes, which no option names."""
+    right = coco(tmp_path / "gt.json", ["a.jpg", "b.jpg"])
+    turned = [{**r, "category_id": {1: 2, 2: 3, 3: 1}[r["category_id"]]} for r in right]
+    note = scored(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", turned))["notes"][0]
+    assert note.endswith(
+        "of 6 detections that overlap a true box, 0 have its class: is the list of classes in another order? "
+        "See --labels and --classes"
+    )
+    one = write(tmp_path / "dt.json", turned[:1])
+    assert "of 1 detections that overlap a true box, 0 have" in str(scored(capsys, tmp_path / "gt.json", one)["notes"])
+
+
+def test_an_unused_first_category(tmp_path: Path, capsys: Capture) -> None:
+    """labelme's _background_: nothing but the boxes shows that detectors do not count it."""
+    kinds = {0: "_background_", 1: "cat", 2: "dog", 3: "fox"}
+    right = coco(tmp_path / "gt.json", ["a.jpg", "b.jpg"], kinds=kinds)
+    dt = write(tmp_path / "dt.json", [{**r, "category_id": r["category_id"] - 1} for r in right])
+    assert "and of 6 with --labels position" in fails(capsys, tmp_path / "gt.json", dt)
+    result = scored(capsys, tmp_path / "gt.json", dt, "--labels", "position")
+    assert result["map"] == ONE
+    assert "category 0, '_background_', has no box: it is not counted" in result["notes"][0]
+    kept = scored(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", right), "--labels", "position")
+    assert kept["map"] == ONE
+
+
+def test_a_list_of_classes_beside_yolos_detections(tmp_path: Path, capsys: Capture) -> None:
+    labels = yolo_folder(tmp_path / "labels", list("abc"))
+    write(labels / "classes.txt", "cat\ndog\nfox\n")
+    dt = yolo_folder(tmp_path / "dt", list("abc"), scores=True)
+    for path in dt.iterdir():
+        write(path, str(2 - int(path.read_text()[0])) + path.read_text()[1:])
+    write(dt / "classes.txt", "fox\ndog\ncat\n")
+    result = scored(capsys, labels, dt, *SIZE)
+    assert result["map"] == ONE
+    assert result["notes"] == [f"{dt / 'classes.txt'}: names the classes of the detections"]
+
+
+def test_names_and_numbers_in_one_file(tmp_path: Path, capsys: Capture) -> None:
+    """Ultralytics writes a number where the file's name is one, and else the name."""
+    right = coco(tmp_path / "gt.json", ["2.jpg", "1.jpg", "x.jpg"])
+    called = {1: 2, 2: 1, 3: "x"}
+    dt = write(tmp_path / "dt.json", [{**r, "image_id": called[r["image_id"]]} for r in right])
+    text = fails(capsys, tmp_path / "gt.json", dt)
+    assert text.startswith("evaluate: --image-ids must say what numbers in ")
+    assert scored(capsys, tmp_path / "gt.json", dt, "--image-ids", "name")["map"] == ONE
+    dt = write(
+        tmp_path / "dt.json", [{**r, "image_id": str(r["image_id"])} for r in coco(tmp_path / "g.json", ["a", "b"])]
+    )
+    assert scored(capsys, tmp_path / "g.json", dt)["map"] == ONE  # "1" is id 1: no image is called so
+
+
+def test_frames_whose_names_are_other_ids(tmp_path: Path, capsys: Capture) -> None:
+    """Both readings fit, as nothing moves: ids count, and a note names the other."""
+    images = [{"id": i, "file_name": f"{i - 1}.jpg"} for i in range(1, 6)]
+    boxes = [{"image_id": i, "category_id": 1, "bbox": [10 + i, 10, 40, 40]} for i in range(1, 6)]
+    truth = [{**box, "id": n} for n, box in enumerate(boxes)]
+    gt = {"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": truth}
+    write(tmp_path / "gt.json", gt)
+    dt = write(tmp_path / "dt.json", [{**box, "image_id": box["image_id"], "score": 0.5} for box in boxes[:4]])
+    notes = scored(capsys, tmp_path / "gt.json", dt)["notes"]
+    assert "names of images are numbers too: --image-ids name reads them as names" in notes[0]
+
+
+def test_numbers_of_classes_in_txt(tmp_path: Path, capsys: Capture) -> None:
+    folder = voc_folder(tmp_path / "xml", list("abc"))
+    dt = tmp_path / "dt"
+    dt.mkdir()
+    for i, name in enumerate("abc"):
+        write(dt / f"{name}.txt", f"{i} 0.9 {10 + i} 20 {49 + i} 59")
+    assert "use --labels position" in fails(capsys, folder, dt)
+    assert scored(capsys, folder, dt, "--labels", "position")["map"] == ONE
+    names = write(tmp_path / "names.txt", "cat\ndog\nfox")
+    assert scored(capsys, folder, dt, "--classes", names)["map"] == ONE
+    coco(tmp_path / "gt.json", list("abc"))
+    assert "--image-size" not in fails(capsys, tmp_path / "gt.json", dt)
+
+
+def test_npz_without_labels(tmp_path: Path, capsys: Capture) -> None:
+    right = coco(tmp_path / "gt.json", ["a.jpg"], kinds={7: "cat"})
+    x, y, w, h = right[0]["bbox"]
+    columns = {"boxes": np.array([[x, y, x + w, y + h]]), "scores": np.array([0.9]), "image_id": np.array([1])}
+    np.savez(tmp_path / "dt.npz", **columns)
+    assert scored(capsys, tmp_path / "gt.json", tmp_path / "dt.npz")["map"] == ONE
+    coco(tmp_path / "gt.json", ["a.jpg"])
+    text = fails(capsys, tmp_path / "gt.json", tmp_path / "dt.npz")
+    assert text.endswith("expected an array named labels, got none, and the data set has 3 classes")
+
+
+def test_image_size_of_other_formats(tmp_path: Path, capsys: Capture) -> None:
+    images = [{"id": 1, "file_name": "a.jpg"}]
+    truth = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [30, 30, 40, 40]}]
+    write(tmp_path / "gt.json", {"images": images, "categories": [{"id": 1, "name": "cat"}], "annotations": truth})
+    (tmp_path / "dt").mkdir()
+    write(tmp_path / "dt" / "a.txt", "0 .5 .5 .4 .4 .9")
+    assert "a.txt: expected a data set with the size of this image, got none" in fails(
+        capsys, tmp_path / "gt.json", tmp_path / "dt"
+    )
+    assert scored(capsys, tmp_path / "gt.json", tmp_path / "dt", *SIZE)["map"] == ONE

@@ -111,7 +111,7 @@ def test_padilla_toy() -> None:
     folder = real_data("padilla_toy")
     expected = json.loads((folder / "expected.json").read_text())
     data = read_txt(folder / "gts", form="xywh", offset=1.0)
-    found = read_txt_results(folder / "dets", data, form="xywh")
+    found, _ = read_txt_results(folder / "dets", data, form="xywh")
     for iou in ("0.1", "0.3", "0.5", "0.75"):
         points, area = voc_precision(data.truth, found, float(iou), "voc", data.offset)[0]
         assert points == pytest.approx(expected["11point"][iou], abs=1e-9), iou
@@ -185,7 +185,7 @@ def test_voc2012_100() -> None:
 def test_cartucho_map() -> None:
     folder = real_data("cartucho_map")
     data = read_txt(folder / "ground-truth", offset=1.0)
-    found = read_txt_results(folder / "detection-results", data)
+    found, _ = read_txt_results(folder / "detection-results", data)
     assert (len(data.images), len(data.truth.image), len(found.image)) == (85, 686, 494)
     gt = {
         "images": [{"id": i} for i in data.images.tolist()],

@@ -413,7 +413,7 @@ def test_yolo(tmp_path: Path) -> None:
     assert columns.scores.tolist() == [0.75, 1]
     more = read_yolo(labels, {"a": (40, 20), "b": (10, 10), "aa": (5, 5)})  # an image without a file has no object
     assert (more.image_names, more.truth.image.tolist()) == (["a", "aa", "b"], [0])
-    with pytest.raises(FormatError, match="expected the image's width and height in pixels, got None"):
+    with pytest.raises(FormatError, match="expected labels of an image whose size is known, got no image of that name"):
         read_yolo(labels, {"a": (40, 20)})
     with pytest.raises(FormatError, match=r"line 1: class: expected less than 1, the number of classes, got 1"):
         read_yolo(labels, {"a": (40, 20), "b": (1, 1)}, ["cat"])
