@@ -1,4 +1,4 @@
-"""Losses for training, each with its gradient: of a softmax over classes, of one logit (sigmoid focal, hinge), of boxes.
+"""Losses for training, with gradients: of a softmax over classes, of one logit (sigmoid focal, hinge), of boxes.
 
 What follows holds for the losses of a softmax (cross-entropy of labels, of probabilities and of the hardest pixels,
 focal, Dice, Tversky, Lovász). Logits are (N, C, d1, ...): one score for
