@@ -47,6 +47,34 @@ def our_sigmoid_focal(a: Arrays, backend: str | None) -> Call:
     return lambda: op(a["logits"], a["onehot"], reduction="mean", backend=backend)
 
 
+def make_soft(shape: tuple[int, ...], classes: int) -> Arrays:
+    """Probabilities: another network's answer."""
+    made = make_loss(shape, classes)
+    other = np.exp(np.random.default_rng(1).normal(size=made["logits"].shape)).astype(np.float32)
+    made["onehot"] = other / other.sum(1, keepdims=True)
+    return made
+
+
+def our_soft(a: Arrays, backend: str | None) -> Call:
+    op = import_module("fastdet.losses").cross_entropy_with_grad
+    return lambda: op(a["logits"], a["onehot"], a["weight"], backend=backend)
+
+
+def our_ohem(a: Arrays, backend: str | None) -> Call:
+    op = import_module("fastdet.losses").ohem_cross_entropy_with_grad
+    return lambda: op(a["logits"], a["target"], None, VOID, 0.15, backend=backend)
+
+
+def our_tversky(a: Arrays, backend: str | None) -> Call:
+    op = import_module("fastdet.losses").tversky_loss_with_grad
+    return lambda: op(a["logits"], a["target"], 0.3, 0.7, VOID, backend=backend)
+
+
+def our_lovasz(a: Arrays, backend: str | None) -> Call:
+    op = import_module("fastdet.losses").lovasz_softmax_loss_with_grad
+    return lambda: op(a["logits"], a["target"], VOID, "all", backend=backend)
+
+
 Loss = Callable[[Any, Picture], Any]
 
 
@@ -64,6 +92,42 @@ def focal(x: Any, case: Picture, gamma: float = 2.0) -> Any:
 
 def sigmoid_focal(x: Any, case: Picture) -> Any:
     return import_module("torchvision.ops").sigmoid_focal_loss(x, case.tensor("onehot"), reduction="mean")
+
+
+def soft(x: Any, case: Picture) -> Any:
+    return functional().cross_entropy(x, case.tensor("onehot"), case.tensor("weight"))
+
+
+def ohem(x: Any, case: Picture) -> Any:
+    """The hardest 15 % of the pixels that count."""
+    target = case.tensor("target")
+    each = functional().cross_entropy(x, target, ignore_index=VOID, reduction="none").flatten()
+    return each.topk(int(0.15 * int((case.arrays["target"] != VOID).sum())), sorted=False)[0].mean()
+
+
+def counted(x: Any, case: Picture) -> tuple[Any, Any]:
+    """Probabilities and one-hot targets, (classes, pixels), 0 for void."""
+    classes, target = case.arrays["classes"], case.tensor("target").flatten()
+    here = target != VOID
+    p = x.softmax(1).transpose(0, 1).flatten(1) * here
+    return p, functional().one_hot(target.clamp(max=classes - 1), classes).T * here
+
+
+def tversky(x: Any, case: Picture) -> Any:
+    p, hot = counted(x, case)
+    both, either, own = (p * hot).sum(1), p.sum(1), hot.sum(1)
+    return 1 - ((both + 1) / (both + 0.3 * (either - both) + 0.7 * (own - both) + 1)).mean()
+
+
+def lovasz(x: Any, case: Picture) -> Any:
+    """The published code, all classes at once; void has error 0 and is no class's."""
+    torch = import_module("torch")
+    p, hot = counted(x, case)
+    errors, order = (hot - p).abs().sort(1, descending=True)
+    found = hot.gather(1, order).cumsum(1)
+    total, rank = found[:, -1:], torch.arange(1, found.shape[1] + 1)
+    jaccard = 1 - (total - found) / (total + rank - found)
+    return (errors * torch.diff(jaccard, dim=1, prepend=torch.zeros(len(found), 1))).sum(1).mean()
 
 
 def torch_loss(loss: Loss, compiled: bool) -> Callable[[Picture], Call]:
@@ -107,6 +171,10 @@ PEERS: dict[str, dict[str, Peer]] = {
     "cross_entropy": with_gradient(cross_entropy),
     "focal_loss": with_gradient(focal),
     "sigmoid_focal_loss": with_gradient(sigmoid_focal),
+    "soft_cross_entropy": with_gradient(soft),
+    "ohem_cross_entropy": with_gradient(ohem),
+    "tversky_loss": with_gradient(tversky),
+    "lovasz_softmax_loss": {"torch": Peer(torch_loss(lovasz, False), in_order)},
 }
 
 OPS: dict[str, PictureOp] = {
@@ -115,6 +183,12 @@ OPS: dict[str, PictureOp] = {
     "sigmoid_focal_loss": PictureOp(
         BATCHES, make_onehot, our_sigmoid_focal, lambda a: 3 * a["logits"].nbytes, bytes_of("logits"), close=1e-6
     ),
+    "soft_cross_entropy": PictureOp(
+        BATCHES, make_soft, our_soft, lambda a: 3 * a["logits"].nbytes, bytes_of("logits"), close=1e-6
+    ),
+    "ohem_cross_entropy": PictureOp(BATCHES, make_loss, our_ohem, _twice, bytes_of("logits"), close=1e-6),
+    "tversky_loss": PictureOp(BATCHES, make_loss, our_tversky, _twice, bytes_of("logits"), close=1e-6),
+    "lovasz_softmax_loss": PictureOp(BATCHES, make_loss, our_lovasz, _twice, bytes_of("logits"), close=1e-5),
 }
 SECTIONS = {"losses": [(op, size) for op, row in OPS.items() for size in row.sizes]}
 

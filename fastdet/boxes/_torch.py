@@ -26,7 +26,8 @@ from fastdet.boxes.transforms import image_size
 
 def _pairs(boxes1: Any, boxes2: Any, *rest: Any) -> Any:
     aligned = next(x for x in rest if isinstance(x, bool))
-    shape = boxes1.shape[:1] if aligned else (boxes1.shape[0], boxes2.shape[0])
+    rows = () if boxes1.shape == boxes2.shape == (4,) else boxes1.shape[:1]
+    shape = rows if aligned else (boxes1.shape[0], boxes2.shape[0])
     return boxes1.new_empty(shape, dtype=computed(boxes1, boxes2))
 
 

@@ -31,7 +31,8 @@ def box_iou(
     ----------
     boxes1 : (N, 4) float, pixels, x1 y1 x2 y2
     boxes2 : (M, 4) float, pixels, x1 y1 x2 y2
-    aligned : False for every pair, (N, M); True for box i with box i (N == M), (N,)
+    aligned : False for every pair, (N, M); True for box i with box i (N == M), (N,); then (4,) and (4,) are one pair,
+        with a result of shape ()
     iscrowd : (M,) bool; where True the denominator is the area of the box of boxes1 (COCO's rule for a
         detection against a crowd region)
     metric : "iou", or "ios" for intersection over the smaller of the two areas (tiled inference)
@@ -133,8 +134,11 @@ def _overlap_op(
     backend: str | None,
 ) -> Any:
     """The five metrics, from checks to result."""
-    a = check.boxes(op, "boxes1", to_array(op, "boxes1", boxes1, differentiable=True))
-    b = check.boxes(op, "boxes2", to_array(op, "boxes2", boxes2, differentiable=True))
+    a, b = (to_array(op, name, x, differentiable=True) for name, x in (("boxes1", boxes1), ("boxes2", boxes2)))
+    one_pair = bool(aligned) and a.shape == b.shape == (4,)
+    if one_pair:
+        a, b = a.reshape(1, 4), b.reshape(1, 4)
+    a, b = check.boxes(op, "boxes1", a), check.boxes(op, "boxes2", b)
     if a.dtype != b.dtype:
         a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
     if aligned and len(a) != len(b):
@@ -143,9 +147,11 @@ def _overlap_op(
     into = None if out is None else writable(op, "out", out)
     kernel = backends.choose("box_iou", backend, box_iou_reference, a, b, crowd, into)
     if into is None:
-        return like(boxes1)(kernel(a, b, metric, bool(aligned), crowd, eps, None))
-    shape = (len(a),) if aligned else (len(a), len(b))
-    kernel(a, b, metric, bool(aligned), crowd, eps, check.out(op, into, shape, a.dtype, (a, b)))
+        result = kernel(a, b, metric, bool(aligned), crowd, eps, None)
+        return like(boxes1)(result.reshape(()) if one_pair else result)
+    shape: tuple[int, ...] = () if one_pair else (len(a),) if aligned else (len(a), len(b))
+    into = check.out(op, into, shape, a.dtype, (a, b))
+    kernel(a, b, metric, bool(aligned), crowd, eps, into.reshape(1) if one_pair else into)
     return out
 
 

@@ -1,6 +1,7 @@
-"""Losses for training, each with its gradient in one pass: of a softmax over classes, of boxes, and sigmoid focal loss.
+"""Losses for training, with gradients: of a softmax over classes, of one logit (sigmoid focal, hinge), of boxes.
 
-What follows holds for the losses of a softmax (cross-entropy, focal, Dice). Logits are (N, C, d1, ...): one score for
+What follows holds for the losses of a softmax (cross-entropy of labels, of probabilities and of the hardest pixels,
+focal, Dice, Tversky, Lovász). Logits are (N, C, d1, ...): one score for
 each class and pixel; also (N, C) or (C,). The target has that shape without C and holds class numbers of any integer
 type. The classes may be last in memory (torch's channels_last): such logits are not copied, and their gradient has the
 same layout.

@@ -102,9 +102,7 @@ def test_certain_answers_give_the_jaccard_distance(backend: str, data: st.DataOb
     rng = np.random.default_rng(data.draw(st.integers(0, 999)))
     said, true = rng.integers(0, classes, n), rng.integers(0, classes, n)
     x = np.where(np.arange(classes) == said[:, None], 0.0, -1e4)
-    distances = []
-    for c in np.unique(true):
-        distances.append(1 - ((said == c) & (true == c)).sum() / ((said == c) | (true == c)).sum())
+    distances = [1 - ((said == c) & (true == c)).sum() / ((said == c) | (true == c)).sum() for c in np.unique(true)]
     loss = losses.lovasz_softmax_loss(x, true, backend=backend)
     assert float(loss) == pytest.approx(np.mean(distances), rel=1e-13, abs=1e-15)
     hinge = losses.lovasz_hinge_loss(np.where(said > 0, 1.0, -1.0), true > 0, backend=backend)  # errors 0 and 2

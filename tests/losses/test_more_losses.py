@@ -298,3 +298,37 @@ def test_errors(op: str, options: dict[str, Any], error: type[Exception], text: 
             )
         assert str(caught.value).startswith(f"{name}: ")
         assert text in str(caught.value)
+
+
+def test_native_functions_check_their_arguments() -> None:
+    """For memory safety alone: the public functions have checked already."""
+    from fastdet import _cpp
+
+    native: Any = _cpp
+    x, t, w = np.zeros((2, 3, 4), np.float32), np.zeros((2, 4), np.int64), np.ones(3, np.float32)
+    soft = np.zeros_like(x)
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("soft_cross_entropy", (x, False, soft[:1], w, "mean", 0.0, True)),
+        ("soft_cross_entropy", (x, False, soft.astype(np.float64), w, "mean", 0.0, True)),
+        ("soft_cross_entropy", (x, False, soft[..., ::2], w, "mean", 0.0, True)),
+        ("soft_cross_entropy", (x, False, soft, w[:2], "mean", 0.0, True)),
+        ("soft_cross_entropy", (x, False, soft, w.astype(np.float64), "mean", 0.0, True)),
+        ("soft_cross_entropy", (x, True, soft, w, "mean", 0.0, True)),
+        ("soft_cross_entropy", (x, False, soft, w, "max", 0.0, True)),
+        ("ohem_cross_entropy", (x, False, t[:1], w, -100, 0.5, 1, 1.0, True)),
+        ("ohem_cross_entropy", (x, False, t, w[:2], -100, 0.5, 1, 1.0, True)),
+        ("ohem_cross_entropy", (x, False, t, w, -100, 1.5, 1, 1.0, True)),
+        ("ohem_cross_entropy", (x, False, t, w, -100, math.nan, 1, 1.0, True)),
+        ("ohem_cross_entropy", (x, False, t, w, -100, 0.5, 0, 1.0, True)),
+        ("ohem_cross_entropy", (x, False, t, w, -100, 0.5, 1, math.nan, True)),
+        ("tversky_loss", (x[0], False, t, -100, 0.5, 0.5, 1.0, True)),
+        ("tversky_loss", (x, False, t[:, :2], -100, 0.5, 0.5, 1.0, True)),
+        ("lovasz_softmax_loss", (x, False, t.astype(np.float32), -100, True, False, True)),
+        ("lovasz_softmax_loss", (x.astype(int), False, t, -100, True, False, True)),
+        ("lovasz_hinge_loss", (x[0], t, -100, False, True)),
+        ("lovasz_hinge_loss", (x, t, -100, False, True)),
+        ("lovasz_hinge_loss", (x[0, :, ::2], t, -100, False, True)),
+    ]
+    for name, arguments in calls:
+        with pytest.raises((TypeError, ValueError)):
+            getattr(native, name)(*arguments)
