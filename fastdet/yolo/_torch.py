@@ -13,13 +13,14 @@ from fastdet._core.torch_library import (
     count,
     define,
     detached,
+    in_onnx_export,
     no_batch,
     number,
     unknown_size,
 )
 from fastdet.boxes.overlap import METRICS
 from fastdet.nms.multiclass import Detections
-from fastdet.yolo import _check, candidates, postprocess
+from fastdet.yolo import _aten, _check, candidates, postprocess
 
 
 def _candidates(x: Any, score_threshold: Any, layout: Any, classes: Any, *rest: Any) -> Any:
@@ -162,6 +163,10 @@ def yolo_postprocess(
         check.choice(op, "metric", metric, METRICS),
         backend_name(op, backend),
     )
+    if in_onnx_export():
+        limits = arguments[0], arguments[1], arguments[2]
+        final: Detections = _aten.yolo_postprocess(detached(op, "output", output), made, *limits, agnostic, metric)
+        return final
     if made.has_extras:
         found = _yolo_postprocess_with_extras(detached(op, "output", output), *arguments)
         return postprocess.ExtendedDetections(*found)
