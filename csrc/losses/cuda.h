@@ -5,6 +5,7 @@
 #include "core/half.h"
 #include "cuda/call.h"
 #include "losses/box_losses.h"
+#include "losses/lovasz.h"
 #include "losses/softmax_losses.h"
 
 namespace fastdet {
@@ -19,7 +20,8 @@ struct CudaLogits {
     Labels labels;
     const Compute<S>* weight;  // (classes,); null: each is `even`
     Compute<S> even;
-    S* loss;  // (1,) out; for Reduction::none (images, pixels)
+    S* loss;                // (1,) out; for Reduction::none (images, pixels)
+    Compute<S>* wide_loss;  // (images, pixels) out in its place for Reduction::none; may be null
 };
 
 // A workspace begins with the divisor of a mean, float64. *fault (the host's): see cuda/fault.h; a label that is out of
@@ -32,7 +34,31 @@ void softmax_loss_cuda(const CudaLogits<S>& x, const LossOptions& options, void*
 template <class S>
 int64_t dice_loss_workspace(int64_t images, int64_t classes, int64_t pixels);
 template <class S>
-void dice_loss_cuda(const CudaLogits<S>& x, double eps, void* workspace, int64_t* fault, cudaStream_t stream);
+void overlap_loss_cuda(const CudaLogits<S>& x, const OverlapTerms& terms, void* workspace, int64_t* fault,
+                       cudaStream_t stream);
+
+// target: of the logits' shape and layout; x has no labels. The workspace is softmax_loss_workspace.
+template <class S>
+void soft_cross_entropy_cuda(const CudaLogits<S>& x, const Compute<S>* target, const LossOptions& options,
+                             void* workspace, int64_t* fault, cudaStream_t stream);
+
+template <class S>
+int64_t ohem_cross_entropy_workspace(int64_t images, int64_t classes, int64_t pixels);
+template <class S>
+void ohem_cross_entropy_cuda(const CudaLogits<S>& x, const OhemOptions& options, void* workspace, int64_t* fault,
+                             cudaStream_t stream);
+
+template <class S>
+int64_t lovasz_softmax_loss_workspace(int64_t images, int64_t classes, int64_t pixels);
+template <class S>
+void lovasz_softmax_loss_cuda(const CudaLogits<S>& x, const LovaszOptions& options, void* workspace, int64_t* fault,
+                              cudaStream_t stream);
+
+// Fields of x as of one class: (images, pixels); `images` is the number of groups.
+template <class S>
+int64_t lovasz_hinge_loss_workspace(int64_t images, int64_t pixels);
+template <class S>
+void lovasz_hinge_loss_cuda(const CudaLogits<S>& x, void* workspace, int64_t* fault, cudaStream_t stream);
 
 // grad (n,) times *factor, in place; nothing is done where that is 1.
 template <class S>

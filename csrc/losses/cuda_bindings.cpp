@@ -30,11 +30,13 @@ CudaLogits<S> logits_of(Pointer logits, bool channels_last, int64_t images, int6
     if (images < 0 || pixels < 0 || classes < 1 || classes >= int64_t(1) << 31)
         throw py::value_error("fastdet._cuda: invalid shape");
     using T = Compute<S>;
-    return {at<const S>(logits), at<S>(grad), images,     classes, pixels, channels_last, labels,
-            at<const T>(weight), T(even),     at<S>(loss)};
+    return {at<const S>(logits), at<S>(grad), images,      classes, pixels, channels_last, labels,
+            at<const T>(weight), T(even),     at<S>(loss), nullptr};
 }
 
-const Fault cross_entropy_fault("cross_entropy"), focal_fault("focal_loss"), dice_fault("dice_loss");
+const Fault cross_entropy_fault("cross_entropy"), focal_fault("focal_loss"), dice_fault("dice_loss"),
+    soft_fault("soft_cross_entropy"), ohem_fault("ohem_cross_entropy"), tversky_fault("tversky_loss"),
+    lovasz_fault("lovasz_softmax_loss"), hinge_fault("lovasz_hinge_loss");
 
 void softmax(const Fault& fault, const LossOptions& options, char dtype, Pointer logits, bool channels_last,
              int64_t images, int64_t classes, int64_t pixels, const Labels& labels, Pointer weight, double even,
@@ -69,15 +71,101 @@ int64_t dice_workspace(char dtype, int64_t images, int64_t classes, int64_t pixe
     return by_float(dtype, [&](auto s) { return dice_loss_workspace<decltype(s)>(images, classes, pixels); });
 }
 
+void overlap(const char* op, const Fault& fault, const OverlapTerms& terms, char dtype, Pointer logits,
+             bool channels_last, int64_t images, int64_t classes, int64_t pixels, const Labels& labels, Pointer loss,
+             Pointer grad, Pointer workspace, int device, Pointer stream) {
+    by_float(dtype, [&](auto s) {
+        using S = decltype(s);
+        const auto x = logits_of<S>(logits, channels_last, images, classes, pixels, labels, 0, 1, loss, grad);
+        queue(op, {images, classes, pixels}, device, stream,
+              [&](cudaStream_t s) { overlap_loss_cuda(x, terms, at<void>(workspace), fault.slot(), s); });
+    });
+}
+
 void dice(char dtype, Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
           char label_dtype, Pointer target, const py::object& ignore, double eps, Pointer loss, Pointer grad,
           Pointer workspace, int device, Pointer stream) {
+    overlap("dice_loss", dice_fault, {false, 0, 0, eps}, dtype, logits, channels_last, images, classes, pixels,
+            labels_of(label_dtype, target, ignore, classes), loss, grad, workspace, device, stream);
+}
+
+void tversky(char dtype, Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
+             char label_dtype, Pointer target, const py::object& ignore, double alpha, double beta, double eps,
+             Pointer loss, Pointer grad, Pointer workspace, int device, Pointer stream) {
+    overlap("tversky_loss", tversky_fault, {true, alpha, beta, eps}, dtype, logits, channels_last, images, classes,
+            pixels, labels_of(label_dtype, target, ignore, classes), loss, grad, workspace, device, stream);
+}
+
+void soft(char dtype, Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
+          Pointer target, Pointer weight, double even, const std::string& reduction, double label_smoothing,
+          Pointer loss, Pointer grad, Pointer workspace, int device, Pointer stream) {
+    const LossOptions options{false, 0, label_smoothing, reduction_of(reduction)};
+    by_float(dtype, [&](auto s) {
+        using S = decltype(s);
+        const auto x = logits_of<S>(logits, channels_last, images, classes, pixels, Labels{}, weight, even, loss, grad);
+        queue("soft_cross_entropy", {images, classes, pixels}, device, stream, [&](cudaStream_t s) {
+            soft_cross_entropy_cuda(x, at<const Compute<S>>(target), options, at<void>(workspace), soft_fault.slot(),
+                                    s);
+        });
+    });
+}
+
+int64_t ohem_workspace(char dtype, int64_t images, int64_t classes, int64_t pixels) {
+    return by_float(dtype, [&](auto s) { return ohem_cross_entropy_workspace<decltype(s)>(images, classes, pixels); });
+}
+
+void check_count(int64_t n) {
+    if (n < 0 || n >= int64_t(1) << 31) throw py::value_error("fastdet._cuda: too many pixels");
+}
+
+void ohem(char dtype, Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
+          char label_dtype, Pointer target, Pointer weight, double even, const py::object& ignore, double fraction,
+          int64_t min_kept, double threshold, Pointer loss, Pointer grad, Pointer workspace, int device,
+          Pointer stream) {
+    check_count(images * pixels);
+    if (!(fraction >= 0 && fraction <= 1) || min_kept < 1 || !(threshold >= 0))
+        throw py::value_error("fastdet._cuda: invalid fraction, min_kept or threshold");
+    const Labels labels = labels_of(label_dtype, target, ignore, classes);
+    const OhemOptions options{fraction, min_kept, threshold};
+    by_float(dtype, [&](auto s) {
+        using S = decltype(s);
+        const auto x = logits_of<S>(logits, channels_last, images, classes, pixels, labels, weight, even, loss, grad);
+        queue("ohem_cross_entropy", {images, classes, pixels}, device, stream,
+              [&](cudaStream_t s) { ohem_cross_entropy_cuda(x, options, at<void>(workspace), ohem_fault.slot(), s); });
+    });
+}
+
+int64_t lovasz_workspace(char dtype, int64_t images, int64_t classes, int64_t pixels) {
+    return by_float(dtype, [&](auto s) { return lovasz_softmax_loss_workspace<decltype(s)>(images, classes, pixels); });
+}
+
+void lovasz_softmax(char dtype, Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
+                    char label_dtype, Pointer target, const py::object& ignore, bool present, bool per_image,
+                    Pointer loss, Pointer grad, Pointer workspace, int device, Pointer stream) {
+    check_count(images * pixels);
     const Labels labels = labels_of(label_dtype, target, ignore, classes);
     by_float(dtype, [&](auto s) {
         using S = decltype(s);
         const auto x = logits_of<S>(logits, channels_last, images, classes, pixels, labels, 0, 1, loss, grad);
-        queue("dice_loss", {images, classes, pixels}, device, stream,
-              [&](cudaStream_t s) { dice_loss_cuda(x, eps, at<void>(workspace), dice_fault.slot(), s); });
+        queue("lovasz_softmax_loss", {images, classes, pixels}, device, stream, [&](cudaStream_t s) {
+            lovasz_softmax_loss_cuda(x, {present, per_image}, at<void>(workspace), lovasz_fault.slot(), s);
+        });
+    });
+}
+
+int64_t hinge_workspace(char dtype, int64_t images, int64_t pixels) {
+    return by_float(dtype, [&](auto s) { return lovasz_hinge_loss_workspace<decltype(s)>(images, pixels); });
+}
+
+void lovasz_hinge(char dtype, Pointer inputs, int64_t images, int64_t pixels, char label_dtype, Pointer targets,
+                  const py::object& ignore, Pointer loss, Pointer grad, Pointer workspace, int device, Pointer stream) {
+    check_count(images * pixels);
+    const Labels labels = labels_of(label_dtype, targets, ignore, 2);
+    by_float(dtype, [&](auto s) {
+        using S = decltype(s);
+        const auto x = logits_of<S>(inputs, false, images, 1, pixels, labels, 0, 1, loss, grad);
+        queue("lovasz_hinge_loss", {images, pixels}, device, stream,
+              [&](cudaStream_t s) { lovasz_hinge_loss_cuda(x, at<void>(workspace), hinge_fault.slot(), s); });
     });
 }
 
@@ -138,6 +226,14 @@ const Bindings registered([](py::module_& m) {
     m.def("focal_loss", focal);
     m.def("dice_loss_workspace", dice_workspace);
     m.def("dice_loss", dice);
+    m.def("tversky_loss", tversky);
+    m.def("soft_cross_entropy", soft);
+    m.def("ohem_cross_entropy_workspace", ohem_workspace);
+    m.def("ohem_cross_entropy", ohem);
+    m.def("lovasz_softmax_loss_workspace", lovasz_workspace);
+    m.def("lovasz_softmax_loss", lovasz_softmax);
+    m.def("lovasz_hinge_loss_workspace", hinge_workspace);
+    m.def("lovasz_hinge_loss", lovasz_hinge);
     m.def("loss_sum_workspace", loss_sum_workspace);
     m.def("box_loss", box);
     m.def("sigmoid_focal_loss", sigmoid_focal);

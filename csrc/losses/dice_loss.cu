@@ -1,4 +1,4 @@
-// Dice loss, and its gradient, which depends on sums over all pixels: two passes over the logits.
+// Dice and Tversky loss, and their gradient, which depends on sums over all pixels: two passes over the logits.
 //
 // The first pass makes the probabilities of a chunk (softmax_tile.h) and adds them up as the CPU does: 16 interleaved
 // lanes a class, a thread each, and those of the pixels of a class in the order of the pixels. The chunks' sums are
@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) gradient_kernel(
 template <class S>
 struct DiceLoss {
     int64_t classes;
-    double eps;
+    OverlapTerms terms;
     const unsigned long long* counts;
     LabelsFound* found;
     double* scores;            // (classes,)
@@ -144,7 +144,7 @@ struct DiceLoss {
         const volatile double* total = totals;
         const T nothing = found->poison ? T(NAN) : T(0);
         for (int64_t c = threadIdx.x; c < classes; c += kSumThreads) {
-            const DiceClass of_class(total[c * step], total[(classes + c) * step], int64_t(counts[c]), eps);
+            const OverlapClass of_class(total[c * step], total[(classes + c) * step], int64_t(counts[c]), terms);
             scores[c] = of_class.score;
             slope[c] = T(of_class.slope / double(classes)) + nothing;
             bonus[c] = T(of_class.bonus / double(classes));
@@ -188,7 +188,8 @@ int64_t dice_loss_workspace(int64_t images, int64_t classes, int64_t pixels) {
 }
 
 template <class S>
-void dice_loss_cuda(const CudaLogits<S>& x, double eps, void* workspace, int64_t* fault, cudaStream_t stream) {
+void overlap_loss_cuda(const CudaLogits<S>& x, const OverlapTerms& terms, void* workspace, int64_t* fault,
+                       cudaStream_t stream) {
     using T = Compute<S>;
     Parts parts(workspace);
     const int64_t chunks = chunks_of(x);
@@ -210,14 +211,14 @@ void dice_loss_cuda(const CudaLogits<S>& x, double eps, void* workspace, int64_t
         });
     };
     if (chunks) run(std::false_type());
-    const DiceLoss<S> loss{x.classes, eps, w.counts, w.found, w.scores, w.slope, w.bonus, x.loss};
+    const DiceLoss<S> loss{x.classes, terms, w.counts, w.found, w.scores, w.slope, w.bonus, x.loss};
     sum_columns(w.sums, chunks, 2 * x.classes, w.parts, w.done, loss, stream);
     if (x.grad && chunks) run(std::true_type());
 }
 
 #define FASTDET_INSTANTIATE(S)                                          \
     template int64_t dice_loss_workspace<S>(int64_t, int64_t, int64_t); \
-    template void dice_loss_cuda(const CudaLogits<S>&, double, void*, int64_t*, cudaStream_t);
+    template void overlap_loss_cuda(const CudaLogits<S>&, const OverlapTerms&, void*, int64_t*, cudaStream_t);
 FASTDET_INSTANTIATE(float)
 FASTDET_INSTANTIATE(double)
 FASTDET_INSTANTIATE(Half)

@@ -25,22 +25,6 @@ struct SoftmaxCall {
     double* partial;  // (chunks,) out; null: every pixel's loss is wanted
 };
 
-// The sum of a chunk's losses, in the CPU's order: kSumLanes sums, which are then added up.
-template <class T>
-__device__ inline void sum_chunk(const T* losses, double* partial) {
-    __syncthreads();
-    if (threadIdx.x >= kWarp) return;
-    double sum = 0, all = 0;
-    for (int i = int(threadIdx.x); threadIdx.x < kSumLanes && i < kChunk; i += kSumLanes) sum += double(losses[i]);
-    for (int l = 0; l < kSumLanes; ++l) all += __shfl_sync(kAllLanes, sum, l);
-    if (threadIdx.x == 0) partial[blockIdx.x] = all;
-}
-
-template <class S>
-__device__ inline Compute<S> weight_of(const CudaLogits<S>& x, int64_t c) {
-    return x.weight ? x.weight[c] : x.even;
-}
-
 // Add up weight times logit, less the maximum, over classes [first, first + count) in the rows.
 template <class S, int V>
 __device__ inline void add_weighted(const SoftmaxTile<S, V>& tile, const CudaLogits<S>& x, int64_t first, int count,
@@ -102,7 +86,13 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) softmax_kernel(c
         if (call.found->poison) loss.v[k] = factor.v[k] = T(NAN);
         losses[tile.mine + k] = tile.mine + k < tile.n ? loss.v[k] : T(0);
     }
-    if (!call.partial && tile.mine < tile.n) store_narrowed<S, V>(x.loss + tile.pixel + tile.mine, loss);
+    if (!call.partial && tile.mine < tile.n) {
+        if (x.wide_loss) {
+            store_pack(x.wide_loss + tile.pixel + tile.mine, loss);
+        } else {
+            store_narrowed<S, V>(x.loss + tile.pixel + tile.mine, loss);
+        }
+    }
 
     if (x.grad) {
         tile.each_part([&](int64_t first, int count) {
@@ -144,22 +134,6 @@ struct TotalLoss {
     }
 };
 
-struct Workspace {
-    LabelsFound* found;
-    unsigned* done;
-    unsigned long long* counts;
-    int64_t zeroed;  // bytes at the front that have to be 0
-    double *partial, *parts;
-    Workspace(Parts& parts_of_memory, int64_t chunks, int64_t classes) {
-        found = parts_of_memory.take<LabelsFound>(1);
-        done = parts_of_memory.take<unsigned>(2);
-        counts = parts_of_memory.take<unsigned long long>(classes + 2);
-        zeroed = parts_of_memory.bytes();
-        partial = parts_of_memory.take<double>(chunks);
-        parts = parts_of_memory.take<double>(parts_of(chunks));
-    }
-};
-
 template <class S, SoftmaxKind K>
 void run(const SoftmaxCall<S>& call, cudaStream_t stream) {
     by_width(call.x, [&](auto width) {
@@ -173,7 +147,7 @@ void run(const SoftmaxCall<S>& call, cudaStream_t stream) {
 
 int64_t softmax_loss_workspace(int64_t images, int64_t classes, int64_t pixels) {
     Parts parts;
-    Workspace(parts, images * blocks_for(pixels, kChunk), classes);
+    SoftmaxWorkspace(parts, images * blocks_for(pixels, kChunk), classes);
     return parts.bytes();
 }
 
@@ -182,7 +156,7 @@ void softmax_loss_cuda(const CudaLogits<S>& x, const LossOptions& options, void*
                        cudaStream_t stream) {
     Parts parts(workspace);
     const int64_t chunks = chunks_of(x);
-    const Workspace w(parts, chunks, x.classes);
+    const SoftmaxWorkspace w(parts, chunks, x.classes);
     check_cuda(cudaMemsetAsync(workspace, 0, size_t(w.zeroed), stream));
     count_labels_cuda(x.labels, x.images * x.pixels, x.weight, x.even, options.reduction, w.counts, w.found, fault,
                       stream);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "core/elementary.h"
+#include "cuda/sum.h"
 #include "cuda/vector.h"
 #include "losses/cuda.h"
 
@@ -45,7 +46,7 @@ class SoftmaxTile {
         const int32_t classes = int32_t(x_.classes);
 #pragma unroll
         for (int k = 0; k < V; ++k) label[k] = classes;
-        if (mine < n) {
+        if (mine < n && x_.labels.data) {
             by_type(x_.labels, [&](const auto* from) {
 #pragma unroll
                 for (int k = 0; k < V; ++k)
@@ -101,6 +102,11 @@ class SoftmaxTile {
         __syncthreads();
         S* to = x_.grad + first_ + first;
         each_in_memory(count, n, [&](int p, int c) { to[p * x_.classes + c] = stored<S>(rows_[p * pitch_ + c]); });
+    }
+
+    // Where this thread's pixels of a class lie in an array of the logits' shape and layout.
+    __device__ int64_t place(int64_t c) const {
+        return x_.channels_last ? first_ + mine * x_.classes + c : first_ + c * x_.pixels + mine;
     }
 
     // This thread's pixels of a row; any pixel p of the chunk; the k-th own one.
@@ -197,5 +203,38 @@ template <class S>
 int64_t chunks_of(const CudaLogits<S>& x) {
     return x.images * blocks_for(x.pixels, kChunk);
 }
+
+template <class S>
+__device__ inline Compute<S> weight_of(const CudaLogits<S>& x, int64_t c) {
+    return x.weight ? x.weight[c] : x.even;
+}
+
+// The sum of a chunk's losses, in the CPU's order: kSumLanes sums, which are then added up.
+template <class T>
+__device__ inline void sum_chunk(const T* losses, double* partial) {
+    __syncthreads();
+    if (threadIdx.x >= kWarp) return;
+    double sum = 0, all = 0;
+    for (int i = int(threadIdx.x); threadIdx.x < kSumLanes && i < kChunk; i += kSumLanes) sum += double(losses[i]);
+    for (int l = 0; l < kSumLanes; ++l) all += __shfl_sync(kAllLanes, sum, l);
+    if (threadIdx.x == 0) partial[blockIdx.x] = all;
+}
+
+// Of a loss that counts labels or checks weights, then adds up chunks.
+struct SoftmaxWorkspace {
+    LabelsFound* found;
+    unsigned* done;
+    unsigned long long* counts;
+    int64_t zeroed;  // bytes at the front that have to be 0
+    double *partial, *parts;
+    SoftmaxWorkspace(Parts& memory, int64_t chunks, int64_t classes) {
+        found = memory.take<LabelsFound>(1);
+        done = memory.take<unsigned>(2);
+        counts = memory.take<unsigned long long>(classes + 2);
+        zeroed = memory.bytes();
+        partial = memory.take<double>(chunks);
+        parts = memory.take<double>(parts_of(chunks));
+    }
+};
 
 }  // namespace fastdet

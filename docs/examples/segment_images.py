@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.progress import track
-from train_segmentation import build, check_device, inputs, picture
+from train_segmentation import Once, build, check_device, inputs, picture
 
 from fastdet.inference import overlap_tile
 
@@ -67,6 +67,7 @@ class Segmenter:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.register("action", None, Once)
     parser.add_argument("run", type=Path, help="folder of a run of train_segmentation.py")
     parser.add_argument("images", type=Path, help="an image, or a folder of images")
     parser.add_argument("out", type=Path, help="folder for the label maps, NAME.png for each image")

@@ -146,6 +146,17 @@ def sample(network: Detector, seeds: range) -> dict[str, Any]:
     }
 
 
+class Once(argparse.Action):
+    """Stores the value of an option; one that is given twice is an error, where argparse drops the first value."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        given = vars(parser).setdefault("given", set())
+        if option_string is not None and self.dest in given:
+            raise SystemExit(f"{option_string} must be given once")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 def check_arguments(args: argparse.Namespace) -> None:
     """Raise SystemExit for numbers out of range, and for an output that cannot be written."""
     for name in ("held_out", "epochs", "batch", "threads", "scenes"):
@@ -163,6 +174,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.register("action", None, Once)
     parser.add_argument("out", type=Path, help="the file to write, an .npz")
     parser.add_argument("--scenes", type=int, default=1500, help="to train on")
     parser.add_argument("--held-out", type=int, default=20, help="scenes in the file")

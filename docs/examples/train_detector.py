@@ -340,8 +340,20 @@ def train(
     return seconds, history
 
 
+class Once(argparse.Action):
+    """Stores the value of an option; one that is given twice is an error, where argparse drops the first value."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        given = vars(parser).setdefault("given", set())
+        if option_string is not None and self.dest in given:
+            raise SystemExit(f"{option_string} must be given once")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.register("action", None, Once)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path, help="folder of the run")
     parser.add_argument("--model", choices=MODEL_NAMES, default="yolov1_tiny")

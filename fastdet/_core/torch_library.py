@@ -70,6 +70,17 @@ def _flat(xs: tuple[Any, ...]) -> list[Any]:
     return [y for x in xs for y in (_flat(x) if isinstance(x, tuple) else [x])]
 
 
+def in_onnx_export() -> bool:
+    """Whether torch exports a network to ONNX, by either exporter: then ops are written in aten's ops."""
+    return bool(torch.onnx.is_in_onnx_export())
+
+
+def decompose(op: Any, aten: Callable[..., Any]) -> None:
+    """Tell exporters to ONNX what the op is in aten's ops, for programs that were exported before."""
+    register: Any = torch._decomp.register_decomposition  # type: ignore[attr-defined]
+    register(op)(aten)
+
+
 def gradient(
     op: Any,
     keep: Callable[..., None],

@@ -21,7 +21,8 @@ class Rules:
     palette: Palette | None = None
     table: LabelTable | None = None
     ignore: tuple[int, ...] = ()
-    grey: str | None = None  # where a palette is named: "labels" or "colours"
+    grey: str | None = None  # what grey values are where a palette is named: "labels" or "colours"
+    indexed: str = "colours"  # what palette images hold there, likewise
 
     @property
     def void(self) -> int | None:
@@ -35,6 +36,7 @@ class Side:
 
     doubtful: str = ""  # the first grey map that is either labels or colours
     certain: bool = False  # whether a grey map can only be labels
+    coloured: bool = False  # whether a map was read by its colours
     colours: dict[int, int] = field(default_factory=dict)  # number -> 0xRRGGBB in the palettes of the files
     other_colours: tuple[int, str] | None = None  # the first number that two files give different colours, and a file
     numbers: set[int] = field(default_factory=set)  # the stored numbers, where a table is used
@@ -43,6 +45,7 @@ class Side:
         """Add what one more map showed. The order of the maps decides which of them an error names."""
         self.doubtful = self.doubtful or one.doubtful
         self.certain |= one.certain
+        self.coloured |= one.coloured
         self.numbers |= one.numbers
         for number, colour in one.colours.items():
             if self.colours.setdefault(number, colour) != colour and self.other_colours is None:
@@ -57,21 +60,26 @@ def labels(found: LabelPixels, rules: Rules, side: Side, name: str) -> Array:
         if found.clear is not None and found.clear.any():
             row, column = np.argwhere(found.clear)[0].tolist()
             raise FormatError(f"expected opaque colours, got a transparent one at row {row}, column {column}")
-        return _one_void(rules.palette.labels(found.values, rules.void), rules)
-    if found.kind == "indexed" and rules.palette is not None:
-        return _one_void(rules.palette.labels(_shown(found), rules.void), rules)
+        return _by_colour(found.values, rules.palette, rules, side)
+    if found.kind == "indexed" and rules.palette is not None and rules.indexed == "colours":
+        return _by_colour(_shown(found), rules.palette, rules, side)
     if found.kind == "indexed" and rules.table is None:
         assert found.colours is not None
         codes = code(found.colours)
         side.colours |= {number: int(codes[number]) for number in used(found.values) if number < len(codes)}
     if found.kind == "grey" and rules.palette is not None and _is_colours(found, rules, side, name):
         grey = (found.values * found.spread).astype(np.uint8)
-        return _one_void(rules.palette.labels(np.repeat(grey[..., None], 3, 2), rules.void), rules)
+        return _by_colour(np.repeat(grey[..., None], 3, 2), rules.palette, rules, side)
     if rules.table is None:
         return _one_void(found.values, rules)
     side.numbers.update(used(found.values))
     rules.table.require_one_meaning(side.numbers)
     return _one_void(rules.table.apply(found.values, rules.void), rules)
+
+
+def _by_colour(rgb: Array, palette: Palette, rules: Rules, side: Side) -> Array:
+    side.coloured = True
+    return _one_void(palette.labels(rgb, rules.void), rules)
 
 
 def used(values: Array) -> list[int]:
@@ -113,7 +121,7 @@ def _shown(found: LabelPixels) -> Array:
     return found.colours[np.minimum(found.values, len(codes) - 1)]
 
 
-_NUMBERS = ": if the file's numbers are the labels, leave --palette out and give --classes"
+_NUMBERS = ": if its numbers are the labels, --indexed labels"
 
 
 def _at(values: Array, number: int) -> str:

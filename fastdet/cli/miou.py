@@ -58,6 +58,10 @@ class Options:
         str | None,
         typer.Option(metavar="labels|colours", help="With --palette: what grey values are, if both are possible."),
     ] = None
+    indexed: Annotated[
+        str | None,
+        typer.Option(metavar="colours|labels", help="With --palette: what palette images hold (colours)."),
+    ] = None
     map: Annotated[
         str | None, typer.Option(metavar=_MAP, help="What the numbers of both sides mean, such as ids to trainIds.")
     ] = None
@@ -94,7 +98,7 @@ def run(options: Options) -> None:
 
     --palette FILE: lines "R G B name", the classes in order; a line named void
     is a colour of the void label. It holds for palette images too: their
-    colours are compared, not their numbers.
+    colours are compared, not their numbers (--indexed labels: their numbers).
 
     --map: cityscapes (ids to the 19 trainIds), ade20k (1 to 150 to 0 to 149),
     mask (0 and 255 to 0 and 1), PAIRS such as 0:0,255:1,7:void, or a file of
@@ -158,17 +162,19 @@ def _checked(o: Options) -> tuple[Rules, Rules]:
         raise Failure(f"miou: plots must be a folder, or a new one in an existing folder, got {plots}")
     if o.map is not None and (o.gt_map is not None or o.pred_map is not None):
         raise Failure("miou: --map does not go with --gt-map or --pred-map: it is the map of both")
-    if o.grey is not None and o.grey not in ("labels", "colours"):
-        raise Failure(f"miou: --grey must be one of labels, colours, got {o.grey}")
-    if o.grey is not None and o.palette is None:
-        raise Failure("miou: --grey needs --palette, the meaning of colours")
+    for option, word in (("grey", o.grey), ("indexed", o.indexed)):
+        if word is not None and word not in ("labels", "colours"):
+            raise Failure(f"miou: --{option} must be one of labels, colours, got {word}")
+        if word is not None and o.palette is None:
+            raise Failure(f"miou: --{option} needs --palette, the meaning of colours")
     for option, text in (("gt-suffix", o.gt_suffix), ("pred-suffix", o.pred_suffix)):
         if text == "":
             raise Failure(f"miou: --{option} must be the end of a name, got an empty text")
     palette = None if o.palette is None else palettes.load(o.palette)
     names = o.gt_map or o.map, o.pred_map or o.map
     tables = [None if name is None else label_tables.load(name).with_void(ignore) for name in names]
-    return Rules(palette, tables[0], ignore, o.grey), Rules(palette, tables[1], ignore, o.grey)
+    true, guessed = (Rules(palette, table, ignore, o.grey, o.indexed or "colours") for table in tables)
+    return true, guessed
 
 
 def _metrics(options: Options, true: Rules, guessed: Rules) -> SegmentationMetrics:

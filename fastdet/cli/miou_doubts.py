@@ -30,7 +30,11 @@ def check_doubts(true: Maps, guessed: Maps, metrics: SegmentationMetrics, *, sam
     for maps, option in ((true, "--gt-map"), (guessed, "--pred-map")):
         if metrics.num_classes <= 2 and (text := _is_mask(maps, true, metrics)):
             raise Failure(f"miou: {text}: {option} mask reads 255 as class 1, {option} 0:0,255:void keeps it void")
-    if metrics.ignore_index is not None and not metrics._matrix[: metrics.num_classes].any():
+    c = metrics.num_classes
+    if metrics.void == "drop" and not metrics._matrix[:c, :c].any() and metrics._matrix[:c].any():
+        where = shown(str(guessed.path))
+        raise Failure(f"miou: {where}: every pixel is void ({metrics.ignore_index}) here or in GT: nothing to score")
+    if metrics.ignore_index is not None and not metrics._matrix[:c].any():
         raise Failure(f"miou: {shown(str(true.path))}: every pixel is void ({metrics.ignore_index}): nothing to score")
 
 
@@ -50,7 +54,7 @@ def _already_classes(guessed: Maps) -> None:
 def _is_mask(maps: Maps, true: Maps, metrics: SegmentationMetrics) -> str | None:
     """A text where a side holds no class but 0, and 255 as void: it may be a mask of 0 and 255."""
     classes = metrics.num_classes
-    if maps.rules.ignore[:1] != (255,) or maps.rules.table is not None:
+    if maps.rules.ignore != (255,) or maps.rules.table is not None or maps.side.coloured:
         return None
     counts = metrics._matrix.sum(1 if maps is true else 0)
     if not counts[classes] or counts[1:classes].any():

@@ -93,7 +93,7 @@ def read_label_map(
 _ARGUMENTS = {
     "use --palette to name": "palette names",
     "use --ignore to give": "ignore_index is",
-    "leave --palette out and give --classes": "leave palette out",
+    "--indexed labels": "leave palette out",
     "--grey colours": "grey='colours'",
     "--grey labels": "grey='labels'",
     "--ignore": "ignore_index",

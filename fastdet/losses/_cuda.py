@@ -65,17 +65,106 @@ def _softmax(
     return _answer(op, loss, grad, workspace)
 
 
+def soft_cross_entropy(
+    logits: DeviceArray,
+    last: bool,
+    target: DeviceArray,
+    weight: DeviceArray | float,
+    reduction: str,
+    label_smoothing: float,
+    gradient: bool,
+) -> Answer:
+    shape = _shape(logits, last)
+    images, _, pixels = shape
+    loss = logits.empty((images, pixels) if reduction == "none" else (), logits.dtype)
+    grad = logits.empty(logits.shape, logits.dtype) if gradient else None
+    workspace, where = logits.empty_bytes(native.softmax_loss_workspace(*shape)), logits.where
+    pointer, same = (weight.pointer, 1.0) if isinstance(weight, DeviceArray) else (0, weight)
+    into = loss.pointer, 0 if grad is None else grad.pointer
+    native.soft_cross_entropy(logits.dtype.char, logits.pointer, last, *shape, target.pointer, pointer, same,
+                              reduction, label_smoothing, *into, workspace.pointer, *where)  # fmt: skip
+    return loss, grad, float(images * pixels)
+
+
+def ohem_cross_entropy(
+    logits: DeviceArray,
+    last: bool,
+    target: DeviceArray,
+    weight: DeviceArray | float,
+    ignore: int | None,
+    fraction: float,
+    min_kept: int,
+    threshold: float,
+    gradient: bool,
+) -> Answer:
+    size = native.ohem_cross_entropy_workspace(logits.dtype.char, *_shape(logits, last))
+    pointer, same = (weight.pointer, 1.0) if isinstance(weight, DeviceArray) else (0, weight)
+    options = pointer, same, ignore, fraction, min_kept, threshold
+    return _one_loss("ohem_cross_entropy", size, logits, last, target, options, gradient)
+
+
 def dice_loss(
     logits: DeviceArray, last: bool, target: DeviceArray, ignore: int | None, eps: float, gradient: bool
 ) -> Answer:
-    shape = _shape(logits, last)
+    size = native.dice_loss_workspace(logits.dtype.char, *_shape(logits, last))
+    return _one_loss("dice_loss", size, logits, last, target, (ignore, eps), gradient)
+
+
+def tversky_loss(
+    logits: DeviceArray,
+    last: bool,
+    target: DeviceArray,
+    ignore: int | None,
+    alpha: float,
+    beta: float,
+    eps: float,
+    gradient: bool,
+) -> Answer:
+    size = native.dice_loss_workspace(logits.dtype.char, *_shape(logits, last))
+    return _one_loss("tversky_loss", size, logits, last, target, (ignore, alpha, beta, eps), gradient)
+
+
+def lovasz_softmax_loss(
+    logits: DeviceArray,
+    last: bool,
+    target: DeviceArray,
+    ignore: int | None,
+    present: bool,
+    per_image: bool,
+    gradient: bool,
+) -> Answer:
+    size = native.lovasz_softmax_loss_workspace(logits.dtype.char, *_shape(logits, last))
+    return _one_loss("lovasz_softmax_loss", size, logits, last, target, (ignore, present, per_image), gradient)
+
+
+def _one_loss(
+    op: str,
+    size: int,
+    logits: DeviceArray,
+    last: bool,
+    target: DeviceArray,
+    options: tuple[Any, ...],
+    gradient: bool,
+) -> Answer:
+    """One loss of all pixels. ``size``: bytes of the workspace."""
+    shape, workspace, where = _shape(logits, last), logits.empty_bytes(size), logits.where
     loss, grad = logits.empty((), logits.dtype), logits.empty(logits.shape, logits.dtype) if gradient else None
-    workspace, where = logits.empty_bytes(native.dice_loss_workspace(logits.dtype.char, *shape)), logits.where
     labels, into = (target.dtype.char, target.pointer), (loss.pointer, 0 if grad is None else grad.pointer)
-    native.dice_loss(
-        logits.dtype.char, logits.pointer, last, *shape, *labels, ignore, eps, *into, workspace.pointer, *where
-    )
-    return _answer("dice_loss", loss, grad, workspace)
+    function = getattr(native, op)
+    function(logits.dtype.char, logits.pointer, last, *shape, *labels, *options, *into, workspace.pointer, *where)
+    return _answer(op, loss, grad, workspace)
+
+
+def lovasz_hinge_loss(
+    inputs: DeviceArray, targets: DeviceArray, ignore: int | None, per_image: bool, gradient: bool
+) -> Answer:
+    images, pixels = inputs.shape
+    workspace = inputs.empty_bytes(native.lovasz_hinge_loss_workspace(inputs.dtype.char, images, pixels))
+    loss, grad = inputs.empty((), inputs.dtype), inputs.empty(inputs.shape, inputs.dtype) if gradient else None
+    labels, into = (targets.dtype.char, targets.pointer), (loss.pointer, 0 if grad is None else grad.pointer)
+    native.lovasz_hinge_loss(inputs.dtype.char, inputs.pointer, images, pixels, *labels, ignore, *into,
+                             workspace.pointer, *inputs.where)  # fmt: skip
+    return _answer("lovasz_hinge_loss", loss, grad, workspace)
 
 
 def _shape(logits: DeviceArray, last: bool) -> tuple[int, int, int]:

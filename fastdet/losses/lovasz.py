@@ -62,8 +62,8 @@ def lovasz_softmax_loss(
 
     Notes
     -----
-    Of equal errors that of the pixel that comes first is first; the loss is the same in any order, its gradient is one of
-    several. An image without a pixel that counts has loss 0. The batch (per_image: an image) must have fewer than 2^31
+    Of equal errors that of the pixel that comes first is first; the loss is the same in any order, its gradient is one
+    of several. An image without a pixel that counts has loss 0. The batch (per_image: an image) must have fewer than 2^31
     pixels.
     Source: Berman et al., "The Lovász-Softmax loss", 2018, and their code.
 

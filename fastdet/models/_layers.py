@@ -58,7 +58,7 @@ def max_pool2d(x: Tensor, kernel: int = 2, stride: int | None = None, padding: i
     """Maxima and their indices, for `max_unpool2d` with the same window."""
     if without_kernels(x):
         return F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, return_indices=True)
-    return pool.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, compact=True)
+    return pool.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode, compact=not torch.onnx.is_in_onnx_export())
 
 
 @leaf
@@ -77,6 +77,34 @@ def upsample_bilinear(x: Tensor, size: Any, align_corners: bool = False) -> Tens
         return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
     image: Tensor = upsample.upsample_bilinear(x, size, align_corners=align_corners)
     return image
+
+
+@leaf
+def adaptive_mean(x: Tensor, bins: int) -> Tensor:
+    """Means over bins x bins parts of the map, as `torch.nn.functional.adaptive_avg_pool2d`.
+
+    ONNX has no such op: there they are two products with the weights of rows and columns.
+    """
+    if not torch.onnx.is_in_onnx_export():
+        return F.adaptive_avg_pool2d(x, bins)
+    part = torch.arange(bins, device=x.device)[:, None]
+    weights = []
+    for length in x.shape[-2:]:
+        start, end = part * length // bins, ((part + 1) * length + bins - 1) // bins
+        at = torch.arange(length, device=x.device)
+        weights.append(((at >= start) & (at < end)).to(x.dtype) / (end - start).to(x.dtype))
+    return weights[0] @ x @ weights[1].T
+
+
+class AdaptiveMean(nn.Module):
+    """`adaptive_mean`, as a layer."""
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.bins = bins
+
+    def forward(self, x: Tensor) -> Tensor:
+        return adaptive_mean(x, self.bins)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:

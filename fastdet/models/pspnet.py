@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastdet.models._layers import conv_norm_relu, scaled, upsample_bilinear
+from fastdet.models._layers import AdaptiveMean, conv_norm_relu, scaled, upsample_bilinear
 from fastdet.models.resnet import ResNet
 
 BINS = (1, 2, 3, 6)
@@ -19,7 +19,7 @@ class PyramidPooling(nn.Module):
     def __init__(self, inputs: int) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(bins), conv_norm_relu(inputs, inputs // len(BINS), 1)) for bins in BINS
+            nn.Sequential(AdaptiveMean(bins), conv_norm_relu(inputs, inputs // len(BINS), 1)) for bins in BINS
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fastdet.models._layers import MaxPool2d, any_size, initialise, scaled
+from fastdet.models._layers import MaxPool2d, adaptive_mean, any_size, initialise, scaled
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 
@@ -99,6 +98,6 @@ class VGG16(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x)
         if any_size(x) or x.shape[-2:] != (7, 7):
-            x = F.adaptive_avg_pool2d(x, 7)
+            x = adaptive_mean(x, 7)
         scores: Tensor = self.classifier(torch.flatten(x, 1))
         return scores

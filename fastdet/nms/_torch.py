@@ -13,6 +13,7 @@ from fastdet._core.torch_library import (
     count,
     define,
     detached,
+    in_onnx_export,
     limit,
     no_batch,
     number,
@@ -20,7 +21,7 @@ from fastdet._core.torch_library import (
     unknown_size,
 )
 from fastdet.boxes.overlap import METRICS
-from fastdet.nms import greedy, multiclass, soft
+from fastdet.nms import _aten, greedy, multiclass, soft
 from fastdet.nms.soft import METHODS
 
 
@@ -94,12 +95,14 @@ def _nms_arrays(op: str, boxes: Any, scores: Any) -> Any:
 
 
 def nms(boxes: Any, scores: Any, *options: Any) -> Any:
-    return _nms(*_nms_arrays("nms", boxes, scores), *_greedy("nms", *options))
+    arguments = *_nms_arrays("nms", boxes, scores), *_greedy("nms", *options)
+    return _aten.nms(*arguments) if in_onnx_export() else _nms(*arguments)
 
 
 def batched_nms(boxes: Any, scores: Any, idxs: Any, *options: Any) -> Any:
     op = "batched_nms"
-    return _batched_nms(*_nms_arrays(op, boxes, scores), tensor(op, "idxs", idxs), *_greedy(op, *options))
+    arguments = *_nms_arrays(op, boxes, scores), tensor(op, "idxs", idxs), *_greedy(op, *options)
+    return _aten.batched_nms(*arguments) if in_onnx_export() else _batched_nms(*arguments)
 
 
 def soft_nms(boxes: Any, scores: Any, *options: Any) -> Any:
@@ -159,7 +162,7 @@ def multiclass_nms(
     backend: Any,
 ) -> multiclass.Detections:
     op = "multiclass_nms"
-    result = _multiclass_nms(
+    arguments = (
         *_nms_arrays(op, x, scores),
         number(op, "iou_threshold", iou_threshold),
         number(op, "score_threshold", score_threshold),
@@ -168,4 +171,7 @@ def multiclass_nms(
         check.choice(op, "metric", metric, METRICS),
         backend_name(op, backend),
     )
-    return multiclass.Detections(*result)
+    if in_onnx_export():
+        made: multiclass.Detections = _aten.multiclass_nms(*arguments)
+        return made
+    return multiclass.Detections(*_multiclass_nms(*arguments))

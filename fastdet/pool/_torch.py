@@ -9,19 +9,21 @@ import torch
 from fastdet import pool
 from fastdet._core.torch_library import (
     backend_name,
+    decompose,
     define,
     differentiable,
     folded,
     gradient,
     has_tangent,
     image_like,
+    in_onnx_export,
     into,
     tensor,
     traced_size,
     unknown_size,
     wants_gradient,
 )
-from fastdet.pool import _check
+from fastdet.pool import _aten, _check
 
 _WINDOW = "int[] kernel_size, int[] stride, int[] padding"
 
@@ -94,6 +96,11 @@ _max_unpool2d_backward = define(
     half=True,
     vmap=folded(2),
 )
+
+
+decompose(_max_pool2d, lambda x, k, s, p, ceil, compact, backend: _aten.max_pool2d(x, (k, s, p), ceil, compact, True))
+decompose(_max_pool2d_values, lambda x, k, s, p, ceil, backend: _aten.max_pool2d(x, (k, s, p), ceil, False, False))
+decompose(_max_unpool2d, lambda x, i, k, s, p, size, backend: _aten.max_unpool2d(x, i, (k, s, p), size))
 
 
 def _keep_pool(ctx: Any, inputs: Any, output: Any) -> None:
@@ -208,6 +215,9 @@ def max_pool2d(
     op = "max_pool2d"
     x, window = differentiable(op, "x", x, out, forward=True), _window(op, kernel_size, stride, padding)
     backend = backend_name(op, backend)
+    if out is None and in_onnx_export():
+        made = bool(ceil_mode), bool(compact and return_indices)
+        return _aten.max_pool2d(x, window, *made, bool(return_indices))
     if not return_indices:
         if wants_gradient(x) or has_tangent(
             x
@@ -256,6 +266,9 @@ def max_unpool2d(
 ) -> Any:
     op = "max_unpool2d"
     x = differentiable(op, "x", x, out, forward=True)
+    if out is None and in_onnx_export():
+        places = tensor(op, "indices", indices)
+        return _aten.max_unpool2d(x, places, _window(op, kernel_size, stride, padding), output_size)
     size = None if output_size is None else traced_size(output_size)
     if size is not None:
         window = _window(op, kernel_size, stride, padding)

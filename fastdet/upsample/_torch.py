@@ -11,16 +11,18 @@ from fastdet import upsample
 from fastdet._core import check
 from fastdet._core.torch_library import (
     backend_name,
+    decompose,
     define,
     differentiable,
     folded,
     gradient,
     image_like,
+    in_onnx_export,
     into,
     traced_size,
     unknown_size,
 )
-from fastdet.upsample import _check
+from fastdet.upsample import _aten, _check
 from fastdet.upsample.bilinear import new_size
 
 
@@ -58,6 +60,9 @@ _upsample_bilinear_backward = define(
     half=True,
     vmap=folded(1),
 )
+
+
+decompose(_upsample_bilinear, _aten.upsample_bilinear)
 
 
 def _keep_size(ctx: Any, inputs: Any, output: Any) -> None:
@@ -109,7 +114,12 @@ def upsample_bilinear(
     op = "upsample_bilinear"
     if (size is None) == (scale_factor is None):
         new_size(op, size, scale_factor, (1, 1))  # raises
-    x, new = differentiable(op, "x", x, out, forward=True), None if size is None else traced_size(size)
+    x = differentiable(op, "x", x, out, forward=True)
+    if out is None and in_onnx_export():
+        factor = None if scale_factor is None else _pair(op, "scale_factor", scale_factor, _check.pair_of_factors)
+        sizes = None if size is None else list(size) if isinstance(size, (tuple, list)) else [size, size]
+        return _aten.upsample_bilinear(x, sizes, factor, bool(align_corners), bool(channels_last))
+    new = None if size is None else traced_size(size)
     if new is not None:
         options = bool(align_corners), bool(channels_last), backend_name(op, backend)
         return into(op, out, _upsample_bilinear_to(x, new, *options))

@@ -66,7 +66,7 @@ def test_palettes_that_say_nothing(tmp_path: Path, labels: Any, capsys: pytest.C
     """A palette that leaves numbers without a colour of their own is no key to classes."""
     gt = save(tmp_path / "gt" / "a.png", coloured(labels))
     flags = "--palette", "voc", "--ignore", 255
-    end = ": if the file's numbers are the labels, leave --palette out and give --classes"
+    end = ": if its numbers are the labels, --indexed labels"
     numbers = Image.fromarray(labels).convert("P")
     numbers.putpalette(COLOURS[:21].tobytes() + bytes(3 * 235))  # void has the colour of the background
     text = fails(capsys, "miou", gt, save(tmp_path / "short" / "a.png", numbers), *flags)
@@ -83,6 +83,10 @@ def test_palettes_that_say_nothing(tmp_path: Path, labels: Any, capsys: pytest.C
     grey = Image.fromarray(labels).convert("P")
     text = fails(capsys, "miou", gt, save(tmp_path / "grey" / "a.png", grey), *flags)
     assert "is not in the palette voc" in text
+    assert main(["miou", str(gt), str(tmp_path / "grey"), *map(str, flags), "--indexed", "labels"]) == 0
+    assert "mIoU                    1.0000" in capsys.readouterr().out
+    text = fails(capsys, "miou", gt, gt, *flags, "--indexed", "index")
+    assert text == "miou: --indexed must be one of labels, colours, got index"
 
 
 def test_palette_with_transparency(tmp_path: Path, labels: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,6 +203,24 @@ def test_truth_of_void_alone_is_an_error(tmp_path: Path, capsys: pytest.CaptureF
     pred = save(tmp_path / "pred" / "a.png", np.zeros((2, 3), np.uint8))
     text = fails(capsys, "miou", gt, pred, "--classes", 4, "--ignore", 255)
     assert text == f"miou: {gt}: every pixel is void (255): nothing to score"
+
+
+def test_predictions_of_void_alone(tmp_path: Path, score: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    gt = save(tmp_path / "gt" / "a.png", np.array([[0, 1, 255]], np.uint8))
+    pred = save(tmp_path / "pred" / "a.png", np.full((1, 3), 255, np.uint8))
+    flags = "--classes", 3, "--ignore", 255
+    assert score(gt, gt, *flags)["mean_iou"] == 1
+    text = fails(capsys, "miou", gt, pred, *flags, "--void", "drop")
+    assert text == f"miou: {pred}: every pixel is void (255) here or in GT: nothing to score"
+    assert main(["miou", str(gt), str(pred), *map(str, flags)]) == 0  # misses
+    assert "mIoU                    0.0000" in capsys.readouterr().out
+
+
+def test_colours_are_no_mask(tmp_path: Path, score: Callable[..., dict[str, Any]]) -> None:
+    """Class 0 and void by their colours are what they are."""
+    (tmp_path / "colours.txt").write_text("1 1 1 a\n2 2 2 b\n9 9 9 void\n")
+    gt = save(tmp_path / "gt" / "a.png", np.array([[[1, 1, 1], [9, 9, 9]]], np.uint8))
+    assert score(gt, gt, "--palette", tmp_path / "colours.txt", "--ignore", 255)["void_pixels"] == 1
 
 
 def test_several_void_labels(tmp_path: Path, score: Callable[..., dict[str, Any]]) -> None:

@@ -92,7 +92,10 @@ def _soft(case: Case) -> Case:
         soft = rng.random(shape) ** 4
         hard = np.moveaxis(np.arange(shape[1]) == np.asarray(target)[..., None], -1, 1)  # ignored ones: zeros
         soft = np.where(rng.random((shape[0], 1, *shape[2:])) < 0.5, hard, soft / soft.sum(1, keepdims=True))
-        return (logits, cast(soft, dtype)), {key: x for key, x in options.items() if key != "ignore_index"}
+        target = cast(soft, dtype)
+        return (logits, target.float() if dtype == "bfloat16" else target), {
+            key: x for key, x in options.items() if key != "ignore_index"
+        }
 
     return make
 

@@ -22,7 +22,14 @@ SOFTMAX: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "smoothed": (losses.cross_entropy_with_grad, {"label_smoothing": 0.3}),
     "focal": (losses.focal_loss_with_grad, {"gamma": 1.5}),
     "dice": (losses.dice_loss_with_grad, {}),
+    "tversky": (losses.tversky_loss_with_grad, {"alpha": 0.3, "beta": 0.7}),
+    "ohem": (losses.ohem_cross_entropy_with_grad, {"fraction": 0.3, "threshold": 2.0}),
+    "lovasz": (losses.lovasz_softmax_loss_with_grad, {}),
+    "lovasz by image": (losses.lovasz_softmax_loss_with_grad, {"classes": "all", "per_image": True}),
 }
+WEIGHT = {"cross_entropy": "weight", "smoothed": "weight", "focal": "alpha", "ohem": "weight"}  # the argument's name
+REDUCED = ("cross_entropy", "smoothed", "focal")  # which take a reduction
+OP = {name: function.__name__.removesuffix("_with_grad") for name, (function, _) in SOFTMAX.items()}
 each_loss = pytest.mark.parametrize("name", SOFTMAX)
 each_float = pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 
@@ -69,7 +76,7 @@ def test_classes(name: str, dtype: str, classes: int) -> None:
     """Numbers of classes around the limits of shared memory; also with NaN and infinities."""
     for shape in ((1, classes, 300), (1, classes, 9, 11)):
         logits, target = sample(shape, dtype, classes)
-        weight = {} if name == "dice" else {"alpha" if name == "focal" else "weight": np.arange(classes) % 3 / 2}
+        weight = {WEIGHT[name]: np.arange(classes) % 3 / 2} if name in WEIGHT else {}
         check(name, logits, target, **weight)
         rng = np.random.default_rng(classes)
         for value in (np.nan, np.inf, -np.inf):
@@ -132,7 +139,7 @@ def test_shapes() -> None:
         logits = rng.normal(size=shape).astype(np.float32)
         target = rng.integers(0, 5, shape[2:] if len(shape) == 1 else shape[:1] + shape[2:])
         for name in SOFTMAX:
-            for reduction in ("none", "sum", "mean") if name != "dice" else ("",):
+            for reduction in ("none", "sum", "mean") if name in REDUCED else ("",):
                 check(name, logits, target, **({"reduction": reduction} if reduction else {}))
     logits, target = sample((40, 5))
     check("cross_entropy", np.asfortranarray(logits), target)
@@ -169,14 +176,13 @@ def wrong(target: Any) -> Any:
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_a_wrong_label_raises_at_the_next_call(name: str, reduction: str) -> None:
     function, more = SOFTMAX[name]
-    if name != "dice":
+    if name in REDUCED:
         more = {**more, "reduction": reduction}
     logits, target = sample((2, 5, 40))
     loss, grad = on_cpu(function(on_gpu(logits), on_gpu(wrong(target)), **more))
     assert np.isnan(loss).all()
     assert np.isnan(grad).all()
-    op = {"smoothed": "cross_entropy", "focal": "focal_loss", "dice": "dice_loss"}.get(name, name)
-    with pytest.raises(ValueError, match=rf"^{op}: an earlier call on the GPU .* \(target at flat index 33\)"):
+    with pytest.raises(ValueError, match=rf"^{OP[name]}: an earlier call on the GPU .* \(target at flat index 33\)"):
         function(on_gpu(logits), on_gpu(target), **more)
     check(name, logits, target)  # it raises once
 
@@ -206,7 +212,7 @@ def test_nothing_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loss == 0
     assert not grad.any()
     monkeypatch.setattr(_cuda, "waits", lambda: True)
-    for call in (losses.cross_entropy, losses.focal_loss, losses.dice_loss):
+    for call in (getattr(losses, op) for op in sorted(set(OP.values()))):
         with pytest.warns(RuntimeWarning, match="no pixel counts"):
             call(on_gpu(logits), on_gpu(target))
     losses.cross_entropy(on_gpu(logits), on_gpu(target), reduction="sum")
@@ -216,7 +222,7 @@ def test_nothing_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_weight_gives_nan(wrong_weight: float) -> None:
     logits, target = sample((2, 5, 40))
     weight = np.array([1, 1, wrong_weight, 1, 1], np.float32)
-    for name, argument in (("cross_entropy", "weight"), ("smoothed", "weight"), ("focal", "alpha")):
+    for name, argument in WEIGHT.items():
         function, more = SOFTMAX[name]
         loss, grad = on_cpu(function(on_gpu(logits), on_gpu(target), **more, **{argument: on_gpu(weight)}))
         assert np.isnan(loss)
@@ -233,6 +239,11 @@ def test_errors_are_those_of_the_cpu() -> None:
         lambda to: losses.cross_entropy(to(logits), to(target), reduction="max"),
         lambda to: losses.focal_loss(to(logits), to(target), gamma=-1),
         lambda to: losses.dice_loss(to(logits), to(target), eps=0),
+        lambda to: losses.cross_entropy(to(logits), to(logits[:1])),
+        lambda to: losses.ohem_cross_entropy(to(logits), to(target), fraction=2),
+        lambda to: losses.tversky_loss(to(logits), to(target), alpha=-1),
+        lambda to: losses.lovasz_softmax_loss(to(logits), to(target), classes="none"),
+        lambda to: losses.lovasz_hinge_loss(to(logits), to(target)),
         lambda to: losses.giou_loss(to(np.ones((3, 4))), to(np.ones((2, 4)))),
         lambda to: losses.sigmoid_focal_loss(to(logits), to(target[:1])),
         lambda to: losses.sigmoid_focal_loss(to(logits), to(logits.astype(complex))),
@@ -255,6 +266,9 @@ def test_a_failed_launch_is_an_exception(emulator: emulated.Emulator) -> None:
     for call, text in (
         (lambda: losses.cross_entropy(logits, target), r"cross_entropy: CUDA error 700 .* for shape \(2, 5, 40\)"),
         (lambda: losses.dice_loss(logits, target), r"dice_loss: CUDA error 700 .* for shape \(2, 5, 40\)"),
+        (lambda: losses.ohem_cross_entropy(logits, target), r"ohem_cross_entropy: CUDA error 700 .* \(2, 5, 40\)"),
+        (lambda: losses.lovasz_softmax_loss(logits, target), r"lovasz_softmax_loss: CUDA error 700 .* \(2, 5, 40\)"),
+        (lambda: losses.lovasz_hinge_loss(pairs, pairs > 0), r"lovasz_hinge_loss: CUDA error 700 .* \(1, 12\)"),
         (lambda: losses.diou_loss(pairs, pairs), r"box_loss: CUDA error 700 .* for shape \(3, 4\)"),
         (lambda: losses.sigmoid_focal_loss(logits, logits), r"sigmoid_focal_loss: CUDA error 700 .* \(400\)"),
     ):
@@ -262,6 +276,53 @@ def test_a_failed_launch_is_an_exception(emulator: emulated.Emulator) -> None:
         with pytest.raises(RuntimeError, match=text):
             call()
         call()
+
+
+# Targets of probabilities; two classes by one logit
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("classes", [1, 2, 20, 21, 32, 33, 40, 41, 65, 97])
+def test_soft_targets(dtype: str, classes: int) -> None:
+    """Around the limits of shared memory, in both layouts; with rows of zeros, NaN and infinities."""
+    rng = np.random.default_rng(classes)
+    for shape in ((1, classes, 300), (2, classes, 9, 11), (2, classes, 4), (0, classes, 3), (37, classes)):
+        logits, soft = (rng.normal(size=shape) * 3).astype(dtype), rng.random(shape).astype(dtype)
+        soft *= np.expand_dims(rng.random((shape[0], *shape[2:])) < 0.8, 1).astype(dtype)
+        for value in (np.nan, np.inf, -np.inf):
+            logits[rng.random(shape) < 0.3 / classes] = value
+        for options in ({}, {"reduction": "none"}, {"reduction": "sum", "label_smoothing": 0.2}):
+            weight = (np.arange(classes) % 3 / 2).astype(dtype)
+            for x in (logits, channels_last(logits)) if len(shape) > 2 else (logits,):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", RuntimeWarning)
+                    want = losses.cross_entropy_with_grad(x, soft, weight, **options, backend="cpp")
+                    got = losses.cross_entropy_with_grad(on_gpu(x), on_gpu(soft), on_gpu(weight), **options)
+                equal(on_cpu(got), want)
+    bad = np.full(classes, -1, dtype)
+    loss, grad = on_cpu(losses.cross_entropy_with_grad(on_gpu(logits), on_gpu(soft), on_gpu(bad)))
+    assert np.isnan(loss)
+    assert np.isnan(grad).all()
+
+
+@each_float
+def test_hinge_sizes(emulator: emulated.Emulator, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 255, 256, 257, 1023, 1024, 1025, 2500):
+        emulator.seed(n)
+        x, target = np.round(rng.normal(size=(2, n)), 1).astype(dtype), rng.integers(0, 2, (2, n))
+        target[rng.random((2, n)) < 0.2] = -100
+        for options in ({}, {"per_image": True}):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                want = losses.lovasz_hinge_loss_with_grad(x, target, **options, backend="cpp")
+            equal(on_cpu(losses.lovasz_hinge_loss_with_grad(on_gpu(x), on_gpu(target), **options)), want)
+    target[1, 7] = 5
+    loss, grad = on_cpu(losses.lovasz_hinge_loss_with_grad(on_gpu(x), on_gpu(target)))
+    assert np.isnan(loss)
+    assert np.isnan(grad).all()
+    with pytest.raises(ValueError, match=r"^lovasz_hinge_loss: an earlier call on the GPU .* at flat index 2507"):
+        losses.lovasz_hinge_loss(on_gpu(x), on_gpu(target))
 
 
 # torch, on CPU tensors whose memory the emulator can read

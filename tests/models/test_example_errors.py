@@ -84,6 +84,12 @@ def as_colours(path: Path, labels: Labels) -> None:
     image(np.array([[0, 0, 0], [128, 0, 0]])[labels]).quantize(256).save(path.with_suffix(".png"))
 
 
+def but(options: tuple[Any, ...], *changed: Any) -> tuple[Any, ...]:
+    """Options as pairs of name and value, with those of ``changed`` in place of their own."""
+    pairs = [options[i : i + 2] for i in range(0, len(options), 2)]
+    return tuple(x for pair in pairs if pair[0] not in changed[::2] for x in pair) + changed
+
+
 QUICK = ("--model", "segnet_basic", "--width", 0.125, "--batch", 2, "--epochs", 2, "--threads", 1)
 
 
@@ -107,7 +113,7 @@ def test_labels_of_every_kind(
     data = halves(write)
     (tmp_path / "colours.txt").write_text("0 0 0 above\n128 0 0 below\n")
     options = tuple(tmp_path / x if x == "colours.txt" else x for x in options)
-    module = script("train_segmentation", data, tmp_path / "run", *QUICK, *options)
+    module = script("train_segmentation", data, tmp_path / "run", *but(QUICK, *options))
     assert module["classes_without_training_pixels"] == []
     assert module["validation"]["largest class everywhere"]["pixel_accuracy"] == 0.5
     assert list(module["validation"]["iou"]) == ["above", "below"]
@@ -222,7 +228,7 @@ def test_wrong_options(
 ) -> None:
     data = halves(as_png(8))
     with pytest.raises(SystemExit) as stopped:
-        script("train_segmentation", data, tmp_path / "run", *QUICK, *options)
+        script("train_segmentation", data, tmp_path / "run", *but(QUICK, *options))
     assert message in str(stopped.value)
     assert "\n" not in str(stopped.value)
     if "deeplab_v3" in options:
@@ -292,7 +298,7 @@ def test_detection_data_that_cannot_be_used(script: Any, tmp_path: Path) -> None
 
     def refused(message: str, *options: Any, folder: Path = data) -> None:
         with pytest.raises(SystemExit) as stopped:
-            script("train_detector", folder, tmp_path / "run", *TINY, *options)
+            script("train_detector", folder, tmp_path / "run", *but(TINY, *options))
         assert message in str(stopped.value)
         assert "\n" not in str(stopped.value)
 
@@ -333,3 +339,11 @@ def test_wrong_options_of_the_demo(script: Any, tmp_path: Path, options: tuple[A
         script("train_demo", tmp_path / "a.npz", *options)
     with pytest.raises(SystemExit, match="must be a file in an existing folder"):
         script("train_demo", tmp_path / "no" / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["train_segmentation", "train_detector", "train_demo", "segment_images"])
+def test_an_option_given_twice(script: Any, tmp_path: Path, name: str) -> None:
+    option = "--tile" if name == "segment_images" else "--epochs"
+    places = [tmp_path] * {"train_demo": 1, "segment_images": 3}.get(name, 2)
+    with pytest.raises(SystemExit, match=f"{option} must be given once"):
+        script(name, *places, option, 64, option, 96)
