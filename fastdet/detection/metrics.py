@@ -213,7 +213,8 @@ class DetectionMetrics(Figures):
         Parameters
         ----------
         ci : level of confidence intervals in (0, 1), such as 0.95; adds ``<key>_ci``, (2,) the lower and the upper end
-            of a percentile bootstrap over images, for each key that is a number. None: no intervals
+            of a basic bootstrap over images, at least as wide as the jackknife's standard error asks for, for each key
+            that is a number. They hold the number, and stay in [0, 1]. None: no intervals
         resamples, seed : number of times that the images are resampled with replacement, and the seed
 
         Returns

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from fastdet._core import backends
-from fastdet._core.metric import Bootstrap, interval, known_mean, resample
+from fastdet._core.check import Array
+from fastdet._core.metric import Bootstrap, interval, known_mean, left_out, resample
 from fastdet.detection import state
 from fastdet.detection.curves import PRCurve, area_below, curve, ranked
 from fastdet.detection.records import Floats, Ints, Records, accumulate_reference
@@ -78,17 +79,23 @@ def summary(p: Parameters, class_metrics: bool, classes: Ints, precision: Floats
 
 
 def intervals(p: Parameters, chunk: Chunk, backend: str | None, options: Bootstrap) -> dict[str, Floats]:
-    """``<key>_ci`` (2,) of each number of `summary`: a percentile bootstrap over images."""
-    keys = [key for key, value in summary(p, False, chunk.classes, *measures(p, chunk, backend)).items() if
-            isinstance(value, float)]  # fmt: skip
-    drawn: dict[str, list[float]] = {key: [] for key in keys}
-    for batch in resample(len(chunk.images), options) if len(chunk.images) else ():
-        for times in batch:
-            sample = state.groups(chunk, np.repeat(np.arange(len(chunk.image)), times[chunk.image]))
-            results = summary(p, False, sample.classes, *measures(p, sample, backend))
-            for key in keys:
-                drawn[key].append(results[key])
-    return {f"{key}_ci": interval(values, options.level, ABSENT) for key, values in drawn.items()}
+    """``<key>_ci`` (2,) of each number of `summary`: a basic bootstrap over images, see `metric.interval`."""
+
+    def numbers(sample: Chunk) -> list[float]:
+        results = summary(p, False, sample.classes, *measures(p, sample, backend))
+        return [value for value in results.values() if isinstance(value, float)]
+
+    def drawn(times: Array) -> list[float]:
+        return numbers(state.groups(chunk, np.repeat(np.arange(len(chunk.image)), times[chunk.image])))
+
+    images = len(chunk.images)
+    of_all = summary(p, False, chunk.classes, *measures(p, chunk, backend))
+    keys = [key for key, value in of_all.items() if isinstance(value, float)]
+    draws = [drawn(times) for batch in resample(images, options) for times in batch] if images else []
+    without = [drawn(times) for times in left_out(images)] if images > 1 else []
+    drawn_values, others = (np.reshape(x, (-1, len(keys))) for x in (draws, without))
+    ends = interval(drawn_values, numbers(chunk), others, images, options.level, ABSENT)
+    return {f"{key}_ci": ends[:, i].copy() for i, key in enumerate(keys)}
 
 
 def _mean(x: Floats) -> float:

@@ -264,8 +264,9 @@ class SegmentationMetrics(Metric):
                 mean : mean over images of mean_iou; quantiles : dict from "min" over "median" to "max" of it
                 scored : int, images with any class: only these are in mean and quantiles
             ci : with ``ci``, a dict of level, resamples, seed, and of (low, high) for each float above and the
-                per-image mean ("per_image_mean"), (2, C) for each array of classes. Percentile bootstrap; it
-                takes images as independent, and frames of one video are not
+                per-image mean ("per_image_mean"), (2, C) for each array of classes. A basic bootstrap, at
+                least as wide as the jackknife's standard error asks for; it takes images as independent, and frames
+                of one video are not
 
         Raises
         ------

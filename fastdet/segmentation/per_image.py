@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastdet._core.check import Array
-from fastdet._core.metric import Bootstrap, interval, known_means, ratio, resample
+from fastdet._core.metric import Bootstrap, interval, known_means, left_out, ratio, resample
 
 FIGURES = (
     "mean_iou",
@@ -87,22 +87,28 @@ def spread(records: Array, classes: int, void: str) -> dict[str, Any]:
 
 
 def intervals(records: Array, classes: int, void: str, options: Bootstrap) -> dict[str, tuple[float, float] | Array]:
-    """Percentile bootstrap over images: the sums of a resample are (times each image was drawn) @ (its counts)."""
+    """Basic bootstrap over images, see `metric.interval`.
+
+    The sums of a resample are (times each image was drawn) @ (its counts).
+    """
     images = len(records)
     scores = figures(*sums(records, classes, void))["mean_iou"]
     # float64 multiplies fast, and is exact while every sum is below 2**53; larger sums are computed in int64.
     exact = images * int(records.max(initial=0)) < 2**53
     counts = records.astype(np.float64) if exact else records
     has, known = (~np.isnan(scores)).astype(np.float64), np.nan_to_num(scores)
-    drawn: dict[str, list[Array]] = {}
-    for times in resample(images, options, records.shape[1]):
-        batch = figures(*sums(times.astype(counts.dtype) @ counts, classes, void))
+
+    def of(times: Array) -> dict[str, Array]:
+        found = figures(*sums(times.astype(counts.dtype) @ counts, classes, void))
         # Not by @: the last bits would depend on the order of the BLAS library's sums.
-        batch["per_image_mean"] = ratio((times * known).sum(1), (times * has).sum(1))
-        for name, values in batch.items():
-            drawn.setdefault(name, []).append(values)
+        found["per_image_mean"] = ratio((times * known).sum(1), (times * has).sum(1))
+        return found
+
+    batches = [of(times) for times in resample(images, options, records.shape[1])]
+    estimate, without = of(np.ones((1, images), np.int64)), of(left_out(images))
     result: dict[str, tuple[float, float] | Array] = {}
-    for name, pieces in drawn.items():
-        ends = interval(np.concatenate(pieces), options.level, np.nan)
+    for name, value in estimate.items():
+        draws = np.concatenate([batch[name] for batch in batches])
+        ends = interval(draws, value[0], without[name], images, options.level, np.nan)
         result[name] = (float(ends[0]), float(ends[1])) if ends.ndim == 1 else ends
     return result

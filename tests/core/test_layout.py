@@ -131,3 +131,9 @@ def test_no_function_is_above_80_lines() -> None:
                 if lines > 80:
                     long.append(f"{path.name}: {node.name} has {lines}")
     assert long == []
+
+
+def test_the_lock_of_the_interpreter_is_released_by_one_class() -> None:
+    """fastdet::WithoutGil, which waits where the interpreter ends; pybind11's own would abort the process."""
+    named = [path for path in own_files(".cpp", ".h") if "gil_scoped_" in path.read_text()]
+    assert [path.relative_to(ROOT).as_posix() for path in named] == ["csrc/python/bindings.h"]

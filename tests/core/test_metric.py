@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from intervals import basic
 
 from fastdet._core import metric
 from fastdet._core.metric import Metric
@@ -176,18 +177,21 @@ def test_intervals_have_one_meaning(kind: Kind) -> None:
     """The images that `numpy.random` draws, counted again one by one."""
     metrics = kind.fill(list(range(8)))
     low, high = ends(kind, metrics, ci=0.8, resamples=20, seed=3)
-    values = []
-    for times in np.random.default_rng(3).multinomial(8, np.full(8, 1 / 8), size=20):
-        drawn = [i for i in range(8) for _ in range(times[i])]
+
+    def counted(drawn: list[int]) -> Any:
         if kind.name == "SegmentationMetrics":
-            values.append(segmentation(drawn).compute()[kind.figure])
-        else:  # an image that is drawn again is another one, behind it
-            again = DetectionMetrics()
-            parts = [DetectionMetrics.from_bytes(detection([i]).to_bytes())._joined() for i in drawn]
-            again._chunks = [part._replace(images=np.array([place])) for place, part in enumerate(parts)]
-            again._seen = set(range(len(drawn)))
-            values.append(again.compute()[kind.figure])
-    np.testing.assert_allclose([low, high], np.quantile(values, [0.1, 0.9]), rtol=0, atol=1e-12)
+            return segmentation(drawn).compute()[kind.figure]
+        again = DetectionMetrics()  # an image that is drawn again is another one, behind it
+        parts = [DetectionMetrics.from_bytes(detection([i]).to_bytes())._joined() for i in drawn]
+        again._chunks = [part._replace(images=np.array([place])) for place, part in enumerate(parts)]
+        again._seen = set(range(len(drawn)))
+        return again.compute()[kind.figure]
+
+    times = np.random.default_rng(3).multinomial(8, np.full(8, 1 / 8), size=20)
+    values = [counted([i for i in range(8) for _ in range(row[i])]) for row in times]
+    without = [counted([i for i in range(8) if i != j]) for j in range(8)]
+    want = basic(values, counted(list(range(8))), without, 0.8)
+    np.testing.assert_allclose([low, high], want, rtol=0, atol=1e-12)
     assert ends(kind, metrics, ci=0.8, resamples=20, seed=3) == (low, high)
     assert ends(kind, metrics, ci=0.8, resamples=20, seed=4) != (low, high)
     assert ends(kind, metrics, ci=0.8) == ends(kind, metrics, ci=0.8, resamples=1000, seed=0)
@@ -285,5 +289,50 @@ def test_means_of_what_is_known() -> None:
     assert metric.known_mean(np.array([[-1.0, 0.5], [0, -1]]), -1.0) == 0.25
     assert metric.known_mean(np.array([-1.0]), -1.0) == -1
     assert metric.known_mean(np.zeros(0), -1.0) == -1
-    np.testing.assert_array_equal(metric.interval([[-1.0, 2], [-1, 4]], 0.5, -1.0), [[-1, 2.5], [-1, 3.5]])
-    np.testing.assert_array_equal(metric.interval([], 0.5, -1.0), [-1, -1])
+
+
+# Intervals
+
+
+def test_an_interval_by_hand() -> None:
+    """Draws 0.2 to 0.6 of the estimate 0.35: their median is 0.05 too high, so the interval is 0.05 below it."""
+    draws = np.linspace(0.2, 0.6, 41)[:, None]
+    same = np.full((4, 1), 0.35)
+    ends = metric.interval(draws, [0.35], same, 4, 0.5, -1.0)
+    np.testing.assert_allclose(ends[:, 0], [0.3 - 0.1, 0.3 + 0.1], atol=1e-12)
+    held = metric.interval(draws, [0.25], same, 4, 0.5, -1.0)  # 0.1 - 0.1 and 0.1 + 0.1, but it holds the estimate
+    np.testing.assert_allclose(held[:, 0], [0, 0.25], atol=1e-12)
+    np.testing.assert_allclose(metric.interval(draws, [0.4], same, 4, 0.5, -1.0)[:, 0], [0.3, 0.5], atol=1e-12)
+    values = np.array([0.1, 0.9, 0.2, 0.6])  # whose mean has the standard error 0.186
+    without = ((values.sum() - values) / 3)[:, None]
+    low, high = metric.interval(draws, [0.4], without, 4, 0.5, -1.0)[:, 0]
+    stretch = values.std(ddof=1) / 2 / draws.std()
+    assert stretch > 1.5
+    np.testing.assert_allclose([low, high], [0.4 - 0.1 * stretch, 0.4 + 0.1 * stretch], atol=1e-12)
+
+
+def test_the_error_of_groups_of_images_is_that_of_a_mean() -> None:
+    """150 images in 100 groups, of one image or two: close to the error from single images, which is known."""
+    values = np.random.default_rng(0).random(150)
+    times = metric.left_out(150)
+    assert times.shape == (100, 150)
+    assert ((times == 0).sum(axis=0) == 1).all()
+    without = (times @ values / times.sum(axis=1))[:, None]
+    error = metric._jackknife_error(without, np.array([values.mean()]), 150, np.nan)
+    assert error[0] == pytest.approx(values.std(ddof=1) / np.sqrt(150), rel=0.15)
+
+
+def test_intervals_of_unknown_figures() -> None:
+    draws, without = [[-1.0, 0.2], [-1, 0.4]], [[-1.0, 0.3], [-1, 0.3]]
+    np.testing.assert_allclose(metric.interval(draws, [-1, 0.3], without, 2, 0.5, -1.0), [[-1, 0.25], [-1, 0.35]])
+    none = np.zeros((0, 1))
+    np.testing.assert_array_equal(metric.interval(none, [-1.0], none, 0, 0.5, -1.0), [[-1], [-1]])
+    np.testing.assert_array_equal(metric.interval(none, [0.5], none, 0, 0.5, -1.0), [[-1], [-1]])
+    one = metric.interval([[1.0], [1.0]], [1.0], none, 1, 0.95, -1.0)  # of one image: no doubt is known
+    np.testing.assert_array_equal(one, [[1], [1]])
+
+
+def test_intervals_stay_in_the_range_of_figures() -> None:
+    draws = np.linspace(0.8, 1, 21)[:, None]
+    low, high = metric.interval(draws, [0.95], np.full((3, 1), 0.9), 3, 0.95, np.nan)[:, 0]
+    assert (low, high) == (pytest.approx(0.905), 1)

@@ -14,6 +14,7 @@ from optional import need
 from samples import sample
 
 from fastdet import boxes, detection, fusion, losses, nms, plots, pool, segmentation, upsample
+from fastdet._core import dispatch
 
 SINGLE = "box_iou out", "box_iou aligned out"  # rows that make a NumPy buffer themselves
 
@@ -114,6 +115,13 @@ def test_detections(torch: Any) -> None:
     assert detection.average_precision(make(score), outcome, make(torch.tensor(1))) == pytest.approx(1)
     assert type(detection.precision_recall_curve(make(score), outcome, 1).recall) is torch.Tensor
     assert detection.count_naive(make(box), make(box)).tp == 1
+
+
+def test_which_calls_go_through_the_dispatcher(torch: Any) -> None:
+    """Those of ops with a gradient, whose results keep the class."""
+    x = marked(torch)(torch.zeros(3))
+    assert dispatch.registered("fastdet.pool.max_pool", x) is not None
+    assert dispatch.registered("fastdet.boxes.overlap", x, grad=False) is None
 
 
 def test_results_with_a_gradient_keep_the_class(torch: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from intervals import basic
 from metric_maps import PREDICTION, TARGET, maps, same, state
 from optional import need
 
@@ -112,7 +113,7 @@ def test_per_image_is_each_image_by_itself() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:SegmentationMetrics.update. predictions hold")  # as a few pixels can
-def test_intervals_are_the_plain_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intervals_are_the_basic_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against images drawn and counted again one by one, from the same random numbers."""
     target, prediction = maps(3, (9, 6, 8))
     target[target == 4], prediction[prediction == 4] = 0, 0
@@ -122,21 +123,26 @@ def test_intervals_are_the_plain_bootstrap(monkeypatch: pytest.MonkeyPatch) -> N
     got = metrics.compute(ci=0.8, resamples=50, seed=7)["ci"]
     assert (got["level"], got["resamples"], got["seed"]) == (0.8, 50, 7)
     rng = np.random.default_rng(7)
-    drawn = []
-    for times in rng.multinomial(9, np.full(9, 1 / 9), size=50):
+
+    def counted(images: Any) -> dict[str, Any]:
         one = SegmentationMetrics(5, ignore_index=255, per_image=True)
-        for i in np.repeat(np.arange(9), times):
+        for i in images:
             one.update(prediction[i], target[i])
         result = one.compute()
-        drawn.append({**result, "per_image_mean": result["per_image"]["mean"]})
+        return {**result, "per_image_mean": result["per_image"]["mean"]}
+
+    drawn = [counted(np.repeat(np.arange(9), times)) for times in rng.multinomial(9, np.full(9, 1 / 9), size=50)]
+    without, every = [counted(i for i in range(9) if i != j) for j in range(9)], counted(range(9))
     for name, ends in got.items():
         if name in ("level", "resamples", "seed"):
             continue
-        values = np.array([one[name] for one in drawn])
+        values, others = (np.array([one[name] for one in results]) for results in (drawn, without))
+        estimate = every[name]
         if values.ndim == 2:
             assert np.isnan(ends[:, 3]).all()
-            values, ends = np.delete(values, 3, 1), np.delete(ends, 3, 1)
-        np.testing.assert_allclose(ends, np.nanquantile(values, [0.1, 0.9], axis=0), rtol=0, atol=1e-13)
+            values, others, ends = (np.delete(x, 3, 1) for x in (values, others, ends))
+            estimate = np.delete(estimate, 3)
+        np.testing.assert_allclose(ends, basic(values, estimate, others, 0.8), rtol=0, atol=1e-12)
     monkeypatch.setattr(metric, "_CHUNK", 1)  # one resample at a time
     same(metrics.compute(ci=0.8, resamples=50, seed=7)["ci"], got)
     assert metrics.compute(ci=0.8, resamples=50, seed=8)["ci"]["mean_iou"] != got["mean_iou"]
