@@ -131,6 +131,11 @@ def note_on_classes(data: DataSet, columns: Columns, where: str) -> list[str]:
     return [f"{where}: of {len(pairs):,} detections that overlap a true box, {agree:,} have its class: {hint}"]
 
 
+def overlap_count(data: DataSet, columns: Columns) -> int:
+    """How many true boxes, of some of the images, a detection overlaps."""
+    return len(_overlaps(data, columns))
+
+
 def note_on_boxes(data: DataSet, columns: Columns, where: str) -> list[str]:
     """A note if hardly any detection overlaps a true box. It names another form of the boxes that fits better."""
     shared = np.intersect1d(data.truth.image, columns.image)[:_MAX_IMAGES]

@@ -175,7 +175,13 @@ def _check_reading_of_images(path: Path, columns: Columns, data: DataSet, o: Opt
         return []
     free = next(i for i in range(-1, -(2**63), -1) if i not in set(data.images.tolist()))
     named = [free if (image := numbers[i]) is None else image for i in kinds.tolist()]  # of several images: of none
-    return check_images(data, columns, np.array(named, np.int64)[inverse.reshape(-1)], str(path))
+    notes = check_images(data, columns, np.array(named, np.int64)[inverse.reshape(-1)], str(path))
+    if free in named and not notes:
+        several = kinds.tolist()[named.index(free)]
+        notes = [
+            f"{path}: image_id is taken as an id; names of images are numbers too, and several are called {several}"
+        ]
+    return notes
 
 
 # --------------------------------------------------------------------------------------------------- COCO

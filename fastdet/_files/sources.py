@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from fastdet._files import coco, npz_data, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.formats import form_of_detections, form_of_truth
-from fastdet._files.readings import note_on_boxes, note_on_classes
+from fastdet._files.readings import note_on_boxes, note_on_classes, overlap_count
 from fastdet._files.results import Options, Results, read_results
 from fastdet._files.sizes import sizes_of
 from fastdet.detection.records import Columns
@@ -79,7 +79,10 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
         data, columns = _subset(data, columns, options.image_set)
     notes += _unscored(truth, detections, data, columns, results)
     notes += _coverage(detections, form, data, columns)
-    notes += note_on_boxes(data, columns, str(detections)) or note_on_classes(data, columns, str(detections))
+    doubts = note_on_boxes(data, columns, str(detections))
+    if options.score is None and form in ("yolo", "txt") and (doubts or not overlap_count(data, columns)):
+        _check_score(detections, form, data, columns, result_options)
+    notes += doubts or note_on_classes(data, columns, str(detections))
     return Inputs(data, columns, (format, form), notes, faults.texts)
 
 
@@ -160,6 +163,19 @@ def _unscored(truth: Path, path: Path, data: DataSet, columns: Columns, results:
         known = ", ".join(data.category_names[:5]) + (", ..." if len(data.category_names) > 5 else "")
         raise FormatError(f"{path}: expected detections of the classes of {truth} ({known}), got only others ({some})")
     return [f"{path}: not scored: {int(unknown.sum()):,} detections of classes that {truth} lacks: {some}"]
+
+
+def _check_score(path: Path, form: str, data: DataSet, columns: Columns, o: Options) -> None:
+    """ChoiceError if the boxes fit the true ones better where the score is at the other end of the lines."""
+    place = "first" if form == "yolo" else "last"
+    try:
+        other = read_results(path, form, data, replace(o, score=place, faults=Faults(skip=True))).columns
+    except (ChoiceError, FormatError):
+        return
+    before, after = overlap_count(data, columns), overlap_count(data, other)
+    if after > before:
+        reason = f"first or last must be named: detections in {path} overlap {before:,} true boxes"
+        raise ChoiceError("score", f"{reason}, and {after:,} if the score is {place} in the lines")
 
 
 def _coverage(path: Path, form: str, data: DataSet, columns: Columns) -> list[str]:

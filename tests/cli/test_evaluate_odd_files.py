@@ -154,6 +154,14 @@ def test_the_place_of_the_score(tmp_path: Path, capsys: Capture) -> None:
     assert scored(capsys, labels, dt, *SIZE, "--score", "last")["map"] < 0.5
 
 
+def test_the_place_of_the_score_of_two_lines(tmp_path: Path, capsys: Capture) -> None:
+    """Both orders stay in the image; the true boxes tell."""
+    labels = folder_of(tmp_path / "labels", a="0 .5 .5 .2 .2\n1 .45 .4 .3 .3")
+    dt = folder_of(tmp_path / "dt", a="0 .5 .5 .5 .2 .2\n1 .3 .45 .4 .3 .3")
+    assert "overlap 0 true boxes, and 2 if the score is first in the lines" in fails(capsys, labels, dt, *SIZE)
+    assert scored(capsys, labels, dt, *SIZE, "--score", "first")["map"] == ONE
+
+
 def test_the_place_of_the_score_in_pixels(tmp_path: Path, capsys: Capture) -> None:
     labels = folder_of(tmp_path / "labels", a="cat 10 20 30 40\ndog 50 20 30 30", b="cat 5 5 20 20")
     dt = folder_of(tmp_path / "dt", a="cat 10 20 30 40 .9\ndog 50 20 30 30 .8", b="cat 5 5 20 20 1")

@@ -347,3 +347,11 @@ def test_image_size_of_other_formats(tmp_path: Path, capsys: Capture) -> None:
         capsys, tmp_path / "gt.json", tmp_path / "dt"
     )
     assert scored(capsys, tmp_path / "gt.json", tmp_path / "dt", *SIZE)["map"] == ONE
+
+
+def test_names_that_are_numbers_of_several_images(tmp_path: Path, capsys: Capture) -> None:
+    right = coco(tmp_path / "gt.json", ["a/1.png", "b/1.png", "b/2.png"])
+    called = {1: 1, 2: 1, 3: 2}
+    dt = write(tmp_path / "dt.json", [{**r, "image_id": called[r["image_id"]]} for r in right])
+    notes = scored(capsys, tmp_path / "gt.json", dt)["notes"]
+    assert "image_id is taken as an id; names of images are numbers too" in notes[0]
