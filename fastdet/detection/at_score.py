@@ -11,7 +11,7 @@ from fastdet._core.check import Array
 from fastdet._core.metric import known_mean
 from fastdet.detection.records import FALSE, TRUE, Floats, Ints, outcomes_of
 from fastdet.detection.results import ABSENT
-from fastdet.detection.state import Chunk, Parameters, least_kept
+from fastdet.detection.state import Chunk, Parameters, min_kept_score
 
 DEFAULT_IOU = 0.5
 
@@ -51,7 +51,7 @@ def counted(p: Parameters, chunk: Chunk, t: int) -> Outcomes:
 def at(p: Parameters, chunk: Chunk, t: int, score: float) -> dict[str, Any]:
     """The result of `DetectionMetrics.at_score`."""
     x = counted(p, chunk, t)
-    kept, K = x.scores >= least_kept(score), len(x.total)
+    kept, K = x.scores >= min_kept_score(score), len(x.total)
     tp = np.bincount(x.label[kept & x.true], minlength=K).astype(np.int64)
     fp = np.bincount(x.label[kept & ~x.true], minlength=K).astype(np.int64)
     scores = np.full(K, float(score))

@@ -106,7 +106,7 @@ def single(x: Array) -> Array:
     return narrow if np.array_equal(narrow, x) else x
 
 
-def least_kept(score: float) -> float:
+def min_kept_score(score: float) -> float:
     """The least score that is kept if scores of at least ``score`` are.
 
     A float32 score equals the number that it was rounded from: 0.7 in float32 is 0.69999999, and is kept at 0.7.
@@ -158,7 +158,7 @@ def confused(
     """`Chunk.pairs`: match by COCO's rule without regard to class. Matches with ignored boxes are left out."""
     assert parameters.confusion_at is not None
     iou, min_score = parameters.confusion_at
-    above = np.flatnonzero(detections.scores >= least_kept(min_score))
+    above = np.flatnonzero(detections.scores >= min_kept_score(min_score))
     rule = Rule(np.array([iou]), np.array([[-np.inf, np.inf]]), -1, float(parameters.inclusive))
     records = match_rows(
         rule,

@@ -124,12 +124,12 @@ def _hardest(loss: Array, label: Array, weight: Array, bounds: Array, min_kept: 
         if weight[label[i]] > 0:
             scores[counted] = loss[i] if loss[i] == loss[i] else np.inf
             counted += 1
-    least = min(counted, max(int(bounds[0] * counted), min_kept))
-    if least == 0:
+    min_count = min(counted, max(int(bounds[0] * counted), min_kept))
+    if min_count == 0:
         kept[:] = -1
         return 0
-    lowest = np.partition(scores[:counted], counted - least)[counted - least]
-    ties = least
+    lowest = np.partition(scores[:counted], counted - min_count)[counted - min_count]
+    ties = min_count
     for k in range(counted):
         if scores[k] > lowest:
             ties -= 1

@@ -113,11 +113,11 @@ def _ohem(
 ) -> tuple[Any, Any]:
     x = Pixels(op, logits, target, ignore_index)
     weights = x.weights("weight", weight)
-    part, least = check.unit(op, "fraction", fraction), check.at_least_one(op, "min_kept", min_kept)
+    part, min_count = check.unit(op, "fraction", fraction), check.at_least_one(op, "min_kept", min_kept)
     limit = math.inf if threshold is None else check.non_negative(op, "threshold", threshold)
     _check.pixels(op, "target", x.labels.size)
     function = x.function("ohem_cross_entropy", backend, ohem_cross_entropy_reference, weights)
-    return x.results(function(x.logits, x.last, x.labels, weights, x.ignore, part, least, limit, gradient), True)
+    return x.results(function(x.logits, x.last, x.labels, weights, x.ignore, part, min_count, limit, gradient), True)
 
 
 def ohem_cross_entropy_reference(
@@ -139,10 +139,10 @@ def ohem_cross_entropy_reference(
     one, label = weight.dtype.type, np.asarray(class_numbers(target, ignore, classes)).ravel()
     counted = np.flatnonzero(np.append(weight, one(0))[label] > 0)
     score = np.where(np.isnan(loss), one(np.inf), loss)[counted]
-    least = min(len(counted), max(int(fraction * len(counted)), min_kept))
+    min_count = min(len(counted), max(int(fraction * len(counted)), min_kept))
     with np.errstate(over="ignore"):
         keep = score > one(threshold)
-    keep[np.argsort(-score, kind="stable")[:least]] = True
+    keep[np.argsort(-score, kind="stable")[:min_count]] = True
     kept = np.full(loss.size, -1, np.int32)
     kept[counted[keep]] = label[counted[keep]]
     number = int(keep.sum())

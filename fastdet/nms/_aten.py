@@ -20,8 +20,8 @@ class _NonMaxSuppression(torch.autograd.Function):
     """The op for the exporter that traces."""
 
     @staticmethod
-    def forward(ctx: Any, boxes: Any, scores: Any, most: int, iou_threshold: float, score_threshold: float) -> Any:
-        options: Any = {"score_threshold": score_threshold, "max_output": most}
+    def forward(ctx: Any, boxes: Any, scores: Any, max_count: int, iou_threshold: float, score_threshold: float) -> Any:
+        options: Any = {"score_threshold": score_threshold, "max_output": max_count}
         corners, values = boxes.cpu().numpy(), scores.cpu().numpy()
         chosen = [
             (image, label, row)
@@ -31,26 +31,27 @@ class _NonMaxSuppression(torch.autograd.Function):
         return torch.from_numpy(np.array(chosen, np.int64).reshape(-1, 3)).to(boxes.device)
 
     @staticmethod
-    def symbolic(g: Any, boxes: Any, scores: Any, most: int, iou_threshold: float, score_threshold: float) -> Any:
+    def symbolic(g: Any, boxes: Any, scores: Any, max_count: int, iou_threshold: float, score_threshold: float) -> Any:
         limits = (
-            g.op("Constant", value_t=torch.tensor([most])),
+            g.op("Constant", value_t=torch.tensor([max_count])),
             g.op("Constant", value_t=torch.tensor([iou_threshold], dtype=torch.float32)),
             g.op("Constant", value_t=torch.tensor([score_threshold], dtype=torch.float32)),
         )
         return g.op("NonMaxSuppression", boxes, scores, *limits)
 
 
-def suppressed(boxes: Any, scores: Any, most: int | None, iou_threshold: float, score_threshold: float | None) -> Any:
-    """(K, 3) image, class and row of the boxes that stay: boxes (B, N, 4), scores (B, C, N), ``most`` of a class."""
+def suppressed(boxes: Any, scores: Any, limit: int | None, iou_threshold: float, score_threshold: float | None) -> Any:
+    """(K, 3) image, class and row of the boxes that stay: boxes (B, N, 4), scores (B, C, N), ``limit`` of a class."""
     boxes, scores = boxes.float(), scores.float()
-    least = LOWEST if score_threshold is None else score_threshold
-    limit = 2**30 if most is None else most
+    min_score = LOWEST if score_threshold is None else score_threshold
+    max_count = 2**30 if limit is None else limit
     if torch._C._get_tracing_state() is not None:
-        return _NonMaxSuppression.apply(boxes, scores, limit, iou_threshold, least)  # type: ignore[no-untyped-call]
+        apply: Any = _NonMaxSuppression.apply
+        return apply(boxes, scores, max_count, iou_threshold, min_score)
     limits = (
-        torch.full((1,), limit, dtype=torch.int64),
+        torch.full((1,), max_count, dtype=torch.int64),
         torch.full((1,), iou_threshold, dtype=torch.float32),
-        torch.full((1,), least, dtype=torch.float32),
+        torch.full((1,), min_score, dtype=torch.float32),
     )
     unknown = scores.nonzero().shape[0]  # a size that depends on data; the exporter leaves the op itself out
     symbolic: Any = torch.onnx.ops.symbolic

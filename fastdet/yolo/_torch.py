@@ -50,8 +50,8 @@ def _detections(
     last: Any,
     *rest: Any,
 ) -> Any:
-    most, _ = _sizes(x, layout, classes, objectness, last)
-    images, rows, dtype = x.shape[0], _least(max_output, most), computed(x)
+    max_rows, _ = _sizes(x, layout, classes, objectness, last)
+    images, rows, dtype = x.shape[0], _sym_min(max_output, max_rows), computed(x)
     return (
         x.new_empty((images, rows, 4), dtype=dtype),
         x.new_empty((images, rows), dtype=dtype),
@@ -66,7 +66,7 @@ def _detections_with_extras(x: Any, *options: Any) -> Any:
     return *found, x.new_empty((*found[1].shape, extras), dtype=computed(x))
 
 
-_least: Any = torch.sym_min
+_sym_min: Any = torch.sym_min
 
 
 def _sizes(x: Any, layout: Any, classes: Any, objectness: Any, last: Any) -> Any:
