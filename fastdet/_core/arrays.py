@@ -70,6 +70,11 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
         return x.view(BFLOAT16) if half and _is_ml_bfloat16(x.dtype) else x
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
+        if torch._C._get_tracing_state() is not None:
+            raise RuntimeError(
+                f"{op}: {name} is a tensor of a torch.jit.trace, which would keep its numbers as constants: {op} is no "
+                "op of torch, call it outside of the trace"
+            )
         if type(x) is torch.Tensor and x.dtype is not torch.bfloat16 and not x.requires_grad:
             try:  # the shortest way, for most tensors: for small inputs a call costs as much as the work
                 plain: Array = x.numpy()

@@ -102,9 +102,9 @@ def pixels(image: Any) -> LabelPixels:
     if tags is not None:
         values = _as_stored(values, tags)
     spread = _SPREAD.get(depth, 1) if mode == "L" else 1
-    if depth == 0 and values.any() and not (values % 17).any():
+    if depth == 0 and not np.isin(values, (0, 255)).all() and not (values % 17).any():
         raise ValueError(
-            "every grey value is a multiple of 17, and a PNG of 4 bits looks so in Pillow once its file is closed: "
+            "every grey value is a multiple of 17, and a PNG of 4 bits looks so in Pillow once its file is left: "
             "pass the file's name to fastdet.label_maps.read_label_map, or numpy.asarray(image)"
         )
     return LabelPixels("grey", values // np.uint8(spread) if spread > 1 else values, spread=spread)
@@ -137,11 +137,13 @@ def _indexed(image: Any) -> LabelPixels:
 
 
 def _depth(image: Any) -> int:
-    """Bits of a grey number in the image's file: 8 where there is no file, 0 where nothing tells."""
+    """Bits of a grey number in the image's file: 0 where nothing tells, as in a copy or a part of an image."""
     if image.format == "TIFF":
         return int(image.tag_v2.get(258, (8,))[0])
-    if image.format != "PNG" or image.mode != "L":
+    if image.mode != "L" or image.format not in ("PNG", None):
         return 8
+    if image.format is None:
+        return 0
     if image.tile:
         return {"L;2": 2, "L;4": 4}.get(image.tile[0][3], 8)
     for source in (getattr(image, "_fp", None), image.filename):

@@ -261,6 +261,8 @@ class COCOeval:
                 continue
             if not np.array_equal(getattr(p, name), getattr(evaluated, name)):
                 raise ValueError(f"COCOeval: params.{name} has changed: call evaluate() again")
+        if len(p.maxDets) and len(evaluated.maxDets) and max(p.maxDets) > max(evaluated.maxDets):
+            raise ValueError(f"COCOeval: params.maxDets has grown to {max(p.maxDets)}: call evaluate() again")
         recalls = floats("recThrs", p.recThrs)
         if (np.diff(recalls) < 0).any():
             raise ValueError(f"COCOeval: params.recThrs must rise, got {check.describe(p.recThrs)}")

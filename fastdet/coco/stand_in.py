@@ -78,7 +78,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             module.COCO, module.maskUtils = COCO, mask
         elif module.__name__ == f"{NAME}.cocoeval":
             module.COCOeval, module.Params, module.maskUtils = COCOeval, Params, mask
-            hooks.cocoeval, hooks.mask_iou = module, vars(mask).get("iou")
+            compiled = vars(mask).get("_mask")  # the function itself, which a script may have replaced already
+            hooks.cocoeval, hooks.mask_iou = module, getattr(compiled, "iou", vars(mask).get("iou"))
 
 
 class _Masks(types.ModuleType):

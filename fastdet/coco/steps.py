@@ -54,6 +54,9 @@ def prepare(truth: Any, detections: Any, p: Any) -> tuple[Groups, Groups]:
     pycocotools overwrites a data set's own ``ignore`` by ``iscrowd``.
     """
     gts, dts = asked(truth, p), asked(detections, p)
+    for where, records, results in (("truth", gts, False), ("detections", dts, True)):
+        with_box = [record for record in records if "bbox" in record]  # an own computeIoU may do without
+        columns_of(f"COCOeval: {where}", "annotations", with_box, results=results)
     for gt in gts:
         gt["ignore"] = "iscrowd" in gt and gt["iscrowd"]
     grouped: tuple[Groups, Groups] = defaultdict(list), defaultdict(list)
@@ -102,6 +105,8 @@ def evaluate_image(
     gt, dt = [gt[i] for i in place], _ranked(dt, max_dets)
     overlaps = ious[image, category]
     overlaps = np.asarray(overlaps)[:, place] if len(overlaps) else np.zeros((len(dt), len(gt)))
+    if np.isnan(overlaps).any():
+        raise ValueError(f"COCOeval.computeIoU: must give numbers, got NaN for image {image}, category {category}")
     ignored = np.array([g["_ignore"] for g in gt], np.int64)
     crowd = np.array([bool(g.get("iscrowd", 0)) for g in gt], bool)
     outside = np.array([not limits[0] <= area(d) <= limits[1] for d in dt], bool)

@@ -125,7 +125,7 @@ def tiling_error(
         margin, in one call, so choose a small image (a few tiles)
     tile, margin, step : as in `overlap_tile`. None: for a model with a ``tiling`` method (`fastdet.models.UNet`) as
         that says, else a tile of about half the image, a margin of about half a tile, both multiples of 32, which is
-        the total stride of most networks
+        the total stride of most networks (not in images of up to 32 pixels)
 
     Returns
     -------
@@ -134,7 +134,7 @@ def tiling_error(
 
     Raises
     ------
-    TypeError, ValueError   as `overlap_tile`
+    TypeError, ValueError   as `overlap_tile`; a tile as large as the image
 
     Notes
     -----
@@ -150,16 +150,28 @@ def tiling_error(
     """
     op = "tiling_error"
     source = Image(op, image, channels_last)
-    side = max(source.size)
-    if tile is None and margin is None and step is None and hasattr(model, "tiling"):
+    side, all_at_once = max(source.size), source.size
+    if (
+        tile is None
+        and margin is None
+        and step is None
+        and hasattr(model, "tiling")
+        and not getattr(model, "padded", False)
+    ):
         tiling = model.tiling(-(-side // 2))
         tile, margin, step = tiling["tile"], tiling["margin"], tiling["step"]
+        all_at_once = (model.tiling(side)["tile"],) * 2  # a side that the model takes
     if tile is None:
         tile = tuple(max(32, -(-length // 64) * 32) for length in source.size)
+        if all(length <= 32 for length in source.size):
+            tile = tuple(-(-length // 2) for length in source.size)
     if margin is None:
         margin = tuple(max(32, length // 64 * 32) for length in check.pair_of_sizes(op, "tile", tile))
+    height, width = check.pair_of_sizes(op, "tile", tile)
+    if height >= source.size[0] and width >= source.size[1]:
+        raise ValueError(f"{op}: tile must be smaller than the image, {source.size}, got {(height, width)}")
     options: Any = {"mode": mode, "channels_last": source.channels_last}
-    whole = overlap_tile(model, image, source.size, margin, **options)
+    whole = overlap_tile(model, image, all_at_once, margin, **options)
     tiled = overlap_tile(model, image, tile, margin, step=step, batch_size=batch_size, **options)
     pairs = zip(maps_of(op, whole, "model")[1], maps_of(op, tiled, "model")[1], strict=True)
     return max(_difference(to_kind_of(op, x, None), to_kind_of(op, y, None)) for x, y in pairs)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastdet._core import check
+from fastdet._core import arrays, check
 from fastdet._core.check import Array
 from fastdet.boxes.overlap import METRICS
 from fastdet.fusion.merge import merge_boxes
@@ -423,7 +423,7 @@ def _in_image(
     op: str, boxes: Any, scores: Any, labels: Any, place: Place, size: Size, score_threshold: float | None
 ) -> tuple[Array, Array, Array]:
     """A window's detections, checked, in pixels of the image and clipped to it."""
-    b = check.boxes(op, "boxes", to_kind_of(op, boxes, None, "boxes"))
+    b = check.boxes(op, "boxes", to_kind_of(op, arrays.plain(op, "boxes", boxes), None, "boxes"))
     s = check.scores(op, to_kind_of(op, scores, None, "scores"), len(b))
     k = check.keys(op, "labels", to_kind_of(op, labels, None, "labels"), len(b))
     nan = check.find_nan(b, s)

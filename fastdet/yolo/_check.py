@@ -111,7 +111,7 @@ def planes_of(op: str, shape: Any, layout: Layout) -> bool:
     expected = None
     if not layout.has_extras:
         expected = ROW if layout.end_to_end else layout.classes and layout.first + layout.classes
-    if expected and (shape[1] == expected) != (shape[2] == expected):
+    if expected and bool(shape[1] == expected) != bool(shape[2] == expected):
         return bool(shape[1] == expected)
     if shape[1] == shape[2]:
         raise ValueError(
@@ -146,7 +146,9 @@ def _check_channels(op: str, channels: int, shape: Any, layout: Layout) -> None:
     rule = f"{layout.first} + {layout.classes}{' and more' * layout.has_extras} channels"
     advice = ""
     if extras == 1 and not layout.objectness:
-        advice = "; objectness=True if the fifth is Pr(object)"
+        advice = (
+            "; objectness=True if the fifth is Pr(object); heads of oriented boxes, with an angle, are not supported"
+        )
     elif extras > 0:
         advice = "; layout='segment' if mask coefficients follow the classes, 'pose' if keypoints do"
     elif channels == ROW:

@@ -20,8 +20,9 @@ def rows_of(op: str, job: Job) -> Rows:
     rows = data.transpose(0, 2, 1) if job.planes else data
     image, row = np.nonzero(rows[..., 4] > check.cast(data.dtype, job.score_threshold))
     found = rows[image, row]
+    _check_order(op, job, rows, found, image, row)
     labels = found[:, 5]
-    named = (labels == np.floor(labels)) & (labels >= 0) & (labels < job.classes)
+    named = (labels >= 0) & (labels < job.classes)
     if not named.all():
         at = int(np.argmin(named))
         of = f"[0, {job.classes})" if job.layout.classes else "0, 1, 2, ..."
@@ -31,6 +32,22 @@ def rows_of(op: str, job: Job) -> Rows:
         )
     boxes, extras, images = (np.ascontiguousarray(x) for x in (found[:, :4], found[:, ROW:], image))
     return boxes, found[:, 4].copy(), labels.astype(np.int64), images, extras
+
+
+def _check_order(op: str, job: Job, rows: Array, found: Array, image: Array, row: Array) -> None:
+    """ValueError for rows whose numbers stand in another order: a class that is a fraction, x2 < x1 or y2 < y1."""
+    order = "output must have rows x1 y1 x2 y2 score class"
+    fraction = rows[..., 5] != np.floor(rows[..., 5])
+    if fraction.any():
+        i, j = np.argwhere(fraction)[0].tolist()
+        raise ValueError(
+            f"{op}: {order}, with classes that are whole numbers, got class {rows[i, j, 5]:.9g} in row {j} of image {i}"
+        )
+    turned = (found[:, 2] < found[:, 0]) | (found[:, 3] < found[:, 1])
+    if turned.any():
+        at = int(np.argmax(turned))
+        got = f"{found[at, :4].tolist()} in row {int(row[at])} of image {int(image[at])}"
+        raise ValueError(f"{op}: {order}, with x1 <= x2 and y1 <= y2, got {got}: is it cx cy w h?")
 
 
 def by_score(scores: Array) -> Array:

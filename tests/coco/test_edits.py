@@ -376,3 +376,45 @@ def test_ignored_annotations(tmp_path: Any) -> None:
     gt["annotations"][3]["ignore"] = "no"
     with pytest.raises(fastdet.coco.FormatError, match=r'^COCO: annotations\[3\].ignore: expected 0 or 1, got "no"$'):
         fastdet.coco.ignored_annotations(gt)
+
+
+SMALL = {
+    "images": [{"id": 1}], "categories": [{"id": 1, "name": "cat"}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 0}],
+}  # fmt: skip
+
+
+def test_steps_of_a_script_get_checked_data() -> None:
+    """An own step does not switch off the checks of what is scored."""
+
+    class Own(COCOeval):
+        def computeIoU(self, imgId: int, catId: int) -> Any:
+            return super().computeIoU(imgId, catId)
+
+    def run(change: Callable[[Json], None], evaluator: type[COCOeval] = Own) -> None:
+        data = COCO(SMALL)
+        detections = data.loadRes([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.5}])
+        change(detections.anns[1])
+        evaluator(data, detections, "bbox").evaluate()
+
+    for name, value in (("score", float("nan")), ("bbox", [0, 0, -9, 9]), ("bbox", [0, 0, 9]), ("score", "high")):
+        with pytest.raises(ValueError, match=rf"annotations\[0\].{name}: expected"):
+            run(lambda annotation, name=name, value=value: annotation.update({name: value}))
+
+    class Unknown(COCOeval):
+        def computeIoU(self, imgId: int, catId: int) -> Any:
+            return np.asarray(super().computeIoU(imgId, catId)) * np.nan
+
+    with pytest.raises(ValueError, match="computeIoU: must give numbers, got NaN"):
+        run(lambda annotation: None, Unknown)
+
+
+def test_more_detections_than_were_matched() -> None:
+    """pycocotools gives -1; here the recall would be that of one detection."""
+    data = COCO(SMALL)
+    e = COCOeval(data, data.loadRes([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.5}]), "bbox")
+    e.params.maxDets = [1]
+    e.evaluate()
+    e.params.maxDets = [1, 100]
+    with pytest.raises(ValueError, match=r"params\.maxDets has grown to 100: call evaluate"):
+        e.accumulate()

@@ -54,3 +54,14 @@ def test_a_trace_takes_each_size(name: str) -> None:
             y = x.clone().requires_grad_()
             grads.append(torch.autograd.grad((f(y, like) ** 2).sum(), y)[0].numpy())
         np.testing.assert_array_equal(*grads)
+
+
+def test_what_is_no_op_of_torch_refuses_a_trace() -> None:
+    """Its numbers would be constants of the trace: every later input would get the first answer."""
+    torch = need("torch")
+    from fastdet import losses
+
+    inputs = torch.zeros(1, 2, 3, 4), torch.zeros(1, 3, 4, dtype=torch.int64)
+    losses.dice_loss_with_grad(*inputs)
+    with pytest.raises(RuntimeError, match=r"dice_loss_with_grad: logits is a tensor of a torch\.jit\.trace"):
+        torch.jit.trace(losses.dice_loss_with_grad, inputs)

@@ -126,6 +126,12 @@ def test_tiling_error(side: int) -> None:
 
 
 def test_tiling_error_by_hand() -> None:
+    small = np.random.default_rng(0).random((3, 32, 32))
+    assert tiling_error(lambda x: x - x.mean((2, 3), keepdims=True), small) > 0.001  # not one tile against itself
+    with pytest.raises(
+        ValueError, match=r"tiling_error: tile must be smaller than the image, \(32, 32\), got \(32, 40"
+    ):
+        tiling_error(local, small, (32, 40), 8)
     image = np.arange(4.0).reshape(1, 1, 4)
     assert tiling_error(lambda x: x * 0 + x.mean((2, 3), keepdims=True), image, (1, 2), 0) == 1  # 0.5 and 2.5, not 1.5
 
@@ -137,7 +143,10 @@ def test_tiling_error_of_networks() -> None:
     torch.manual_seed(0)
     models = need("fastdet.models")
     unet = models.UNet(width=1 / 32, depth=2).eval()
+    padded = models.UNet(width=1 / 32, depth=2, padded=True).eval()
     with torch.no_grad():
         assert tiling_error(unet, torch.rand(1, 84, 84)) < 1e-5
+        assert tiling_error(unet, torch.rand(1, 75, 101)) < 1e-5  # no side that the network takes as it is
+        assert tiling_error(padded, torch.rand(1, 64, 64)) < 1e-5  # the margin of 32 holds its reach
         deeplab = models.DeepLabV3(3, width=1 / 32).eval()
         assert tiling_error(deeplab, torch.rand(3, 64, 64)) > 1e-5

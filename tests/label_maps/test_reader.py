@@ -60,6 +60,9 @@ def test_file_of_4_bits_whose_file_is_closed(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.png") as image:
         image.load()
     assert np.array_equal(read_label_map(image), LABELS)
+    for part in (image.copy(), image.crop((0, 0, 4, 3))):  # these forget their file
+        with pytest.raises(ValueError, match=r"every grey value is a multiple of 17"):
+            read_label_map(part)
     (tmp_path / "a.png").unlink()
     with pytest.raises(ValueError, match=r"every grey value is a multiple of 17, and a PNG of 4 bits looks so"):
         read_label_map(image)

@@ -166,8 +166,11 @@ ERRORS: list[tuple[Array, dict[str, Any], str]] = [
     (z(1, 300, 6), {"layout": "end_to_end", "multi_label": True}, "multi_label must be False with layout"),
     (z(1, 84, 84), {}, "candidates_last must be True or False where both axes of output are as long, got None for"),
     (z(1, 84, 90), {"classes": 0}, "classes must be 1 or more, got 0"),
-    (row(1, 2, 3, 4, 0.9, 56.5), {"layout": "end_to_end"}, "output must have classes that are whole numbers of 0, 1, "
-     "2, ... behind the score, got 56.5 in row 0 of image 0"),
+    (row(1, 2, 3, 4, 0.9, 56.5), {"layout": "end_to_end"}, "output must have rows x1 y1 x2 y2 score class, with "
+     "classes that are whole numbers, got class 56.5 in row 0 of image 0"),
+    (row(1, 2, 3, 4, 0, 0.75), {"layout": "end_to_end"}, "got class 0.75 in row 0 of image 0"),
+    (row(50, 50, 20, 20, 0.9, 0), {"layout": "end_to_end"}, "with x1 <= x2 and y1 <= y2, got [50.0, 50.0, "
+     "20.0, 20.0] in row 0 of image 0: is it cx cy w h?"),
     (row(1, 2, 3, 4, 0.9, -1), {"layout": "end_to_end"}, "got -1 in row 0 of image 0"),
     (row(1, 2, 3, 4, 0.9, 80), {"layout": "end_to_end", "classes": 80}, "whole numbers of [0, 80) behind the score"),
     (row(1, 2, 3, 4, 56, 0.9), {"layout": "end_to_end"}, SCORES.format(56, (0, 0, 4))),

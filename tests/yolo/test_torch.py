@@ -27,8 +27,10 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 
 
 def rows(x: Any) -> Any:
-    """The output with its sixth channel as a class."""
-    return x[:, :6] * x.new_tensor([1, 1, 1, 1, 1, 0])[:, None]
+    """The output as corners, a score, and class 0."""
+    corners = x.new_tensor([1, 1, 0, 0, 1, 0])[:, None] * x[:, :6]
+    corners[:, 2:4] += x[:, :2] + x[:, 2:4]
+    return corners
 
 
 def output(seed: int, candidates: int = 40) -> Any:
@@ -103,3 +105,12 @@ def test_a_subclass_is_taken_as_nms_takes_it(name: str) -> None:
 def test_results_have_no_graph() -> None:
     x = output(0).requires_grad_()
     assert not yolo_postprocess(x).scores.requires_grad
+
+
+def test_one_graph_with_classes() -> None:
+    """The axis that ``classes`` tells is found once, for every number of candidates."""
+    torch = need("torch")
+    call = torch.compile(lambda x: yolo_postprocess(x, classes=5), fullgraph=True, backend="eager")
+    for seed, candidates in enumerate((50, 80, 60)):
+        x = output(seed, candidates)
+        check_equal(call(x), yolo_postprocess(x, classes=5))
