@@ -20,7 +20,7 @@ struct SoftCall {
 };
 
 template <class S, int V>
-__global__ void __launch_bounds__(kChunk / V) soft_kernel(const SoftCall<S> call) {
+__global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) soft_kernel(const SoftCall<S> call) {
     using T = Compute<S>;
     FASTDET_SHARED_REST(T, rows);
     FASTDET_SHARED(T, losses, [kChunk]);
