@@ -40,6 +40,7 @@ def infinite(dtype: str, rng: np.random.Generator) -> Arguments:
 def end_to_end(planes: bool, extras: int = 0) -> Case:
     def case(dtype: str, rng: np.random.Generator) -> Arguments:
         x = np.round(rng.uniform(0, 640, (2, 50, 6 + extras)) * 4) / 4
+        x[..., 2:4] += x[..., :2]
         x[..., 4], x[..., 5] = rng.integers(0, 9, (2, 50)) / 8, rng.integers(0, 80, (2, 50))
         x = np.ascontiguousarray(x.transpose(0, 2, 1)) if planes else x
         layout = "end_to_end_pose" if extras else "end_to_end"

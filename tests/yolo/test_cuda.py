@@ -51,6 +51,7 @@ def test_layouts(emulator: emulated.Emulator, layout: str) -> None:
     x = outputs(2, 300, 2 if "end" in layout else 7 + 6)
     if "end" in layout:
         x[..., 5] = np.arange(300) % 80
+        x[..., 2:4] += x[..., :2]
         x = np.concatenate([x, x[..., :6] * 50 - 9], 2) if "segment" in layout else x
     else:
         x[..., 11:] = x[..., 11:] * 50 - 9
