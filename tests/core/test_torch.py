@@ -51,11 +51,11 @@ def image(torch: Any, *shape: int) -> Any:
 
 
 def head(torch: Any, whole: bool = False) -> Any:
-    """(2, 9, 30), a YOLO's: cx cy w h, and 5 scores. ``whole``: the second of them is a class."""
+    """(2, 9, 30), a YOLO's: cx cy w h, and 5 scores. ``whole``: x1 y1 x2 y2, a score, a class."""
     x = np.random.default_rng(3).random((2, 9, 30))
     x[:, :4] *= 40
     if whole:
-        x[:, 5] = np.arange(30) % 3
+        x[:, 2:4], x[:, 5] = x[:, :2] + x[:, 2:4], np.arange(30) % 3
     return torch.from_numpy(x)
 
 
