@@ -84,7 +84,7 @@ def _referring(where: str, truth: Columns, images: Ints, categories: Ints, fault
             record = f"annotation {truth.ids[row]}"
             faults.add(FormatError(f"{where}: {record}.{field}: expected {expected}, got {values[row]}"))
         keep &= ~wrong
-    return Columns._make(x[keep] if len(x) == len(keep) else x for x in truth)
+    return truth.rows(keep)
 
 
 def _placeholder(content: Content, truth: Columns) -> int | None:

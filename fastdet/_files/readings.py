@@ -106,7 +106,7 @@ def check_positions(data: DataSet, columns: Columns, numbers: Ints, where: str) 
 
 def check_images(data: DataSet, columns: Columns, by_name: Ints, where: str) -> list[str]:
     """ChoiceError if images found by name fit the true boxes better than image ids read as ids; a note if as well."""
-    of_ids, of_names = len(_overlaps(data, columns)), len(_overlaps(data, columns._replace(image=by_name)))
+    of_ids, of_names = len(overlaps(data, columns)), len(overlaps(data, columns._replace(image=by_name)))
     if of_names > of_ids:
         raise ChoiceError(
             "image-ids",
@@ -121,9 +121,8 @@ def check_images(data: DataSet, columns: Columns, by_name: Ints, where: str) -> 
     ]
 
 
-def note_on_classes(data: DataSet, columns: Columns, where: str) -> list[str]:
-    """A note if most detections that overlap a true box are of another class."""
-    pairs = _overlaps(data, columns)
+def note_on_classes(data: DataSet, columns: Columns, pairs: Array, where: str) -> list[str]:
+    """A note if most detections that overlap a true box are of another class. ``pairs``: as from `overlaps`."""
     agree = int((columns.label[pairs[:, 1]] == data.truth.label[pairs[:, 0]]).sum())
     if 2 * agree >= len(pairs):
         return []
@@ -131,22 +130,20 @@ def note_on_classes(data: DataSet, columns: Columns, where: str) -> list[str]:
     return [f"{where}: of {len(pairs):,} detections that overlap a true box, {agree:,} have its class: {hint}"]
 
 
-def overlap_count(data: DataSet, columns: Columns) -> int:
-    """How many true boxes, of some of the images, a detection overlaps."""
-    return len(_overlaps(data, columns))
+def note_on_boxes(data: DataSet, columns: Columns, pairs: Array, where: str) -> list[str]:
+    """A note if hardly any detection overlaps a true box. It names another form of the boxes that fits better.
 
-
-def note_on_boxes(data: DataSet, columns: Columns, where: str) -> list[str]:
-    """A note if hardly any detection overlaps a true box. It names another form of the boxes that fits better."""
+    ``pairs``: as from `overlaps`.
+    """
     shared = np.intersect1d(data.truth.image, columns.image)[:_MAX_IMAGES]
     total = int(np.isin(data.truth.image, shared).sum())
-    count = len(_overlaps(data, columns))
+    count = len(pairs)
     if count >= 0.2 * total:
         return []
     note = f"{where}: detections overlap only {count:,} of {total:,} true boxes by half: is one of the files in other "
     note += "units, of other images, or in another form of boxes?"
     for form, boxes in _other_forms(data, columns).items():
-        better = len(_overlaps(data, columns._replace(boxes=boxes)))
+        better = len(overlaps(data, columns._replace(boxes=boxes)))
         if better >= 0.6 * total:
             return [f"{note} Taken as {form}, they overlap {better:,}"]
     return [note] if total >= 3 else []
@@ -171,7 +168,7 @@ def _other_forms(data: DataSet, columns: Columns) -> dict[str, Floats]:
 def _better(data: DataSet, columns: Columns, labels: Ints, others: Mapping[str, Ints]) -> str | None:
     """A sentence about a reading that gives true boxes the class of their detection where ``labels`` do not."""
     others = {word: ids for word, ids in others.items() if (ids != labels).any()}
-    pairs = _overlaps(data, columns) if others else np.zeros((0, 2), np.int64)
+    pairs = overlaps(data, columns) if others else np.zeros((0, 2), np.int64)
     if len(pairs) < 2:
         return None
     wanted, rows = data.truth.label[pairs[:, 0]], pairs[:, 1]
@@ -182,7 +179,7 @@ def _better(data: DataSet, columns: Columns, labels: Ints, others: Mapping[str, 
     return f"the classes of {agree:,} of {len(rows):,} overlapping boxes agree, and of {best:,} with --labels {word},"
 
 
-def _overlaps(data: DataSet, columns: Columns) -> Array:
+def overlaps(data: DataSet, columns: Columns) -> Array:
     """(P, 2) pairs of a true box and the first detection, by score, that overlaps it, in some of the images."""
     images = np.intersect1d(data.truth.image, columns.image)[:_MAX_IMAGES]
     truth, found = (np.flatnonzero(positions(images, ids) >= 0) for ids in (data.truth.image, columns.image))

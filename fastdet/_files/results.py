@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastdet._core.check import Array
 from fastdet._files import coco, npz_data, txt, voc, yolo
 from fastdet._files.coco_objects import Content
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids, positions
@@ -158,11 +157,7 @@ def _place(
     for row in np.flatnonzero(left).tolist():
         at, text = unknown[int(place[row])]
         faults.add(FormatError(text.replace(where(at), where(row), 1)))
-    return _rows(columns._replace(image=new[place]), ~left)
-
-
-def _rows(columns: Columns, keep: Array) -> Columns:
-    return Columns._make(x[keep] if len(x) == len(keep) else x for x in columns)
+    return columns._replace(image=new[place]).rows(~left)
 
 
 def _check_reading_of_images(path: Path, columns: Columns, data: DataSet, o: Options) -> list[str]:
@@ -275,7 +270,7 @@ def _renumbered(
         faults.add(FormatError(f"{path}: {section}[{row}].{name}: expected {expected}, got {ids[row]}"))
     new = np.array([to.get(i, 0) for i in kinds.tolist()], np.int64)[inverse.reshape(-1)]
     changed: Any = {column: new}
-    return _rows(columns._replace(**changed), known)
+    return columns._replace(**changed).rows(known)
 
 
 # ------------------------------------------------------------------------------------------------- labels

@@ -12,7 +12,7 @@ from fastdet._files import coco, npz_data, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.formats import form_of_detections, form_of_truth
-from fastdet._files.readings import note_on_boxes, note_on_classes, overlap_count
+from fastdet._files.readings import note_on_boxes, note_on_classes, overlaps
 from fastdet._files.results import Options, Results, read_results
 from fastdet._files.sizes import sizes_of
 from fastdet.detection.records import Columns
@@ -79,10 +79,11 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
         data, columns = _subset(data, columns, options.image_set)
     notes += _unscored(truth, detections, data, columns, results)
     notes += _coverage(detections, form, data, columns)
-    doubts = note_on_boxes(data, columns, str(detections))
-    if options.score is None and form in ("yolo", "txt") and (doubts or not overlap_count(data, columns)):
-        _check_score(detections, form, data, columns, result_options)
-    notes += doubts or note_on_classes(data, columns, str(detections))
+    pairs = overlaps(data, columns)
+    doubts = note_on_boxes(data, columns, pairs, str(detections))
+    if options.score is None and form in ("yolo", "txt") and (doubts or not len(pairs)):
+        _check_score(detections, form, data, len(pairs), result_options)
+    notes += doubts or note_on_classes(data, columns, pairs, str(detections))
     return Inputs(data, columns, (format, form), notes, faults.texts)
 
 
@@ -141,7 +142,7 @@ def _of_finite_area(path: Path, what: str, columns: Columns, faults: Faults) -> 
     for row in np.flatnonzero(~finite).tolist():
         w, h = columns.boxes[row, 2:].tolist()
         faults.add(FormatError(f"{path}: {what} {row}: expected a box with a finite area, got {plain(w)} x {plain(h)}"))
-    return columns if finite.all() else Columns._make(x[finite] if len(x) == len(finite) else x for x in columns)
+    return columns if finite.all() else columns.rows(finite)
 
 
 # -------------------------------------------------------------------------------------------------- notes
@@ -165,14 +166,14 @@ def _unscored(truth: Path, path: Path, data: DataSet, columns: Columns, results:
     return [f"{path}: not scored: {int(unknown.sum()):,} detections of classes that {truth} lacks: {some}"]
 
 
-def _check_score(path: Path, form: str, data: DataSet, columns: Columns, o: Options) -> None:
-    """ChoiceError if the boxes fit the true ones better where the score is at the other end of the lines."""
+def _check_score(path: Path, form: str, data: DataSet, before: int, o: Options) -> None:
+    """ChoiceError if the boxes overlap more than ``before`` true ones where the score is at the lines' other end."""
     place = "first" if form == "yolo" else "last"
     try:
         other = read_results(path, form, data, replace(o, score=place, faults=Faults(skip=True))).columns
     except (ChoiceError, FormatError):
         return
-    before, after = overlap_count(data, columns), overlap_count(data, other)
+    after = len(overlaps(data, other))
     if after > before:
         reason = f"first or last must be named: detections in {path} overlap {before:,} true boxes"
         raise ChoiceError("score", f"{reason}, and {after:,} if the score is {place} in the lines")
@@ -219,10 +220,6 @@ def _subset(data: DataSet, detections: Columns, path: Path) -> tuple[DataSet, Co
     if not wanted:
         raise FormatError(f"{path}: expected one image name a line, got none")
     keep = np.isin(data.images, wanted)
-    truth, detections = (
-        Columns._make(x[inside] if len(x) else x for x in c)
-        for c in (data.truth, detections)
-        for inside in (np.isin(c.image, wanted),)
-    )
+    truth, detections = (columns.rows(np.isin(columns.image, wanted)) for columns in (data.truth, detections))
     left = [name for name, kept in zip(data.image_names, keep.tolist(), strict=True) if kept]
     return data._replace(images=data.images[keep], image_names=left, sizes=data.sizes[keep], truth=truth), detections

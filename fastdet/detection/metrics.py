@@ -200,8 +200,7 @@ class DetectionMetrics(Figures):
                 row = int(np.argmin(known))
                 raise ValueError(f"{op}: {name}.image must be among image_ids, got {c.image[row]} in row {row}")
             if len(keep) < len(ids):
-                inside = np.isin(c.image, images)
-                c = Columns._make(x[inside] if len(x) else x for x in c)
+                c = c.rows(np.isin(c.image, images))
             taken.append(c._replace(image=np.searchsorted(images, c.image).astype(np.int64)))
         self._chunks.append(state.match(self._parameters, images, taken[0], taken[1], self.backend))
         self._remember(False, ids)

@@ -46,6 +46,10 @@ class Columns(NamedTuple):
     flags: Bytes  # (N,) CROWD, IGNORE; empty for detections
     ids: Ints  # (N,) annotation ids, or empty
 
+    def rows(self, chosen: Array) -> Columns:
+        """Some of the rows, by a mask or by indices. Empty columns stay empty."""
+        return Columns._make(x[chosen] if len(x) else x for x in self)
+
 
 class Rows(NamedTuple):
     """Detections or true boxes of any images and classes, in any order."""

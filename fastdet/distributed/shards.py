@@ -110,7 +110,7 @@ def _divided(rows: Columns, parts: int) -> list[Columns]:
     order = np.argsort(part, kind="stable")
     ends = np.searchsorted(part[order], np.arange(parts + 1))
     rows = rows._replace(label=_narrow(rows.label), ids=rows.ids[:0])
-    return [Columns._make(x[order[a:b]] if len(x) else x for x in rows) for a, b in itertools.pairwise(ends)]
+    return [rows.rows(order[a:b]) for a, b in itertools.pairwise(ends)]
 
 
 def _narrow(x: Array) -> Array:
