@@ -75,12 +75,6 @@ def in_onnx_export() -> bool:
     return bool(torch.onnx.is_in_onnx_export())
 
 
-def decompose(op: Any, aten: Callable[..., Any]) -> None:
-    """Tell exporters to ONNX what the op is in aten's ops, for programs that were exported before."""
-    register: Any = torch._decomp.register_decomposition  # type: ignore[attr-defined]
-    register(op)(aten)
-
-
 def gradient(
     op: Any,
     keep: Callable[..., None],

@@ -9,7 +9,6 @@ import torch
 from fastdet import pool
 from fastdet._core.torch_library import (
     backend_name,
-    decompose,
     define,
     differentiable,
     folded,
@@ -96,11 +95,6 @@ _max_unpool2d_backward = define(
     half=True,
     vmap=folded(2),
 )
-
-
-decompose(_max_pool2d, lambda x, k, s, p, ceil, compact, backend: _aten.max_pool2d(x, (k, s, p), ceil, compact, True))
-decompose(_max_pool2d_values, lambda x, k, s, p, ceil, backend: _aten.max_pool2d(x, (k, s, p), ceil, False, False))
-decompose(_max_unpool2d, lambda x, i, k, s, p, size, backend: _aten.max_unpool2d(x, i, (k, s, p), size))
 
 
 def _keep_pool(ctx: Any, inputs: Any, output: Any) -> None:

@@ -11,7 +11,6 @@ from fastdet import upsample
 from fastdet._core import check
 from fastdet._core.torch_library import (
     backend_name,
-    decompose,
     define,
     differentiable,
     folded,
@@ -60,9 +59,6 @@ _upsample_bilinear_backward = define(
     half=True,
     vmap=folded(1),
 )
-
-
-decompose(_upsample_bilinear, _aten.upsample_bilinear)
 
 
 def _keep_size(ctx: Any, inputs: Any, output: Any) -> None:
