@@ -3,6 +3,7 @@
 
 #include "core/isa.h"
 #include "core/threads.h"
+#include "core/work.h"
 #include "python/bindings.h"
 
 namespace fastdet {
@@ -33,6 +34,7 @@ const Bindings registered([](py::module_& m) {
     m.def("set_isa", set_isa);
     m.def("get_num_threads", get_num_threads);
     m.def("set_num_threads", set_num_threads);
+    m.def("pairs_counted", pairs_counted);
 });
 
 }  // namespace
