@@ -8,7 +8,9 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -69,3 +71,42 @@ def test_console_script(installed: importlib.metadata.Distribution) -> None:
     script = Path(sysconfig.get_path("scripts")) / ("fastdet.exe" if os.name == "nt" else "fastdet")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, timeout=60)
     assert fastdet.__version__ in done.stdout
+
+
+# The first release without a hole that a stranger's file could use.
+WITHOUT_HOLES = {"pyarrow": (14, 0, 1), "pillow": (10, 3), "torch": (2, 6), "pyyaml": (5, 4)}
+
+
+def test_what_is_installed_has_no_known_hole(installed: importlib.metadata.Distribution) -> None:
+    least: dict[str, list[tuple[int, ...]]] = {}
+    for requirement in installed.requires or []:
+        if found := re.match(r"([\w-]+)>=([\d.]+)", requirement):
+            least.setdefault(found[1].lower(), []).append(tuple(map(int, found[2].split("."))))
+    for name, first in WITHOUT_HOLES.items():
+        assert least[name], name
+        assert min(least[name]) >= first, name
+
+
+def test_licences_of_what_is_compiled_in(installed: importlib.metadata.Distribution) -> None:
+    shipped = {path.name: path.read_text() for path in installed.files or [] if "licenses" in path.parts}
+    assert "Wenzel Jakob" in shipped["pybind11.txt"]
+    assert "NVIDIA CORPORATION" in shipped["cub.txt"]
+    assert "cudart_static" in shipped["cuda_runtime.txt"]
+    assert "Apache License" in shipped["LICENSE"]
+
+
+@pytest.mark.parametrize("name", ["_cpp", "_cuda"])
+def test_the_module_is_hardened(name: str) -> None:
+    """Addresses of other libraries' functions are read-only after the start; the stack and copies are checked."""
+    if importlib.util.find_spec(f"fastdet.{name}") is None:
+        pytest.skip("missing extension: fastdet was built without CUDA")
+    if not sys.platform.startswith("linux") or shutil.which("readelf") is None:
+        pytest.skip("readelf is not installed")
+    path = importlib.import_module(f"fastdet.{name}").__file__
+    read = lambda what: subprocess.run(["readelf", what, path], capture_output=True, text=True, check=True).stdout  # noqa: E731
+    symbols = read("-Ws")
+    if "__asan_init" in symbols:
+        pytest.skip("a build with sanitizers checks more")
+    assert "GNU_RELRO" in read("-lW")
+    assert "BIND_NOW" in read("-dW")
+    assert "__stack_chk_fail" in symbols
