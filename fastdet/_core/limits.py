@@ -60,12 +60,15 @@ def _set(text: str) -> dict[str, int]:
     return found
 
 
-def exceeded(name: str, got: int | str, allowed: int | None = None) -> str:
-    """The text of an error: what is allowed, what came, and how to allow it. ``allowed``: if it is not the limit."""
+def exceeded(name: str, got: int | None, allowed: int | None = None, shown: str = "") -> str:
+    """The text of an error: what is allowed, what came, and how to allow it.
+
+    ``got``: None if it is only known to be more. ``allowed``: if it is not the limit. ``shown``: ``got`` in words.
+    """
     limit = of(name) if allowed is None else allowed
     unit = f" {LIMITS[name].unit}" if LIMITS[name].unit else ""
-    enough = got if isinstance(got, int) else 2 * limit
-    shown = f"{got:,}" if isinstance(got, int) else got
+    enough = 2 * limit if got is None else got
+    shown = shown or ("more" if got is None else f"{got:,}")
     return f"expected at most {limit:,}{unit}, got {shown}: FASTDET_LIMITS={name}={enough} raises the limit"
 
 

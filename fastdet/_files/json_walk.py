@@ -198,7 +198,7 @@ class Walk:
         while self.peek() != "]" or values:
             self._place = f"{section}[{len(values)}]: "
             if most is not None and len(values) >= most:
-                self.wrong(limits.exceeded("images", "more"))
+                self.wrong(limits.exceeded("images", None))
             self.peek()
             start = self.at
             values.append(self._record(section, len(values)))

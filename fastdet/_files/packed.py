@@ -83,4 +83,4 @@ class _Unpacked:
         self._done += count
         allowed = limits.unpacked(max(self._size, self._plain.count))
         if self._done > allowed:
-            raise FormatError(f"{self._path}: unpacks to too much: {limits.exceeded('unpacked', 'more', allowed)}")
+            raise FormatError(f"{self._path}: unpacks to too much: {limits.exceeded('unpacked', None, allowed)}")

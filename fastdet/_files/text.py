@@ -23,18 +23,17 @@ _MAX_NUMBER = 500  # characters of a number
 
 def read_bytes(path: str | os.PathLike[str], limit: str) -> bytes:
     """The content of a regular file of at most the limit of that name. FormatError, OSError."""
-    with open(path, "rb", opener=_open) as file:
+    with open(path, "rb", opener=open_at_once) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise FormatError(f"{path}: expected a file, got a device")
         most = limits.of(limit)
         raw = file.read(most + 1)
         if len(raw) > most:
-            size = max(os.fstat(file.fileno()).st_size, most + 1)
-            raise FormatError(f"{path}: {limits.exceeded(limit, size)}")
+            raise FormatError(f"{path}: {limits.exceeded(limit, max(os.fstat(file.fileno()).st_size, most + 1))}")
         return raw
 
 
-def _open(path: str, flags: int) -> int:
+def open_at_once(path: str, flags: int) -> int:
     """Open without waiting for the other end of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
