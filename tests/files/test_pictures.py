@@ -15,16 +15,12 @@ from fastdet._files import pictures
 from fastdet._files.errors import FormatError
 
 Image = pytest.importorskip("PIL.Image")
-KINDS = {
-    "JPEG": {}, "PNG": {}, "GIF": {}, "BMP": {}, "WEBP": {}, "TIFF": {}, "PPM": {}, "TGA": {}, "JPEG2000": {},
-}  # fmt: skip
+KINDS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000")
 
 
-def saved(
-    path: Path, kind: str, size: tuple[int, int] = (7, 5), orientation: int | None = None, **more: object
-) -> Path:
+def saved(path: Path, kind: str, size: tuple[int, int] = (7, 5), orientation: int = 0, **more: object) -> Path:
     exif = Image.Exif()
-    if orientation is not None:
+    if orientation:
         exif[0x0112] = orientation
         exif[0x010E] = "a description" * 20
         more["exif"] = exif
@@ -93,10 +89,11 @@ def test_damaged(tmp_path: Path, kind: str) -> None:
     for length in range(0, min(len(whole), 200)):
         path.write_bytes(whole[:length])
         try:
-            assert pictures.size(path) == (7, 5)
+            found = str(pictures.size(path))
         except FormatError as error:
-            assert str(error).startswith(f"{path}: expected an image, got ")
-            assert "\n" not in str(error)
+            found = str(error)
+        assert found == "(7, 5)" or found.startswith(f"{path}: expected an image, got ")
+        assert "\n" not in found
 
 
 def test_tags_that_point_to_the_same_data(tmp_path: Path) -> None:
