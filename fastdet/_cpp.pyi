@@ -165,7 +165,9 @@ def lovasz_softmax_loss(
 def lovasz_hinge_loss(
     inputs: Array, targets: Array, ignore: int | None, per_image: bool, gradient: bool, /
 ) -> tuple[Any, Array | None, float] | int: ...
-def read_coco(file: IO[bytes], size: int, kind: str, string_ids: bool, records: bool, /) -> dict[str, Any] | str: ...
+def read_coco(
+    file: IO[bytes], size: int, kind: str, string_ids: bool, records: bool, max_text: int, max_images: int, /
+) -> dict[str, Any] | str: ...
 def join_records(
     text: bytes,
     start: NDArray[np.int64],

@@ -39,11 +39,13 @@ py::list listed(const std::vector<std::string>& from) {
 
 // Columns by name. file.readinto() is called for each buffer. An error in the text is returned as a string.
 // kind: "data set", "results" or "names", as CocoKind has them.
-py::object read(const py::object& file, int64_t size, const std::string& kind, bool string_ids, bool records) {
+// max_text, max_images: see CocoOptions.
+py::object read(const py::object& file, int64_t size, const std::string& kind, bool string_ids, bool records,
+                size_t max_text, size_t max_images) {
     const CocoOptions options{kind == "results" ? CocoKind::kResults
                               : kind == "names" ? CocoKind::kNames
                                                 : CocoKind::kDataSet,
-                              string_ids, records};
+                              string_ids, records, max_text, max_images};
     const py::object readinto = file.attr("readinto");
     const auto more = [&](char* to, size_t room) {
         return with_gil([&] {

@@ -31,12 +31,13 @@ constexpr const char* kImageWanted = "an integer or a string";  // of results, w
 class Parser : private JsonReader {
   public:
     Parser(const std::function<size_t(char*, size_t)>& read, int64_t size, CocoOptions options)
-        : JsonReader(read),
+        : JsonReader(read, options.max_text),
           size_(size),
           results_(options.kind == CocoKind::kResults),
           names_only_(options.kind == CocoKind::kNames),
           string_ids_(results_ && options.string_ids),
-          spans_(results_ && options.records) {}
+          spans_(results_ && options.records),
+          max_images_(options.max_images) {}
 
     CocoContent run() {
         const char first = text_.peek();
@@ -70,7 +71,7 @@ class Parser : private JsonReader {
                                                        : 0;
             if (!section) {
                 auto& others = content_.records.other_keys;
-                if (spans_ && others.size() < kMaxOtherKeys) others.push_back(key_.substr(0, 40));
+                if (spans_ && others.size() < kMaxOtherKeys) others.push_back(start_of(key_));
                 return skip_value(0);
             }
             const std::string name = key_;
@@ -99,7 +100,9 @@ class Parser : private JsonReader {
         if (text_.peek() != ']') {
             for (;; ++index_) {
                 if (text_.peek() != '{') wrong("an object");
+                const int64_t from = text_.at();
                 record();
+                if (text_.at() - from > int64_t(max_text_)) too_long();
                 if (index_ == 1000) reserve((text_.at() - start) / 1000);
                 const char c = text_.peek();
                 if (c == ']') break;
@@ -223,7 +226,7 @@ class Parser : private JsonReader {
 
     void note(int64_t start, int64_t score_at) {
         const int64_t length = text_.at() - start;
-        if (length > std::numeric_limits<int32_t>::max()) fail("expected an object below 2 GiB, got a longer one");
+        if (length > std::min<int64_t>(int64_t(max_text_), std::numeric_limits<int32_t>::max())) too_long();
         content_.records.start.push_back(start);
         content_.records.length.push_back(int32_t(length));
         content_.records.score.push_back(int32_t(score_at));
@@ -244,31 +247,36 @@ class Parser : private JsonReader {
     }
 
     void named(CocoNames& names, const char* called) {
-        bool has_id = false, has_name = false, has_parent = false;
+        enum : int { kOwnId = 1, kCalled = 2, kParent = 4, kWidth = 8, kHeight = 16 };
+        int seen = 0;
         int64_t id = 0, width = 0, height = 0;
+        if (names.id.size() >= max_images_) {
+            const std::string limit = std::to_string(max_images_), more = std::to_string(2 * max_images_);
+            fail("expected at most " + limit + ", got more: FASTDET_LIMITS=images=" + more + " raises the limit");
+        }
         fields([&] {
-            if (key_ == "id") {
-                if (has_id) fail("expected once, got the key twice");
-                has_id = true;
+            const int field = key_ == "id"              ? kOwnId
+                              : key_ == called          ? kCalled
+                              : key_ == "supercategory" ? kParent
+                              : key_ == "width"         ? kWidth
+                              : key_ == "height"        ? kHeight
+                                                        : 0;
+            if (seen & field) fail("expected once, got the key twice");
+            seen |= field;
+            const char c = text_.peek();
+            if (field == kOwnId) {
                 id = integer("an integer");
-            } else if (key_ == called && !has_name && text_.peek() == '"') {
-                has_name = true;
-                string(&names.text);
-            } else if (key_ == "supercategory" && !has_parent && text_.peek() == '"') {
-                has_parent = true;
-                string(&names.parents);
-            } else if (key_ == "neg_category_ids" || key_ == "not_exhaustive_category_ids") {
-                content_.federated = true;
-                skip_value(0);
-            } else if (key_ == "width" && (is_digit(text_.peek()) || text_.peek() == '-')) {
-                width = int64_t(std::fmin(std::fmax(number().value, 0.0), 9e15));
-            } else if (key_ == "height" && (is_digit(text_.peek()) || text_.peek() == '-')) {
-                height = int64_t(std::fmin(std::fmax(number().value, 0.0), 9e15));
+            } else if ((field == kCalled || field == kParent) && c == '"') {
+                string(field == kCalled ? &names.text : &names.parents);
+            } else if ((field == kWidth || field == kHeight) && (is_digit(c) || c == '-')) {
+                (field == kWidth ? width : height) = size_of(number());
             } else {
+                content_.federated |=
+                    &names == &content_.images && (key_ == "neg_category_ids" || key_ == "not_exhaustive_category_ids");
                 skip_value(0);
             }
         });
-        if (!has_id) {
+        if (!(seen & kOwnId)) {
             key_ = "id";
             in_record_ = true;
             fail("expected an integer, got no such field");
@@ -278,6 +286,12 @@ class Parser : private JsonReader {
         names.height.push_back(height);
         names.end.push_back(int64_t(names.text.size()));
         names.parents_end.push_back(int64_t(names.parents.size()));
+    }
+
+    // Pixels of a side: a whole number that a double holds, else 0.
+    static int64_t size_of(const Number& x) {
+        const bool fits = x.value >= 0 && x.value < 9007199254740992.0 && x.value == std::floor(x.value);
+        return fits ? int64_t(x.value) : 0;
     }
 
     void read_box(double* box) {
@@ -314,12 +328,13 @@ class Parser : private JsonReader {
         if (!section_) return out;
         out = section_;
         if (index_ >= 0) out += "[" + std::to_string(index_) + "]";
-        if (in_record_ && index_ >= 0) out += "." + key_.substr(0, 40);
+        if (in_record_ && index_ >= 0) out += "." + start_of(key_);
         return out + ": ";
     }
 
     int64_t size_;
     bool results_, names_only_, string_ids_, spans_;
+    size_t max_images_;
     CocoContent content_;
     Places image_places_, file_places_;  // of image_names and file_names
     std::string string_;

@@ -58,6 +58,8 @@ struct CocoOptions {
     CocoKind kind = CocoKind::kDataSet;
     bool string_ids = false;  // image ids of results may be strings, and their file names are read
     bool records = false;     // note where each record of results lies
+    // Limits: bytes of a record, a key or a name; images or categories. Files of a few bytes each may come in millions.
+    size_t max_text = size_t(1) << 22, max_images = 10000000;
 };
 
 // read(to, size): bytes written, 0 at the end. size: of the whole, to reserve memory by; 0: unknown.

@@ -1,11 +1,9 @@
 // Records of results as text: copied byte by byte from their file, or written anew. See coco_json.h.
-#include <charconv>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
 #include "files/coco_json.h"
+#include "files/plain_numbers.h"
 
 namespace fastdet {
 namespace {
@@ -14,15 +12,7 @@ constexpr size_t kNumber = 40;  // characters of a double, at most
 
 // The shortest text that is read as the same double; it has a point or an exponent.
 size_t print(double x, char* to) {
-#if defined(__cpp_lib_to_chars)
-    size_t n = size_t(std::to_chars(to, to + kNumber - 2, x).ptr - to);
-#else
-    size_t n = 0;
-    for (int digits = 15; digits <= 17; ++digits) {
-        n = size_t(std::snprintf(to, kNumber - 2, "%.*g", digits, x));
-        if (std::strtod(to, nullptr) == x) break;
-    }
-#endif
+    size_t n = print_double(x, to, kNumber - 2);
     if (!std::memchr(to, '.', n) && !std::memchr(to, 'e', n)) to[n++] = '.', to[n++] = '0';
     return n;
 }

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "files/plain_numbers.h"
+
 namespace fastdet {
 
 namespace {
@@ -16,7 +18,7 @@ constexpr int kMaxDepth = 500;
 void JsonReader::read_key() {
     const char* const from = text_.token() + 1;
     const char* p = from;
-    while (uint8_t(*p) >= 32 && *p != '"' && *p != '\\') ++p;
+    while (is_plain(*p)) ++p;
     if (*p == '"') {
         key_.assign(from, size_t(p - from));
         return text_.move_to(p + 1);
@@ -94,7 +96,7 @@ Number JsonReader::number() {
         out.value = exponent < 0 ? d / kPowers[-exponent] : d * kPowers[exponent];
         if (negative) out.value = -out.value;
     } else {
-        out.value = slow_double(from, p);
+        out.value = read_double(from, p);
     }
     out.integer = out.is_integer ? int64_t(negative ? 0 - digits : digits) : 0;
     text_.move_to(p);
@@ -112,15 +114,58 @@ void JsonReader::word() {
 
 // The text is at the quote.
 void JsonReader::string(std::string* to) {
+    const size_t before = to ? to->size() : 0;
     text_.skip();
     for (;;) {
         text_.plain(to);
-        if (text_.empty()) syntax("the end of a string");
+        if (to && to->size() - before > max_text_) too_long();
+        if (!text_.buffered()) {
+            if (text_.empty()) syntax("the end of a string");
+            continue;
+        }
         const char c = text_.next();
         if (c == '"') return;
-        if (c != '\\') fail("expected a string, got one with a control character");
-        escape(text_.next(), to);
+        if (c == '\\') {
+            escape(text_.next(), to);
+        } else if (uint8_t(c) < 0x80) {
+            fail("expected a string, got one with a control character");
+        } else {
+            wide(c, to);
+        }
     }
+}
+
+// A character of two to four bytes in UTF-8, of which the first is read.
+void JsonReader::wide(char first, std::string* to) {
+    const auto lead = uint8_t(first);
+    const int more = lead >= 0xC2 && lead < 0xE0   ? 1
+                     : lead >= 0xE0 && lead < 0xF0 ? 2
+                     : lead >= 0xF0 && lead < 0xF5 ? 3
+                                                   : 0;
+    uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;   // below: written with too many bytes
+    uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;  // above: half of a surrogate pair; no character
+    char bytes[4] = {first};
+    for (int i = 1; i <= more; ++i, low = 0x80, high = 0xBF) {
+        bytes[i] = text_.next();
+        if (uint8_t(bytes[i]) < low || uint8_t(bytes[i]) > high) not_utf8();
+    }
+    if (!more) not_utf8();
+    if (to) to->append(bytes, size_t(more) + 1);
+}
+
+void JsonReader::not_utf8() { fail("expected UTF-8 text, got other bytes before byte " + std::to_string(text_.at())); }
+
+void JsonReader::too_long() {
+    const std::string limit = std::to_string(max_text_), more = std::to_string(2 * max_text_);
+    fail("expected at most " + limit + " bytes, got more: FASTDET_LIMITS=text=" + more + " raises the limit");
+}
+
+// The start of a text, at most 40 characters.
+std::string JsonReader::start_of(const std::string& text) {
+    size_t n = 0;
+    for (int characters = 0; n < text.size(); ++n)
+        if ((uint8_t(text[n]) & 0xC0) != 0x80 && ++characters > 40) break;
+    return text.substr(0, n);
 }
 
 void JsonReader::escape(char c, std::string* to) {

@@ -18,7 +18,8 @@ struct JsonError : std::runtime_error {
 
 class JsonReader {
   protected:
-    explicit JsonReader(const std::function<size_t(char*, size_t)>& read) : text_(read) {}
+    // max_text: the bytes of a string that is kept, at most.
+    JsonReader(const std::function<size_t(char*, size_t)>& read, size_t max_text) : text_(read), max_text_(max_text) {}
     virtual ~JsonReader() = default;
 
     // The place of the value that is read, as errors name it: "annotations[12].bbox: ", or nothing.
@@ -27,6 +28,7 @@ class JsonReader {
     [[noreturn]] void fail(const std::string& what);
     [[noreturn]] void wrong(const char* expected);   // a value of another type than expected
     [[noreturn]] void syntax(const char* expected);  // a syntax error
+    [[noreturn]] void too_long();                    // more than max_text bytes
 
     // The text is at '{'. value() is called with the key in key_ and the text at the value.
     template <class F>
@@ -49,16 +51,20 @@ class JsonReader {
     double finite(double min_value, const char* expected);
     int64_t integer(const char* expected);
     Number number();
-    static std::string shown(const Number& x);  // for errors
-    void word();                                // true, false or null
-    void string(std::string* to);               // appended to *to; null: skipped
+    static std::string shown(const Number& x);             // for errors
+    static std::string start_of(const std::string& text);  // likewise
+    void word();                                           // true, false or null
+    void string(std::string* to);                          // appended to *to; null: skipped; it must be UTF-8
     void skip_value(int depth);
 
     Text text_;
     std::string key_;
+    const size_t max_text_;
 
   private:
     void read_key();
+    void wide(char first, std::string* to);
+    [[noreturn]] void not_utf8();
     void escape(char c, std::string* to);
     uint32_t hex4();
 };

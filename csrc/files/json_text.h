@@ -1,9 +1,7 @@
 // The text of a JSON stream, a buffer at a time, and its numbers.
 #pragma once
 
-#include <charconv>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -17,16 +15,8 @@ inline constexpr double kPowers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1
 
 inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-inline double slow_double(const char* from, const char* to) {
-    double value = 0;
-#if defined(__cpp_lib_to_chars) || defined(_MSC_VER)
-    const auto done = std::from_chars(from, to, value);
-    if (done.ec == std::errc::result_out_of_range) value = std::strtod(std::string(from, to).c_str(), nullptr);
-#else
-    value = std::strtod(std::string(from, to).c_str(), nullptr);
-#endif
-    return value;
-}
+// A character of a string that stands for itself: no quote, no backslash, no control character, and ASCII.
+inline bool is_plain(char c) { return uint8_t(c) - 32u < 96u && c != '"' && c != '\\'; }
 
 // The text, a buffer at a time. A zero byte follows what is in the buffer.
 class Text {
@@ -65,14 +55,13 @@ class Text {
     }
     bool empty() { return p_ == end_ && !refill(); }
 
-    // Up to the next quote, backslash or control character, appended to *to; null: skipped.
+    bool buffered() const { return p_ < end_; }
+
+    // The next plain characters that are in the buffer, appended to *to; null: skipped.
     void plain(std::string* to) {
-        for (;;) {
-            const char* from = p_;
-            while (uint8_t(*p_) >= 32 && *p_ != '"' && *p_ != '\\') ++p_;
-            if (to) to->append(from, size_t(p_ - from));
-            if (p_ < end_ || !refill()) return;
-        }
+        const char* from = p_;
+        while (is_plain(*p_)) ++p_;
+        if (to) to->append(from, size_t(p_ - from));
     }
 
   private:

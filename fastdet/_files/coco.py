@@ -5,7 +5,9 @@
     results    [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}], or an object whose
                ``annotations`` are such a list
 
-Other keys are allowed. A missing ``area`` is width * height, a missing ``iscrowd`` is 0. Files may be packed by gzip.
+Other keys are allowed. A key that is read must not come twice. Texts are UTF-8. Ids are integers of 64 bits, also
+written as whole numbers below 9e15, such as 3.0. A missing ``area`` is width * height, a missing ``iscrowd`` is 0.
+Files may be packed by gzip. `limits` says how much a file may hold.
 
 This is the only reader of COCO JSON. The C++ backend reads a stream: it takes 56 bytes a detection and a quarter of a
 megabyte, whatever the size of the file. Without it Python's json reads the whole file, which is slower and takes more
@@ -14,24 +16,19 @@ memory.
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import os
-import zlib
-from collections.abc import Iterator
 from itertools import pairwise
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 
-from fastdet._core import backends
+from fastdet._core import backends, limits
 from fastdet._files import coco_text
 from fastdet._files.coco_objects import ANNOTATIONS, CATEGORIES, IMAGES, Content, Spans
 from fastdet._files.data_set import DataSet, check_distinct, check_known, positions
-from fastdet._files.errors import Faults, FormatError, one_line
+from fastdet._files.errors import Faults, FormatError
+from fastdet._files.packed import opened
 from fastdet.detection.records import IGNORE, Columns, Ints
-
-GZIP = b"\x1f\x8b"
 
 
 def read_coco(path: str | os.PathLike[str], faults: Faults | None = None) -> DataSet:
@@ -141,7 +138,9 @@ def parse(
     """
     if backends.native is None or (faults is not None and faults.skip):
         return coco_text.parse(where, file, kind, string_ids=string_ids, spans=spans, faults=faults)
-    content: Any = backends.native.read_coco(file, size, kind, string_ids, spans)
+    content: Any = backends.native.read_coco(
+        file, size, kind, string_ids, spans, limits.of("text"), limits.of("images")
+    )
     if isinstance(content, str):
         raise FormatError(f"{where}: {content}")
     boxes, areas, images = content["boxes"], content["areas"], content["images"]
@@ -173,27 +172,4 @@ def parse(
 def _names(packed: tuple[Any, ...]) -> list[str]:
     _, text, ends, *_ = packed
     starts = [0, *ends.tolist()]
-    return [text[a:b].decode("utf-8", "replace") for a, b in pairwise(starts)]
-
-
-@contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
-    """Open a file, unpacked if it is gzip. Yields it and its size in bytes (0 where that is not known)."""
-    with open(path, "rb", buffering=0) as plain:
-        if not is_packed(path, plain):
-            yield plain, os.path.getsize(path)
-            return
-        try:
-            with gzip.GzipFile(fileobj=plain) as packed:
-                yield cast("IO[bytes]", packed), 0
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise FormatError(f"{path}: damaged or truncated gzip: {one_line(error)}") from None
-
-
-def is_packed(path: str | os.PathLike[str], file: IO[bytes]) -> bool:
-    """Whether an open file is gzip: by its first bytes, or by its name where it cannot be rewound."""
-    if not file.seekable():
-        return str(path).endswith(".gz")
-    start = file.read(2)
-    file.seek(0)
-    return start == GZIP
+    return [text[a:b].decode() for a, b in pairwise(starts)]

@@ -70,9 +70,7 @@ def names_of(where: str, tree: Mapping[str, Any]) -> Content:
     for section, listed in (("images", images), ("categories", categories)):
         _expect_list(where, section, listed)
     ids, category_ids = _column(where, "images", images, "id"), _column(where, "categories", categories, "id")
-    sizes = [
-        [x if isinstance(x := i.get(k), int) and 0 <= x < 2**53 else 0 for k in ("width", "height")] for i in images
-    ]
+    sizes = [[_side(i.get(k)) for k in ("width", "height")] for i in images]
     return Content(
         columns_of(where, "annotations", [], results=False),
         (ids, [_text(i.get("file_name")) for i in images], np.array(sizes, np.int64).reshape(-1, 2)),
@@ -112,7 +110,7 @@ def results_of(where: str, section: str, records: Sequence[Mapping[str, Any]], *
 
 def _ignored(where: str, records: Sequence[Mapping[str, Any]]) -> Array:
     """Which annotations have the key ``ignore`` set. Empty if none has."""
-    values = [record.get("ignore") or 0 for record in records]
+    values = [0 if (value := record.get("ignore")) is None else value for record in records]
     for i, value in enumerate(values):
         if value not in (0, 1):
             _fail(where, "annotations", i, "ignore", "0 or 1", value)
@@ -122,6 +120,12 @@ def _ignored(where: str, records: Sequence[Mapping[str, Any]]) -> Array:
 def _expect_list(where: str, section: str, records: object) -> None:
     if not isinstance(records, list | tuple):
         raise FormatError(f"{where}: {section}: expected a list, got {_shown(records)}")
+
+
+def _side(x: object) -> int:
+    """Pixels of a side: a whole number that a double holds, else 0."""
+    known = isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 2**53
+    return int(x) if known and x == int(x) else 0  # type: ignore[call-overload, operator]
 
 
 def _text(x: object) -> str:
@@ -164,6 +168,7 @@ def _fail(where: str, section: str, index: int, field: str, expected: str, value
 
 
 _ABSENT = object()
+_WHOLE = 9e15  # ids may be written as whole numbers with a point or an exponent below this
 _NO_NUMBERS = {str, bytes, bool}  # float() takes these types, but they are no JSON numbers
 
 
@@ -210,6 +215,7 @@ def _column(where: str, section: str, records: Sequence[Mapping[str, Any]], key:
     for i, value in enumerate(values):
         try:
             exact = not isinstance(value, str | bytes) and int(value) == value and -(2**63) <= value < 2**63
+            exact &= not isinstance(value, float) or abs(value) < _WHOLE
         except (TypeError, ValueError, OverflowError):
             exact = False
         if not exact or isinstance(value, bool):

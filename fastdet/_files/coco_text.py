@@ -6,20 +6,20 @@
 from __future__ import annotations
 
 import codecs
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import IO, Any
 
 import numpy as np
 
+from fastdet._core import limits
 from fastdet._core.check import Array
 from fastdet._files.coco_objects import Content, Spans, content_of, names_of, results_of
 from fastdet._files.errors import Faults, FormatError
+from fastdet._files.json_walk import Walk, decoded
 from fastdet.detection.records import Floats, Ints
 
 _DATA_SET = "an object with images, annotations and categories"
-_SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(rb"[-+.0-9eE]+")
 
 
@@ -29,12 +29,8 @@ def parse(
     """Same as `coco.parse`. With ``faults`` that skip, invalid records are left out."""
     raw = file.read()
     mark = 3 if raw.startswith(codecs.BOM_UTF8) else 0
-    try:
-        text = raw[mark:].decode()
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{where}: not JSON: {error}") from None
     lenient = faults is not None and faults.skip
-    walk = _Walk(where, text, lenient=lenient)
+    walk = Walk(where, decoded(where, raw[mark:]), lenient=lenient)
     if kind != "results":
         tree = _object(walk, ("images", "categories") if kind == "names" else ("images", "categories", "annotations"))
         if lenient and kind != "names" and "annotations" in tree:
@@ -55,7 +51,7 @@ def parse(
         records = [records[i] for i in kept]
         walk.spans[section] = [walk.spans[section][i] for i in kept]
     content = results_of(where, section, records, string_ids=string_ids)
-    return content._replace(spans=_spans(text, mark, walk, section)) if spans else content
+    return content._replace(spans=_spans(mark, walk, section)) if spans else content
 
 
 def _as_annotations(where: str, records: list[Any]) -> Content:
@@ -81,7 +77,7 @@ def _valid(records: list[Any], read: Callable[[list[Any]], Content], section: st
     return kept
 
 
-def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
+def _object(walk: Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
     """Read the ``wanted`` lists of an object. Other values are read and dropped."""
     lists: dict[str, list[Any]] = {}
     if walk.peek() == "[":
@@ -89,9 +85,11 @@ def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
     if walk.peek() != "{":
         walk.fail("a list of detections" if wanted == ("annotations",) else _DATA_SET)
     for key in walk.members():
+        if len(key.encode()) > limits.of("text"):
+            walk.wrong(limits.exceeded("text", len(key.encode())))
         if key not in wanted:
             walk.value()
-            walk.other_keys.append(key)
+            walk.other_keys.append(key[:40])
         elif key in lists:
             walk.wrong(f"{key}: expected one list, got the key twice")
         else:
@@ -100,124 +98,12 @@ def _object(walk: _Walk, wanted: Sequence[str]) -> dict[str, list[Any]]:
     return lists
 
 
-class _Walk:
-    """A JSON text and a position in it."""
-
-    def __init__(self, where: str, text: str, *, lenient: bool = False) -> None:
-        self._where, self._text, self.at = where, text, 0
-        hooks: dict[str, Any] = {"object_pairs_hook": _once, "parse_constant": _refuse}
-        if lenient:  # these records are found and left out later
-            hooks = {"object_pairs_hook": _marked_if_twice, "parse_constant": float}
-        self._decoder = json.JSONDecoder(**hooks)
-        self._place = ""  # the record being read, for errors
-        self.spans: dict[str, list[tuple[int, int]]] = {}  # start and end of each value, by list
-        self.bounds: dict[str, tuple[int, int]] = {}
-        self.other_keys: list[str] = []
-
-    def peek(self) -> str:
-        """Skip white space. Returns the next character, "" at the end."""
-        match = _SPACE.match(self._text, self.at)
-        self.at = match.end() if match is not None else self.at
-        return self._text[self.at : self.at + 1]
-
-    def wrong(self, text: str) -> NoReturn:
-        raise FormatError(f"{self._where}: {self._place}{text}")
-
-    def fail(self, expected: str) -> NoReturn:
-        got = self.peek()
-        at = len(self._text[: self.at].encode())
-        self.wrong(f"not JSON at byte {at}: expected {expected}, got {repr(got) if got else 'the end of the file'}")
-
-    def take(self, wanted: str) -> None:
-        if self.peek() != wanted:
-            self.fail(repr(wanted))
-        self.at += 1
-
-    def value(self) -> Any:
-        self.peek()
-        try:
-            value, self.at = self._decoder.raw_decode(self._text, self.at)
-        except json.JSONDecodeError as error:
-            self.at = error.pos
-            self.fail(error.msg)
-        except RecursionError:
-            self.wrong("not JSON that can be read: nested too deeply")
-        except ValueError as error:
-            self.wrong(str(error))
-        return value
-
-    def members(self) -> Iterator[str]:
-        """Yield the keys of an object. At each key the caller must read the value, where the position is."""
-        self.take("{")
-        if self.peek() == "}":
-            self.at += 1
-            return
-        while True:
-            if self.peek() != '"':
-                self.fail("a key")
-            key = self.value()
-            self.take(":")
-            self.peek()
-            yield key
-            if self.peek() not in (",", "}"):
-                self.fail("',' or '}'")
-            self.at += 1
-            if self._text[self.at - 1] == "}":
-                return
-
-    def records(self, section: str) -> list[Any]:
-        """Read a list, and note in ``spans`` where each of its values lies."""
-        values: list[Any] = []
-        spans = self.spans.setdefault(section, [])
-        if self.peek() != "[":
-            self.wrong(f"{section}: expected a list, got {self._text[self.at : self.at + 40]!r}")
-        first = self.at
-        self.at += 1
-        while self.peek() != "]" or values:
-            self._place = f"{section}[{len(values)}]: "
-            self.peek()
-            start = self.at
-            values.append(self.value())
-            spans.append((start, self.at))
-            if self.peek() == "]":
-                break
-            if self.peek() != ",":
-                self.fail("',' or ']'")
-            self.at += 1
-        self._place = ""
-        self.at += 1
-        self.bounds[section] = first, self.at
-        return values
-
-    def end(self) -> None:
-        if self.peek():
-            self.fail("the end of the file")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)}: expected once, got the key twice")
-    return tree
-
-
-def _marked_if_twice(pairs: list[tuple[str, Any]]) -> Any:
-    """The object, or a text in its place where a key comes twice: that is no record."""
-    tree = dict(pairs)
-    return tree if len(tree) == len(pairs) else "an object with a key twice"
-
-
-def _refuse(word: str) -> NoReturn:
-    raise ValueError(f"expected a value, got {word}")
-
-
-def _spans(text: str, mark: int, read: _Walk, section: str) -> Spans:
+def _spans(mark: int, read: Walk, section: str) -> Spans:
     """Positions of the records in the file, which has ``mark`` bytes before the text."""
-    in_bytes = _byte_places(text, mark)
+    in_bytes = _byte_places(read.text, mark)
+    walk = Walk("", read.text, lenient=read.lenient)
     start, length, score_at = [], [], []
     for first, last in read.spans[section]:
-        walk = _Walk("", text)
         walk.at = first
         for key in walk.members():
             if key == "score":

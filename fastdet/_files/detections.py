@@ -11,12 +11,10 @@ Output rows are ordered by image, in the order of the input, and by falling scor
 from __future__ import annotations
 
 import codecs
-import gzip
 import itertools
 import json
 import os
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
@@ -29,8 +27,9 @@ from fastdet._core.check import Array
 from fastdet._files import coco, coco_text
 from fastdet._files.atomic import atomic
 from fastdet._files.coco_objects import Content
-from fastdet._files.errors import Faults, FormatError, missing, one_line
+from fastdet._files.errors import Faults, FormatError, missing
 from fastdet._files.npz import image_array, read_npz, write_npz
+from fastdet._files.packed import GZIP, is_packed, unpacked
 from fastdet._files.table import Kept, Records, Table, group
 
 Advance = Callable[[int], None]  # called with the number of bytes or rows done since the last call
@@ -55,7 +54,7 @@ def form(path: Path) -> str:
         raise FormatError(f"{path}: expected COCO JSON or NPZ, got a single NPY array")
     if not start:
         raise FormatError(f"{path}: expected COCO JSON or NPZ, got an empty file")
-    if not text or text[:1] in (b"{", b"[") or start[:2] == coco.GZIP or path.suffix.lower() == ".json":
+    if not text or text[:1] in (b"{", b"[") or start[:2] == GZIP or path.suffix.lower() == ".json":
         return "coco"
     raise FormatError(f"{path}: expected COCO JSON or NPZ, got other data")
 
@@ -104,7 +103,7 @@ class _Counted:
 def _read_json(path: Path, advance: Advance, faults: Faults | None) -> Table:
     file = open(path, "rb", buffering=0)  # noqa: SIM115 it stays open: records are copied from it later
     try:
-        if coco.is_packed(path, file):
+        if is_packed(path, file):
             file = _unpacked(path, file, advance)
             advance = _nothing
         size = os.fstat(file.fileno()).st_size
@@ -129,7 +128,7 @@ def _unpacked(path: Path, packed: IO[bytes], advance: Advance) -> Any:
     """Unpack a gzip file into a temporary file."""
     file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 it stays open: records are copied from it later
     try:
-        with packed, gzip.GzipFile(fileobj=packed) as source:
+        with packed, unpacked(path, packed) as source:
             done = 0
             while data := source.read(_CHUNK):
                 file.write(data)
@@ -137,9 +136,6 @@ def _unpacked(path: Path, packed: IO[bytes], advance: Advance) -> Any:
                 done = packed.tell()
         file.seek(0)
         return file
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        file.close()
-        raise FormatError(f"{path}: damaged or truncated gzip: {one_line(error)}") from None
     except BaseException:
         file.close()
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 class FormatError(ValueError):
@@ -59,3 +59,9 @@ def missing(path: str | os.PathLike[str]) -> FormatError:
 def one_line(error: BaseException) -> str:
     """The text of another library's error, without line breaks."""
     return " ".join(str(error).split())
+
+
+def few(texts: Sequence[str], max_shown: int = 10) -> str:
+    """The first texts, and the number of further ones."""
+    more = f" and {len(texts) - max_shown:,} more" if len(texts) > max_shown else ""
+    return ", ".join(texts[:max_shown]) + more

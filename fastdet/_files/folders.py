@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fastdet._core.check import describe
+from fastdet._files import text
 from fastdet._files.data_set import DataSet, ImageNames, area
 from fastdet._files.errors import Faults, FormatError, missing
 from fastdet.detection.records import Columns
@@ -30,20 +30,14 @@ def texts(folder: str | os.PathLike[str], suffix: str) -> list[Path]:
 
 def lines(path: Path) -> list[tuple[int, list[str]]]:
     """Line numbers from 1 and the words of each line that is not blank."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: not UTF-8 text: {error}") from None
-    return [(i, words) for i, line in enumerate(text.splitlines(), 1) if (words := line.split())]
+    listed = text.lines_of(text.read_text(path, "lines"))
+    return [(i, words) for i, line in enumerate(listed, 1) if (words := text.words_of(line))]
 
 
 def number(path: Path, line: int, field: str, word: str) -> float:
     """A word as a finite number. FormatError names the line and the field."""
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = text.to_float(word)
+    if value is None:
         raise FormatError(f"{path}: line {line}: {field}: expected a number, got {describe(word)}")
     return value
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from fastdet._files.data_set import DataSet, ImageNames
 from fastdet._files.detections import form as form_of_file
 from fastdet._files.errors import FormatError
+from fastdet._files.folders import lines
 from fastdet._files.voc import class_of
 from fastdet._files.yolo import MAX_OUTSIDE, class_number, numbers_of
 
@@ -95,8 +96,7 @@ def _by_class(path: Path, data: DataSet, *, likely: bool) -> bool:
 
 def _lines(files: list[Path]) -> Iterator[list[str]]:
     for child in sorted(files):
-        with child.open(encoding="utf-8-sig", errors="replace") as file:
-            yield from (words for line in file if (words := line.split()))
+        yield from (words for _, words in lines(child))
 
 
 def _are_fractions(path: Path) -> bool | None:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from fastdet._core import limits
 from fastdet._core.check import Array
 from fastdet._core.label_images import LabelPixels, pixels
 from fastdet._files import png
 from fastdet._files.errors import FormatError, one_line
-from fastdet._files.png import MAX_PIXELS
 
-MAX_BYTES = 16 * MAX_PIXELS
+_BYTES = 16  # a pixel, at most, in a file
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".npy")
 _LOSSY = (6, 7, 34892, 50001)  # compressions of TIFF: JPEG and WebP change labels
 _TIFF, _BMP, _NPY = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), b"BM", b"\x93NUMPY"
@@ -31,8 +31,11 @@ def size(path: Path, *, colours: bool) -> tuple[int, int]:
     """Height and width, from the header of the file only. FormatError, OSError."""
     if not path.is_file():  # reading a pipe would wait for ever
         raise FormatError("expected a file, got " + ("a broken link" if path.is_symlink() else "a device"))
-    if path.stat().st_size > MAX_BYTES:
-        raise FormatError(f"expected at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}")
+    allowed = _BYTES * limits.of("pixels")
+    if path.stat().st_size > allowed:
+        enough = -(-path.stat().st_size // _BYTES)
+        text = f"expected at most {allowed:,} bytes, got {path.stat().st_size:,}"
+        raise FormatError(f"{text}: FASTDET_LIMITS=pixels={enough} raises the limit")
     suffix = path.suffix.lower()
     with path.open("rb") as file:
         if suffix == ".png":
@@ -85,8 +88,8 @@ def _opened(file: Any, suffix: str) -> tuple[Any, tuple[int, int]]:
     except Exception as error:  # decoders raise anything at damaged data
         said = one_line(error) or type(error).__name__
         raise FormatError(f"expected a {kind} that Pillow can read, got a damaged or unknown one: {said}") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise FormatError(f"expected at most {MAX_PIXELS:,} pixels, got {image.height} x {image.width}")
+    if text := png.too_large(image.height, image.width):
+        raise FormatError(text)
     return image, (image.height, image.width)
 
 
@@ -116,6 +119,6 @@ def _array_size(array: Array) -> tuple[int, int]:
     colours = len(shape) == 3 and shape[2] == 3 and dtype == np.uint8
     if not ((len(shape) == 2 and dtype.kind in "iub") or colours) or not array.size:
         raise FormatError(f"expected integer labels (H, W), or colours (H, W, 3) of uint8, got {dtype} {shape}")
-    if shape[0] * shape[1] > MAX_PIXELS:
-        raise FormatError(f"expected at most {MAX_PIXELS:,} pixels, got {shape[0]} x {shape[1]}")
+    if text := png.too_large(shape[0], shape[1]):
+        raise FormatError(text)
     return shape[0], shape[1]

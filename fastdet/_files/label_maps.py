@@ -10,26 +10,27 @@ alone. An NPZ is unpacked to a temporary file: this checks it, and lets the maps
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import tempfile
 import unicodedata
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from fastdet._core import limits
 from fastdet._core.check import Array
 from fastdet._core.label_images import LabelPixels
-from fastdet._files import label_images, label_rules
-from fastdet._files.errors import FormatError, missing
+from fastdet._files import label_images, label_rules, png
+from fastdet._files.archive import Archive, damage, header
+from fastdet._files.errors import FormatError, few, missing
 from fastdet._files.label_rules import Rules, Side
-from fastdet._files.png import MAX_PIXELS, SIGNATURE
+from fastdet._files.png import SIGNATURE
 
-_npy: Any = np.lib.format
+_KIND = "an NPZ or NPY file"
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 _PLAIN = Rules()
 
@@ -111,20 +112,15 @@ class Stack:
         names: list[str] | None = None
         with path.open("rb") as file:
             zipped = file.read(2) == b"PK"
-        try:
-            self.maps, names = self._unpack() if zipped else (self._map_npy(), None)
-        except (FormatError, OSError, MemoryError):
-            raise
-        except Exception as error:  # zipfile and NumPy raise anything at damaged data
-            raise FormatError(f"{path}: expected an NPZ or NPY file, got a damaged one: {error}") from None
+        self.maps, names = self._unpack() if zipped else (self._map_npy(), None)
         self.keys = None
         if names is not None:
             keys = [without_ending(name, ending) for name in names]
             self.keys = [key for key in keys if key is not None]
             if len(self.keys) < len(keys):
                 raise FormatError(f"{path}: names: expected names that end in {ending}, got {names[keys.index(None)]}")
-            if len(set(self.keys)) < len(self.keys):
-                twice = next(key for key in self.keys if self.keys.count(key) > 1)
+            twice = next((key for key, count in Counter(self.keys).items() if count > 1), None)
+            if twice is not None:
                 raise FormatError(f"{path}: names: expected one map a name, got {twice} twice")
         self.names = [f"map {i}" for i in range(len(self.maps))] if names is None else [shown(name) for name in names]
 
@@ -142,63 +138,60 @@ class Stack:
         return label_rules.labels(found, self.rules, Side() if side is None else side, self.names[i])
 
     def _map_npy(self) -> Array:
-        with self.path.open("rb") as file:
-            shape, _, dtype = _npy_header(file)
-        self._expect("the array", shape, dtype)
-        return np.asarray(np.load(self.path, mmap_mode="r", allow_pickle=False))
+        with damage(f"{self.path}: expected {_KIND}, got a damaged one"):
+            with self.path.open("rb") as file:
+                shape, _, dtype = header(file)
+            self._expect("the array", shape, dtype)
+            return np.asarray(np.load(self.path, mmap_mode="r", allow_pickle=False))
 
     def _expect(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         if len(shape) != 3 or dtype.kind not in "iub":
             raise FormatError(f"{self.path}: {name}: expected integer labels (N, H, W), got {dtype} {shape}")
         if not all(shape):
             raise FormatError(f"{self.path}: {name}: expected label maps, got none: {shape}")
-        if shape[1] * shape[2] > MAX_PIXELS:
-            got = f"{shape[1]} x {shape[2]}"
-            raise FormatError(f"{self.path}: {name}: expected maps of at most {MAX_PIXELS:,} pixels, got {got}")
+        if text := png.too_large(shape[1], shape[2]):
+            raise FormatError(f"{self.path}: {name}: {text}")
 
     def _unpack(self) -> tuple[Array, list[str] | None]:
-        with zipfile.ZipFile(self.path) as archive:
-            headers: dict[str, tuple[tuple[int, ...], bool, np.dtype[Any]]] = {}
-            for member in archive.namelist():
-                if member.endswith(".npy"):
-                    with archive.open(member) as file:
-                        headers[member[:-4]] = _npy_header(file)
-            maps = [name for name, (shape, _, dtype) in headers.items() if len(shape) == 3 and dtype.kind in "iub"]
+        with Archive(self.path, _KIND) as archive:
+            heads = {name: head for name, head in archive.headers.items() if not isinstance(head, str)}
+            maps = [name for name, (shape, _, dtype) in heads.items() if len(shape) == 3 and dtype.kind in "iub"]
+            if not maps and (damaged := next((name for name in archive.headers if name not in heads), None)):
+                archive.head(damaged)  # raises its error
             if len(maps) != 1:
-                got = " and ".join(maps) if maps else ", ".join(f"{k} {v[2]} {v[0]}" for k, v in headers.items())
+                every = [f"{name} {dtype} {shape}" for name, (shape, _, dtype) in heads.items()]
+                got = " and ".join(maps[:10]) if maps else few(every)
                 raise FormatError(f"{self.path}: expected one array of integer labels (N, H, W), got {got or 'none'}")
             (name,) = maps
-            shape, fortran, dtype = headers[name]
+            shape, fortran, dtype = archive.head(name)
             self._expect(name, shape, dtype)
-            title = next((key for key in ("names", "name", "image_ids", "image_id") if key in headers), None)
-            self.ignored = [key for key in headers if key not in (name, title)]
+            title = next((key for key in ("names", "name", "image_ids", "image_id") if key in heads), None)
+            self.ignored = [key for key in heads if key not in (name, title)]
             names = None if title is None else self._names(archive, title, shape[0])
-            size = int(np.prod(shape, dtype=np.float64)) * dtype.itemsize
-            if archive.getinfo(f"{name}.npy").file_size < size:
-                raise FormatError(f"{self.path}: {name}: expected {size:,} bytes of labels, got a truncated array")
+            size = heads[name].size
+            if size > limits.of("maps"):
+                raise FormatError(f"{self.path}: {name}: {limits.exceeded('maps', size)}")
             free = shutil.disk_usage(tempfile.gettempdir()).free
             if size > free:
                 raise FormatError(
                     f"{self.path}: unpacking needs {size:,} bytes in {tempfile.gettempdir()}, {free:,} are free: "
                     "set TMPDIR, or save as NPY"
                 )
-            with tempfile.TemporaryFile() as unpacked, archive.open(f"{name}.npy") as file:
-                _npy_header(file)
-                shutil.copyfileobj(file, unpacked, 1 << 20)  # to the end: zipfile checks the CRC there
-                if unpacked.tell() != size:
-                    raise FormatError(f"{self.path}: {name}: expected {size:,} bytes, got {unpacked.tell():,}")
-                unpacked.flush()
-                stack = np.memmap(unpacked, dtype, "r", shape=shape, order="F" if fortran else "C")
+            with tempfile.TemporaryFile() as file:
+                archive.copy(name, file.write)
+                file.flush()
+                stack = np.memmap(file, dtype, "r", shape=shape, order="F" if fortran else "C")
         return stack, names  # the memory map keeps the temporary file open
 
-    def _names(self, archive: zipfile.ZipFile, title: str, count: int) -> list[str]:
-        with archive.open(f"{title}.npy") as file:
-            shape, _, dtype = _npy_header(file)
+    def _names(self, archive: Archive, title: str, count: int) -> list[str]:
+        shape, _, dtype = archive.head(title)
         if shape != (count,) or dtype.kind not in "US" or dtype.itemsize > 1 << 16:
             raise FormatError(f"{self.path}: {title}: expected {count} strings, one a map, got {dtype} {shape}")
-        with archive.open(f"{title}.npy") as file:
-            values = _npy.read_array(io.BytesIO(file.read()), allow_pickle=False)
-        return [v.decode("utf-8", "backslashreplace") if isinstance(v, bytes) else str(v) for v in values.tolist()]
+        archive.require_size([title])
+        with damage(f"{self.path}: {title}: expected strings in UTF-8, got others"):
+            names = [v.decode() if isinstance(v, bytes) else str(v) for v in archive.read(title).tolist()]
+            "".join(names).encode()
+        return names
 
 
 Maps = Folder | Stack
@@ -311,15 +304,6 @@ def shown(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = _npy.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"NPY version {version}")
-    read = _npy.read_array_header_1_0 if version == (1, 0) else _npy.read_array_header_2_0
-    shape, fortran, dtype = read(file)
-    return shape, fortran, dtype
-
-
 def first_wrong(labels: Array, classes: int, ignore: int | None) -> tuple[int, int, int] | None:
     """Value, row and column of the first label that is neither a class nor void; None if all are valid."""
     wrong = (labels < 0) | (labels >= classes)
@@ -329,9 +313,3 @@ def first_wrong(labels: Array, classes: int, ignore: int | None) -> tuple[int, i
         return None
     row, column = divmod(int(np.argmax(wrong)), labels.shape[1])
     return int(labels[row, column]), row, column
-
-
-def few(texts: Sequence[str], max_shown: int = 10) -> str:
-    """The first texts, and the number of further ones."""
-    more = f" and {len(texts) - max_shown:,} more" if len(texts) > max_shown else ""
-    return ", ".join(texts[:max_shown]) + more

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fastdet._core.check import MAX_CLASSES, Array
+from fastdet._core.check import MAX_CLASSES, Array, describe
 from fastdet._files import palettes
 from fastdet._files.errors import FormatError
+from fastdet._files.text import lines_of, read_text, to_int
 
 VOID = -(2**63)  # in a table: the number is void
 _EXPECTED = "lines 'STORED CLASS', or one JSON object; CLASS is a number or void, STORED a number or other"
@@ -113,10 +114,7 @@ def load(text: str) -> LabelTable:
         return BUILT_IN[text]()
     path = Path(text or "(empty)")
     if path.is_file():
-        try:
-            return _table(text, path.read_text(encoding="utf-8-sig"))
-        except UnicodeDecodeError:
-            raise FormatError(f"{text}: expected {_EXPECTED}, got other data") from None
+        return _table(text, read_text(text, "names", _EXPECTED))
     if ":" in text and not path.exists():
         return of_pairs(text, [tuple(item.partition(":")[::2]) for item in text.split(",")])
     what = "no such file" if not path.exists() else "a folder or device"
@@ -129,13 +127,13 @@ def _table(source: str, text: str) -> LabelTable:
     if text.lstrip()[:1] in ("{", "["):
         try:
             value = json.loads(text, object_pairs_hook=list)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FormatError(f"{source}: expected {_EXPECTED}, got damaged JSON: {error}") from None
         if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in value):
             raise FormatError(f"{source}: expected {_EXPECTED}, got other JSON")
         return of_pairs(source, [(a, "void" if b is None else b) for a, b in value])
     pairs = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         words = line.partition("#")[0].replace(",", " ").replace(":", " ").split()
         if words and len(words) != 2:
             raise FormatError(f"{source}: line {number}: expected 'STORED CLASS', got {line.strip()[:60]!r}")
@@ -149,8 +147,10 @@ def of_pairs(name: str, pairs: list[Any]) -> LabelTable:
     rows: dict[int, int] = {}
     other = None
     for stored, wanted in pairs:
-        target = VOID if str(wanted).strip().lower() == "void" else _number(name, wanted)
-        if str(stored).strip().lower() == "other":
+        target = VOID if _is(wanted, "void") else _number(name, wanted)
+        if _is(stored, "other"):
+            if other not in (None, target):
+                raise FormatError(f"{name}: expected one class for each number, got two for other")
             other = target
             continue
         number = _number(name, stored)
@@ -164,11 +164,16 @@ def of_pairs(name: str, pairs: list[Any]) -> LabelTable:
     return LabelTable(name, stored_numbers, np.array([rows[x] for x in stored_numbers.tolist()], np.int64), other)
 
 
+def _is(x: Any, word: str) -> bool:
+    return isinstance(x, str) and x.strip().lower() == word
+
+
 def _number(where: str, x: Any) -> int:
-    text = str(x).strip()
-    if isinstance(x, (bool, float)) or not text.removeprefix("-").isdecimal() or not text.isascii() or len(text) > 18:
-        raise FormatError(f"{where}: expected {_EXPECTED}, got {text[:40]!r}")
-    return int(text)
+    """A stored number or a class: an integer of 64 bits, also as text."""
+    number = to_int(x.strip()) if isinstance(x, str) else x
+    if not isinstance(number, int | np.integer) or isinstance(number, bool) or not VOID < number < 2**63:
+        raise FormatError(f"{where}: expected {_EXPECTED}, got {describe(str(x))}")
+    return int(number)
 
 
 def _cityscapes() -> LabelTable:

@@ -11,8 +11,10 @@ from typing import Any
 
 from fastdet._core.check import describe
 from fastdet._files.errors import FormatError, one_line
+from fastdet._files.text import lines_of, read_text
 
 _NUMBERED = re.compile(r"(\d+)\s*[:,;=\t ]\s*\S")
+_POSITION = re.compile(r"[0-9]{1,9}", re.ASCII)
 _HEADERS = (
     "name",
     "names",
@@ -33,13 +35,10 @@ def read_names(op: str, path: Path, expected: str = "a file of names") -> list[s
     if not path.is_file():
         what = "no such file" if not path.exists() else "a folder or device"
         raise FormatError(f"{op}: --classes must be {expected}, got {path}, {what}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise FormatError(f"{path}: expected one class name a line, got data that is not UTF-8 text") from None
+    text = read_text(path, "names", "one class name a line")
     if path.suffix.lower() in (".yaml", ".yml"):
         return _from_yaml(path, text)
-    names = [line.strip() for line in text.rstrip().splitlines()]
+    names = [line.strip() for line in lines_of(text.rstrip())]
     _check_plain(path, names)
     return _checked(path, names, "line", 1)
 
@@ -102,26 +101,61 @@ def _from_yaml(path: Path, text: str) -> list[str]:
     except ImportError:
         raise FormatError(f'{path}: reading YAML needs PyYAML: pip install "fastdet[cli]"') from None
     try:
-        tree: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: not YAML: {one_line(error)}") from None
+        tree: Any = yaml.load(text, _loader(yaml))
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+    except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"{path}: not YAML: {one_line(error) or type(error).__name__}") from None
     listed = tree.get("names") if isinstance(tree, Mapping) else tree
     if isinstance(listed, Mapping):
-        numbers = [int(key) if isinstance(key, str) and key.isdecimal() else key for key in listed]
+        numbers = [int(key) if isinstance(key, str) and _POSITION.fullmatch(key) else key for key in listed]
         listed = dict(zip(numbers, listed.values(), strict=True))
         if not all(type(number) is int for number in numbers) or sorted(numbers) != list(range(len(numbers))):
-            got = ", ".join(map(str, numbers[:5]))
+            got = ", ".join(map(describe, numbers[:5]))
             raise FormatError(f"{path}: names: expected the numbers 0, 1, ... without a gap, got {got}")
         listed = [listed[number] for number in range(len(numbers))]
     if not isinstance(listed, list):
         got = "no such key" if isinstance(tree, Mapping) and "names" not in tree else describe(listed)
         raise FormatError(f"{path}: names: expected a list of names, or names by number, got {got}")
     for number, name in enumerate(listed):
-        if not isinstance(name, str | int | float) or isinstance(name, bool):
+        if not isinstance(name, str | int | float) or isinstance(name, bool) or _is_long(name):
             hint = "; write it in quotes" if isinstance(name, bool) or name is None else ""
             raise FormatError(f"{path}: names: class {number}: expected a name, got {describe(name)}{hint}")
     names = _checked(path, [str(name).strip() for name in listed], "class", 0)
     count = tree.get("nc", len(names)) if isinstance(tree, Mapping) else len(names)
     if count != len(names):
-        raise FormatError(f"{path}: nc: expected {len(names)}, the number of names, got {count!r}")
+        raise FormatError(f"{path}: nc: expected {len(names)}, the number of names, got {describe(count)}")
     return names
+
+
+def _is_long(x: object) -> bool:
+    """Whether a number has so many digits that Python will not print it."""
+    return isinstance(x, int) and abs(x) >= 10**100
+
+
+def _loader(yaml: Any) -> type:
+    """A safe loader that refuses keys given twice, and aliases: a few of them can stand for gigabytes."""
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise FormatError(f"expected YAML without aliases, got one{_line(self.peek_event())}")
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            if not isinstance(node, yaml.MappingNode):
+                return super().construct_mapping(node, deep)
+            seen: set[Any] = set()
+            for key, _ in node.value:
+                word = (key.tag, str(key.value))
+                if word in seen:
+                    raise FormatError(f"expected each key once, got one twice{_line(key)}")
+                seen.add(word)
+            return super().construct_mapping(node, deep)
+
+    return Loader
+
+
+def _line(x: Any) -> str:
+    """The line where an event or a node begins."""
+    return f" in line {x.start_mark.line + 1}"

@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -24,8 +23,10 @@ from typing import IO, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdet._core import limits
 from fastdet._core.check import Array, describe
-from fastdet._files.errors import Faults, FormatError, one_line
+from fastdet._files.archive import Archive
+from fastdet._files.errors import Faults, FormatError, few
 from fastdet._files.table import Kept, Table, group
 
 _ROWS = 1 << 16  # rows converted and written at a time
@@ -46,30 +47,19 @@ def read_npz(path: Path, *, scored: bool = True, faults: Faults | None = None) -
 
     arrays: dict[str, Array] = {}
     names: dict[str, str] = {}
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for role, allowed in _NAMES.items():
-                matches = [name for name in allowed if name in archive.files]
-                if len(matches) > 1:
-                    fail(f"expected one array of {', '.join(allowed)}, got {' and '.join(matches)}")
-                if matches:
-                    names[role] = matches[0]
-                elif role == "boxes" or (role == "scores" and scored):
-                    got = ", ".join(archive.files) or "no array"
-                    fail(f"expected an array named {' or '.join(allowed)}, got {got}")
-            for role, name in names.items():
-                try:
-                    arrays[role] = archive[name]
-                except ValueError as error:
-                    pickled = "allow_pickle" in str(error)
-                    fail(f"{name}: expected a plain array, got {'pickled objects, refused' if pickled else error}")
-                if not isinstance(arrays[role], np.ndarray):
-                    fail(f"{name}: expected an array, got other data")
-            ignored = tuple(name for name in archive.files if name not in names.values())
-    except FormatError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
-        fail(f"expected an NPZ file, got a damaged one: {one_line(error)}")
+    with Archive(path) as archive:
+        for role, allowed in _NAMES.items():
+            matches = [name for name in allowed if name in archive.headers]
+            if len(matches) > 1:
+                fail(f"expected one array of {', '.join(allowed)}, got {' and '.join(matches)}")
+            if matches:
+                names[role] = matches[0]
+            elif role == "boxes" or (role == "scores" and scored):
+                got = few(list(archive.headers)) or "no array"
+                fail(f"expected an array named {' or '.join(allowed)}, got {got}")
+        archive.require_size(list(names.values()))
+        arrays |= {role: archive.read(name) for role, name in names.items()}
+        ignored = tuple(name for name in archive.headers if name not in names.values())
 
     if arrays["boxes"].size == 0:
         _without_boxes(arrays)
@@ -168,6 +158,12 @@ def _npz_images(
 
 def image_array(ids: Sequence[int | str], path: Path) -> Array:
     """Image ids as an array of integers or strings. FormatError where an array would change an id."""
+    strings = [i for i in ids if isinstance(i, str)]
+    size = 4 * max(map(len, strings), default=0) * len(ids)  # an array gives each string the room of the longest
+    if size > limits.of("unpacked"):
+        longest = max(map(len, strings))
+        text = f"expected image ids that fit in an array, got {len(ids):,}, the longest of {longest:,} characters"
+        raise FormatError(f"{path}: {text}: {limits.exceeded('unpacked', size)}")
     images = np.array(ids) if len(ids) else np.zeros(0, np.int64)
     for i, held in zip(ids, images.tolist(), strict=True):
         if i != held or images.dtype.kind not in "iuU":

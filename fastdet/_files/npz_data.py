@@ -9,8 +9,6 @@ A data set may also have
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,9 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._files import npz
+from fastdet._files.archive import Archive
 from fastdet._files.data_set import DataSet, area
-from fastdet._files.errors import Faults, FormatError, one_line, plain
+from fastdet._files.errors import Faults, FormatError, plain
 from fastdet.detection.records import CROWD, IGNORE, Columns, Ints
 
 _OF_BOXES, _OF_NAMES = ("difficult", "iscrowd", "area", "areas"), ("image_names", "classes", "names", "class_names")
@@ -68,12 +67,11 @@ def read_npz(path: Path, offset: float, faults: Faults | None = None) -> DataSet
 def _npz_extra(path: Path, names: Sequence[str], count: int) -> dict[str, Array]:
     """Those of the arrays that a data set may have besides its boxes."""
     extra = {}
-    with np.load(path, allow_pickle=False) as archive:
-        for name in (name for name in names if name in (*_OF_BOXES, *_OF_NAMES)):
-            try:
-                extra[name] = archive[name]
-            except (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
-                raise FormatError(f"{path}: {name}: expected a plain array, got {one_line(error)}") from None
+    wanted = [name for name in names if name in (*_OF_BOXES, *_OF_NAMES)]
+    with Archive(path) as archive:
+        archive.require_size(wanted)
+        for name in wanted:
+            extra[name] = archive.read(name)
             if name in _OF_BOXES:
                 npz.expect(path, name, extra[name], "biuf", "numbers", (count,), f"({count},), one per box")
             else:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastdet._core.check import Array
+from fastdet._files import text
 from fastdet._files.errors import FormatError
 
 
@@ -58,19 +59,16 @@ def load(name: str) -> Palette:
     if not path.is_file():
         what = "no such file" if not path.exists() else "a folder or device"
         raise FormatError(f"miou: palette must be one of {', '.join(_BUILT_IN)} or a file, got {name}, {what}")
-    try:
-        return _palette(name, path.name, path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise FormatError(f"{name}: expected lines of text 'R G B name', got other data") from None
+    return _palette(name, path.name, text.read_text(name, "names", "lines of text 'R G B name'"))
 
 
-def _palette(source: str, name: str, text: str) -> Palette:
+def _palette(source: str, name: str, content: str) -> Palette:
     """Read lines ``R G B [name]``, the classes in order. The name "void" marks a void colour; # starts a comment."""
     classes: list[str] = []
     colours: list[int] = []
     void: list[int] = []
     seen: dict[int, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.lines_of(content), 1):
         words = line.partition("#")[0].replace(",", " ").split(maxsplit=3)
         if not words:
             continue

@@ -14,11 +14,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fastdet._core import limits
 from fastdet._core.check import Array
-from fastdet._files.errors import FormatError
+from fastdet._files.errors import FormatError, one_line
 from fastdet.detection.records import CROWD, IGNORE, Bytes, Columns, Floats, Ints
 
 _ROWS = 1 << 16  # rows decoded at a time
+_ROW_BYTES = 72  # memory of a row
 
 
 def read_parquet_results(path: str | os.PathLike[str]) -> Columns:
@@ -43,14 +45,34 @@ def _read(path: str, *, results: bool) -> tuple[Ints, Columns]:
             for name in needed:
                 if name not in present:
                     raise FormatError(f"{path}: expected a column {name!r}, got {present}")
+            _require_size(path, file.metadata)
             for batch in file.iter_batches(_ROWS, columns=[name for name in wanted if name in present]):
                 ids, some = _columns(_Batch(path, row, batch), results)
                 images.append(np.unique(ids))
                 columns.append(some)
                 row += batch.num_rows
-    except pyarrow.ArrowException as error:
-        raise FormatError(f"{path}: not Parquet: {str(error).splitlines()[0]}") from None
+    except (FormatError, MemoryError):
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError) as error:  # raised at damaged data
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise FormatError(f"{path}: not Parquet: {one_line(error)[:200] or type(error).__name__}") from None
     return np.unique(np.concatenate(images)), Columns(*(np.concatenate(c) for c in zip(*columns, strict=True)))
+
+
+def _require_size(path: str, metadata: Any) -> None:
+    """FormatError if the file says that it holds more than the limit: equal rows take almost no room in it."""
+    size, allowed = _ROW_BYTES * metadata.num_rows, limits.unpacked(os.path.getsize(path))
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        of_box = [column for column in map(group.column, range(group.num_columns)) if _is_box(column.path_in_schema)]
+        size = max([size, *(8 * column.num_values for column in of_box)])
+    if size > allowed:
+        raise FormatError(f"{path}: {limits.exceeded('unpacked', size, allowed)}")
+
+
+def _is_box(path: str) -> bool:
+    return path.partition(".")[0] == "bbox"
 
 
 def _pyarrow(name: str) -> Any:

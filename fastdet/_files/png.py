@@ -7,10 +7,10 @@ import struct
 import zlib
 from typing import Any
 
+from fastdet._core import limits
 from fastdet._core.label_images import LabelPixels, pixels
 from fastdet._files.errors import FormatError, one_line
 
-MAX_PIXELS = 1 << 28  # limit of one map: the header of a small file can claim any size
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER_BYTES = 33
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
@@ -21,8 +21,8 @@ _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # eXIf says wh
 def size(head: bytes, *, colours: bool) -> tuple[int, int]:
     """Height and width of a label map, from its first 33 bytes. ``colours``: whether colours are understood."""
     width, height, depth, kind = _header(head)
-    if width * height > MAX_PIXELS:
-        raise FormatError(f"expected at most {MAX_PIXELS:,} pixels, got {height} x {width}")
+    if text := too_large(height, width):
+        raise FormatError(text)
     if kind not in (_GREY, _INDEXED, _RGB, _GREY_ALPHA, RGBA) or (depth == 16 and kind != _GREY):
         raise FormatError(f"expected a grey, palette or 8-bit RGB image, got {_kind(depth, kind)}")
     if kind in (_RGB, RGBA) and not colours:
@@ -36,7 +36,7 @@ def read(data: bytes) -> LabelPixels:
 
     needed = _check_chunks(data)
     try:
-        # Not Image.open, which warns about large images: MAX_PIXELS limits the size already. Without the chunks of
+        # Not Image.open, which warns about large images: `limits` has the size already. Without the chunks of
         # text and profiles, which Pillow limits: a label map may carry any amount of them.
         with PngImagePlugin.PngImageFile(io.BytesIO(needed)) as image:
             return pixels(image)
@@ -48,6 +48,13 @@ def read(data: bytes) -> LabelPixels:
         raise FormatError(f"damaged: {one_line(error) or type(error).__name__}") from None
     except Exception as error:  # decoders raise anything at damaged data
         raise FormatError(f"damaged: {one_line(error) or type(error).__name__}") from None
+
+
+def too_large(height: int, width: int) -> str:
+    """The text of the error for a map of more pixels than the limit; "" for others."""
+    if height * width <= limits.of("pixels"):
+        return ""
+    return limits.exceeded("pixels", height * width, shown=f"{height} x {width}")
 
 
 def _header(data: bytes) -> tuple[int, int, int, int]:
@@ -86,8 +93,8 @@ def _kind(depth: int, kind: int) -> str:
 def _check_chunks(data: bytes) -> bytes:
     """Check a whole PNG file, and return it without the chunks that hold no pixels."""
     width, height, depth, kind = _header(data[:33])
-    if width * height > MAX_PIXELS:
-        raise FormatError(f"expected at most {MAX_PIXELS:,} pixels, got {height} x {width}")
+    if text := too_large(height, width):
+        raise FormatError(text)
     bits = depth * {_RGB: 3, RGBA: 4, _GREY_ALPHA: 2}.get(kind, 1)
     passes = _ADAM7 if data[28] else ((0, 0, 1, 1),)
     sizes = [(-((y - height) // dy), -((x - width) // dx)) for y, x, dy, dx in passes]

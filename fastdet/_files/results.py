@@ -16,6 +16,7 @@ from fastdet._files.errors import ChoiceError, Faults, FormatError
 from fastdet._files.folders import Labels
 from fastdet._files.names import read_names
 from fastdet._files.readings import check_ids, check_images, check_positions, position_ids
+from fastdet._files.text import to_int
 from fastdet.detection.records import Columns, Ints
 
 
@@ -116,8 +117,8 @@ class _Images:
     def of(self, where: str, i: int | str) -> int:
         """The image's id. FormatError."""
         if isinstance(i, str):
-            number = int(i) if i.isascii() and i.isdigit() and len(i) < 19 else -1
-            if not self._by_name and number in self._known and not self.names.has(i):
+            number = to_int(i) if i.isdigit() else None
+            if number is not None and not self._by_name and number in self._known and not self.names.has(i):
                 return number  # an id that was written as a string
             return self.names.known(where, i)
         if not self._by_name:
@@ -325,4 +326,4 @@ def _by_numeric_names(path: Path, raw: Ints, data: DataSet, o: Options) -> tuple
 
 
 def _are_numbers(names: Sequence[str]) -> bool:
-    return all(name.isascii() and name.isdigit() for name in names)
+    return all(name.isdigit() and to_int(name) is not None for name in names)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fastdet._files import pictures
 from fastdet._files.data_set import IMAGES, stem
-from fastdet._files.errors import ChoiceError, FormatError, one_line
+from fastdet._files.errors import ChoiceError, FormatError
 
 
 def sizes_of(labels: Path, images: Path | None, size: tuple[int, int] | None) -> dict[str, tuple[int, int]]:
@@ -29,7 +30,7 @@ def sizes_of(labels: Path, images: Path | None, size: tuple[int, int] | None) ->
             name = stem(child.name)
             if name in sizes:
                 raise FormatError(f"{child}: expected one image of that name, got another suffix as well")
-            sizes[name] = _picture_size(child)
+            sizes[name] = pictures.size(child)
     if not sizes:
         raise FormatError(f"{folder}: expected a folder of images, got none")
     return sizes
@@ -45,15 +46,3 @@ def _beside(labels: Path) -> Path | None:
                 return folder
             break
     return labels if any(child.suffix.lower() in IMAGES for child in labels.iterdir()) else None
-
-
-def _picture_size(path: Path) -> tuple[int, int]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # Exif: shown with width and height swapped
-            width, height = picture.size
-    except (UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise FormatError(f"{path}: expected an image, got {one_line(error)}") from None
-    return (height, width) if turned else (width, height)

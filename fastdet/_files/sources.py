@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdet._files import coco, npz_data, txt, voc, yolo
+from fastdet._files import coco, npz_data, text, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.formats import form_of_detections, form_of_truth
@@ -203,17 +203,16 @@ def _coverage(path: Path, form: str, data: DataSet, columns: Columns) -> list[st
 
 def _subset(data: DataSet, detections: Columns, path: Path) -> tuple[DataSet, Columns]:
     """Keep the images that a file names, one a line, as VOC's ImageSets do. Text after the name is skipped."""
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise FormatError(f"{path}: expected one image name a line, got data that is not UTF-8 text") from None
+    lines = text.lines_of(text.read_text(path, "lines", "one image name a line"))
     names = ImageNames(data)
     wanted = []
-    for number, line in enumerate(lines, 1):
-        where = f"{path}: line {number}"
+    for number, whole in enumerate(lines, 1):
+        line, where = whole.strip(" \t"), f"{path}: line {number}"
+        if not line:
+            continue
         image = names.find(where, line)
         if image is None:
-            image = names.find(where, line.split()[0])
+            image = names.find(where, text.words_of(line)[0])
         if image is None:
             raise names.unknown(where, line)
         wanted.append(image)

@@ -9,6 +9,7 @@ from pathlib import Path
 from fastdet._files.data_set import DataSet, by_name, new_ids
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.folders import Labels, Parse, Rows, data_set, lines, number, result_files, texts
+from fastdet._files.text import to_float
 from fastdet.detection.records import IGNORE, Columns
 
 
@@ -67,7 +68,7 @@ def read_txt_results(
         for line, words in rows:
             with faults.record():
                 name, (x, y, w, h, _), confidence = parse(path, image, line, words)
-                other = float(words[-1 if score != "last" else -5])
+                other = number(path, line, "score", words[-1 if score != "last" else -5])
                 first, last = first + (0 <= confidence <= 1), last + (0 <= other <= 1)
                 table.rows.append((image, labels.id_of(name), x, y, w, h, confidence, 0))
     if score is None and last > first and last == len(table.rows):
@@ -117,8 +118,4 @@ def _spaced(words: list[str], need: int) -> bool:
 
 
 def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+    return to_float(word) is not None

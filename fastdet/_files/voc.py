@@ -6,16 +6,17 @@ Results are a folder with one file a class, ``..._<class>.txt``, of lines ``imag
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from fastdet._core.check import describe
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids
 from fastdet._files.errors import Faults, FormatError, one_line, plain
 from fastdet._files.folders import Labels, Rows, data_set, lines, number, texts
+from fastdet._files.text import read_bytes, to_float, to_int
 from fastdet.detection.records import IGNORE, Columns
 
 # What <difficult> may hold. "Unspecified" is what some labelling tools write where nobody said anything.
@@ -61,28 +62,42 @@ def read_voc(
 
 def _root(path: Path) -> ElementTree.Element:
     """The <annotation> of a file. Name spaces are dropped. FormatError for other XML."""
-    raw = path.read_bytes()
+    raw = read_bytes(path, "xml")  # the XML parser before expat 2.6 takes quadratic time for a long attribute
     said = _ENCODING.match(raw)
     word = said[1].decode("ascii", "replace") if said else ""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         word = "utf-16"
     try:
         if word.lower() in _PARSED:
+            if b"\0" in raw:
+                raise FormatError(f"{path}: not XML: it has zero bytes: UTF-16 must begin with its mark")
+            _no_entities(path, b"<!ENTITY" in raw)
             root = ElementTree.fromstring(raw)
         else:
             text = raw.decode(_CHINESE.get(word.lower(), word))
+            if len(text) > 2 * len(raw):
+                raise LookupError
+            _no_entities(path, "<!ENTITY" in text)
             root = ElementTree.fromstring(text[re.match(r"\s*<\?xml[^>]*\?>|", text).end() :])  # type: ignore[union-attr]
     except LookupError:
-        raise FormatError(f"{path}: expected XML in an encoding that Python knows, got {word!r}") from None
-    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: expected XML in an encoding that Python knows, got {describe(word)}") from None
+    except UnicodeError as error:
         raise FormatError(f"{path}: not XML in the encoding that it names: {one_line(error)}") from None
     except (ElementTree.ParseError, ValueError) as error:
+        if isinstance(error, FormatError):
+            raise
         raise FormatError(f"{path}: not XML: {one_line(error)}") from None
     for item in root.iter():
         if isinstance(item.tag, str):
             item.tag = item.tag.rpartition("}")[2]
     _check_voc(path, root)
     return root
+
+
+def _no_entities(path: Path, found: bool) -> None:
+    """FormatError for XML that defines entities: a few of them can stand for gigabytes of text."""
+    if found:
+        raise FormatError(f"{path}: expected XML without entities of its own, got <!ENTITY")
 
 
 def _check_voc(path: Path, root: ElementTree.Element) -> None:
@@ -110,12 +125,10 @@ def _object(path: Path, i: int, item: ElementTree.Element) -> tuple[str, list[fl
     corners = []
     for field in ("xmin", "ymin", "xmax", "ymax"):
         word = (item.findtext(f"bndbox/{field}") or "").strip()
-        try:
-            corners.append(float(word))
-        except ValueError:
-            corners.append(math.nan)
-        if not math.isfinite(corners[-1]):
-            raise FormatError(f"{path}: object[{i}].bndbox.{field}: expected a number, got {word or 'none'!r}")
+        value = to_float(word)
+        if value is None:
+            raise FormatError(f"{path}: object[{i}].bndbox.{field}: expected a number, got {describe(word or 'none')}")
+        corners.append(value)
     x1, y1, x2, y2 = corners
     for field, low, high in (("xmax", x1, x2), ("ymax", y1, y2)):
         if high < low:
@@ -125,10 +138,7 @@ def _object(path: Path, i: int, item: ElementTree.Element) -> tuple[str, list[fl
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int]:
-    try:
-        width, height = (int(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
-    except ValueError:
-        return 0, 0
+    width, height = (to_int((root.findtext(f"size/{side}") or "").strip()) or 0 for side in ("width", "height"))
     return (width, height) if 0 < width < 2**31 and 0 < height < 2**31 else (0, 0)
 
 

@@ -17,6 +17,8 @@ from fastdet._core.check import Array, describe
 from fastdet._files.data_set import DataSet, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.folders import Rows, data_set, lines, number, result_files, texts
+from fastdet._files.names import read_names
+from fastdet._files.text import to_float, to_int
 from fastdet.detection.records import Columns
 
 Sizes = Mapping[str, tuple[int, int]]
@@ -60,7 +62,7 @@ def read_yolo(
         if first_of.setdefault(name, path) is not path:
             raise FormatError(f"{path}: expected one file for each image, got {first_of[name].name} as well")
     if classes is None and (listed := Path(folder) / "classes.txt").is_file():
-        classes = [" ".join(words) for _, words in lines(listed)]
+        classes = read_names("read_yolo", listed)
     of = [(int(sizes[name][0]), int(sizes[name][1])) for name in stems]
     every = [Line(path, place[name], i, words) for path, name in called.items() for i, words in lines(path)]
     keypoints = points_of(folder, every, scored=False, points=points)
@@ -113,21 +115,17 @@ def read_yolo_results(
 
 def numbers_of(words: Sequence[str]) -> list[float] | None:
     """The words after the class as numbers; None if one is no number."""
-    try:
-        return [float(word) for word in words[1:]]
-    except ValueError:
-        return None
+    values = [value for word in words[1:] if (value := to_float(word)) is not None]
+    return values if len(values) == len(words) - 1 else None
 
 
 def class_number(word: str) -> int | None:
     """A class number, also written as ``3.0`` or ``3e0``; None for another word."""
-    if word.isascii() and word.isdigit():
-        return int(word)
-    try:
-        value = float(word)
-    except ValueError:
-        return None
-    return int(value) if value >= 0 and value == value // 1 and value < 2**53 else None
+    whole = to_int(word)
+    if whole is not None:
+        return whole if whole >= 0 else None
+    value = to_float(word)
+    return int(value) if value is not None and 0 <= value < 2**53 and value == value // 1 else None
 
 
 class _Parser:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 try:
     import fastdet
+    from fastdet._core.limits import LimitError
     from fastdet._files.errors import FormatError
 
     try:
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = typer.main.get_command(app).main(args=arguments, prog_name="fastdet", standalone_mode=False)
         if code != 130:
             return int(code or 0)
-    except (Failure, FormatError, Different) as error:
+    except (Failure, FormatError, LimitError, Different) as error:
         return _fail(str(error))
     except FileNotFoundError as error:
         return _fail(f"no such file: {error.filename}" if error.filename else str(error))

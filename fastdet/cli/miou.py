@@ -15,7 +15,7 @@ import typer
 from fastdet._core import backends, check
 from fastdet._core.check import MAX_CLASSES
 from fastdet._files import label_maps, label_tables, palettes
-from fastdet._files.errors import FormatError
+from fastdet._files.errors import FormatError, few
 from fastdet._files.label_rules import Rules
 from fastdet._files.label_tables import LabelTable
 from fastdet._files.names import read_names
@@ -144,7 +144,7 @@ def run(options: Options) -> None:
         print(json.dumps(report))
         return
     if ignored:
-        print(f"fastdet: not read: {label_maps.few(ignored)}", file=sys.stderr)
+        print(f"fastdet: not read: {few(ignored)}", file=sys.stderr)
     show(report, options.per_class, options.per_image)
     for path in pictures:
         say(f"picture: {path}")

@@ -14,7 +14,7 @@ import fastdet
 from fastdet._core.check import Array
 from fastdet._files import label_maps
 from fastdet._files.detections import Advance
-from fastdet._files.errors import FormatError
+from fastdet._files.errors import FormatError, few
 from fastdet._files.label_maps import Folder, Maps
 from fastdet._files.label_rules import Side
 from fastdet.segmentation.metrics import SegmentationMetrics
@@ -30,7 +30,7 @@ def pair(target: Maps, prediction: Maps, bar: Bar) -> list[tuple[int, int]]:
         sides = []
         for one, other, names in ((target, prediction, missing), (prediction, target, extra)):
             if names:
-                sides.append(f"{len(names):,} of {one.path} not in {other.path}: {label_maps.few(names, _MAX_WRONG)}")
+                sides.append(f"{len(names):,} of {one.path} not in {other.path}: {few(names, _MAX_WRONG)}")
         what = "label maps without a partner" if pairs else "no label map has a partner of its name"
         hint = ""
         if not pairs and (ends := label_maps.endings(target, prediction)):

@@ -11,10 +11,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastdet._core.check import Array
-from fastdet._files.coco import coco_content, opened
+from fastdet._files.coco import coco_content
 from fastdet._files.coco_objects import Content, columns_of, content_of
 from fastdet._files.data_set import check_known
 from fastdet._files.errors import FormatError
+from fastdet._files.json_walk import load_tree
+from fastdet._files.packed import opened
 from fastdet.coco import hooks
 from fastdet.coco.index import Index, Tables
 from fastdet.detection.records import Columns
@@ -373,10 +375,7 @@ def ignored_annotations(source: COCO | str | os.PathLike[str] | Mapping[str, Any
             text = file.read()
         if b'"ignore"' not in text and b"\\u" not in text:  # nothing to read; an escape may spell the word
             return np.zeros(0, np.int64)
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise FormatError(f"{os.fspath(source)}: expected JSON: {error}") from None
+        data = load_tree(os.fspath(source), text)
     found = []
     for i, a in enumerate(data.get("annotations", []) if isinstance(data, Mapping) else []):
         value = a.get("ignore", 0)
@@ -389,7 +388,7 @@ def ignored_annotations(source: COCO | str | os.PathLike[str] | Mapping[str, Any
 
 def _load(path: str) -> Any:
     with opened(path) as (file, _):
-        return json.load(file)
+        return load_tree(path, file.read())
 
 
 def _array_columns(x: Array) -> Columns:

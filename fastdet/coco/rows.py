@@ -15,6 +15,7 @@ from fastdet._files.data_set import positions
 from fastdet.coco.steps import ImageRecord
 from fastdet.detection import records as matching
 from fastdet.detection.records import FALSE, IGNORED, TRUE, Columns, Ints, Records, Rows, Rule
+from fastdet.detection.results import require_room
 
 if TYPE_CHECKING:
     from fastdet.coco.evaluation import Params
@@ -70,6 +71,7 @@ def ids(name: str, x: Any) -> list[int]:
 def curves_of(records: Records, p: Params, recalls: Array, limits: Any) -> tuple[Array, Array, Array]:
     """Precision (T, R, K, A, M), recall (T, K, A, M) and scores (T, R, K, A, M) of records."""
     images, K, T = len(p.imgIds), len(p.catIds) if p.useCats else 1, len(p.iouThrs)
+    require_room("COCOeval", T, len(recalls), K, records.counted.shape[1], len(limits))
     of_class = np.searchsorted(records.group, np.arange(K + 1) * images).astype(np.int64)
     backend = None if T and records.counted.shape[1] else "reference"  # the kernels need one of each
     kernel = choose("accumulate", backend, matching.accumulate_reference)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdet._core import backends
+from fastdet._core import backends, limits
 from fastdet._core.check import Array
 from fastdet._core.metric import Bootstrap, interval, known_mean, left_out, resample
 from fastdet.detection import state
@@ -20,12 +20,22 @@ ABSENT = -1.0  # the value of a figure without true boxes
 def curves(p: Parameters, chunk: Chunk, backend: str | None) -> tuple[Floats, Floats, Floats]:
     """Precision (T, R, K, A, M), recall (T, K, A, M) and scores (T, R, K, A, M) as in COCO's evaluation."""
     records, of_class = state.to_records(chunk)
+    T, R, M = len(p.iou_thresholds), len(p.rec_thresholds), len(p.max_detections)
+    require_room("DetectionMetrics", T, R, len(of_class) - 1, len(p.areas), M)
     kernel = backends.choose("accumulate", backend, accumulate_reference)
     result: tuple[Floats, Floats, Floats] = kernel(
         records.scores, records.outcomes, records.start, records.counted, of_class, len(p.iou_thresholds),
         np.array(p.rec_thresholds), np.array(p.max_detections, np.int64),
     )  # fmt: skip
     return result
+
+
+def require_room(where: str, T: int, R: int, K: int, A: int, M: int) -> None:
+    """LimitError if the curves (T, R, K, A, M) of precision and scores would take more than the limit."""
+    size = 2 * 8 * T * R * K * A * M
+    if size > limits.of("curves"):
+        shape = f"{K:,} classes at {T} thresholds, {R} recalls, {A} areas and {M} limits take {size:,} bytes of curves"
+        raise limits.LimitError(f"{where}: {shape}: {limits.exceeded('curves', size)}")
 
 
 def measures(

@@ -93,7 +93,7 @@ def test_wrong_files(tmp_path: Path, capsys: Capture, which: str, content: objec
         ({"area": np.array([-4.0])}, "row 0, area: expected a number >= 0, got -4"),
         ({"classes": np.array(["a"])}, "row 0, labels: expected a class from 0 to 0, got 1"),
         ({"classes": np.array([7])}, "classes: expected strings, got int64"),
-        ({"classes": np.array([{}])}, "classes: expected a plain array, got Object arrays"),
+        ({"classes": np.array([{}])}, "classes: expected a plain array, got pickled objects, refused"),
         ({"image_names": np.array(["x"])}, "images: expected a position from 0 to 0 in image_names, got 3"),
     ],
 )

@@ -253,6 +253,6 @@ def test_an_image_set(tmp_path: Path, capsys: Capture) -> None:
     assert result["stats"] == one.stats.tolist()
     capsys.readouterr()
     (tmp_path / "set.txt").write_text("\nelsewhere\n")
-    assert "line 1: expected the name of an image of the data set, got 'elsewhere'; it has 'photo.00.jpg', " in fails(
+    assert "line 2: expected the name of an image of the data set, got 'elsewhere'; it has 'photo.00.jpg', " in fails(
         capsys, gt, dt, "--image-set", tmp_path / "set.txt"
     )
