@@ -29,6 +29,7 @@ from fastdet._files import coco_text
 from fastdet._files.coco_objects import ANNOTATIONS, CATEGORIES, IMAGES, Content, Spans
 from fastdet._files.data_set import DataSet, check_distinct, check_known, positions
 from fastdet._files.errors import Faults, FormatError, one_line
+from fastdet._files.opening import open_file
 from fastdet.detection.records import IGNORE, Columns, Ints
 
 GZIP = b"\x1f\x8b"
@@ -179,7 +180,7 @@ def _names(packed: tuple[Any, ...]) -> list[str]:
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
     """Open a file, unpacked if it is gzip. Yields it and its size in bytes (0 where that is not known)."""
-    with open(path, "rb", buffering=0) as plain:
+    with open_file(path, buffering=0) as plain:
         if not is_packed(path, plain):
             yield plain, os.path.getsize(path)
             return

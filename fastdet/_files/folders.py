@@ -12,6 +12,7 @@ import numpy as np
 from fastdet._core.check import describe
 from fastdet._files.data_set import DataSet, ImageNames, area
 from fastdet._files.errors import Faults, FormatError, missing
+from fastdet._files.opening import read_text
 from fastdet.detection.records import Columns
 
 
@@ -31,7 +32,7 @@ def texts(folder: str | os.PathLike[str], suffix: str) -> list[Path]:
 def lines(path: Path) -> list[tuple[int, list[str]]]:
     """Line numbers from 1 and the words of each line that is not blank."""
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_text(path)
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: not UTF-8 text: {error}") from None
     return [(i, words) for i, line in enumerate(text.splitlines(), 1) if (words := line.split())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from fastdet._files.data_set import DataSet, ImageNames
 from fastdet._files.detections import form as form_of_file
 from fastdet._files.errors import FormatError
+from fastdet._files.opening import open_file
 from fastdet._files.voc import class_of
 from fastdet._files.yolo import MAX_OUTSIDE, class_number, numbers_of
 
@@ -95,7 +97,7 @@ def _by_class(path: Path, data: DataSet, *, likely: bool) -> bool:
 
 def _lines(files: list[Path]) -> Iterator[list[str]]:
     for child in sorted(files):
-        with child.open(encoding="utf-8-sig", errors="replace") as file:
+        with io.TextIOWrapper(open_file(child), "utf-8-sig", "replace") as file:
             yield from (words for line in file if (words := line.split()))
 
 

@@ -13,6 +13,7 @@ from fastdet._core.check import Array
 from fastdet._core.label_images import LabelPixels, pixels
 from fastdet._files import png
 from fastdet._files.errors import FormatError, one_line
+from fastdet._files.opening import open_file, read_bytes
 from fastdet._files.png import MAX_PIXELS
 
 MAX_BYTES = 16 * MAX_PIXELS
@@ -34,7 +35,7 @@ def size(path: Path, *, colours: bool) -> tuple[int, int]:
     if path.stat().st_size > MAX_BYTES:
         raise FormatError(f"expected at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}")
     suffix = path.suffix.lower()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         if suffix == ".png":
             return png.size(file.read(png.HEADER_BYTES), colours=colours)
         if suffix == ".npy":
@@ -46,7 +47,7 @@ def read(path: Path) -> LabelPixels:
     """The numbers or colours of a file. FormatError, OSError."""
     suffix = path.suffix.lower()
     if suffix == ".png":
-        return png.read(path.read_bytes())
+        return png.read(read_bytes(path))
     if suffix == ".npy":
         array = np.array(_memory_map(path))
         _array_size(array)
@@ -54,7 +55,7 @@ def read(path: Path) -> LabelPixels:
         return LabelPixels(
             "rgb" if array.ndim == 3 else "number", array.view(np.uint8) if array.dtype == bool else array
         )
-    image, _ = _opened(io.BytesIO(path.read_bytes()), suffix)
+    image, _ = _opened(io.BytesIO(read_bytes(path)), suffix)
     try:
         with image:
             return pixels(image)

@@ -27,6 +27,7 @@ from fastdet._core.label_images import LabelPixels
 from fastdet._files import label_images, label_rules
 from fastdet._files.errors import FormatError, missing
 from fastdet._files.label_rules import Rules, Side
+from fastdet._files.opening import open_file
 from fastdet._files.png import MAX_PIXELS, SIGNATURE
 
 _npy: Any = np.lib.format
@@ -109,7 +110,7 @@ class Stack:
         self.path, self.rules, self.side = path, rules, Side()
         self.ignored: list[str] = []
         names: list[str] | None = None
-        with path.open("rb") as file:
+        with open_file(path) as file:
             zipped = file.read(2) == b"PK"
         try:
             self.maps, names = self._unpack() if zipped else (self._map_npy(), None)
@@ -142,7 +143,7 @@ class Stack:
         return label_rules.labels(found, self.rules, Side() if side is None else side, self.names[i])
 
     def _map_npy(self) -> Array:
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             shape, _, dtype = _npy_header(file)
         self._expect("the array", shape, dtype)
         return np.asarray(np.load(self.path, mmap_mode="r", allow_pickle=False))
@@ -157,7 +158,7 @@ class Stack:
             raise FormatError(f"{self.path}: {name}: expected maps of at most {MAX_PIXELS:,} pixels, got {got}")
 
     def _unpack(self) -> tuple[Array, list[str] | None]:
-        with zipfile.ZipFile(self.path) as archive:
+        with open_file(self.path) as raw, zipfile.ZipFile(raw) as archive:
             headers: dict[str, tuple[tuple[int, ...], bool, np.dtype[Any]]] = {}
             for member in archive.namelist():
                 if member.endswith(".npy"):
@@ -213,7 +214,7 @@ def load(path: Path, rules: Rules = _PLAIN, ending: str = "") -> Maps:
         raise missing(path)
     if not path.is_file():
         raise FormatError(f"{path}: expected {want}, got a device")
-    with path.open("rb") as file:
+    with open_file(path) as file:
         magic = file.read(8)
     if magic[:2] != b"PK" and magic[:6] != b"\x93NUMPY":
         what = "a single PNG file" if magic == SIGNATURE else "an empty file" if not magic else "another file"

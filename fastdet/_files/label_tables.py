@@ -13,6 +13,7 @@ import numpy as np
 from fastdet._core.check import MAX_CLASSES, Array
 from fastdet._files import palettes
 from fastdet._files.errors import FormatError
+from fastdet._files.opening import read_text
 
 VOID = -(2**63)  # in a table: the number is void
 _EXPECTED = "lines 'STORED CLASS', or one JSON object; CLASS is a number or void, STORED a number or other"
@@ -114,7 +115,7 @@ def load(text: str) -> LabelTable:
     path = Path(text or "(empty)")
     if path.is_file():
         try:
-            return _table(text, path.read_text(encoding="utf-8-sig"))
+            return _table(text, read_text(path))
         except UnicodeDecodeError:
             raise FormatError(f"{text}: expected {_EXPECTED}, got other data") from None
     if ":" in text and not path.exists():

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastdet._core.check import describe
 from fastdet._files.errors import FormatError, one_line
+from fastdet._files.opening import read_text
 
 _NUMBERED = re.compile(r"(\d+)\s*[:,;=\t ]\s*\S")
 _HEADERS = (
@@ -34,7 +35,7 @@ def read_names(op: str, path: Path, expected: str = "a file of names") -> list[s
         what = "no such file" if not path.exists() else "a folder or device"
         raise FormatError(f"{op}: --classes must be {expected}, got {path}, {what}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except UnicodeDecodeError:
         raise FormatError(f"{path}: expected one class name a line, got data that is not UTF-8 text") from None
     if path.suffix.lower() in (".yaml", ".yml"):

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from fastdet._core.check import Array, describe
 from fastdet._files.errors import Faults, FormatError, one_line
+from fastdet._files.opening import open_file
 from fastdet._files.table import Kept, Table, group
 
 _ROWS = 1 << 16  # rows converted and written at a time
@@ -47,7 +48,7 @@ def read_npz(path: Path, *, scored: bool = True, faults: Faults | None = None) -
     arrays: dict[str, Array] = {}
     names: dict[str, str] = {}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as archive:
             for role, allowed in _NAMES.items():
                 matches = [name for name in allowed if name in archive.files]
                 if len(matches) > 1:

@@ -21,6 +21,7 @@ from fastdet._core.check import Array
 from fastdet._files import npz
 from fastdet._files.data_set import DataSet, area
 from fastdet._files.errors import Faults, FormatError, one_line, plain
+from fastdet._files.opening import open_file
 from fastdet.detection.records import CROWD, IGNORE, Columns, Ints
 
 _OF_BOXES, _OF_NAMES = ("difficult", "iscrowd", "area", "areas"), ("image_names", "classes", "names", "class_names")
@@ -68,7 +69,7 @@ def read_npz(path: Path, offset: float, faults: Faults | None = None) -> DataSet
 def _npz_extra(path: Path, names: Sequence[str], count: int) -> dict[str, Array]:
     """Those of the arrays that a data set may have besides its boxes."""
     extra = {}
-    with np.load(path, allow_pickle=False) as archive:
+    with open_file(path) as file, np.load(file, allow_pickle=False) as archive:
         for name in (name for name in names if name in (*_OF_BOXES, *_OF_NAMES)):
             try:
                 extra[name] = archive[name]

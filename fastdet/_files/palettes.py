@@ -9,6 +9,7 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._files.errors import FormatError
+from fastdet._files.opening import read_text
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def load(name: str) -> Palette:
         what = "no such file" if not path.exists() else "a folder or device"
         raise FormatError(f"miou: palette must be one of {', '.join(_BUILT_IN)} or a file, got {name}, {what}")
     try:
-        return _palette(name, path.name, path.read_text(encoding="utf-8-sig"))
+        return _palette(name, path.name, read_text(path))
     except UnicodeDecodeError:
         raise FormatError(f"{name}: expected lines of text 'R G B name', got other data") from None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastdet._files.data_set import IMAGES, stem
 from fastdet._files.errors import ChoiceError, FormatError, one_line
+from fastdet._files.opening import open_file
 
 
 def sizes_of(labels: Path, images: Path | None, size: tuple[int, int] | None) -> dict[str, tuple[int, int]]:
@@ -51,7 +52,7 @@ def _picture_size(path: Path) -> tuple[int, int]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
+        with open_file(path) as file, Image.open(file) as picture:
             turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # Exif: shown with width and height swapped
             width, height = picture.size
     except (UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:

@@ -12,6 +12,7 @@ from fastdet._files import coco, npz_data, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.formats import form_of_detections, form_of_truth
+from fastdet._files.opening import read_text
 from fastdet._files.readings import note_on_boxes, note_on_classes, overlaps
 from fastdet._files.results import Options, Results, read_results
 from fastdet._files.sizes import sizes_of
@@ -204,7 +205,7 @@ def _coverage(path: Path, form: str, data: DataSet, columns: Columns) -> list[st
 def _subset(data: DataSet, detections: Columns, path: Path) -> tuple[DataSet, Columns]:
     """Keep the images that a file names, one a line, as VOC's ImageSets do. Text after the name is skipped."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise FormatError(f"{path}: expected one image name a line, got data that is not UTF-8 text") from None
     names = ImageNames(data)

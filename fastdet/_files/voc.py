@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids
 from fastdet._files.errors import Faults, FormatError, one_line, plain
 from fastdet._files.folders import Labels, Rows, data_set, lines, number, texts
+from fastdet._files.opening import read_bytes
 from fastdet.detection.records import IGNORE, Columns
 
 # What <difficult> may hold. "Unspecified" is what some labelling tools write where nobody said anything.
@@ -61,7 +62,7 @@ def read_voc(
 
 def _root(path: Path) -> ElementTree.Element:
     """The <annotation> of a file. Name spaces are dropped. FormatError for other XML."""
-    raw = path.read_bytes()
+    raw = read_bytes(path)
     said = _ENCODING.match(raw)
     word = said[1].decode("ascii", "replace") if said else ""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
