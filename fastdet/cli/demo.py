@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 from fastdet._files.atomic import atomic
 from fastdet.cli import showcase
 from fastdet.cli.terminal import Failure, absent, console, say
+from fastdet.plots.axes import png
 
 
 def demo_command(
@@ -52,5 +53,5 @@ def demo_command(
     except ImportError as error:
         raise Failure(str(error)) from None
     with atomic(output) as file:
-        figure.savefig(file, format="png", dpi=130)
+        file.write(png(figure))
     say(f"picture: {output.resolve()}")

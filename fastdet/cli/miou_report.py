@@ -10,6 +10,7 @@ from typing import Any
 from fastdet._core.plain_text import printable
 from fastdet._files.atomic import atomic
 from fastdet.cli.terminal import say
+from fastdet.plots.axes import png
 from fastdet.segmentation.metrics import SegmentationMetrics
 
 FIGURES = {
@@ -133,5 +134,5 @@ def draw(result: dict[str, Any], metrics: SegmentationMetrics, folder: Path) -> 
     paths = [folder / "confusion.png", folder / "iou.png"]
     for figure, path in zip((heat, bars), paths, strict=True):
         with atomic(path) as file:
-            figure.savefig(file, format="png", dpi=130)
+            file.write(png(figure))
     return paths
