@@ -7,11 +7,9 @@ NumPy is the only dependency. torch, CuPy and other array libraries are used whe
 """
 
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastdet._core import interpreter as _interpreter  # noqa: F401  first: it may refuse
-from fastdet._core.config import config, get_num_threads, set_num_threads, show_config
 from fastdet._version import __version__
 
 if TYPE_CHECKING:
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     )
     from fastdet import cli as cli
     from fastdet import models as models
+    from fastdet._core.config import config, get_num_threads, set_num_threads, show_config
 
 __all__ = [
     "__version__",
@@ -61,9 +60,14 @@ __all__ = [
 ]
 
 _NOT_IN_STAR_IMPORT = ("cli", "models")  # models needs torch
+_OF_CONFIG = ("config", "get_num_threads", "set_num_threads", "show_config")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
+    """Modules and functions at their first use: the command must be able to heed Ctrl-C before NumPy is imported."""
+    if name in _OF_CONFIG:
+        globals()[name] = value = getattr(import_module("fastdet._core.config"), name)
+        return value
     if name in __all__ or name in _NOT_IN_STAR_IMPORT:
         return import_module(f"fastdet.{name}")
     raise AttributeError(f"module 'fastdet' has no attribute {name!r}")

@@ -2,6 +2,6 @@
 
 import sys
 
-from fastdet.cli.app import main
+from fastdet.cli import main
 
 sys.exit(main())

@@ -15,6 +15,7 @@ import numpy as np
 from fastdet._core import limits
 from fastdet._core.check import Array, describe
 from fastdet._files.errors import FormatError, one_line
+from fastdet._files.opening import open_file
 
 _npy: Any = np.lib.format
 _CHUNK = 1 << 20  # bytes unpacked at a time
@@ -71,7 +72,7 @@ class Archive:
         self.path = path
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as stack, damage(f"{path}: expected {kind}, got a damaged one"):
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(open_file(path))
             self._packed = os.fstat(file.fileno()).st_size
             self._zip = stack.enter_context(zipfile.ZipFile(file))
             self.headers = self._headers()

@@ -29,6 +29,7 @@ from fastdet._files.atomic import atomic
 from fastdet._files.coco_objects import Content
 from fastdet._files.errors import Faults, FormatError, missing
 from fastdet._files.npz import image_array, read_npz, write_npz
+from fastdet._files.opening import open_file
 from fastdet._files.packed import GZIP, is_packed, unpacked
 from fastdet._files.table import Kept, Records, Table, group
 
@@ -45,7 +46,7 @@ def form(path: Path) -> str:
         raise missing(path)
     if not path.is_file():
         raise FormatError(f"{path}: expected a file, got a folder or device")
-    with path.open("rb") as file:
+    with open_file(path) as file:
         start = file.read(4096)
     text = start.removeprefix(codecs.BOM_UTF8).lstrip()
     if text[:2] == b"PK":
@@ -101,7 +102,7 @@ class _Counted:
 
 
 def _read_json(path: Path, advance: Advance, faults: Faults | None) -> Table:
-    file = open(path, "rb", buffering=0)  # noqa: SIM115 it stays open: records are copied from it later
+    file = open_file(path, buffering=0)  # it stays open: records are copied from it later
     try:
         if is_packed(path, file):
             file = _unpacked(path, file, advance)

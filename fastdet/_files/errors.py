@@ -6,13 +6,20 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
+from fastdet._core.plain_text import printable
+
 
 class FormatError(ValueError):
     """A file with wrong content. The text is one line that names the file, the record and the field.
 
     `fastdet.coco` exports it. Its module stays this one: Ray copies a class whose module is not imported, and the copy
     would be another class.
+
+    Names from files are in the text, so `printable` shows what it holds: one line, nothing that a terminal obeys.
     """
+
+    def __init__(self, text: object) -> None:
+        super().__init__(printable(str(text)))
 
 
 def plain(x: float) -> str:
@@ -25,7 +32,7 @@ class ChoiceError(ValueError):
     """An option that does not fit the files. ``reason`` says why."""
 
     def __init__(self, option: str, reason: str) -> None:
-        super().__init__(f"{option} {reason}")
+        super().__init__(printable(f"{option} {reason}"))
         self.option, self.reason = option, reason
 
 

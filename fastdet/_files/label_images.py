@@ -14,6 +14,7 @@ from fastdet._core.check import Array
 from fastdet._core.label_images import LabelPixels, pixels
 from fastdet._files import png
 from fastdet._files.errors import FormatError, one_line
+from fastdet._files.opening import open_file
 
 _BYTES = 16  # a pixel, at most, in a file
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".npy")
@@ -37,7 +38,7 @@ def size(path: Path, *, colours: bool) -> tuple[int, int]:
         text = f"expected at most {allowed:,} bytes, got {path.stat().st_size:,}"
         raise FormatError(f"{text}: FASTDET_LIMITS=pixels={enough} raises the limit")
     suffix = path.suffix.lower()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         if suffix == ".png":
             return png.size(file.read(png.HEADER_BYTES), colours=colours)
         if suffix == ".npy":
@@ -45,11 +46,17 @@ def size(path: Path, *, colours: bool) -> tuple[int, int]:
         return _opened(file, suffix)[1]
 
 
+def _bytes(path: Path) -> bytes:
+    with open_file(path) as file:
+        data: bytes = file.read()
+    return data
+
+
 def read(path: Path) -> LabelPixels:
     """The numbers or colours of a file. FormatError, OSError."""
     suffix = path.suffix.lower()
     if suffix == ".png":
-        return png.read(path.read_bytes())
+        return png.read(_bytes(path))
     if suffix == ".npy":
         array = np.array(_memory_map(path))
         _array_size(array)
@@ -57,7 +64,7 @@ def read(path: Path) -> LabelPixels:
         return LabelPixels(
             "rgb" if array.ndim == 3 else "number", array.view(np.uint8) if array.dtype == bool else array
         )
-    image, _ = _opened(io.BytesIO(path.read_bytes()), suffix)
+    image, _ = _opened(io.BytesIO(_bytes(path)), suffix)
     try:
         with image:
             return pixels(image)

@@ -28,6 +28,7 @@ from fastdet._files import label_images, label_rules, png
 from fastdet._files.archive import Archive, damage, header
 from fastdet._files.errors import FormatError, few, missing
 from fastdet._files.label_rules import Rules, Side
+from fastdet._files.opening import open_file
 from fastdet._files.png import SIGNATURE
 
 _KIND = "an NPZ or NPY file"
@@ -110,7 +111,7 @@ class Stack:
         self.path, self.rules, self.side = path, rules, Side()
         self.ignored: list[str] = []
         names: list[str] | None = None
-        with path.open("rb") as file:
+        with open_file(path) as file:
             zipped = file.read(2) == b"PK"
         self.maps, names = self._unpack() if zipped else (self._map_npy(), None)
         self.keys = None
@@ -139,7 +140,7 @@ class Stack:
 
     def _map_npy(self) -> Array:
         with damage(f"{self.path}: expected {_KIND}, got a damaged one"):
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 shape, _, dtype = header(file)
             self._expect("the array", shape, dtype)
             return np.asarray(np.load(self.path, mmap_mode="r", allow_pickle=False))
@@ -206,7 +207,7 @@ def load(path: Path, rules: Rules = _PLAIN, ending: str = "") -> Maps:
         raise missing(path)
     if not path.is_file():
         raise FormatError(f"{path}: expected {want}, got a device")
-    with path.open("rb") as file:
+    with open_file(path) as file:
         magic = file.read(8)
     if magic[:2] != b"PK" and magic[:6] != b"\x93NUMPY":
         what = "a single PNG file" if magic == SIGNATURE else "an empty file" if not magic else "another file"

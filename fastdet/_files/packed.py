@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 
 from fastdet._core import limits
 from fastdet._files.errors import FormatError, one_line
+from fastdet._files.opening import open_file
 
 GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20  # bytes read at a time
@@ -20,7 +21,7 @@ _CHUNK = 1 << 20  # bytes read at a time
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
     """Open a file, unpacked if it is gzip. Yields it and its size in bytes (0 where that is not known)."""
-    with open(path, "rb", buffering=0) as plain:
+    with open_file(path, buffering=0) as plain:
         if not is_packed(path, plain):
             yield plain, os.path.getsize(path)
             return

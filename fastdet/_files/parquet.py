@@ -17,6 +17,7 @@ import numpy as np
 from fastdet._core import limits
 from fastdet._core.check import Array
 from fastdet._files.errors import FormatError, one_line
+from fastdet._files.opening import open_file
 from fastdet.detection.records import CROWD, IGNORE, Bytes, Columns, Floats, Ints
 
 _ROWS = 1 << 16  # rows decoded at a time
@@ -40,7 +41,7 @@ def _read(path: str, *, results: bool) -> tuple[Ints, Columns]:
     wanted = needed if results else [*needed, "area", "iscrowd", "difficult"]
     images, columns, row = [np.zeros(0, np.int64)], [_none(results)], 0
     try:
-        with parquet.ParquetFile(path) as file:
+        with open_file(path), parquet.ParquetFile(path) as file:
             present = file.schema_arrow.names
             for name in needed:
                 if name not in present:

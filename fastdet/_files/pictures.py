@@ -6,14 +6,12 @@ JPEG, PNG, GIF, BMP, WebP and TIFF are read here. Other formats are opened by Pi
 from __future__ import annotations
 
 import io
-import os
-import stat
 import warnings
 from pathlib import Path
 from typing import IO, Any
 
 from fastdet._files.errors import FormatError, one_line
-from fastdet._files.text import open_at_once
+from fastdet._files.opening import open_file
 
 _MAX_PARTS = 100_000  # segments, chunks or tags that are passed over
 _MAX_EXIF = 1 << 20  # bytes
@@ -25,9 +23,7 @@ _REFUSED = ("EPS", "PSD", "WMF", "MPEG", "FPX", "MIC", "BUFR", "GRIB", "HDF5", "
 
 def size(path: Path) -> tuple[int, int]:
     """Width and height. FormatError, OSError."""
-    with open(path, "rb", opener=open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise FormatError(f"{path}: expected an image, got a device")
+    with open_file(path) as file:
         start = file.read(16)
         file.seek(0)
         try:

@@ -10,10 +10,10 @@ import codecs
 import math
 import os
 import re
-import stat
 
 from fastdet._core import limits
 from fastdet._files.errors import FormatError
+from fastdet._files.opening import open_file
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
@@ -23,19 +23,12 @@ _MAX_NUMBER = 500  # characters of a number
 
 def read_bytes(path: str | os.PathLike[str], limit: str) -> bytes:
     """The content of a regular file of at most the limit of that name. FormatError, OSError."""
-    with open(path, "rb", opener=open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise FormatError(f"{path}: expected a file, got a device")
+    with open_file(path) as file:
         most = limits.of(limit)
-        raw = file.read(most + 1)
+        raw: bytes = file.read(most + 1)
         if len(raw) > most:
             raise FormatError(f"{path}: {limits.exceeded(limit, max(os.fstat(file.fileno()).st_size, most + 1))}")
         return raw
-
-
-def open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for the other end of a pipe."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_text(path: str | os.PathLike[str], limit: str, expected: str = "UTF-8 text") -> str:

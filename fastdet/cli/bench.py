@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table as Grid
 
 import fastdet
 from fastdet._core import backends
 from fastdet.cli import showcase
-from fastdet.cli.terminal import absent, stage
+from fastdet.cli.terminal import absent, console, say_json, stage
 
 
 def bench_command(as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False) -> None:
@@ -20,9 +18,9 @@ def bench_command(as_json: Annotated[bool, typer.Option("--json", help="Print on
     with stage("measuring"):
         results = showcase.bench()
     if as_json:
-        print(json.dumps({**fastdet.config(), "unit": "milliseconds, median", "results": results}))
+        say_json({**fastdet.config(), "unit": "milliseconds, median", "results": results})
         return
-    console = Console()
+    shown = console()
     names = [name for name, reason in backends.available().items() if not reason]
     threads = fastdet.get_num_threads()
     grid = Grid(title=f"fastdet {fastdet.__version__}, {threads} thread{'s' * (threads > 1)}, median milliseconds")
@@ -31,5 +29,5 @@ def bench_command(as_json: Annotated[bool, typer.Option("--json", help="Print on
     for row in results:
         times = [row["milliseconds"].get(name) for name in names]
         grid.add_row(row["op"], row["input"], *("too slow" if t is None else f"{t:,.3f}" for t in times))
-    console.print(grid)
-    absent(console)
+    shown.print(grid)
+    absent(shown)

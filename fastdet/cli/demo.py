@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table as Grid
 
 from fastdet._files.atomic import atomic
 from fastdet.cli import showcase
-from fastdet.cli.terminal import Failure, absent
+from fastdet.cli.terminal import Failure, absent, console, say
+from fastdet.plots.axes import png
 
 
 def demo_command(
@@ -22,10 +22,10 @@ def demo_command(
     """Decode a small YOLO's output for made-up streets, apply NMS and Soft-NMS, and score: tables and a picture."""
     if output.suffix.lower() != ".png" or not output.parent.is_dir():
         raise Failure(f"demo: output must end in .png, in an existing folder, got {output}")
-    console = Console()
+    shown = console()
     result = showcase.demo()
     sample, min_score = result.sample, showcase.MIN_DRAWN_SCORE
-    console.print(
+    shown.print(
         f"The output of a small YOLO for {len(sample.scenes)} made-up streets that it was not trained on.\n"
         f"They have {result.objects} objects; none is a photograph.\n"
         f"Found: hit by a box with a score of at least {min_score}. Times in ms."
@@ -37,21 +37,21 @@ def demo_command(
         times = [f"{step.milliseconds[name]:.3f}" for name in result.backends]
         hits = f"{result.objects - sum(map(len, step.missed))} of {result.objects}"
         grid.add_row(step.title, str(step.boxes_in), str(len(step.kept.boxes)), hits, *times)
-    console.print(grid)
-    console.print("Average precision (COCO's) over all of them:")
+    shown.print(grid)
+    shown.print("Average precision (COCO's) over all of them:")
     grid = Grid()
     for title in ("boxes", "AP", "AP50", "AP75"):
         grid.add_column(title, justify="left" if title == "boxes" else "right", no_wrap=True)
     for step in result.steps:
         grid.add_row(f"after {step.title}", *(f"{x:.3f}" for x in step.precision))
-    console.print(grid)
-    absent(console)
+    shown.print(grid)
+    absent(shown)
     if len(result.backends) > 1:
-        console.print(f"equal answers on {', '.join(result.backends)}: checked")
+        shown.print(f"equal answers on {', '.join(result.backends)}: checked")
     try:
         figure = showcase.picture(result)
     except ImportError as error:
         raise Failure(str(error)) from None
     with atomic(output) as file:
-        figure.savefig(file, format="png", dpi=130)
-    print(f"picture: {output.resolve()}")
+        file.write(png(figure))
+    say(f"picture: {output.resolve()}")

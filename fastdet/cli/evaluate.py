@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,7 +18,18 @@ from fastdet._files.errors import ChoiceError
 from fastdet.cli import report
 from fastdet.cli.evaluate_options import LEVEL, Options, Settings, reading_of, settings_of
 from fastdet.cli.summary import show
-from fastdet.cli.terminal import MAX_SKIPPED, Failure, command, interruptible, say, skipped_lines, stage, wrong_option
+from fastdet.cli.terminal import (
+    MAX_SKIPPED,
+    Failure,
+    command,
+    interruptible,
+    note,
+    say,
+    say_json,
+    skipped_lines,
+    stage,
+    wrong_option,
+)
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.detection.records import Columns
 from fastdet.detection.results import ABSENT
@@ -58,10 +67,10 @@ def run(options: Options) -> None:
     results = _from_cluster(options, settings) if _on_cluster(options) else _from_files(options, settings, reading)
     results |= {"backend": backends.default(), "seconds": round(time.perf_counter() - began, 6)}
     if options.as_json:
-        print(json.dumps(results))
+        say_json(results)
         return
-    for note in [*results["notes"], *skipped_lines(results["skipped"])]:
-        print(f"fastdet: {note}", file=sys.stderr)
+    for text in [*results["notes"], *skipped_lines(results["skipped"])]:
+        note(text)
     show(results, options.per_class)
     for path in results["plots"]:
         say(f"written: {path}")

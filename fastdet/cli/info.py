@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 import fastdet
+from fastdet.cli.terminal import say_json
 
 
 def info_command(as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False) -> None:
     """Print version, backends (with the reason for each absent one), instruction set and threads."""
     if as_json:
-        print(json.dumps(fastdet.config()))
+        say_json(fastdet.config())
     else:
         fastdet.show_config()

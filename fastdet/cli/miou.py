@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from fastdet.cli.miou_count import count, pair
 from fastdet.cli.miou_doubts import check_doubts, notes_of
 from fastdet.cli.miou_report import FIGURES as FIGURES
 from fastdet.cli.miou_report import draw, show, summary
-from fastdet.cli.terminal import Failure, command, progress, say, wrong_option
+from fastdet.cli.terminal import Failure, command, note, progress, say, say_json, wrong_option
 from fastdet.plots.axes import new_axes
 from fastdet.segmentation.matrix import VOID
 from fastdet.segmentation.metrics import SegmentationMetrics
@@ -121,8 +119,8 @@ def run(options: Options) -> None:
         count(true, guessed, pairs, metrics, bar("counting", len(pairs)))
     check_doubts(true, guessed, metrics, same_map=options.map is not None)
     notes = notes_of(true, guessed, metrics)
-    for note in notes:
-        print(f"fastdet: {note}", file=sys.stderr)
+    for text in notes:
+        note(text)
     result = metrics.compute(ci=0.95 if options.ci else None)
     pictures = [] if options.plots is None else draw(result, metrics, options.plots)
     ignored = [f"{maps.path}: {name}" for maps in (true, guessed) for name in maps.ignored]
@@ -141,10 +139,10 @@ def run(options: Options) -> None:
     if options.as_json:
         if not options.per_image:
             report.pop("per_image", None)
-        print(json.dumps(report))
+        say_json(report)
         return
     if ignored:
-        print(f"fastdet: not read: {few(ignored)}", file=sys.stderr)
+        note(f"not read: {few(ignored)}")
     show(report, options.per_class, options.per_image)
     for path in pictures:
         say(f"picture: {path}")

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fastdet._core.plain_text import printable
 from fastdet._files.atomic import atomic
-from fastdet.cli.terminal import in_a_line, say
+from fastdet.cli.terminal import say
+from fastdet.plots.axes import png
 from fastdet.segmentation.metrics import SegmentationMetrics
 
 FIGURES = {
@@ -80,14 +82,15 @@ def show(figures: dict[str, Any], per_class: bool, per_image: bool) -> None:
         _table(figures["per_class"], ends)
     if per_image:
         single = figures["per_image"]
-        say("\nmIoU of each image by itself (their mean is not the mIoU above, which is of all pixels together):")
+        say()
+        say("mIoU of each image by itself (their mean is not the mIoU above, which is of all pixels together):")
         say(f"{'mean':<22}  {_number(single['mean'])}{_interval(ends, 'per_image_mean')}")
         for name, value in single["quantiles"].items():
             say(f"{name:<22}  {_number(value)}")
         known = [image for image in single["images"] if image["mean_iou"] is not None]
         say("lowest")
         for image in sorted(known, key=lambda image: image["mean_iou"])[:5]:
-            say(f"  {image['mean_iou']:.4f}  {in_a_line(image['name'])}")
+            say(f"  {image['mean_iou']:.4f}  {printable(image['name'])}")
 
 
 def _table(rows: Sequence[dict[str, Any]], ci: dict[str, Any]) -> None:
@@ -98,7 +101,7 @@ def _table(rows: Sequence[dict[str, Any]], ci: dict[str, Any]) -> None:
         ends = [" to ".join(_number(end) for end in row["ci"]["iou"])] if ci else []
         figures = [_number(row["iou"]), *ends, _number(row["accuracy"]), _number(row["dice"])]
         pixels = [f"{row[key]:,}" for key in ("target_pixels", "predicted_pixels", "intersection")]
-        lines.append([in_a_line(row["name"]), *figures, *pixels])
+        lines.append([printable(row["name"]), *figures, *pixels])
     first, *widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     say("")
     for name, *cells in lines:
@@ -131,5 +134,5 @@ def draw(result: dict[str, Any], metrics: SegmentationMetrics, folder: Path) -> 
     paths = [folder / "confusion.png", folder / "iou.png"]
     for figure, path in zip((heat, bars), paths, strict=True):
         with atomic(path) as file:
-            figure.savefig(file, format="png", dpi=130)
+            file.write(png(figure))
     return paths

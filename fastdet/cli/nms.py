@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +24,10 @@ from fastdet.cli.terminal import (
     Failure,
     command,
     interruptible,
+    note,
     progress,
+    say,
+    say_json,
     skipped_lines,
     wrong_option,
 )
@@ -120,7 +121,7 @@ def run(options: Options) -> None:
         "skipped": {"count": len(faults.texts), "records": faults.texts[:MAX_SKIPPED]},
     }
     if options.as_json:
-        print(json.dumps(summary))
+        say_json(summary)
     else:
         _show(summary)
 
@@ -131,13 +132,13 @@ nms_command = command(Options, run)
 def _show(summary: dict[str, Any]) -> None:
     """Print the summary as text."""
     if summary["ignored"]:
-        print(f"fastdet: not copied: {', '.join(summary['ignored'])}", file=sys.stderr)
+        note(f"not copied: {', '.join(summary['ignored'])}")
     for line in skipped_lines(summary["skipped"]):
-        print(f"fastdet: {line}", file=sys.stderr)
+        note(line)
     images = f"{summary['images']:,} image{'' if summary['images'] == 1 else 's'}"
     how = f"{summary['options']['method']}, {summary['backend']}, {summary['seconds']:.2f} s"
-    print(f"{summary['candidates']:,} candidates in {images}: {summary['kept']:,} kept ({how})")
-    print(f"written to {summary['output']}")
+    say(f"{summary['candidates']:,} candidates in {images}: {summary['kept']:,} kept ({how})")
+    say(f"written to {summary['output']}")
 
 
 def _arguments(options: Options) -> dict[str, Any]:

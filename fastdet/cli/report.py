@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
-import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +14,13 @@ from fastdet._core.check import Array
 from fastdet._core.metric import known_mean
 from fastdet._files.atomic import atomic
 from fastdet._version import __version__
+from fastdet.cli.html import Html, fill, join, lines
 from fastdet.cli.summary import columns, headline, number, words
 from fastdet.cli.terminal import skipped_lines
 from fastdet.detection.curves import PRCurve
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.detection.results import ABSENT
-from fastdet.plots.axes import new_axes, ramp
+from fastdet.plots.axes import new_axes, png, ramp
 from fastdet.plots.detection import steps
 
 _MAX_BARS = 100  # classes in the bar chart
@@ -40,7 +38,7 @@ def save(metrics: DetectionMetrics, results: dict[str, Any], folder: Path) -> li
     page = report(metrics, results, pictures).encode()
     folder.mkdir(exist_ok=True)
     paths = []
-    for name, content in [*((name, png) for name, (_, png) in pictures.items()), ("report.html", page)]:
+    for name, content in [*((name, picture) for name, (_, picture) in pictures.items()), ("report.html", page)]:
         paths.append(folder / name)
         with atomic(paths[-1]) as file:
             file.write(content)
@@ -86,7 +84,7 @@ def draw(metrics: DetectionMetrics, results: dict[str, Any]) -> Pictures:
             np.array(confusion["matrix"]), names=names, num_classes=len(names), beyond="background"
         )[0],
     )  # fmt: skip
-    return {name: (caption, _png(figure)) for name, (caption, figure) in figures.items()}
+    return {name: (caption, png(figure)) for name, (caption, figure) in figures.items()}
 
 
 def _by_size(metrics: DetectionMetrics, at: Sequence[float]) -> dict[str, Array]:
@@ -106,55 +104,47 @@ def _counts(metrics: DetectionMetrics) -> list[int]:
     return counts
 
 
-def _png(figure: Any) -> bytes:
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # class names in a script that the font lacks
-        figure.savefig(file, format="png", dpi=130)
-    return file.getvalue()
-
-
 # --------------------------------------------------------------------------------------------------- page
 def report(metrics: DetectionMetrics, results: dict[str, Any], pictures: Pictures) -> str:
     """The HTML page: scores, pictures as data URIs, a table of the classes, and their curves as SVG."""
-    cards = [_card(line) for line in results["summary"] if line["area"] == "all"]
-    lines = "\n".join(words(line, results["settings"]["method"], results.get("ci")) for line in results["summary"])
+    cards = join(_card(line) for line in results["summary"] if line["area"] == "all")
+    method, ci = results["settings"]["method"], results.get("ci")
     figures = []
-    for name, (caption, png) in pictures.items():
-        uri = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        wide = " class=wide" if name == "confusion.png" else ""
-        figures.append(
-            f"<figure{wide}><div{wide and ' style=max-height:none'}><img src='{uri}' alt='{_text(name)}'></div>"
-            f"<figcaption>{_text(caption)}</figcaption></figure>"
-        )
-    notes = "".join(f"<li>{_text(note)}</li>" for note in [*results["notes"], *skipped_lines(results["skipped"])])
-    return _PAGE.format(
-        title=_text(Path(results["detections"]).name),
-        truth=_text(results["truth"]),
-        detections=_text(results["detections"]),
-        headline=_text(headline(results)),
-        cards="".join(cards),
-        lines=_text(lines),
-        notes=f"<h2>Notes</h2><ul>{notes}</ul>" if notes else "",
-        figures="".join(figures),
+    for name, (caption, picture) in pictures.items():
+        template = _WIDE if name == "confusion.png" else _FIGURE
+        figures.append(fill(template, data=base64.b64encode(picture).decode(), name=name, caption=caption))
+    notes = join(fill("<li>{note}</li>", note=note) for note in [*results["notes"], *skipped_lines(results["skipped"])])
+    return fill(
+        _PAGE,
+        title=Path(results["detections"]).name,
+        truth=results["truth"],
+        detections=results["detections"],
+        headline=headline(results),
+        cards=cards,
+        lines=lines(words(line, method, ci) for line in results["summary"]),
+        notes=fill("<h2>Notes</h2><ul>{notes}</ul>", notes=notes) if notes else "",
+        figures=join(figures),
         table=_table(results["per_class"]),
         panels=_panels(metrics, results),
-        settings=_text(_settings(results["settings"])),
-        version=_text(__version__),
+        settings=_settings(results["settings"]),
+        version=__version__,
     )
 
 
-def _text(x: object) -> str:
-    return html.escape(str(x), quote=True)
+_IMAGE = "<img src='data:image/png;base64,{data}' alt='{name}'>"
+_FIGURE = f"<figure><div>{_IMAGE}</div><figcaption>{{caption}}</figcaption></figure>"
+_WIDE = _FIGURE.replace("<figure><div>", "<figure class=wide><div style=max-height:none>")
 
 
-def _card(line: dict[str, Any]) -> str:
+def _card(line: dict[str, Any]) -> Html:
     limit = "" if line["kind"] == "AP" else f", maxDets {'all' if line['most'] is None else line['most']}"
     value = "absent" if line["value"] < 0 else f"{line['value']:.3f}"
-    interval = ""
+    interval = Html()
     if line.get("ci") and line["ci"][0] >= 0:
-        interval = f"<small>{line['ci'][0]:.3f} to {line['ci'][1]:.3f}</small>"
-    return f"<div class=card><b>{value}</b>{interval}<span>{line['kind']}, IoU {line['iou']}{limit}</span></div>"
+        interval = fill("<small>{ends}</small>", ends=f"{line['ci'][0]:.3f} to {line['ci'][1]:.3f}")
+    what = f"{line['kind']}, IoU {line['iou']}{limit}"
+    template = "<div class=card><b>{value}</b>{interval}<span>{what}</span></div>"
+    return fill(template, value=value, interval=interval, what=what)
 
 
 def _settings(settings: dict[str, Any]) -> str:
@@ -170,49 +160,58 @@ def _settings(settings: dict[str, Any]) -> str:
     )
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def _table(rows: list[dict[str, Any]]) -> Html:
     titles = columns(rows)
-    head = "".join(f"<th><button>{_text(title)}</button></th>" for title in ("class", *titles.values()))
+    head = join(fill("<th><button>{title}</button></th>", title=title) for title in ("class", *titles.values()))
     body = []
     for row in rows:
-        cells = "".join(f"<td data-v={row[key]:.6g}>{number(row[key])}</td>" for key in titles)
-        body.append(f"<tr><th>{_text(row['name'])}</th>{cells}</tr>")
-    return f"<table id=classes><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        cells = join(
+            fill("<td data-v='{value}'>{shown}</td>", value=f"{row[key]:.6g}", shown=number(row[key])) for key in titles
+        )
+        body.append(fill("<tr><th>{name}</th>{cells}</tr>", name=row["name"], cells=cells))
+    template = "<table id=classes><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return fill(template, head=head, body=join(body))
 
 
-def _panels(metrics: DetectionMetrics, results: dict[str, Any]) -> str:
+def _panels(metrics: DetectionMetrics, results: dict[str, Any]) -> Html:
     """A small chart of each class: the interpolated curves, and the raw curve of the first threshold."""
     at = results["settings"]["iou"]
     colours = ramp(len(at))
-    keys = [f"<span style='color:{colour}'>IoU {t:g}</span>" for t, colour in zip(at, colours, strict=True)]
+    keys = join(
+        fill("<span style='color:{colour}'>IoU {iou}</span> ", colour=colour, iou=f"{t:g}")
+        for t, colour in zip(at, colours, strict=True)
+    )
     panels = []
     for row in sorted(results["per_class"], key=lambda row: -row["ap"]):
         curves = metrics.precision_recall_curves(row["id"])
         if curves:
             pairs = zip(curves, colours, strict=True)
-            paths = "".join(_paths(curve, colour, curve is curves[0]) for curve, colour in pairs)
-            name = _text(row["name"])
-            panels.append(
-                f"<figure><svg viewBox='-4 -4 248 188' role=img aria-label='{name}: precision over recall'>"
-                f"<path class=grid d='M0 0V180H240M0 0H240V180M0 90H240M120 0V180'/>{paths}</svg>"
-                f"<figcaption>{name} <b>{row['ap']:.3f}</b></figcaption></figure>"
-            )
-    return f"<p class=keys>{' '.join(keys)}</p><div class=panels>{''.join(panels)}</div>"
+            paths = join(_paths(curve, colour, curve is curves[0]) for curve, colour in pairs)
+            panels.append(fill(_PANEL, name=row["name"], ap=f"{row['ap']:.3f}", paths=paths))
+    return fill("<p class=keys>{keys}</p><div class=panels>{panels}</div>", keys=keys, panels=join(panels))
 
 
-def _paths(curve: PRCurve, colour: str, raw: bool) -> str:
+_PANEL = (
+    "<figure><svg viewBox='-4 -4 248 188' role=img aria-label='{name}: precision over recall'>"
+    "<path class=grid d='M0 0V180H240M0 0H240V180M0 90H240M120 0V180'/>{paths}</svg>"
+    "<figcaption>{name} <b>{ap}</b></figcaption></figure>"
+)
+
+
+def _paths(curve: PRCurve, colour: str, raw: bool) -> Html:
     """A curve as SVG on a grid of whole pixels. Points that repeat a pixel are left out."""
-    lines = [(*steps(curve.recall, curve.interpolated), 1.6, 1.0)]
+    drawn = [(*steps(curve.recall, curve.interpolated), 1.6, 1.0)]
     if raw:
-        lines.append((curve.recall, curve.precision, 0.7, 0.7))
-    paths = ""
-    for x, y, width, opacity in lines:
+        drawn.append((curve.recall, curve.precision, 0.7, 0.7))
+    paths = []
+    template = "<path d='M{points}' stroke='{colour}' stroke-width='{width}' opacity='{opacity}'/>"
+    for x, y, width, opacity in drawn:
         points = np.stack([np.round(240 * x), np.round(180 * (1 - y))], axis=1).astype(np.int64)
         points = points[np.append(True, (np.diff(points, axis=0) != 0).any(axis=1))] if len(points) else points
         if len(points):
             text = "L".join(f"{a} {b}" for a, b in points.tolist())
-            paths += f"<path d='M{text}' stroke='{colour}' stroke-width='{width}' opacity='{opacity}'/>"
-    return paths
+            paths.append(fill(template, points=text, colour=colour, width=width, opacity=opacity))
+    return join(paths)
 
 
 _PAGE = """<!doctype html>

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastdet.cli.terminal import in_a_line, say
+from fastdet._core.plain_text import printable
+from fastdet.cli.terminal import say
 
 _FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 _POINTS = {"coco101": "101 points", "voc2007": "11 points", "area": "area"}
@@ -81,7 +82,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> None:
 
 def _print_table(rows: Sequence[dict[str, Any]], titles: dict[str, str]) -> None:
     cells = [["class", *titles.values()]]
-    cells += [[in_a_line(row["name"]), *(number(row[key]) for key in titles)] for row in rows]
+    cells += [[printable(row["name"]), *(number(row[key]) for key in titles)] for row in rows]
     first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     say("")
     for name, *values in cells:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import json
+import os
 import sys
 import threading
 import typing
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import typer.core
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fastdet._core import backends
+from fastdet._core.plain_text import printable
 from fastdet._files.detections import Advance
 
 
@@ -33,7 +35,19 @@ def wrong_option(command: str, text: str, options: Mapping[str, str]) -> Failure
     return Failure(f"{command}: --{options.get(name, name.replace('_', '-'))} {rest}")
 
 
-class SingleCommand(typer.core.TyperCommand):
+class _Helped:
+    """A command whose help keeps its colours: it holds no text of others."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        with _own_text():
+            super().format_help(ctx, formatter)  # type: ignore[misc]
+
+
+class Group(_Helped, typer.core.TyperGroup):
+    """The command without its subcommand."""
+
+
+class SingleCommand(_Helped, typer.core.TyperCommand):
     """A command that refuses an option given twice. The parser alone would drop the first value without a word.
 
     An option of several values says so by its type, a list. A flag without an opposite may be repeated.
@@ -98,9 +112,8 @@ def progress(unit: int = 1) -> Iterator[Callable[[str, int | None], Advance]]:
 
     The bars count in steps of ``unit``.
     """
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with _live(*columns) as shown:
 
         def bar(title: str, total: int | None) -> Advance:
             done = [0]
@@ -118,9 +131,18 @@ def progress(unit: int = 1) -> Iterator[Callable[[str, int | None], Advance]]:
 @contextlib.contextmanager
 def stage(title: str) -> Iterator[None]:
     """Show a title on stderr if it is a terminal, for work without a progress bar."""
-    console = Console(stderr=True)
-    with console.status(title) if console.is_terminal else contextlib.nullcontext():
+    with _live(SpinnerColumn(), TextColumn("{task.description}", markup=False)) as shown:
+        shown.add_task(title, total=None)
         yield
+
+
+def _live(*columns: Any) -> Progress:
+    """Something that moves on stderr, if that is a terminal. What others print meanwhile does not pass through it."""
+    shown = console(error=True)
+    return Progress(
+        *columns, console=shown, transient=True, disable=not shown.is_terminal,
+        redirect_stdout=False, redirect_stderr=False,
+    )  # fmt: skip
 
 
 MAX_SKIPPED = 1000  # invalid records that --json lists
@@ -135,20 +157,104 @@ def skipped_lines(skipped: Mapping[str, Any], max_shown: int = 10) -> list[str]:
     return [f"left out {skipped['count']:,} invalid records:", *skipped["records"][:max_shown], *more]
 
 
-def absent(console: Console) -> None:
+class Unwritable(Exception):
+    """stdout cannot be written to. ``code`` is the exit code: 1, and no text, where its reader has gone."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"stdout: {error.strerror}")
+        self.code = 1 if isinstance(error, BrokenPipeError) else 2
+
+
+def discard(stream: Any) -> None:
+    """Send what waits in the buffer of stdout or stderr nowhere: Python would try to write it again at its end."""
+    if stream in (sys.__stdout__, sys.__stderr__):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+class PlainStream:
+    """stdout or stderr for everything that prints: nothing that a terminal obeys comes out, but the ends of lines.
+
+    `plain_streams` puts it in the place of both, so that no message, warning or log can forget it. Characters that the
+    encoding lacks are escaped too.
+    """
+
+    def __init__(self, stream: Any, *, required: bool) -> None:
+        self.stream, self._required = stream, required
+
+    def write(self, text: str) -> int:
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        plain = "\n".join(map(printable, text.split("\n")))
+        self._do(self.stream.write, plain.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        self._do(self.stream.flush)
+
+    def _do(self, function: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            function(*arguments)
+        except OSError as error:
+            discard(self.stream)
+            if self._required:
+                raise Unwritable(error) from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def plain_streams() -> Iterator[None]:
+    """Print through `PlainStream` inside the block: text, warnings, logs."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = PlainStream(before[0], required=True), PlainStream(before[1], required=False)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+@contextlib.contextmanager
+def _own_text() -> Iterator[None]:
+    """Print as it is inside the block."""
+    before: Any = sys.stdout
+    sys.stdout = getattr(before, "stream", before)
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        discard(sys.stdout)
+        raise Unwritable(error) from None
+    finally:
+        sys.stdout = before
+
+
+def console(*, error: bool = False) -> Console:
+    """A console for tables and bars, whose text is the command's own: its colours must not be escaped."""
+    stream: Any = sys.stderr if error else sys.stdout
+    return Console(file=getattr(stream, "stream", stream), markup=False, emoji=False, highlight=False)
+
+
+def absent(shown: Console) -> None:
     """Print the names of the backends that are absent."""
     for name, reason in backends.available().items():
         if reason:
-            console.print(f"{name} is absent; `fastdet info` says why")
+            shown.print(f"{name} is absent; `fastdet info` says why")
 
 
-def say(text: str) -> None:
-    """Print a text. Characters that the terminal's encoding lacks are escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
+def say(text: str = "") -> None:
+    """Print one line on stdout."""
+    print(printable(text))
 
 
-def in_a_line(text: str) -> str:
-    """A name that fits in one line: control characters and line ends are escaped."""
-    strange = (c for c in text if unicodedata.category(c) in ("Cc", "Zl", "Zp"))
-    return text.translate({ord(c): c.encode("unicode_escape").decode() for c in strange})
+def say_json(value: Any) -> None:
+    """Print one JSON object on stdout, exact: JSON has escapes of its own."""
+    print(json.dumps(value, ensure_ascii=True))
+
+
+def note(text: str) -> None:
+    """Print one line on stderr, with the command's name before it."""
+    lines = (line.strip() for line in text.splitlines())
+    print(f"fastdet: {printable(' '.join(line for line in lines if line))}", file=sys.stderr)

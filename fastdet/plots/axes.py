@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from typing import Any
 
 import numpy as np
+
+from fastdet._core.plain_text import printable
 
 # Distinct also for readers who cannot tell red from green; the colours repeat after ten classes.
 PALETTE = (
     "#d1495b", "#2176ae", "#2a9d6f", "#7b4fb5", "#e08e1b",
     "#00a6b4", "#c2569f", "#6b7f1e", "#8c5a3c", "#5a6472",
 )  # fmt: skip
+_MAX_WORDS = 60  # characters of a name
 _RAMP = ("#2176ae", "#00a6b4", "#2a9d6f", "#e08e1b", "#d1495b")
 
 
@@ -20,6 +25,22 @@ def ramp(count: int) -> list[str]:
     positions = np.linspace(0, len(anchors) - 1, count) if count > 1 else np.zeros(count)
     rgb = np.stack([np.interp(positions, np.arange(len(anchors)), channel) for channel in anchors.T], axis=1)
     return ["#" + "".join(f"{round(x):02x}" for x in row) for row in rgb.tolist()]
+
+
+def plain_words(text: object) -> str:
+    """A name as matplotlib draws it: in one line, cut where it is long, and a dollar sign starts no formula."""
+    words = printable(str(text))
+    words = words if len(words) <= _MAX_WORDS else f"{words[:_MAX_WORDS]}..."
+    return words.replace("$", r"\$")
+
+
+def png(figure: Any) -> bytes:
+    """The picture of a figure. Letters that the font lacks become boxes, without a warning; long names have no room."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing|constrained_layout not applied")
+        figure.savefig(file, format="png", dpi=130)
+    return file.getvalue()
 
 
 def new_axes(columns: int = 1, width: float = 7.0, height: float = 6.0) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from fastdet._core import check
 from fastdet._core.arrays import to_numpy
 from fastdet._core.check import Array
-from fastdet.plots.axes import PALETTE, new_axes
+from fastdet.plots.axes import PALETTE, new_axes, plain_words
 
 
 def draw_boxes(
@@ -81,7 +81,7 @@ def legend(ax: Any, names: Sequence[str], labels: Array) -> None:
 
     present, counts = np.unique(labels, return_counts=True)
     known = [(k, c) for k, c in zip(present.tolist(), counts.tolist(), strict=True) if 0 <= k < len(names)]
-    handles = [Patch(color=_colour(k), label=f"{names[k]} ({c})") for k, c in known]
+    handles = [Patch(color=_colour(k), label=f"{plain_words(names[k])} ({c})") for k, c in known]
     if handles:
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01), "ncols": min(len(handles), 5)}
         ax.legend(handles=handles, fontsize=10, frameon=False, handlelength=1.0, handleheight=1.0, **place)

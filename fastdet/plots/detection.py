@@ -9,7 +9,7 @@ import numpy as np
 
 from fastdet._core.arrays import to_numpy
 from fastdet._core.check import Array
-from fastdet.plots.axes import PALETTE, new_axes, plain, ramp
+from fastdet.plots.axes import PALETTE, new_axes, plain, plain_words, ramp
 
 if TYPE_CHECKING:
     from fastdet.detection.curves import PRCurve
@@ -48,9 +48,9 @@ def draw_precision_recall(
         if raw and len(recall):
             ax.plot(recall, precision, color=colour, linewidth=0.8, alpha=0.5, zorder=2)
         x, y = steps(recall, interpolated)
-        ax.plot(x, y, color=colour, linewidth=1.7, zorder=3, label=None if names is None else _no_formula(names[i]))
+        ax.plot(x, y, color=colour, linewidth=1.7, zorder=3, label=None if names is None else plain_words(names[i]))
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
-    ax.set_title(_no_formula(title), fontsize=12, loc="left")
+    ax.set_title(plain_words(title), fontsize=12, loc="left")
     plain(ax, "both")
     if names is not None and all_curves:
         place = {"loc": "lower left"} if len(all_curves) <= 3 else {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
@@ -105,12 +105,12 @@ def draw_area_scores(
         present = x >= 0
         colour = PALETTE[(1, 2, 4, 3)[i % 4]]
         ax.bar(at[present], x[present], 0.92 * width, color=colour, alpha=0.88)
-        handles.append(Patch(color=colour, alpha=0.88, label=_no_formula(name)))
+        handles.append(Patch(color=colour, alpha=0.88, label=plain_words(name)))
         for place, value in zip(at[present], x[present], strict=True):
             ax.text(place, value + 0.012, f"{value:.2f}".lstrip("0"), ha="center", fontsize=8.5, color="#24364b")
         for place in at[~present] if i == len(values) // 2 else ():
             ax.text(place, 0.012, "absent", ha="center", fontsize=9, color="#8a9099", style="italic")
-    words = [_no_formula(name) for name in names]
+    words = [plain_words(name) for name in names]
     if counts is not None:
         words = [f"{word}\n{count:,}" for word, count in zip(words, counts, strict=True)]
     ax.set_xticks(np.arange(len(names)), words)
@@ -124,7 +124,3 @@ def draw_area_scores(
         style = {"fontsize": 9, "frameon": False, "handlelength": 1.0, "handleheight": 1.0}
         ax.legend(handles=handles, ncols=len(values), loc="upper right", **style)
     return ax.figure, ax
-
-
-def _no_formula(name: str) -> str:
-    return name.replace("$", r"\$")

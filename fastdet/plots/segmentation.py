@@ -9,7 +9,7 @@ import numpy as np
 
 from fastdet._core import check
 from fastdet._core.arrays import to_numpy
-from fastdet.plots.axes import PALETTE, new_axes, plain
+from fastdet.plots.axes import PALETTE, new_axes, plain, plain_words
 
 
 def draw_confusion(
@@ -154,4 +154,4 @@ def _class_words(op: str, names: Sequence[str] | None, count: int) -> list[str]:
         return [str(i) for i in range(count)]
     if len(names) != count:
         raise ValueError(f"{op}: names must be {count}, one per class, got {len(names)}")
-    return [name.replace("$", r"\$") for name in names]  # "$" would start a formula
+    return [plain_words(name) for name in names]

@@ -1,0 +1,35 @@
+"""Open files for reading. Every reader opens its files here, so that none waits for a pipe or a device."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import IO, Any
+
+from fastdet._files.errors import FormatError
+
+_FLAGS = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # the first: a pipe that nobody writes to opens at once
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+
+
+def open_file(path: str | os.PathLike[str], buffering: int = -1) -> IO[Any]:
+    """Open a regular file for reading bytes. FormatError, at once, for anything else; OSError.
+
+    /dev/stdin is read if it is a file: ``fastdet nms /dev/stdin < raw.json``.
+    """
+    return open(path, "rb", buffering, opener=_opener)
+
+
+def _opener(path: str, flags: int) -> int:
+    try:
+        number = os.open(path, flags | _FLAGS)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise FormatError(f"{path}: expected a file, got a socket") from None
+        raise
+    kind = stat.S_IFMT(os.fstat(number).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(number)
+        raise FormatError(f"{path}: expected a file, got {_KINDS.get(kind, 'a device')}")
+    return number
