@@ -30,23 +30,42 @@ const uint8_t* bytes_of(const py::array& x, int64_t size) {
     return static_cast<const uint8_t*>(x.data());
 }
 
+// Copies of what decides addresses, which another thread may change during the call.
+using Numbers = std::vector<int64_t>;
+
+Numbers copy_of(const py::array& x, int64_t n) {
+    const int64_t* from = integers(x, n);
+    return Numbers(from, from + n);
+}
+
 // 0 = start[0] <= start[1] <= ... <= start[groups] = last.
-const int64_t* starts(const py::array& x, int64_t groups, int64_t last) {
-    const int64_t* start = integers(x, groups + 1);
-    bool fits = start[0] == 0 && start[groups] == last;
-    for (int64_t i = 0; i < groups; ++i) fits = fits && start[i] <= start[i + 1];
+Numbers starts(const py::array& x, int64_t groups, int64_t last) {
+    Numbers start = copy_of(x, groups + 1);
+    bool fits = start.front() == 0 && start.back() == last;
+    for (size_t i = 1; i < start.size(); ++i) fits = fits && start[i - 1] <= start[i];
     if (!fits) throw py::value_error(kInvalid);
     return start;
 }
 
-// Places of n rows.
-const int64_t* rows_of(const py::array& x, int64_t n) {
-    const int64_t* row = integers(x, n);
+// Integers in [0, max_value].
+Numbers within(Numbers x, int64_t max_value) {
     bool fits = true;
-    for (int64_t i = 0; i < n; ++i) fits &= row[i] >= 0 && row[i] < n;
+    for (const int64_t value : x) fits &= value >= 0 && value <= max_value;
     if (!fits) throw py::value_error(kInvalid);
-    return row;
+    return x;
 }
+
+// Numbers without NaN, which no sort could place.
+std::vector<double> levels_of(const py::array& x) {
+    const double* from = doubles(x, x.size(), 0);
+    std::vector<double> levels(from, from + x.size());
+    for (const double level : levels) {
+        if (level != level) throw py::value_error(kInvalid);
+    }
+    return levels;
+}
+
+constexpr int64_t kMaxCells = int64_t(1) << 24;  // thresholds times ranges
 
 py::tuple match(const py::array& boxes, const py::array& scores, const py::array& areas, const py::array& rows,
                 const py::array& start, const py::array& truth, const py::array& truth_areas, const py::array& flags,
@@ -54,13 +73,15 @@ py::tuple match(const py::array& boxes, const py::array& scores, const py::array
                 const py::array& ranges, int64_t max_detections, double offset, bool voc, bool with_matched) {
     const int64_t n = boxes.shape(0), m = truth.shape(0), groups = start.size() - 1;
     const int64_t T = thresholds.size(), A = ranges.shape(0);
-    if (groups < 0) throw py::value_error(kInvalid);
+    if (groups < 0 || T < 1 || A < 1 || T > kMaxCells || A > kMaxCells / T) throw py::value_error(kInvalid);
+    const Numbers row = within(copy_of(rows, n), n - 1), true_row = within(copy_of(truth_rows, m), m - 1),
+                  d_start = starts(start, groups, n), g_start = starts(truth_start, groups, m);
+    const std::vector<double> levels = levels_of(thresholds);
     const Detections d{reinterpret_cast<const BoxWH*>(doubles(boxes, n, 4)), doubles(scores, n, 0),
-                       doubles(areas, n, 0), rows_of(rows, n)};
+                       doubles(areas, n, 0), row.data()};
     const Truths g{reinterpret_cast<const BoxWH*>(doubles(truth, m, 4)), doubles(truth_areas, m, 0), bytes_of(flags, m),
-                   rows_of(truth_rows, m)};
-    const int64_t *d_start = starts(start, groups, n), *g_start = starts(truth_start, groups, m);
-    const MatchRule rule{doubles(thresholds, T, 0), T, doubles(ranges, A, 2), A, max_detections, offset, voc};
+                   true_row.data()};
+    const MatchRule rule{levels.data(), T, doubles(ranges, A, 2), A, max_detections, offset, voc};
     const int64_t bytes = packed_bytes(T * A);
     py::array_t<int64_t> order(n), kept(groups), counted({groups, A});
     py::array_t<uint8_t> outcomes({n, bytes});
@@ -75,7 +96,7 @@ py::tuple match(const py::array& boxes, const py::array& scores, const py::array
     uint8_t* out = outcomes.mutable_data();
     {
         const WithoutGil release;
-        match_groups(d, d_start, g, g_start, groups, rule, o, k, out, c, to);
+        match_groups(d, d_start.data(), g, g_start.data(), groups, rule, o, k, out, c, to);
     }
     return py::make_tuple(order, kept, outcomes, counted, matched);
 }
@@ -84,18 +105,23 @@ py::tuple accumulate_all(const py::array& scores, const py::array& outcomes, con
                          const py::array& counted, const py::array& of_class, int64_t T, const py::array& recalls,
                          const py::array& max_detections) {
     const int64_t n = scores.size(), groups = start.size() - 1, classes = of_class.size() - 1;
-    if (groups < 0 || classes < 0 || T < 1 || counted.ndim() != 2 || counted.shape(0) != groups)
-        throw py::value_error(kInvalid);
+    if (groups < 0 || classes < 0 || counted.ndim() != 2 || counted.shape(0) != groups) throw py::value_error(kInvalid);
     const int64_t A = counted.shape(1), R = recalls.size(), M = max_detections.size();
-    const Records records{doubles(scores, n, 0),  bytes_of(outcomes, n * packed_bytes(T * A)), starts(start, groups, n),
-                          data<int64_t>(counted), starts(of_class, classes, groups),           classes};
+    if (T < 1 || T > kMaxCells || A > kMaxCells / T) throw py::value_error(kInvalid);
+    const Numbers starting = starts(start, groups, n), first_group = starts(of_class, classes, groups),
+                  limits = copy_of(max_detections, M);
+    const int64_t* of_groups = data<int64_t>(counted);
+    const Numbers count = within(Numbers(of_groups, of_groups + groups * A), int64_t(1) << 40);
+    const std::vector<double> levels = levels_of(recalls);
+    const Records records{doubles(scores, n, 0), bytes_of(outcomes, n * packed_bytes(T * A)),
+                          starting.data(),       count.data(),
+                          first_group.data(),    classes};
     for (int64_t i = 0, size = outcomes.size(); i < size; ++i) {
         if (records.outcomes[i] >= 243) throw py::value_error(kInvalid);
     }
     py::array_t<double> precision({T, R, classes, A, M}), recall({T, classes, A, M}), at({T, R, classes, A, M});
-    const Curve curve{
-        doubles(recalls, R, 0), R, integers(max_detections, M), M, precision.mutable_data(), recall.mutable_data(),
-        at.mutable_data()};
+    const Curve curve{levels.data(),    R, limits.data(), M, precision.mutable_data(), recall.mutable_data(),
+                      at.mutable_data()};
     {
         const WithoutGil release;
         accumulate(records, T, A, curve);
@@ -103,24 +129,17 @@ py::tuple accumulate_all(const py::array& scores, const py::array& outcomes, con
     return py::make_tuple(precision, recall, at);
 }
 
-const int64_t* keys_of(const py::array& x) {
-    const int64_t* key = integers(x, x.size());
-    bool fits = true;
-    for (int64_t i = 0; i < x.size(); ++i) fits &= key[i] >= 0;
-    if (!fits) throw py::value_error(kInvalid);
-    return key;
-}
-
 py::tuple group(const py::array& keys, const py::array& truth_keys) {
     const int64_t n = keys.size(), m = truth_keys.size();
-    const int64_t *d_key = keys_of(keys), *g_key = keys_of(truth_keys);
+    const Numbers d_key = within(copy_of(keys, n), INT64_MAX), g_key = within(copy_of(truth_keys, m), INT64_MAX);
     py::array_t<int64_t> rows(n), truth_rows(m);
     Buffer<int64_t> found(n + m), start(n + m + 1), truth_start(n + m + 1);
     int64_t *d_row = rows.mutable_data(), *g_row = truth_rows.mutable_data();
     int64_t groups;
     {
         const WithoutGil release;
-        groups = group_rows(d_key, n, g_key, m, found.get(), d_row, start.get(), g_row, truth_start.get());
+        groups =
+            group_rows(d_key.data(), n, g_key.data(), m, found.get(), d_row, start.get(), g_row, truth_start.get());
     }
     return py::make_tuple(copy(found.get(), groups), rows, copy(start.get(), groups + 1), truth_rows,
                           copy(truth_start.get(), groups + 1));

@@ -10,6 +10,7 @@
 #include "core/memory.h"
 #include "core/order.h"
 #include "core/threads.h"
+#include "core/work.h"
 
 namespace fastdet {
 namespace {
@@ -103,8 +104,11 @@ class Matcher {
             for (int64_t w = 0; w < words_; ++w) ignored[w] |= rest[w] & out[w];
             pack(hit, ignored, outcomes + i * bytes_);
         }
+        steps_ += kept * boxes;
         return kept;
     }
+
+    int64_t steps() const { return steps_; }
 
   private:
     struct Scored {
@@ -124,7 +128,11 @@ class Matcher {
     struct Near {
         double iou;
         int64_t j;
+        const uint64_t* meets;  // the outcomes whose threshold it meets
+        // Equal IoU: the later box comes first.
+        bool operator<(const Near& other) const { return iou == other.iou ? j < other.j : iou < other.iou; }
     };
+    static constexpr size_t kFewNear = 16;  // as many are sorted at once, by insertion
 
     static void set(uint64_t* to, int64_t i) { to[i / kWord] |= uint64_t(1) << i % kWord; }
     void add(uint64_t* to, const uint64_t* more) const {
@@ -161,37 +169,73 @@ class Matcher {
     // The free box of the maximum IoU. Equal IoU: the later box. Boxes that count come before ignored ones.
     void coco(const BoxWH& box, uint64_t* hit, uint64_t* ignored, uint64_t* rest, int64_t* to) {
         near_.clear();
+        sorted_ = 0;
         for (int64_t j = 0; j < int64_t(truth_.size()); ++j) {
             const Truth& g = truth_[size_t(j)];
             const double iou = overlap(box, g.box, g.crowd, rule_.offset);
             if (iou < thresholds_[0].score) continue;
-            near_.push_back({iou, j});
-            for (size_t k = near_.size() - 1; k > 0 && near_[k - 1].iou <= iou; --k) std::swap(near_[k], near_[k - 1]);
+            const uint64_t* meets = reached(iou);
+            if (is_of_use(j, meets)) near_.push_back({iou, j, meets});
         }
+        if (near_.empty()) return;
+        steps_ += int64_t(near_.size());
+        near_.size() <= kFewNear ? sort_few() : std::make_heap(near_.begin(), near_.end());
         for (int pass = 0; pass < 2; ++pass) {
-            for (const Near& n : near_) {
-                const uint64_t *meets = reached(n.iou), *ignorable = &ignored_[size_t(n.j * words_)];
-                uint64_t* taken = &taken_[size_t(n.j * words_)];
+            for (size_t k = 0; k < near_.size(); ++k) {
+                const Near& n = falling(k);
+                const uint64_t* ignorable = &ignored_[size_t(n.j * words_)];
+                uint64_t *taken = &taken_[size_t(n.j * words_)], left = 0;
                 const bool crowd = truth_[size_t(n.j)].crowd;
+                ++steps_;
                 for (int64_t w = 0; w < words_; ++w) {
-                    const uint64_t free = crowd ? ~uint64_t(0) : ~taken[w];
-                    const uint64_t takes = rest[w] & meets[w] & free & (pass ? ignorable[w] : ~ignorable[w]);
+                    const uint64_t free = crowd ? ~uint64_t(0) : ~taken[w], wanted = rest[w] & n.meets[w];
+                    const uint64_t takes = wanted & free & (pass ? ignorable[w] : ~ignorable[w]);
                     (pass ? ignored : hit)[w] |= takes;
                     taken[w] |= takes;
                     rest[w] &= ~takes;
+                    left |= wanted;
                     if (to) name(to, w, takes, n.j);
                 }
+                if (!left) break;  // a lower IoU meets no other threshold
             }
         }
     }
 
+    // Whether the box is free for any of the outcomes.
+    bool is_of_use(int64_t j, const uint64_t* meets) const {
+        const uint64_t* taken = &taken_[size_t(j * words_)];
+        uint64_t open = 0;
+        for (int64_t w = 0; w < words_; ++w) open |= meets[w] & ~taken[w];
+        return open || truth_[size_t(j)].crowd;
+    }
+
+    void sort_few() {
+        for (size_t i = 1; i < near_.size(); ++i) {
+            const Near item = near_[i];
+            size_t k = i;
+            for (; k > 0 && item < near_[k - 1]; --k) near_[k] = near_[k - 1];
+            near_[k] = item;
+        }
+        sorted_ = near_.size();
+    }
+
+    // The k-th by falling IoU. They rise in near_; all but the last sorted_ are a heap, of which often few are needed.
+    const Near& falling(size_t k) {
+        const size_t n = near_.size();
+        for (; sorted_ <= k; ++sorted_) {
+            std::pop_heap(near_.begin(), near_.end() - int64_t(sorted_));
+            for (size_t level = n - sorted_; level > 1; level /= 2) ++steps_;
+        }
+        return near_[n - 1 - k];
+    }
+
     // The box of the maximum IoU, free or taken. Equal IoU: the first box.
     void voc(const BoxWH& box, uint64_t* hit, uint64_t* ignored, uint64_t* rest, int64_t* to) {
-        Near best{-1, 0};
+        Near best{-1, 0, nullptr};
         for (int64_t j = 0; j < int64_t(truth_.size()); ++j) {
             const Truth& g = truth_[size_t(j)];
             const double iou = overlap(box, g.box, g.crowd, rule_.offset);
-            if (iou > best.iou) best = {iou, j};
+            if (iou > best.iou) best = {iou, j, nullptr};
         }
         const uint64_t *meets = reached(best.iou), *ignorable = &ignored_[size_t(best.j * words_)];
         uint64_t* taken = &taken_[size_t(best.j * words_)];
@@ -224,16 +268,17 @@ class Matcher {
     std::vector<Detection> detections_;
     std::vector<Truth> truth_;
     std::vector<Near> near_;
+    size_t sorted_ = 0;
+    int64_t steps_ = 0;  // overlaps, and boxes that were looked at or sorted
 };
 
 // Five outcomes of a byte: which are true, as bits, and which count at all, as five counters of kLane bits.
 constexpr int kLane = 12;
 struct Decoded {
-    uint64_t counts[243];
-    uint8_t hit[243];
+    uint64_t counts[256] = {};  // of any byte: another thread may change them
+    uint8_t hit[256] = {};
     Decoded() {
         for (int code = 0; code < 243; ++code) {
-            counts[code] = hit[code] = 0;
             for (int i = 0, rest = code; i < 5; ++i, rest /= 3) {
                 hit[code] = uint8_t(hit[code] | (rest % 3 == kTrue) << i);
                 counts[code] |= uint64_t(rest % 3 != kIgnored) << kLane * i;
@@ -271,11 +316,11 @@ class Accumulator {
         }
         for (int64_t row = 0; row < T_ * curve_.R; ++row) {
             const int64_t from = row * A_ * M, to = (row * r_.classes + k) * A_ * M;
-            std::copy_n(&precision_[size_t(from)], A_ * M, curve_.precision + to);
-            std::copy_n(&scores_[size_t(from)], A_ * M, curve_.scores + to);
+            std::copy_n(precision_.data() + from, A_ * M, curve_.precision + to);
+            std::copy_n(scores_.data() + from, A_ * M, curve_.scores + to);
         }
         for (int64_t t = 0; t < T_; ++t) {
-            std::copy_n(&recall_[size_t(t * A_ * M)], A_ * M, curve_.recall + (t * r_.classes + k) * A_ * M);
+            std::copy_n(recall_.data() + t * A_ * M, A_ * M, curve_.recall + (t * r_.classes + k) * A_ * M);
         }
     }
 
@@ -286,7 +331,9 @@ class Accumulator {
     int64_t sort(int64_t g_first, int64_t g_last) {
         const int64_t first = r_.start[g_first], n = r_.start[g_last] - first;
         Buffer<int32_t> order(n), rank(n);
-        order_by_score(r_.score + first, nullptr, n, order.get());
+        Buffer<double> score(n);  // a sort of numbers that another thread changes would leave the array
+        std::copy_n(r_.score + first, n, score.get());
+        order_by_score(score.get(), nullptr, n, order.get());
         int64_t longest = 0;
         for (int64_t g = g_first; g < g_last; ++g) {
             longest = std::max(longest, r_.start[g + 1] - r_.start[g]);
@@ -302,7 +349,7 @@ class Accumulator {
                 codes_[size_t(i * bytes_ + b)] = code[b];
                 hit |= decoded().hit[code[b]];
             }
-            sorted_[size_t(i)] = {r_.score[first + row], rank[row], hit != 0};
+            sorted_[size_t(i)] = {score[row], rank[row], hit != 0};
         }
         return longest;
     }
@@ -447,6 +494,7 @@ void match_groups(const Detections& d, const int64_t* d_start, const Truths& g, 
                                   outcomes + first * bytes, counted + i * rule.A,
                                   matched ? matched + first * rule.T * rule.A : nullptr);
         }
+        count_pairs(matcher.steps());
     });
 }
 

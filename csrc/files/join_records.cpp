@@ -23,23 +23,22 @@ bool in_number(char c) { return is_digit(c) || c == '-' || c == '+' || c == '.' 
 
 std::string join_records(const char* text, size_t n, const int64_t* start, const int32_t* length, const int32_t* score,
                          const double* scores, size_t count) {
-    size_t total = 0;
-    for (size_t i = 0; i < count; ++i) {
-        const bool inside = start[i] >= 0 && length[i] > 1 && size_t(start[i]) <= n &&
-                            size_t(length[i]) <= n - size_t(start[i]) && score[i] > 0 && score[i] < length[i];
-        const char* const from = text + (inside ? start[i] : 0);
-        if (!inside || *from != '{' || from[length[i] - 1] != '}')
-            throw std::out_of_range("join_records: records must be those that were read");
-        total += size_t(length[i]) + 2 + (scores ? kNumber : 0);
-    }
     std::string out;
-    out.reserve(total);
+    size_t total = 0;
+    for (size_t i = 0; i < count; ++i) total += size_t(length[i] > 0 ? length[i] : 0) + 2 + (scores ? kNumber : 0);
+    out.reserve(total < n + 2 * count * kNumber ? total : n + 2 * count * kNumber);
     char number[kNumber];
     for (size_t i = 0; i < count; ++i) {
-        const char *from = text + start[i], *end = from + length[i];
+        // read once: another thread may change them
+        const int64_t at = start[i], size = length[i], score_at = score[i];
+        const bool inside =
+            at >= 0 && size > 1 && size_t(at) <= n && size_t(size) <= n - size_t(at) && score_at > 0 && score_at < size;
+        if (!inside || text[at] != '{' || text[at + size - 1] != '}')
+            throw std::out_of_range("join_records: records must be those that were read");
+        const char *from = text + at, *end = from + size;
         if (i) out += ",\n";
         if (scores) {
-            const char* old = from + score[i];
+            const char* old = from + score_at;
             out.append(from, size_t(old - from));
             out.append(number, print(scores[i], number));
             while (old < end && in_number(*old)) ++old;

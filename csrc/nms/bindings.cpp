@@ -114,7 +114,7 @@ py::object multiclass(const py::array& boxes, const py::array& scores, double th
         return by_dtype(scores, [&](auto s) -> py::object {
             using T = decltype(t);
             using S = decltype(s);
-            const Box<T>* b = boxes_of<T>(boxes);
+            const Box<T>* b = boxes_of<T>(boxes, 3);
             const S* v = data<S>(scores);
             py::array_t<T> out_boxes({batch, max_output, int64_t(4)});
             py::array_t<S> out_scores({batch, max_output});

@@ -284,10 +284,15 @@ struct Gather {
             S* __restrict y = out.next(n);
             if (sizeof(I) > 1 && C == 1) {
                 const uint64_t size = uint64_t(job.height * job.width);
-                bool bad = false;
-                for (int64_t i = 0; i < n; ++i) bad |= uint64_t(index[i]) >= size;
+                bool bad = !size && n;
                 if (bad) return false;
-                for (int64_t i = 0; i < n; ++i) y[i] = x[index[i]];
+                for (int64_t i = 0; i < n; ++i) {  // each index is read once: another thread may change it
+                    const uint64_t place = uint64_t(index[i]);
+                    const bool fits = place < size;
+                    bad |= !fits;
+                    y[i] = x[fits ? place : 0];
+                }
+                if (bad) return false;
             } else {
                 for (int64_t c = 0; c < job.columns; ++c) {
                     for (int64_t i = 0; i < C; ++i) {

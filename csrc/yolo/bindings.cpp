@@ -32,8 +32,12 @@ py::object candidates(const py::array& output, bool planes, int64_t classes, boo
         const int64_t n = found.count();
         py::array_t<T> boxes({n, int64_t(4)}), scores(n);
         py::array_t<int64_t> labels(n), images(n), rows(n);
-        found.write(reinterpret_cast<Box<T>*>(boxes.mutable_data()), scores.mutable_data(), labels.mutable_data(),
-                    images.mutable_data(), rows.mutable_data());
+        const int64_t written = found.write(reinterpret_cast<Box<T>*>(boxes.mutable_data()), scores.mutable_data(),
+                                            labels.mutable_data(), images.mutable_data(), rows.mutable_data());
+        if (written < n) {  // the rest holds nothing
+            const py::slice part(0, written, 1);
+            return py::make_tuple(boxes[part], scores[part], labels[part], images[part], rows[part]);
+        }
         return py::make_tuple(boxes, scores, labels, images, rows);
     });
 }

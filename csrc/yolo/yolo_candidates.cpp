@@ -33,7 +33,7 @@ int64_t YoloCandidates<T>::look() {
         parallel_for(job.images * tasks, run);
     }
     if (!right) {
-        for (int64_t i = 0;; ++i) {
+        for (int64_t i = 0; i < job.images * size; ++i) {
             const int64_t channel = (job.planes ? i / job.candidates : i) % job.channels;
             if (channel < first_class(job) + job.classes && is_wrong(job.x[i], channel)) return i;
         }
@@ -68,10 +68,11 @@ void YoloCandidates<T>::each(F&& f) const {
 }
 
 template <class T>
-void YoloCandidates<T>::write(Box<T>* boxes, T* scores, int64_t* labels, int64_t* images, int64_t* rows) const {
+int64_t YoloCandidates<T>::write(Box<T>* boxes, T* scores, int64_t* labels, int64_t* images, int64_t* rows) const {
     const int64_t step = job_.planes ? job_.candidates : 1;
     int64_t at = 0;
     each([&](int64_t image, int64_t i, int64_t c, T score) {
+        if (at == count_) return;  // another thread has changed the outputs since they were counted
         const T* values = job_.x + image * job_.candidates * job_.channels + i * (job_.planes ? 1 : job_.channels);
         const T cx = values[0], cy = values[step], half_w = T(0.5) * values[2 * step],
                 half_h = T(0.5) * values[3 * step];
@@ -81,6 +82,7 @@ void YoloCandidates<T>::write(Box<T>* boxes, T* scores, int64_t* labels, int64_t
         rows[at] = i;
         images[at++] = image;
     });
+    return at;
 }
 
 template class YoloCandidates<float>;

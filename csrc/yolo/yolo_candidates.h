@@ -13,7 +13,8 @@ class YoloCandidates {
     int64_t look();  // reads the outputs once; the flat index of the first wrong value, or -1
     int64_t count() const { return count_; }
     // In order of image, candidate and class; (count,) each. Rows are the candidates' numbers in their images.
-    void write(Box<T>* boxes, T* scores, int64_t* labels, int64_t* images, int64_t* rows) const;
+    // Returns how many were written: fewer where another thread has changed the outputs since.
+    int64_t write(Box<T>* boxes, T* scores, int64_t* labels, int64_t* images, int64_t* rows) const;
 
   private:
     template <class F>
