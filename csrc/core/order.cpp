@@ -106,10 +106,10 @@ void order_by_score(const float* scores, const int32_t* among, int64_t n, int32_
     for (int64_t i = 0; i < n; ++i) order[i] = int32_t(uint32_t(sorted[i]));
 }
 void order_by_score(const double* scores, const int32_t* among, int64_t n, int32_t* order) {
-    Buffer<uint64_t> items(2 * n);
+    Buffer<uint64_t> items(2 * n), keys(n);
     for (int64_t i = 0; i < n; ++i) {
-        const uint32_t index = uint32_t(among ? among[i] : int32_t(i));
-        items[i] = (falling_key(scores[index]) >> 32) << 32 | index;
+        keys[i] = falling_key(scores[among ? among[i] : i]);
+        items[i] = (keys[i] >> 32) << 32 | uint32_t(i);
     }
     const uint64_t* sorted = sort_high(items.get(), items.get() + n, n);
     for (int64_t i = 0; i < n; ++i) order[i] = int32_t(uint32_t(sorted[i]));
@@ -118,43 +118,43 @@ void order_by_score(const double* scores, const int32_t* among, int64_t n, int32
         int64_t last = first + 1;
         while (last < n && sorted[last] >> 32 == sorted[first] >> 32) ++last;
         if (last - first > 1) {
-            std::sort(order + first, order + last, [&](int32_t a, int32_t b) {
-                const uint64_t ka = falling_key(scores[a]), kb = falling_key(scores[b]);
-                return ka != kb ? ka < kb : a < b;
-            });
+            std::sort(order + first, order + last,
+                      [&](int32_t a, int32_t b) { return keys[a] != keys[b] ? keys[a] < keys[b] : a < b; });
         }
         first = last;
     }
+    for (int64_t i = 0; among && i < n; ++i) order[i] = among[order[i]];
 }
 
 void group_by_key(const int64_t* keys, const int32_t* order, int64_t n, int32_t* members,
                   std::vector<int32_t>& segments) {
     segments.assign(1, 0);
     if (!n) return;
+    Buffer<int64_t> mine(n);
     int64_t low = keys[order[0]], high = low;
+    mine[0] = low;
     for (int64_t i = 1; i < n; ++i) {
         const int64_t key = keys[order[i]];
+        mine[i] = key;
         low = key < low ? key : low;
         high = key > high ? key : high;
     }
     const uint64_t spread = uint64_t(high) - uint64_t(low);
     if (spread < uint64_t(4 * n + 1024)) {
         std::vector<int32_t> start(size_t(spread) + 2, 0);
-        for (int64_t i = 0; i < n; ++i) ++start[size_t(keys[order[i]] - low) + 1];
+        for (int64_t i = 0; i < n; ++i) ++start[size_t(mine[i] - low) + 1];
         for (size_t k = 1; k < start.size(); ++k) {
             if (start[k]) segments.push_back(start[k] + segments.back());
             start[k] += start[k - 1];
         }
-        for (int64_t i = 0; i < n; ++i) members[start[size_t(keys[order[i]] - low)]++] = int32_t(i);
+        for (int64_t i = 0; i < n; ++i) members[start[size_t(mine[i] - low)]++] = int32_t(i);
         return;
     }
     for (int64_t i = 0; i < n; ++i) members[i] = int32_t(i);
-    std::sort(members, members + n, [&](int32_t a, int32_t b) {
-        const int64_t ka = keys[order[a]], kb = keys[order[b]];
-        return ka != kb ? ka < kb : a < b;
-    });
+    std::sort(members, members + n,
+              [&](int32_t a, int32_t b) { return mine[a] != mine[b] ? mine[a] < mine[b] : a < b; });
     for (int64_t i = 1; i <= n; ++i) {
-        if (i == n || keys[order[members[i]]] != keys[order[members[i - 1]]]) segments.push_back(int32_t(i));
+        if (i == n || mine[members[i]] != mine[members[i - 1]]) segments.push_back(int32_t(i));
     }
 }
 

@@ -1,4 +1,6 @@
 // Sorting by score and grouping by key: everything stable, so that equal scores keep the lower index first.
+//
+// Scores and keys are the caller's arrays, which another thread may write to: each is read once, into a buffer.
 #pragma once
 
 #include <cstdint>
@@ -6,15 +8,17 @@
 
 namespace fastdet {
 
-// -1 without one. All of x is tested first, by a vector loop, since there usually is no NaN.
+// -1 without one. All of x is tested first, by a vector loop, since there usually is no NaN. Another thread may write
+// to x meanwhile: then the NaN may be gone.
 template <class T>
 int64_t first_nan(const T* x, int64_t n) {
     bool any = false;
     for (int64_t i = 0; i < n; ++i) any |= x[i] != x[i];
     if (!any) return -1;
-    int64_t i = 0;
-    while (x[i] == x[i]) ++i;
-    return i;
+    for (int64_t i = 0; i < n; ++i) {
+        if (x[i] != x[i]) return i;
+    }
+    return -1;
 }
 
 // Sort items, key in the upper half and a rising index in the lower, stable. Returns where the result is: a or b.

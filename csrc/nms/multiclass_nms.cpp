@@ -25,19 +25,22 @@ int64_t multiclass_nms(const Box<T>* boxes, const S* scores, int64_t batch, int6
         Buffer<Box<T>> candidate(found);
         Buffer<S> value(found);
         Buffer<int64_t> label(found), keep(found);
-        int64_t at = 0;
-        for (int64_t i = 0; i < n; ++i) {
+        int64_t at = 0;  // another thread may write to the scores, so that more or fewer are found now
+        for (int64_t i = 0; i < n && at < found; ++i) {
             for (int64_t c = 0; c < classes; ++c) {
                 const S score = mine[i * classes + c];
                 if (!(score > score_threshold)) continue;
                 candidate[at] = boxes[b * n + i];
                 value[at] = score;
-                label[at++] = c;
+                label[at] = c;
+                if (++at == found) break;
             }
         }
+        found = at;
         NmsOptions rest = options;
         rest.score_threshold = nullptr;  // done
-        const int64_t kept = nms(candidate.get(), value.get(), label.get(), found, rest, keep.get());
+        int64_t kept = nms(candidate.get(), value.get(), label.get(), found, rest, keep.get());
+        if (kept < 0) kept = 0;  // a NaN that came after the check
         count[b] = kept;
         for (int64_t k = 0; k < max_output; ++k) {
             const bool real = k < kept;

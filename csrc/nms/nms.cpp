@@ -1,9 +1,14 @@
 // A whole call of nms: check the input, sort, group, run each group, gather.
 #include "nms/nms.h"
 
+#include <cstring>
+#include <optional>
+
+#include "core/work.h"
 #include "nms/grid.h"
 #include "nms/groups.h"
 #include "nms/place.h"
+#include "nms/tree.h"
 
 namespace fastdet {
 namespace {
@@ -11,27 +16,74 @@ namespace {
 // Kept boxes after which the dense way switches to a grid, if at least kGridLeft candidates are left. The dense way
 // tests a kept box against every later candidate, a grid against its neighbours only. By measurement.
 constexpr int64_t kDenseKept = 256, kGridLeft = 1024;
+// Kept boxes after which the dense way switches to a tree, where there is no grid, of at least kTreeBoxes candidates.
+constexpr int64_t kTreeKept = 1024, kTreeBoxes = 4096;
 // Extreme boxes (areas that overflow or underflow) that are compared one by one beside a grid; with more of them there
 // is none.
-constexpr int64_t kMaxExtreme = 1024;
+constexpr int64_t kMaxExtreme = 16;
+// Candidates that are compared pair by pair, by the rule for any boxes, where coordinates are large.
+constexpr int64_t kCarefulBoxes = 64;
+
 // The plain rule, pair by pair.
 template <class T>
 void nms_careful(NmsJob<T>& job) {
     Buffer<int32_t> kept(job.n);
     for (int64_t i = 0; i < job.n && job.kept != job.limit; ++i) {
         bool gone = false;
-        for (int64_t k = 0; k < job.kept && !gone; ++k)
+        int64_t k = 0;
+        for (; k < job.kept && !gone; ++k)
             gone = suppresses(job.boxes[kept[k]], job.boxes[i], job.bound.threshold, job.kind);
+        job.pairs += k;
         if (gone) continue;
         job.keep[i] = 1;
         kept[job.kept++] = int32_t(i);
     }
 }
 
-// One group: boxes (n,) by falling score, keep (n,) zeros on entry; `large`: some coordinate is.
+// The rest of a group, from box `first` on, by trees of its undecided boxes.
+template <class T>
+void nms_by_tree(NmsJob<T>& job, int64_t first, bool fresh) {
+    Buffer<int32_t> rank(job.n - first);
+    int64_t near = 0, far = 0;  // far ones from the back
+    for (int64_t i = first; i < job.n; ++i) {
+        const Box<T>& b = job.boxes[i];
+        if (job.dead[i] || !can_overlap(b, job.kind)) continue;
+        rank[job.large && (is_large(b) || !is_bounded(b)) ? job.n - first - ++far : near++] = int32_t(i);
+    }
+    Buffer<Box<T>> near_box(near);
+    Buffer<T> near_share(near);
+    for (int64_t k = 0; k < near; ++k) {
+        near_box[k] = job.boxes[rank[k]];
+        near_share[k] = job.bound.share(area(near_box[k])) + (job.kind == Measure::ios ? job.bound.floor : T(0));
+    }
+    // areas of floats below 2^-149 are rounded up or down as a whole; a tiny threshold bounds nothing
+    const bool bounds = double(job.bound.threshold) >= 1e-6;
+    job.far_scale = kFarScale<T>;
+    job.far_bound = {double(job.bound.threshold), bounds ? double(job.bound.factor) : 0,
+                     sizeof(T) == sizeof(double) ? 0x1p-1072 : 0x1p-148};
+    const int32_t* far_rank = rank.get() + (job.n - first - far);
+    Buffer<Box<double>> far_boxes(far);
+    Buffer<double> far_shares(far);
+    for (int64_t k = 0; k < far; ++k) {
+        far_boxes[k] = far_box(job.boxes[far_rank[k]], job.far_scale);
+        far_shares[k] = far_share(far_boxes[k], job.far_bound);
+    }
+    std::optional<TreeStore<T>> near_tree;
+    std::optional<TreeStore<double>> far_tree;
+    if (near) job.tree = near_tree.emplace(near_box.get(), near_share.get(), rank.get(), near).tree();
+    if (far) job.far = far_tree.emplace(far_boxes.get(), far_shares.get(), far_rank, far).tree();
+    nms_kernels().of<T>().tree(job, first, fresh);
+}
+
+// One group: boxes (n,) by falling score, keep (n,) zeros on entry; `large`: some coordinate is. The boxes are a copy:
+// what is found out about them stays true while another thread writes to the caller's array.
 template <class T>
 void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure kind, int64_t limit, bool large,
                uint8_t* keep) {
+    if (bound.threshold >= 1) {  // no overlap is above 1, rounded either
+        std::memset(keep, 1, size_t(limit >= 0 && limit < n ? limit : n));
+        return;
+    }
     const NmsLoops<T>& loops = nms_kernels().of<T>();
     NmsJob<T> job = {};
     job.boxes = boxes;
@@ -40,6 +92,7 @@ void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure ki
     job.kind = kind;
     job.limit = limit;
     job.keep = keep;
+    job.large = large;
     Buffer<int32_t> extreme(kMaxExtreme + 1);
     job.extreme = extreme.get();
     bool grid = kind == Measure::iou && n > kDenseKept + kGridLeft;
@@ -48,20 +101,25 @@ void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure ki
         job.extremes += is_tiny(boxes[i]) || (large && is_large(boxes[i]));
         grid = job.extremes <= kMaxExtreme;
     }
-    if (!grid && large) return nms_careful(job);
+    if (!grid) job.extremes = 0;
+    if (large && n <= kCarefulBoxes) {
+        nms_careful(job);
+        return count_pairs(job.pairs);
+    }
     int64_t done = 0;
-    if (!grid || !job.extremes) {
-        job.dense_limit = grid ? kDenseKept : -1;
-        job.stride = ((grid ? kDenseKept : n) + 63) / 64 * 64;
+    if (!large && !job.extremes) {
+        job.dense_limit = grid ? kDenseKept : n >= kTreeBoxes ? kTreeKept : -1;
+        job.stride = ((job.dense_limit >= 0 ? job.dense_limit : n) + 63) / 64 * 64;
         Buffer<T> scratch(5 * job.stride);
         job.scratch = scratch.get();
         done = loops.dense(job);
+        if (done == n) return count_pairs(job.pairs);
     }
-    if (done == n) return;
     Buffer<uint8_t> dead(n), out(job.extremes ? n : 0);
     std::memset(dead.get(), 0, size_t(n));
     job.dead = dead.get();
-    for (bool fresh = true; done < n; fresh = false) {
+    bool fresh = true;
+    for (; grid && done < n && !job.crowded; fresh = false) {
         const uint8_t* left_out = dead.get();
         if (job.extremes) {
             std::memcpy(out.get(), dead.get(), size_t(n));
@@ -72,6 +130,8 @@ void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure ki
         job.grid = &store.grid();
         done = loops.grid(job, done, fresh);
     }
+    if (done < n) nms_by_tree(job, done, fresh);
+    count_pairs(job.pairs);
 }
 
 }  // namespace

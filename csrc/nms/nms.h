@@ -72,6 +72,25 @@ struct Grid {
     int64_t candidates;
 };
 
+// A box that overlaps none: what an unused or decided lane holds.
+template <class T>
+FASTDET_HD Box<T> empty_box() {
+    return {1, 1, -1, -1};
+}
+
+// Undecided boxes in a tree of hulls, `lanes` boxes a leaf and `lanes` nodes a node. A lane of a node holds the hull of
+// a child and the least share in it, so that the bound that clears a hull clears each box in it: sides, products and
+// their comparison are monotone, rounded too.
+template <class T>
+struct Tree {
+    static constexpr int max_levels = 12;  // of 2^30 boxes, 8 a node
+    Block<T>* blocks;                      // the leaves, then the levels above them; the last one is the root
+    uint8_t* left;                         // lanes of each block that are not empty
+    const int32_t* rank;                   // position by score of each lane of the leaves
+    int64_t first[max_levels];             // the first block of each level
+    int levels;
+};
+
 template <class T>
 struct NmsJob {
     const Box<T>* boxes;  // (n,) by falling score
@@ -87,14 +106,22 @@ struct NmsJob {
     const int32_t* extreme;  // (extremes,) grid only: boxes that are not in it, compared one by one
     int64_t extremes;
     const Grid<T>* grid;
-    int64_t kept;  // in and out
+    Tree<T>* tree;      // tree only: ordinary boxes; null: none
+    Tree<double>* far;  // tree only: boxes whose areas may overflow, times `far_scale`; null: none
+    double far_scale;
+    Bound<double> far_bound;
+    bool large;     // there may be such boxes, in `far` or already decided
+    bool crowded;   // out: the grid compares too many; a tree of the rest is faster
+    int64_t kept;   // in and out
+    int64_t pairs;  // in and out: boxes or hulls that were compared with a box
 };
 
-// Both return how many boxes are decided so far.
+// All return how many boxes are decided so far. fresh: the boxes kept so far were not applied to the others.
 template <class T>
 struct NmsLoops {
     int64_t (*dense)(NmsJob<T>&);
     int64_t (*grid)(NmsJob<T>&, int64_t first, bool fresh);
+    int64_t (*tree)(NmsJob<T>&, int64_t first, bool fresh);
 };
 using NmsKernels = ByFloat<NmsLoops>;
 const NmsKernels& nms_kernels();

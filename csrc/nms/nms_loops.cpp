@@ -2,7 +2,8 @@
 //
 // Two ways to the same answer. Dense: each candidate, by falling score, against the kept boxes, a vector of them
 // at a time, until one suppresses it; no set-up, all in the first cache while few are kept. Grid: each kept box
-// strikes out the candidates of the cells around it that are of like size; a few vectors per kept box whatever n.
+// strikes out the candidates of the cells around it that are of like size; a few vectors per kept box whatever n. Tree,
+// where a grid does not help: each kept box strikes out candidates by way of the hulls that it may overlap by enough.
 // Floor: a read of boxes and scores and a sort. A pair costs 9 operations a lane; a division only near a hit.
 #include <limits>
 
@@ -13,6 +14,8 @@
 namespace fastdet {
 namespace FASTDET_ISA {
 namespace {
+
+constexpr int64_t kCrowded = 48;  // blocks that a grid tests for a candidate: with more, the tree is faster
 
 // A box spread over the lanes, asked about a vector of others.
 template <class T, bool Smaller>
@@ -52,12 +55,13 @@ int64_t dense(NmsJob<T>& job) {
     const int64_t stride = job.stride;
     T *x1 = job.scratch, *y1 = x1 + stride, *x2 = y1 + stride, *y2 = x2 + stride, *share = y2 + stride;
     const Bound<T> bound = job.bound;
-    int64_t kept = 0, i = 0;
+    int64_t kept = 0, i = 0, pairs = 0;
     for (; i < job.n && kept != job.limit && kept != job.dense_limit; ++i) {
         const Box<T> box = job.boxes[i];
         const Test<T, Smaller> test(box, bound);
         bool gone = false;
-        for (int64_t k = 0; k < kept; k += U * L) {
+        int64_t k = 0;
+        for (; k < kept; k += U * L) {
             uint32_t maybe[U], any = 0;
             for (int u = 0; u < U; ++u) {
                 const int64_t at = k + u * L;
@@ -73,11 +77,12 @@ int64_t dense(NmsJob<T>& job) {
             }
             if (gone) break;
         }
+        pairs += k;
         if (gone) continue;
         if (kept % (U * L) == 0) {  // a new vector: its lanes overlap nothing
-            for (int64_t k = kept; k < kept + U * L; k += L) {
-                V::set(1).store(x1 + k), V::set(1).store(y1 + k), V::set(-1).store(x2 + k), V::set(-1).store(y2 + k);
-                V::set(Limits<T>::large).store(share + k);
+            for (int64_t at = kept; at < kept + U * L; at += L) {
+                V::set(1).store(x1 + at), V::set(1).store(y1 + at), V::set(-1).store(x2 + at);
+                V::set(-1).store(y2 + at), V::set(Limits<T>::large).store(share + at);
             }
         }
         x1[kept] = box.x1, y1[kept] = box.y1, x2[kept] = box.x2, y2[kept] = box.y2;
@@ -86,6 +91,7 @@ int64_t dense(NmsJob<T>& job) {
         ++kept;
     }
     job.kept = kept;
+    job.pairs += pairs;
     return kept == job.limit ? job.n : i;
 }
 
@@ -116,11 +122,11 @@ struct Push {
     const Grid<T>& grid;
     const Bound<T>& bound;
     uint8_t* dead;
-    int64_t struck = 0;
+    int64_t struck = 0, looked = 0;  // candidates struck out; levels and rows of cells that were looked at
 
     // Each range of candidates, in the order of the blocks, that may hold one that the box suppresses.
     template <class F>
-    inline void each_range(const Box<T>& box, F&& range) const {
+    inline void each_range(const Box<T>& box, F&& range) {
         const double w = double(side(box.x1, box.x2)), h = double(side(box.y1, box.y2)), t = grid.threshold;
         if (!(w > 0 && h > 0) || !is_finite(w * h)) return;  // overlaps nothing by more than t
         const double cx = centre(box.x1, box.x2), cy = centre(box.y1, box.y2);
@@ -132,12 +138,14 @@ struct Push {
             const int64_t column = grid_cell(cx - rx, per_cell), columns = grid_cell(cx + rx, per_cell) - column;
             const int64_t row = grid_cell(cy - ry, per_cell), rows = grid_cell(cy + ry, per_cell) - row + 1;
             const int64_t mask = level->mask;
+            ++looked;
             if (columns < 0 || rows <= 0) continue;                             // no box of the level reaches so far
             if (columns >= mask || rows > (level->last - level->first) / 32) {  // then test the whole level
                 range(level->first, level->last);
                 continue;
             }
             const int32_t* start = grid.start + level->base;
+            looked += rows;
             for (int64_t r = row; r < row + rows; ++r) {
                 const int64_t a = (row_hash(r) + column) & mask, b = a + columns;
                 if (b <= mask) {
@@ -150,7 +158,7 @@ struct Push {
         }
     }
 
-    inline void find(const Box<T>& box, BlockList& list) const {
+    inline void find(const Box<T>& box, BlockList& list) {
         list.count = 0;
         list.full = false;
         each_range(box, [&](int64_t first, int64_t last) { list.add(first, last, Block<T>::lanes); });
@@ -233,7 +241,7 @@ int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh) {
             push.find(job.boxes[next], lists[slot]);
             push.prefetch(lists[slot]);
         }
-        if (!size) return job.n;
+        if (!size) break;
         const int64_t i = waiting[head];
         if (!job.dead[i]) {  // not suppressed meanwhile
             job.keep[i] = 1;
@@ -244,16 +252,168 @@ int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh) {
         }
         head = (head + 1) % kAhead;
         --size;
-        // Many tests, and half of the tested boxes are decided: a new grid of the rest is faster.
-        if (tested > 8 * job.grid->candidates && 2 * (push.struck + job.kept - before) > job.grid->candidates)
-            return i + 1;
+        // Many tests, and half of the tested boxes are decided: a new grid of the rest is faster. Far too many: a tree.
+        const int64_t work = tested + push.looked / 4, candidates = job.grid->candidates;
+        if (work > 8 * candidates) {
+            job.crowded = work > kCrowded * candidates;
+            if (job.crowded || 2 * (push.struck + job.kept - before) > candidates) {
+                job.pairs += tested * Block<T>::lanes;
+                return i + 1;
+            }
+        }
     }
+    job.pairs += tested * Block<T>::lanes;
     return job.n;
+}
+
+// The leaves of a tree that a box may overlap by enough: maybe(block, at) tests a vector of hulls or boxes,
+// strike(leaf, lanes) gets the lanes of a leaf that passed. Returns how many blocks were tested.
+template <class T, class Maybe, class Strike>
+int64_t walk(const Tree<T>& tree, const Maybe& maybe, const Strike& strike) {
+    constexpr int L = Vec<T>::lanes, B = Block<T>::lanes;
+    struct Node {
+        int64_t block;
+        int level;
+    } open[Tree<T>::max_levels * B];
+    int count = 1;
+    open[0] = {tree.first[tree.levels - 1], tree.levels - 1};
+    int64_t tested = 0;
+    while (count) {
+        const Node node = open[--count];
+        const Block<T>& block = tree.blocks[node.block];
+        uint32_t found = 0;
+        for (int at = 0; at < B; at += L) found |= maybe(block, at) << at;
+        ++tested;
+        if (!node.level) {
+            if (found) strike(node.block, found);
+            continue;
+        }
+        const int64_t child = tree.first[node.level - 1] + (node.block - tree.first[node.level]) * B;
+        for (; found; found &= found - 1) open[count++] = {child + __builtin_ctz(found), node.level - 1};
+    }
+    return tested;
+}
+
+// Empty a lane of a leaf, and of each node of which it was the last one.
+template <class T>
+void take_out(const Tree<T>& tree, int64_t leaf, int lane) {
+    constexpr int B = Block<T>::lanes;
+    int64_t at = leaf;  // within its level
+    for (int level = 0;; ++level) {
+        Block<T>& block = tree.blocks[tree.first[level] + at];
+        const Box<T> none = empty_box<T>();
+        block.x1[lane] = none.x1, block.y1[lane] = none.y1, block.x2[lane] = none.x2, block.y2[lane] = none.y2;
+        if (--tree.left[tree.first[level] + at] || level + 1 == tree.levels) return;
+        lane = int(at % B);
+        at /= B;
+    }
+}
+
+// Two boxes of infinite area overlap by 0: the largest share of a box that one of this area may suppress.
+template <class T>
+T share_cap(T area) {
+    return is_finite(area) ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max();
+}
+
+template <class T, bool Smaller>
+struct TreePush {
+    NmsJob<T>& job;
+    int64_t tested = 0;
+
+    // Pair by pair, by the rule for any boxes.
+    template <class U>
+    inline void strike_careful(const Tree<U>& tree, const Box<T>& box, int64_t leaf, uint32_t found) const {
+        for (; found; found &= found - 1) {
+            const int lane = __builtin_ctz(found);
+            const int32_t other = tree.rank[leaf * Block<U>::lanes + lane];
+            if (!suppresses(box, job.boxes[other], job.bound.threshold, job.kind)) continue;
+            job.dead[other] = 1;
+            take_out(tree, leaf, lane);
+        }
+    }
+
+    inline void strike_near(const Box<T>& box, T its_area) {
+        using V = Vec<T>;
+        const Tree<T>& tree = *job.tree;
+        Test<T, Smaller> test(box, job.bound);
+        const bool any = job.large && is_large(box);  // its area may be infinite
+        if (any) {
+            const T share =
+                job.far_bound.factor > 0 ? job.bound.share(lesser(its_area, std::numeric_limits<T>::max())) : 0;
+            test.share = V::set(share + job.bound.floor);
+        }
+        const V cap = V::set(share_cap(its_area));
+        const auto maybe = [&](const Block<T>& b, int at) {
+            const V other = V::load(b.share + at);
+            const uint32_t found =
+                test.maybe(V::load(b.x1 + at), V::load(b.y1 + at), V::load(b.x2 + at), V::load(b.y2 + at), other);
+            return Smaller ? found & ge(cap, other) : found;
+        };
+        tested += walk(tree, maybe, [&](int64_t leaf, uint32_t found) {
+            if (any) return strike_careful(tree, box, leaf, found);
+            const Block<T>& b = tree.blocks[leaf];
+            uint32_t hits = 0;
+            for (int at = 0; at < Block<T>::lanes; at += V::lanes)
+                hits |= test.hit(V::load(b.x1 + at), V::load(b.y1 + at), V::load(b.x2 + at), V::load(b.y2 + at)) << at;
+            for (hits &= found; hits; hits &= hits - 1) {
+                const int lane = __builtin_ctz(hits);
+                job.dead[tree.rank[leaf * Block<T>::lanes + lane]] = 1;
+                take_out(tree, leaf, lane);
+            }
+        });
+    }
+
+    inline void strike_far(const Box<T>& box) {
+        using V = Vec<double>;
+        const Box<double> b = far_box(box, job.far_scale);
+        const V x1 = V::set(b.x1), y1 = V::set(b.y1), x2 = V::set(b.x2), y2 = V::set(b.y2), zero = V::set(0);
+        const V share = V::set(far_share(b, job.far_bound)),
+                cap = V::set(share_cap(is_bounded(box) ? 0 : double(INFINITY)));
+        const auto maybe = [&](const Block<double>& o, int at) {
+            const V w = min(x2, V::load(o.x2 + at)) - max(x1, V::load(o.x1 + at));
+            const V h = min(y2, V::load(o.y2 + at)) - max(y1, V::load(o.y1 + at));
+            const V other = V::load(o.share + at);
+            const uint32_t found = gt(min(w, h), zero) & ge(w * h, Smaller ? min(share, other) : share + other);
+            return Smaller ? found & ge(cap, other) : found;
+        };
+        tested +=
+            walk(*job.far, maybe, [&](int64_t leaf, uint32_t found) { strike_careful(*job.far, box, leaf, found); });
+    }
+
+    inline void strike(const Box<T>& box) {
+        const T its_area = area(box);
+        if (!can_overlap(box, Smaller ? Measure::ios : Measure::iou)) return;
+        if (job.tree) strike_near(box, its_area);
+        if (job.far) strike_far(box);
+    }
+};
+
+template <class T, bool Smaller>
+int64_t tree_of(NmsJob<T>& job, int64_t first, bool fresh) {
+    TreePush<T, Smaller> push{job};
+    for (int64_t i = 0; fresh && i < first; ++i) {
+        if (job.keep[i]) push.strike(job.boxes[i]);
+    }
+    for (int64_t i = first; i < job.n && job.kept != job.limit; ++i) {
+        if (job.dead[i]) continue;
+        job.keep[i] = 1;
+        ++job.kept;
+        push.strike(job.boxes[i]);
+    }
+    job.pairs += push.tested * Block<T>::lanes;
+    return job.n;
+}
+
+template <class T>
+int64_t nms_tree(NmsJob<T>& job, int64_t first, bool fresh) {
+    return job.kind == Measure::ios ? tree_of<T, true>(job, first, fresh) : tree_of<T, false>(job, first, fresh);
 }
 
 }  // namespace
 }  // namespace FASTDET_ISA
 
-FASTDET_KERNELS(NmsKernels, nms_kernels, {{nms_dense<float>, nms_grid<float>}, {nms_dense<double>, nms_grid<double>}})
+FASTDET_KERNELS(NmsKernels, nms_kernels,
+                {{nms_dense<float>, nms_grid<float>, nms_tree<float>},
+                 {nms_dense<double>, nms_grid<double>, nms_tree<double>}})
 
 }  // namespace fastdet

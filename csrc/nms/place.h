@@ -71,8 +71,35 @@ FASTDET_HD bool is_large(const Box<T>& b) {
            (std::fabs(b.x2) > large && is_finite(b.x2)) || (std::fabs(b.y2) > large && is_finite(b.y2));
 }
 template <class T>
+FASTDET_HD bool is_bounded(const Box<T>& b) {
+    return is_finite(b.x1) && is_finite(b.y1) && is_finite(b.x2) && is_finite(b.y2);
+}
+// Whether a box can overlap others by more than a threshold of 0 or more. An infinite one only relative to the smaller.
+template <class T>
+FASTDET_HD bool can_overlap(const Box<T>& b, Measure kind) {
+    return area(b) > 0 && (kind == Measure::ios || is_bounded(b));
+}
+template <class T>
 FASTDET_HD bool is_tiny(const Box<T>& b) {
     return b.x2 > b.x1 && b.y2 > b.y1 && (b.x2 - b.x1) * (b.y2 - b.y1) < Limits<T>::tiny;
+}
+
+// Boxes whose areas may overflow, as the tree sees them: in double, scaled so that none does. Conservative: a side is
+// never shorter, a share never larger, than `measure` computes it of any pair, whether it rescales the pair or not.
+template <class T>
+constexpr double kFarScale = sizeof(T) == sizeof(double) ? 0x1p-524 : 1;
+
+template <class T>
+FASTDET_HD Box<double> far_box(const Box<T>& b, double scale) {
+    const double rounded = 0x1p-1074;  // what a coordinate may lose where its scaled form is denormal
+    return {double(b.x1) * scale - rounded, double(b.y1) * scale - rounded, double(b.x2) * scale + rounded,
+            double(b.y2) * scale + rounded};
+}
+template <class Bound>
+FASTDET_HD double far_share(const Box<double>& b, const Bound& bound) {
+    const double w = b.x2 - b.x1 - 0x1p-1072, h = b.y2 - b.y1 - 0x1p-1072;
+    const double product = w > 0 && h > 0 ? bound.factor * (w * h) : 0;
+    return product > bound.floor ? product - bound.floor : 0;
 }
 
 }  // namespace fastdet
