@@ -9,8 +9,6 @@ A data set may also have
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +71,9 @@ def _npz_extra(path: Path, names: Sequence[str], count: int) -> dict[str, Array]
         for name in (name for name in names if name in (*_OF_BOXES, *_OF_NAMES)):
             try:
                 extra[name] = archive[name]
-            except (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+            except MemoryError:
+                raise
+            except Exception as error:  # zipfile and NumPy raise anything at damaged data
                 raise FormatError(f"{path}: {name}: expected a plain array, got {one_line(error)}") from None
             if name in _OF_BOXES:
                 npz.expect(path, name, extra[name], "biuf", "numbers", (count,), f"({count},), one per box")
