@@ -44,7 +44,17 @@ class Metric(abc.ABC):
     _name: ClassVar[str]  # the public name of the class, in errors and in bytes
     _absent: ClassVar[float]  # the value of a figure without counts
     backend: str | None
-    _synced: bool
+    _state: Any  # a NamedTuple with the field `synced`. It is replaced by one assignment, never changed in place: an
+    # interrupt or an error in a call leaves the old state or the new one
+
+    @property
+    def _synced(self) -> bool:
+        """Whether the images are those of several processes."""
+        return bool(self._state.synced)
+
+    @_synced.setter
+    def _synced(self, value: bool) -> None:
+        self._state = self._state._replace(synced=value)
 
     # What a subclass defines
 
@@ -80,19 +90,20 @@ class Metric(abc.ABC):
         """A new object of the same parameters, without images."""
 
     @abc.abstractmethod
-    def _merge(self, op: str, others: list[Self]) -> None:
-        """Add the images of others, whose parameters are equal. If it raises, nothing is added."""
+    def _merged(self, op: str, others: list[Self]) -> Any:
+        """The state with the images of others, whose parameters are equal."""
 
     def _of_rank(self, rank: int, world: int) -> Self:
         """The state for a merge of ``world`` processes, of which this one is number ``rank``."""
         return self
 
     def _local(self) -> dict[str, Any]:
-        """Attributes that copies and pickles keep, and `to_bytes` leaves out."""
+        """Fields of the state, with "_" before each name, that copies and pickles keep and bytes do not."""
         return {"_synced": self._synced}
 
-    def _agree(self, ranks: list[dict[str, Any]]) -> None:  # noqa: B027 (most metrics have nothing to agree on)
-        """After a merge of processes, from the `_local` of each: make equal what must be equal on all of them."""
+    def _agreed(self, state: Any, ranks: list[dict[str, Any]]) -> Any:
+        """The state of a merge of processes, with what must be equal on all of them, from the `_local` of each."""
+        return state
 
     @abc.abstractmethod
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
@@ -136,8 +147,8 @@ class Metric(abc.ABC):
                 if parameters[name] != value:
                     want, got = check.describe(value), check.describe(parameters[name])
                     raise ValueError(f"{op}: other must have {name} {want}, got {got}")
-        self._merge(op, others)
-        self._synced = self._synced or any(metric._synced for metric in others)
+        synced = self._synced or any(metric._synced for metric in others)
+        self._state = self._merged(op, others)._replace(synced=synced)
         return self
 
     def __add__(self, other: Self) -> Self:
@@ -221,12 +232,8 @@ class Metric(abc.ABC):
             (self if rank == me else type(self).from_bytes(data))._of_rank(rank, len(ranks))
             for rank, (_, _, data) in enumerate(ranks)
         ]
-        merged = self._empty()
-        merged._merge(op, states)
-        self.reset()
-        self._merge(op, [merged])
-        self._agree([local for _, local, _ in ranks])
-        self._synced = True
+        merged = self._empty()._merged(op, states)
+        self._state = self._agreed(merged, [local for _, local, _ in ranks])._replace(synced=True)
         return self
 
     def _warn_if_empty(self, op: str) -> None:
@@ -237,7 +244,7 @@ class Metric(abc.ABC):
 
 def _unpickled(cls: type[Metric], data: bytes, backend: str | None, local: dict[str, Any]) -> Metric:
     metric = cls.from_bytes(data, backend=backend)
-    vars(metric).update(local)
+    metric._state = metric._state._replace(**{name.removeprefix("_"): value for name, value in local.items()})
     return metric
 
 

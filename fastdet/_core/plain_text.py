@@ -20,6 +20,13 @@ def printable(text: str) -> str:
     return text.translate({ord(c): _escaped(ord(c)) for c in strange})
 
 
+def in_a_line(text: str, most: int = 4000) -> str:
+    """A message in one line: `printable`, a space for each end of a line, no middle if it is long."""
+    parts = (line.strip() for line in text.splitlines())
+    line = printable(" ".join(part for part in parts if part))
+    return line if len(line) <= most else f"{line[: most - 500]} [...] {line[-490:]}"
+
+
 def _escaped(code: int) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is not UTF-8
         code -= 0xDC00

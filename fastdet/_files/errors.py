@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
-from fastdet._core.plain_text import printable
+from fastdet._core.plain_text import in_a_line, printable
 
 
 class FormatError(ValueError):
@@ -64,8 +64,8 @@ def missing(path: str | os.PathLike[str]) -> FormatError:
 
 
 def one_line(error: BaseException) -> str:
-    """The text of another library's error, without line breaks."""
-    return " ".join(str(error).split())
+    """The text of another library's error, in one line of at most 500 characters."""
+    return in_a_line(" ".join(str(error).split()), 500)
 
 
 def few(texts: Sequence[str], max_shown: int = 10) -> str:

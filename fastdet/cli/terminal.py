@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fastdet._core import backends
-from fastdet._core.plain_text import printable
+from fastdet._core.plain_text import in_a_line, printable
 from fastdet._files.detections import Advance
 
 
@@ -256,5 +256,4 @@ def say_json(value: Any) -> None:
 
 def note(text: str) -> None:
     """Print one line on stderr, with the command's name before it."""
-    lines = (line.strip() for line in text.splitlines())
-    print(f"fastdet: {printable(' '.join(line for line in lines if line))}", file=sys.stderr)
+    print(f"fastdet: {in_a_line(text)}", file=sys.stderr)

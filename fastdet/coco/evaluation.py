@@ -141,8 +141,8 @@ class COCOeval:
             raise ValueError("COCOeval: evaluate needs cocoGt and cocoDt, got None")
         hooks.check_mask_iou()
         p = self._checked_params()
-        self._evaluated = self._records = self._evalImgs = self._ious = self._prepared = None
         if hooks.replaced(self, STEPS):
+            self._evaluated = self._records = self._evalImgs = self._ious = self._prepared = None
             self._step_by_step(p)
             return
         detections = steps.columns("cocoDt", self.cocoDt, p)
@@ -150,9 +150,12 @@ class COCOeval:
         if missing.any():
             i = int(np.argmax(missing))
             raise FormatError(f"COCOeval: annotations[{i}].score of cocoDt: expected a number, got no such field")
-        self._evaluated = Evaluated(p, steps.columns("cocoGt", self.cocoGt, p), detections)
-        self._records = self._evaluated.records()
-        self._paramsEval = copy.deepcopy(p, {id(p.imgIds): p.imgIds.copy()})  # a long list: copied at once
+        evaluated = Evaluated(p, steps.columns("cocoGt", self.cocoGt, p), detections)
+        records = evaluated.records()
+        params = copy.deepcopy(p, {id(p.imgIds): p.imgIds.copy()})  # a long list: copied at once
+        vars(self).update(  # all at once: an interrupt leaves the results of before, or these
+            _evaluated=evaluated, _records=records, _paramsEval=params, _evalImgs=None, _ious=None, _prepared=None
+        )
 
     def _checked_params(self) -> Any:
         """The parameters to evaluate with, sorted as pycocotools sorts them."""
@@ -215,13 +218,13 @@ class COCOeval:
     @property
     def evalImgs(self) -> Any:
         if self._evalImgs is None:
-            self._evalImgs = images_of(self._evaluated, self._paramsEval) if self._evaluated is not None else []
-            self._records = None  # the script may change what it gets
+            images = images_of(self._evaluated, self._paramsEval) if self._evaluated is not None else []
+            self.evalImgs = images  # without the records: the script may change what it gets
         return self._evalImgs
 
     @evalImgs.setter
     def evalImgs(self, value: Any) -> None:
-        self._evalImgs, self._records = value, None
+        vars(self).update(_evalImgs=value, _records=None)
 
     @property
     def ious(self) -> Any:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastdet._core import check
-from fastdet._core.check import Array
 from fastdet._core.metric import Metric, known_mean
 from fastdet.detection import at_score, results, state
 from fastdet.detection.curves import PRCurve, mean_curves
 from fastdet.detection.inputs import NAME
 from fastdet.detection.records import Floats
 from fastdet.detection.results import ABSENT
-from fastdet.detection.state import Chunk, Parameters
+from fastdet.detection.state import Chunk, Counted, Parameters
 
 
 class Figures(Metric):
     """The base of `DetectionMetrics`: what is read from its records."""
 
     _parameters: Parameters
-    _whole: Chunk | None  # all records, joined
-    _accumulated: tuple[Chunk, tuple[Floats, Floats, Floats]] | None  # the curves of `_whole`
-    _give: Callable[[Array], Any] | None  # converts results if `update` got tensors
+    _state: Counted
+    _accumulated: tuple[Chunk, tuple[Floats, Floats, Floats]] | None  # the curves of a chunk
 
     @abc.abstractmethod
     def _joined(self) -> Chunk:
@@ -60,7 +57,7 @@ class Figures(Metric):
         size = len(chunk.classes) + 1
         pairs = chunk.pairs.astype(np.int64)
         matrix = np.bincount(pairs[:, 1] * size + pairs[:, 2], minlength=size * size).reshape(size, size)
-        return (self._give or (lambda x: x))(matrix.astype(np.int64))
+        return (self._state.give or (lambda x: x))(matrix.astype(np.int64))
 
     def average_precision(self) -> Floats:
         """(T, K, A) for each IoU threshold, class (as in ``classes`` of `compute`) and area; -1 without a true box."""
@@ -189,10 +186,11 @@ class Figures(Metric):
         return draw_precision_recall(curves, names=words[: len(curves)], ax=ax)
 
     def _curves(self, chunk: Chunk) -> tuple[Floats, Floats, Floats]:
-        if self._accumulated is not None and self._accumulated[0] is chunk:
-            return self._accumulated[1]
+        known = self._accumulated
+        if known is not None and known[0] is chunk:
+            return known[1]
         result = results.curves(self._parameters, chunk, self.backend)
-        if chunk is self._whole:  # cached: compute, curves, average_precision and plots use it
+        if chunk is self._state.whole:  # cached: compute, curves, average_precision and plots use it
             for x in result:
                 x.flags.writeable = False
             self._accumulated = chunk, result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from fastdet._core.check import Array
 from fastdet._core.metric import RESAMPLES, bootstrap, plural
 from fastdet.detection import inputs, results, state
 from fastdet.detection.figures import Figures
-from fastdet.detection.inputs import NAME, Image
+from fastdet.detection.inputs import NAME
 from fastdet.detection.records import Columns, Floats, Ints, Records
 from fastdet.detection.results import ABSENT
-from fastdet.detection.state import Chunk, Parameters
+from fastdet.detection.state import Chunk, Counted, Parameters
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -117,19 +117,11 @@ class DetectionMetrics(Figures):
 
     def reset(self) -> None:
         """Forget all images."""
-        self._whole: Chunk | None = None  # all chunks joined
-        self._chunks: list[Chunk] = []  # not yet joined
-        self._accumulated: tuple[Chunk, tuple[Floats, Floats, Floats]] | None = None  # the curves of `_whole`
-        self._pending: list[tuple[int, Image]] = []
-        self._waiting = 0
-        self._seen: set[int] = set()
-        self._next = 0  # the number of the next image without an id
-        self._numbered: bool | None = None  # whether images come without ids; None before the first
-        self._give: Callable[[Array], Any] | None = None  # converts results if `update` got tensors
-        self._synced = False
+        self._accumulated: tuple[Chunk, tuple[Floats, Floats, Floats]] | None = None  # the curves of a chunk
+        self._state = state.counted(None, [], self._world, None)
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return self._state.images
 
     def update(
         self, predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]], image_ids: Any = None
@@ -166,14 +158,14 @@ class DetectionMetrics(Figures):
                 inputs.read_image(op, i, prediction, target, self._box_format)
                 for i, (prediction, target) in enumerate(zip(predictions, targets, strict=True))
             ]
+        now = self._state
         if images:
             array = predictions[0]["boxes"]
-            self._give = None if isinstance(array, (np.ndarray, list, tuple)) else like(array)
-        self._pending += [(ids[i], images[i]) for i in keep]
-        self._waiting += sum(len(images[i][1]) + len(images[i][4]) + 16 for i in keep)
-        self._remember(image_ids is None, ids)
-        if self._waiting >= BATCH:
-            self._match()
+            now = now._replace(give=None if isinstance(array, (np.ndarray, list, tuple)) else like(array))
+        waits = now.pending.grow(now.waits, [(ids[i], images[i]) for i in keep])
+        rows = sum(len(images[i][1]) + len(images[i][4]) + 16 for i in keep)
+        now = self._with_ids(now._replace(waits=waits, waiting=now.waiting + rows), image_ids is None, keep, ids)
+        self._state = self._matched(now) if now.waiting >= BATCH else now
         return self
 
     def update_columns(self, detections: Columns, truth: Columns, image_ids: Any) -> Self:
@@ -202,8 +194,9 @@ class DetectionMetrics(Figures):
             if len(keep) < len(ids):
                 c = c.rows(np.isin(c.image, images))
             taken.append(c._replace(image=np.searchsorted(images, c.image).astype(np.int64)))
-        self._chunks.append(state.match(self._parameters, images, taken[0], taken[1], self.backend))
-        self._remember(False, ids)
+        chunk = state.match(self._parameters, images, taken[0], taken[1], self.backend)
+        now = self._state._replace(chunks=(*self._state.chunks, chunk))
+        self._state = self._with_ids(now, False, keep, ids)
         return self
 
     def compute(self, *, ci: float | None = None, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
@@ -257,14 +250,15 @@ class DetectionMetrics(Figures):
 
     def _new_ids(self, op: str, image_ids: Any, count: int) -> tuple[list[int], list[int]]:
         """The positions in the batch of images that are new, and the ids of all."""
-        if self._numbered is not None and self._numbered != (image_ids is None):
+        now = self._state
+        if now.numbered is not None and now.numbered != (image_ids is None):
             raise ValueError(f"{op}: image_ids must be passed to every update or to none")
         if image_ids is None:
-            return list(range(count)), [(self._next + i) * self._world + self._rank for i in range(count)]
+            return list(range(count)), [(now.next + i) * self._world + self._rank for i in range(count)]
         ids = inputs.ids(op, image_ids, count)
         keep, batch = [], set()
         for position, i in enumerate(ids):
-            if i in self._seen or i in batch:
+            if now.ids.has(i, now.images) or i in batch:
                 self._refuse(op, i, False)
             else:
                 keep.append(position)
@@ -282,30 +276,35 @@ class DetectionMetrics(Figures):
                 hint = "pass rank and world, or image_ids, so that images of two states differ"
             raise ValueError(f"{op}: image_ids must be unique, got {image} twice; {hint}")
 
-    def _remember(self, numbered: bool, ids: list[int]) -> None:
-        if ids:
-            self._seen.update(ids)
-            self._numbered, self._next = numbered, max(self._next, max(ids) // self._world + 1)
+    def _with_ids(self, now: Counted, numbered: bool, keep: list[int], ids: list[int]) -> Counted:
+        """The state with the ids of a batch, of which the images ``keep`` are new."""
+        if not ids:
+            return now
+        images = now.ids.grow(now.images, [ids[i] for i in keep])
+        return now._replace(images=images, numbered=numbered, next=max(now.next, max(ids) // self._world + 1))
 
-    def _match(self) -> None:
-        """Match the images that wait; their records become a chunk."""
-        if not self._pending:
-            return
-        ids, images = zip(*self._pending, strict=True)
+    def _matched(self, now: Counted) -> Counted:
+        """The state with the images that wait matched; their records become a chunk."""
+        if not now.waits:
+            return now
+        ids, images = zip(*now.pending.entries[: now.waits], strict=True)
         detections, truth = inputs.columns(images, self._parameters.inclusive)
-        self._chunks.append(state.match(self._parameters, np.array(ids, np.int64), detections, truth, self.backend))
-        self._pending, self._waiting = [], 0
+        chunk = state.match(self._parameters, np.array(ids, np.int64), detections, truth, self.backend)
+        return now._replace(chunks=(*now.chunks, chunk), pending=state.Log(), waits=0, waiting=0)
 
     def _joined(self) -> Chunk:
         """All records as one chunk, which replaces the chunks it was joined from."""
-        self._match()
-        if self._chunks or self._whole is None:
-            whole = [] if self._whole is None else [self._whole]
-            self._whole, self._chunks = state.join(self._parameters, whole + self._chunks), []
-        return self._whole
+        now = self._state
+        if now.waits or now.chunks or now.whole is None:
+            now = self._matched(now)
+            whole = [] if now.whole is None else [now.whole]
+            now = now._replace(whole=state.join(self._parameters, [*whole, *now.chunks]), chunks=())
+            self._state = now
+        assert now.whole is not None
+        return now.whole
 
     def _given(self, values: dict[str, Any]) -> dict[str, Any]:
-        give = self._give
+        give = self._state.give
         if give is None or (give is to_torch and "torch" not in sys.modules):  # unpickled in a process without torch
             return values
         return {key: give(np.asarray(value)) for key, value in values.items()}
@@ -316,7 +315,7 @@ class DetectionMetrics(Figures):
         return self._parameters.to_json()
 
     def _settings(self) -> dict[str, Any]:
-        return {**self._options(), "numbered": self._numbered}
+        return {**self._options(), "numbered": self._state.numbered}
 
     def _options(self) -> dict[str, Any]:
         """The arguments that are not in `Parameters`."""
@@ -338,48 +337,51 @@ class DetectionMetrics(Figures):
         metric = cls(**Parameters.from_json(parameters).arguments(), **settings, backend=backend)
         chunk = Chunk(**arrays)
         state.require_consistent(metric._parameters, chunk)
-        metric._whole = chunk
-        metric._seen, metric._numbered = set(chunk.images.tolist()), numbered
-        metric._next = max(metric._seen, default=-1) // metric._world + 1
+        metric._state = state.counted(chunk, chunk.images.tolist(), metric._world, numbered)
         return metric
 
     def _empty(self) -> Self:
         return type(self)(**self._parameters.arguments(), **self._options(), backend=self.backend)
 
-    def _merge(self, op: str, others: list[Self]) -> None:
-        seen, chunks, numbered = set(self._seen), [], self._numbered
+    def _merged(self, op: str, others: list[Self]) -> Counted:
+        now, chunks = self._state, []
+        seen, numbered, give = now.ids.entries[: now.images], now.numbered, now.give
+        known = set(seen)
         for metric in others:
-            if None not in (numbered, metric._numbered) and numbered != metric._numbered:
+            if None not in (numbered, metric._state.numbered) and numbered != metric._state.numbered:
                 raise ValueError(f"{op}: image_ids must be passed to all states or to none")
-            numbered = metric._numbered if numbered is None else numbered
+            numbered = metric._state.numbered if numbered is None else numbered
             chunk = metric._joined()
             ids = chunk.images.tolist()
-            twice = np.array([i in seen for i in ids], bool)
+            twice = np.array([i in known for i in ids], bool)
             if twice.any():
-                self._refuse(op, ids[int(np.argmax(twice))], metric._numbered is True)
+                self._refuse(op, ids[int(np.argmax(twice))], metric._state.numbered is True)
                 chunk = state.without(chunk, twice)
             chunks.append(chunk)
-            seen.update(ids)
-        self._chunks += chunks
-        self._seen, self._next, self._numbered = seen, max(seen, default=-1) // self._world + 1, numbered
-        for metric in others:
-            self._give = self._give or metric._give
+            seen += [i for i in ids if i not in known]
+            known.update(ids)
+            give = give or metric._state.give
+        now = self._state  # self may be among the others, and be joined by now
+        merged = state.counted(now.whole, seen, self._world, numbered)
+        return merged._replace(
+            chunks=(*now.chunks, *chunks), pending=now.pending, waits=now.waits, waiting=now.waiting, give=give
+        )
 
     def _of_rank(self, rank: int, world: int) -> Self:
         """The state with image i renumbered i * world + rank, if images came without ids, rank and world."""
-        if not self._numbered or self._world != 1:
+        if not self._state.numbered or self._world != 1:
             return self
         metric, chunk = self._empty(), self._joined()
-        metric._whole = chunk._replace(images=chunk.images * world + rank)
-        metric._seen, metric._numbered, metric._give = set(metric._whole.images.tolist()), True, self._give
+        chunk = chunk._replace(images=chunk.images * world + rank)
+        renumbered = state.counted(chunk, chunk.images.tolist(), self._world, True)
+        metric._state = renumbered._replace(give=self._state.give)
         return metric
 
     def _local(self) -> dict[str, Any]:
-        return {"_synced": self._synced, "_give": self._give if self._give is to_torch else None}
+        return {"_synced": self._synced, "_give": self._state.give if self._state.give is to_torch else None}
 
-    def _agree(self, ranks: list[dict[str, Any]]) -> None:
-        if any(local["_give"] is not None for local in ranks):
-            self._give = to_torch
+    def _agreed(self, state: Counted, ranks: list[dict[str, Any]]) -> Counted:
+        return state._replace(give=to_torch) if any(local["_give"] is not None for local in ranks) else state
 
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
         p = self._parameters
@@ -388,11 +390,10 @@ class DetectionMetrics(Figures):
             "box_format": repr(self._box_format), "iou_thresholds": f"{first} to {more[-1]}" if more else first,
             "max_detections": tuple(p.arguments()["max_detections"]), "rule": repr(p.rule), "method": repr(p.method),
         }  # fmt: skip
-        chunks = self._chunks if self._whole is None else [self._whole, *self._chunks]
-        labels = [
-            *(c.classes for c in chunks),
-            *(labels for _, image in self._pending for labels in (image[2], image[4])),
-        ]
+        now = self._state
+        chunks = now.chunks if now.whole is None else [now.whole, *now.chunks]
+        waiting = now.pending.entries[: now.waits]
+        labels = [*(c.classes for c in chunks), *(labels for _, image in waiting for labels in (image[2], image[4]))]
         return shown, [plural(len(np.unique(np.concatenate([state.NO_CLASSES, *labels]))), "class", "classes")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -90,6 +91,57 @@ class Chunk(NamedTuple):
     @property
     def nbytes(self) -> int:
         return sum(x.nbytes for x in self)
+
+
+class Log:
+    """Ids of images, and images that wait to be matched. It grows in place, so that an update costs what it adds.
+
+    Each `Counted` says how many entries are its own. Entries beyond them are from a call that did not end: they count
+    as absent, and the next call removes them.
+    """
+
+    def __init__(self, entries: Iterable[Any] = ()) -> None:
+        self.entries = list(entries)
+        self._place: dict[Any, int] | None = None
+
+    def has(self, entry: Any, count: int) -> bool:
+        """Whether an entry is among the first ``count``."""
+        if self._place is None:
+            self._place = {x: i for i, x in enumerate(self.entries)}
+        return self._place.get(entry, count) < count
+
+    def grow(self, count: int, new: Sequence[Any]) -> int:
+        """Put entries after the first ``count``, instead of what is there. Returns the new count."""
+        if self._place is not None:
+            for entry in self.entries[count:]:
+                self._place.pop(entry, None)
+        del self.entries[count:]
+        self.entries.extend(new)  # before the places: what is in them is here, and can be removed
+        if self._place is not None:
+            self._place.update(zip(new, range(count, count + len(new)), strict=True))
+        return count + len(new)
+
+
+class Counted(NamedTuple):
+    """What a `DetectionMetrics` has counted. It is replaced whole: an interrupt leaves the old one or the new one."""
+
+    ids: Log  # of all images
+    pending: Log  # images that are not matched yet: (id, image)
+    whole: Chunk | None = None  # records of images, joined
+    chunks: tuple[Chunk, ...] = ()  # records of other images, not yet joined
+    waits: int = 0  # the number of them
+    waiting: int = 0  # the number of their rows
+    images: int = 0  # the number of all images
+    next: int = 0  # the number of the next image without an id
+    numbered: bool | None = None  # whether images come without ids; None before the first
+    give: Callable[[Array], Any] | None = None  # converts results if `update` got tensors
+    synced: bool = False
+
+
+def counted(chunk: Chunk | None, ids: Sequence[int], world: int, numbered: bool | None) -> Counted:
+    """The state of images that are matched, as one chunk."""
+    after = max(ids, default=-1) // world + 1
+    return Counted(Log(ids), Log(), chunk, images=len(ids), next=after, numbered=numbered)
 
 
 def smallest(x: Array) -> Array:

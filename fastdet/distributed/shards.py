@@ -155,8 +155,7 @@ def match(options: dict[str, Any], parts: int, truth: Sequence[Piece], detection
 def sum_up(options: dict[str, Any], chunks: Sequence[Chunk]) -> Curves:
     """Precision and recall of a part of the classes, from the records of all images."""
     metrics = DetectionMetrics(**options)
-    metrics._chunks = list(chunks)
-    one = metrics._joined()
+    one = state.join(metrics._parameters, list(chunks))
     return Curves(one.classes, *metrics._measures(one))
 
 

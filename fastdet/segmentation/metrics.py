@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,17 @@ NAME = "SegmentationMetrics"
 _ORDER = "update takes (predictions, targets): is their order right?"
 _CALLER = Caller(f"{NAME}.update", "targets", "predictions", f"; {_ORDER}")
 _MATRIX, _RECORDS = "matrix", "records"
+
+
+class _Counted(NamedTuple):
+    """What a `SegmentationMetrics` has counted. It is replaced whole: an interrupt leaves the old or the new one."""
+
+    matrix: Array  # of all images; void is the last row and column
+    records: list[Array]  # (n, K) int64 of each update, in order: see `per_image.record`. It grows in place
+    updates: int = 0  # the number of records that count: others are from a call that did not end
+    images: int = 0
+    synced: bool = False
+    warned: bool = False  # whether the warning about swapped arguments was shown
 
 
 class SegmentationMetrics(Metric):
@@ -101,14 +112,15 @@ class SegmentationMetrics(Metric):
     def reset(self) -> None:
         """Forget all images."""
         size = self.num_classes + (self.ignore_index is not None)
-        self._matrix: Array = np.zeros((size, size), np.int64)  # void is the last row and column
-        self._records: list[Array] = []  # (n, K) int64 of each update, in order: see `per_image.record`
-        self._images = 0
-        self._synced = False
-        self._warned = False  # whether the warning about swapped arguments was shown
+        self._state = _Counted(np.zeros((size, size), np.int64), [])
 
     def __len__(self) -> int:
-        return self._images
+        return self._state.images
+
+    @property
+    def _matrix(self) -> Array:
+        """The counts of all images; void is the last row and column. Never changed in place."""
+        return self._state.matrix
 
     def update(
         self, predictions: Any, targets: Any, *, size: tuple[int, int] | None = None, align_corners: bool = False
@@ -142,8 +154,8 @@ class SegmentationMetrics(Metric):
             predictions and targets may be swapped. Shown once until `reset`
         """
         counted, records, images = self._count_images(predictions, targets, size, align_corners)
-        if not self._warned and (text := self._swapped(counted)):
-            self._warned = True
+        if not self._state.warned and (text := self._swapped(counted)):
+            self._state = self._state._replace(warned=True)
             warnings.warn(f"{NAME}.update: {text}", RuntimeWarning, stacklevel=2)
         self._add(counted, records, images)
         return self
@@ -158,11 +170,16 @@ class SegmentationMetrics(Metric):
         pixels = plural(int(self._matrix[:c, c].sum() + counted[:c, c].sum()), "pixel")
         return f"predictions hold ignore_index {self.ignore_index} in {pixels}, targets in none; {_ORDER}"
 
-    def _add(self, counted: Array, records: list[Array], images: int) -> None:
-        self._matrix += counted
+    def _add(self, counted: Any, records: list[Array], images: int) -> None:
+        """Add what `_count_images` returned. The array is used up: the new matrix takes its place."""
+        now = self._state
+        matrix = np.add(now.matrix, counted, out=counted) if np.ndim(counted) else now.matrix
+        updates = now.updates
         if records:
-            self._records.append(np.stack(records))
-        self._images += images
+            del now.records[updates:]  # of a call that did not end
+            now.records.append(np.stack(records))
+            updates += 1
+        self._state = now._replace(matrix=matrix, updates=updates, images=now.images + images)
 
     def _count_images(
         self, predictions: Any, targets: Any, size: tuple[int, int] | None = None, align_corners: bool = False
@@ -287,7 +304,7 @@ class SegmentationMetrics(Metric):
             "target_pixels": target,
             "predicted_pixels": predicted,
             "intersection": intersection,
-            "images": self._images,
+            "images": self._state.images,
             "pixels": int(self._matrix.sum()),
             "void_pixels": int(self._matrix[c:].sum()),
             "void_predictions": int(self._matrix[:c, c:].sum()),
@@ -303,10 +320,12 @@ class SegmentationMetrics(Metric):
 
     def _all_records(self) -> Array:
         """(I, K) int64, one row per image."""
-        if len(self._records) != 1:
-            none = per_image.record(self._matrix, self.num_classes)[None][:0]
-            self._records = [np.concatenate([none, *self._records])]
-        return self._records[0]
+        now = self._state
+        if now.updates != 1:
+            none = per_image.record(now.matrix, self.num_classes)[None][:0]
+            now = now._replace(records=[np.concatenate([none, *now.records[: now.updates]])], updates=1)
+            self._state = now
+        return now.records[0]
 
     # The methods that `Metric` needs
 
@@ -320,7 +339,7 @@ class SegmentationMetrics(Metric):
         }
 
     def _settings(self) -> dict[str, Any]:
-        return {"images": self._images}
+        return {"images": self._state.images}
 
     def _arrays(self) -> dict[str, Array]:
         return {_MATRIX: self._matrix, _RECORDS: self._all_records()} if self.per_image else {_MATRIX: self._matrix}
@@ -345,23 +364,24 @@ class SegmentationMetrics(Metric):
                 raise ValueError(f"counts must be int64 from 0 to below 2**62, got {counts.dtype}")
         if not np.array_equal(records.sum(0), total):
             raise ValueError("the records must add up to the matrix")
-        result._matrix, result._images = matrix, images
-        result._records = [records] if result.per_image and images else []
+        kept = [records] if result.per_image and images else []
+        result._state = _Counted(matrix, kept, len(kept), images)
         return result
 
     def _empty(self) -> Self:
         return type(self)(**self._shared(), backend=self.backend)
 
-    def _merge(self, op: str, others: list[Self]) -> None:
-        # Copied first: self may be among the others.
-        added = [(metric._matrix.copy(), list(metric._records), metric._images) for metric in others]
-        for matrix, records, images in added:
-            self._matrix += matrix
-            self._records += records
-            self._images += images
+    def _merged(self, op: str, others: list[Self]) -> _Counted:
+        now = self._state
+        matrix, records, images = now.matrix.copy(), now.records[: now.updates], now.images
+        for one in (metric._state for metric in others):
+            matrix += one.matrix
+            records += one.records[: one.updates]
+            images += one.images
+        return now._replace(matrix=matrix, records=records, updates=len(records), images=images)
 
     def _local(self) -> dict[str, Any]:
-        return {"_synced": self._synced, "_warned": self._warned}
+        return {"_synced": self._synced, "_warned": self._state.warned}
 
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
         shown = {name: check.describe(value) for name, value in self._shared().items() if value is not None}

@@ -183,8 +183,8 @@ def test_intervals_have_one_meaning(kind: Kind) -> None:
             return segmentation(drawn).compute()[kind.figure]
         again = DetectionMetrics()  # an image that is drawn again is another one, behind it
         parts = [DetectionMetrics.from_bytes(detection([i]).to_bytes())._joined() for i in drawn]
-        again._chunks = [part._replace(images=np.array([place])) for place, part in enumerate(parts)]
-        again._seen = set(range(len(drawn)))
+        chunks = tuple(part._replace(images=np.array([place])) for place, part in enumerate(parts))
+        again._state = again._state._replace(chunks=chunks, images=len(drawn))
         return again.compute()[kind.figure]
 
     times = np.random.default_rng(3).multinomial(8, np.full(8, 1 / 8), size=20)
