@@ -99,7 +99,7 @@ def test_a_limit_stops_the_tree(cpp: str, max_output: int) -> None:
 
 
 def test_infinite_boxes_in_trees(cpp: str) -> None:
-    """An infinite box is far larger than any: relative to the smaller area it overlaps finite boxes, and no other one."""
+    """An infinite box is larger than any: relative to the smaller area it overlaps finite boxes, and no other one."""
     for scale in (1.0, 2.0**62):
         case = NMS_CLIFFS["ios_infinite"](5000)
         case["boxes"] = case["boxes"] * np.float32(scale)
