@@ -1,6 +1,6 @@
 """Numba kernels of greedy NMS by a tree of hulls: for boxes of which a grid would compare nearly all with all.
 
-The C++ backend has the same tree (csrc/nms/tree.cpp): a node holds the hulls of 16 children and the least share in each.
+The C++ backend has the same tree (csrc/nms/tree.cpp): a node holds the hulls of 16 children, and their least shares.
 Overlap above t needs an intersection of at least the sum of two shares, t / (1 + t) of each area, or relative to the
 smaller area the lesser of two shares, t of each area. What a hull does not meet by so much, no box in it does.
 """
@@ -73,7 +73,7 @@ def by_place(hulls: Array) -> Indices:
 
 @jit
 def make_tree(hulls: Array, shares: Array) -> Any:
-    """Lanes (5, slots): a hull and a share each; the filled lanes of each block; the blocks where levels begin; order."""
+    """Lanes (5, slots), a hull and a share each; filled lanes of each block; first blocks of the levels; the order."""
     n, count, blocks, levels = len(hulls), len(hulls), 0, 0
     first = np.zeros(12, np.int64)
     while True:
@@ -232,7 +232,8 @@ def tree_kept(boxes: Array, members: Indices, threshold: Any, ios: bool, limit: 
         if nears:
             near_query(boxes, i, factor, dtype(least), near_box)
             strike(
-                near_lanes, near_left, near_first, near, near_box, dtype(np.inf), ios, boxes, members, at, threshold, gone
+                near_lanes, near_left, near_first, near, near_box, dtype(np.inf), ios,
+                boxes, members, at, threshold, gone,
             )  # fmt: skip
         if fars:
             cap = np.inf if bounded else 1e300  # two boxes of infinite area overlap by 0

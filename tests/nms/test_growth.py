@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ def pairs(call: Callable[[], Any]) -> int:
     return int(backends.native.pairs_counted() - before)
 
 
-@lru_cache(maxsize=None)
+@cache
 def wanted(cliff: str, n: int) -> Any:
     """The reference's answer, once for all backends."""
     return nms.nms(**NMS_CLIFFS[cliff](n), backend="reference")
@@ -106,7 +106,7 @@ def test_a_limit_stops_the_tree(cpp: str, max_output: int) -> None:
 
 
 def test_infinite_boxes_in_trees(cpp: str) -> None:
-    """An infinite box is far larger than any: relative to the smaller area it overlaps finite boxes, and no other one."""
+    """Relative to the smaller area an infinite box overlaps finite boxes, and no other infinite one."""
     for scale in (1.0, 2.0**62):
         case = NMS_CLIFFS["ios_infinite"](5000)
         case["boxes"] = case["boxes"] * np.float32(scale)

@@ -20,9 +20,8 @@ def scored(boxes: Array, iou_threshold: float = 0.5, dtype: str = "float32", **o
     """The boxes with scores that fall in a random order."""
     n = len(boxes)
     scores = (np.random.default_rng(n).permutation(n) + 1) / (n + 1)
-    return {
-        "boxes": np.ascontiguousarray(boxes, dtype), "scores": scores.astype(dtype), "iou_threshold": iou_threshold, **options
-    }  # fmt: skip
+    rows = np.ascontiguousarray(boxes, dtype)
+    return {"boxes": rows, "scores": scores.astype(dtype), "iou_threshold": iou_threshold, **options}
 
 
 def squares(n: int, side: float = 10.0, step: float = 12.0) -> Array:
@@ -235,7 +234,7 @@ NMS_CLIFFS: dict[str, Cliff] = {
     for make in (
         identical, nearly_identical, stacked_strips, standing_strips, crossing_strips, one_bucket, beyond, all_beyond,
         one_beyond, strips_beyond, beyond_in_double, tiny, all_tiny, denormal, few_tiny, few_beyond, ios_apart,
-        ios_strips, ios_half, ios_nested, giant, giants, magnitudes, nested, brick_wall, infinite, ios_infinite, zero_area, touching,
-        equal_scores, rising_scores,
+        ios_strips, ios_half, ios_nested, giant, giants, magnitudes, nested, brick_wall, infinite, ios_infinite,
+        zero_area, touching, equal_scores, rising_scores,
     )
 }  # fmt: skip
