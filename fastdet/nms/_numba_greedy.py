@@ -11,11 +11,16 @@ from typing import Any
 import numpy as np
 
 from fastdet._core.check import Array
-from fastdet._core.numba_jit import Indices, jit, plain, typed
+from fastdet._core.numba_jit import Indices, jit, typed
 from fastdet.boxes._numba import columns, ordinary, overlap, row_overlap
+from fastdet.nms._numba_tree import tree_kept
 
 GRID_MIN_BOXES, GRID_MIN_KEPT = 2500, 256  # the grid is faster with more boxes, and more kept boxes, than these
 GRID_MIN_OVERLAP = 0.05  # below this threshold the grid would visit too many cells
+TREE_MIN_BOXES, TREE_MIN_KEPT = 4096, 1024  # the same of the tree, where there is no grid
+CAREFUL_BOXES = 64  # compared one by one where coordinates may be large
+CROWDED = 1000  # boxes that the grid compares with a box: with more, the tree is faster
+MAX_EXOTICS = 16  # beside the grid, each compared with every kept box
 BLOCK = 256  # boxes compared with one box in a go, so that their overlaps stay in the first cache
 
 
@@ -117,7 +122,7 @@ def reach(side: float, longest: float, t: float) -> float:
 
 
 @jit
-def grid_kept(boxes: Array, members: Indices, threshold: Any, limit: int, keep: Array) -> None:
+def grid_kept(boxes: Array, members: Indices, threshold: Any, limit: int, keep: Array) -> Any:
     """Exact greedy NMS that compares a kept box only with boxes near it and of similar size.
 
     IoU > t bounds the ratio of widths and of heights by t and the distance of centres by `reach`. The exponent of a
@@ -134,23 +139,30 @@ def grid_kept(boxes: Array, members: Indices, threshold: Any, limit: int, keep: 
     start, ordered = fill_grid(boxes, members, shrink, roles, slots, population)
     size = len(start) - 1
     exotics = np.flatnonzero(roles == EXOTIC)
+    if len(exotics) > MAX_EXOTICS:
+        return False
     stored = np.empty((5, len(ordered)), boxes.dtype)
     columns(boxes, ordered, stored)
     dead, gone = np.zeros(len(ordered), np.bool_), np.zeros(count, np.bool_)
     row = np.empty(BLOCK, boxes.dtype)
-    kept = 0
+    kept = work = 0
     for at in range(count):
         if kept == limit:
-            return
+            return True
         if gone[at] or (roles[at] == GRIDDED and dead[slots[at]]):
             continue
+        if work > CROWDED * count:
+            keep[:] = False
+            return False
         keep[at] = True
         kept += 1
         if roles[at] == EXOTIC:
+            work += 16 * (count - at)
             for other in range(at + 1, count):
                 if roles[other] != LONE and overlap(boxes, members[at], boxes, members[other], False) > threshold:
                     gone[other] = True
         elif roles[at] == GRIDDED:
+            work += 16 * len(exotics)
             for k in range(len(exotics)):
                 other = exotics[k]
                 if other > at and overlap(boxes, members[at], boxes, members[other], False) > threshold:
@@ -171,9 +183,13 @@ def grid_kept(boxes: Array, members: Indices, threshold: Any, limit: int, keep: 
                 for r in range(math.floor((cy - dy) / cell), math.floor((cy + dy) / cell) + 1):
                     begin = (bucket(level, r, size - 1) + first) & (size - 1)
                     end = begin + cells
-                    mark(stored, slot, start[begin], start[min(end, size)], threshold, row, dead)
+                    lo, hi = start[begin], start[min(end, size)]
+                    mark(stored, slot, lo, hi, threshold, row, dead)
+                    work += 16 + hi - lo
                     if end > size:  # the row of cells wraps around the end of the table
                         mark(stored, slot, 0, start[end - size], threshold, row, dead)
+                        work += start[end - size]
+    return True
 
 
 BASE = 1100  # added to a level, -1074 .. 1024, to index `population`
@@ -234,20 +250,28 @@ def kept_of_groups(
     for end in ends:
         mine, flags = members[begin:end], keep[begin:end]
         begin = end
+        if threshold >= 1:  # no overlap is above 1, rounded either
+            flags[: len(flags) if limit < 0 else limit] = True
+            continue
         regular = True
         for i in mine:
             regular &= ordinary(boxes, i)
         prunable = not ios and float(threshold) >= GRID_MIN_OVERLAP
-        if regular:  # many kept boxes, not many boxes, make the grid faster
+        if regular:  # many kept boxes, not many boxes, make the grid or the tree faster
             stored = np.empty((5, len(mine)), boxes.dtype)
             columns(boxes, mine, stored)
-            max_kept = GRID_MIN_KEPT if prunable and len(mine) > GRID_MIN_BOXES else len(mine)
-            if not dense_kept(stored, threshold, ios, limit, max_kept, flags):
-                grid_kept(boxes, mine, threshold, limit, flags)
-        elif prunable:
-            grid_kept(boxes, mine, threshold, limit, flags)
-        else:
+            max_kept = len(mine)
+            if prunable and len(mine) > GRID_MIN_BOXES:
+                max_kept = GRID_MIN_KEPT
+            elif not prunable and len(mine) > TREE_MIN_BOXES:
+                max_kept = TREE_MIN_KEPT
+            if dense_kept(stored, threshold, ios, limit, max_kept, flags):
+                continue
+        elif len(mine) <= CAREFUL_BOXES:
             careful_kept(boxes, mine, threshold, ios, limit, flags)
+            continue
+        if not (prunable and grid_kept(boxes, mine, threshold, limit, flags)):
+            tree_kept(boxes, mine, threshold, ios, limit, flags)
 
 
 def first_nan(boxes: Array, scores: Array) -> int | None:
@@ -279,7 +303,7 @@ def nms(
     max_output: int,
     metric: str,
 ) -> Indices | int:
-    boxes, scores = plain(boxes), plain(scores)
+    boxes, scores = boxes.copy(), scores.copy()  # what is found out about them stays true, whoever writes to them
     nan = first_nan(boxes, scores)
     if nan is not None:
         return nan
@@ -314,7 +338,7 @@ def multiclass_nms(
     max_per_class: int,
     metric: str,
 ) -> tuple[Array, Array, Array, Array] | int:
-    boxes, scores = plain(boxes), plain(scores)
+    boxes, scores = boxes.copy(), scores.copy()  # as in nms
     nan = first_nan(boxes.reshape(-1, 1), scores.ravel())
     if nan is not None:
         return nan

@@ -46,7 +46,8 @@ def nms(
 
     Notes
     -----
-    Empty input gives an empty result. Equal on every backend. O(N) memory.
+    Empty input gives an empty result. Equal on every backend. O(N) memory. With C++ and Numba O(N log N) time in
+    practice, for adversarial boxes too; `max_output` limits the work.
     Source: lecture, "Non-maximum suppression".
 
     Examples

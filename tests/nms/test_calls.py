@@ -45,3 +45,13 @@ def test_infinite_scores(variant: str, dtype: str) -> None:
     unusual = Sample("infinite scores", data.boxes, data.boxes2, scores, data.idxs, data.crowd)
     for name in ("nms", "nms limited", "batched_nms", "soft_nms", "soft_nms gaussian", "multiclass_nms"):
         equal(OPS[name].call(unusual, variant), OPS[name].reference(unusual))
+
+
+def test_boxes_without_rows_of_four_are_refused_natively() -> None:
+    """(9, 0, 4) has nine rows and no data."""
+    native, scores = fastdet._core.backends.native, np.ones(9, np.float32)
+    empty = np.zeros((9, 0, 4), np.float32)
+    with pytest.raises(ValueError, match="invalid boxes"):
+        native.nms(empty, scores, None, 0.5, None, -1, "iou")
+    with pytest.raises(ValueError, match="invalid boxes"):
+        native.soft_nms(empty, scores, None, "linear", 0.5, 0.5, 0.1, -1)

@@ -20,8 +20,8 @@ def scored(boxes: Array, iou_threshold: float = 0.5, dtype: str = "float32", **o
     """The boxes with scores that fall in a random order."""
     n = len(boxes)
     scores = (np.random.default_rng(n).permutation(n) + 1) / (n + 1)
-    arguments = {"boxes": np.ascontiguousarray(boxes, dtype), "scores": scores.astype(dtype)}
-    return {**arguments, "iou_threshold": iou_threshold, **options}
+    rows = np.ascontiguousarray(boxes, dtype)
+    return {"boxes": rows, "scores": scores.astype(dtype), "iou_threshold": iou_threshold, **options}
 
 
 def squares(n: int, side: float = 10.0, step: float = 12.0) -> Array:
