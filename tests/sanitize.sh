@@ -56,7 +56,7 @@ suite "${small[@]}" "$tests"/core/test_{parity,array_parity}.py \
     --deselect "$tests/core/test_array_parity.py::test_threads" >"$work/half" 2>&1 &
 half=$!
 other=0
-suite "${small[@]}" "$tests"/core/test_{arrays,changing_arrays,threads,errors,isas,scalars,cuda,cuda_arrays}.py \
+suite "${small[@]}" "$tests"/core/test_{arrays,changing_arrays,native_arrays,threads,errors,isas,scalars,cuda,cuda_arrays}.py \
     "$tests"/{boxes,nms,fusion,upsample,pool,losses,segmentation,detection,yolo,files,coco} \
     --deselect "$tests/nms/test_adversarial.py::test_many" || other=$?
 wait "$half" || other=$?

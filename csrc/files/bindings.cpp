@@ -1,6 +1,7 @@
 // fastdet._cpp: reading COCO's JSON, and copying records of it.
 #include "python/cpp.h"
 
+#include <cstring>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -47,10 +48,19 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
                                                 : CocoKind::kDataSet,
                               string_ids, records, max_text, max_images};
     const py::object readinto = file.attr("readinto");
+    // The file may keep the view that it is given: so it is of Python's memory, which lives as long as a view.
+    py::bytearray buffer;
     const auto more = [&](char* to, size_t room) {
         return with_gil([&] {
-            const auto got = readinto(py::memoryview::from_memory(to, py::ssize_t(room))).cast<int64_t>();
+            if (buffer.size() < room)
+                buffer =
+                    py::reinterpret_steal<py::bytearray>(PyByteArray_FromStringAndSize(nullptr, py::ssize_t(room)));
+            if (!buffer) throw py::error_already_set();
+            const py::object view = py::reinterpret_steal<py::object>(PyMemoryView_FromObject(buffer.ptr()));
+            if (!view) throw py::error_already_set();
+            const auto got = readinto(view[py::slice(0, py::ssize_t(room), 1)]).cast<int64_t>();
             if (got < 0 || size_t(got) > room) throw py::value_error("fastdet._cpp: invalid file");
+            std::memcpy(to, PyByteArray_AS_STRING(buffer.ptr()), size_t(got));
             return size_t(got);
         });
     };

@@ -1,5 +1,8 @@
 // fastdet._cpp: the module itself, and its functions for instruction sets and threads.
+#include <cstdlib>
+#include <exception>
 #include <string>
+#include <thread>
 
 #include "core/isa.h"
 #include "core/threads.h"
@@ -28,7 +31,34 @@ void set_isa(const std::string& name) {
     }
 }
 
+// Threads of other libraries that ask for the GIL while the interpreter ends are unwound as ours are (see bindings.h),
+// and std::terminate ends the process where a function of theirs must not throw: PyTorch's backward, say, which calls
+// fastdet. Such a thread waits instead. Anything else is left to the handler that was there before.
+std::terminate_handler handler_before = nullptr;
+std::thread::id ending_thread;
+
+bool is_ending() {
+#if PY_VERSION_HEX >= 0x030d0000
+    return Py_IsFinalizing() || !Py_IsInitialized();
+#else
+    return _Py_IsFinalizing() || !Py_IsInitialized();
+#endif
+}
+
+void on_terminate() {
+    if (is_ending() && !std::current_exception() && std::this_thread::get_id() != ending_thread) wait_for_the_end();
+    if (handler_before) handler_before();
+    std::abort();
+}
+
+void watch_the_end() {
+    if (std::get_terminate() == on_terminate) return;  // of another interpreter of this process
+    ending_thread = std::this_thread::get_id();
+    handler_before = std::set_terminate(on_terminate);
+}
+
 const Bindings registered([](py::module_& m) {
+    py::module_::import("atexit").attr("register")(py::cpp_function(watch_the_end));
     m.def("isa", isa_name);
     m.def("isa_available", isa_available);
     m.def("set_isa", set_isa);

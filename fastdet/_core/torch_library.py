@@ -6,6 +6,7 @@ the public function, so checks, error texts and numbers are those of a direct ca
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,17 @@ from fastdet._core.layout import CHANNELS_INSIDE, CHANNELS_OUTSIDE, neighbours
 
 forward_ad: Any = torch.autograd.forward_ad
 library: Any = torch.library.Library("fastdet", "DEF")  # type: ignore[no-untyped-call]
+
+
+def _stays(library: Any) -> None:
+    """Leave the ops registered when the interpreter ends: daemon threads may still be in them."""
+    for finalizer in list(getattr(weakref.finalize, "_registry", ())):
+        alive = finalizer.peek()
+        if alive is not None and alive[0] is library:
+            finalizer.atexit = False
+
+
+_stays(library)
 
 
 def define(

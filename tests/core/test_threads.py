@@ -256,7 +256,7 @@ def test_every_instruction_set_of_the_processor_is_built() -> None:
 DAEMONS = """
 import io, json, threading, time
 import numpy as np
-from fastdet import boxes, nms
+from fastdet import boxes, detection, losses, nms
 from fastdet._files.coco import parse
 
 rng = np.random.default_rng(0)
@@ -270,11 +270,20 @@ class Slow(io.RawIOBase):  # asks for the lock of the interpreter in the middle 
     def readinto(self, to):
         return self.file.readinto(memoryview(to)[:200])
 
+def torch_backward():
+    import torch
+    x, t = torch.rand(2, 19, 64, 64, requires_grad=True), torch.randint(0, 19, (2, 64, 64))
+    return lambda: losses.cross_entropy(x, t).backward()
+
 work = {
-    "box_iou": lambda: boxes.box_iou(b, b),
-    "nms": lambda: nms.nms(b, s, 0.9),
-    "read": lambda: parse("x.json", Slow(), len(text), "results"),
-}[KIND]
+    "torch": torch_backward,
+    "numba": lambda: lambda: boxes.box_iou(b, b, backend="numba"),
+    "match": lambda: lambda: detection.match_detections(b, s, b, max_detections=None),
+    "box_iou": lambda: lambda: boxes.box_iou(b, b),
+    "nms": lambda: lambda: nms.nms(b, s, 0.9),
+    "read": lambda: lambda: parse("x.json", Slow(), len(text), "results"),
+}[KIND]()
+work()
 
 def forever():
     while True:
@@ -287,9 +296,11 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("kind", ["box_iou", "nms", "read"])
+@pytest.mark.parametrize("kind", ["box_iou", "nms", "read", "match", "numba", "torch"])
 def test_daemon_threads_in_a_kernel_when_the_interpreter_ends(kind: str, python: Any) -> None:
     """They wait until the process is gone; it does not abort, and does not wait for them."""
+    if kind in ("numba", "torch"):
+        need(kind)
     for _ in range(4):
         assert python(f"KIND = {kind!r}\n{DAEMONS}").stdout == "done\n"
 
