@@ -2,13 +2,26 @@
 #include "nms/soft_nms.h"
 
 #include <algorithm>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <type_traits>
 
+#include "boxes/split_by_place.h"
 #include "core/memory.h"
+#include "core/work.h"
 #include "nms/groups.h"
 #include "nms/place.h"
 
 namespace fastdet {
 namespace {
+
+template <class T>
+struct Copy : Buffer<T> {
+    Copy(const T* from, int64_t n) : Buffer<T>(n) {
+        if (n) std::memcpy(this->get(), from, size_t(n) * sizeof(T));
+    }
+};
 
 uint32_t spread_bits(uint32_t x) {  // of 10 bits, one apart
     x = (x | x << 8) & 0x00ff00ffu;
@@ -17,93 +30,185 @@ uint32_t spread_bits(uint32_t x) {  // of 10 bits, one apart
     return (x | x << 1) & 0x55555555u;
 }
 
-// Positions of boxes by size and place, so that neighbours in the order are near each other: octave of the larger
-// side, then Morton order of the centre. Only speed depends on it.
+// Width and height that differ by 16 or more, in steps of 16: thin boxes of one direction are near only each other.
+template <class T>
+uint32_t shape_of(T w, T h) {
+    if (w < 16 * h && h < 16 * w) return 0;
+    uint32_t steps = 1;
+    const T less = lesser(w, h);
+    for (T more = greater(w, h) / 256; more >= less && steps < 7; more /= 16) ++steps;
+    return w > h ? steps : 7 + steps;
+}
+
+// Numbers of boxes (n,), ordinary ones, by shape, size and place, so that neighbours in the order are near each other:
+// octave of the larger side, then Morton order of the corner. Where many boxes fall into one place, as near a box that
+// is much larger than all others, they are split by rank. Only speed depends on it.
 template <class T>
 void order_by_place(const Box<T>* boxes, int64_t n, int32_t* order) {
+    if (!n) return;
     Buffer<uint64_t> items(2 * n);
-    double low_x = 0, low_y = 0, high_x = 0, high_y = 0, largest = 0;
-    const auto usable = [](const Box<T>& b) {
-        return is_finite(b.x1) && is_finite(b.y1) && is_finite(b.x2) && is_finite(b.y2) && !is_large(b);
-    };
-    bool first = true;
+    T low_x = boxes[0].x1, low_y = boxes[0].y1, high_x = low_x, high_y = low_y, widest = 0;
     for (int64_t i = 0; i < n; ++i) {
         const Box<T>& b = boxes[i];
-        if (!usable(b)) continue;
-        low_x = first || b.x1 < low_x ? b.x1 : low_x;
-        low_y = first || b.y1 < low_y ? b.y1 : low_y;
-        high_x = first || b.x1 > high_x ? b.x1 : high_x;
-        high_y = first || b.y1 > high_y ? b.y1 : high_y;
-        const double size = double(greater(b.x2 - b.x1, b.y2 - b.y1));
-        largest = size > largest ? size : largest;
-        first = false;
+        low_x = lesser(low_x, b.x1), low_y = lesser(low_y, b.y1);
+        high_x = greater(high_x, b.x1), high_y = greater(high_y, b.y1);
+        widest = greater(widest, greater(b.x2 - b.x1, b.y2 - b.y1));
     }
     const auto scale = [](double span) { return span > 1e-300 ? 1023 / span : 0; };
-    const double sx = scale(high_x - low_x), sy = scale(high_y - low_y);
+    const double sx = scale(double(high_x) - double(low_x)), sy = scale(double(high_y) - double(low_y));
+    const double largest = double(widest);
     for (int64_t i = 0; i < n; ++i) {
         const Box<T>& b = boxes[i];
-        uint32_t key = 0xffffffffu;
-        if (usable(b)) {
-            uint32_t octave = 0;
-            for (double size = double(greater(b.x2 - b.x1, b.y2 - b.y1)); octave < 12 && size * 2 < largest; size *= 2)
-                ++octave;
-            key = octave << 20 | spread_bits(uint32_t((b.x1 - low_x) * sx)) |
-                  spread_bits(uint32_t((b.y1 - low_y) * sy)) << 1;
-        }
+        const T w = b.x2 - b.x1, h = b.y2 - b.y1;
+        uint32_t octave = 0;
+        for (double size = double(greater(w, h)); octave < 12 && size * 2 < largest; size *= 2) ++octave;
+        const uint32_t key = shape_of(w, h) << 24 | octave << 20 | spread_bits(uint32_t((b.x1 - low_x) * sx)) |
+                             spread_bits(uint32_t((b.y1 - low_y) * sy)) << 1;
         items[i] = uint64_t(key) << 32 | uint32_t(i);
     }
     const uint64_t* sorted = sort_high(items.get(), items.get() + n, n);
     for (int64_t i = 0; i < n; ++i) order[i] = int32_t(uint32_t(sorted[i]));
+    constexpr int B = Cluster<T>::lanes;
+    const auto key_at = [&](int64_t i) { return uint32_t(sorted[i] >> 32); };
+    for (int64_t i = B; i < n; i += B) {  // a run of more than 2 B equal keys has two of them B apart
+        const uint32_t key = key_at(i);
+        if (key != key_at(i - B)) continue;
+        int64_t first = i - B;
+        while (first > 0 && key_at(first - 1) == key) --first;
+        while (i < n && key_at(i) == key) ++i;
+        split_by_place(boxes, order + first, i - first, B);
+    }
 }
+
+// A group's boxes in clusters, and the tree over them. Ordinary boxes by place, then those that overlap nothing, then,
+// in clusters of their own, those whose areas may overflow.
+template <class T>
+class SoftGroup {
+  public:
+    static constexpr int B = Cluster<T>::lanes;
+
+    SoftGroup(const Box<T>* boxes, const T* scores, const int32_t* among, int64_t n, const SoftOptions& options,
+              bool large)
+        : mine_(n), from_(n), order_(n), others_(n) {
+        int64_t ordinary = 0, alone = 0, extremes = 0;
+        for (int64_t i = 0; i < n; ++i) {
+            const Box<T>& b = boxes[among[i]];
+            // an infinite area overlaps by 0
+            const bool meets = b.x2 > b.x1 && b.y2 > b.y1 && b.x1 >= -kHighest && b.y1 >= -kHighest &&
+                               b.x2 <= kHighest && b.y2 <= kHighest;
+            if (meets && !(large && is_large(b))) {
+                mine_[ordinary] = b;
+                from_[ordinary++] = int32_t(i);
+            } else {
+                others_[meets ? n - ++extremes : alone++] = int32_t(i);
+            }
+        }
+        order_by_place(mine_.get(), ordinary, order_.get());
+        for (int64_t k = 0; k < alone; ++k) {
+            order_[ordinary + k] = int32_t(ordinary + k);
+            from_[ordinary + k] = others_[k];
+            mine_[ordinary + k] = kEmpty;
+        }
+        const int64_t near = ordinary + alone;
+        for (int64_t k = 0; k < extremes; ++k) {
+            order_[near + k] = int32_t(near + k);
+            from_[near + k] = others_[n - 1 - k];
+            mine_[near + k] = boxes[among[others_[n - 1 - k]]];
+        }
+        split_by_place(mine_.get(), order_.get() + near, extremes, B);
+        fill(scores, among, near, n, options);
+    }
+
+    // Selected positions in `among` and their scores out.
+    int64_t run(const SoftOptions& options, int32_t* selected, T* selected_score) {
+        job_.gaussian = options.gaussian;
+        job_.threshold = T(options.threshold), job_.sigma = T(options.sigma), job_.min_score = T(options.min_score);
+        job_.limit = options.max_output;
+        job_.selected = selected, job_.selected_score = selected_score;
+        const int64_t found = soft_nms_kernels().of<T>().run(job_);
+        count_pairs(job_.compared);
+        return found;
+    }
+
+  private:
+    static constexpr T kHighest = std::numeric_limits<T>::max();
+    static constexpr Box<T> kEmpty{1, 1, -1, -1};
+
+    void fill(const T* scores, const int32_t* among, int64_t near, int64_t n, const SoftOptions& options) {
+        const int64_t first_extreme = (near + B - 1) / B, clusters = first_extreme + (n - near + B - 1) / B;
+        job_.clusters = clusters, job_.ordinary = first_extreme;
+        int64_t padded = 0;
+        job_.levels = 0;
+        for (int64_t count = clusters;; count = (count + B - 1) / B) {
+            SoftLevel<T>& level = job_.level[job_.levels++];
+            level.count = count, level.padded = (count + B - 1) / B * B;
+            padded += level.padded;
+            if (count <= (count == clusters ? kFlat / B : B)) break;
+        }
+        memory_.emplace(clusters * int64_t(sizeof(Cluster<T>)) + padded * int64_t(8 * sizeof(T) + 4) + 8 * clusters);
+        char* at = memory_->get();
+        const auto take = [&](auto*& array, int64_t count) {
+            array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(at);
+            at += count * int64_t(sizeof *array);
+        };
+        take(job_.cluster, clusters);
+        for (int l = 0; l < job_.levels; ++l) {
+            SoftLevel<T>& level = job_.level[l];
+            for (T** array : {&level.left, &level.top, &level.right, &level.bottom, &level.wide, &level.high,
+                              &level.share, &level.best})
+                take(*array, level.padded);
+            take(level.home, level.padded);
+        }
+        take(job_.near, 2 * clusters);
+
+        // an IoU below which the weight is 1, rounded
+        const double silent = options.gaussian ? std::sqrt(double(T(options.sigma)) * kSilent) : options.threshold;
+        const Bound<T> bound = job_.bound = make_bound<T>(silent < 1 ? silent : 1, Measure::iou);
+        constexpr T kMaxArea = 4 * Limits<T>::large * Limits<T>::large;  // of ordinary boxes: a smaller share is safe
+        for (int64_t k = 0; k < clusters * B; ++k) {
+            Cluster<T>& c = job_.cluster[k / B];
+            const int slot = int(k % B);
+            const int64_t extreme = k - first_extreme * B;
+            const int64_t i = extreme < 0          ? (k < near ? order_[k] : -1)
+                              : near + extreme < n ? order_[near + extreme]
+                                                   : -1;
+            const Box<T> b = i >= 0 ? mine_[i] : kEmpty;
+            c.x1[slot] = b.x1, c.y1[slot] = b.y1, c.x2[slot] = b.x2, c.y2[slot] = b.y2;
+            c.share[slot] = i >= 0 ? bound.share(lesser(area(b), kMaxArea)) : Limits<T>::large;
+            c.score[slot] = i >= 0 ? scores[among[from_[i]]] : T(-1);
+            c.index[slot] = i >= 0 ? from_[i] : 0;
+        }
+    }
+
+    static constexpr int64_t kFlat = 1024;  // boxes whose clusters need no tree
+    static constexpr double kSilent = sizeof(T) == 4 ? 0x1p-27 : 0x1p-56;
+    Buffer<Box<T>> mine_;
+    Buffer<int32_t> from_, order_, others_;
+    std::optional<Buffer<char>> memory_;
+    SoftJob<T> job_ = {};
+};
 
 // One group: the boxes among[0 .. n), rising. Selected positions in `among` and scores out.
 template <class T>
 int64_t soft_group(const Box<T>* boxes, const T* scores, const int32_t* among, int64_t n, const SoftOptions& options,
                    bool large, int32_t* selected, T* selected_score) {
-    constexpr int B = Cluster<T>::lanes;
-    // ordinary boxes by place, then, in clusters of their own, those whose areas overflow
-    Buffer<Box<T>> mine(n);
-    Buffer<int32_t> from(n), order(n);
-    int64_t ordinary = 0, extremes = 0;
-    for (int64_t i = 0; i < n; ++i) {
-        const Box<T>& b = boxes[among[i]];
-        const int64_t at = large && is_large(b) ? n - ++extremes : ordinary++;
-        mine[at] = b;
-        from[at] = int32_t(i);
-    }
-    order_by_place(mine.get(), ordinary, order.get());
-    const int64_t first_extreme = (ordinary + B - 1) / B, clusters = first_extreme + (extremes + B - 1) / B;
-    Buffer<int32_t> near(clusters);
-    Buffer<Cluster<T>> cluster(clusters);
-    Buffer<T> hull(5 * ((clusters + B - 1) / B * B));
-    const Bound<T> bound = make_bound<T>(options.gaussian ? 0 : options.threshold, Measure::iou);
-    for (int64_t k = 0; k < clusters * B; ++k) {
-        Cluster<T>& c = cluster[k / B];
-        const int at = int(k % B);
-        const int64_t extreme = k - first_extreme * B;
-        const int64_t i = extreme < 0 ? (k < ordinary ? order[k] : -1) : extreme < extremes ? ordinary + extreme : -1;
-        const Box<T> b = i >= 0 ? mine[i] : Box<T>{1, 1, -1, -1};
-        c.x1[at] = b.x1, c.y1[at] = b.y1, c.x2[at] = b.x2, c.y2[at] = b.y2;
-        c.share[at] = i >= 0 ? bound.share(area(b)) : Limits<T>::large;
-        c.score[at] = i >= 0 ? scores[among[from[i]]] : T(-1);
-        c.index[at] = i >= 0 ? from[i] : 0;
-    }
-    SoftJob<T> job = {};
-    job.cluster = cluster.get(), job.clusters = clusters, job.ordinary = first_extreme;
-    job.hull = hull.get(), job.near = near.get();
-    job.bound = bound;
-    job.gaussian = options.gaussian;
-    job.threshold = T(options.threshold), job.sigma = T(options.sigma), job.min_score = T(options.min_score);
-    job.limit = options.max_output;
-    job.selected = selected, job.selected_score = selected_score;
-    return soft_nms_kernels().of<T>().run(job);
+    if (!n) return 0;
+    return SoftGroup<T>(boxes, scores, among, n, options, large).run(options, selected, selected_score);
 }
 
 }  // namespace
 
 template <class T>
-int64_t soft_nms(const Box<T>* boxes, const T* scores, const int64_t* keys, int64_t n, const SoftOptions& options,
-                 int64_t* keep, T* new_scores) {
+int64_t soft_nms(const Box<T>* given_boxes, const T* given_scores, const int64_t* given_keys, int64_t n,
+                 const SoftOptions& options, int64_t* keep, T* new_scores) {
+    // Another thread may write into the arrays during the call: what is decided by a value must fit the same value
+    // later.
+    const Copy<Box<T>> box_copy(given_boxes, n);
+    const Copy<T> score_copy(given_scores, n);
+    const Copy<int64_t> key_copy(given_keys, given_keys ? n : 0);
+    const Box<T>* boxes = box_copy.get();
+    const T* scores = score_copy.get();
+    const int64_t* keys = given_keys ? key_copy.get() : nullptr;
     const Input input = look(&boxes->x1, 4 * n);
     if (input == Input::nan) return -1 - 2 * (first_nan(&boxes->x1, 4 * n) / 4);
     const int64_t bad = first_nan(scores, n);
