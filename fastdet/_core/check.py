@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdet._core.plain_text import printable
+
 Array = NDArray[Any]
 
 # What a box or a score is computed in. Half precision computes in float32; integers that float32 holds
@@ -33,7 +35,14 @@ FORMATS = ("xyxy", "xywh", "cxcywh")
 
 def describe(x: object) -> str:
     """A value as an error text shows it, cut where it is long."""
-    text = repr(x)
+    try:
+        text = printable(repr(x))
+    except Exception:  # an integer of more digits than Python writes, or an object whose repr raises
+        return (
+            f"an object of type {type(x).__name__}"
+            if not isinstance(x, int)
+            else f"an integer of {x.bit_length()} bits"
+        )
     return text if len(text) <= 60 else f"{type(x).__name__} {text[:50]}..."
 
 
@@ -152,7 +161,7 @@ def count(op: str, name: str, x: Any) -> int:
     except TypeError:
         raise TypeError(f"{op}: {name} must be an integer, got {describe(x)}") from None
     if value < 0:
-        raise ValueError(f"{op}: {name} must be 0 or more, got {value}")
+        raise ValueError(f"{op}: {name} must be 0 or more, got {describe(value)}")
     return min(value, MAX_COUNT)
 
 
@@ -282,10 +291,12 @@ def pair(op: str, name: str, x: Any, min_value: int) -> tuple[int, int]:
         both *= 2
     if len(both) != 2:
         raise ValueError(f"{op}: {name} must be an integer or (height, width), got {describe(x)}")
-    for value in both:
-        if isinstance(value, (bool, np.bool_)) or not hasattr(type(value), "__index__"):
-            raise TypeError(f"{op}: {name} must be an integer or (height, width), got {describe(x)}")
-    height, width = (operator.index(value) for value in both)
+    try:
+        if any(isinstance(value, (bool, np.bool_)) for value in both):
+            raise TypeError
+        height, width = (operator.index(value) for value in both)
+    except TypeError:
+        raise TypeError(f"{op}: {name} must be an integer or (height, width), got {describe(x)}") from None
     if min(height, width) < min_value or max(height, width) >= 2**31:
         raise ValueError(f"{op}: {name} must be in [{min_value}, 2**31), got {describe(x)}")
     return height, width

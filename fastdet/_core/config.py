@@ -31,7 +31,7 @@ def set_num_threads(n: int) -> None:
     """
     value = check.count("set_num_threads", "n", n)
     if not 1 <= value <= backends.MAX_THREADS:
-        raise ValueError(f"set_num_threads: n must be in [1, {backends.MAX_THREADS}], got {value}")
+        raise ValueError(f"set_num_threads: n must be in [1, {backends.MAX_THREADS}], got {check.describe(n)}")
     if backends.native is not None:
         backends.native.set_num_threads(value)
 

@@ -189,7 +189,7 @@ def _integer(op: str, x: Any) -> int:
     except TypeError:
         raise TypeError(f"{op}: image_ids must be integers, got {check.describe(x)}") from None
     if not -(2**62) <= value < 2**62:
-        raise ValueError(f"{op}: image_ids must be in [-2**62, 2**62), got {value}")
+        raise ValueError(f"{op}: image_ids must be in [-2**62, 2**62), got {check.describe(value)}")
     return value
 
 

@@ -83,6 +83,8 @@ def multiclass_nms(
     threshold = check.unit(op, "iou_threshold", iou_threshold)
     min_score = check.number(op, "score_threshold", score_threshold)
     rows = check.count(op, "max_output", max_output)
+    if rows == check.MAX_COUNT:  # results are padded to it
+        raise ValueError(f"{op}: max_output must be below {check.MAX_COUNT}, got {check.describe(max_output)}")
     per_class = check.limit(op, "max_per_class", max_per_class)
     check.choice(op, "metric", metric, METRICS)
     kernel = backends.choose(op, backend, multiclass_nms_reference, b, s)

@@ -15,7 +15,7 @@ def class_count(op: str, x: Any) -> int:
     """num_classes: an integer in [1, 65535]."""
     value = check.count(op, "num_classes", x)
     if not 1 <= value <= check.MAX_CLASSES:
-        raise ValueError(f"{op}: num_classes must be in [1, {check.MAX_CLASSES}], got {x}")
+        raise ValueError(f"{op}: num_classes must be in [1, {check.MAX_CLASSES}], got {check.describe(x)}")
     return value
 
 
@@ -30,7 +30,7 @@ def ignored(op: str, x: Any) -> int | None:
     except TypeError:
         raise TypeError(f"{op}: ignore_index must be an integer or None, got {check.describe(x)}") from None
     if not -(2**63) <= value < 2**64:
-        raise ValueError(f"{op}: ignore_index must fit in int64 or uint64, got {value}")
+        raise ValueError(f"{op}: ignore_index must fit in int64 or uint64, got {check.describe(value)}")
     return value
 
 

@@ -139,7 +139,7 @@ def upsample_bilinear_backward(
     factors = (0.0, 0.0)
     if scale_factor is not None:
         factors = _check.pair_of_factors(op, "scale_factor", scale_factor)
-        scaled = tuple(math.floor(n * f) for n, f in zip(old, factors, strict=True))
+        scaled = tuple(math.floor(min(n * f, 2.0**62)) for n, f in zip(old, factors, strict=True))
         if scaled != new:
             raise ValueError(f"{op}: grad must have height and width {scaled} for that scale_factor, got {new}")
     kernel = backends.choose(op, backend, upsample_bilinear_backward_reference, array)
