@@ -1,3 +1,4 @@
+# ruff: noqa: E501, PT017
 """Odd values for each parameter that is no array, of each public function: an answer, or an error that names the op.
 
 The ops come from the tables of the areas, so a new op is covered by its row there.
