@@ -20,6 +20,12 @@ struct Box {
     T x1, y1, x2, y2;
 };
 
+// A box that overlaps none: what an unused lane holds.
+template <class T>
+FASTDET_HD constexpr Box<T> empty_box() {
+    return {1, 1, -1, -1};
+}
+
 template <class T>
 FASTDET_HD bool is_nan(const Box<T>& b) {
     return b.x1 != b.x1 || b.y1 != b.y1 || b.x2 != b.x2 || b.y2 != b.y2;

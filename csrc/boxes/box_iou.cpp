@@ -52,7 +52,7 @@ void box_iou(const Box<T>* a, int64_t n, const Box<T>* b, int64_t m, Measure kin
         T* c = columns.get();
         T *x1 = c, *y1 = c + stride, *x2 = c + 2 * stride, *y2 = c + 3 * stride, *its_area = c + 4 * stride;
         T *its_angle = c + 5 * stride, *flags = c + (5 + angles) * stride;
-        const Box<T> none{1, 1, -1, -1};
+        const Box<T> none = empty_box<T>();
         for (int64_t j = 0; j < stride; ++j) {
             const Box<T> box = j < m ? b[j] : none;
             x1[j] = box.x1, y1[j] = box.y1, x2[j] = box.x2, y2[j] = box.y2, its_area[j] = area(box);

@@ -72,12 +72,6 @@ struct Grid {
     int64_t candidates;
 };
 
-// A box that overlaps none: what an unused or decided lane holds.
-template <class T>
-FASTDET_HD Box<T> empty_box() {
-    return {1, 1, -1, -1};
-}
-
 // Undecided boxes in a tree of hulls, `lanes` boxes a leaf and `lanes` nodes a node. A lane of a node holds the hull of
 // a child and the least share in it, so that the bound that clears a hull clears each box in it: sides, products and
 // their comparison are monotone, rounded too.

@@ -107,7 +107,7 @@ class SoftGroup {
         for (int64_t k = 0; k < alone; ++k) {
             order_[ordinary + k] = int32_t(ordinary + k);
             from_[ordinary + k] = others_[k];
-            mine_[ordinary + k] = kEmpty;
+            mine_[ordinary + k] = empty_box<T>();
         }
         const int64_t near = ordinary + alone;
         for (int64_t k = 0; k < extremes; ++k) {
@@ -132,7 +132,6 @@ class SoftGroup {
 
   private:
     static constexpr T kHighest = std::numeric_limits<T>::max();
-    static constexpr Box<T> kEmpty{1, 1, -1, -1};
 
     void fill(const T* scores, const int32_t* among, int64_t near, int64_t n, const SoftOptions& options) {
         const int64_t first_extreme = (near + B - 1) / B, clusters = first_extreme + (n - near + B - 1) / B;
@@ -172,7 +171,7 @@ class SoftGroup {
             const int64_t i = extreme < 0          ? (k < near ? order_[k] : -1)
                               : near + extreme < n ? order_[near + extreme]
                                                    : -1;
-            const Box<T> b = i >= 0 ? mine_[i] : kEmpty;
+            const Box<T> b = i >= 0 ? mine_[i] : empty_box<T>();
             c.x1[slot] = b.x1, c.y1[slot] = b.y1, c.x2[slot] = b.x2, c.y2[slot] = b.y2;
             c.share[slot] = i >= 0 ? bound.share(lesser(area(b), kMaxArea)) : Limits<T>::large;
             c.score[slot] = i >= 0 ? scores[among[from_[i]]] : T(-1);
@@ -199,16 +198,14 @@ int64_t soft_group(const Box<T>* boxes, const T* scores, const int32_t* among, i
 }  // namespace
 
 template <class T>
-int64_t soft_nms(const Box<T>* given_boxes, const T* given_scores, const int64_t* given_keys, int64_t n,
+int64_t soft_nms(const Box<T>* given_boxes, const T* given_scores, const int64_t* keys, int64_t n,
                  const SoftOptions& options, int64_t* keep, T* new_scores) {
     // Another thread may write into the arrays during the call: what is decided by a value must fit the same value
-    // later.
+    // later. `group_by_key` copies the keys.
     const Copy<Box<T>> box_copy(given_boxes, n);
     const Copy<T> score_copy(given_scores, n);
-    const Copy<int64_t> key_copy(given_keys, given_keys ? n : 0);
     const Box<T>* boxes = box_copy.get();
     const T* scores = score_copy.get();
-    const int64_t* keys = given_keys ? key_copy.get() : nullptr;
     const Input input = look(&boxes->x1, 4 * n);
     if (input == Input::nan) return -1 - 2 * (first_nan(&boxes->x1, 4 * n) / 4);
     const int64_t bad = first_nan(scores, n);
