@@ -69,7 +69,12 @@ def exceeded(name: str, got: int | None, allowed: int | None = None, shown: str 
     unit = f" {LIMITS[name].unit}" if LIMITS[name].unit else ""
     enough = 2 * limit if got is None else got
     shown = shown or ("more" if got is None else f"{got:,}")
-    return f"expected at most {limit:,}{unit}, got {shown}: FASTDET_LIMITS={name}={enough} raises the limit"
+    return f"expected at most {limit:,}{unit}, got {shown}: {raising(name, enough)}"
+
+
+def raising(name: str, enough: int) -> str:
+    """How to raise a limit, for an error."""
+    return f"FASTDET_LIMITS={name}={enough} raises the limit"
 
 
 def unpacked(packed: int) -> int:

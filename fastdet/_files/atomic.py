@@ -24,15 +24,12 @@ import threading
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
+from fastdet._files.opening import kind_of
+
 _STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _MAX_LINKS = 40  # as in Linux: more are taken for a circle
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_KINDS = {
-    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}  # fmt: skip
-
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _lock = threading.RLock()
@@ -208,6 +205,6 @@ def _require_trusted(path: str, link: os.stat_result, folder: os.stat_result) ->
 
 def _require_file(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "a special file")
+        kind = kind_of(found.st_mode)
         error = IsADirectoryError if kind == "a folder" else OSError
         raise error(errno.EISDIR if kind == "a folder" else errno.EINVAL, f"expected a file, got {kind}")

@@ -36,7 +36,7 @@ def size(path: Path, *, colours: bool) -> tuple[int, int]:
     if path.stat().st_size > allowed:
         enough = -(-path.stat().st_size // _BYTES)
         text = f"expected at most {allowed:,} bytes, got {path.stat().st_size:,}"
-        raise FormatError(f"{text}: FASTDET_LIMITS=pixels={enough} raises the limit")
+        raise FormatError(f"{text}: {limits.raising('pixels', enough)}")
     suffix = path.suffix.lower()
     with open_file(path) as file:
         if suffix == ".png":
