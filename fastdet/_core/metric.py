@@ -52,10 +52,6 @@ class Metric(abc.ABC):
         """Whether the images are those of several processes."""
         return bool(self._state.synced)
 
-    @_synced.setter
-    def _synced(self, value: bool) -> None:
-        self._state = self._state._replace(synced=value)
-
     # What a subclass defines
 
     @abc.abstractmethod
@@ -98,8 +94,8 @@ class Metric(abc.ABC):
         return self
 
     def _local(self) -> dict[str, Any]:
-        """Fields of the state, with "_" before each name, that copies and pickles keep and bytes do not."""
-        return {"_synced": self._synced}
+        """Fields of the state that copies and pickles keep and bytes do not."""
+        return {"synced": self._synced}
 
     def _agreed(self, state: Any, ranks: list[dict[str, Any]]) -> Any:
         """The state of a merge of processes, with what must be equal on all of them, from the `_local` of each."""
@@ -244,7 +240,7 @@ class Metric(abc.ABC):
 
 def _unpickled(cls: type[Metric], data: bytes, backend: str | None, local: dict[str, Any]) -> Metric:
     metric = cls.from_bytes(data, backend=backend)
-    metric._state = metric._state._replace(**{name.removeprefix("_"): value for name, value in local.items()})
+    metric._state = metric._state._replace(**local)
     return metric
 
 
@@ -257,7 +253,7 @@ def _require_alike(op: str, ranks: list[Any]) -> None:
                 got = f"{check.describe(first)} on rank 0 and {check.describe(value)} on rank {rank}"
                 raise ValueError(f"{op}: all ranks must have the same {name}, got {got}")
     for rank, (_, local, _) in enumerate(ranks):
-        if local["_synced"]:
+        if local["synced"]:
             raise RuntimeError(
                 f"{op}: rank {rank} must not be synced twice, got the sum of all ranks; call reset() before new images"
             )

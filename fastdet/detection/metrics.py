@@ -378,10 +378,10 @@ class DetectionMetrics(Figures):
         return metric
 
     def _local(self) -> dict[str, Any]:
-        return {"_synced": self._synced, "_give": self._state.give if self._state.give is to_torch else None}
+        return {"synced": self._synced, "give": self._state.give if self._state.give is to_torch else None}
 
     def _agreed(self, state: Counted, ranks: list[dict[str, Any]]) -> Counted:
-        return state._replace(give=to_torch) if any(local["_give"] is not None for local in ranks) else state
+        return state._replace(give=to_torch) if any(local["give"] is not None for local in ranks) else state
 
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
         p = self._parameters

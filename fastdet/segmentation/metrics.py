@@ -381,7 +381,7 @@ class SegmentationMetrics(Metric):
         return now._replace(matrix=matrix, records=records, updates=len(records), images=images)
 
     def _local(self) -> dict[str, Any]:
-        return {"_synced": self._synced, "_warned": self._state.warned}
+        return {"synced": self._synced, "warned": self._state.warned}
 
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
         shown = {name: check.describe(value) for name, value in self._shared().items() if value is not None}

@@ -225,7 +225,7 @@ def test_sync_needs_processes(kind: Kind) -> None:
 def test_a_synced_state_stays_one(kind: Kind) -> None:
     """A second sync would count images again: copies and sums of a synced state know it, a reset one does not."""
     metrics = kind.fill([0, 1])
-    metrics._synced = True
+    metrics._state = metrics._state._replace(synced=True)
     for one in (metrics + kind.fill([2]), kind.fill([2]) + metrics, copy.deepcopy(metrics), sum([metrics])):
         assert one._synced
     metrics.reset()

@@ -177,7 +177,7 @@ print(raises(unlike))
 print(raises(SegmentationMetrics(5 + rank, ignore_index=255)))
 print(raises(one))
 fresh = SegmentationMetrics(5, **options)
-fresh._synced = rank == 1
+fresh._state = fresh._state._replace(synced=rank == 1)
 print(raises(fresh))
 one.reset()
 one.update(prediction[rank], target[rank])
