@@ -123,6 +123,14 @@ def two(make: Callable[..., Metric], **options: Any) -> tuple[Metric, Metric]:
     return make(**options), make(first=9) if make is detection else make(seed=9)
 
 
+BOTH: dict[str, Callable[[Metric, Metric], Any]] = {
+    "+": lambda m, other: m + other,
+    "reset": lambda m, _: m.reset(),
+    "sync": synchronised,
+    "to_bytes": lambda m, _: m.to_bytes(),
+    "pickle": lambda m, _: pickle.loads(pickle.dumps(m)),
+    "repr": lambda m, _: repr(m),
+}
 DETECTION: dict[str, Callable[[Metric, Metric], Any]] = {
     "update": lambda m, _: m.update(*batch(5), image_ids=[50, 51]),
     "update, a part is new": lambda m, _: m.update(*batch(5), image_ids=[0, 51]),
@@ -133,12 +141,7 @@ DETECTION: dict[str, Callable[[Metric, Metric], Any]] = {
     "merge_state": lambda m, other: m.merge_state([other]),
     "merge_state, images twice": lambda m, other: m.merge_state([other, m, other]),
     "+=": lambda m, other: m.__iadd__(other),
-    "+": lambda m, other: m + other,
-    "reset": lambda m, _: m.reset(),
-    "sync": synchronised,
-    "to_bytes": lambda m, _: m.to_bytes(),
-    "pickle": lambda m, _: pickle.loads(pickle.dumps(m)),
-    "repr": lambda m, _: repr(m),
+    **BOTH,
     "figures": lambda m, _: (m.curves(), m.confusion_matrix(), m.best_f1(), m.at_score(0.5)),
 }
 SEGMENTATION: dict[str, Callable[[Metric, Metric], Any]] = {
@@ -147,12 +150,7 @@ SEGMENTATION: dict[str, Callable[[Metric, Metric], Any]] = {
     "update, logits": lambda m, _: m.update(np.eye(3)[:, :2, None] + LABELS, LABELS),
     "compute": lambda m, _: m.compute(ci=0.9, resamples=3),
     "merge_state": lambda m, other: m.merge_state([other, m]),
-    "+": lambda m, other: m + other,
-    "reset": lambda m, _: m.reset(),
-    "sync": synchronised,
-    "to_bytes": lambda m, _: m.to_bytes(),
-    "pickle": lambda m, _: pickle.loads(pickle.dumps(m)),
-    "repr": lambda m, _: repr(m),
+    **BOTH,
 }
 Pair = tuple[Metric, Metric]
 CASES: dict[str, tuple[Callable[[], Pair], Callable[[Metric, Metric], Any]]] = {
