@@ -443,7 +443,7 @@ def test_no_limits_before_accumulate() -> None:
     evaluation.params.maxDets = []
     evaluation.accumulate()
     assert evaluation.eval["precision"].shape == (10, 101, 1, 4, 0)
-    with pytest.raises(ValueError, match="summarize needs params.maxDets, got an empty list"):
+    with pytest.raises(ValueError, match=r"summarize needs params\.maxDets, got an empty list"):
         evaluation.summarize()
 
 
