@@ -187,10 +187,10 @@ def _of_range(entries: list[tuple[int, Any]], p: Params) -> Records:
         """(T, N) of (T, D) of each entry."""
         return np.concatenate([np.zeros((T, 0)), *(make(e, n) for (_, e), n in zip(used, size, strict=True))], axis=1)
 
-    matched = table(lambda e, n: _shaped(e, "dtMatches", (T, n))) != 0
+    matched = table(lambda e, n: _shaped(e, "dtMatches", (T, int(n)))) != 0
     if any(getattr(e, "zero", None) is not None for _, e in used):
-        matched |= table(lambda e, n: _zero(e, (T, n))) != 0
-    ignored = table(lambda e, n: _shaped(e, "dtIgnore", (T, n))) != 0
+        matched |= table(lambda e, n: _zero(e, (T, int(n)))) != 0
+    ignored = table(lambda e, n: _shaped(e, "dtIgnore", (T, int(n)))) != 0
     outcomes = np.where(ignored, IGNORED, np.where(matched, TRUE, FALSE)).astype(np.uint8)
     counted = [np.count_nonzero(np.asarray(e["gtIgnore"]) == 0) for _, e in used]
     return Records(
