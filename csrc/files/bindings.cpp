@@ -105,10 +105,17 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
 template <class T>
 using Flat = py::array_t<T, py::array::c_style>;
 
+void check_plain(const std::vector<py::array>& arrays) {
+    for (const py::array& x : arrays) {
+        if (!is_plain(x)) throw py::type_error("fastdet._cpp: invalid array");
+    }
+}
+
 py::bytes join(const py::bytes& text, const Flat<int64_t>& start, const Flat<int32_t>& length,
                const Flat<int32_t>& score, const py::object& scores) {
     const auto n = start.size();
     const auto given = scores.is_none() ? Flat<double>() : scores.cast<Flat<double>>();
+    check_plain({start, length, score, given});
     if (length.size() != n || score.size() != n || (!scores.is_none() && given.size() != n))
         throw py::value_error("fastdet._cpp: join_records: one of each for each record");
     const std::string_view whole = text;
@@ -119,6 +126,7 @@ py::bytes join(const py::bytes& text, const Flat<int64_t>& start, const Flat<int
 py::bytes encode(const py::list& ids, const Flat<int64_t>& image, const Flat<int64_t>& label, const Flat<double>& boxes,
                  const Flat<double>& scores) {
     const auto n = image.size();
+    check_plain({image, label, boxes, scores});
     if (label.size() != n || boxes.size() != 4 * n || scores.size() != n)
         throw py::value_error("fastdet._cpp: encode_records: one of each for each record");
     std::vector<std::string> texts;

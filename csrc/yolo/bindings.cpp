@@ -32,12 +32,8 @@ py::object candidates(const py::array& output, bool planes, int64_t classes, boo
         const int64_t n = found.count();
         py::array_t<T> boxes({n, int64_t(4)}), scores(n);
         py::array_t<int64_t> labels(n), images(n), rows(n);
-        const int64_t written = found.write(reinterpret_cast<Box<T>*>(boxes.mutable_data()), scores.mutable_data(),
-                                            labels.mutable_data(), images.mutable_data(), rows.mutable_data());
-        if (written < n) {  // the rest holds nothing
-            const py::slice part(0, written, 1);
-            return py::make_tuple(boxes[part], scores[part], labels[part], images[part], rows[part]);
-        }
+        found.write(reinterpret_cast<Box<T>*>(boxes.mutable_data()), scores.mutable_data(), labels.mutable_data(),
+                    images.mutable_data(), rows.mutable_data());
         return py::make_tuple(boxes, scores, labels, images, rows);
     });
 }

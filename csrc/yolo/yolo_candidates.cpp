@@ -38,18 +38,13 @@ int64_t YoloCandidates<T>::look() {
             if (channel < first_class(job) + job.classes && is_wrong(job.x[i], channel)) return i;
         }
     }
-    if (multi_label_) {
-        each([&](int64_t, int64_t, int64_t, T) { ++count_; });
-    } else {
-        for (int64_t i = 0; i < job.images * job.candidates; ++i) count_ += label_[i] >= 0;
-    }
+    find();
     return -1;
 }
 
-// f(image, candidate, class, score) for each that is above the threshold.
+// Each that is above the threshold.
 template <class T>
-template <class F>
-void YoloCandidates<T>::each(F&& f) const {
+void YoloCandidates<T>::find() {
     const int64_t step = job_.planes ? job_.candidates : 1, start = first_class(job_);
     for (int64_t image = 0; image < job_.images; ++image) {
         const T* x = job_.x + image * job_.candidates * job_.channels;
@@ -61,28 +56,27 @@ void YoloCandidates<T>::each(F&& f) const {
             const int64_t first = multi_label_ ? 0 : label, last = multi_label_ ? job_.classes : label + 1;
             for (int64_t c = first; c < last; ++c) {
                 const T score = class_score(values[(start + c) * step], object, job_.objectness);
-                if (score > job_.threshold) f(image, i, c, score);
+                if (score > job_.threshold) found_.push_back({score, int32_t(image), int32_t(c), i});
             }
         }
     }
 }
 
 template <class T>
-int64_t YoloCandidates<T>::write(Box<T>* boxes, T* scores, int64_t* labels, int64_t* images, int64_t* rows) const {
+void YoloCandidates<T>::write(Box<T>* boxes, T* scores, int64_t* labels, int64_t* images, int64_t* rows) const {
     const int64_t step = job_.planes ? job_.candidates : 1;
-    int64_t at = 0;
-    each([&](int64_t image, int64_t i, int64_t c, T score) {
-        if (at == count_) return;  // another thread has changed the outputs since they were counted
-        const T* values = job_.x + image * job_.candidates * job_.channels + i * (job_.planes ? 1 : job_.channels);
+    for (int64_t at = 0; at < count(); ++at) {
+        const Found& found = found_[size_t(at)];
+        const T* values =
+            job_.x + found.image * job_.candidates * job_.channels + found.row * (job_.planes ? 1 : job_.channels);
         const T cx = values[0], cy = values[step], half_w = T(0.5) * values[2 * step],
                 half_h = T(0.5) * values[3 * step];
         boxes[at] = {cx - half_w, cy - half_h, cx + half_w, cy + half_h};
-        scores[at] = score;
-        labels[at] = c;
-        rows[at] = i;
-        images[at++] = image;
-    });
-    return at;
+        scores[at] = found.score;
+        labels[at] = found.label;
+        images[at] = found.image;
+        rows[at] = found.row;
+    }
 }
 
 template class YoloCandidates<float>;

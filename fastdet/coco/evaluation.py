@@ -296,8 +296,9 @@ class COCOeval:
         if not self.eval:
             raise Exception("Please run accumulate() first")
         names, ranges = self.params.areaRngLbl, len(self.params.areaRng)
-        if not len(self.params.iouThrs):
-            raise ValueError("COCOeval: summarize needs params.iouThrs, got an empty list")
+        for name in ("iouThrs", "maxDets"):
+            if not len(getattr(self.params, name)):
+                raise ValueError(f"COCOeval: summarize needs params.{name}, got an empty list")
         if ranges and len(names) != ranges:
             raise ValueError(
                 f"COCOeval: params.areaRngLbl must be {ranges} names, one for each of areaRng, got {names}"

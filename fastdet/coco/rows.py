@@ -189,10 +189,10 @@ def _of_range(entries: list[tuple[int, Any]], p: Params) -> Records:
         """(T, N) of (T, D) of each entry."""
         return np.concatenate([np.zeros((T, 0)), *(make(e, n) for (_, e), n in zip(used, size, strict=True))], axis=1)
 
-    matched = table(lambda e, n: np.reshape(e["dtMatches"], (T, n))) != 0
+    matched = table(lambda e, n: _shaped(e, "dtMatches", (T, int(n)))) != 0
     if any(getattr(e, "zero", None) is not None for _, e in used):
-        matched |= table(lambda e, n: _zero(e, (T, n))) != 0
-    ignored = table(lambda e, n: np.reshape(e["dtIgnore"], (T, n))) != 0
+        matched |= table(lambda e, n: _zero(e, (T, int(n)))) != 0
+    ignored = table(lambda e, n: _shaped(e, "dtIgnore", (T, int(n)))) != 0
     outcomes = np.where(ignored, IGNORED, np.where(matched, TRUE, FALSE)).astype(np.uint8)
     counted = [np.count_nonzero(np.asarray(e["gtIgnore"]) == 0) for _, e in used]
     return Records(
@@ -200,6 +200,16 @@ def _of_range(entries: list[tuple[int, Any]], p: Params) -> Records:
         np.array(counted, np.int64)[:, None], np.concatenate([np.zeros(0), *scores]),
         matching.pack(np.ascontiguousarray(outcomes.T)[:, :, None]), np.zeros(0, np.int64), None,
     )  # fmt: skip
+
+
+def _shaped(entry: Any, key: str, shape: tuple[int, int]) -> Array:
+    values = np.asarray(entry[key])
+    if values.size != shape[0] * shape[1]:
+        raise ValueError(
+            f"COCOeval: {key} of an entry of evalImgs must have shape {shape}, one column for each of dtScores, "
+            f"got {values.shape}"
+        )
+    return values.reshape(shape)
 
 
 def _zero(entry: Any, shape: tuple[int, int]) -> Array:

@@ -418,3 +418,38 @@ def test_more_detections_than_were_matched() -> None:
     e.params.maxDets = [1, 100]
     with pytest.raises(ValueError, match=r"params\.maxDets has grown to 100: call evaluate"):
         e.accumulate()
+
+
+# Lists that are empty, and entries that do not fit
+
+
+def _small() -> Any:
+    box = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5]}
+    gt = COCO()
+    gt.dataset = {
+        "images": [{"id": 1}],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [{"id": 1, "area": 25, "iscrowd": 0, **box}],
+    }
+    gt.createIndex()
+    evaluation = COCOeval(gt, gt.loadRes([{**box, "score": 0.5}]), "bbox")
+    evaluation.evaluate()
+    return evaluation
+
+
+def test_no_limits_before_accumulate() -> None:
+    """pycocotools' empty tables, and an error of one line where a number is asked for."""
+    evaluation = _small()
+    evaluation.params.maxDets = []
+    evaluation.accumulate()
+    assert evaluation.eval["precision"].shape == (10, 101, 1, 4, 0)
+    with pytest.raises(ValueError, match=r"summarize needs params\.maxDets, got an empty list"):
+        evaluation.summarize()
+
+
+@pytest.mark.parametrize("key", ["dtScores", "dtMatches", "dtIgnore"])
+def test_an_entry_that_does_not_fit(key: str) -> None:
+    evaluation = _small()
+    evaluation.evalImgs[0][key] = [0.5, 0.2, 0.1]
+    with pytest.raises(ValueError, match=r"COCOeval: dt\w+ of an entry of evalImgs must have shape \(10, \d\)"):
+        evaluation.accumulate()
