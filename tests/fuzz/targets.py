@@ -63,7 +63,7 @@ RESULTS = [
 ]
 DATA_SET = b"""{"info": {"a": null}, "images": [{"id": 7, "file_name": "a.jpg", "width": 40, "height": 30}],
 "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "area": 12.5, "iscrowd": 0,
-"ignore": 0, "segmentation": [[1, 2, 3, 4, 5, 6]]}], "categories": [{"id": 1, "name": "cat", "supercategory": "animal"}]}"""
+"ignore": 0, "segmentation": [[1, 2, 3]]}], "categories": [{"id": 1, "name": "cat", "supercategory": "animal"}]}"""
 VOC = b"""<?xml version="1.0" encoding="utf-8"?><annotation><size><width>40</width><height>30</height></size>
 <object><name>cat</name><difficult>0</difficult><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9.5</xmax><ymax>8</ymax></bndbox>
 </object></annotation>"""
@@ -181,12 +181,11 @@ def _maps(path: Path) -> object:
 
 
 def _label_map(path: Path) -> object:
-    maps = label_maps.Folder(path.parent)
     coloured = label_maps.Folder(path.parent, Rules(palette=palettes.load("voc"), ignore=(255,)))
     coloured.shape(0)
     with contextlib.suppress(FormatError):
-        maps.read(0)
-    return coloured.read(0)
+        return coloured.read(0)
+    return label_maps.Folder(path.parent).read(0)
 
 
 def _pictures() -> dict[str, bytes]:
@@ -204,7 +203,7 @@ def _pictures() -> dict[str, bytes]:
     indexed = grey.convert("P")
     return {
         "grey": saved(grey, "PNG"), "rgb": saved(rgb, "PNG"), "indexed": saved(indexed, "PNG"),
-        "rgba": saved(rgb.convert("RGBA"), "PNG", exif=exif), "jpeg": saved(rgb, "JPEG", exif=exif),
+        "rgba": saved(rgb.convert("RGBA"), "PNG"), "turned": saved(rgb, "PNG", exif=exif), "jpeg": saved(rgb, "JPEG", exif=exif),
         "webp": saved(rgb, "WEBP", exif=exif), "gif": saved(grey, "GIF"), "bmp": saved(grey, "BMP"),
         "tiff": saved(grey, "TIFF"), "tiff lzw": saved(grey, "TIFF", compression="tiff_lzw"),
     }  # fmt: skip
