@@ -16,7 +16,7 @@ import numpy as np
 
 from fastdet._core import limits
 from fastdet._core.check import Array
-from fastdet._files.errors import FormatError, one_line
+from fastdet._files.errors import FormatError, few, one_line
 from fastdet.detection.records import CROWD, IGNORE, Bytes, Columns, Floats, Ints
 
 _ROWS = 1 << 16  # rows decoded at a time
@@ -44,7 +44,10 @@ def _read(path: str, *, results: bool) -> tuple[Ints, Columns]:
             present = file.schema_arrow.names
             for name in needed:
                 if name not in present:
-                    raise FormatError(f"{path}: expected a column {name!r}, got {present}")
+                    raise FormatError(f"{path}: expected a column {name!r}, got {few(list(map(repr, present)))}")
+            for name in wanted:
+                if present.count(name) > 1:
+                    raise FormatError(f"{path}: expected one column {name!r}, got {present.count(name)}")
             _require_size(path, file.metadata)
             for batch in file.iter_batches(_ROWS, columns=[name for name in wanted if name in present]):
                 ids, some = _columns(_Batch(path, row, batch), results)
