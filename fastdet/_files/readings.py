@@ -87,7 +87,8 @@ def check_ids(data: DataSet, columns: Columns, where: str) -> None:
         raise ChoiceError(
             "labels",
             f"must say what labels are: {where} has label {data.placeholder}, and category {data.placeholder}, "
-            f"{quoted(name)}, only heads the others; if labels count the classes, use --labels {' or '.join(fits)}; {ask}",
+            f"{quoted(name)}, only heads the others; "
+            f"if labels count the classes, use --labels {' or '.join(fits)}; {ask}",
         )
     others = {word: position_ids(data, columns, first)[0] for word, first in fits.items()}
     rival = _better(data, columns, labels, others)

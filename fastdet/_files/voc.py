@@ -124,7 +124,7 @@ def _object(path: Path, i: int, item: ElementTree.Element) -> tuple[str, list[fl
         raise FormatError(f"{path}: object[{i}].name: expected a name, got 'none'")
     corners = []
     for field in ("xmin", "ymin", "xmax", "ymax"):
-        word = (item.findtext(f"bndbox/{field}") or "").strip()
+        word = (item.findtext(f"bndbox/{field}") or "").strip(" \t\r\n")
         value = to_float(word)
         if value is None:
             raise FormatError(f"{path}: object[{i}].bndbox.{field}: expected a number, got {describe(word or 'none')}")
@@ -138,7 +138,9 @@ def _object(path: Path, i: int, item: ElementTree.Element) -> tuple[str, list[fl
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int]:
-    width, height = (to_int((root.findtext(f"size/{side}") or "").strip()) or 0 for side in ("width", "height"))
+    width, height = (
+        to_int((root.findtext(f"size/{side}") or "").strip(" \t\r\n")) or 0 for side in ("width", "height")
+    )
     return (width, height) if 0 < width < 2**31 and 0 < height < 2**31 else (0, 0)
 
 

@@ -203,7 +203,8 @@ def _pictures() -> dict[str, bytes]:
     indexed = grey.convert("P")
     return {
         "grey": saved(grey, "PNG"), "rgb": saved(rgb, "PNG"), "indexed": saved(indexed, "PNG"),
-        "rgba": saved(rgb.convert("RGBA"), "PNG"), "turned": saved(rgb, "PNG", exif=exif), "jpeg": saved(rgb, "JPEG", exif=exif),
+        "rgba": saved(rgb.convert("RGBA"), "PNG"), "turned": saved(rgb, "PNG", exif=exif),
+        "jpeg": saved(rgb, "JPEG", exif=exif),
         "webp": saved(rgb, "WEBP", exif=exif), "gif": saved(grey, "GIF"), "bmp": saved(grey, "BMP"),
         "tiff": saved(grey, "TIFF"), "tiff lzw": saved(grey, "TIFF", compression="tiff_lzw"),
     }  # fmt: skip
