@@ -125,7 +125,7 @@ def _expect_list(where: str, section: str, records: object) -> None:
 def _side(x: object) -> int:
     """Pixels of a side: a whole number that a double holds, else 0."""
     known = isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < 2**53
-    return int(x) if known and x == int(x) else 0  # type: ignore[call-overload, operator]
+    return int(x) if known and x == int(x) else 0  # type: ignore[call-overload]
 
 
 def _text(x: object) -> str:

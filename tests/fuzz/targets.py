@@ -277,16 +277,20 @@ def all_targets() -> dict[str, Target]:
         "npy maps": Target([_npy(np.zeros((2, 3, 4), np.uint8))], _file("x.npy", _maps)),
         "npy map": Target([_npy(np.zeros((3, 4), np.int16))], _file("a.npy", _label_map)),
         "names": Target([b"cat\ndog\n"], _file("x.txt", lambda p: names.read_names("x", p))),
-        "names yaml": Target(
-            [YAML, b"names:\n  0: cat\n  1: dog\n"], _file("x.yaml", lambda p: names.read_names("x", p))
-        ),
         "palette": Target([b"0 0 0 road\n1,2,3 car # x\n9 9 9 void\n"], _file("x", lambda p: palettes.load(str(p)))),
         "label table": Target(
             [b"0 0\n255: void\nother 1\n", b'{"0": 0, "1": 1, "255": null}'],
             _file("x", lambda p: label_tables.load(str(p))),
         ),
     }  # fmt: skip
-    return {**found, **_image_targets(), **_parquet()}
+    return {**found, **_yaml(), **_image_targets(), **_parquet()}
+
+
+def _yaml() -> dict[str, Target]:
+    if importlib.util.find_spec("yaml") is None:
+        return {}
+    seeds = [YAML, b"names:\n  0: cat\n  1: dog\n"]
+    return {"names yaml": Target(seeds, _file("x.yaml", lambda p: names.read_names("x", p)))}
 
 
 def _yolo_classes(data: bytes, folder: Path) -> object:
