@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -65,8 +66,13 @@ def attempt(target: Target, data: bytes, folder: Path) -> tuple[bool, str]:
     return taken, f"took {more:.0f} MiB" if more > MAX_MIB else ""
 
 
-def fuzz(targets: dict[str, Target], seconds: float, seed: int) -> tuple[dict[str, tuple[int, int]], Failure | None]:
-    """Run all targets in turn. Returns for each how many inputs it read and how many of them it took."""
+def fuzz(
+    targets: dict[str, Target], seconds: float, seed: int, current: Path | None = None
+) -> tuple[dict[str, tuple[int, int]], Failure | None]:
+    """Run all targets in turn. Returns for each how many inputs it read and how many of them it took.
+
+    ``current``: a file that gets each input before it is read, for the case that the process does not survive it.
+    """
     counts = dict.fromkeys(targets, (0, 0))
     generators = {name: random.Random(f"{seed} {name}") for name in targets}
     folder = Path(tempfile.mkdtemp(prefix="fastdet-fuzz-"))
@@ -82,6 +88,8 @@ def fuzz(targets: dict[str, Target], seconds: float, seed: int) -> tuple[dict[st
                 rng = generators[name]
                 for _ in range(20):
                     data = target.change(rng, rng.choice(target.seeds), target.seeds)
+                    if current is not None:
+                        current.write_bytes(name.encode() + b"\n" + data)
                     if failure := _one(name, target, data, folder, counts):
                         return counts, failure
                 if time.perf_counter() > end:
@@ -114,6 +122,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="a target's name, or a part of it")
     parser.add_argument("--replay", type=Path, help="a file that an earlier run wrote")
+    parser.add_argument("--current", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     targets = {name: target for name, target in all_targets().items() if (options.only or "") in name}
     if options.replay is not None:
@@ -122,16 +131,33 @@ def main() -> int:
                 os.environ["FASTDET_LIMITS"] = LIMITS
                 print(target.read(options.replay.read_bytes(), Path(folder)))
         return 0
-    counts, failure = fuzz(targets, options.seconds, options.seed)
+    if options.current is None:
+        return _watched()
+    counts, failure = fuzz(targets, options.seconds, options.seed, options.current)
     for name, (read, taken) in counts.items():
         print(f"{name:30} {read:8,} inputs, {taken:8,} taken")
     print(f"{'in all':30} {sum(read for read, _ in counts.values()):8,} inputs")
     if failure is None:
         return 0
+    return _report(failure)
+
+
+def _report(failure: Failure) -> int:
     place = Path(f"fuzz-{failure.target.replace(' ', '-').replace(',', '')}.bin")
     place.write_bytes(failure.data)
     print(f"FAILED: {failure.target}: the input is in {place}\n{failure.text}")
     return 1
+
+
+def _watched() -> int:
+    """Run in another process, so that an input that ends it is known."""
+    with tempfile.TemporaryDirectory() as folder:
+        current = Path(folder) / "current"
+        done = subprocess.run([sys.executable, *sys.argv, "--current", str(current)], check=False)
+        if done.returncode in (0, 1) or not current.exists():
+            return done.returncode
+        name, _, data = current.read_bytes().partition(b"\n")
+        return _report(Failure(name.decode(), data, f"the process ended with {done.returncode}"))
 
 
 if __name__ == "__main__":
