@@ -44,7 +44,7 @@ def _read(path: str, *, results: bool) -> tuple[Ints, Columns]:
             present = file.schema_arrow.names
             for name in needed:
                 if name not in present:
-                    raise FormatError(f"{path}: expected a column {name!r}, got {few(list(map(repr, present)))}")
+                    raise FormatError(f"{path}: expected a column {name!r}, got [{few(list(map(repr, present)))}]")
             for name in wanted:
                 if present.count(name) > 1:
                     raise FormatError(f"{path}: expected one column {name!r}, got {present.count(name)}")

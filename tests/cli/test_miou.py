@@ -152,7 +152,7 @@ def test_wrong_names(pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.Cap
         b"a\n\nb": "line 2: expected the name of class 1, got an empty line",
         b"a\nb\na": "line 3: expected unique names, got 'a' as in line 1",
         b"\n": "expected one class name a line, got an empty file",
-        b"\xff\xff": "expected one class name a line, got data that is not UTF-8 text",
+        b"\xff\xff": "expected one class name a line, got data that is not UTF-8 text: other bytes in line 1",
     }.items():
         names.write_bytes(content)
         assert fails(capsys, "miou", *pair, "--classes", names) == f"{names}: {message}"
