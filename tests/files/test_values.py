@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -87,7 +88,8 @@ def test_decimal_comma(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("[" + record % "1.5e400" + "]")
     done = subprocess.run(
         [sys.executable, "-c", COMMA, str(tmp_path / "a.json"), str(tmp_path / "b.json")], capture_output=True,
-        text=True, check=True, env={"LOCPATH": str(tmp_path), "PYTHONPATH": str(Path(coco.__file__).parents[2])},
+        text=True, check=True,
+        env={**os.environ, "LOCPATH": str(tmp_path), "PYTHONPATH": str(Path(coco.__file__).parents[2])},
     )  # fmt: skip
     said = done.stdout.splitlines()
     assert said[0] == "xx_XX ,"
