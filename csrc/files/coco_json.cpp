@@ -172,7 +172,7 @@ class Parser : private JsonReader {
                     break;
                 case kFile:
                     if (!string_ids_ || text_.peek() != '"') return skip_value(0);
-                    file = file_places_(text_of_string(), &content_.file_names);
+                    if (!text_of_string().empty()) file = file_places_(string_, &content_.file_names);
                     break;
                 default:
                     text_.peek();
@@ -317,7 +317,7 @@ class Parser : private JsonReader {
     bool flag() {
         const char c = text_.peek();
         if (c == 't' || c == 'f') return word(), c == 't';
-        if (c != '0' && c != '1') wrong("0 or 1");
+        if (c != '-' && !is_digit(c)) wrong("0 or 1");
         const Number x = number();
         if (x.value != 0 && x.value != 1) fail("expected 0 or 1, got " + shown(x));
         return x.value == 1;

@@ -20,6 +20,7 @@ void JsonReader::read_key() {
     const char* p = from;
     while (is_plain(*p)) ++p;
     if (*p == '"') {
+        if (size_t(p - from) > max_text_) too_long();
         key_.assign(from, size_t(p - from));
         return text_.move_to(p + 1);
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import zipfile
@@ -55,7 +56,7 @@ def damage(text: str) -> Iterator[None]:
     except (FormatError, MemoryError):
         raise
     except OSError as error:
-        if error.errno is not None:
+        if error.errno not in (None, errno.EINVAL):  # EINVAL: a place before the file's beginning
             raise
         raise FormatError(f"{text}: {one_line(error)}") from None
     except Exception as error:

@@ -17,6 +17,7 @@ memory.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from itertools import pairwise
 from typing import IO, Any
 
@@ -87,9 +88,10 @@ def _referring(where: str, truth: Columns, images: Ints, categories: Ints, fault
 def _placeholder(content: Content, truth: Columns) -> int | None:
     """The id of a category without boxes whose name is the supercategory of all others. None if there is none."""
     ids, names = content.categories
-    for i, name in zip(ids.tolist(), names, strict=True):
-        others = [parent for k, parent in zip(ids.tolist(), content.parents, strict=True) if k != i]
-        if name and others and set(others) == {name} and not (truth.label == i).any():
+    count = Counter(content.parents)
+    for i, name, parent in zip(ids.tolist(), names, content.parents, strict=True):
+        others = len(names) - 1
+        if name and others and count[name] - (parent == name) == others and not (truth.label == i).any():
             return int(i)
     return None
 

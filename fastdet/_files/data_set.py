@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastdet._files.errors import FormatError
+from fastdet._files.errors import FormatError, quoted
 from fastdet.detection.records import Columns, Floats, Ints
 
 
@@ -113,9 +113,9 @@ class ImageNames:
 
     def unknown(self, where: str, name: str | int) -> FormatError:
         """The error for a name that no image has. It shows some of the names that there are."""
-        shown = [repr(name) for name in self._names.values() if name]
+        shown = [quoted(name) for name in self._names.values() if name]
         some = f"; it has {', '.join(shown[:3])}{', ...' if len(shown) > 3 else ''}" if shown else ""
-        return FormatError(f"{where}: expected the name of an image of the data set, got {name!r}{some}")
+        return FormatError(f"{where}: expected the name of an image of the data set, got {quoted(name)}{some}")
 
     def known(self, where: str, name: str) -> int:
         """The image's id. FormatError if no image has the name, or several."""
@@ -139,11 +139,11 @@ class ImageNames:
             return None
         first, *others = ids[key]
         if others:
-            both = f"{self._names[first]!r} (id {first}) and {self._names[others[0]]!r} (id {others[0]})"
-            raise FormatError(f"{where}: expected the name of one image of the data set, got {name!r} for {both}")
+            both = f"{quoted(self._names[first])} (id {first}) and {quoted(self._names[others[0]])} (id {others[0]})"
+            raise FormatError(f"{where}: expected the name of one image of the data set, got {quoted(name)} for {both}")
         if first in self._name_of:
-            both, of = f"{self._name_of[first]!r} and {name!r}", self._names[first]
-            raise FormatError(f"{where}: expected one name for each image of the data set, got {both} for {of!r}")
+            both, of = f"{quoted(self._name_of[first])} and {quoted(name)}", self._names[first]
+            raise FormatError(f"{where}: expected one name for each image of the data set, got {both} for {quoted(of)}")
         self._id_of[name], self._name_of[first] = first, name
         return first
 
@@ -153,7 +153,7 @@ def by_name(where: object, ids: Iterable[int], names: Sequence[str]) -> dict[str
     known: dict[str, int] = {}
     for i, name in zip(ids, names, strict=True):
         if not name or name in known:
-            got = f"{name!r} for {known[name]} and {i}" if name else f"none for {i}"
+            got = f"{quoted(name)} for {known[name]} and {i}" if name else f"none for {i}"
             raise FormatError(f"{where}: expected categories with a name each, by which they are matched, got {got}")
         known[name] = i
     return known

@@ -68,6 +68,11 @@ def one_line(error: BaseException) -> str:
     return in_a_line(" ".join(str(error).split()), 500)
 
 
+def quoted(x: object) -> str:
+    """A name for an error, in quotes and cut where it is long."""
+    return repr(x) if not isinstance(x, str) or len(x) <= 200 else f"{x[:200]!r}..."
+
+
 def few(texts: Sequence[str], max_shown: int = 10) -> str:
     """The first texts, and the number of further ones."""
     more = f" and {len(texts) - max_shown:,} more" if len(texts) > max_shown else ""

@@ -13,7 +13,7 @@ from fastdet._files.errors import FormatError
 MAX_DEPTH = 500  # of values in values
 _MAX_NUMBER = 511  # characters of a number: fewer
 _SPACE = re.compile(r"[ \t\r\n]*")
-_LONG_NUMBER = re.compile(rf"[-+.0-9eE]{{{_MAX_NUMBER}}}")
+_ODD_NUMBER = re.compile(rf"[-+.0-9eE]{{{_MAX_NUMBER}}}|-0(?![0-9.eE])")  # Python's json takes any length, and -0 as 0
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]\s*[\]}]?|[\]}]', re.DOTALL)
@@ -52,12 +52,12 @@ def _refuse(word: str) -> NoReturn:
 
 
 def _short(kind: Any) -> Any:
-    """Read a number of ``kind`` unless it is too long."""
+    """Read a number of ``kind`` unless it is too long. -0 is -0.0."""
 
     def read(text: str) -> Any:
         if len(text) >= _MAX_NUMBER:
             raise ValueError("not JSON: expected a number of fewer than 500 characters")
-        return kind(text)
+        return -0.0 if text == "-0" else kind(text)
 
     return read
 
@@ -111,7 +111,7 @@ class Walk:
     def __init__(self, where: str, text: str, *, lenient: bool = False) -> None:
         self._where, self.text, self.at, self.lenient = where, text, 0, lenient
         hooks: dict[str, Any] = {"object_pairs_hook": _object, "parse_constant": float if lenient else _refuse}
-        if _LONG_NUMBER.search(text):
+        if _ODD_NUMBER.search(text):
             hooks |= {"parse_int": _short(int), "parse_float": _short(float)}
         self._decoder = json.JSONDecoder(**hooks)
         self._place = ""  # the record being read, for errors

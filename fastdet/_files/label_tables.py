@@ -170,7 +170,7 @@ def _is(x: Any, word: str) -> bool:
 
 def _number(where: str, x: Any) -> int:
     """A stored number or a class: an integer of 64 bits, also as text."""
-    number = to_int(x.strip()) if isinstance(x, str) else x
+    number = to_int(x.strip(" \t")) if isinstance(x, str) else x
     if not isinstance(number, int | np.integer) or isinstance(number, bool) or not VOID < number < 2**63:
         raise FormatError(f"{where}: expected {_EXPECTED}, got {describe(str(x))}")
     return int(number)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdet._core.check import describe
-from fastdet._files.errors import FormatError, one_line
+from fastdet._files.errors import FormatError, one_line, quoted
 from fastdet._files.text import lines_of, read_text
 
 _NUMBERED = re.compile(r"(\d+)\s*[:,;=\t ]\s*\S")
@@ -52,7 +52,9 @@ def _checked(path: Path, names: list[str], unit: str, first: int) -> list[str]:
                 f"{path}: {unit} {number}: expected the name of class {number - first}, got an empty line"
             )
         if name in seen:
-            raise FormatError(f"{path}: {unit} {number}: expected unique names, got {name!r} as in {unit} {seen[name]}")
+            raise FormatError(
+                f"{path}: {unit} {number}: expected unique names, got {quoted(name)} as in {unit} {seen[name]}"
+            )
         seen[name] = number
     if not names:
         raise FormatError(f"{path}: expected one class name a line, got an empty file")
@@ -72,7 +74,7 @@ def _check_plain(path: Path, names: list[str]) -> None:
         if re.match(r"(nc|names|path|train|val|test)\s*:", name):
             fail(number, f"YAML, {name[:40]!r}: name the file .yaml")
     if len(names) > 1 and names[0].lower() in _HEADERS:
-        fail(1, f"the title of a column, {names[0]!r}")
+        fail(1, f"the title of a column, {quoted(names[0])}")
     if _is_json("\n".join(names)):
         fail(1, "JSON")
     filled = [name for name in names if name]

@@ -19,7 +19,7 @@ from fastdet._core.check import Array
 from fastdet._files import npz
 from fastdet._files.archive import Archive
 from fastdet._files.data_set import DataSet, area
-from fastdet._files.errors import Faults, FormatError, plain
+from fastdet._files.errors import Faults, FormatError, plain, quoted
 from fastdet.detection.records import CROWD, IGNORE, Columns, Ints
 
 _OF_BOXES, _OF_NAMES = ("difficult", "iscrowd", "area", "areas"), ("image_names", "classes", "names", "class_names")
@@ -95,7 +95,7 @@ def _npz_image_ids(path: Path, images: Sequence[int | str], called: Array | None
     for i in images:
         if i not in of:
             expected = "one of image_names" if strings else f"a position from 0 to {len(names) - 1} in image_names"
-            raise FormatError(f"{path}: images: expected {expected}, got {i!r}")
+            raise FormatError(f"{path}: images: expected {expected}, got {quoted(i)}")
     return np.arange(len(names)), names, np.array([of[i] for i in images], np.int64)  # type: ignore[index]
 
 

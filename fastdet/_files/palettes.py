@@ -11,6 +11,8 @@ from fastdet._core.check import Array
 from fastdet._files import text
 from fastdet._files.errors import FormatError
 
+_BAND = 1 << 20  # pixels that are looked up at a time
+
 
 @dataclass(frozen=True)
 class Palette:
@@ -23,8 +25,17 @@ class Palette:
     def labels(self, rgb: Array, ignore: int | None) -> Array:
         """(H, W) labels of an (H, W, 3) uint8 image; void becomes ``ignore``. FormatError names an unknown colour.
 
-        A colour is looked up only where it changes along a row, because label maps have long runs of one colour.
+        A colour is looked up only where it changes along a row, because label maps have long runs of one colour. Some
+        rows are looked up at a time: that takes up to 60 bytes a pixel.
         """
+        height, width = rgb.shape[:2]
+        step = max(1, _BAND // max(1, width))
+        out = np.empty((height, width), np.int64)
+        for first in range(0, height, step):
+            out[first : first + step] = self._of_rows(rgb[first : first + step], ignore, first)
+        return out
+
+    def _of_rows(self, rgb: Array, ignore: int | None, first: int) -> Array:
         pixels = code(rgb).reshape(-1)
         starts = np.flatnonzero(np.concatenate([[True], pixels[1:] != pixels[:-1]]))
         order = np.argsort(self.colours, kind="stable")
@@ -39,7 +50,7 @@ class Palette:
             red, green, blue = rgb[row, column].tolist()
             void_hint = "is void in the palette: use --ignore to give the label of void"
             what = void_hint if known[at] else f"is not in the palette {self.name}"
-            raise FormatError(f"colour {red} {green} {blue} at row {row}, column {column} {what}")
+            raise FormatError(f"colour {red} {green} {blue} at row {first + row}, column {column} {what}")
         label[void] = 0 if ignore is None else ignore
         runs = np.diff(np.concatenate([starts, [len(pixels)]]))
         return np.repeat(label, runs).reshape(rgb.shape[:2])

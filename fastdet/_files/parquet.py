@@ -16,7 +16,7 @@ import numpy as np
 
 from fastdet._core import limits
 from fastdet._core.check import Array
-from fastdet._files.errors import FormatError, one_line
+from fastdet._files.errors import FormatError, few, one_line
 from fastdet._files.opening import open_file
 from fastdet.detection.records import CROWD, IGNORE, Bytes, Columns, Floats, Ints
 
@@ -41,12 +41,15 @@ def _read(path: str, *, results: bool) -> tuple[Ints, Columns]:
     wanted = needed if results else [*needed, "area", "iscrowd", "difficult"]
     images, columns, row = [np.zeros(0, np.int64)], [_none(results)], 0
     try:
-        with open_file(path), parquet.ParquetFile(path) as file:
+        with open_file(path) as opened, parquet.ParquetFile(opened) as file:
             present = file.schema_arrow.names
             for name in needed:
                 if name not in present:
-                    raise FormatError(f"{path}: expected a column {name!r}, got {present}")
-            _require_size(path, file.metadata)
+                    raise FormatError(f"{path}: expected a column {name!r}, got [{few(list(map(repr, present)))}]")
+            for name in wanted:
+                if present.count(name) > 1:
+                    raise FormatError(f"{path}: expected one column {name!r}, got {present.count(name)}")
+            _require_size(path, os.fstat(opened.fileno()).st_size, file.metadata.num_rows)
             for batch in file.iter_batches(_ROWS, columns=[name for name in wanted if name in present]):
                 ids, some = _columns(_Batch(path, row, batch), results)
                 images.append(np.unique(ids))
@@ -61,19 +64,14 @@ def _read(path: str, *, results: bool) -> tuple[Ints, Columns]:
     return np.unique(np.concatenate(images)), Columns(*(np.concatenate(c) for c in zip(*columns, strict=True)))
 
 
-def _require_size(path: str, metadata: Any) -> None:
-    """FormatError if the file says that it holds more than the limit: equal rows take almost no room in it."""
-    size, allowed = _ROW_BYTES * metadata.num_rows, limits.unpacked(os.path.getsize(path))
-    for i in range(metadata.num_row_groups):
-        group = metadata.row_group(i)
-        of_box = [column for column in map(group.column, range(group.num_columns)) if _is_box(column.path_in_schema)]
-        size = max([size, *(8 * column.num_values for column in of_box)])
+def _require_size(path: str, packed: int, rows: int) -> None:
+    """FormatError if the file says that it holds more than the limit: equal rows take almost no room in it.
+
+    Only the number of rows is asked for: where the metadata of a column are damaged, pyarrow ends the process.
+    """
+    size, allowed = _ROW_BYTES * rows, limits.unpacked(packed)
     if size > allowed:
         raise FormatError(f"{path}: {limits.exceeded('unpacked', size, allowed)}")
-
-
-def _is_box(path: str) -> bool:
-    return path.partition(".")[0] == "bbox"
 
 
 def _pyarrow(name: str) -> Any:

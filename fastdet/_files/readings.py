@@ -12,7 +12,7 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._files.data_set import DataSet, new_ids, positions
-from fastdet._files.errors import ChoiceError
+from fastdet._files.errors import ChoiceError, quoted
 from fastdet.boxes import box_iou
 from fastdet.detection.records import Columns, Floats, Ints
 
@@ -33,7 +33,7 @@ def position_ids(data: DataSet, columns: Columns, first: int = 0) -> tuple[Ints,
     if left_out is not None:
         name = data.category_names[categories.index(left_out)]
         categories.remove(left_out)
-        head = f"category {left_out}, {name!r}, has no box"
+        head = f"category {left_out}, {quoted(name)}, has no box"
         notes.append(f"{head}: it is not counted, and label {first} is category {categories[0]}")
     if categories != sorted(categories):
         notes.append("positions are places in the data set's list of categories, whose ids do not rise")
@@ -87,7 +87,8 @@ def check_ids(data: DataSet, columns: Columns, where: str) -> None:
         raise ChoiceError(
             "labels",
             f"must say what labels are: {where} has label {data.placeholder}, and category {data.placeholder}, "
-            f"{name!r}, only heads the others; if labels count the classes, use --labels {' or '.join(fits)}; {ask}",
+            f"{quoted(name)}, only heads the others; "
+            f"if labels count the classes, use --labels {' or '.join(fits)}; {ask}",
         )
     others = {word: position_ids(data, columns, first)[0] for word, first in fits.items()}
     rival = _better(data, columns, labels, others)

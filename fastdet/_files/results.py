@@ -12,7 +12,7 @@ import numpy as np
 from fastdet._files import coco, npz_data, txt, voc, yolo
 from fastdet._files.coco_objects import Content
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids, positions
-from fastdet._files.errors import ChoiceError, Faults, FormatError
+from fastdet._files.errors import ChoiceError, Faults, FormatError, quoted
 from fastdet._files.folders import Labels
 from fastdet._files.names import read_names
 from fastdet._files.readings import check_ids, check_images, check_positions, position_ids
@@ -306,7 +306,7 @@ def _by_class_names(path: Path, raw: Ints, data: DataSet, classes: Sequence[str]
             raise FormatError(f"{path}: expected labels from 0 to {len(classes) - 1}, got {got}")
     labels = Labels(by_name(path, data.categories.tolist(), data.category_names), new_ids(data))
     if not set(classes) & set(data.category_names):
-        got = f"{classes[0]!r}, ..., and the data set has {data.category_names[0]!r}, ..."
+        got = f"{quoted(classes[0])}, ..., and the data set has {quoted(data.category_names[0])}, ..."
         raise ChoiceError("classes", f"must have names of the data set's classes, got {got}")
     ids = np.array([labels.id_of(classes[kind]) for kind in kinds.tolist()], np.int64)
     return ids[inverse.reshape(-1)] if len(raw) else raw, labels.others
@@ -315,7 +315,7 @@ def _by_class_names(path: Path, raw: Ints, data: DataSet, classes: Sequence[str]
 def _by_numeric_names(path: Path, raw: Ints, data: DataSet, o: Options) -> tuple[Ints, dict[int, str]]:
     """Labels are the names of classes, if these are numbers. The data set has no ids of classes."""
     if o.labels == "id" or not _are_numbers(data.category_names):
-        shown = ", ".join(f"{i} is {name!r}" for i, name in enumerate(data.category_names[:2]))
+        shown = ", ".join(f"{i} is {quoted(name)}" for i, name in enumerate(data.category_names[:2]))
         reason = f"must say what the numbers in {path} are: the data set's classes have names and no ids"
         raise ChoiceError("labels", f"{reason}; if {shown}, ..., use --labels position, else give --classes FILE")
     kinds, inverse = np.unique(raw, return_inverse=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastdet._files.data_set import DataSet, by_name, new_ids
-from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
+from fastdet._files.errors import ChoiceError, Faults, FormatError, plain, quoted
 from fastdet._files.folders import Labels, Parse, Rows, data_set, lines, number, result_files, texts
 from fastdet._files.text import to_float
 from fastdet.detection.records import IGNORE, Columns
@@ -37,7 +37,7 @@ def read_txt(
             with faults.record():
                 name, (x, y, w, h, flag), _ = parse(path, image, line, words)
                 if table.fixed and name not in table.of_name:
-                    raise FormatError(f"{path}: line {line}: class: expected one of the classes, got {name!r}")
+                    raise FormatError(f"{path}: line {line}: class: expected one of the classes, got {quoted(name)}")
                 where = f"{path}: line {line}"
                 table.note_if_empty(where, w, h, offset)
                 if max(x, y, w, h) <= 1 and w and h:

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from fastdet._core.check import describe
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids
-from fastdet._files.errors import Faults, FormatError, one_line, plain
+from fastdet._files.errors import Faults, FormatError, one_line, plain, quoted
 from fastdet._files.folders import Labels, Rows, data_set, lines, number, texts
 from fastdet._files.text import read_bytes, to_float, to_int
 from fastdet.detection.records import IGNORE, Columns
@@ -46,10 +46,10 @@ def read_voc(
             with faults.record():
                 name, corners = _object(path, i, item)
                 if table.fixed and name not in table.of_name:
-                    raise FormatError(f"{path}: object[{i}].name: expected one of the classes, got {name!r}")
+                    raise FormatError(f"{path}: object[{i}].name: expected one of the classes, got {quoted(name)}")
                 word = (item.findtext("difficult") or "").strip()
                 if word.lower() not in _DIFFICULT:
-                    raise FormatError(f"{path}: object[{i}].difficult: expected 0 or 1, got {word!r}")
+                    raise FormatError(f"{path}: object[{i}].difficult: expected 0 or 1, got {quoted(word)}")
                 unsaid += word.lower() == "unspecified"
                 x1, y1, x2, y2 = corners
                 table.note_if_empty(f"{path}: object[{i}].bndbox", x2 - x1, y2 - y1, offset)
@@ -124,7 +124,7 @@ def _object(path: Path, i: int, item: ElementTree.Element) -> tuple[str, list[fl
         raise FormatError(f"{path}: object[{i}].name: expected a name, got 'none'")
     corners = []
     for field in ("xmin", "ymin", "xmax", "ymax"):
-        word = (item.findtext(f"bndbox/{field}") or "").strip()
+        word = (item.findtext(f"bndbox/{field}") or "").strip(" \t\r\n")
         value = to_float(word)
         if value is None:
             raise FormatError(f"{path}: object[{i}].bndbox.{field}: expected a number, got {describe(word or 'none')}")
@@ -138,7 +138,9 @@ def _object(path: Path, i: int, item: ElementTree.Element) -> tuple[str, list[fl
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int]:
-    width, height = (to_int((root.findtext(f"size/{side}") or "").strip()) or 0 for side in ("width", "height"))
+    width, height = (
+        to_int((root.findtext(f"size/{side}") or "").strip(" \t\r\n")) or 0 for side in ("width", "height")
+    )
     return (width, height) if 0 < width < 2**31 and 0 < height < 2**31 else (0, 0)
 
 
@@ -167,7 +169,9 @@ def read_voc_results(
         if word is None:
             rest = [path.stem.removeprefix(start) for start in starts if start and path.stem.startswith(start)]
             if not rest:
-                raise FormatError(f"{path}: expected a name that ends in a class of the data set, got {path.stem!r}")
+                raise FormatError(
+                    f"{path}: expected a name that ends in a class of the data set, got {quoted(path.stem)}"
+                )
             word = min(rest, key=len)
         label = labels.id_of(word)
         for line, words in lines(path):
