@@ -46,6 +46,11 @@ def describe(x: object) -> str:
     return text if len(text) <= 60 else f"{type(x).__name__} {text[:50]}..."
 
 
+def is_scalar_array(x: object) -> bool:
+    """Whether ``x`` is an array, or a tensor, without an axis: it looks like a sequence and is none."""
+    return getattr(x, "ndim", None) == 0
+
+
 def real(op: str, name: str, x: Array) -> Array:
     """``x`` as a C-contiguous, native-endian float32 or float64 array; ``x`` itself where it is one."""
     dtype = x.dtype

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MAGIC, VERSION = b"fastdet\n", 1
 RESAMPLES = 1000  # the default number of resamples of a bootstrap
+MAX_RESAMPLES = 1_000_000
 GROUPS = 100  # parts of the images, each of which is left out once, for the jackknife
 HEADER = struct.Struct("<8sIQ")
 _DIGEST = hashlib.sha256().digest_size
@@ -348,7 +349,10 @@ def bootstrap(op: str, ci: Any, resamples: Any, seed: Any) -> Bootstrap:
     level = check.number(op, "ci", ci)
     if not 0 < level < 1:
         raise ValueError(f"{op}: ci must be in (0, 1), got {level}")
-    return Bootstrap(level, check.at_least_one(op, "resamples", resamples), check.count(op, "seed", seed))
+    times = check.at_least_one(op, "resamples", resamples)
+    if times > MAX_RESAMPLES:
+        raise ValueError(f"{op}: resamples must be at most {MAX_RESAMPLES}, got {check.describe(resamples)}")
+    return Bootstrap(level, times, check.count(op, "seed", seed))
 
 
 def resample(images: int, options: Bootstrap, width: int = 1) -> Iterator[Array]:

@@ -194,7 +194,7 @@ def _integer(op: str, x: Any) -> int:
 
 
 def _numbers(op: str, name: str, xs: Any) -> list[float]:
-    if isinstance(xs, (str, bytes)) or not isinstance(xs, Iterable):
+    if isinstance(xs, (str, bytes)) or not isinstance(xs, Iterable) or check.is_scalar_array(xs):
         raise TypeError(f"{op}: {name} must be a sequence of numbers, got {check.describe(xs)}")
     values = [check.number(op, name, x) for x in xs]
     if not values:
@@ -221,7 +221,7 @@ def recalls(xs: Any) -> tuple[float, ...]:
 
 def max_detections(xs: Any) -> tuple[int, ...]:
     """Rising numbers of detections. An entry None is no limit."""
-    if isinstance(xs, (str, bytes)) or not isinstance(xs, Iterable):
+    if isinstance(xs, (str, bytes)) or not isinstance(xs, Iterable) or check.is_scalar_array(xs):
         raise TypeError(f"{NAME}: max_detections must be a sequence of integers, got {check.describe(xs)}")
     values = [UNLIMITED if x is None else check.count(NAME, "max_detections", x) for x in xs]
     if not values or values[0] < 1 or any(a >= b for a, b in itertools.pairwise(values)):

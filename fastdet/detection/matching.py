@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,7 +128,8 @@ def match_detections(
         stated = check.real(op, "true_areas", stated).astype(np.float64)
         finite(op, "true_areas", stated)
         sizes = np.where(stated > 0, stated, sizes)
-    levels = thresholds(op, "iou_thresholds", [iou_thresholds] if np.ndim(iou_thresholds) == 0 else iou_thresholds)
+    one = not isinstance(iou_thresholds, Iterable) or check.is_scalar_array(iou_thresholds)
+    levels = thresholds(op, "iou_thresholds", [iou_thresholds] if one else iou_thresholds)
     voc = check.choice(op, "rule", rule, ("coco", "voc")) == "voc"
     limit = check.limit(op, "max_detections", max_detections)
     records = match_rows(

@@ -106,7 +106,7 @@ class DetectionMetrics(Figures):
         self._on_duplicate = check.choice(NAME, "on_duplicate", on_duplicate, ("raise", "first"))
         self._rank, self._world = check.count(NAME, "rank", rank), check.count(NAME, "world", world)
         if self._rank >= self._world:
-            raise ValueError(f"{NAME}: rank must be below world, got {rank} of {world}")
+            raise ValueError(f"{NAME}: rank must be below world, got {check.describe(rank)} of {check.describe(world)}")
         if backend is not None:
             backends.choose("match_groups", check.choice(NAME, "backend", backend, backends.NAMES), _no_reference)
         self.backend = backend

@@ -69,7 +69,7 @@ def weighted_boxes_fusion(
             raise ValueError(f"{op}: {name} must have {models} entries as boxes_list, got {len(value)}")
     if models == 0:
         raise ValueError(f"{op}: boxes_list must hold at least one model's boxes, got none")
-    if weights is not None and (not isinstance(weights, (list, tuple, np.ndarray)) or np.ndim(weights) == 0):
+    if weights is not None and (not isinstance(weights, (list, tuple, np.ndarray)) or check.is_scalar_array(weights)):
         raise TypeError(f"{op}: weights must be a list with one number per model, got {check.describe(weights)}")
     if (ops := registered(__name__, *boxes_list, *scores_list, *labels_list, grad=False)) is not None:
         return ops.weighted_boxes_fusion(

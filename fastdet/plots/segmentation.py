@@ -42,6 +42,9 @@ def draw_confusion(
     rows, columns = counts.shape
     num_classes = getattr(matrix, "num_classes", None) if num_classes is None else num_classes
     classes = min(rows, columns) if num_classes is None else check.count(op, "num_classes", num_classes)
+    if classes > min(rows, columns):
+        got = check.describe(num_classes)
+        raise ValueError(f"{op}: num_classes must be at most {min(rows, columns)}, the rows and columns, got {got}")
     words = _class_words(op, names, classes) + [beyond] * (max(rows, columns) - classes)
     side_count = max(rows, columns)
     if ax is None:

@@ -267,7 +267,7 @@ def count_logits(
                 f"{op}: {caller.target} must have the logits' {(height, width)} pixels, got {truth.shape[-2:]}"
             )
     elif _check.image_size(op, "size", size) != truth.shape[-2:]:
-        raise ValueError(f"{op}: size must be the target's {truth.shape[-2:]}, got {tuple(size)}")
+        raise ValueError(f"{op}: size must be the target's {truth.shape[-2:]}, got {check.describe(tuple(size))}")
     elif truth.size and not scores.size:
         raise ValueError(f"{op}: {name} must have at least 1 pixel to be resampled, got {scores.shape}")
     image, channels_last = to_nchw(scores if truth.size else scores[..., :0])

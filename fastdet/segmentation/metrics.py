@@ -416,7 +416,7 @@ class SegmentationMetrics(Metric):
 
 
 def _names(op: str, x: Any, count: int) -> list[str]:
-    if isinstance(x, str) or not isinstance(x, Iterable):
+    if isinstance(x, str) or not isinstance(x, Iterable) or check.is_scalar_array(x):
         raise TypeError(f"{op}: class_names must be a sequence of strings, got {check.describe(x)}")
     names = list(x)
     for name in names:

@@ -181,12 +181,16 @@ def bilinear_kernel(channels: int, factor: int, dtype: Any = np.float32) -> Arra
     """
     op = "bilinear_kernel"
     sizes = [check.pair_of_sizes(op, name, value)[0] for name, value in (("channels", channels), ("factor", factor))]
-    dtype = np.dtype(dtype)
-    if dtype.char not in "efd":
-        raise TypeError(f"{op}: dtype must be float16, float32 or float64, got {dtype}")
+    try:
+        kind = np.dtype(dtype)
+    except (TypeError, ValueError):
+        text = f"{op}: dtype must be float16, float32 or float64, got {check.describe(dtype)}"
+        raise TypeError(text) from None
+    if kind.char not in "efd":
+        raise TypeError(f"{op}: dtype must be float16, float32 or float64, got {kind}")
     channels, factor = sizes
+    weights = check.empty(op, (channels, channels, 2 * factor, 2 * factor), kind)
     line = 1 - np.abs(np.arange(2 * factor) - (factor - 0.5)) / factor
-    weights = check.empty(op, (channels, channels, 2 * factor, 2 * factor), dtype)
     weights[...] = 0
     weights[np.arange(channels), np.arange(channels)] = np.outer(line, line)
     return weights

@@ -36,3 +36,23 @@ def test_one_format_error() -> None:
         if isinstance(node, ast.ClassDef) and node.name == "FormatError"
     ]
     assert classes == ["FormatError"]
+
+
+def test_files_are_opened_in_two_places() -> None:
+    """A reader that opens a file by itself would wait for a pipe; a writer would follow any link."""
+    allowed = {"opening.py", "atomic.py"}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or path.name in allowed:
+                continue
+            if isinstance(node.func, ast.Name):
+                assert node.func.id != "open", path
+            elif isinstance(node.func, ast.Attribute):
+                assert node.func.attr not in ("read_text", "read_bytes", "write_text", "write_bytes"), path
+                of_path = isinstance(node.func.value, ast.Name) and node.func.value.id in (
+                    "path",
+                    "child",
+                    "file",
+                    "os",
+                )
+                assert not (node.func.attr == "open" and of_path), path
