@@ -258,7 +258,7 @@ def test_pipes_in_folders_are_not_waited_for(tmp_path: Path) -> None:
 
     os.mkfifo(tmp_path / "a.txt")
     for read in (txt.read_txt, lambda folder: pictures.size(folder / "a.txt")):
-        with pytest.raises(FormatError, match=r"expected an? (file|image), got a device"):
+        with pytest.raises(FormatError, match=r"expected an? (file|image), got a pipe"):
             read(tmp_path)
 
 
