@@ -7,13 +7,12 @@ import io
 import json
 import os
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from memory import grown
 
 from fastdet._core import limits
 from fastdet._files import coco, detections, label_maps, names, npz, npz_data, parquet, voc
@@ -23,15 +22,6 @@ from fastdet._files.errors import FormatError
 from fastdet.coco import COCO, COCOeval
 
 BOX = '{"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5'
-MEASURE = """
-import resource, sys
-from pathlib import Path
-from fastdet.cli.app import main
-sys.stderr = sys.stdout
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-main(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
 
 
 def refused(name: str, read: object, *arguments: object, **more: object) -> str:
@@ -54,12 +44,9 @@ def packed(path: Path, *parts: bytes) -> Path:
 
 def run(*arguments: object) -> tuple[str, int]:
     """The line that a command says, and the memory that it took, in MiB."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *map(str, arguments)], capture_output=True, text=True, check=True
-    )
-    *said, more = done.stdout.splitlines()
-    assert len(said) == 1, done.stdout
-    return said[0], int(more) >> (20 if sys.platform == "darwin" else 10)
+    imports = "from fastdet.cli.app import main; sys.stderr = sys.stdout"
+    said, more = grown(imports, "main(sys.argv[1:])", *arguments)
+    return said, more >> 20
 
 
 def test_setting(monkeypatch: pytest.MonkeyPatch) -> None:
