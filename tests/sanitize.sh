@@ -49,7 +49,7 @@ fi
 # What runs the C++, in two halves side by side; large inputs are left out: slow here, or compared with Numba, which
 # would have to be compiled.
 small=(--quiet -m "" -k "not numba and not reference and not 3000 and not 5000 and not 20000 and not 50000 and not memory \
-    and not many_classes and not past_two and not long_rows and not process and not torch and not pycocotools")
+    and not many_classes and not many_mutations and not past_two and not long_rows and not process and not torch and not pycocotools")
 tests=$root/tests
 suite "${small[@]}" "$tests"/core/test_{parity,array_parity}.py \
     --deselect "$tests/core/test_parity.py::test_threads" \
