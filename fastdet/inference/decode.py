@@ -135,10 +135,12 @@ def ssd_decode(
     prior = _floats(op, "priors", priors)[0]
     if tuple(prior.shape) != (x.shape[-2], 4):
         raise ValueError(f"{op}: priors must have shape ({x.shape[-2]}, 4), got {tuple(prior.shape)}")
-    if np.shape(variances) != (4,):
+    listed = hasattr(variances, "__iter__") and not check.is_scalar_array(variances)
+    four = list(variances) if listed else []
+    if len(four) != 4:
         raise ValueError(f"{op}: variances must be four numbers, got {check.describe(variances)}")
     prior = _constant(x, prior)
-    scale = _constant(x, np.array([check.positive(op, "variances", v) for v in variances]))
+    scale = _constant(x, np.array([check.positive(op, "variances", v) for v in four]))
     centre = prior[:, :2] + x[..., :2] * scale[:2] * prior[:, 2:]
     half = prior[:, 2:] * space.exp(x[..., 2:] * scale[2:]) * 0.5
     boxes = space.concatenate([centre - half, centre + half], -1)

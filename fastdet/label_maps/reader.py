@@ -72,6 +72,8 @@ def read_label_map(
     if grey is not None:
         check.choice(_OP, "grey", grey, ("labels", "colours"))
     side = Side()
+    if palette is not None and not isinstance(palette, (str, os.PathLike)):
+        raise TypeError(f"{_OP}: palette must be a name or a file, got {check.describe(palette)}")
     try:
         ignore, table = _ignored(ignore_index), _table(mapping)
         colours = None if palette is None else palettes.load(os.fspath(palette))
@@ -97,6 +99,7 @@ _ARGUMENTS = {
     "--grey colours": "grey='colours'",
     "--grey labels": "grey='labels'",
     "--ignore": "ignore_index",
+    "map must be": "mapping must be",
 }
 
 

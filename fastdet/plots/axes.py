@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdet._core.check import describe
 from fastdet._core.plain_text import printable
 
 # Distinct also for readers who cannot tell red from green; the colours repeat after ten classes.
@@ -29,7 +30,7 @@ def ramp(count: int) -> list[str]:
 
 def plain_words(text: object) -> str:
     """A name as matplotlib draws it: in one line, cut where it is long, and a dollar sign starts no formula."""
-    words = printable(str(text))
+    words = printable(text if isinstance(text, str) else describe(text))
     words = words if len(words) <= _MAX_WORDS else f"{words[:_MAX_WORDS]}..."
     return words.replace("$", r"\$")
 

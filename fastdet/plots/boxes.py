@@ -128,7 +128,7 @@ def compare(
         absent = None if missed is None else missed[i]
         if absent is not None:
             _mark(panel, absent)
-        panel.set_title(title, fontsize=13.5, loc="left", pad=8)
+        panel.set_title(plain_words(title), fontsize=13.5, loc="left", pad=8)
         panel.set(xticks=[], yticks=[])
         for spine in panel.spines.values():
             spine.set_color("#c8ccd2")

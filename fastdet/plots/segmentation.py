@@ -9,6 +9,7 @@ import numpy as np
 
 from fastdet._core import check
 from fastdet._core.arrays import to_numpy
+from fastdet._core.check import Array
 from fastdet.plots.axes import PALETTE, new_axes, plain, plain_words
 
 
@@ -111,10 +112,9 @@ def draw_class_scores(
     if values.ndim != 1:
         raise ValueError(f"{op}: scores must have shape (C,), got {values.shape}")
     count = len(values)
-    words = _class_words(op, names, count)
-    ends = None if intervals is None else to_numpy(op, "intervals", intervals).astype(np.float64)
-    if ends is not None and ends.shape != (2, count):
-        raise ValueError(f"{op}: intervals must have shape (2, {count}), got {ends.shape}")
+    words, title = _class_words(op, names, count), plain_words(title)
+    ends = None if intervals is None else _intervals(op, intervals, count)
+    mean = None if mean is None else check.number(op, "mean", mean)
     if ax is None:
         _, ax = new_axes(width=7.5, height=min(max(2.5, 1.2 + 0.3 * count), 40))
     present = ~np.isnan(values)
@@ -150,6 +150,14 @@ def draw_class_scores(
     ax.tick_params(axis="y", length=0)
     plain(ax, "x")
     return ax.figure, ax
+
+
+def _intervals(op: str, intervals: Any, count: int) -> Array:
+    ends = to_numpy(op, "intervals", intervals)
+    if ends.shape != (2, count) or ends.dtype.kind not in "iuf":
+        got = f"{ends.shape} {ends.dtype}"
+        raise ValueError(f"{op}: intervals must have shape (2, {count}) and hold numbers, got {got}")
+    return ends.astype(np.float64)
 
 
 def _class_words(op: str, names: Sequence[str] | None, count: int) -> list[str]:

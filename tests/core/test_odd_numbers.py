@@ -19,8 +19,9 @@ from op_tables import ARRAY_OPS, BOX_OPS
 from samples import sample
 
 import fastdet
-from fastdet import boxes, detection, inference, losses, plots, segmentation, upsample, yolo
+from fastdet import boxes, detection, inference, label_maps, losses, plots, segmentation, upsample, yolo
 from fastdet._core import check
+from fastdet._files.errors import FormatError
 
 ODD: dict[str, Any] = {
     "10**400": 10**400, "-10**400": -(10**400), "10**5000": 10**5000, "2**70": 2**70, "-2**70": -(2**70),
@@ -36,7 +37,9 @@ ODD: dict[str, Any] = {
     "(None, None)": (None, None), "(2**31, 2**31)": (2**31, 2**31), "()": (), "(nan, nan)": (np.nan, np.nan),
     "dict": {}, "-1": -1, "0": 0, "object": object(), "set": {1}, "[[1]]": [[1], [2, 3]],
 }  # fmt: skip
-ERRORS = (TypeError, ValueError, NotImplementedError)
+ERRORS = (TypeError, ValueError, NotImplementedError, FormatError)
+# Functions whose errors name the function that does the work: it has the same parameters.
+NAMED_BY = {"tiling_error": ("overlap_tile",), "detect": ("upsample_bilinear", "multiclass_nms")}
 Call = tuple[Callable[..., Any], dict[str, Any]]
 
 
@@ -61,6 +64,9 @@ BOX = np.array([[0.0, 0, 4, 4], [1, 1, 5, 5]])
 IMAGE = np.zeros((1, 6, 6), np.float32)
 WINDOWED = {"model": lambda x: x, "image": IMAGE}
 MATRIX = np.array([[3, 1], [0, 2]])
+OF_MATRIX = (
+    "iou", "dice", "mean_dice", "class_accuracy", "mean_class_accuracy", "pixel_accuracy", "frequency_weighted_iou",
+)  # fmt: skip
 TRUE = {"boxes": BOX, "scores": np.array([0.5, 0.6]), "true_boxes": BOX}
 OTHERS: dict[str, Call] = {
     **{
@@ -104,6 +110,22 @@ OTHERS: dict[str, Call] = {
     "sliding_window": (inference.sliding_window, {**WINDOWED, "window": 4}),
     "overlap_tile": (inference.overlap_tile, {**WINDOWED, "tile": 4, "margin": 1}),
     "set_num_threads": (fastdet.set_num_threads, {"n": 1}),
+    "detect": (
+        inference.detect,
+        {"model": lambda x: np.full((len(x), 1, 1, 6), 0.5), "image": IMAGE,
+         "decode": functools.partial(inference.yolo_decode, predictors=1, size=(6, 6))},
+    ),
+    "yolo_decode": (inference.yolo_decode, {"output": np.zeros((2, 2, 6)), "predictors": 1}),
+    "ssd_decode": (inference.ssd_decode, {"loc": BOX, "conf": np.zeros((2, 3)), "priors": BOX}),
+    "tiling_error": (inference.tiling_error, {**WINDOWED, "tile": 4, "margin": 1}),
+    "read_label_map": (label_maps.read_label_map, {"source": MATRIX}),
+    **{name: (getattr(segmentation, name), {"matrix": MATRIX}) for name in OF_MATRIX},
+    "precision_recall_curve": (
+        detection.precision_recall_curve,
+        {"scores": np.array([0.5]), "outcome": np.zeros(1, np.uint8), "counted": 1},
+    ),
+    "draw_boxes": (plots.draw_boxes, {"boxes": BOX}),
+    "draw_class_scores": (plots.draw_class_scores, {"scores": np.array([0.5, 0.6])}),
 }  # fmt: skip
 ARRAYS = (
     "backend",
@@ -142,7 +164,7 @@ def fault(op: str, call: Callable[[], Any]) -> str | None:
     try:
         call()
     except Exception as error:
-        named = str(error).startswith(op) and len(str(error)) < 400
+        named = str(error).startswith((op, *NAMED_BY.get(op, ()))) and len(str(error)) < 400
         return None if type(error) in (*ERRORS, MemoryError) and named else repr(error)[:200]
     return None
 

@@ -144,7 +144,7 @@ def test_colours_tables_and_void(tmp_path: Path) -> None:
             LABELS,
             {"mapping": "ade"},
             FormatError,
-            "map must be one of cityscapes, ade20k, mask, pairs .*, got ade, no su",
+            "mapping must be one of cityscapes, ade20k, mask, pairs .*, got ade, no su",
         ),
         (LABELS, {"mapping": 3}, TypeError, "mapping must be a name, a file or a dict, got 3"),
         (
