@@ -15,7 +15,9 @@ namespace fastdet {
 namespace FASTDET_ISA {
 namespace {
 
-constexpr int64_t kCrowded = 48;  // blocks that a grid tests for a candidate: with more, the tree is faster
+// Pairs that a grid tests for a candidate before a tree is faster, where few boxes were decided by then; and pairs that
+// all grids of a group test for a box before a tree is, however many were decided.
+constexpr int64_t kCrowded = 768, kTooCrowded = 2048;
 
 // A box spread over the lanes, asked about a vector of others.
 template <class T, bool Smaller>
@@ -255,8 +257,10 @@ int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh) {
         // Many tests, and half of the tested boxes are decided: a new grid of the rest is faster. Far too many: a tree.
         const int64_t work = tested + push.looked / 4, candidates = job.grid->candidates;
         if (work > 8 * candidates) {
-            job.crowded = work > kCrowded * candidates;
-            if (job.crowded || 2 * (push.struck + job.kept - before) > candidates) {
+            const int64_t decided = push.struck + job.kept - before, pairs = work * Block<T>::lanes;
+            job.crowded =
+                (pairs > kCrowded * candidates && 4 * decided < candidates) || job.pairs + pairs > kTooCrowded * job.n;
+            if (job.crowded || 2 * decided > candidates) {
                 job.pairs += tested * Block<T>::lanes;
                 return i + 1;
             }

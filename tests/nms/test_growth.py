@@ -19,6 +19,8 @@ SMALL, LARGE = 4000, 16_000
 MOST = 250  # pairs a box that need no further look: a few leaves of a tree, or what the dense way tests at first
 GROWTH = 6.5  # of four times as many boxes: n log n, and the switches between the ways
 
+SIZES = {"nearly_identical": (16_000, 64_000)}  # where the grids give way to a tree later
+
 each_cliff = pytest.mark.parametrize("cliff", NMS_CLIFFS)
 
 
@@ -45,38 +47,43 @@ def by_classes(case: dict[str, Any], backend: str) -> Any:
     )  # fmt: skip
 
 
-def few_enough(small: int, large: int) -> None:
-    assert large <= max(MOST * LARGE, GROWTH * small), f"{small / SMALL} to {large / LARGE} pairs a box"
+def sizes(cliff: str) -> tuple[int, int]:
+    return SIZES.get(cliff, (SMALL, LARGE))
+
+
+def few_enough(cliff: str, small: int, large: int) -> None:
+    few, many = sizes(cliff)
+    assert large <= max(MOST * many, GROWTH * small), f"{small / few} to {large / many} pairs a box"
 
 
 @each_cliff
 def test_nms(cpp: str, cliff: str) -> None:
     counts = []
-    for n in (SMALL, LARGE):
+    for n in sizes(cliff):
         case = NMS_CLIFFS[cliff](n)
         counts.append(pairs(lambda case=case: nms.nms(**case, backend=cpp)))  # type: ignore[misc]
-    few_enough(*counts)
+    few_enough(cliff, *counts)
 
 
 @each_cliff
 def test_one_large_group(cpp: str, cliff: str) -> None:
     """Many keys, one of which has nearly all boxes."""
     counts = []
-    for n in (SMALL, LARGE):
+    for n in sizes(cliff):
         case = NMS_CLIFFS[cliff](n)
         key = np.full(n, 7)
         key[:: n // 50] = np.arange(len(key[:: n // 50])) * 2**40
         counts.append(pairs(lambda case=case, key=key: nms.batched_nms(**case, idxs=key, backend=cpp)))  # type: ignore[misc]
-    few_enough(*counts)
+    few_enough(cliff, *counts)
 
 
 @pytest.mark.parametrize("cliff", ["stacked_strips", "ios_apart", "beyond"])
 def test_multiclass(cpp: str, cliff: str) -> None:
     counts = []
-    for n in (SMALL, LARGE):
+    for n in sizes(cliff):
         case = NMS_CLIFFS[cliff](n)
         counts.append(pairs(lambda case=case: by_classes(case, cpp)))  # type: ignore[misc]
-    few_enough(*counts)
+    few_enough(cliff, *counts)
 
 
 @each_cliff
