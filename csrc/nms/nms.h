@@ -49,7 +49,7 @@ struct Bound {
 template <class T>
 T union_part(T area, T floor) {
     const T sure = area * (1 - 64 * std::numeric_limits<T>::epsilon());
-    return sure > 4 * floor ? sure - 4 * floor : T(0);
+    return sure > 2 * floor ? sure - 2 * floor : T(0);
 }
 
 // Candidates of one segment by cell of a grid, in blocks of whole vectors.
