@@ -17,9 +17,7 @@ from fastdet._core import backends
 
 SMALL, LARGE = 4000, 16_000
 MOST = 250  # pairs a box that need no further look: a few leaves of a tree, or what the dense way tests at first
-GROWTH = 6.5  # of four times as many boxes: n log n, and the switches between the ways
-
-SIZES = {"nearly_identical": (16_000, 64_000)}  # where the grids give way to a tree later
+GROWTH = 6.0  # of four times as many boxes: n log n, and the switches between the ways
 
 each_cliff = pytest.mark.parametrize("cliff", NMS_CLIFFS)
 
@@ -47,43 +45,38 @@ def by_classes(case: dict[str, Any], backend: str) -> Any:
     )  # fmt: skip
 
 
-def sizes(cliff: str) -> tuple[int, int]:
-    return SIZES.get(cliff, (SMALL, LARGE))
-
-
-def few_enough(cliff: str, small: int, large: int) -> None:
-    few, many = sizes(cliff)
-    assert large <= max(MOST * many, GROWTH * small), f"{small / few} to {large / many} pairs a box"
+def few_enough(small: int, large: int) -> None:
+    assert large <= max(MOST * LARGE, GROWTH * small), f"{small / SMALL} to {large / LARGE} pairs a box"
 
 
 @each_cliff
 def test_nms(cpp: str, cliff: str) -> None:
     counts = []
-    for n in sizes(cliff):
+    for n in (SMALL, LARGE):
         case = NMS_CLIFFS[cliff](n)
         counts.append(pairs(lambda case=case: nms.nms(**case, backend=cpp)))  # type: ignore[misc]
-    few_enough(cliff, *counts)
+    few_enough(*counts)
 
 
 @each_cliff
 def test_one_large_group(cpp: str, cliff: str) -> None:
     """Many keys, one of which has nearly all boxes."""
     counts = []
-    for n in sizes(cliff):
+    for n in (SMALL, LARGE):
         case = NMS_CLIFFS[cliff](n)
         key = np.full(n, 7)
         key[:: n // 50] = np.arange(len(key[:: n // 50])) * 2**40
         counts.append(pairs(lambda case=case, key=key: nms.batched_nms(**case, idxs=key, backend=cpp)))  # type: ignore[misc]
-    few_enough(cliff, *counts)
+    few_enough(*counts)
 
 
 @pytest.mark.parametrize("cliff", ["stacked_strips", "ios_apart", "beyond"])
 def test_multiclass(cpp: str, cliff: str) -> None:
     counts = []
-    for n in sizes(cliff):
+    for n in (SMALL, LARGE):
         case = NMS_CLIFFS[cliff](n)
         counts.append(pairs(lambda case=case: by_classes(case, cpp)))  # type: ignore[misc]
-    few_enough(cliff, *counts)
+    few_enough(*counts)
 
 
 @each_cliff
@@ -91,6 +84,22 @@ def test_the_answer(variant: str, cliff: str) -> None:
     """The reference's, with enough boxes for every way to be taken."""
     case = NMS_CLIFFS[cliff](1400)
     equal(nms.nms(**case, backend=variant), wanted(cliff, 1400))
+
+
+@pytest.mark.parametrize("scale", ["usual", "denormal areas", "least areas"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nodes_clear_no_box_that_is_suppressed(variant: str, dtype: str, scale: str) -> None:
+    """Boxes of nearly one place, many at the threshold to a rounding, some of whose areas are a few of the least number.
+
+    A box beyond 2^60 (2^500) beside them, so that a tree has the rest at once.
+    """
+    rng = np.random.default_rng(7)
+    power = {"usual": (0, 0), "denormal areas": (-78, -540), "least areas": (-81, -543)}[scale][dtype == "float64"]
+    for side, spread, threshold in ((400, 20, 0.9), (400, 99, 0.95), (100, 1, 0.98), (20, 3, 2 / 3), (3, 1, 1 / 3)):
+        boxes = (np.array([0.0, 0.0, side, side]) + rng.integers(-spread, spread + 1, (600, 4))) * 2.0**power
+        boxes[0] = [0, 0, *[2.0**61 if dtype == "float32" else 2.0**501] * 2]
+        arguments = (boxes.astype(dtype), rng.permutation(600).astype(dtype), threshold)
+        equal(nms.nms(*arguments, backend=variant), nms.nms(*arguments, backend="reference"))
 
 
 @pytest.mark.parametrize("n", [1, 2, 15, 17, 65, 129, 257, 4097])
