@@ -89,7 +89,7 @@ def test_the_answer(variant: str, cliff: str) -> None:
 @pytest.mark.parametrize("scale", ["usual", "denormal areas", "least areas"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nodes_clear_no_box_that_is_suppressed(variant: str, dtype: str, scale: str) -> None:
-    """Boxes of nearly one place, many at the threshold to a rounding, some of whose areas are a few of the least number.
+    """Boxes of nearly one place, many at the threshold to a rounding, also where areas are a few of the least number.
 
     A box beyond 2^60 (2^500) beside them, so that a tree has the rest at once.
     """

@@ -55,7 +55,7 @@ def test_nms(case: str, dtype: Any, backend: str) -> None:
 
 @DTYPE
 def test_infinite_boxes(dtype: Any, backend: str) -> None:
-    """IoU 0 with everything; relative to the smaller area, the part of a finite box that they cover; none of each other."""
+    """IoU 0 with everything; relative to the smaller area, the part of a finite box that they cover; 0 of others."""
     rows = array([0, 0, np.inf, np.inf], [5, 5, 15, 15], [-5, 5, 5, 15], [-6, 5, 4, 15], [0, 0, np.inf, 8], dtype=dtype)
     score = np.arange(5, 0, -1).astype(dtype)
     assert nms.nms(rows, score, 0.0, backend=backend).tolist() == [0, 1, 2, 4]
