@@ -1,4 +1,5 @@
-// Counts the pairs of boxes that kernels compare, so that a test of growth needs no clock.
+// Counts the pairs of boxes that kernels compare, and the pairs of names that readers of files do, so that a test of
+// growth needs no clock.
 #pragma once
 
 #include <cstdint>

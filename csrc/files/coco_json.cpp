@@ -4,7 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <unordered_map>
+
+#include "core/keyed_hash.h"
+#include "core/work.h"
 
 namespace fastdet {
 namespace {
@@ -215,7 +219,14 @@ class Parser : private JsonReader {
             if (is_new) names->push_back(name);
             return at->second;
         }
-        std::unordered_map<std::string, int64_t> places;
+        ~Places() { count_pairs(*compared); }
+
+        struct Equal {
+            std::shared_ptr<int64_t> compared;
+            bool operator()(const std::string& a, const std::string& b) const { return ++*compared, a == b; }
+        };
+        std::shared_ptr<int64_t> compared = std::make_shared<int64_t>(0);
+        std::unordered_map<std::string, int64_t, KeyedHash, Equal> places{0, KeyedHash(), Equal{compared}};
     };
 
     const std::string& text_of_string() {

@@ -25,9 +25,8 @@ py::object nms_any(const py::array& boxes, const py::array& scores, const py::ob
     const double above = score_threshold.is_none() ? 0 : score_threshold.cast<double>();
     const NmsOptions options{threshold, score_threshold.is_none() ? nullptr : &above, max_output, -1,
                              measure_of(metric)};
-    const int64_t n = boxes.shape(0);
+    const int64_t n = rows_of(boxes);
     const int64_t* keys = keys_of(idxs, n);
-    if (boxes.ndim() != 2) throw py::value_error("fastdet._cpp: invalid boxes");
     if (scores.size() != n) throw py::value_error("fastdet._cpp: invalid scores");
     return by_dtype(boxes, [&](auto t) {
         return by_dtype(scores, [&](auto s) -> py::object {
@@ -81,9 +80,8 @@ py::object soft_nms_any(const py::array& boxes, const py::array& scores, const p
                         const std::string& method, double threshold, double sigma, double min_score,
                         int64_t max_output) {
     const SoftOptions options{method == "gaussian", threshold, sigma, min_score, max_output};
-    const int64_t n = boxes.shape(0);
+    const int64_t n = rows_of(boxes);
     const int64_t* keys = keys_of(idxs, n);
-    if (boxes.ndim() != 2) throw py::value_error("fastdet._cpp: invalid boxes");
     if (scores.size() != n) throw py::value_error("fastdet._cpp: invalid scores");
     if (!(min_score >= 0)) throw py::value_error("fastdet._cpp: invalid min_score");
     if (method != "gaussian" && method != "linear") throw py::value_error("fastdet._cpp: unknown method " + method);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "boxes/box.h"
 #include "core/isa.h"
@@ -44,6 +45,13 @@ struct Bound {
     }
 };
 
+// At most what a box of this area, as computed, adds to the area of a union: less the rounding of areas and sums.
+template <class T>
+T union_part(T area, T floor) {
+    const T sure = area * (1 - 64 * std::numeric_limits<T>::epsilon());
+    return sure > 2 * floor ? sure - 2 * floor : T(0);
+}
+
 // Candidates of one segment by cell of a grid, in blocks of whole vectors.
 template <class T>
 struct Block {
@@ -74,11 +82,13 @@ struct Grid {
 
 // Undecided boxes in a tree of hulls, `lanes` boxes a leaf and `lanes` nodes a node. A lane of a node holds the hull of
 // a child and the least share in it, so that the bound that clears a hull clears each box in it: sides, products and
-// their comparison are monotone, rounded too.
+// their comparison are monotone, rounded too. It has a core as well, what all boxes of the child have in common: the
+// union of a box with one of them has the area of its union with the core at least.
 template <class T>
 struct Tree {
     static constexpr int max_levels = 12;  // of 2^30 boxes, 8 a node
     Block<T>* blocks;                      // the leaves, then the levels above them; the last one is the root
+    const Block<T>* cores;                 // of the blocks from first[1] on; `share`: `union_part` of the core's area
     uint8_t* left;                         // lanes of each block that are not empty
     const int32_t* rank;                   // position by score of each lane of the leaves
     int64_t first[max_levels];             // the first block of each level

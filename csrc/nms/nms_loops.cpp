@@ -15,7 +15,9 @@ namespace fastdet {
 namespace FASTDET_ISA {
 namespace {
 
-constexpr int64_t kCrowded = 48;  // blocks that a grid tests for a candidate: with more, the tree is faster
+// Pairs that a grid tests for a candidate before a tree is faster, where few boxes were decided by then; and pairs that
+// all grids of a group test for a box before a tree is, however many were decided.
+constexpr int64_t kCrowded = 768, kTooCrowded = 2048;
 
 // A box spread over the lanes, asked about a vector of others.
 template <class T, bool Smaller>
@@ -255,8 +257,10 @@ int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh) {
         // Many tests, and half of the tested boxes are decided: a new grid of the rest is faster. Far too many: a tree.
         const int64_t work = tested + push.looked / 4, candidates = job.grid->candidates;
         if (work > 8 * candidates) {
-            job.crowded = work > kCrowded * candidates;
-            if (job.crowded || 2 * (push.struck + job.kept - before) > candidates) {
+            const int64_t decided = push.struck + job.kept - before, pairs = work * Block<T>::lanes;
+            job.crowded =
+                (pairs > kCrowded * candidates && 4 * decided < candidates) || job.pairs + pairs > kTooCrowded * job.n;
+            if (job.crowded || 2 * decided > candidates) {
                 job.pairs += tested * Block<T>::lanes;
                 return i + 1;
             }
@@ -267,9 +271,10 @@ int64_t nms_grid(NmsJob<T>& job, int64_t first, bool fresh) {
 }
 
 // The leaves of a tree that a box may overlap by enough: maybe(block, at) tests a vector of hulls or boxes,
-// strike(leaf, lanes) gets the lanes of a leaf that passed. Returns how many blocks were tested.
-template <class T, class Maybe, class Strike>
-int64_t walk(const Tree<T>& tree, const Maybe& maybe, const Strike& strike) {
+// inside(block, core, at) those of a node with their cores, strike(leaf, lanes) gets the lanes of a leaf that passed.
+// Returns how many blocks were tested.
+template <class T, class Maybe, class Inside, class Strike>
+int64_t walk(const Tree<T>& tree, const Maybe& maybe, const Inside& inside, const Strike& strike) {
     constexpr int L = Vec<T>::lanes, B = Block<T>::lanes;
     struct Node {
         int64_t block;
@@ -284,10 +289,15 @@ int64_t walk(const Tree<T>& tree, const Maybe& maybe, const Strike& strike) {
         uint32_t found = 0;
         for (int at = 0; at < B; at += L) found |= maybe(block, at) << at;
         ++tested;
+        if (!found) continue;
         if (!node.level) {
-            if (found) strike(node.block, found);
+            strike(node.block, found);
             continue;
         }
+        const Block<T>& core = tree.cores[node.block - tree.first[1]];
+        uint32_t held = 0;
+        for (int at = 0; at < B; at += L) held |= inside(block, core, at) << at;
+        found &= held;
         const int64_t child = tree.first[node.level - 1] + (node.block - tree.first[node.level]) * B;
         for (; found; found &= found - 1) open[count++] = {child + __builtin_ctz(found), node.level - 1};
     }
@@ -349,7 +359,19 @@ struct TreePush {
                 test.maybe(V::load(b.x1 + at), V::load(b.y1 + at), V::load(b.x2 + at), V::load(b.y2 + at), other);
             return Smaller ? found & ge(cap, other) : found;
         };
-        tested += walk(tree, maybe, [&](int64_t leaf, uint32_t found) {
+        const T floor = job.bound.floor;
+        const V zero = V::set(0), one = V::set(floor), own = V::set(any ? 0 : union_part(its_area, floor));
+        const V factor = V::set(any ? 0 : job.bound.threshold * (1 - 64 * std::numeric_limits<T>::epsilon()));
+        const auto inside = [&](const Block<T>& b, const Block<T>& core, int at) {
+            if (Smaller) return ~0u;
+            const V w = min(test.x2, V::load(b.x2 + at)) - max(test.x1, V::load(b.x1 + at));
+            const V h = min(test.y2, V::load(b.y2 + at)) - max(test.y1, V::load(b.y1 + at));
+            const V cw = min(test.x2, V::load(core.x2 + at)) - max(test.x1, V::load(core.x1 + at));
+            const V ch = min(test.y2, V::load(core.y2 + at)) - max(test.y1, V::load(core.y1 + at));
+            const V joint = (own + V::load(core.share + at)) - max(cw, zero) * max(ch, zero);
+            return ge(w * h + one, factor * joint);
+        };
+        tested += walk(tree, maybe, inside, [&](int64_t leaf, uint32_t found) {
             if (any) return strike_careful(tree, box, leaf, found);
             const Block<T>& b = tree.blocks[leaf];
             uint32_t hits = 0;
@@ -376,8 +398,9 @@ struct TreePush {
             const uint32_t found = gt(min(w, h), zero) & ge(w * h, Smaller ? min(share, other) : share + other);
             return Smaller ? found & ge(cap, other) : found;
         };
-        tested +=
-            walk(*job.far, maybe, [&](int64_t leaf, uint32_t found) { strike_careful(*job.far, box, leaf, found); });
+        const auto inside = [](const Block<double>&, const Block<double>&, int) { return ~0u; };
+        tested += walk(*job.far, maybe, inside,
+                       [&](int64_t leaf, uint32_t found) { strike_careful(*job.far, box, leaf, found); });
     }
 
     inline void strike(const Box<T>& box) {

@@ -16,7 +16,7 @@ class TreeStore {
     Tree<T>* tree() { return &tree_; }
 
   private:
-    Buffer<Block<T>> blocks_;
+    Buffer<Block<T>> blocks_, cores_;
     Buffer<uint8_t> left_;
     Buffer<int32_t> rank_;
     Tree<T> tree_;

@@ -50,8 +50,9 @@ def box_iou(
 
     Notes
     -----
-    0/0 is 0. NaN coordinates give NaN, infinite ones 0. Finite boxes whose areas overflow are rescaled by a
-    power of two, so that boxes near 1e30 have their true IoU. Equal on every backend.
+    0/0 is 0. NaN coordinates give NaN. A box of infinite area gives IoU 0; where the overlap is relative to one box
+    ("ios", a crowd), the part of a finite box that it covers. Finite boxes whose areas overflow are rescaled by a power
+    of two, so that boxes near 1e30 have their true IoU. Equal on every backend.
 
     Examples
     --------

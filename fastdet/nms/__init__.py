@@ -2,7 +2,9 @@
 
 The rules are the same on every backend. Boxes are taken by falling score, equal scores in order of index. A box whose
 overlap with a kept box is ABOVE the threshold is removed; one that is equal to it stays. The overlap is rounded and
-compared in the boxes' dtype. 0/0 is 0. A NaN raises ValueError with its index. An infinite box overlaps nothing.
+compared in the boxes' dtype. 0/0 is 0. A NaN raises ValueError with its index. A box of infinite area has IoU 0 with
+everything; with metric="ios" it overlaps a box of finite area by the part of that box which it covers, and another
+infinite one by 0.
 
 Every function takes NumPy arrays, torch tensors, CuPy arrays or anything with ``__dlpack__``, on the CPU or an
 NVIDIA GPU, and returns the type of ``boxes``. float32 and float64 are computed as such, float16 and bfloat16 in

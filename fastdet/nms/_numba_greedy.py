@@ -20,6 +20,7 @@ GRID_MIN_OVERLAP = 0.05  # below this threshold the grid would visit too many ce
 TREE_MIN_BOXES, TREE_MIN_KEPT = 4096, 1024  # the same of the tree, where there is no grid
 CAREFUL_BOXES = 64  # compared one by one where coordinates may be large
 CROWDED = 1000  # boxes that the grid compares with a box: with more, the tree is faster
+EARLY = 250  # the same where a quarter is not decided by then
 MAX_EXOTICS = 16  # beside the grid, each compared with every kept box
 BLOCK = 256  # boxes compared with one box in a go, so that their overlaps stay in the first cache
 
@@ -146,14 +147,17 @@ def grid_kept(boxes: Array, members: Indices, threshold: Any, limit: int, keep: 
     dead, gone = np.zeros(len(ordered), np.bool_), np.zeros(count, np.bool_)
     row = np.empty(BLOCK, boxes.dtype)
     kept = work = 0
+    most = EARLY * count
     for at in range(count):
         if kept == limit:
             return True
         if gone[at] or (roles[at] == GRIDDED and dead[slots[at]]):
             continue
-        if work > CROWDED * count:
-            keep[:] = False
-            return False
+        if work > most:
+            if most == CROWDED * count or 4 * (kept + np.count_nonzero(dead)) < count:
+                keep[:] = False
+                return False
+            most = CROWDED * count
         keep[at] = True
         kept += 1
         if roles[at] == EXOTIC:

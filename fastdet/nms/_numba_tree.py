@@ -2,7 +2,9 @@
 
 The C++ backend has the same tree (csrc/nms/tree.cpp): a node holds the hulls of 16 children, and their least shares.
 Overlap above t needs an intersection of at least the sum of two shares, t / (1 + t) of each area, or relative to the
-smaller area the lesser of two shares, t of each area. What a hull does not meet by so much, no box in it does.
+smaller area the lesser of two shares, t of each area. What a hull does not meet by so much, no box in it does. A node
+has the children's cores as well, what all boxes of a child have in common: the union of a box with one of them has the
+area of its union with the core at least.
 """
 
 from __future__ import annotations
@@ -72,8 +74,23 @@ def by_place(hulls: Array) -> Indices:
 
 
 @jit
-def make_tree(hulls: Array, shares: Array) -> Any:
-    """Lanes (5, slots), a hull and a share each; filled lanes of each block; first blocks of the levels; the order."""
+def limits(boxes: Array) -> Any:
+    """The distance of 1 to the next number of the boxes' dtype, and the least number above 0."""
+    return (2.0**-23, 2.0**-149) if boxes.itemsize == 4 else (2.0**-52, 2.0**-1074)
+
+
+@jit
+def union_part(width: float, height: float, eps: float, least: float) -> float:
+    """At most what a box of these sides adds to the area of a union: less the rounding of areas and sums."""
+    area = width * height if width > 0 and height > 0 else 0.0
+    return max(area * (1 - 64 * eps) - least, 0.0)
+
+
+@jit
+def make_tree(hulls: Array, shares: Array, eps: float, least: float) -> Any:
+    """Lanes (5, slots), a hull and a share each; cores (5, slots), each with its part of a union; filled lanes of each
+    block; first blocks of the levels; the order. A box is its own core.
+    """
     n, count, blocks, levels = len(hulls), len(hulls), 0, 0
     first = np.zeros(12, np.int64)
     while True:
@@ -84,13 +101,14 @@ def make_tree(hulls: Array, shares: Array) -> Any:
         if count <= 1:
             break
     order = by_place(hulls)
-    lanes, left = np.zeros((5, blocks * LANES), hulls.dtype), np.zeros(blocks, np.int64)
+    lanes, left = np.zeros((5, blocks * LANES)), np.zeros(blocks, np.int64)
     lanes[:2], lanes[2:4] = 1, -1
     for k in range(n):
         for axis in range(4):
             lanes[axis, k] = hulls[order[k], axis]
         lanes[4, k] = shares[order[k]]
         left[k // LANES] += 1
+    cores = lanes.copy()
     for level in range(1, levels):
         for child in range(first[level - 1], first[level]):
             at = first[level] * LANES + child - first[level - 1]
@@ -98,8 +116,11 @@ def make_tree(hulls: Array, shares: Array) -> Any:
             lanes[0, at], lanes[1, at] = lanes[0, lo:hi].min(), lanes[1, lo:hi].min()
             lanes[2, at], lanes[3, at] = lanes[2, lo:hi].max(), lanes[3, lo:hi].max()
             lanes[4, at] = lanes[4, lo:hi].min()
+            cores[0, at], cores[1, at] = cores[0, lo:hi].max(), cores[1, lo:hi].max()
+            cores[2, at], cores[3, at] = cores[2, lo:hi].min(), cores[3, lo:hi].min()
+            cores[4, at] = union_part(cores[2, at] - cores[0, at], cores[3, at] - cores[1, at], eps, least)
             left[at // LANES] += 1
-    return lanes, left, first[:levels].copy(), order
+    return lanes, cores, left, first[:levels].copy(), order
 
 
 @jit
@@ -117,11 +138,15 @@ def take_out(lanes: Array, left: Array, first: Array, slot: int) -> None:
 
 @jit
 def strike(
-    lanes: Array, left: Array, first: Array, rank: Array, query: Array, cap: Any, ios: bool,
-    boxes: Array, members: Indices, at: int, threshold: Any, gone: Array,
+    lanes: Array, cores: Array, left: Array, first: Array, rank: Array, query: Array, factor: float, least: float,
+    cap: float, ios: bool, boxes: Array, members: Indices, at: int, threshold: Any, gone: Array,
 ) -> None:  # fmt: skip
-    """Mark as gone, and take out, the boxes of a tree that box ``at`` suppresses. query: its hull and its share."""
-    x1, y1, x2, y2, share = query[0], query[1], query[2], query[3], query[4]
+    """Mark as gone, and take out, the boxes of a tree that box ``at`` suppresses.
+
+    query: its hull, its share and its part of a union, of which an intersection must be ``factor`` at least; 0: any.
+    All in float64, where no product of float32 numbers is so small that processors take 100 times as long.
+    """
+    x1, y1, x2, y2, share, own = query[0], query[1], query[2], query[3], query[4], query[5]
     blocks, levels = np.empty(12 * LANES, np.int64), np.empty(12 * LANES, np.int64)
     blocks[0], levels[0] = first[-1], len(first) - 1
     count = 1
@@ -137,6 +162,11 @@ def strike(
             if not (width * height >= (min(share, other) if ios else share + other) and other <= cap):
                 continue
             if level:
+                if factor > 0:
+                    across = max(min(x2, cores[2, slot]) - max(x1, cores[0, slot]), 0.0)
+                    down = max(min(y2, cores[3, slot]) - max(y1, cores[1, slot]), 0.0)
+                    if not (width * height + least >= factor * (own + cores[4, slot] - across * down)):
+                        continue
                 blocks[count] = first[level - 1] + slot - first[level] * LANES
                 levels[count] = level - 1
                 count += 1
@@ -146,20 +176,39 @@ def strike(
 
 
 @jit
-def near_query(boxes: Array, i: int, factor: Any, least: Any, query: Array) -> None:
-    """The hull and the share of a box in its own dtype, of a large area as if it were a smaller one."""
-    zero = boxes.dtype.type(0)
+def near_query(
+    boxes: Array, i: int, scale: float, factor: float, lost: float, eps: float, least: float, query: Array
+) -> None:
+    """The hull of a box times ``scale``, its share, of a large area as if it were a smaller one, and `union_part`.
+
+    lost: what the rounding of tiny areas takes from a share.
+    """
     x1, y1, x2, y2 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
-    area = (x2 - x1) * (y2 - y1) if x2 > x1 and y2 > y1 else zero
-    largest = boxes.dtype.type(2.0**120) if boxes.itemsize == 4 else boxes.dtype.type(2.0**1000)
-    product = factor * (area if area < largest else largest)
-    query[0], query[1], query[2], query[3] = x1, y1, x2, y2
-    query[4] = product - least if product > least else zero
+    query[0], query[1], query[2], query[3] = x1 * scale, y1 * scale, x2 * scale, y2 * scale
+    width, height = query[2] - query[0], query[3] - query[1]
+    area = width * height if width > 0 and height > 0 else 0.0
+    query[4] = max(factor * min(area, 2.0**1000) - lost, 0.0)
+    query[5] = union_part(width, height, eps, least)
+
+
+@jit
+def near_scale(boxes: Array, members: Indices) -> float:
+    """A power of two by which no coordinate of ordinary boxes passes 2^500, and few products are near the least number.
+
+    For float64 alone: products of float32 numbers are far from the least number of float64.
+    """
+    largest = 0.0
+    if boxes.itemsize == 4:
+        return 1.0
+    for i in members:
+        for axis in range(4):
+            largest = max(largest, abs(boxes[i, axis]))
+    return 2.0 ** max(0, min(500 - math.frexp(largest)[1], 500))
 
 
 @jit
 def far_query(boxes: Array, i: int, factor: float, query: Array) -> None:
-    """As `near_query` in float64, scaled so that no area of finite boxes overflows; sides err to the safe side."""
+    """As `near_query`, scaled so that no area of finite boxes overflows; sides err to the safe side."""
     scale, rounded = 1.0, 2.0**-1074
     least = 2.0**-148
     if boxes.itemsize == 8:
@@ -168,7 +217,7 @@ def far_query(boxes: Array, i: int, factor: float, query: Array) -> None:
     query[2], query[3] = float(boxes[i, 2]) * scale + rounded, float(boxes[i, 3]) * scale + rounded
     width, height = query[2] - query[0] - 2.0**-1072, query[3] - query[1] - 2.0**-1072
     product = factor * (width * height) if width > 0 and height > 0 and factor > 0 else 0.0
-    query[4] = product - least if product > least else 0.0
+    query[4], query[5] = product - least if product > least else 0.0, 0.0
 
 
 @jit
@@ -187,11 +236,10 @@ def tree_kept(boxes: Array, members: Indices, threshold: Any, ios: bool, limit: 
     Boxes of infinite coordinates or areas that may overflow are in a tree of their own. O(N) memory; near O(N log N)
     time for any places and sizes.
     """
-    dtype = boxes.dtype.type
     count, t = len(members), float(threshold)
-    eps, least = (2.0**-23, 2.0**-149) if boxes.itemsize == 4 else (2.0**-52, 2.0**-1074)
+    eps, least = limits(boxes)
     exact = (t if ios else t / (1 + t)) * (1 - 32 * eps)
-    factor, far_factor = dtype(exact if t >= 1e-6 else 0.0), exact if t >= 1e-6 else 0.0
+    factor = exact if t >= 1e-6 else 0.0
     near, far = np.empty(count, np.int64), np.empty(count, np.int64)
     nears = fars = 0
     for at in range(count):
@@ -203,17 +251,21 @@ def tree_kept(boxes: Array, members: Indices, threshold: Any, ios: bool, limit: 
                 far[fars] = at
                 fars += 1
     near, far = near[:nears], far[:fars]
-    near_hulls, near_shares = np.empty((nears, 4), boxes.dtype), np.empty(nears, boxes.dtype)
-    near_box = np.empty(5, boxes.dtype)
+    near_hulls, near_shares, near_box = np.empty((nears, 4)), np.empty(nears), np.empty(6)
+    scale = near_scale(boxes, members[near])
+    least *= scale * scale
+    # a rounded area is off by half of the least number: of two areas, less than half counts, and that of intersection
+    lost = least if ios else 0.5 * least
     for k in range(nears):
-        near_query(boxes, members[near[k]], factor, dtype(least), near_box)
+        near_query(boxes, members[near[k]], scale, factor, lost, eps, least, near_box)
         near_hulls[k], near_shares[k] = near_box[:4], near_box[4]
-    far_hulls, far_shares, far_box = np.empty((fars, 4)), np.empty(fars), np.empty(5)
+    of_union = 0.0 if ios else t * (1 - 64 * eps)
+    far_hulls, far_shares, far_box = np.empty((fars, 4)), np.empty(fars), np.empty(6)
     for k in range(fars):
-        far_query(boxes, members[far[k]], far_factor, far_box)
+        far_query(boxes, members[far[k]], factor, far_box)
         far_hulls[k], far_shares[k] = far_box[:4], far_box[4]
-    near_lanes, near_left, near_first, near_order = make_tree(near_hulls, near_shares)
-    far_lanes, far_left, far_first, far_order = make_tree(far_hulls, far_shares)
+    near_lanes, near_cores, near_left, near_first, near_order = make_tree(near_hulls, near_shares, eps, least)
+    far_lanes, far_cores, far_left, far_first, far_order = make_tree(far_hulls, far_shares, eps, least)
     near, far = near[near_order], far[far_order]
     gone = np.zeros(count, np.bool_)
     kept = 0
@@ -227,14 +279,18 @@ def tree_kept(boxes: Array, members: Indices, threshold: Any, ios: bool, limit: 
         i = members[at]
         if not can_overlap(boxes, i, ios):
             continue
-        far_query(boxes, i, far_factor, far_box)
+        far_query(boxes, i, factor, far_box)
         bounded = math.isfinite(far_box[0] + far_box[1]) and math.isfinite(far_box[2] + far_box[3])
         if nears:
-            near_query(boxes, i, factor, dtype(least), near_box)
+            near_query(boxes, i, scale, factor, lost, eps, least, near_box)
+            part = of_union if ordinary(boxes, i) else 0.0
             strike(
-                near_lanes, near_left, near_first, near, near_box, dtype(np.inf), ios,
+                near_lanes, near_cores, near_left, near_first, near, near_box, part, least, np.inf, ios,
                 boxes, members, at, threshold, gone,
             )  # fmt: skip
         if fars:
             cap = np.inf if bounded else 1e300  # two boxes of infinite area overlap by 0
-            strike(far_lanes, far_left, far_first, far, far_box, cap, ios, boxes, members, at, threshold, gone)
+            strike(
+                far_lanes, far_cores, far_left, far_first, far, far_box, 0.0, least, cap, ios,
+                boxes, members, at, threshold, gone,
+            )  # fmt: skip

@@ -50,8 +50,9 @@ def test_infinite_scores(variant: str, dtype: str) -> None:
 def test_boxes_without_rows_of_four_are_refused_natively() -> None:
     """(9, 0, 4) has nine rows and no data."""
     native, scores = fastdet._core.backends.native, np.ones(9, np.float32)
-    empty = np.zeros((9, 0, 4), np.float32)
-    with pytest.raises(ValueError, match="invalid boxes"):
-        native.nms(empty, scores, None, 0.5, None, -1, "iou")
-    with pytest.raises(ValueError, match="invalid boxes"):
-        native.soft_nms(empty, scores, None, "linear", 0.5, 0.5, 0.1, -1)
+    for shape in ((9, 0, 4), (9, 3), (9,), (), (9, 1, 4)):
+        odd = np.zeros(shape, np.float32)
+        with pytest.raises(ValueError, match=r"boxes must be \(N, 4\)"):
+            native.nms(odd, scores, None, 0.5, None, -1, "iou")
+        with pytest.raises(ValueError, match=r"boxes must be \(N, 4\)"):
+            native.soft_nms(odd, scores, None, "linear", 0.5, 0.5, 0.1, -1)

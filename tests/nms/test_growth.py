@@ -17,7 +17,7 @@ from fastdet._core import backends
 
 SMALL, LARGE = 4000, 16_000
 MOST = 250  # pairs a box that need no further look: a few leaves of a tree, or what the dense way tests at first
-GROWTH = 6.5  # of four times as many boxes: n log n, and the switches between the ways
+GROWTH = 6.0  # of four times as many boxes: n log n, and the switches between the ways
 
 each_cliff = pytest.mark.parametrize("cliff", NMS_CLIFFS)
 
@@ -84,6 +84,22 @@ def test_the_answer(variant: str, cliff: str) -> None:
     """The reference's, with enough boxes for every way to be taken."""
     case = NMS_CLIFFS[cliff](1400)
     equal(nms.nms(**case, backend=variant), wanted(cliff, 1400))
+
+
+@pytest.mark.parametrize("scale", ["usual", "denormal areas", "least areas"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nodes_clear_no_box_that_is_suppressed(variant: str, dtype: str, scale: str) -> None:
+    """Boxes of nearly one place, many at the threshold to a rounding, also where areas are a few of the least number.
+
+    A box beyond 2^60 (2^500) beside them, so that a tree has the rest at once.
+    """
+    rng = np.random.default_rng(7)
+    power = {"usual": (0, 0), "denormal areas": (-78, -540), "least areas": (-81, -543)}[scale][dtype == "float64"]
+    for side, spread, threshold in ((400, 20, 0.9), (400, 99, 0.95), (100, 1, 0.98), (20, 3, 2 / 3), (3, 1, 1 / 3)):
+        boxes = (np.array([0.0, 0.0, side, side]) + rng.integers(-spread, spread + 1, (600, 4))) * 2.0**power
+        boxes[0] = [0, 0, *[2.0**61 if dtype == "float32" else 2.0**501] * 2]
+        arguments = (boxes.astype(dtype), rng.permutation(600).astype(dtype), threshold)
+        equal(nms.nms(*arguments, backend=variant), nms.nms(*arguments, backend="reference"))
 
 
 @pytest.mark.parametrize("n", [1, 2, 15, 17, 65, 129, 257, 4097])

@@ -54,6 +54,18 @@ def test_nms(case: str, dtype: Any, backend: str) -> None:
 
 
 @DTYPE
+def test_infinite_boxes(dtype: Any, backend: str) -> None:
+    """IoU 0 with everything; relative to the smaller area, the part of a finite box that they cover; 0 of others."""
+    rows = array([0, 0, np.inf, np.inf], [5, 5, 15, 15], [-5, 5, 5, 15], [-6, 5, 4, 15], [0, 0, np.inf, 8], dtype=dtype)
+    score = np.arange(5, 0, -1).astype(dtype)
+    assert nms.nms(rows, score, 0.0, backend=backend).tolist() == [0, 1, 2, 4]
+    assert nms.nms(rows, score, 0.0, metric="ios", backend=backend).tolist() == [0, 4]
+    assert nms.nms(rows, score, 0.5, metric="ios", backend=backend).tolist() == [0, 2, 4]
+    covered = boxes.box_iou(rows[:1], rows, metric="ios", backend=backend)
+    assert covered.tolist() == [[0.0, 1.0, 0.5, dtype(0.4), 0.0]]
+
+
+@DTYPE
 @pytest.mark.parametrize("k", range(1, 21))
 def test_threshold_is_compared_in_the_boxes_dtype(k: int, dtype: Any, backend: str) -> None:
     """IoU k / 20 and the threshold k / 20 are one number in either dtype: equal, so the box stays."""

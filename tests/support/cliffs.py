@@ -74,8 +74,19 @@ def crossing_strips(n: int) -> Arguments:
     return scored(np.concatenate([half, half[:, [1, 0, 3, 2]]]), 0.05)
 
 
-def one_bucket(n: int) -> Arguments:
-    """Rows of cells that begin at one place of a ring of 2^18 buckets, whose hash is (row * odd) >> 24.
+def in_cells(column: Array, row: Array, cell: float) -> Arguments:
+    """Squares of side 10 in the middle of cells of that side, of which they are the only ones."""
+    x, y = (column + 0.5) * cell, (row + 0.5) * cell
+    return scored(np.stack([x - 5, y - 5, x + 5, y + 5], axis=1), dtype="float64")
+
+
+# The side of a cell of boxes of 8 to 32 at 0.5, less the rounding of an IoU: `cell_side` of csrc/nms/place.h.
+CELL = 32 * 0.75 * (1 - 0.5 * (1 - 1e-5))
+NUMBA_CELL = 8.0  # of boxes of 8 to 16: `grid_kept` of fastdet/nms/_numba_greedy.py
+
+
+def one_bucket_by_rows(n: int) -> Arguments:
+    """Rows of cells that begin at one place of a ring of up to 2^18 buckets, whose hash is (row * odd) >> 24.
 
     A step whose product is near a multiple of 2^42, a convergent of odd / 2^42, moves no row to the next bucket.
     """
@@ -86,9 +97,16 @@ def one_bucket(n: int) -> Arguments:
         step, before, (a, b) = a // b * step + before, step, (b, a % b)
         error = (step * odd + ring // 2) % ring - ring // 2
     row = np.arange(n, dtype=np.float64) * (step if error > 0 else -step)
-    cell = 16 * 0.75 * 0.5
-    y, x = (row + 0.5) * cell, np.zeros(n)
-    return scored(np.stack([x, y, x + 10, y + 10], axis=1), dtype="float64")
+    return in_cells(np.zeros(n), row, CELL)
+
+
+def one_bucket_by_columns(n: int) -> Arguments:
+    """Cells of one row, as many columns apart as a ring has buckets."""
+    return in_cells(np.arange(n) * 2.0**18, np.zeros(n), CELL)
+
+
+def one_bucket_of_numba(n: int) -> Arguments:
+    return in_cells(np.arange(n) * 2.0**18, np.zeros(n), NUMBA_CELL)
 
 
 def beyond(n: int) -> Arguments:
@@ -232,7 +250,8 @@ def rising_scores(n: int) -> Arguments:
 NMS_CLIFFS: dict[str, Cliff] = {
     make.__name__: make
     for make in (
-        identical, nearly_identical, stacked_strips, standing_strips, crossing_strips, one_bucket, beyond, all_beyond,
+        identical, nearly_identical, stacked_strips, standing_strips, crossing_strips, one_bucket_by_rows,
+        one_bucket_by_columns, one_bucket_of_numba, beyond, all_beyond,
         one_beyond, strips_beyond, beyond_in_double, tiny, all_tiny, denormal, few_tiny, few_beyond, ios_apart,
         ios_strips, ios_half, ios_nested, giant, giants, magnitudes, nested, brick_wall, infinite, ios_infinite,
         zero_area, touching, equal_scores, rising_scores,
