@@ -1,9 +1,10 @@
-// A tree of hulls over boxes that move. See tree.h.
+// A tree over boxes that move. See tree.h.
 #include "fusion/tree.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
-#include "boxes/places.h"
 #include "core/work.h"
 
 namespace fastdet {
@@ -11,8 +12,76 @@ namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
+Box<double> hull(const Box<double>& low, const Box<double>& high) { return {low.x1, low.y1, high.x2, high.y2}; }
+
 bool meets(const Box<double>& a, const Box<double>& b) {
     return lesser(a.x2, b.x2) > greater(a.x1, b.x1) && lesser(a.y2, b.y2) > greater(a.y1, b.y1);
+}
+
+// The largest intersection with boxes inside of `all` that are so wide and tall at most.
+double largest_intersection(const Box<double>& a, const Box<double>& all, double wide, double tall) {
+    const double w = lesser(lesser(a.x2, all.x2) - greater(a.x1, all.x1), wide);
+    const double h = lesser(lesser(a.y2, all.y2) - greater(a.y1, all.y1), tall);
+    return w > 0 && h > 0 ? w * h : 0;
+}
+
+double within(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+
+constexpr float kOctaves = 2;  // sizes that differ by more are unlike
+constexpr int64_t kUnlike = 32;
+
+// A box as the splits see it. No number is a NaN, which would break the order.
+struct Place {
+    double at[4];
+    float size[2];  // logarithms of the width and the height
+    int64_t box;
+};
+
+Place place_of(const Box<double>& b, int64_t box) {
+    const auto known = [](double x) { return is_finite(x) ? x : 0; };
+    const auto octave = [](double x) { return x > 0 && is_finite(x) ? float(std::log2(x)) : -1100; };
+    return {{known(b.x1), known(b.y1), known(b.x2), known(b.y2)}, {octave(b.x2 - b.x1), octave(b.y2 - b.y1)}, box};
+}
+
+// By what to split: 0 to 3, a coordinate, that of the largest mean deviation in widths or heights, which decides how
+// much two boxes can overlap. 4 or 5, the width or the height, where many boxes are of quite another size: a few boxes
+// of another shape in each part would make all ranges wide.
+int axis_of(const Place* p, int64_t n) {
+    const double one = 1 / double(n);
+    double mean[4] = {}, size[2] = {}, off[4] = {};
+    for (int64_t i = 0; i < n; ++i) {
+        for (int a = 0; a < 4; ++a) mean[a] += p[i].at[a] * one;
+        for (int a = 0; a < 2; ++a) size[a] += double(p[i].size[a]) * one;
+    }
+    int64_t unlike[2] = {};
+    for (int64_t i = 0; i < n; ++i) {
+        for (int a = 0; a < 4; ++a) off[a] += std::fabs(p[i].at[a] - mean[a]) * one;
+        for (int a = 0; a < 2; ++a) unlike[a] += std::fabs(double(p[i].size[a]) - size[a]) > kOctaves;
+    }
+    if (std::max(unlike[0], unlike[1]) > kUnlike) return unlike[0] >= unlike[1] ? 4 : 5;
+    const double less = std::exp2(lesser(greater(size[1] - size[0], -900.0), 900.0));  // a width in heights, inverted
+    off[0] *= less, off[2] *= less;
+    return int(std::max_element(off, off + 4) - off);
+}
+
+// Bring the places together that are near: the first multiple of `fan`, and so on in each part, whole subtrees. By
+// splits at the median, so that no distribution is a bad one. O(n log n).
+void sort_places(Place* p, int64_t n, int fan) {
+    while (n > fan) {
+        int64_t unit = fan;
+        while (unit * fan < n) unit *= fan;
+        Place* const half = p + (n + unit) / (2 * unit) * unit;
+        const int axis = axis_of(p, n);
+        if (axis < 4) {
+            std::nth_element(p, half, p + n, [=](const Place& a, const Place& b) { return a.at[axis] < b.at[axis]; });
+        } else {
+            std::nth_element(p, half, p + n,
+                             [=](const Place& a, const Place& b) { return a.size[axis - 4] < b.size[axis - 4]; });
+        }
+        sort_places(p, half - p, fan);
+        n -= half - p;
+        p = half;
+    }
 }
 
 // What decides whether a pair is rescaled, if it is not finite. See `measure_once`.
@@ -30,7 +99,8 @@ double largest(double intersection, double least, double most, double own, Measu
 }  // namespace
 
 MovingTree::Node MovingTree::nothing() {
-    return {{kInfinite, kInfinite, -kInfinite, -kInfinite}, kInfinite, 0, kInfinite, 0, kNothing};
+    constexpr double most = kInfinite;
+    return {{most, most, most, most}, {-most, -most, -most, -most}, 0, 0, most, 0, most, 0, kNothing};
 }
 
 // A box that overlaps none by more than 0 is nothing.
@@ -40,12 +110,15 @@ MovingTree::Node MovingTree::node(const Box<double>& box, int64_t name) {
         return nothing();
     }
     const double small = area(scaled(box, Limits<double>::rescale));
-    return {box, size, size, small, small, name};
+    return {box, box, box.x2 - box.x1, box.y2 - box.y1, size, size, small, small, name};
 }
 
 void MovingTree::join(Node& to, const Node& from) {
-    to.hull = {lesser(to.hull.x1, from.hull.x1), lesser(to.hull.y1, from.hull.y1), greater(to.hull.x2, from.hull.x2),
-               greater(to.hull.y2, from.hull.y2)};
+    to.low = {lesser(to.low.x1, from.low.x1), lesser(to.low.y1, from.low.y1), lesser(to.low.x2, from.low.x2),
+              lesser(to.low.y2, from.low.y2)};
+    to.high = {greater(to.high.x1, from.high.x1), greater(to.high.y1, from.high.y1), greater(to.high.x2, from.high.x2),
+               greater(to.high.y2, from.high.y2)};
+    to.wide = greater(to.wide, from.wide), to.tall = greater(to.tall, from.tall);
     to.least = lesser(to.least, from.least), to.most = greater(to.most, from.most);
     to.scaled_least = lesser(to.scaled_least, from.scaled_least);
     to.scaled_most = greater(to.scaled_most, from.scaled_most);
@@ -56,11 +129,11 @@ MovingTree::MovingTree(const std::vector<Box<double>>& boxes, const std::vector<
     : kind_(kind), leaf_(boxes.size()) {
     const size_t n = boxes.size();
     std::vector<Place> order(n);
-    for (size_t i = 0; i < n; ++i) order[i] = place_of(boxes[i], int32_t(i));
+    for (size_t i = 0; i < n; ++i) order[i] = place_of(boxes[i], int64_t(i));
     sort_places(order.data(), int64_t(n), kFan);
     levels_.emplace_back(n);
     for (size_t k = 0; k < n; ++k) {
-        const size_t place = size_t(order[k].at);
+        const size_t place = size_t(order[k].box);
         leaf_[place] = int64_t(k);
         levels_[0][k] = names[place] == kNone ? nothing() : node(boxes[place], names[place]);
     }
@@ -89,34 +162,59 @@ void MovingTree::set(int64_t place, const Node& node) {
 void MovingTree::put(int64_t place, const Box<double>& box, int64_t name) { set(place, node(box, name)); }
 void MovingTree::clear(int64_t place) { set(place, nothing()); }
 
-double MovingTree::bound(const Query& query, const Node& hull) const {
+// `measure` of a box of area `size`; neither it nor the query's is empty or has a NaN.
+double MovingTree::pair(const Query& query, const Box<double>& box, double size) const {
+    const double inter = intersection(query.box, box);
+    const double denominator =
+        kind_ == Measure::ios ? lesser(query.area, size) : sum_of(query.area, size, kind_) - inter;
+    return is_finite(denominator) ? inter / denominator : measure(query.box, box, kind_, false, 0.0);
+}
+
+// The largest overlap with the boxes below a node, from their areas and their hull.
+double MovingTree::by_area(const Query& query, const Node& node) const {
+    const Box<double> all = hull(node.low, node.high);
     double value = 0;
-    if (is_finite(sum_of(hull.least, query.area, kind_))) {  // a pair may be as it is
-        value = largest(intersection(query.box, hull.hull), hull.least, hull.most, query.area, kind_);
+    if (is_finite(sum_of(node.least, query.area, kind_))) {  // a pair may be as it is
+        const double inter = largest_intersection(query.box, all, node.wide, node.tall);
+        value = largest(inter, node.least, node.most, query.area, kind_);
     }
-    if (!is_finite(sum_of(hull.most, query.area, kind_))) {  // a pair may be rescaled
-        const double inter = intersection(query.scaled, scaled(hull.hull, Limits<double>::rescale));
-        value = greater(value, largest(inter, hull.scaled_least, hull.scaled_most, query.scaled_area, kind_));
+    if (!is_finite(sum_of(node.most, query.area, kind_))) {                        // a pair may be rescaled
+        const double scale = Limits<double>::rescale, up = scale * (1 + 0x1p-50);  // it rounds where it underflows
+        const double inter = largest_intersection(query.scaled, scaled(all, scale), node.wide * up + 0x1p-1070,
+                                                  node.tall * up + 0x1p-1070);
+        value = greater(value, largest(inter, node.scaled_least, node.scaled_most, query.scaled_area, kind_));
     }
     return value;
+}
+
+// The same from the ranges of their coordinates. A box overlaps the query more, never less, when one of its coordinates
+// moves towards the query's: none overlaps it more than the box whose coordinates are as near as the ranges allow.
+// Exact but for the rounding, which is small as long as the query's area is ordinary.
+double MovingTree::by_place(const Query& query, const Node& node) const {
+    const double least = kind_ == Measure::ios ? lesser(query.area, node.least) : query.area;
+    if (!(least > Limits<double>::tiny)) return 1;
+    const Box<double>& b = query.box;
+    const Box<double> nearest = {within(b.x1, node.low.x1, node.high.x1), within(b.y1, node.low.y1, node.high.y1),
+                                 within(b.x2, node.low.x2, node.high.x2), within(b.y2, node.low.y2, node.high.y2)};
+    return lesser(1.0, pair(query, nearest, area(nearest)) * (1 + 0x1p-46) + 0x1p-150);
 }
 
 MovingTree::Match MovingTree::best(const Box<double>& box, double least, int64_t without) {
     Query query = {box, scaled(box, Limits<double>::rescale), area(box), 0, without, {least, kNone}};
     query.scaled_area = area(query.scaled);
     ++searches_;
-    if (query.area > 0 && !levels_.back().empty()) {
-        if (levels_.size() == 1) {
-            const Node& only = levels_[0][0];
-            if (meets(box, only.hull) && only.name != without) {
-                const double value = measure(box, only.hull, kind_, false, 0.0);
-                if (!query.is_out(value, only.name)) query.match = {value, only.name};
-            }
-        } else {
-            look(query, int(levels_.size()) - 1, 0);
-        }
+    if (query.area > 0 && levels_.size() > 1) {
+        look(query, int(levels_.size()) - 1, 0);
+    } else if (query.area > 0 && !levels_[0].empty()) {
+        meet(query, levels_[0][0]);
     }
     return query.match;
+}
+
+void MovingTree::meet(Query& query, const Node& other) const {
+    if (!meets(query.box, other.low) || other.name == query.without) return;
+    const double value = pair(query, other.low, other.least);
+    if (!query.is_out(value, other.name)) query.match = {value, other.name};
 }
 
 // The best below a node: the child of the largest bound first.
@@ -125,12 +223,7 @@ void MovingTree::look(Query& query, int level, int64_t k) {
     const int64_t first = k * kFan, last = first + kFan < int64_t(below.size()) ? first + kFan : int64_t(below.size());
     compared_ += last - first;
     if (level == 1) {
-        for (int64_t c = first; c < last; ++c) {
-            const Node& other = below[size_t(c)];
-            if (!meets(query.box, other.hull) || other.name == query.without) continue;
-            const double value = measure(query.box, other.hull, kind_, false, 0.0);
-            if (!query.is_out(value, other.name)) query.match = {value, other.name};
-        }
+        for (int64_t c = first; c < last; ++c) meet(query, below[size_t(c)]);
         return;
     }
     struct Child {
@@ -139,17 +232,19 @@ void MovingTree::look(Query& query, int level, int64_t k) {
     } child[kFan];
     int count = 0;
     for (int64_t c = first; c < last; ++c) {
-        const Node& hull = below[size_t(c)];
-        if (!meets(query.box, hull.hull)) continue;
-        const double value = bound(query, hull);
-        if (query.is_out(value, hull.name)) continue;
+        const Node& node = below[size_t(c)];
+        if (!meets(query.box, hull(node.low, node.high))) continue;
+        double value = by_area(query, node);
+        if (query.is_out(value, node.name)) continue;
+        value = lesser(value, by_place(query, node));
+        if (query.is_out(value, node.name)) continue;
         int at = count++;
         for (; at > 0 &&
-               (value > child[at - 1].bound || (value == child[at - 1].bound && hull.name < child[at - 1].name));
+               (value > child[at - 1].bound || (value == child[at - 1].bound && node.name < child[at - 1].name));
              --at) {
             child[at] = child[at - 1];
         }
-        child[at] = {value, hull.name, c};
+        child[at] = {value, node.name, c};
     }
     for (int c = 0; c < count; ++c) {
         if (!query.is_out(child[c].bound, child[c].name)) look(query, level - 1, child[c].k);

@@ -1,4 +1,4 @@
-// A tree of hulls over boxes that move, appear and go: which box overlaps a given one most.
+// A tree over boxes that move, appear and go: which box overlaps a given one most.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ constexpr int64_t kNone = -1;
 // Places 0 .. n-1, each of which holds a box or none. The tree is shaped for boxes near the given ones; others are
 // found too, with more work. O(n) memory, O(n log n) time to build. Throws std::bad_alloc.
 //
-// A search leaves out hulls whose overlap cannot be the best. The bound is computed by the operations that compute an
-// overlap, each of which is monotone when rounded, so that no box is left out that the comparison with all would find.
+// A search leaves out nodes whose overlap cannot be the best, by bounds that hold for overlaps as they are rounded: it
+// finds what the comparison with all would find.
 class MovingTree {
   public:
     // names (n,): of the boxes that the places hold at first, or kNone
@@ -40,9 +40,11 @@ class MovingTree {
     static constexpr int kFan = 4;
     static constexpr int64_t kFair = 400, kBuild = 200;  // pairs: of a search in a good tree; what a build costs a box
 
-    // A box, or the hull of the boxes below. Areas are those of the boxes, and those of the boxes rescaled.
+    // A box, or the boxes below: the lowest and the highest of each coordinate, the largest width and height, the
+    // lowest and the highest of their areas, and of their areas rescaled.
     struct Node {
-        Box<double> hull;
+        Box<double> low, high;
+        double wide, tall;
         double least, most, scaled_least, scaled_most;
         int64_t name;  // the lowest; kNothing without a box
     };
@@ -63,7 +65,10 @@ class MovingTree {
     int64_t places() const { return int64_t(leaf_.size()); }
     void fit(int level, int64_t k);
     void set(int64_t place, const Node& node);
-    double bound(const Query& query, const Node& hull) const;
+    double pair(const Query& query, const Box<double>& box, double size) const;
+    double by_area(const Query& query, const Node& node) const;
+    double by_place(const Query& query, const Node& node) const;
+    void meet(Query& query, const Node& other) const;
     void look(Query& query, int level, int64_t k);
 
     Measure kind_;

@@ -146,6 +146,27 @@ def _one(n: int) -> Array:
     return np.ones(n)
 
 
+def _walkers(n: int) -> Arguments:
+    """Of boxes whose scores are all 0 the last that joined stands for all: fused boxes walk off in all directions."""
+    walkers = max(1, n // 20)
+    turn = np.random.default_rng(n).uniform(0, 2 * np.pi, walkers)
+    start = squares(walkers, 10.0, 30.0)[np.arange(n) % walkers]
+    step = 3.0 * np.stack([np.cos(turn), np.sin(turn)] * 2, axis=1)[np.arange(n) % walkers]
+    boxes = start + step * (np.arange(n) // walkers)[:, None]
+    return {
+        "boxes_list": [boxes],
+        "scores_list": [np.zeros(n)],
+        "labels_list": [np.zeros(n, np.int64)],
+        "iou_thr": 0.3,
+    }
+
+
+def _labels(n: int) -> Arguments:
+    """Labels of one box and of many."""
+    labels = np.where(np.arange(n) % 4 == 0, np.arange(n), np.arange(n) % 3)
+    return {**_fused("clusters", n), "labels_list": [labels], "iou_thr": 0.9}
+
+
 FUSION_CLIFFS: dict[str, Cliff] = {
     **{f"weighted_boxes_fusion {place}": partial(_fused, place) for place in PLACES},
     **{
@@ -158,14 +179,17 @@ FUSION_CLIFFS: dict[str, Cliff] = {
         for place in ("apart", "row", "jittered", "clusters")
         for name, scores in (("equal", _one), ("zero", np.zeros))
     },
+    "weighted_boxes_fusion walkers": _walkers,
+    "weighted_boxes_fusion labels": _labels,
+    **{
+        f"weighted_boxes_fusion one box a model, {conf_type}": partial(_models, conf_type=conf_type)
+        for conf_type in ("box_and_model_avg", "absent_model_aware_avg")
+    },
     **{f"merge_boxes {place}": partial(_merged, place) for place in PLACES},
     **{
         f"merge_boxes {place}, threshold {t:g}": partial(_merged, place, iou_threshold=t)
         for place in ("identical", "jittered", "crossing strips", "clusters", "one over all", "jittered, far")
         for t in (0.0, 0.98, 1.0)
     },
-    **{
-        f"merge_boxes {place}, ios": partial(_merged, place, metric="ios")
-        for place in PLACES
-    },
+    **{f"merge_boxes {place}, ios": partial(_merged, place, metric="ios") for place in PLACES},
 }
