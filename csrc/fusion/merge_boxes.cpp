@@ -18,7 +18,7 @@ class Merge {
         : boxes_(boxes), threshold_(threshold), kind_(kind), owner_(owner), age_(size_t(n)), looks_(size_t(n)) {
         for (int64_t i = 0; i < n; ++i) owner_[i] = i;
         plant();
-        for (int64_t i = 0; i < n; ++i) look(i, false);
+        for (const int64_t i : tree_->names()) look(i, false);  // in this order what it reads is near
         std::make_heap(pairs_.begin(), pairs_.end());
     }
     void run() {
@@ -48,7 +48,7 @@ class Merge {
     };
 
     void look(int64_t i, bool in_heap) {
-        if (tree_->is_worn()) plant();
+        if (tree_->is_worn() || 2 * left_ < planted_) plant();
         ++looks_[size_t(i)];
         const MovingTree::Match match = tree_->best(boxes_[i], threshold_, i);
         if (match.name == kNone) return;
@@ -60,7 +60,7 @@ class Merge {
     void merge(int64_t i, int64_t j) {
         Box<double>&a = boxes_[i], &b = boxes_[j];
         a = {0.5 * a.x1 + 0.5 * b.x1, 0.5 * a.y1 + 0.5 * b.y1, 0.5 * a.x2 + 0.5 * b.x2, 0.5 * a.y2 + 0.5 * b.y2};
-        owner_[j] = i;
+        owner_[j] = i, --left_;
         ++age_[size_t(i)];
         tree_->clear(place_[size_t(j)]);
         tree_->put(place_[size_t(i)], a, i);
@@ -76,6 +76,7 @@ class Merge {
             place_[size_t(i)] = int64_t(names.size());
             boxes.push_back(boxes_[i]), names.push_back(i);
         }
+        left_ = planted_ = int64_t(names.size());
         tree_.reset();
         tree_.emplace(boxes, names, kind_);
     }
@@ -85,7 +86,8 @@ class Merge {
     Measure kind_;
     int64_t* owner_;
     std::vector<int32_t> age_, looks_;
-    std::vector<int64_t> place_;  // in the tree
+    std::vector<int64_t> place_;      // in the tree
+    int64_t left_ = 0, planted_ = 0;  // boxes: now, and when the tree was built
     std::optional<MovingTree> tree_;
     std::vector<Pair> pairs_;  // a heap
 };

@@ -159,6 +159,14 @@ void MovingTree::set(int64_t place, const Node& node) {
     for (int level = 1; level < int(levels_.size()); ++level) fit(level, k /= kFan);
 }
 
+std::vector<int64_t> MovingTree::names() const {
+    std::vector<int64_t> names;
+    for (const Node& box : levels_[0]) {
+        if (box.name != kNothing) names.push_back(box.name);
+    }
+    return names;
+}
+
 void MovingTree::put(int64_t place, const Box<double>& box, int64_t name) { set(place, node(box, name)); }
 void MovingTree::clear(int64_t place) { set(place, nothing()); }
 
@@ -234,9 +242,9 @@ void MovingTree::look(Query& query, int level, int64_t k) {
     for (int64_t c = first; c < last; ++c) {
         const Node& node = below[size_t(c)];
         if (!meets(query.box, hull(node.low, node.high))) continue;
-        double value = by_area(query, node);
+        double value = by_place(query, node);
         if (query.is_out(value, node.name)) continue;
-        value = lesser(value, by_place(query, node));
+        value = lesser(value, by_area(query, node));
         if (query.is_out(value, node.name)) continue;
         int at = count++;
         for (; at > 0 &&

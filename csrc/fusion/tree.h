@@ -23,6 +23,9 @@ class MovingTree {
     void put(int64_t place, const Box<double>& box, int64_t name);
     void clear(int64_t place);
 
+    // The names of the boxes, near ones together.
+    std::vector<int64_t> names() const;
+
     struct Match {
         double value;
         int64_t name;  // kNone: no box

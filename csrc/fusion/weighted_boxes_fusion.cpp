@@ -150,7 +150,8 @@ struct Membership {
 // Scores from clusters. Sums of shares are added one after the other in the order of the models, as the reference does.
 class Scorer {
   public:
-    Scorer(const FusionRule& rule, const Membership& members) : rule_(rule), members_(members) {
+    // members: of the rules that need them
+    Scorer(const FusionRule& rule, const std::optional<Membership>& members) : rule_(rule), members_(members) {
         for (const double share : rule.share) {
             sum_ += share, top_ = greater(top_, share);
             whole_ = whole_ && share == std::floor(share);
@@ -179,7 +180,7 @@ class Scorer {
   private:
     double seen(size_t g) const {
         double sum = 0;
-        members_.each(g, [&](size_t m) { sum += rule_.share[m]; });
+        members_->each(g, [&](size_t m) { sum += rule_.share[m]; });
         return sum;
     }
     double absent(size_t g) const {
@@ -189,13 +190,13 @@ class Scorer {
         const auto add = [&](size_t end) {
             for (; next < end; ++next) sum += rule_.share[next];
         };
-        members_.each(g, [&](size_t m) { add(m), ++next; });
+        members_->each(g, [&](size_t m) { add(m), ++next; });
         add(rule_.share.size());
         return sum;
     }
 
     const FusionRule& rule_;
-    const Membership& members_;
+    const std::optional<Membership>& members_;
     double sum_ = 0, top_ = 0;
     bool whole_ = true;  // shares are whole numbers, whose sums are exact
 };
@@ -224,7 +225,7 @@ FusedBoxes weighted_boxes_fusion(const FusionInput& input, const FusionRule& rul
                                                   rule.threshold, fused.data(), group.data()));
 
     std::vector<Cluster> clusters(count);
-    std::vector<int64_t> label(count), group_of(input.scores.size(), -1);
+    std::vector<int64_t> label(count);
     for (size_t i = 0; i < n; ++i) {
         const size_t g = size_t(group[i]);
         Cluster& c = clusters[g];
@@ -232,9 +233,13 @@ FusedBoxes weighted_boxes_fusion(const FusionInput& input, const FusionRule& rul
         c.total += scores[i], c.weight += rule.share[size_t(input.model[order[i]])];
         if (scores[i] > c.top) c.top = scores[i];
         label[g] = labels[i];
-        group_of[order[i]] = group[i];
     }
-    const Membership members(group_of, input.model, count);
+    std::optional<Membership> members;
+    if (rule.confidence == Confidence::box_and_model || rule.confidence == Confidence::absent_model) {
+        std::vector<int64_t> group_of(input.scores.size(), -1);
+        for (size_t i = 0; i < n; ++i) group_of[order[i]] = group[i];
+        members.emplace(group_of, input.model, count);
+    }
     const Scorer scorer(rule, members);
     std::vector<double> score(count);
     for (size_t g = 0; g < count; ++g) score[g] = scorer.score(clusters[g], g);

@@ -58,9 +58,10 @@ def weighted_boxes_fusion(
     -----
     Equal weights times scores are taken in order of model, then index. Degenerate boxes fuse with nothing. Float64
     inside; results in the dtype of the first model's arrays.
-    Work: on C++ about N log N, since a box is compared only with the fused boxes that it may overlap by more than
-    iou_thr; the more of them are alike, the more it takes, N K at most, with K fused boxes. On the other backends N K.
-    "absent_model_aware_avg" takes K additions a model where a weight is not a whole number.
+    Work: on C++ and Numba about N log N, whether boxes are apart, equal, nested or in clusters: each is compared only
+    with the fused boxes that it may overlap most, by more than iou_thr. The more of them it overlaps about equally, the
+    more that is, N K at most in all, with K fused boxes. On the other backends it is N K. "absent_model_aware_avg" adds
+    K numbers a model: on C++ only where a weight is not a whole number.
     Source: Solovyev et al., "Weighted boxes fusion", 2019.
     """
     op = "weighted_boxes_fusion"
@@ -197,8 +198,8 @@ def _confidence(
     if conf_type == "box_and_model_avg":
         seen = _sums_of_models(group, model, count, share, lambda present: present)
         return mean * members / np.where(weight > 0, weight, 1) * seen / _in_order(share)
-    weight = weight + _sums_of_models(group, model, count, share, np.logical_not)
-    return mean * members / np.where(weight > 0, weight, 1)
+    whole = weight + _sums_of_models(group, model, count, share, np.logical_not)
+    return mean * members / np.where(whole > 0, whole, 1)
 
 
 def _sums_of_models(
