@@ -128,15 +128,19 @@ void MovingTree::join(Node& to, const Node& from) {
 MovingTree::MovingTree(const std::vector<Box<double>>& boxes, const std::vector<int64_t>& names, Measure kind)
     : kind_(kind), leaf_(boxes.size()) {
     const size_t n = boxes.size();
+    levels_.emplace_back(n);
+    const auto begin = [&](size_t k, size_t place) {
+        leaf_[place] = int64_t(k);
+        levels_[0][k] = names[place] == kNone ? nothing() : node(boxes[place], names[place]);
+    };
+    if (n <= kFlat) {
+        for (size_t k = 0; k < n; ++k) begin(k, k);
+        return;
+    }
     std::vector<Place> order(n);
     for (size_t i = 0; i < n; ++i) order[i] = place_of(boxes[i], int64_t(i));
     sort_places(order.data(), int64_t(n), kFan);
-    levels_.emplace_back(n);
-    for (size_t k = 0; k < n; ++k) {
-        const size_t place = size_t(order[k].box);
-        leaf_[place] = int64_t(k);
-        levels_[0][k] = names[place] == kNone ? nothing() : node(boxes[place], names[place]);
-    }
+    for (size_t k = 0; k < n; ++k) begin(k, size_t(order[k].box));
     for (size_t count = n; count > 1;) {
         count = (count + kFan - 1) / kFan;
         levels_.emplace_back(count);
@@ -211,10 +215,12 @@ MovingTree::Match MovingTree::best(const Box<double>& box, double least, int64_t
     Query query = {box, scaled(box, Limits<double>::rescale), area(box), 0, without, {least, kNone}};
     query.scaled_area = area(query.scaled);
     ++searches_;
-    if (query.area > 0 && levels_.size() > 1) {
+    if (!(query.area > 0)) return query.match;
+    if (levels_.size() > 1) {
         look(query, int(levels_.size()) - 1, 0);
-    } else if (query.area > 0 && !levels_[0].empty()) {
-        meet(query, levels_[0][0]);
+    } else {
+        compared_ += places();
+        for (const Node& other : levels_[0]) meet(query, other);
     }
     return query.match;
 }

@@ -41,6 +41,7 @@ class MovingTree {
 
   private:
     static constexpr int kFan = 4;
+    static constexpr size_t kFlat = 40;                  // boxes that are compared one by one
     static constexpr int64_t kFair = 400, kBuild = 200;  // pairs: of a search in a good tree; what a build costs a box
 
     // A box, or the boxes below: the lowest and the highest of each coordinate, the largest width and height, the
