@@ -15,9 +15,16 @@ namespace {
 class Merge {
   public:
     Merge(Box<double>* boxes, int64_t n, double threshold, Measure kind, int64_t* owner)
-        : boxes_(boxes), threshold_(threshold), kind_(kind), owner_(owner), age_(size_t(n)), looks_(size_t(n)) {
+        : boxes_(boxes),
+          threshold_(threshold),
+          kind_(kind),
+          owner_(owner),
+          age_(size_t(n)),
+          looks_(size_t(n)),
+          left_(n) {
         for (int64_t i = 0; i < n; ++i) owner_[i] = i;
         plant();
+        pairs_.reserve(size_t(n));
         for (const int64_t i : tree_->names()) look(i, false);  // in this order what it reads is near
         std::make_heap(pairs_.begin(), pairs_.end());
     }
@@ -70,6 +77,7 @@ class Merge {
     void plant() {
         std::vector<Box<double>> boxes;
         std::vector<int64_t> names;
+        boxes.reserve(size_t(left_)), names.reserve(size_t(left_));
         place_.resize(age_.size());
         for (int64_t i = 0; i < int64_t(age_.size()); ++i) {
             if (owner_[i] != i) continue;

@@ -165,6 +165,7 @@ void MovingTree::set(int64_t place, const Node& node) {
 
 std::vector<int64_t> MovingTree::names() const {
     std::vector<int64_t> names;
+    names.reserve(levels_[0].size());
     for (const Node& box : levels_[0]) {
         if (box.name != kNothing) names.push_back(box.name);
     }
