@@ -8,7 +8,7 @@ from typing import Any
 import memory
 import numpy as np
 import pytest
-from fusion_cliffs import FUSION_CLIFFS
+from fusion_cliffs import FUSION_CLIFFS, PLACES
 from op_rows import equal
 
 from fastdet import _cpp, fusion
@@ -43,6 +43,20 @@ def test_pairs(cliff: str) -> None:
     small, large = pairs(cliff, SMALL), pairs(cliff, LARGE)
     assert large > 0
     assert large <= max(MOST * LARGE, GROWTH * small), f"{small / SMALL} to {large / LARGE} pairs a box"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_pairs_on_numba(place: str) -> None:
+    """Those of its tree, which the pairs counted in C++ do not hold."""
+    from fastdet.fusion import _numba_tree
+
+    counts = []
+    for n in (SMALL, LARGE):
+        boxes = PLACES[place](n)
+        *tree, _ = _numba_tree.make_tree(boxes, np.arange(n))
+        counts.append(sum(_numba_tree.find(*tree, boxes, i, 0.5, i, False)[2] for i in range(0, n, 5)) * 5)
+    small, large = counts
+    assert 0 < large <= max(MOST * LARGE, GROWTH * small), f"{small / SMALL} to {large / LARGE} pairs a box"
 
 
 @each_cliff
