@@ -19,9 +19,10 @@ sys.path.pop(0)  # this folder, so that `import nms` does not find its nms.py
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from cliffs import NMS_CLIFFS
+from fusion_cliffs import FUSION_CLIFFS
 from matching_cliffs import MATCHING_CLIFFS
 
-from fastdet import _cpp, detection, nms
+from fastdet import _cpp, detection, fusion, nms
 
 FREE = 50  # pairs a box that need no further look
 
@@ -41,6 +42,18 @@ TABLES = [
     Table(nms.nms, NMS_CLIFFS, 4_000, 6.0, 100_000, 1.0),
     # each detection is compared with each true box, and those near it are sorted: D G log G, 19.2 times as much
     Table(detection.match_detections, MATCHING_CLIFFS, 1_000, 20.0, 16_000, 60.0),
+    # 9 and 5 s: of strips that cross and merge by any overlap; of boxes that all overlap each other
+    *(
+        Table(
+            op,
+            {name[len(op.__name__) + 1 :]: make for name, make in FUSION_CLIFFS.items() if op.__name__ in name},
+            4_000,
+            9.0,
+            100_000,
+            5.0,
+        )
+        for op in (fusion.weighted_boxes_fusion, fusion.merge_boxes)
+    ),
 ]
 
 
