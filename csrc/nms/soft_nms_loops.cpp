@@ -238,10 +238,8 @@ struct Selection {
             const V h = min(c.y2, V::load(level.bottom + k)) - max(c.y1, V::load(level.top + k));
             uint32_t meet = gt(min(w, h), V::set(0));
             if (!meet) continue;
-            if (!Gaussian) {  // its bound is so low that it leaves out nothing
-                const V most = min(w, V::load(level.wide + k)) * min(h, V::load(level.high + k));
-                meet &= ge(most, c.shares + V::load(level.share + k));
-            }
+            const V most = min(w, V::load(level.wide + k)) * min(h, V::load(level.high + k));
+            meet &= ge(most, c.shares + V::load(level.share + k));
             for (; meet; meet &= meet - 1) to[count++] = int32_t(k + __builtin_ctz(meet));
         }
         return count;
