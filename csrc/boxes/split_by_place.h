@@ -25,7 +25,9 @@ void split_by_place(const Box<T>* boxes, int32_t* order, int64_t n, int64_t leaf
         for (T Box<T>::* other : {&Box<T>::y1, &Box<T>::x2, &Box<T>::y2}) {
             if (high.*other - low.*other > high.*axis - low.*axis) axis = other;
         }
-        const int64_t half = (n / 2 + leaf - 1) / leaf * leaf;
+        int64_t unit = leaf;  // whole nodes of a tree with `leaf` children a node
+        while (unit * leaf <= n / 2) unit *= leaf;
+        const int64_t half = (n / 2 + unit - 1) / unit * unit;
         std::nth_element(order, order + half, order + n, [&](int32_t a, int32_t b) {
             const T va = boxes[a].*axis, vb = boxes[b].*axis;
             return va != vb ? va < vb : a < b;

@@ -1,0 +1,59 @@
+"""Soft-NMS: inputs made to be slow compare boxes about as their number grows, and have the reference's answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from op_rows import equal
+from soft_cliffs import SOFT_NMS_CLIFFS
+
+from fastdet import _cpp, nms
+
+
+def _run(name: str, n: int, dtype: str = "float64", backend: str = "cpp") -> Any:
+    arguments = SOFT_NMS_CLIFFS[name](n)
+    with np.errstate(over="ignore", under="ignore"):
+        arguments["boxes"] = arguments["boxes"].astype(dtype)
+    arguments["scores"] = arguments["scores"].astype(dtype)
+    return getattr(nms, name.split()[0])(**arguments, backend=backend)
+
+
+def _compared(name: str, n: int) -> int:
+    before = _cpp.pairs_counted()
+    _run(name, n)
+    return _cpp.pairs_counted() - before
+
+
+@pytest.mark.parametrize("name", SOFT_NMS_CLIFFS)
+def test_growth(name: str) -> None:
+    few, many = _compared(name, 4000), _compared(name, 16000)
+    assert few > 0 or "infinite" in name, "nothing was counted"  # infinite boxes meet none
+    most = 8 if "crossing" in name else 7  # a strip crosses a part of the hulls, n^1.5 in all; the others n log n
+    assert many <= most * few, f"{few} pairs at 4,000 boxes, {many} at 16,000"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [300, 1300])  # without a tree over the clusters, and with one
+@pytest.mark.parametrize("name", SOFT_NMS_CLIFFS)
+def test_equal_to_the_reference(name: str, n: int, dtype: str) -> None:
+    equal(_run(name, n, dtype), _run(name, n, dtype, "reference"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("method", ["linear", "gaussian"])
+def test_boxes_of_any_scale_at_once(method: str, dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    limit = 120 if dtype == "float32" else 1000
+    n = 2500
+    at = rng.integers(0, 40, n)  # places, of sizes that differ by any power of two; several boxes a place
+    size = 2.0 ** np.linspace(-limit, limit, 40)[at, None] * rng.uniform(0.5, 2, (n, 2))
+    corner = rng.choice([-1, 0, 1], (n, 2)) * size * rng.uniform(0, 1, (n, 2))
+    boxes = np.concatenate([corner, corner + size], axis=1).astype(dtype)
+    scores = rng.uniform(0, 1, n).round(2).astype(dtype)
+    options: dict[str, Any] = {"method": method, "iou_threshold": 0.1, "min_score": 0.0, "max_output": 1500}
+    equal(
+        nms.soft_nms(boxes, scores, **options, backend="cpp"),
+        nms.soft_nms(boxes, scores, **options, backend="reference"),
+    )

@@ -1,0 +1,99 @@
+"""Inputs on which Soft-NMS and box fusion once took time quadratic in the number of boxes: keyword arguments by name.
+
+A name is the op's, then the case's: `name.split()[0]` is the function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastdet._core.check import Array
+
+Cliff = Callable[[int], dict[str, Any]]
+
+
+def _apart(n: int, scale: float = 1.0) -> Array:
+    """Boxes that do not overlap, in rows."""
+    at, row = np.arange(n), int(np.sqrt(n))
+    x, y = at % row * 10.0, at // row * 10.0
+    return np.stack([x, y, x + 8, y + 8], axis=1) * scale
+
+
+def _scores(n: int) -> Array:
+    return np.random.default_rng(n).uniform(0.1, 1, n)
+
+
+def _identical(n: int) -> Array:
+    return np.tile([[0.0, 0, 10, 10]], (n, 1))
+
+
+def _one_large(n: int) -> Array:
+    boxes = _apart(n)
+    boxes[0] = [0, 0, 1e7, 1e7]
+    return boxes
+
+
+def _crossing(n: int) -> Array:
+    """Thin strips in two directions at random places: half of the pairs overlap, none by much."""
+    corner = np.random.default_rng(n).uniform(0, 1000, (n, 2))
+    size = np.where(np.arange(n)[:, None] % 2, [[1000, 0.01]], [[0.01, 1000]])
+    return np.concatenate([corner, corner + size], axis=1)
+
+
+def _nested(n: int) -> Array:
+    half = 2.0 ** np.linspace(-300, 300, n)[:, None]
+    return np.concatenate([-half, -half, half, half], axis=1)
+
+
+def _infinite(n: int) -> Array:
+    return np.tile([[-np.inf, -np.inf, np.inf, np.inf]], (n, 1))
+
+
+def _some_far(n: int) -> Array:
+    boxes = _apart(n)
+    boxes[:1025] *= 2.0**505
+    return boxes
+
+
+SOFT_NMS_CLIFFS: dict[str, Cliff] = {
+    "soft_nms equal scores": lambda n: {"boxes": _apart(n), "scores": np.full(n, 0.5)},
+    "soft_nms one large": lambda n: {"boxes": _one_large(n), "scores": _scores(n)},
+    "soft_nms one large, gaussian": lambda n: {
+        "boxes": _one_large(n),
+        "scores": _scores(n),
+        "method": "gaussian",
+    },
+    "soft_nms identical, gaussian": lambda n: {
+        "boxes": _identical(n),
+        "scores": _scores(n),
+        "method": "gaussian",
+        "min_score": 0.0,
+    },
+    "soft_nms crossing strips": lambda n: {"boxes": _crossing(n), "scores": _scores(n)},
+    "soft_nms nested": lambda n: {"boxes": _nested(n), "scores": _scores(n)},
+    "soft_nms infinite": lambda n: {"boxes": _infinite(n), "scores": _scores(n)},
+    "soft_nms far away": lambda n: {"boxes": _apart(n, 2.0**505), "scores": _scores(n)},
+    "soft_nms some far away": lambda n: {"boxes": _some_far(n), "scores": _scores(n)},
+    "batched_soft_nms one box a key": lambda n: {
+        "boxes": _apart(n),
+        "scores": np.full(n, 0.5),
+        "idxs": np.arange(n),
+    },
+}
+
+
+def _models(boxes: Array, scores: Array, **options: Any) -> dict[str, Any]:
+    return {"boxes_list": [boxes], "scores_list": [scores], "labels_list": [np.zeros(len(boxes), np.int64)], **options}
+
+
+FUSION_CLIFFS: dict[str, Cliff] = {
+    "weighted_boxes_fusion apart": lambda n: _models(_apart(n), _scores(n)),
+    "weighted_boxes_fusion one large": lambda n: _models(_one_large(n), _scores(n)),
+    "weighted_boxes_fusion crossing strips": lambda n: _models(_crossing(n), _scores(n)),
+    "weighted_boxes_fusion identical, threshold 1": lambda n: _models(_identical(n), _scores(n), iou_thr=1.0),
+    "merge_boxes identical": lambda n: {"boxes": _identical(n), "scores": _scores(n), "iou_threshold": 0.5},
+    "merge_boxes apart": lambda n: {"boxes": _apart(n), "scores": _scores(n), "iou_threshold": 0.5},
+}
