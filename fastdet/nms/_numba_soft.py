@@ -10,7 +10,7 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._core.elementary import INVERSE_FACTORIAL
-from fastdet._core.numba_jit import Indices, jit, plain, typed
+from fastdet._core.numba_jit import Indices, jit, typed
 from fastdet.boxes._numba import columns, ordinary, overlap, row_overlap
 from fastdet.nms._numba_greedy import BLOCK, by_group, first_nan
 
@@ -25,15 +25,16 @@ def soft_nms(
     min_score: float,
     max_output: int,
 ) -> tuple[Indices, Array] | int:
-    boxes, scores = plain(boxes), plain(scores)
+    boxes, scores = boxes.copy(), scores.copy()  # an overlap is at most 1, whoever writes to the caller's arrays
+    idxs = None if idxs is None else idxs.copy()
     nan = first_nan(boxes, scores)
     if nan is not None:
         return nan
     one, count = scores.dtype.type, len(scores)
     lowest, keep, new_scores = typed(scores.dtype, min_score), np.empty(count, np.int64), np.empty(count, scores.dtype)
     if callable(method):
-        keys = np.zeros(0, np.int64) if idxs is None else plain(idxs)
-        kept, weight, iou = _soft_called(boxes, scores.copy(), keys, method, lowest, max_output, keep, new_scores)
+        keys = np.zeros(0, np.int64) if idxs is None else idxs
+        kept, weight, iou = _soft_called(boxes, scores, keys, method, lowest, max_output, keep, new_scores)
         if kept < 0:
             raise ValueError(f"soft_nms: method must return a weight in [0, 1], got {one(weight)} for IoU {one(iou)}")
         return keep[:kept].copy(), new_scores[:kept].copy()

@@ -1,4 +1,4 @@
-"""Inputs on which Soft-NMS and box fusion once took time quadratic in the number of boxes: keyword arguments by name.
+"""Inputs on which Soft-NMS once took time quadratic in the number of boxes: keyword arguments by name.
 
 A name is the op's, then the case's: `name.split()[0]` is the function.
 """
@@ -82,18 +82,4 @@ SOFT_NMS_CLIFFS: dict[str, Cliff] = {
         "scores": np.full(n, 0.5),
         "idxs": np.arange(n),
     },
-}
-
-
-def _models(boxes: Array, scores: Array, **options: Any) -> dict[str, Any]:
-    return {"boxes_list": [boxes], "scores_list": [scores], "labels_list": [np.zeros(len(boxes), np.int64)], **options}
-
-
-FUSION_CLIFFS: dict[str, Cliff] = {
-    "weighted_boxes_fusion apart": lambda n: _models(_apart(n), _scores(n)),
-    "weighted_boxes_fusion one large": lambda n: _models(_one_large(n), _scores(n)),
-    "weighted_boxes_fusion crossing strips": lambda n: _models(_crossing(n), _scores(n)),
-    "weighted_boxes_fusion identical, threshold 1": lambda n: _models(_identical(n), _scores(n), iou_thr=1.0),
-    "merge_boxes identical": lambda n: {"boxes": _identical(n), "scores": _scores(n), "iou_threshold": 0.5},
-    "merge_boxes apart": lambda n: {"boxes": _apart(n), "scores": _scores(n), "iou_threshold": 0.5},
 }
