@@ -28,10 +28,14 @@ def _compared(name: str, n: int) -> int:
 
 @pytest.mark.parametrize("name", SOFT_NMS_CLIFFS)
 def test_growth(name: str) -> None:
+    """A box meets a number of nodes, c, on each level below the top, of which it reads 8 hulls or boxes at a time.
+
+    The tree of 4,000 boxes has 3 levels over the boxes, that of 16,000 has 4: with the top (1 + 3 c) and (1 + 4 c)
+    vectors a box, a growth of 4 * 4 / 3 at most. Where c itself grows, nodes lie badly: 8 is N^1.5.
+    """
     few, many = _compared(name, 4000), _compared(name, 16000)
     assert few > 0 or "infinite" in name, "nothing was counted"  # infinite boxes meet none
-    most = 8 if "crossing" in name else 7  # a strip crosses a part of the hulls, n^1.5 in all; the others n log n
-    assert many <= most * few, f"{few} pairs at 4,000 boxes, {many} at 16,000"
+    assert 3 * many <= 16 * few, f"{few} pairs at 4,000 boxes, {many} at 16,000"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
