@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from cliffs import NMS_CLIFFS
 from matching_cliffs import MATCHING_CLIFFS
+from soft_cliffs import BATCHED_SOFT_NMS_CLIFFS, SOFT_NMS_CLIFFS
 
 from fastdet import _cpp, detection, nms
 
@@ -37,6 +38,9 @@ class Table(NamedTuple):
 
 TABLES = [
     Table(nms.nms, NMS_CLIFFS, 6.0, 100_000, 1.0),
+    # a tree of 4 levels, not of 3: see tests/nms/test_soft_growth.py
+    Table(nms.soft_nms, SOFT_NMS_CLIFFS, 16 / 3, 100_000, 3.0),
+    Table(nms.batched_soft_nms, BATCHED_SOFT_NMS_CLIFFS, 16 / 3, 100_000, 3.0),
     # each detection is compared with each true box, and those near it are sorted: D G log G
     Table(detection.match_detections, MATCHING_CLIFFS, 19.0, 16_000, 60.0),
 ]

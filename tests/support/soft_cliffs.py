@@ -1,7 +1,4 @@
-"""Inputs on which Soft-NMS once took time quadratic in the number of boxes: keyword arguments by name.
-
-A name is the op's, then the case's: `name.split()[0]` is the function.
-"""
+"""Inputs on which Soft-NMS once took time quadratic in the number of boxes: keyword arguments by name."""
 
 from __future__ import annotations
 
@@ -59,25 +56,28 @@ def _some_far(n: int) -> Array:
 
 
 SOFT_NMS_CLIFFS: dict[str, Cliff] = {
-    "soft_nms equal scores": lambda n: {"boxes": _apart(n), "scores": np.full(n, 0.5)},
-    "soft_nms one large": lambda n: {"boxes": _one_large(n), "scores": _scores(n)},
-    "soft_nms one large, gaussian": lambda n: {
+    "equal scores": lambda n: {"boxes": _apart(n), "scores": np.full(n, 0.5)},
+    "one large": lambda n: {"boxes": _one_large(n), "scores": _scores(n)},
+    "one large, gaussian": lambda n: {
         "boxes": _one_large(n),
         "scores": _scores(n),
         "method": "gaussian",
     },
-    "soft_nms identical, gaussian": lambda n: {
+    "identical, gaussian": lambda n: {
         "boxes": _identical(n),
         "scores": _scores(n),
         "method": "gaussian",
         "min_score": 0.0,
     },
-    "soft_nms crossing strips": lambda n: {"boxes": _crossing(n), "scores": _scores(n)},
-    "soft_nms nested": lambda n: {"boxes": _nested(n), "scores": _scores(n)},
-    "soft_nms infinite": lambda n: {"boxes": _infinite(n), "scores": _scores(n)},
-    "soft_nms far away": lambda n: {"boxes": _apart(n, 2.0**505), "scores": _scores(n)},
-    "soft_nms some far away": lambda n: {"boxes": _some_far(n), "scores": _scores(n)},
-    "batched_soft_nms one box a key": lambda n: {
+    "crossing strips": lambda n: {"boxes": _crossing(n), "scores": _scores(n)},
+    "nested": lambda n: {"boxes": _nested(n), "scores": _scores(n)},
+    "infinite": lambda n: {"boxes": _infinite(n), "scores": _scores(n)},
+    "far away": lambda n: {"boxes": _apart(n, 2.0**505), "scores": _scores(n)},
+    "some far away": lambda n: {"boxes": _some_far(n), "scores": _scores(n)},
+}
+
+BATCHED_SOFT_NMS_CLIFFS: dict[str, Cliff] = {
+    "one box a key": lambda n: {
         "boxes": _apart(n),
         "scores": np.full(n, 0.5),
         "idxs": np.arange(n),
