@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from cliffs import NMS_CLIFFS
 from fusion_cliffs import FUSION_CLIFFS
 from matching_cliffs import MATCHING_CLIFFS
+from soft_cliffs import BATCHED_SOFT_NMS_CLIFFS, SOFT_NMS_CLIFFS
 
 from fastdet import _cpp, detection, fusion, nms
 
@@ -40,6 +41,9 @@ class Table(NamedTuple):
 
 TABLES = [
     Table(nms.nms, NMS_CLIFFS, 4_000, 6.0, 100_000, 1.0),
+    # a tree of 4 levels, not of 3: see tests/nms/test_soft_growth.py
+    Table(nms.soft_nms, SOFT_NMS_CLIFFS, 4_000, 16 / 3, 100_000, 3.0),
+    Table(nms.batched_soft_nms, BATCHED_SOFT_NMS_CLIFFS, 4_000, 16 / 3, 100_000, 3.0),
     # each detection is compared with each true box, and those near it are sorted: D G log G, 19.2 times as much
     Table(detection.match_detections, MATCHING_CLIFFS, 1_000, 20.0, 16_000, 60.0),
     # 9 and 5 s: of strips that cross and merge by any overlap; of boxes that all overlap each other

@@ -23,14 +23,36 @@ struct Copy : Buffer<T> {
     }
 };
 
-uint32_t spread_bits(uint32_t x) {  // of 10 bits, one apart
-    x = (x | x << 8) & 0x00ff00ffu;
-    x = (x | x << 4) & 0x0f0f0f0fu;
-    x = (x | x << 2) & 0x33333333u;
-    return (x | x << 1) & 0x55555555u;
+// Two bits of x and of y a step: the digit of the place on a Hilbert curve, and how the curve is turned within it.
+struct HilbertSteps {
+    uint8_t step[64];  // by turn, x and y: digit, and turn << 4
+    constexpr HilbertSteps() : step() {
+        for (uint32_t i = 0; i < 64; ++i) {
+            uint32_t turn = i >> 4, digits = 0;  // turn: 1 x and y are swapped, 2 both run backwards
+            for (int bit = 1; bit >= 0; --bit) {
+                const uint32_t back = turn >> 1, a = (i >> 2 >> bit & 1) ^ back, b = (i >> bit & 1) ^ back;
+                const uint32_t x = turn & 1 ? b : a, y = turn & 1 ? a : b;
+                digits = digits << 2 | ((3 * x) ^ y);
+                if (!y) turn ^= x << 1 | 1;
+            }
+            step[i] = uint8_t(digits | turn << 4);
+        }
+    }
+};
+
+// The place of a cell of 1024 x 1024 on a Hilbert curve: neighbours on the curve are neighbours, without the far jumps
+// of Morton order, which put boxes that are far apart into one cluster.
+uint32_t place_on_curve(uint32_t x, uint32_t y) {
+    static constexpr HilbertSteps steps;
+    uint32_t place = 0, step = 0;
+    for (int bit = 8; bit >= 0; bit -= 2) {
+        step = steps.step[(step & 0x30) | (x >> bit & 3) << 2 | (y >> bit & 3)];
+        place = place << 4 | (step & 15);
+    }
+    return place;
 }
 
-// Width and height that differ by 16 or more, in steps of 16: thin boxes of one direction are near only each other.
+// Width and height that differ by 16 or more, in steps of 16: strips of one direction are near only each other.
 template <class T>
 uint32_t shape_of(T w, T h) {
     if (w < 16 * h && h < 16 * w) return 0;
@@ -40,9 +62,24 @@ uint32_t shape_of(T w, T h) {
     return w > h ? steps : 7 + steps;
 }
 
+// order[0 .. n), numbers of `boxes`, in a better order.
+template <class T>
+void split(const Box<T>* boxes, int32_t* order, int64_t n) {
+    constexpr int B = Cluster<T>::lanes;
+    if (n <= B) return;
+    Buffer<Place> places(n);
+    for (int64_t k = 0; k < n; ++k) {
+        const Box<T>& b = boxes[order[k]];
+        places[k] = place_of({double(b.x1), double(b.y1), double(b.x2), double(b.y2)}, 0x1p-64, order[k]);
+    }
+    split_by_place(places.get(), n, B);
+    for (int64_t k = 0; k < n; ++k) order[k] = places[k].at;
+}
+
 // Numbers of boxes (n,), ordinary ones, by shape, size and place, so that neighbours in the order are near each other:
-// octave of the larger side, then Morton order of the corner. Where many boxes fall into one place, as near a box that
-// is much larger than all others, they are split by rank. Only speed depends on it.
+// octave of the larger side, then the corner's place on a curve. Strips of a shape, which are near along their thin
+// side only, are split by rank instead. So are those that fall into one place, as near a box that is much larger than
+// all others. Only speed depends on it.
 template <class T>
 void order_by_place(const Box<T>* boxes, int64_t n, int32_t* order) {
     if (!n) return;
@@ -62,21 +99,28 @@ void order_by_place(const Box<T>* boxes, int64_t n, int32_t* order) {
         const T w = b.x2 - b.x1, h = b.y2 - b.y1;
         uint32_t octave = 0;
         for (double size = double(greater(w, h)); octave < 12 && size * 2 < largest; size *= 2) ++octave;
-        const uint32_t key = shape_of(w, h) << 24 | octave << 20 | spread_bits(uint32_t((b.x1 - low_x) * sx)) |
-                             spread_bits(uint32_t((b.y1 - low_y) * sy)) << 1;
+        const uint32_t key = shape_of(w, h) << 24 | octave << 20 |
+                             place_on_curve(uint32_t((b.x1 - low_x) * sx), uint32_t((b.y1 - low_y) * sy));
         items[i] = uint64_t(key) << 32 | uint32_t(i);
     }
     const uint64_t* sorted = sort_high(items.get(), items.get() + n, n);
     for (int64_t i = 0; i < n; ++i) order[i] = int32_t(uint32_t(sorted[i]));
     constexpr int B = Cluster<T>::lanes;
     const auto key_at = [&](int64_t i) { return uint32_t(sorted[i] >> 32); };
-    for (int64_t i = B; i < n; i += B) {  // a run of more than 2 B equal keys has two of them B apart
+    int64_t strips = n;
+    while (strips > 0 && key_at(strips - 1) >> 24) {
+        const uint32_t shape = key_at(strips - 1) >> 24;
+        const int64_t end = strips;
+        while (strips > 0 && key_at(strips - 1) >> 24 == shape) --strips;
+        split(boxes, order + strips, end - strips);
+    }
+    for (int64_t i = B; i < strips; i += B) {  // a run of more than 2 B equal keys has two of them B apart
         const uint32_t key = key_at(i);
         if (key != key_at(i - B)) continue;
         int64_t first = i - B;
         while (first > 0 && key_at(first - 1) == key) --first;
-        while (i < n && key_at(i) == key) ++i;
-        split_by_place(boxes, order + first, i - first, B);
+        while (i < strips && key_at(i) == key) ++i;
+        split(boxes, order + first, i - first);
     }
 }
 
@@ -115,7 +159,7 @@ class SoftGroup {
             from_[near + k] = others_[n - 1 - k];
             mine_[near + k] = boxes[among[others_[n - 1 - k]]];
         }
-        split_by_place(mine_.get(), order_.get() + near, extremes, B);
+        split(mine_.get(), order_.get() + near, extremes);
         fill(scores, among, near, n, options);
     }
 

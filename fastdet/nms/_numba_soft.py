@@ -10,9 +10,12 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._core.elementary import INVERSE_FACTORIAL
-from fastdet._core.numba_jit import Indices, jit, plain, typed
+from fastdet._core.numba_jit import Indices, jit, typed
 from fastdet.boxes._numba import columns, ordinary, overlap, row_overlap
 from fastdet.nms._numba_greedy import BLOCK, by_group, first_nan
+from fastdet.nms._numba_soft_tree import soft_tree, weigh
+
+TREE_MIN_BOXES, TREE_MIN_KEPT = 4096, 256  # a tree is faster with more boxes, where more may be kept
 
 
 def soft_nms(
@@ -25,15 +28,33 @@ def soft_nms(
     min_score: float,
     max_output: int,
 ) -> tuple[Indices, Array] | int:
-    boxes, scores = plain(boxes), plain(scores)
+    return counted_soft_nms(
+        boxes, scores, idxs, method, iou_threshold, sigma, min_score, max_output, np.zeros(1, np.int64)
+    )
+
+
+def counted_soft_nms(
+    boxes: Array,
+    scores: Array,
+    idxs: Indices | None,
+    method: str | Callable[[float], float],
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    max_output: int,
+    work: Indices,
+) -> tuple[Indices, Array] | int:
+    """As `soft_nms`; the pairs that trees compared are added to work[0]."""
+    boxes, scores = boxes.copy(), scores.copy()  # an overlap is at most 1, whoever writes to the caller's arrays
+    idxs = None if idxs is None else idxs.copy()
     nan = first_nan(boxes, scores)
     if nan is not None:
         return nan
     one, count = scores.dtype.type, len(scores)
     lowest, keep, new_scores = typed(scores.dtype, min_score), np.empty(count, np.int64), np.empty(count, scores.dtype)
     if callable(method):
-        keys = np.zeros(0, np.int64) if idxs is None else plain(idxs)
-        kept, weight, iou = _soft_called(boxes, scores.copy(), keys, method, lowest, max_output, keep, new_scores)
+        keys = np.zeros(0, np.int64) if idxs is None else idxs
+        kept, weight, iou = _soft_called(boxes, scores, keys, method, lowest, max_output, keep, new_scores)
         if kept < 0:
             raise ValueError(f"soft_nms: method must return a weight in [0, 1], got {one(weight)} for IoU {one(iou)}")
         return keep[:kept].copy(), new_scores[:kept].copy()
@@ -50,9 +71,12 @@ def soft_nms(
     # + 0 turns -0 into 0: the bits of -0 are a negative integer, which marks a box that is gone
     current, power = scores[members] + one(0), np.empty(BLOCK, scores.dtype)
     whole = np.int32 if single else np.int64
+    # an overlap below it leaves a score as it is: the weight is 1, rounded
+    least = 2.0**-27 if single else 2.0**-56
+    silent = min(float(parameter) if method == "linear" else (float(parameter) * least) ** 0.5, 1.0)
     kept = _soft_groups(
-        boxes, members, ends, current, current.view(whole), method == "linear", parameter, lowest, max_output,
-        constants, series, power, power.view(whole), keep, new_scores,
+        boxes, members, ends, current, current.view(whole), method == "linear", parameter, silent, lowest, max_output,
+        constants, series, power, power.view(whole), keep, new_scores, TREE_MIN_BOXES, work,
     )  # fmt: skip
     keep = keep[:kept].copy()
     new_scores = np.copysign(new_scores[:kept], scores[keep])  # makes -0 of it again
@@ -60,32 +84,6 @@ def soft_nms(
         order = np.lexsort((keep, -new_scores))[: None if max_output < 0 else max_output]
         keep, new_scores = keep[order], new_scores[order]
     return keep, new_scores
-
-
-@jit
-def _exp_negative(x: Array, constants: Array, series: Array, power: Array, bits: Array) -> None:
-    """`elementary.exp_negative` in place. ``power`` is scratch memory for 2^n, ``bits`` the same memory as integers."""
-    low, log2e, magic, ln2_high, ln2_low = constants[0], constants[1], constants[2], constants[3], constants[4]
-    c0, c1, c2, c3 = series[0], series[1], series[2], series[3]
-    c4, c5, c6, c7 = series[4], series[5], series[6], series[7]
-    bias, mantissa = (127, 23) if x.itemsize == 4 else (1023, 52)
-    rest = np.empty_like(x)
-    for j in range(len(x)):
-        value = low if x[j] < low else x[j]
-        n = (value * log2e + magic) - magic
-        rest[j] = (value - n * ln2_high) - n * ln2_low
-        bits[j] = (np.int32(n) + bias) << mantissa
-        x[j] = c7
-    # written out: an inner loop over the series would keep the loop over boxes from becoming vector instructions
-    if len(series) > 8:
-        c8, c9, c10, c11, c12, c13 = series[8], series[9], series[10], series[11], series[12], series[13]
-        for j in range(len(x)):
-            r = rest[j]
-            x[j] = (((((c13 * r + c12) * r + c11) * r + c10) * r + c9) * r + c8) * r + c7
-    for j in range(len(x)):
-        r = rest[j]
-        x[j] = ((((((x[j] * r + c6) * r + c5) * r + c4) * r + c3) * r + c2) * r + c1) * r + c0
-        x[j] *= power[j]
 
 
 @jit
@@ -97,6 +95,7 @@ def _soft_groups(
     bits: Array,
     linear: bool,
     parameter: Any,
+    silent: float,
     min_score: Any,
     limit: int,
     constants: Array,
@@ -105,6 +104,8 @@ def _soft_groups(
     power_bits: Array,
     keep: Indices,
     new_scores: Array,
+    tree_min: int,
+    work: Indices,
 ) -> Any:
     """Soft-NMS of each group, one after the other; returns how many boxes are kept.
 
@@ -113,10 +114,22 @@ def _soft_groups(
     """
     total, begin = 0, 0
     for end in ends:
-        total += _soft_group(
-            boxes, members[begin:end].copy(), current[begin:end], bits[begin:end], linear, parameter, min_score, limit,
-            constants, series, power, power_bits, keep[total:], new_scores[total:],
-        )  # fmt: skip
+        mine = members[begin:end].copy()
+        regular = True
+        for i in mine:
+            regular &= ordinary(boxes, i)
+        if len(mine) > tree_min and (limit < 0 or limit > TREE_MIN_KEPT):
+            kept, compared = soft_tree(
+                boxes, mine, current[begin:end], regular, linear, parameter, silent, min_score, limit,
+                constants, series, power, power_bits, keep[total:], new_scores[total:],
+            )  # fmt: skip
+            total += kept
+            work[0] += compared
+        else:
+            total += _soft_group(
+                boxes, mine, current[begin:end], bits[begin:end], regular, linear, parameter, min_score, limit,
+                constants, series, power, power_bits, keep[total:], new_scores[total:],
+            )  # fmt: skip
         begin = end
     return total
 
@@ -127,6 +140,7 @@ def _soft_group(
     mine: Indices,
     score: Array,
     order: Array,
+    regular: bool,
     linear: bool,
     parameter: Any,
     min_score: Any,
@@ -141,9 +155,6 @@ def _soft_group(
     """Soft-NMS of one group. A box that is taken or dropped has score -1; gaps are closed when half are gone."""
     one, zero, gone = boxes.dtype.type(1), boxes.dtype.type(0), boxes.dtype.type(-1)
     left = alive = len(mine)
-    regular = True
-    for i in mine:
-        regular &= ordinary(boxes, i)
     stored, row = np.empty((5, left), boxes.dtype), np.empty(BLOCK, boxes.dtype)
     columns(boxes, mine, stored)
     top = np.empty((left + BLOCK - 1) // BLOCK, order.dtype)
@@ -168,13 +179,7 @@ def _soft_group(
                 else:
                     for j in range(hi - lo):
                         weight[j] = overlap(boxes, chosen, boxes, mine[lo + j], False)
-                if linear:
-                    for j in range(hi - lo):
-                        weight[j] = one - weight[j] if weight[j] >= parameter else one
-                else:
-                    for j in range(hi - lo):
-                        weight[j] = -(weight[j] * weight[j]) / parameter
-                    _exp_negative(weight, constants, series, power, power_bits)
+                weigh(weight, linear, parameter, constants, series, power, power_bits)
             part, part_order = score[lo:hi], order[lo:hi]
             for j in range(hi - lo):
                 value = part[j] * weight[j]

@@ -65,6 +65,11 @@ def soft_nms(
     -----
     Empty input gives an empty result. Equal on every backend: the exponential consists of the same operations
     everywhere. New scores carry no graph where scores requires grad.
+    The cpp backend compares near boxes only, the numba backend too where there are more than 4,096. A pair that
+    overlaps (linear: by iou_threshold) multiplies a score above 0 and min_score, in order of selection. Where all boxes
+    overlap by little and none is dropped (a large sigma, or a threshold of 0, with min_score 0) these are N^2 / 2
+    products, which the answer needs: max_output K limits them to K N. The reference and cuda compare each selected box
+    with all others, and so does a callable method: K N pairs.
     Source: lecture, "Soft-NMS"; Bodla et al., "Soft-NMS: Improving Object Detection With One Line of Code", 2017.
 
     Examples

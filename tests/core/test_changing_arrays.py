@@ -18,15 +18,6 @@ import fastdet
 
 PROGRAM = Path(__file__).parents[1] / "support" / "changing_arrays.py"
 SECONDS = float(os.environ.get("FASTDET_CHANGING_SECONDS", "0.2"))
-# Rows whose process still dies with Numba: whoever mends one takes it out.
-OPEN = {
-    "soft_nms",
-    "soft_nms gaussian",
-    "soft_nms sigma",
-    "soft_nms offset",
-    "batched_soft_nms",
-    "batched_soft_nms gaussian",
-}
 # Of the C++ module: settings, and what takes no array.
 NOT_CALLED = {"isa", "isa_available", "set_isa", "get_num_threads", "set_num_threads", "pairs_counted", "read_coco"}
 
@@ -62,8 +53,7 @@ def _run(backend: str, seconds: float, every: bool) -> Outcome:
             return outcome
         last = begun[-1].split(maxsplit=2) if begun else ["row", "-1", "none"]
         case = next((line for line in reversed(lines) if line.startswith("case ")), "no case")
-        if backend != "numba" or last[2] not in OPEN:
-            outcome.deaths.append(f"{last[2]}, {case}: status {done.returncode}\n{_report(done.stderr)}")
+        outcome.deaths.append(f"{last[2]}, {case}: status {done.returncode}\n{_report(done.stderr)}")
         if not begun:
             return outcome
         first = int(last[1]) + 1
