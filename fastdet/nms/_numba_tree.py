@@ -207,12 +207,19 @@ def near_scale(boxes: Array, members: Indices) -> float:
 
 
 @jit
-def far_query(boxes: Array, i: int, factor: float, query: Array) -> None:
-    """As `near_query`, scaled so that no area of finite boxes overflows; sides err to the safe side."""
-    scale, rounded = 1.0, 2.0**-1074
-    least = 2.0**-148
-    if boxes.itemsize == 8:
-        scale, least = 2.0**-524, 2.0**-1072
+def far_scale(boxes: Array, members: Indices) -> float:
+    """A power of two by which no area of these boxes overflows, unless it is infinite: 1 where the boxes allow it."""
+    for i in members:
+        for axis in range(4):
+            if boxes.itemsize == 8 and math.isfinite(boxes[i, axis]) and abs(boxes[i, axis]) > 2.0**500:
+                return 2.0**-524
+    return 1.0
+
+
+@jit
+def far_query(boxes: Array, i: int, scale: float, factor: float, query: Array) -> None:
+    """As `near_query`, with a scale of `far_scale`; sides err to the safe side."""
+    least, rounded = 2.0**-148 if boxes.itemsize == 4 else 2.0**-1072, 2.0**-1074
     query[0], query[1] = float(boxes[i, 0]) * scale - rounded, float(boxes[i, 1]) * scale - rounded
     query[2], query[3] = float(boxes[i, 2]) * scale + rounded, float(boxes[i, 3]) * scale + rounded
     width, height = query[2] - query[0] - 2.0**-1072, query[3] - query[1] - 2.0**-1072
@@ -261,8 +268,9 @@ def tree_kept(boxes: Array, members: Indices, threshold: Any, ios: bool, limit: 
         near_hulls[k], near_shares[k] = near_box[:4], near_box[4]
     of_union = 0.0 if ios else t * (1 - 64 * eps)
     far_hulls, far_shares, far_box = np.empty((fars, 4)), np.empty(fars), np.empty(6)
+    scale_of_far = far_scale(boxes, members[far])
     for k in range(fars):
-        far_query(boxes, members[far[k]], factor, far_box)
+        far_query(boxes, members[far[k]], scale_of_far, factor, far_box)
         far_hulls[k], far_shares[k] = far_box[:4], far_box[4]
     near_lanes, near_cores, near_left, near_first, near_order = make_tree(near_hulls, near_shares, eps, least)
     far_lanes, far_cores, far_left, far_first, far_order = make_tree(far_hulls, far_shares, eps, least)
@@ -279,7 +287,7 @@ def tree_kept(boxes: Array, members: Indices, threshold: Any, ios: bool, limit: 
         i = members[at]
         if not can_overlap(boxes, i, ios):
             continue
-        far_query(boxes, i, factor, far_box)
+        far_query(boxes, i, scale_of_far, factor, far_box)
         bounded = math.isfinite(far_box[0] + far_box[1]) and math.isfinite(far_box[2] + far_box[3])
         if nears:
             near_query(boxes, i, scale, factor, lost, eps, least, near_box)
