@@ -184,7 +184,7 @@ def _rescore(
     linear: bool, parameter: Any, min_score: Any, constants: Array, series: Array, power: Array, power_bits: Array,
 ) -> Any:  # fmt: skip
     """Weigh the scores of a block, from box ``begin`` on, by the overlaps with the chosen box; whether one changed."""
-    gone, count = boxes.dtype.type(-1), len(score)
+    gone, zero, count = boxes.dtype.type(-1), boxes.dtype.type(0), len(score)
     weight = row[:count]
     if regular:
         row_overlap(
@@ -199,7 +199,7 @@ def _rescore(
     for j in range(count):
         before = score[j]
         value = before * weight[j]
-        score[j] = value if value >= min_score else gone
+        score[j] = value if before >= zero and value >= min_score else gone  # -1 * 0 is not below 0
         changed |= score[j] != before
     return changed
 

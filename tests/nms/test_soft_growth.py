@@ -89,3 +89,32 @@ def test_boxes_of_any_scale_at_once(method: str, dtype: str, monkeypatch: pytest
     numba_soft = pytest.importorskip("fastdet.nms._numba_soft", exc_type=ImportError)
     monkeypatch.setattr(numba_soft, "TREE_MIN_BOXES", 16)
     equal(nms.soft_nms(boxes, scores, **options, backend="numba"), wanted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("method", ["linear", "gaussian"])
+def test_odd_boxes_and_scores(method: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ties, scores of 0, -0 and infinity, boxes that are equal, empty, turned, infinite or extreme, in one call."""
+    numba_soft = pytest.importorskip("fastdet.nms._numba_soft", exc_type=ImportError)
+    monkeypatch.setattr(numba_soft, "TREE_MIN_BOXES", 16)
+    largest = float(np.finfo(dtype).max)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(17, 300))
+        corner = rng.integers(0, 12, (n, 2)) * 4.0
+        boxes = np.concatenate([corner, corner + rng.integers(0, 4, (n, 2)) * 5.0], axis=1)
+        few = rng.random((n, 4)) < 0.02
+        odd = [np.inf, -np.inf, largest, -largest, largest / 8, -0.0, 1e-30]
+        boxes[few] = rng.choice(odd, int(few.sum()))
+        scores = rng.choice([0.0, -0.0, 0.25, 0.5, 0.5, 0.75, np.inf, -1.0], n)
+        options: dict[str, Any] = {
+            "method": method,
+            "iou_threshold": float(rng.choice([0.0, 0.1, 0.5, 1.0])),
+            "sigma": float(rng.choice([1e-12, 0.5, 1e6])),
+            "min_score": float(rng.choice([0.0, 0.001, 0.25])),
+            "max_output": int(rng.choice([300, 1000])),
+        }
+        b, s = boxes.astype(dtype), scores.astype(dtype)
+        wanted = nms.soft_nms(b, s, **options, backend="reference")
+        for backend in ("cpp", "numba"):
+            equal(nms.soft_nms(b, s, **options, backend=backend), wanted)

@@ -224,6 +224,15 @@ def _other_calls() -> dict[str, Callable[[str], list[tuple[str, Call]]]]:
             for rule in ("coco", "voc")
         ]
 
+    def many_boxes(backend: str) -> list[tuple[str, Call]]:
+        """Soft-NMS by a tree, which Numba has for many boxes only."""
+        data = sample("grid", 5000)
+        options = {"min_score": 0.0, "max_output": 1000, "backend": backend}
+        return [
+            ("plain", (nms.soft_nms, ((data.boxes, data.scores), options))),
+            ("keys", (nms.batched_soft_nms, ((data.boxes, data.scores, np.arange(5000) // 4500), options))),
+        ]
+
     def native_row(function: str, *all_args: Arguments) -> Callable[[str], list[tuple[str, Call]]]:
         return lambda backend: [
             (f"arguments {i}", (getattr(_cpp, function), args)) for i, args in enumerate(all_args) if backend == "cpp"
@@ -236,6 +245,7 @@ def _other_calls() -> dict[str, Callable[[str], list[tuple[str, Call]]]]:
 
     return {
         "nms without a backend": without_backend,
+        "soft_nms of many boxes": many_boxes,
         "match_detections": match,
         "native match_groups": native_row(
             "match_groups", *(((*native[0], voc, matched), {}) for voc in (False, True) for matched in (False, True))

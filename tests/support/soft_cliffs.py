@@ -69,6 +69,7 @@ SOFT_NMS_CLIFFS: dict[str, Cliff] = {
         "method": "gaussian",
         "min_score": 0.0,
     },
+    "identical, linear": lambda n: {"boxes": _identical(n), "scores": _scores(n), "min_score": 0.0},
     "crossing strips": lambda n: {"boxes": _crossing(n), "scores": _scores(n)},
     "nested": lambda n: {"boxes": _nested(n), "scores": _scores(n)},
     "infinite": lambda n: {"boxes": _infinite(n), "scores": _scores(n)},
