@@ -40,14 +40,14 @@ TABLES = [
     Table(nms.nms, NMS_CLIFFS, 6.0, 100_000, 1.0),
     # each detection is compared with each true box, and those near it are sorted: D G log G
     Table(detection.match_detections, MATCHING_CLIFFS, 19.0, 16_000, 60.0),
-    # 9 and 5 s: of strips that cross and merge by any overlap; of boxes that all overlap each other
+    # 9 and 10 s: of strips that cross and merge by any overlap; of boxes that all overlap each other
     *(
         Table(
             op,
             {name[len(op.__name__) + 1 :]: make for name, make in FUSION_CLIFFS.items() if op.__name__ in name},
             9.0,
             100_000,
-            5.0,
+            10.0,
         )
         for op in (fusion.weighted_boxes_fusion, fusion.merge_boxes)
     ),
