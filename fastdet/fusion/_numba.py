@@ -51,16 +51,23 @@ def _merge(boxes: Array, threshold: float, ios: bool, owner: Indices) -> None:
     count = len(boxes)
     if not count:
         return
-    nodes, names, first, leaf = make_tree(boxes, owner)
-    value, other = np.full(count + 1, -1.0), np.arange(count + 1)  # the last one stands for no box
+    alive, value, other = owner.copy(), np.full(count + 1, -1.0), np.arange(count + 1)  # the last stands for no box
     age, seen = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    size = 2 ** int(np.ceil(np.log2(count + 1)))
+    size = 1
+    while size <= count:
+        size *= 2
     winner = np.full(2 * size, count)
-    winner[size : size + count] = owner
-    looks = compared = 0
+    for i in range(count):
+        winner[size + i] = i
+    looks, compared = 0, BUILD * count + 1  # so that the tree is built
     look = 0
     begun = False
     while True:
+        if compared > FAIR * looks + BUILD * count:
+            for k in range(count):
+                alive[k] = k if owner[k] == k else -1
+            nodes, names, first, leaf = make_tree(boxes, alive)
+            looks = compared = 0
         if not begun and look == count:
             begun = True
             for k in range(size - 1, 0, -1):
@@ -81,10 +88,6 @@ def _merge(boxes: Array, threshold: float, ios: bool, owner: Indices) -> None:
                 put(nodes, names, first, leaf[i], boxes, i, i)
                 _play(winner, j, value, other)
                 look = i
-        if compared > FAIR * looks + BUILD * count:
-            alive = np.where(owner == np.arange(count), owner, -1)
-            nodes, names, first, leaf = make_tree(boxes, alive)
-            looks = compared = 0
         best, found, pairs = find(nodes, names, first, boxes, look, threshold, look, ios)
         looks, compared = looks + 1, compared + pairs
         value[look], other[look] = best if found >= 0 else -1.0, found if found >= 0 else look
@@ -123,8 +126,7 @@ FEW = 128  # fused boxes of a label that are compared one by one
 def _fuse(boxes: Array, scores: Array, labels: Indices, threshold: float, fused: Array, group: Indices) -> Any:
     """`weighted_boxes_fusion_reference`; returns the number of fused boxes."""
     total, weighted, place = np.zeros(len(boxes)), np.zeros((len(boxes), 4)), np.zeros(len(boxes), np.int64)
-    nodes, names, first, leaf = make_tree(np.zeros((1, 4)), np.zeros(1, np.int64))
-    count = begin = planted = looks = compared = 0
+    count = begin = planted = looks = compared = size = 0
     lost = grown = False  # a fused box of the label is NaN, of infinite scores: no box joins any more; there is a tree
     for i in range(len(boxes)):
         if i > 0 and labels[i] != labels[i - 1]:
@@ -140,14 +142,19 @@ def _fuse(boxes: Array, scores: Array, labels: Indices, threshold: float, fused:
                     if value > nearest:
                         at, nearest = j, value
         else:
-            if not grown or compared > FAIR * looks + BUILD * len(leaf):
+            if not grown or compared > FAIR * looks + BUILD * size:
                 end = i
                 while end < len(boxes) and labels[end] == labels[i]:
                     end += 1
-                given = np.full(count - begin + end - i, -1)
-                given[: count - begin] = np.arange(begin, count)
-                nodes, names, first, leaf = make_tree(np.concatenate((fused[begin:count], boxes[i:end])), given)
-                place[begin:count] = np.arange(count - begin)
+                size = count - begin + end - i
+                given, here = np.full(size, -1), np.empty((size, 4))
+                for k in range(size):
+                    old = begin + k
+                    if old < count:
+                        given[k], place[old] = old, k
+                    for axis in range(4):
+                        here[k, axis] = fused[old, axis] if old < count else boxes[i + old - count, axis]
+                nodes, names, first, leaf = make_tree(here, given)
                 grown, planted = True, i - (count - begin)  # the place of the fused box that box k begins: k less this
                 looks = compared = 0
             _, found, pairs = find(nodes, names, first, boxes, i, threshold, -1, False)

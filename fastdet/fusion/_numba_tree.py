@@ -30,23 +30,53 @@ def octave(x: float) -> float:
 
 
 @jit
-def axis_of(place: Array, mine: Indices) -> Any:
+def axis_of(place: Array, order: Indices, begin: int, end: int) -> Any:
     """By what to split: 0 to 3, a coordinate; 4 or 5, the width or the height."""
     mean, off, unlike = np.zeros(6), np.zeros(4), np.zeros(2)
-    for i in mine:
+    one = 1.0 / (end - begin)
+    for at in range(begin, end):
         for axis in range(6):
-            mean[axis] += place[i, axis] / len(mine)
-    for i in mine:
+            mean[axis] += place[order[at], axis] * one
+    for at in range(begin, end):
+        i = order[at]
         for axis in range(4):
-            off[axis] += abs(place[i, axis] - mean[axis]) / len(mine)
+            off[axis] += abs(place[i, axis] - mean[axis]) * one
         for axis in range(2):
             unlike[axis] += abs(place[i, 4 + axis] - mean[4 + axis]) > OCTAVES
-    if unlike.max() > UNLIKE:
-        return 4 + np.argmax(unlike)
+    if max(unlike[0], unlike[1]) > UNLIKE:
+        return 4 if unlike[0] >= unlike[1] else 5
     less = 2.0 ** min(max(mean[5] - mean[4], -900.0), 900.0)  # a width in heights, inverted
     off[0] *= less
     off[2] *= less
-    return np.argmax(off)
+    best = 0
+    for axis in range(1, 4):
+        if off[axis] > off[best]:
+            best = axis
+    return best
+
+
+@jit
+def split(place: Array, axis: int, order: Indices, begin: int, end: int, cut: int) -> None:
+    """Reorder a part so that what is before ``cut`` is not above what is behind it: Hoare's selection."""
+    low, high = begin, end - 1
+    while low < high:
+        pivot = place[order[(low + high) // 2], axis]
+        i, j = low, high
+        while i <= j:
+            while place[order[i], axis] < pivot:
+                i += 1
+            while place[order[j], axis] > pivot:
+                j -= 1
+            if i <= j:
+                order[i], order[j] = order[j], order[i]
+                i += 1
+                j -= 1
+        if cut <= j:
+            high = j
+        elif cut >= i:
+            low = i
+        else:
+            return
 
 
 @jit
@@ -67,13 +97,11 @@ def by_place(boxes: Array) -> Indices:
         begin, end = begins[parts], ends[parts]
         if end - begin <= FAN:
             continue
-        mine = order[begin:end].copy()
-        axis = axis_of(place, mine)
-        order[begin:end] = mine[np.argsort(place[:, axis][mine])]
         unit = FAN
         while unit * FAN < end - begin:
             unit *= FAN
         cut = begin + (end - begin + unit) // (2 * unit) * unit
+        split(place, axis_of(place, order, begin, end), order, begin, end, cut)
         begins[parts], ends[parts] = begin, cut
         begins[parts + 1], ends[parts + 1] = cut, end
         parts += 2
@@ -82,7 +110,8 @@ def by_place(boxes: Array) -> Indices:
 
 @jit
 def clear(nodes: Array, names: Indices, k: int) -> None:
-    nodes[k, :4], nodes[k, 4:8] = np.inf, -np.inf
+    for axis in range(4):
+        nodes[k, axis], nodes[k, 4 + axis] = np.inf, -np.inf
     nodes[k, WIDE], nodes[k, TALL], nodes[k, LEAST], nodes[k, MOST] = 0.0, 0.0, np.inf, 0.0
     names[k] = NOTHING
 
@@ -190,7 +219,8 @@ def find(
     if not (boxes[i, 2] > boxes[i, 0] and boxes[i, 3] > boxes[i, 1] and own > 0):
         return best, found, compared
     query = np.empty((2, 4))
-    query[0] = boxes[i]
+    for axis in range(4):
+        query[0, axis] = boxes[i, axis]
     bounds, rows, heights = np.empty(144), np.empty(144, np.int64), np.empty(144, np.int64)
     bounds[0], rows[0], heights[0] = 1.0, len(nodes) - 1, len(first) - 2
     todo = 1
