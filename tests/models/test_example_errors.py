@@ -220,7 +220,7 @@ def test_images_of_a_palette(halves: Callable[..., Path], script: Any, tmp_path:
             ("--model", "deeplab_v3", "--batch", 1, "--width", 1 / 16),
             "deeplab_v3 cannot be trained with these images and ",
         ),
-        (("--map", "nothing"), "map must be one of cityscapes, ade20k, mask, "),
+        (("--map", "nothing"), "mapping must be one of cityscapes, ade20k, mask, "),
     ],
 )
 def test_wrong_options(
