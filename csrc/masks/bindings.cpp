@@ -1,0 +1,201 @@
+// fastdet._cpp: run-length encoded masks.
+#include <string>
+
+#include "masks/rle.h"
+#include "python/cpp.h"
+
+namespace fastdet {
+namespace masks_bindings {
+namespace {
+
+template <class T>
+const T* flat(const py::array& x, int64_t n = -1) {
+    const bool fits = x.dtype().kind() == (std::is_signed<T>::value ? 'i' : 'u') && x.itemsize() == sizeof(T);
+    if (!fits || !is_plain(x) || x.ndim() != 1 || (n >= 0 && x.shape(0) != n))
+        throw py::type_error("fastdet._cpp: invalid array");
+    return static_cast<const T*>(x.data());
+}
+
+// A copy of offsets that do not fall, the last of which is `end` at most.
+std::vector<int64_t> rising(const py::array& x, int64_t end) {
+    const int64_t* p = flat<int64_t>(x);
+    std::vector<int64_t> out(p, p + x.shape(0));
+    bool wrong = out.empty() || out.front() < 0 || out.back() > end;
+    for (size_t i = 1; i < out.size(); ++i) wrong |= out[i] < out[i - 1];
+    if (wrong) throw py::value_error("fastdet._cpp: offsets must rise");
+    return out;
+}
+
+Runs runs_of(const py::array& counts, const py::array& offsets) {
+    const uint32_t* p = flat<uint32_t>(counts);
+    return {p, rising(offsets, counts.shape(0))};
+}
+
+template <class T, class U>
+py::array array_of(const std::vector<U>& x) {
+    return py::array_t<T>(py::ssize_t(x.size()), x.data());
+}
+
+py::tuple tuple_of(const NewRuns& made) {
+    return py::make_tuple(array_of<uint32_t>(made.counts), array_of<int64_t>(made.offsets));
+}
+
+// The sides of masks, which have at most 2^32 - 1 pixels.
+void check_sides(int64_t height, int64_t width) {
+    const int64_t most = int64_t(1) << 32;
+    if (height < 0 || width < 0 || height >= most || width >= most || (width && height > (most - 1) / width))
+        throw py::value_error("fastdet._cpp: invalid size");
+}
+
+py::object encode_any(const py::array& masks) {
+    if (masks.ndim() != 3 || masks.itemsize() != 1 || masks.dtype().kind() != 'u')
+        throw py::type_error("fastdet._cpp: invalid array");
+    const int64_t n = masks.shape(0), height = masks.shape(1), width = masks.shape(2);
+    check_sides(height, width);
+    const bool rows = is_plain(masks);
+    // a transposed view of rows of columns
+    const bool columns = (n < 2 || masks.strides(0) == height * width) && (height < 2 || masks.strides(1) == 1) &&
+                         (width < 2 || masks.strides(2) == height);
+    if (!rows && !columns) throw py::type_error("fastdet._cpp: invalid array");
+    const auto* from = static_cast<const uint8_t*>(masks.data());
+    NewRuns made;
+    bool binary;
+    {
+        const WithoutGil release;
+        binary = encode(from, n, height, width, columns, made);
+    }
+    if (!binary) return py::none();
+    return tuple_of(made);
+}
+
+void decode_any(const py::array& counts, const py::array& offsets, py::array& out, bool columns) {
+    const Runs runs = runs_of(counts, offsets);
+    if (out.ndim() != 3 || out.itemsize() != 1 || !is_plain(out) || out.shape(0) != runs.size())
+        throw py::type_error("fastdet._cpp: invalid out");
+    const int64_t height = out.shape(columns ? 2 : 1), width = out.shape(columns ? 1 : 2);
+    check_sides(height, width);
+    auto* to = static_cast<uint8_t*>(out.mutable_data());
+    const WithoutGil release;
+    decode(runs, height, width, columns, to);
+}
+
+py::array area_any(const py::array& counts, const py::array& offsets) {
+    const Runs runs = runs_of(counts, offsets);
+    py::array_t<int64_t> out(runs.size());
+    int64_t* to = out.mutable_data();
+    const WithoutGil release;
+    rle_area(runs, to);
+    return std::move(out);
+}
+
+std::vector<int64_t> heights_of(const py::array& sizes, int64_t n) {
+    if (sizes.ndim() != 2 || sizes.shape(0) != n || sizes.shape(1) != 2)
+        throw py::type_error("fastdet._cpp: invalid sizes");
+    const int64_t* p = data<int64_t>(sizes);
+    std::vector<int64_t> out(size_t(n) + 1);
+    for (int64_t i = 0; i < n; ++i) out[size_t(i)] = p[2 * i];
+    return out;
+}
+
+py::array boxes_any(const py::array& counts, const py::array& offsets, const py::array& sizes) {
+    const Runs runs = runs_of(counts, offsets);
+    const std::vector<int64_t> heights = heights_of(sizes, runs.size());
+    py::array_t<double> out({runs.size(), int64_t(4)});
+    double* to = out.mutable_data();
+    const WithoutGil release;
+    rle_boxes(runs, heights.data(), to);
+    return std::move(out);
+}
+
+py::array merge_any(const py::array& counts, const py::array& offsets, int64_t least) {
+    const Runs runs = runs_of(counts, offsets);
+    std::vector<uint32_t> merged;
+    {
+        const WithoutGil release;
+        rle_merge(runs, least, merged);
+    }
+    return array_of<uint32_t>(merged);
+}
+
+py::array iou_any(const py::array& counts1, const py::array& offsets1, const py::array& counts2,
+                  const py::array& offsets2, const py::array& sizes1, const py::array& sizes2, const py::array& crowd,
+                  const std::string& metric) {
+    const Runs a = runs_of(counts1, offsets1), b = runs_of(counts2, offsets2);
+    const bool* flags = data<bool>(crowd);
+    if (crowd.ndim() != 1 || crowd.shape(0) != b.size() || sizes1.ndim() != 2 || sizes1.shape(0) != a.size() ||
+        sizes1.shape(1) != 2 || sizes2.ndim() != 2 || sizes2.shape(0) != b.size() || sizes2.shape(1) != 2)
+        throw py::type_error("fastdet._cpp: invalid array");
+    const int64_t *x = data<int64_t>(sizes1), *y = data<int64_t>(sizes2);
+    py::array_t<double> out({a.size(), b.size()});
+    double* to = out.mutable_data();
+    if (a.size() && b.size()) {
+        const int64_t height = x[0], width = x[1];
+        check_sides(height, width);
+        for (int64_t i = 0; i < 2 * a.size(); ++i) {
+            if (x[i] != (i % 2 ? width : height)) throw py::value_error("fastdet._cpp: sizes that differ");
+        }
+        for (int64_t i = 0; i < 2 * b.size(); ++i) {
+            if (y[i] != (i % 2 ? width : height)) throw py::value_error("fastdet._cpp: sizes that differ");
+        }
+        const WithoutGil release;
+        mask_iou(a, b, height, width, flags, metric == "ios", to);
+    }
+    return std::move(out);
+}
+
+py::list to_strings(const py::array& counts, const py::array& offsets) {
+    const Runs runs = runs_of(counts, offsets);
+    py::list out(runs.size());
+    for (int64_t i = 0; i < runs.size(); ++i)
+        out[size_t(i)] = py::bytes(rle_to_string(runs.begin(i), runs.end(i)));
+    return out;
+}
+
+py::tuple from_strings(const py::list& texts) {
+    NewRuns made;
+    for (size_t i = 0; i < texts.size(); ++i) {
+        const py::object item = texts[i];
+        if (!py::isinstance<py::bytes>(item)) throw py::type_error("fastdet._cpp: texts must be bytes");
+        const std::string_view text = py::reinterpret_borrow<py::bytes>(item);
+        const std::string wrong = rle_from_string(text.data(), text.size(), made.counts);
+        if (!wrong.empty()) return py::make_tuple(wrong, i);
+        made.end_mask();
+    }
+    return tuple_of(made);
+}
+
+py::tuple from_polygons(const py::array& corners, const py::array& points, const py::array& parts, int64_t height,
+                        int64_t width) {
+    if (corners.ndim() != 2 || corners.shape(1) != 2) throw py::type_error("fastdet._cpp: invalid array");
+    const double* xy = data<double>(corners);
+    const std::vector<int64_t> starts = rising(points, corners.shape(0));
+    const std::vector<int64_t> masks = rising(parts, int64_t(starts.size()) - 1);
+    check_sides(height, width);
+    const std::vector<double> own(xy, xy + 2 * corners.shape(0));
+    for (const double x : own) {
+        if (!(x >= -0x1p28 && x <= 0x1p28)) throw py::value_error("fastdet._cpp: invalid corner");
+    }
+    NewRuns made;
+    {
+        const WithoutGil release;
+        rle_from_polygons(own.data(), starts, masks, height, width, made);
+    }
+    return tuple_of(made);
+}
+
+const Bindings registered([](py::module_& m) {
+    m.def("encode", encode_any);
+    m.def("decode", decode_any);
+    m.def("rle_area", area_any);
+    m.def("rle_boxes", boxes_any);
+    m.def("rle_merge", merge_any);
+    m.def("mask_iou", iou_any);
+    m.def("rle_to_strings", to_strings);
+    m.def("rle_from_strings", from_strings);
+    m.def("rle_from_polygons", from_polygons);
+});
+
+
+}  // namespace
+}  // namespace masks_bindings
+}  // namespace fastdet

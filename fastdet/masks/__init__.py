@@ -1,0 +1,11 @@
+"""Masks: run lengths as in COCO, between dense masks, polygons and boxes; areas, unions and overlaps.
+
+A mask is (H, W), 0 and 1. Run lengths go column by column, as pycocotools has them, and equal its bit for bit.
+"""
+
+from fastdet.masks.dense import decode, encode
+from fastdet.masks.measures import area, mask_iou, masks_to_boxes, merge, to_boxes
+from fastdet.masks.polygons import from_polygons
+from fastdet.masks.rle import RLE
+
+__all__ = ["RLE", "area", "decode", "encode", "from_polygons", "mask_iou", "masks_to_boxes", "merge", "to_boxes"]
