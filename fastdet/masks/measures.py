@@ -178,9 +178,7 @@ def rle_merge_reference(counts: Counts, offsets: Ints, least: int) -> Counts:
     return runs.astype(np.uint32)
 
 
-def mask_iou(
-    a: RLE, b: RLE, iscrowd: Any = None, *, metric: str = "iou", backend: str | None = None
-) -> Array:
+def mask_iou(a: RLE, b: RLE, iscrowd: Any = None, *, metric: str = "iou", backend: str | None = None) -> Array:
     """The overlap of each mask of ``a`` with each of ``b``.
 
     Parameters
@@ -218,7 +216,14 @@ def mask_iou(
 
 
 def mask_iou_reference(
-    counts1: Counts, offsets1: Ints, counts2: Counts, offsets2: Ints, sizes1: Ints, sizes2: Ints, crowd: Array, metric: str
+    counts1: Counts,
+    offsets1: Ints,
+    counts2: Counts,
+    offsets2: Ints,
+    sizes1: Ints,
+    sizes2: Ints,
+    crowd: Array,
+    metric: str,
 ) -> Array:
     areas1, areas2 = rle_area_reference(counts1, offsets1), rle_area_reference(counts2, offsets2)
     out = np.zeros((len(areas1), len(areas2)))

@@ -57,7 +57,9 @@ class RLE:
         if runs.ndim != 1:
             raise ValueError(f"{op}: counts must have shape (R,), got {runs.shape}")
         if bounds.shape != (len(whole) + 1,):
-            raise ValueError(f"{op}: offsets must have shape ({len(whole) + 1},), one more than masks, got {bounds.shape}")
+            raise ValueError(
+                f"{op}: offsets must have shape ({len(whole) + 1},), one more than masks, got {bounds.shape}"
+            )
         if bounds[0] != 0 or bounds[-1] != len(runs) or (np.diff(bounds) < 0).any():
             raise ValueError(f"{op}: offsets must rise from 0 to {len(runs)}, the number of runs")
         _check_sizes(op, whole)
@@ -179,7 +181,9 @@ def _check_sizes(op: str, sizes: Ints) -> None:
     wrong |= np.where(wrong, 0, height) * np.where(wrong, 0, width).astype(np.float64) > MAX_PIXELS
     if wrong.any():
         i = int(np.argmax(wrong))
-        raise ValueError(f"{op}: mask {i}: size must be height and width of fewer than 2**32 pixels, got {sizes[i].tolist()}")
+        raise ValueError(
+            f"{op}: mask {i}: size must be height and width of fewer than 2**32 pixels, got {sizes[i].tolist()}"
+        )
 
 
 def _check_sums(op: str, sizes: Ints, runs: Array, bounds: Ints) -> None:

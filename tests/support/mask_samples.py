@@ -1,0 +1,34 @@
+"""Small masks and polygons for the tests of masks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Masks = NDArray[np.uint8]
+
+
+def some_masks(rng: np.random.Generator) -> Masks:
+    """Noise of any density, discs, or stripes."""
+    n, h, w = (int(x) for x in (rng.integers(1, 6), rng.integers(1, 140), rng.integers(1, 140)))
+    kind = rng.integers(3)
+    if kind == 0:
+        return (rng.random((n, h, w)) < rng.random()).astype(np.uint8)
+    y, x = np.mgrid[:h, :w]
+    if kind == 1:
+        discs = [np.hypot(y - rng.random() * h, x - rng.random() * w) < rng.random() * h for _ in range(n)]
+        return np.stack(discs).astype(np.uint8)
+    return np.stack([(x * rng.integers(3) + y * rng.integers(3)) // 5 % 2 for _ in range(n)]).astype(np.uint8)
+
+
+def some_polygons(rng: np.random.Generator, h: int, w: int) -> list[list[list[float]]]:
+    """Masks of one or two polygons each, partly outside, of whole numbers, tenths or any."""
+    digits = int(rng.integers(3))
+    out = []
+    for _ in range(3):
+        corners = [
+            rng.random((int(rng.integers(3, 9)), 2)) * [w * 1.4, h * 1.4] - [w * 0.2, h * 0.2]
+            for _ in range(int(rng.integers(1, 3)))
+        ]
+        out.append([(c if digits == 2 else c.round(digits)).ravel().tolist() for c in corners])
+    return out
