@@ -1,6 +1,7 @@
 // fastdet._cpp: run-length encoded masks.
 #include <string>
 
+#include "masks/paste_masks.h"
 #include "masks/rle.h"
 #include "python/cpp.h"
 
@@ -183,6 +184,34 @@ py::tuple from_polygons(const py::array& corners, const py::array& points, const
     return tuple_of(made);
 }
 
+py::object paste_any(const py::array& masks, const py::array& boxes, int64_t height, int64_t width, float threshold,
+                     const std::string& out) {
+    if (masks.ndim() != 3 || boxes.ndim() != 2 || boxes.shape(0) != masks.shape(0) || boxes.shape(1) != 4)
+        throw py::type_error("fastdet._cpp: invalid array");
+    const float* values = data<float>(masks);
+    const double* from = data<double>(boxes);
+    check_sides(height, width);
+    const int64_t n = masks.shape(0), h = masks.shape(1), w = masks.shape(2);
+    if (h < 1 || w < 1 || h >= INT32_MAX - 2 || w >= INT32_MAX - 2 || !(threshold > 0))
+        throw py::value_error("fastdet._cpp: invalid masks");
+    const std::vector<double> corners(from, from + 4 * n);  // they decide addresses
+    for (const double x : corners) {
+        if (!(x - x == 0)) throw py::value_error("fastdet._cpp: invalid boxes");
+    }
+    const MaskOut kind = out == "rle" ? MaskOut::rle : out == "bits" ? MaskOut::bits : MaskOut::dense;
+    NewRuns made;
+    py::array_t<uint8_t> dense(std::vector<int64_t>{kind == MaskOut::rle ? 0 : n, height,
+                                                    kind == MaskOut::bits ? (width + 7) / 8 : width});
+    uint8_t* to = dense.mutable_data();
+    {
+        const WithoutGil release;
+        std::memset(to, 0, size_t(dense.size()));
+        paste_masks(values, corners.data(), n, h, w, height, width, threshold, kind, to, made);
+    }
+    if (kind == MaskOut::rle) return tuple_of(made);
+    return std::move(dense);
+}
+
 const Bindings registered([](py::module_& m) {
     m.def("encode", encode_any);
     m.def("decode", decode_any);
@@ -193,6 +222,7 @@ const Bindings registered([](py::module_& m) {
     m.def("rle_to_strings", to_strings);
     m.def("rle_from_strings", from_strings);
     m.def("rle_from_polygons", from_polygons);
+    m.def("paste_masks", paste_any);
 });
 
 

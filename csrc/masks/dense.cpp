@@ -11,7 +11,7 @@
 #endif
 
 #include "core/memory.h"
-#include "masks/rle.h"
+#include "masks/bit_rows.h"
 
 namespace fastdet {
 namespace {
@@ -111,19 +111,6 @@ void encode_rows(const uint8_t* x, int64_t height, int64_t width, NewRuns& out, 
     turns.end(uint64_t(height) * uint64_t(width));
 }
 
-void spread(uint64_t bits, uint8_t* out, int64_t n) {
-    for (int64_t k = 0; k < n; k += 8) {
-        const uint64_t eight = bits >> k & 255;
-        // bit i of the byte comes into the lowest bit of byte i
-        const uint64_t bytes = (((eight * kOnes) & 0x8040201008040201) + 0x7f7f7f7f7f7f7f7f) >> 7 & kOnes;
-        if (n - k >= 8) {
-            std::memcpy(out + k, &bytes, 8);
-        } else {
-            std::memcpy(out + k, &bytes, size_t(n - k));
-        }
-    }
-}
-
 void decode_columns(const uint32_t* run, const uint32_t* end, int64_t pixels, uint8_t* out) {
     std::memset(out, 0, size_t(pixels));
     each_run(run, end, [&](uint64_t start, uint64_t stop) {
@@ -151,7 +138,7 @@ void decode_rows(const uint32_t* run, const uint32_t* end, int64_t height, int64
         for (int64_t y = 0; y < height; ++y) {
             bits ^= turn[y];
             turn[y] = 0;
-            spread(bits, out + y * width + first, n);
+            spread_bits(&bits, n, out + y * width + first);
         }
     }
 }

@@ -17,7 +17,7 @@ from fastdet._files.data_set import check_known
 from fastdet._files.errors import FormatError
 from fastdet._files.json_walk import load_tree
 from fastdet._files.packed import opened
-from fastdet.coco import hooks
+from fastdet.coco import hooks, mask
 from fastdet.coco.index import Index, Tables
 from fastdet.detection.records import Columns
 
@@ -301,13 +301,22 @@ class COCO:
         ]
 
     # Masks, pictures and downloads, which pycocotools has
-    def annToRLE(self, ann: Mapping[str, Any]) -> NoReturn:
-        """Raises NotImplementedError: masks are not here yet."""
-        _no_masks("annToRLE")
+    def annToRLE(self, ann: Mapping[str, Any]) -> dict[str, Any]:
+        """The mask of an annotation as COCO's dictionary; that of its image's size, of polygons or counts."""
+        image = self.imgs[ann["image_id"]]
+        height, width = image["height"], image["width"]
+        segmentation = ann["segmentation"]
+        if isinstance(segmentation, list):
+            return mask.merge(mask.frPyObjects(segmentation, height, width))
+        if isinstance(segmentation["counts"], list):
+            packed: dict[str, Any] = mask.frPyObjects(segmentation, height, width)
+            return packed
+        result: dict[str, Any] = segmentation
+        return result
 
-    def annToMask(self, ann: Mapping[str, Any]) -> NoReturn:
-        """Raises NotImplementedError: masks are not here yet."""
-        _no_masks("annToMask")
+    def annToMask(self, ann: Mapping[str, Any]) -> Array:
+        """The mask of an annotation, (H, W) uint8, columns are dense."""
+        return mask.decode(self.annToRLE(ann))
 
     def showAnns(self, anns: Sequence[Mapping[str, Any]], draw_bbox: bool = False) -> NoReturn:
         """Raises NotImplementedError: masks are not here yet."""

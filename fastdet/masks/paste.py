@@ -1,0 +1,122 @@
+"""Masks of a network's heads, at the size of the image: dense, as bits, or as run lengths without a dense mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdet._core import backends, check
+from fastdet._core.arrays import to_numpy
+from fastdet._core.check import Array
+from fastdet.masks.dense import encode_reference
+from fastdet.masks.rle import MAX_PIXELS, new_rle
+
+OUTPUTS = ("dense", "rle", "bits")
+
+
+def paste_masks(
+    masks: Any, boxes: Any, size: tuple[int, int], threshold: float = 0.5, out: str = "dense", *, backend: str | None = None
+) -> Any:
+    """Paste the small masks of Mask R-CNN's head into an image, each into its box.
+
+    Parameters
+    ----------
+    masks : (N, h, w) float, or (N, 1, h, w), in [0, 1]
+    boxes : (N, 4) float, pixels of the image, x1 y1 x2 y2
+    size : height and width of the image, pixels
+    threshold : float above 0; a pixel is 1 where the resampled mask is at least this
+    out : "dense", "rle" or "bits"
+
+    Returns
+    -------
+    dense : (N, H, W) bool
+    rle : `RLE` of N masks; no dense mask is made on the way
+    bits : (N, H, ceil(W / 8)) uint8, as ``numpy.packbits(dense, axis=2, bitorder="little")``
+
+    Raises
+    ------
+    TypeError   dtype, device
+    ValueError  shape, NaN or infinity, a threshold of 0 or less
+
+    Notes
+    -----
+    The rule is detectron2's: bilinear, of pixel centres (``align_corners=False``), zeros outside of a mask. A box without
+    area gives an empty mask. Positions are computed in float64, weights and values in float32.
+
+    Examples
+    --------
+    >>> paste_masks(np.ones((1, 2, 2)), np.array([[1, 0, 3, 2]]), (2, 4)).astype(int)
+    array([[[0, 1, 1, 0],
+            [0, 1, 1, 0]]])
+    """
+    op = "paste_masks"
+    small = to_numpy(op, "masks", masks)
+    if small.ndim == 4 and small.shape[1] == 1:
+        small = small[:, 0]
+    if small.ndim != 3 or 0 in small.shape[1:]:
+        raise ValueError(f"{op}: masks must have shape (N, h, w) or (N, 1, h, w), got {small.shape}")
+    if small.dtype.kind != "f":
+        raise TypeError(f"{op}: masks must be float, got {small.dtype}")
+    small = np.ascontiguousarray(small, np.float32)
+    corners = check.boxes(op, "boxes", to_numpy(op, "boxes", boxes)).astype(np.float64)
+    if len(corners) != len(small):
+        raise ValueError(f"{op}: boxes must have shape ({len(small)}, 4), got {corners.shape}")
+    height, width = image_size(op, size)
+    level = check.positive(op, "threshold", threshold)
+    check.choice(op, "out", out, OUTPUTS)
+    for name, x in (("masks", small), ("boxes", corners)):
+        if not np.isfinite(x).all():
+            at = tuple(np.argwhere(~np.isfinite(x))[0].tolist())
+            raise ValueError(f"{op}: {name} must be finite, got {x[at]} at {at}")
+    kernel = backends.choose(op, backend, paste_masks_reference)
+    return as_output(kernel(small, corners, height, width, np.float32(level), out), out, len(small), height, width)
+
+
+def image_size(op: str, size: Any) -> tuple[int, int]:
+    height, width = check.pair(op, "size", size, 0)
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"{op}: size must have fewer than 2**32 pixels, got {check.describe(size)}")
+    return height, width
+
+
+def as_output(found: Any, out: str, n: int, height: int, width: int) -> Any:
+    if out != "rle":
+        return found.view(np.bool_) if out == "dense" else found
+    sizes = np.empty((n, 2), np.int64)
+    sizes[:] = height, width
+    return new_rle(sizes, *found)
+
+
+def paste_masks_reference(masks: Array, boxes: Array, height: int, width: int, threshold: Any, out: str) -> Any:
+    """Counts and offsets, uint8 0 and 1, or bits. masks : (N, h, w) float32, boxes : (N, 4) float64"""
+    n, h, w = masks.shape
+    dense = np.zeros((n, height, width), np.uint8)
+    for mask, (x1, y1, x2, y2), to in zip(masks, boxes.tolist(), dense, strict=True):
+        if not (x2 > x1 and y2 > y1):
+            continue
+        column, across = _positions(x1, x2, w, width)
+        row, down = _positions(y1, y2, h, height)
+        framed = np.pad(mask, 1)
+        left, right = framed[:, column], framed[:, column + 1]
+        wide = left + across * (right - left)
+        top, bottom = wide[row], wide[row + 1]
+        to[:] = top + down[:, None] * (bottom - top) >= threshold
+    return of_dense(dense, out)
+
+
+def _positions(low: float, high: float, size: int, pixels: int) -> tuple[Array, Array]:
+    """For each pixel of the image: the value before it, counted from the frame of zeros, and the weight of the next."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        at = (np.arange(pixels) + 0.5 - low) * (size / (high - low)) - 0.5
+    at = np.minimum(np.where(at > -1, at, -1.0), size)  # NaN: of a box that has hardly a width
+    before = np.minimum(np.floor(at), size - 1)
+    return before.astype(np.int64) + 1, (at - before).astype(np.float32)
+
+
+def of_dense(dense: Array, out: str) -> Any:
+    if out == "rle":
+        return encode_reference(dense)
+    return dense if out == "dense" else np.packbits(dense, axis=2, bitorder="little")
+
+
