@@ -147,8 +147,7 @@ py::array iou_any(const py::array& counts1, const py::array& offsets1, const py:
 py::list to_strings(const py::array& counts, const py::array& offsets) {
     const Runs runs = runs_of(counts, offsets);
     py::list out(runs.size());
-    for (int64_t i = 0; i < runs.size(); ++i)
-        out[size_t(i)] = py::bytes(rle_to_string(runs.begin(i), runs.end(i)));
+    for (int64_t i = 0; i < runs.size(); ++i) out[size_t(i)] = py::bytes(rle_to_string(runs.begin(i), runs.end(i)));
     return out;
 }
 
@@ -184,32 +183,58 @@ py::tuple from_polygons(const py::array& corners, const py::array& points, const
     return tuple_of(made);
 }
 
-py::object paste_any(const py::array& masks, const py::array& boxes, int64_t height, int64_t width, float threshold,
-                     const std::string& out) {
-    if (masks.ndim() != 3 || boxes.ndim() != 2 || boxes.shape(0) != masks.shape(0) || boxes.shape(1) != 4)
-        throw py::type_error("fastdet._cpp: invalid array");
-    const float* values = data<float>(masks);
+// A copy of boxes (n, 4): they decide addresses.
+std::vector<double> corners_of(const py::array& boxes, int64_t n) {
+    if (boxes.ndim() != 2 || boxes.shape(0) != n || boxes.shape(1) != 4)
+        throw py::type_error("fastdet._cpp: invalid boxes");
     const double* from = data<double>(boxes);
-    check_sides(height, width);
-    const int64_t n = masks.shape(0), h = masks.shape(1), w = masks.shape(2);
-    if (h < 1 || w < 1 || h >= INT32_MAX - 2 || w >= INT32_MAX - 2 || !(threshold > 0))
-        throw py::value_error("fastdet._cpp: invalid masks");
-    const std::vector<double> corners(from, from + 4 * n);  // they decide addresses
+    std::vector<double> corners(from, from + 4 * n);
     for (const double x : corners) {
         if (!(x - x == 0)) throw py::value_error("fastdet._cpp: invalid boxes");
     }
+    return corners;
+}
+
+// f(image): draws n masks of h x w values each.
+template <class F>
+py::object drawn(int64_t n, int64_t h, int64_t w, int64_t height, int64_t width, const std::string& out, F&& f) {
+    check_sides(height, width);
+    constexpr int64_t most = INT32_MAX - 2;
+    if (h < 1 || w < 1 || h >= most || w >= most) throw py::value_error("fastdet._cpp: invalid masks");
     const MaskOut kind = out == "rle" ? MaskOut::rle : out == "bits" ? MaskOut::bits : MaskOut::dense;
     NewRuns made;
-    py::array_t<uint8_t> dense(std::vector<int64_t>{kind == MaskOut::rle ? 0 : n, height,
-                                                    kind == MaskOut::bits ? (width + 7) / 8 : width});
+    const int64_t masks = kind == MaskOut::rle ? 0 : n, row = kind == MaskOut::bits ? (width + 7) / 8 : width;
+    py::array_t<uint8_t> dense(std::vector<int64_t>{masks, height, row});
     uint8_t* to = dense.mutable_data();
     {
         const WithoutGil release;
-        std::memset(to, 0, size_t(dense.size()));
-        paste_masks(values, corners.data(), n, h, w, height, width, threshold, kind, to, made);
+        std::memset(to, 0, size_t(masks * height * row));
+        f(MaskImage{height, width, kind, to, made});
     }
     if (kind == MaskOut::rle) return tuple_of(made);
     return std::move(dense);
+}
+
+py::object paste_any(const py::array& masks, const py::array& boxes, int64_t height, int64_t width, float threshold,
+                     const std::string& out) {
+    if (masks.ndim() != 3 || !(threshold > 0)) throw py::type_error("fastdet._cpp: invalid masks");
+    const float* values = data<float>(masks);
+    const int64_t n = masks.shape(0), h = masks.shape(1), w = masks.shape(2);
+    const std::vector<double> corners = corners_of(boxes, n);
+    return drawn(n, h, w, height, width, out,
+                 [&](const MaskImage& image) { paste_masks(values, corners.data(), n, h, w, threshold, image); });
+}
+
+py::object process_any(const py::array& prototypes, const py::array& coefficients, const py::array& boxes,
+                       int64_t height, int64_t width, const std::string& out) {
+    if (prototypes.ndim() != 3 || coefficients.ndim() != 2 || coefficients.shape(1) != prototypes.shape(0) ||
+        prototypes.shape(0) < 1)
+        throw py::type_error("fastdet._cpp: invalid prototypes");
+    const float *planes = data<float>(prototypes), *weights = data<float>(coefficients);
+    const int64_t n = coefficients.shape(0), k = prototypes.shape(0), h = prototypes.shape(1), w = prototypes.shape(2);
+    const std::vector<double> corners = corners_of(boxes, n);
+    return drawn(n, h, w, height, width, out,
+                 [&](const MaskImage& image) { process_mask(planes, weights, corners.data(), n, k, h, w, image); });
 }
 
 const Bindings registered([](py::module_& m) {
@@ -223,8 +248,8 @@ const Bindings registered([](py::module_& m) {
     m.def("rle_from_strings", from_strings);
     m.def("rle_from_polygons", from_polygons);
     m.def("paste_masks", paste_any);
+    m.def("process_mask", process_any);
 });
-
 
 }  // namespace
 }  // namespace masks_bindings

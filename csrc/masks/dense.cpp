@@ -2,8 +2,8 @@
 //
 // Columns that are dense are one line of pixels: 64 at a time as the bits of a word, whose turns are x ^ (x << 1).
 // Where rows are dense, 64 columns go down side by side, one bit each: a row is a word, its turns are its difference to
-// the row above; sorted by column they are the runs. Decoding is the same backwards: turns in words, one a row, of which
-// each is the exclusive or of all above.
+// the row above; sorted by column they are the runs. Decoding is the same backwards: turns in words, one a row, of
+// which each is the exclusive or of all above.
 #include <cstring>
 
 #if defined(__SSE2__)
@@ -120,7 +120,8 @@ void decode_columns(const uint32_t* run, const uint32_t* end, int64_t pixels, ui
 }
 
 // `turn`: a word for each row, zeros; they are zeros afterwards.
-void decode_rows(const uint32_t* run, const uint32_t* end, int64_t height, int64_t width, uint64_t* turn, uint8_t* out) {
+void decode_rows(const uint32_t* run, const uint32_t* end, int64_t height, int64_t width, uint64_t* turn,
+                 uint8_t* out) {
     uint64_t place = run < end ? *run++ : uint64_t(-1);  // of the next turn
     uint64_t inside = 0;                                 // whether the pixels before it are ones
     for (int64_t first = 0; first < width; first += 64) {

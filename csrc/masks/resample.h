@@ -13,6 +13,8 @@ struct MaskLoops {
                      uint64_t* bits);
     // to[k] = from[at[k]] + weight[k] * (from[at[k] + 1] - from[at[k]])
     void (*expand)(const float* from, const int32_t* at, const float* weight, int64_t n, float* to);
+    // to[i] = weight[0] * planes[i] + weight[1] * planes[step + i] + ..., in this order
+    void (*combine)(const float* planes, int64_t step, const float* weight, int64_t count, int64_t n, float* to);
 };
 const MaskLoops& mask_loops();
 

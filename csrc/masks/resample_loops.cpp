@@ -34,9 +34,23 @@ void expand(const float* from, const int32_t* at, const float* weight, int64_t n
     }
 }
 
+void combine(const float* planes, int64_t step, const float* weight, int64_t count, int64_t n, float* to) {
+    for (int64_t i = 0; i < n; ++i) to[i] = weight[0] * planes[i];
+    int64_t k = 1;
+    for (; k + 4 <= count; k += 4) {
+        const float *p = planes + k * step, *q = p + step, *r = q + step, *s = r + step;
+        const float a = weight[k], b = weight[k + 1], c = weight[k + 2], d = weight[k + 3];
+        for (int64_t i = 0; i < n; ++i) to[i] = (((to[i] + a * p[i]) + b * q[i]) + c * r[i]) + d * s[i];
+    }
+    for (; k < count; ++k) {
+        const float* p = planes + k * step;
+        for (int64_t i = 0; i < n; ++i) to[i] += weight[k] * p[i];
+    }
+}
+
 }  // namespace
 }  // namespace FASTDET_ISA
 
-FASTDET_KERNELS(MaskLoops, mask_loops, {row_bits, expand})
+FASTDET_KERNELS(MaskLoops, mask_loops, {row_bits, expand, combine})
 
 }  // namespace fastdet

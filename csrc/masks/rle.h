@@ -43,12 +43,13 @@ bool encode(const uint8_t* masks, int64_t n, int64_t height, int64_t width, bool
 // Pixels beyond the last run are 0; runs beyond the last pixel are left out.
 void decode(const Runs& runs, int64_t height, int64_t width, bool columns, uint8_t* out);
 
-void rle_area(const Runs& runs, int64_t* out);                         // out (n,)
+void rle_area(const Runs& runs, int64_t* out);                          // out (n,)
 void rle_boxes(const Runs& runs, const int64_t* heights, double* out);  // heights (n,), out (n, 4)
 // The runs of the pixels that `least` masks or more have.
 void rle_merge(const Runs& runs, int64_t least, std::vector<uint32_t>& out);
 // crowd (m,); smaller: over the smaller area; out (n, m)
-void mask_iou(const Runs& a, const Runs& b, int64_t height, int64_t width, const bool* crowd, bool smaller, double* out);
+void mask_iou(const Runs& a, const Runs& b, int64_t height, int64_t width, const bool* crowd, bool smaller,
+              double* out);
 
 std::string rle_to_string(const uint32_t* run, const uint32_t* end);
 // Appends the runs. What is wrong with the text, or "".

@@ -5,8 +5,8 @@ A mask is (H, W), 0 and 1. Run lengths go column by column, as pycocotools has t
 
 from fastdet.masks.dense import decode, encode
 from fastdet.masks.measures import area, mask_iou, masks_to_boxes, merge, to_boxes
-from fastdet.masks.paste import paste_masks
+from fastdet.masks.paste import paste_masks, process_mask
 from fastdet.masks.polygons import from_polygons
 from fastdet.masks.rle import RLE
 
-__all__ = ["RLE", "area", "decode", "encode", "from_polygons", "mask_iou", "masks_to_boxes", "merge", "paste_masks", "to_boxes"]
+__all__ = ["RLE", "area", "decode", "encode", "from_polygons", "mask_iou", "masks_to_boxes", "merge", "paste_masks", "process_mask", "to_boxes"]

@@ -65,12 +65,74 @@ def paste_masks(
     height, width = image_size(op, size)
     level = check.positive(op, "threshold", threshold)
     check.choice(op, "out", out, OUTPUTS)
-    for name, x in (("masks", small), ("boxes", corners)):
+    _check_finite(op, masks=small, boxes=corners)
+    kernel = backends.choose(op, backend, paste_masks_reference)
+    return as_output(kernel(small, corners, height, width, np.float32(level), out), out, len(small), height, width)
+
+
+def process_mask(
+    prototypes: Any, coefficients: Any, boxes: Any, size: tuple[int, int], out: str = "dense", *, backend: str | None = None
+) -> Any:
+    """Masks of a prototype head, such as that of YOLO-seg and YOLACT, each cropped to its box.
+
+    Parameters
+    ----------
+    prototypes : (K, h, w) float, of the whole image
+    coefficients : (N, K) float
+    boxes : (N, 4) float, pixels of the image, x1 y1 x2 y2
+    size : height and width of the image, pixels, to which the prototypes are resampled
+    out : "dense", "rle" or "bits", as in `paste_masks`
+
+    Returns
+    -------
+    dense : (N, H, W) bool; rle : `RLE` of N masks; bits : (N, H, ceil(W / 8)) uint8
+
+    Raises
+    ------
+    TypeError   dtype, device
+    ValueError  shape, NaN or infinity
+
+    Notes
+    -----
+    A pixel of column c and row r is 1 where x1 <= c < x2, y1 <= r < y2, and the resampled sum of coefficients times
+    prototypes is above 0: bilinear, ``align_corners=False``, in float32. The sum is in order of the prototypes.
+
+    Examples
+    --------
+    >>> process_mask(np.ones((1, 2, 2)), np.array([[3.0]]), np.array([[1, 0, 2.5, 1]]), (2, 4)).astype(int)
+    array([[[0, 1, 1, 0],
+            [0, 0, 0, 0]]])
+    """
+    op = "process_mask"
+    planes, weights = (_floats(op, n, x, d) for n, x, d in (("prototypes", prototypes, 3), ("coefficients", coefficients, 2)))
+    if 0 in planes.shape:
+        raise ValueError(f"{op}: prototypes must have shape (K, h, w), none of them 0, got {planes.shape}")
+    if weights.shape[1] != len(planes):
+        raise ValueError(f"{op}: coefficients must have shape (N, {len(planes)}), got {weights.shape}")
+    corners = check.boxes(op, "boxes", to_numpy(op, "boxes", boxes)).astype(np.float64)
+    if len(corners) != len(weights):
+        raise ValueError(f"{op}: boxes must have shape ({len(weights)}, 4), got {corners.shape}")
+    height, width = image_size(op, size)
+    check.choice(op, "out", out, OUTPUTS)
+    _check_finite(op, prototypes=planes, coefficients=weights, boxes=corners)
+    kernel = backends.choose(op, backend, process_mask_reference)
+    return as_output(kernel(planes, weights, corners, height, width, out), out, len(weights), height, width)
+
+
+def _floats(op: str, name: str, x: Any, axes: int) -> Array:
+    array = to_numpy(op, name, x)
+    if array.dtype.kind != "f":
+        raise TypeError(f"{op}: {name} must be float, got {array.dtype}")
+    if array.ndim != axes:
+        raise ValueError(f"{op}: {name} must have {axes} axes, got {array.shape}")
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _check_finite(op: str, **arrays: Array) -> None:
+    for name, x in arrays.items():
         if not np.isfinite(x).all():
             at = tuple(np.argwhere(~np.isfinite(x))[0].tolist())
             raise ValueError(f"{op}: {name} must be finite, got {x[at]} at {at}")
-    kernel = backends.choose(op, backend, paste_masks_reference)
-    return as_output(kernel(small, corners, height, width, np.float32(level), out), out, len(small), height, width)
 
 
 def image_size(op: str, size: Any) -> tuple[int, int]:
@@ -120,3 +182,30 @@ def of_dense(dense: Array, out: str) -> Any:
     return dense if out == "dense" else np.packbits(dense, axis=2, bitorder="little")
 
 
+def process_mask_reference(
+    prototypes: Array, coefficients: Array, boxes: Array, height: int, width: int, out: str
+) -> Any:
+    """Counts and offsets, uint8 0 and 1, or bits. All float32; boxes (N, 4) float64"""
+    n, (_, h, w) = len(coefficients), prototypes.shape
+    dense = np.zeros((n, height, width), np.uint8)
+    column, across = _clamped(w, width)
+    row, down = _clamped(h, height)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for weights, (x1, y1, x2, y2), to in zip(coefficients, boxes.tolist(), dense, strict=True):
+            logits = weights[0] * prototypes[0]
+            for weight, plane in zip(weights[1:], prototypes[1:], strict=True):
+                logits += weight * plane
+            left, right = logits[:, column], logits[:, np.minimum(column + 1, w - 1)]
+            wide = left + across * (right - left)
+            top, bottom = wide[row], wide[np.minimum(row + 1, h - 1)]
+            x, y = np.arange(width), np.arange(height)[:, None]
+            inside = (x >= x1) & (x < x2) & (y >= y1) & (y < y2)
+            to[:] = (top + down[:, None] * (bottom - top) > 0) & inside
+    return of_dense(dense, out)
+
+
+def _clamped(size: int, pixels: int) -> tuple[Array, Array]:
+    """For each pixel: the value before it, and the weight of the next; positions stay within the values."""
+    at = np.clip((np.arange(pixels) + 0.5) * (size / max(pixels, 1)) - 0.5, 0.0, size - 1.0)
+    before = np.floor(at)
+    return before.astype(np.int64), (at - before).astype(np.float32)
