@@ -102,7 +102,9 @@ def ohem_cross_entropy(
     if isinstance(first, int):
         return first
     loss, kept = first[0].ravel(), np.empty(target.size, np.int32)
-    label, _, _ = _labels(target, ignore, len(weight))
+    label, _, invalid = _labels(target, ignore, len(weight))
+    if invalid >= 0:  # another thread has changed the target since
+        return invalid
     bounds = np.array([fraction, typed(loss.dtype, threshold)], np.float64)
     number = _hardest(loss, label.ravel(), np.append(weight, weight.dtype.type(0)), bounds, min_kept, kept)
     total = float(ordered_sum(np.where(kept >= 0, loss, loss.dtype.type(0))))
