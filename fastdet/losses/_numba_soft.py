@@ -98,13 +98,11 @@ def ohem_cross_entropy(
     threshold: float,
     gradient: bool,
 ) -> tuple[Any, Array | None, float] | int:
-    first = cross_entropy(logits, last, target, weight, ignore, "none", 0.0, False)
-    if isinstance(first, int):
-        return first
-    loss, kept = first[0].ravel(), np.empty(target.size, np.int32)
     label, _, invalid = _labels(target, ignore, len(weight))
-    if invalid >= 0:  # another thread has changed the target since
+    if invalid >= 0:
         return invalid
+    first: Any = cross_entropy(logits, last, label, weight, len(weight), "none", 0.0, False)
+    loss, kept = first[0].ravel(), np.empty(target.size, np.int32)
     bounds = np.array([fraction, typed(loss.dtype, threshold)], np.float64)
     number = _hardest(loss, label.ravel(), np.append(weight, weight.dtype.type(0)), bounds, min_kept, kept)
     total = float(ordered_sum(np.where(kept >= 0, loss, loss.dtype.type(0))))
