@@ -98,11 +98,11 @@ def ohem_cross_entropy(
     threshold: float,
     gradient: bool,
 ) -> tuple[Any, Array | None, float] | int:
-    first = cross_entropy(logits, last, target, weight, ignore, "none", 0.0, False)
-    if isinstance(first, int):
-        return first
+    label, _, invalid = _labels(target, ignore, len(weight))
+    if invalid >= 0:
+        return invalid
+    first: Any = cross_entropy(logits, last, label, weight, len(weight), "none", 0.0, False)
     loss, kept = first[0].ravel(), np.empty(target.size, np.int32)
-    label, _, _ = _labels(target, ignore, len(weight))
     bounds = np.array([fraction, typed(loss.dtype, threshold)], np.float64)
     number = _hardest(loss, label.ravel(), np.append(weight, weight.dtype.type(0)), bounds, min_kept, kept)
     total = float(ordered_sum(np.where(kept >= 0, loss, loss.dtype.type(0))))

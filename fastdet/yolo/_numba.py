@@ -32,7 +32,9 @@ def yolo_candidates(
         return int(-1 - count)
     boxes, scores = np.empty((count, 4), output.dtype), np.empty(count, output.dtype)
     labels, image, rows = (np.empty(count, np.int64) for _ in range(3))
-    _write(*job, label, boxes, scores, labels, image, rows)
+    written = _write(*job, label, boxes, scores, labels, image, rows)
+    if written < count:  # another thread has changed the outputs since they were counted: the rest holds nothing
+        return boxes[:written], scores[:written], labels[:written], image[:written], rows[:written]
     return boxes, scores, labels, image, rows
 
 
@@ -103,8 +105,11 @@ def _write(
     labels: Indices,
     owner: Indices,
     row: Indices,
-) -> None:
-    """Write the boxes, with their image to ``owner`` and their number in it to ``row``."""
+) -> Any:
+    """Write the boxes, with their image to ``owner`` and their number in it to ``row``; returns how many.
+
+    At most as many as there is room for: another thread may have changed the outputs since they were counted.
+    """
     count, first, half = 0, 5 if objectness else 4, x.dtype.type(0.5)
     for image in range(images):
         for i in range(candidates):
@@ -118,7 +123,10 @@ def _write(
                 value = x[at + (first + c) * step[1]]
                 score = x[at + 4 * step[1]] * value if objectness else value
                 if score > threshold:
+                    if count == len(scores):
+                        return count
                     boxes[count, 0], boxes[count, 1] = cx - half_w, cy - half_h
                     boxes[count, 2], boxes[count, 3] = cx + half_w, cy + half_h
                     scores[count], labels[count], owner[count], row[count] = score, c, image, i
                     count += 1
+    return count
