@@ -61,7 +61,7 @@ def _read(path: str, *, results: bool) -> tuple[Ints, Columns]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise FormatError(f"{path}: not Parquet: {one_line(error)[:200] or type(error).__name__}") from None
-    return np.unique(np.concatenate(images)), Columns(*(np.concatenate(c) for c in zip(*columns, strict=True)))
+    return np.unique(np.concatenate(images)), Columns.concatenate(columns)
 
 
 def _require_size(path: str, packed: int, rows: int) -> None:

@@ -6,6 +6,7 @@ detection is its score and one outcome for each threshold and area range.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastdet._core import backends
 from fastdet._core.check import Array
+from fastdet.masks import RLE
 
 FALSE, TRUE, IGNORED = 0, 1, 2  # outcomes of a detection: false positive, true positive, ignored
 CROWD, IGNORE = 1, 2  # flags of a true box
@@ -45,10 +47,22 @@ class Columns(NamedTuple):
     scores: Floats  # (N,); empty for true boxes
     flags: Bytes  # (N,) CROWD, IGNORE; empty for detections
     ids: Ints  # (N,) annotation ids, or empty
+    masks: RLE | None = None  # of N masks, if they are read
+    keypoints: Floats | None = None  # (N, K, 3) x y visibility, if they are read
 
     def rows(self, chosen: Array) -> Columns:
         """Some of the rows, by a mask or by indices. Empty columns stay empty."""
-        return Columns._make(x[chosen] if len(x) else x for x in self)
+        return Columns._make(x if x is None or not len(x) else x[chosen] for x in self)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Columns]) -> Columns:
+        """The rows of several, one after the other. All or none of them have masks, and keypoints."""
+        *arrays, masks, keypoints = zip(*parts, strict=True)
+        return cls(
+            *map(np.concatenate, arrays),
+            None if masks[0] is None else RLE.concatenate(masks),
+            None if keypoints[0] is None else np.concatenate(keypoints),
+        )
 
 
 class Rows(NamedTuple):

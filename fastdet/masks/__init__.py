@@ -9,4 +9,16 @@ from fastdet.masks.paste import paste_masks, process_mask
 from fastdet.masks.polygons import from_polygons
 from fastdet.masks.rle import RLE
 
-__all__ = ["RLE", "area", "decode", "encode", "from_polygons", "mask_iou", "masks_to_boxes", "merge", "paste_masks", "process_mask", "to_boxes"]
+__all__ = [
+    "RLE",
+    "area",
+    "decode",
+    "encode",
+    "from_polygons",
+    "mask_iou",
+    "masks_to_boxes",
+    "merge",
+    "paste_masks",
+    "process_mask",
+    "to_boxes",
+]

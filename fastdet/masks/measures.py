@@ -9,7 +9,7 @@ import numpy as np
 from fastdet._core import backends, check
 from fastdet._core.arrays import to_numpy
 from fastdet._core.check import Array
-from fastdet.masks.dense import check_rle, encode, one_size
+from fastdet.masks.dense import check_rle, one_size
 from fastdet.masks.rle import RLE, Counts, Ints, new_rle
 
 METRICS = ("iou", "ios")
@@ -64,8 +64,8 @@ def to_boxes(rle: RLE, *, backend: str | None = None) -> Array:
 
     Notes
     -----
-    As `pycocotools.mask.toBbox`, whose x y w h `fastdet.boxes.box_convert` makes: where a run of ones crosses the border
-    of two columns, the box has the mask's full height.
+    As `pycocotools.mask.toBbox`, whose x y w h `fastdet.boxes.box_convert` makes: where a run of ones crosses the
+    border of two columns, the box has the mask's full height.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def masks_to_boxes(masks: Any) -> Array:
     if 0 in dense.shape:
         return out
     for axis, low, high in ((1, 0, 2), (2, 1, 3)):
-        line = dense.any(axis)
+        line: Array = np.any(dense, axis)
         any_pixel, last = line.any(1), line.shape[1] - 1
         out[:, low] = np.where(any_pixel, line.argmax(1), 0)
         out[:, high] = np.where(any_pixel, last - line[:, ::-1].argmax(1), 0)

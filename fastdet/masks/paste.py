@@ -16,7 +16,13 @@ OUTPUTS = ("dense", "rle", "bits")
 
 
 def paste_masks(
-    masks: Any, boxes: Any, size: tuple[int, int], threshold: float = 0.5, out: str = "dense", *, backend: str | None = None
+    masks: Any,
+    boxes: Any,
+    size: tuple[int, int],
+    threshold: float = 0.5,
+    out: str = "dense",
+    *,
+    backend: str | None = None,
 ) -> Any:
     """Paste the small masks of Mask R-CNN's head into an image, each into its box.
 
@@ -41,8 +47,8 @@ def paste_masks(
 
     Notes
     -----
-    The rule is detectron2's: bilinear, of pixel centres (``align_corners=False``), zeros outside of a mask. A box without
-    area gives an empty mask. Positions are computed in float64, weights and values in float32.
+    The rule is detectron2's: bilinear, of pixel centres (``align_corners=False``), zeros outside of a mask. A box
+    without area gives an empty mask. Positions are computed in float64, weights and values in float32.
 
     Examples
     --------
@@ -71,7 +77,13 @@ def paste_masks(
 
 
 def process_mask(
-    prototypes: Any, coefficients: Any, boxes: Any, size: tuple[int, int], out: str = "dense", *, backend: str | None = None
+    prototypes: Any,
+    coefficients: Any,
+    boxes: Any,
+    size: tuple[int, int],
+    out: str = "dense",
+    *,
+    backend: str | None = None,
 ) -> Any:
     """Masks of a prototype head, such as that of YOLO-seg and YOLACT, each cropped to its box.
 
@@ -104,7 +116,9 @@ def process_mask(
             [0, 0, 0, 0]]])
     """
     op = "process_mask"
-    planes, weights = (_floats(op, n, x, d) for n, x, d in (("prototypes", prototypes, 3), ("coefficients", coefficients, 2)))
+    planes, weights = (
+        _floats(op, n, x, d) for n, x, d in (("prototypes", prototypes, 3), ("coefficients", coefficients, 2))
+    )
     if 0 in planes.shape:
         raise ValueError(f"{op}: prototypes must have shape (K, h, w), none of them 0, got {planes.shape}")
     if weights.shape[1] != len(planes):

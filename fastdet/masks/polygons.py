@@ -36,8 +36,8 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int], *, backend: st
 
     Notes
     -----
-    A pixel is inside where its centre is, by edges that are drawn through points at a fifth of a pixel. The rule is that
-    of github.com/cocodataset/cocoapi (rleFrPoly), bit for bit.
+    A pixel is inside where its centre is, by edges that are drawn through points at a fifth of a pixel. The rule is
+    that of github.com/cocodataset/cocoapi (rleFrPoly), bit for bit.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def _drawn(corners: Array, height: int, width: int) -> Counts:
     for (xs, ys), (xe, ye) in zip(scaled.tolist(), np.roll(scaled, -1, 0).tolist(), strict=True):
         dx, dy = abs(xe - xs), abs(ye - ys)
         t = np.arange(max(dx, dy) + 1)
-        if dx >= dy and xs > xe or dx < dy and ys > ye:
+        if (dx >= dy and xs > xe) or (dx < dy and ys > ye):
             xs, ys, xe, ye, t = xe, ye, xs, ys, t[::-1]
         if dx >= dy:
             slope = (ye - ys) / dx if dx else 0.0

@@ -113,6 +113,7 @@ class RLE:
 
     def to_coco(self, *, compressed: bool = True) -> list[dict[str, Any]]:
         """COCO's dictionaries: ``{"size": [h, w], "counts": ...}`` with bytes, or, uncompressed, a list of integers."""
+        texts: list[Any]
         if compressed:
             texts = backends.choose("rle_to_strings", None, rle_to_strings_reference)(self.counts, self.offsets)
         else:
@@ -128,14 +129,14 @@ class RLE:
         listed = [records] if isinstance(records, Mapping) else list(records)
         sizes = np.array([_size(i, record) for i, record in enumerate(listed)], np.int64).reshape(-1, 2)
         _check_sizes("RLE.from_coco", sizes)
-        texts = [_counts(i, record) for i, record in enumerate(listed)]
+        texts: list[Any] = [_counts(i, record) for i, record in enumerate(listed)]
         parts: list[Any] = [None] * len(texts)
         packed = [i for i, text in enumerate(texts) if isinstance(text, bytes)]
         for i, text in enumerate(texts):
             if not isinstance(text, bytes):
                 parts[i] = text
         if packed:
-            kernel = backends.choose("rle_from_strings", None, rle_from_strings_reference)
+            kernel: Any = backends.choose("rle_from_strings", None, rle_from_strings_reference)
             counts, offsets = kernel([texts[i] for i in packed])
             if isinstance(counts, str):
                 raise ValueError(f"RLE.from_coco: record {packed[offsets]}: counts: {counts}")
