@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,11 +58,10 @@ class Columns(NamedTuple):
     def concatenate(cls, parts: Sequence[Columns]) -> Columns:
         """The rows of several, one after the other. All or none of them have masks, and keypoints."""
         *arrays, masks, keypoints = zip(*parts, strict=True)
-        return cls(
-            *map(np.concatenate, arrays),
-            None if masks[0] is None else RLE.concatenate(masks),
-            None if keypoints[0] is None else np.concatenate(keypoints),
-        )
+        joined: list[Any] = [np.concatenate(column) for column in arrays]
+        joined.append(None if masks[0] is None else RLE.concatenate(masks))
+        joined.append(None if keypoints[0] is None else np.concatenate(keypoints))
+        return cls._make(joined)
 
 
 class Rows(NamedTuple):

@@ -139,7 +139,7 @@ def joined(truth: Sequence[Piece], detections: Sequence[Piece]) -> tuple[Columns
 
 
 def _concatenated(rows: Sequence[Columns]) -> Columns:
-    one = Columns._make(np.concatenate(column) for column in zip(_NONE, *rows, strict=True))
+    one = Columns.concatenate([_NONE, *rows])
     return one._replace(label=one.label.astype(np.int64))
 
 
