@@ -204,6 +204,7 @@ def match_groups(
     offset: float,
     voc: bool,
     with_matched: bool,
+    overlaps: NDArray[np.float64] | None,
     /,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64] | None]: ...
 def accumulate(
