@@ -1,4 +1,5 @@
 // fastdet._cpp: run-length encoded masks.
+#include <algorithm>
 #include <string>
 
 #include "masks/arguments.h"
@@ -85,6 +86,28 @@ py::array merge_any(const py::array& counts, const py::array& offsets, int64_t l
         rle_merge(runs, least, merged);
     }
     return array_of<uint32_t>(merged);
+}
+
+py::tuple boundary_any(const py::array& counts, const py::array& offsets, const py::array& sizes,
+                       const py::array& widths) {
+    const Runs runs = runs_of(counts, offsets);
+    const int64_t n = runs.size();
+    if (sizes.ndim() != 2 || sizes.shape(0) != n || sizes.shape(1) != 2 || widths.ndim() != 1 || widths.shape(0) != n)
+        throw py::type_error("fastdet._cpp: invalid sizes");
+    const int64_t *sides = data<int64_t>(sizes), *distance = data<int64_t>(widths);
+    const std::vector<int64_t> own(sides, sides + 2 * n);
+    std::vector<int64_t> d(distance, distance + n);
+    for (int64_t i = 0; i < n; ++i) {
+        const int64_t height = own[size_t(2 * i)], width = own[size_t(2 * i) + 1];
+        check_sides(height, width);
+        d[size_t(i)] = std::min(std::max<int64_t>(d[size_t(i)], 1), std::max<int64_t>({height, width, 1}));
+    }
+    NewRuns made;
+    {
+        const WithoutGil release;
+        rle_boundary(runs, own.data(), d.data(), made);
+    }
+    return tuple_of(made);
 }
 
 py::array iou_any(const py::array& counts1, const py::array& offsets1, const py::array& counts2,
@@ -212,6 +235,7 @@ const Bindings registered([](py::module_& m) {
     m.def("rle_area", area_any);
     m.def("rle_boxes", boxes_any);
     m.def("rle_merge", merge_any);
+    m.def("rle_boundary", boundary_any);
     m.def("mask_iou", iou_any);
     m.def("rle_to_strings", to_strings);
     m.def("rle_from_strings", from_strings);
