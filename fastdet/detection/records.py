@@ -139,8 +139,15 @@ def _best(rule: Rule, scores: Floats, rows: Ints, start: Ints) -> tuple[Ints, In
 def overlaps_of_groups(
     rule: Rule, detections: Rows, truth: Rows, grouped: tuple[Ints, Ints, Ints, Ints], backend: str | None
 ) -> Floats:
-    """The overlaps of masks or keypoints, group after group, each (detections, true boxes)."""
+    """The overlaps of the rule's kind, group after group, each (detections, true boxes)."""
     crowd = (truth.flags & CROWD) > 0
+    if rule.iou_type == "bbox":
+        rows, start, true_rows, true_start = grouped
+        parts = [np.zeros(0)]
+        for i in range(len(start) - 1):
+            d, g = rows[start[i] : start[i + 1]], true_rows[true_start[i] : true_start[i + 1]]
+            parts.append(overlap_reference(detections.boxes[d], truth.boxes[g], crowd[g], rule.offset).reshape(-1))
+        return np.concatenate(parts)
     if rule.iou_type == "keypoints":
         assert detections.keypoints is not None and truth.keypoints is not None and rule.sigmas is not None
         area = truth.areas if rule.use_area else truth.boxes[:, 2] * truth.boxes[:, 3] * 0.53

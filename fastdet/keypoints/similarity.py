@@ -16,13 +16,16 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Grouped = tuple[Ints, Ints, Ints, Ints]  # rows and starts of both sides: group i has rows[start[i] : start[i + 1]]
 
-# nose; eyes, ears, shoulders, elbows, wrists, hips, knees, ankles, left and right
-COCO_SIGMAS = (
-    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
-    0.089,
-)  # fmt: skip
-# shoulders, elbows, wrists, hips, knees, ankles, left and right; head, neck
-CROWDPOSE_SIGMAS = (0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079)
+# Tenths, as pycocotools computes them: 0.35 / 10 is not 0.035.
+# nose; eyes, ears, shoulders, elbows, wrists, hips, knees, ankles: left and right
+COCO_SIGMAS: tuple[float, ...] = tuple(
+    x / 10
+    for x in (0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89)
+)
+# shoulders, elbows, wrists, hips, knees, ankles: left and right; head, neck
+CROWDPOSE_SIGMAS: tuple[float, ...] = tuple(
+    x / 10 for x in (0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89, 0.79, 0.79)
+)
 
 
 def oks(
@@ -121,7 +124,8 @@ def check_sigmas(op: str, sigmas: Any) -> Floats:
     except (TypeError, ValueError):
         raise TypeError(f"{op}: sigmas must be numbers, one for each keypoint, got {check.describe(sigmas)}") from None
     if values.ndim != 1 or not values.size or not (np.isfinite(values) & (values > 0)).all():
-        raise ValueError(f"{op}: sigmas must be finite numbers above 0, one for each keypoint, got {check.describe(sigmas)}")
+        got = check.describe(sigmas)
+        raise ValueError(f"{op}: sigmas must be finite numbers above 0, one for each keypoint, got {got}")
     return values
 
 
