@@ -131,8 +131,8 @@ class COCOeval:
     Raises
     ------
     TypeError   cocoGt or cocoDt is no data set
-    ValueError  iouType; params that are no numbers, or ids of which the data set has none; masks of an image that differ
-        in size; another number of sigmas than of keypoints
+    ValueError  iouType; params that are no numbers, or ids of which the data set has none; masks of an image that
+        differ in size; another number of sigmas than of keypoints
     """
 
     __module__ = "fastdet.coco"
@@ -378,7 +378,8 @@ class COCOeval:
                 precision = part.eval["precision"][:, :, :, 0, -1]
                 value = round(float(np.mean(precision)), 4)
             found.append(value)
-            print(f" {'Average Precision':<18} (AP) @[ IoU=0.50:0.95 | type={name:>6s} | maxDets={self.params.maxDets[-1]:>3d} ] = {value:0.3f}")
+            limits = f"IoU=0.50:0.95 | type={name:>6s} | maxDets={self.params.maxDets[-1]:>3d}"
+            print(f" {'Average Precision':<18} (AP) @[ {limits} ] = {value:0.3f}")
         return np.array(found)
 
     def _line(self, ap: bool, threshold: float | None, area: str, max_dets: int) -> float:

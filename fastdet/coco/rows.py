@@ -31,9 +31,7 @@ class Evaluated:
         self.truth, self.truth_ids = self._rows(truth, truth.ids)
         ids = detections.ids if len(detections.ids) else np.arange(1, len(detections.image) + 1)
         self.detections, self.detection_ids = self._rows(detections, ids)
-        self.rule = Rule(
-            floats("iouThrs", p.iouThrs), ranges(p.areaRng), int(p.maxDets[-1]), **of_kind(p)
-        )
+        self.rule = Rule(floats("iouThrs", p.iouThrs), ranges(p.areaRng), int(p.maxDets[-1]), **of_kind(p))
         if self.rule.sigmas is not None:
             for name, rows in (("cocoGt", self.truth), ("cocoDt", self.detections)):
                 assert rows.keypoints is not None

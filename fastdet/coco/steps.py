@@ -39,13 +39,14 @@ def asks(coco: Any) -> bool:
 
 
 def columns(name: str, coco: Any, p: Any) -> Columns:
-    """The boxes, masks or keypoints of ``cocoGt`` or ``cocoDt``, at least those of the images and classes to evaluate.
-    """
+    """What ``cocoGt`` or ``cocoDt`` has of the images and classes to evaluate, or more."""
     if not asks(coco):
         shapes: Columns = coco._columns(p.imgIds, SHAPES[p.iouType])
         return shapes
     where = f"COCOeval: {name}"
-    return columns_of(where, "annotations", asked(coco, p), results=False, iou_type=SHAPES[p.iouType], sizes=sizes_of(coco))
+    return columns_of(
+        where, "annotations", asked(coco, p), results=False, iou_type=SHAPES[p.iouType], sizes=sizes_of(coco)
+    )
 
 
 def asked(coco: Any, p: Any) -> list[Any]:
@@ -72,7 +73,7 @@ def prepare(truth: Any, detections: Any, p: Any) -> tuple[Groups, Groups]:
     sides = (("truth", truth, asked(truth, p)), ("detections", detections, asked(detections, p)))
     for where, coco, records in sides:
         given = [record for record in records if field in record]  # an own computeIoU may do without
-        options = {"results": where == "detections", "iou_type": shape, "sizes": sizes_of(coco)}
+        options: dict[str, Any] = {"results": where == "detections", "iou_type": shape, "sizes": sizes_of(coco)}
         read = columns_of(f"COCOeval: {where}", "annotations", given, **options)
         if read.masks is not None:
             for record, mask in zip(given, read.masks.to_coco(), strict=True):

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from fastdet._core import backends
 from fastdet._core.check import Array
 from fastdet.keypoints.similarity import oks_of_groups
-from fastdet import masks as _masks
-from fastdet.masks import RLE
+from fastdet.masks import RLE, boundary
 from fastdet.masks.groups import mask_iou_of_groups
 
 FALSE, TRUE, IGNORED = 0, 1, 2  # outcomes of a detection: false positive, true positive, ignored
@@ -149,16 +148,19 @@ def overlaps_of_groups(
             parts.append(overlap_reference(detections.boxes[d], truth.boxes[g], crowd[g], rule.offset).reshape(-1))
         return np.concatenate(parts)
     if rule.iou_type == "keypoints":
-        assert detections.keypoints is not None and truth.keypoints is not None and rule.sigmas is not None
+        assert detections.keypoints is not None
+        assert truth.keypoints is not None
+        assert rule.sigmas is not None
         area = truth.areas if rule.use_area else truth.boxes[:, 2] * truth.boxes[:, 3] * 0.53
         return oks_of_groups(
             detections.keypoints, truth.keypoints, area, truth.boxes, rule.sigmas, grouped, backend=backend
         )
-    assert detections.masks is not None and truth.masks is not None
+    assert detections.masks is not None
+    assert truth.masks is not None
     overlaps = mask_iou_of_groups(detections.masks, truth.masks, crowd, grouped, backend=backend)
     if rule.iou_type == "boundary":
-        edges = (_masks.boundary(x.masks, backend=backend) for x in (detections, truth))
-        of_edges = mask_iou_of_groups(*edges, crowd, grouped, backend=backend)
+        edges, true_edges = boundary(detections.masks, backend=backend), boundary(truth.masks, backend=backend)
+        of_edges = mask_iou_of_groups(edges, true_edges, crowd, grouped, backend=backend)
         _, start, true_rows, true_start = grouped
         of_crowd = crowd[true_rows[pairs_of_groups(start, true_start)[1]]]
         overlaps = np.where(of_crowd, overlaps, np.minimum(overlaps, of_edges))

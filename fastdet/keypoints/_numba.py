@@ -18,7 +18,8 @@ def oks_of_groups(
 ) -> Floats:  # fmt: skip
     out = np.zeros(int((np.diff(start) * np.diff(true_start)).sum()))
     arguments: Any = (points, true_points, areas, boxes, (sigmas * 2) ** 2, rows, start, true_rows, true_start)
-    _oks(*(plain(x) for x in arguments), out)
+    kernel: Any = _oks
+    kernel(*(plain(x) for x in arguments), out)
     return out
 
 

@@ -46,8 +46,6 @@ def mask_iou_of_groups_reference(
     for i in range(len(start1) - 1):
         d, g = rows1[start1[i] : start1[i + 1]], rows2[start2[i] : start2[i + 1]]
         x, y = a[d], b[g]
-        overlap = mask_iou_reference(
-            x.counts, x.offsets, y.counts, y.offsets, x.sizes, y.sizes, crowd[g], "iou"
-        )
+        overlap = mask_iou_reference(x.counts, x.offsets, y.counts, y.offsets, x.sizes, y.sizes, crowd[g], "iou")
         parts.append(overlap.reshape(-1))
     return np.concatenate(parts)
