@@ -125,8 +125,9 @@ void mask_iou(const Runs& a, const Runs& b, int64_t height, int64_t width, const
             const Extent& other = boxes_b[size_t(k)];
             if (!(box.x1 < other.x2 && other.x1 < box.x2 && box.y1 < other.y2 && other.y1 < box.y2)) continue;
             if (!ready) {
-                const uint64_t last = uint64_t(box.x2) * uint64_t(height);
-                rank.set(a.begin(i), a.end(i), uint64_t(box.x1) * uint64_t(height), std::min(last, pixels));
+                // within the image, also where somebody changes the runs
+                const uint64_t last = std::min(uint64_t(box.x2) * uint64_t(height), pixels);
+                rank.set(a.begin(i), a.end(i), std::min(uint64_t(box.x1) * uint64_t(height), last), last);
                 ready = true;
             }
             int64_t inter = 0;
