@@ -37,6 +37,7 @@ void rle_boxes(const Runs& runs, const int64_t* heights, double* out) {
 }
 
 void rle_merge(const Runs& runs, int64_t least, std::vector<uint32_t>& out) {
+    const size_t before = out.size();
     std::vector<uint64_t> turns;  // place, and in the lowest bit whether a run starts there
     uint64_t pixels = 0;
     for (int64_t i = 0; i < runs.size(); ++i) {
@@ -60,7 +61,7 @@ void rle_merge(const Runs& runs, int64_t least, std::vector<uint32_t>& out) {
         out.push_back(uint32_t(place - last));
         last = place;
     }
-    if (last < pixels || out.empty()) out.push_back(uint32_t(pixels - last));
+    if (last < pixels || out.size() == before) out.push_back(uint32_t(pixels - last));
 }
 
 namespace {
