@@ -119,16 +119,15 @@ py::array iou_any(const py::array& counts1, const py::array& offsets1, const py:
         sizes1.shape(1) != 2 || sizes2.ndim() != 2 || sizes2.shape(0) != b.size() || sizes2.shape(1) != 2)
         throw py::type_error("fastdet._cpp: invalid array");
     const int64_t *x = data<int64_t>(sizes1), *y = data<int64_t>(sizes2);
+    std::vector<int64_t> sides(x, x + 2 * a.size());  // a copy: it decides addresses
+    sides.insert(sides.end(), y, y + 2 * b.size());
     py::array_t<double> out({a.size(), b.size()});
     double* to = out.mutable_data();
     if (a.size() && b.size()) {
-        const int64_t height = x[0], width = x[1];
+        const int64_t height = sides[0], width = sides[1];
         check_sides(height, width);
-        for (int64_t i = 0; i < 2 * a.size(); ++i) {
-            if (x[i] != (i % 2 ? width : height)) throw py::value_error("fastdet._cpp: sizes that differ");
-        }
-        for (int64_t i = 0; i < 2 * b.size(); ++i) {
-            if (y[i] != (i % 2 ? width : height)) throw py::value_error("fastdet._cpp: sizes that differ");
+        for (size_t i = 0; i < sides.size(); i += 2) {
+            if (sides[i] != height || sides[i + 1] != width) throw py::value_error("fastdet._cpp: sizes that differ");
         }
         const WithoutGil release;
         mask_iou(a, b, height, width, flags, metric == "ios", to);

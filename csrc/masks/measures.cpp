@@ -37,6 +37,7 @@ void rle_boxes(const Runs& runs, const int64_t* heights, double* out) {
 }
 
 void rle_merge(const Runs& runs, int64_t least, std::vector<uint32_t>& out) {
+    const size_t before = out.size();
     std::vector<uint64_t> turns;  // place, and in the lowest bit whether a run starts there
     uint64_t pixels = 0;
     for (int64_t i = 0; i < runs.size(); ++i) {
@@ -60,7 +61,7 @@ void rle_merge(const Runs& runs, int64_t least, std::vector<uint32_t>& out) {
         out.push_back(uint32_t(place - last));
         last = place;
     }
-    if (last < pixels || out.empty()) out.push_back(uint32_t(pixels - last));
+    if (last < pixels || out.size() == before) out.push_back(uint32_t(pixels - last));
 }
 
 namespace {
@@ -125,8 +126,9 @@ void mask_iou(const Runs& a, const Runs& b, int64_t height, int64_t width, const
             const Extent& other = boxes_b[size_t(k)];
             if (!(box.x1 < other.x2 && other.x1 < box.x2 && box.y1 < other.y2 && other.y1 < box.y2)) continue;
             if (!ready) {
-                const uint64_t last = uint64_t(box.x2) * uint64_t(height);
-                rank.set(a.begin(i), a.end(i), uint64_t(box.x1) * uint64_t(height), std::min(last, pixels));
+                // within the image, also where somebody changes the runs
+                const uint64_t last = std::min(uint64_t(box.x2) * uint64_t(height), pixels);
+                rank.set(a.begin(i), a.end(i), std::min(uint64_t(box.x1) * uint64_t(height), last), last);
                 ready = true;
             }
             int64_t inter = 0;

@@ -25,7 +25,7 @@ from op_rows import Arguments, ArrayOp, Op, mapped
 from op_tables import ARRAY_OPS, BOX_OPS
 from samples import Array, sample
 
-from fastdet import _cpp, detection, nms
+from fastdet import _cpp, detection, masks, nms
 
 FEW = 5  # cases of an op in the short form
 
@@ -210,6 +210,28 @@ def _records(n: int) -> tuple[Arguments, Arguments]:
     return joined, encoded
 
 
+def _masks(n: int) -> dict[str, list[Arguments]]:
+    """Of the native functions of masks, which get the arrays of an `RLE`: nobody else has them to change."""
+    rng = np.random.default_rng(n)
+    y, x = np.mgrid[:200, :300]
+    discs = [np.hypot(y - a, x - b) < 40 for a, b in rng.random((n, 2)) * 300]
+    rle = masks.encode(np.stack(discs))
+    arrays = rle.counts, rle.offsets
+    points, parts = np.arange(0, 6 * n + 1, 6), np.arange(0, n + 1, 2)
+    return {
+        "decode": [((*arrays, np.zeros((n, 200, 300), np.uint8), False), {}),
+                   ((*arrays, np.zeros((n, 300, 200), np.uint8), True), {})],
+        "rle_area": [(arrays, {})],
+        "rle_boxes": [((*arrays, rle.sizes), {})],
+        "rle_merge": [((*arrays, 2), {})],
+        "rle_boundary": [((*arrays, rle.sizes, np.full(n, 7)), {})],
+        "mask_iou": [((*arrays, *arrays, rle.sizes, rle.sizes, np.arange(n) % 3 == 0, "iou"), {})],
+        "rle_to_strings": [(arrays, {})],
+        "rle_from_strings": [(([r["counts"] for r in rle.to_coco()],), {})],
+        "rle_from_polygons": [((rng.random((6 * n, 2)) * 250, points, parts, 200, 300), {})],
+    }  # fmt: skip
+
+
 def _other_calls() -> dict[str, Callable[[str], list[tuple[str, Call]]]]:
     """Functions without a row in the tables, by backend. The native ones are the same under every backend."""
     public, native = _detections(400, 300)
@@ -252,6 +274,7 @@ def _other_calls() -> dict[str, Callable[[str], list[tuple[str, Call]]]]:
         ),
         "native group_rows": native_row("group_rows", (keys, {}), ((keys[0] << 40, keys[1] << 40), {})),
         "native accumulate": native_row("accumulate", _accumulated(900)),
+        **{f"native {name}": native_row(name, *all_args) for name, all_args in _masks(20).items()},
         "native join_records": native_row("join_records", joined, ((*joined[0][:-1], None), {})),
         "native encode_records": native_row("encode_records", encoded),
     }

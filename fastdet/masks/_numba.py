@@ -1,0 +1,29 @@
+"""Numba kernels of masks, with the signatures of the references. See `fastdet._core.numba_jit`."""
+
+from fastdet.masks._numba_draw import paste_masks, process_mask, rle_from_polygons
+from fastdet.masks._numba_runs import (
+    decode,
+    encode,
+    mask_iou,
+    rle_area,
+    rle_boundary,
+    rle_boxes,
+    rle_from_strings,
+    rle_merge,
+    rle_to_strings,
+)
+
+__all__ = [
+    "decode",
+    "encode",
+    "mask_iou",
+    "paste_masks",
+    "process_mask",
+    "rle_area",
+    "rle_boundary",
+    "rle_boxes",
+    "rle_from_polygons",
+    "rle_from_strings",
+    "rle_merge",
+    "rle_to_strings",
+]
