@@ -202,7 +202,7 @@ def _poses(n: int, m: int) -> Arguments:
     return (points, true_points, *of_truth, rows, start, true_rows, true_start), {}
 
 
-def _masks(n: int, m: int) -> Arguments:
+def _grouped_masks(n: int, m: int) -> Arguments:
     """Of `mask_iou_of_groups`."""
     rng = np.random.default_rng(n)
     a, b = (masks.encode(rng.random((count, 30, 40)) < 0.3) for count in (n, m))
@@ -305,7 +305,7 @@ def _other_calls() -> dict[str, Callable[[str], list[tuple[str, Call]]]]:
             ),
         ),
         "native oks_of_groups": native_row("oks_of_groups", _poses(60, 40)),
-        "native mask_iou_of_groups": native_row("mask_iou_of_groups", _masks(60, 40)),
+        "native mask_iou_of_groups": native_row("mask_iou_of_groups", _grouped_masks(60, 40)),
         "native group_rows": native_row("group_rows", (keys, {}), ((keys[0] << 40, keys[1] << 40), {})),
         "native accumulate": native_row("accumulate", _accumulated(900)),
         **{f"native {name}": native_row(name, *all_args) for name, all_args in _masks(20).items()},
