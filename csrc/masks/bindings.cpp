@@ -1,6 +1,8 @@
 // fastdet._cpp: run-length encoded masks.
+#include <algorithm>
 #include <string>
 
+#include "masks/arguments.h"
 #include "masks/paste_masks.h"
 #include "masks/rle.h"
 #include "python/cpp.h"
@@ -8,29 +10,6 @@
 namespace fastdet {
 namespace masks_bindings {
 namespace {
-
-template <class T>
-const T* flat(const py::array& x, int64_t n = -1) {
-    const bool fits = x.dtype().kind() == (std::is_signed<T>::value ? 'i' : 'u') && x.itemsize() == sizeof(T);
-    if (!fits || !is_plain(x) || x.ndim() != 1 || (n >= 0 && x.shape(0) != n))
-        throw py::type_error("fastdet._cpp: invalid array");
-    return static_cast<const T*>(x.data());
-}
-
-// A copy of offsets that do not fall, the last of which is `end` at most.
-std::vector<int64_t> rising(const py::array& x, int64_t end) {
-    const int64_t* p = flat<int64_t>(x);
-    std::vector<int64_t> out(p, p + x.shape(0));
-    bool wrong = out.empty() || out.front() < 0 || out.back() > end;
-    for (size_t i = 1; i < out.size(); ++i) wrong |= out[i] < out[i - 1];
-    if (wrong) throw py::value_error("fastdet._cpp: offsets must rise");
-    return out;
-}
-
-Runs runs_of(const py::array& counts, const py::array& offsets) {
-    const uint32_t* p = flat<uint32_t>(counts);
-    return {p, rising(offsets, counts.shape(0))};
-}
 
 template <class T, class U>
 py::array array_of(const std::vector<U>& x) {
@@ -89,15 +68,6 @@ py::array area_any(const py::array& counts, const py::array& offsets) {
     return std::move(out);
 }
 
-std::vector<int64_t> heights_of(const py::array& sizes, int64_t n) {
-    if (sizes.ndim() != 2 || sizes.shape(0) != n || sizes.shape(1) != 2)
-        throw py::type_error("fastdet._cpp: invalid sizes");
-    const int64_t* p = data<int64_t>(sizes);
-    std::vector<int64_t> out(size_t(n) + 1);
-    for (int64_t i = 0; i < n; ++i) out[size_t(i)] = p[2 * i];
-    return out;
-}
-
 py::array boxes_any(const py::array& counts, const py::array& offsets, const py::array& sizes) {
     const Runs runs = runs_of(counts, offsets);
     const std::vector<int64_t> heights = heights_of(sizes, runs.size());
@@ -116,6 +86,28 @@ py::array merge_any(const py::array& counts, const py::array& offsets, int64_t l
         rle_merge(runs, least, merged);
     }
     return array_of<uint32_t>(merged);
+}
+
+py::tuple boundary_any(const py::array& counts, const py::array& offsets, const py::array& sizes,
+                       const py::array& widths) {
+    const Runs runs = runs_of(counts, offsets);
+    const int64_t n = runs.size();
+    if (sizes.ndim() != 2 || sizes.shape(0) != n || sizes.shape(1) != 2 || widths.ndim() != 1 || widths.shape(0) != n)
+        throw py::type_error("fastdet._cpp: invalid sizes");
+    const int64_t *sides = data<int64_t>(sizes), *distance = data<int64_t>(widths);
+    const std::vector<int64_t> own(sides, sides + 2 * n);
+    std::vector<int64_t> d(distance, distance + n);
+    for (int64_t i = 0; i < n; ++i) {
+        const int64_t height = own[size_t(2 * i)], width = own[size_t(2 * i) + 1];
+        check_sides(height, width);
+        d[size_t(i)] = std::min(std::max<int64_t>(d[size_t(i)], 1), std::max<int64_t>({height, width, 1}));
+    }
+    NewRuns made;
+    {
+        const WithoutGil release;
+        rle_boundary(runs, own.data(), d.data(), made);
+    }
+    return tuple_of(made);
 }
 
 py::array iou_any(const py::array& counts1, const py::array& offsets1, const py::array& counts2,
@@ -243,6 +235,7 @@ const Bindings registered([](py::module_& m) {
     m.def("rle_area", area_any);
     m.def("rle_boxes", boxes_any);
     m.def("rle_merge", merge_any);
+    m.def("rle_boundary", boundary_any);
     m.def("mask_iou", iou_any);
     m.def("rle_to_strings", to_strings);
     m.def("rle_from_strings", from_strings);

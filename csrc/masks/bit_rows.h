@@ -11,6 +11,19 @@ namespace fastdet {
 
 enum class MaskOut { dense, bits, rle };
 
+// Sets the bits from start to stop, stop not among them, start < stop.
+inline void fill_bits(uint64_t* bits, uint64_t start, uint64_t stop) {
+    const size_t first = size_t(start >> 6), last = size_t(stop >> 6);
+    const uint64_t from = ~uint64_t(0) << (start & 63), to = (uint64_t(1) << (stop & 63)) - 1;
+    if (first == last) {
+        bits[first] |= from & to;
+        return;
+    }
+    bits[first] |= from;
+    for (size_t k = first + 1; k < last; ++k) bits[k] = ~uint64_t(0);
+    if (to) bits[last] |= to;
+}
+
 // n pixels of a row as bytes 0 and 1.
 inline void spread_bits(const uint64_t* bits, int64_t n, uint8_t* out) {
     for (int64_t k = 0; k < n; k += 8) {

@@ -1,7 +1,7 @@
 // Areas, boxes, unions and overlaps of run-length encoded masks.
 #include <algorithm>
 
-#include "masks/rle.h"
+#include "masks/bit_rows.h"
 
 namespace fastdet {
 
@@ -75,7 +75,7 @@ class Rank {
         before_.resize(words);
         each_run(run, end, [&](uint64_t start, uint64_t stop) {
             start = std::max(start, low), stop = std::min(stop, high);
-            if (start < stop) fill(start - low, stop - low);
+            if (start < stop) fill_bits(bits_.data(), start - low, stop - low);
         });
         uint32_t sum = 0;
         for (size_t k = 0; k < words; ++k) {
@@ -93,17 +93,6 @@ class Rank {
     }
 
   private:
-    void fill(uint64_t start, uint64_t stop) {
-        const size_t first = size_t(start >> 6), last = size_t(stop >> 6);
-        const uint64_t from = ~uint64_t(0) << (start & 63), to = (uint64_t(1) << (stop & 63)) - 1;
-        if (first == last) {
-            bits_[first] |= from & to;
-            return;
-        }
-        bits_[first] |= from;
-        for (size_t k = first + 1; k < last; ++k) bits_[k] = ~uint64_t(0);
-        if (to) bits_[last] |= to;
-    }
     std::vector<uint64_t> bits_;
     std::vector<uint32_t> before_;
     uint64_t low_ = 0, high_ = 0;

@@ -51,6 +51,10 @@ void rle_merge(const Runs& runs, int64_t least, std::vector<uint32_t>& out);
 void mask_iou(const Runs& a, const Runs& b, int64_t height, int64_t width, const bool* crowd, bool smaller,
               double* out);
 
+// The pixels of each mask that are at most widths[i] rows and columns from a pixel outside. sizes (n, 2): heights and
+// widths; widths (n,): 1 or more, and not beyond the longer side
+void rle_boundary(const Runs& runs, const int64_t* sizes, const int64_t* widths, NewRuns& out);
+
 std::string rle_to_string(const uint32_t* run, const uint32_t* end);
 // Appends the runs. What is wrong with the text, or "".
 std::string rle_from_string(const char* text, size_t n, std::vector<uint32_t>& out);

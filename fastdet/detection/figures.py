@@ -32,13 +32,20 @@ class Figures(Metric):
     def _given(self, values: dict[str, Any]) -> dict[str, Any]:
         """Results as the caller gets them: tensors if `update` got tensors."""
 
+    def _one_type(self, what: str) -> Chunk:
+        """All records as one chunk. ValueError where they are of several kinds of overlap."""
+        kinds = self._parameters.iou_types
+        if len(kinds) > 1:
+            raise ValueError(f"DetectionMetrics.{what}: choose one of iou_type {kinds}: of_type({kinds[0]!r}).{what}")
+        return self._joined()
+
     def curves(self) -> tuple[Floats, Floats, Floats]:
         """Precision (T, R, K, A, M), recall (T, K, A, M) and scores (T, R, K, A, M) as in COCO's evaluation.
 
         Axes: IoU threshold, recall level, class (as in ``classes`` of `compute`), area, limit of detections. Precision
         and scores are those at the recall level: 0 if it is not reached, -1 if a class has no true box. Read-only.
         """
-        return self._curves(self._joined())
+        return self._curves(self._one_type("curves"))
 
     def confusion_matrix(self) -> Any:
         """(K + 1, K + 1) int64: true classes in rows, predicted ones in columns, in the order of ``classes``.
@@ -61,7 +68,7 @@ class Figures(Metric):
 
     def average_precision(self) -> Floats:
         """(T, K, A) for each IoU threshold, class (as in ``classes`` of `compute`) and area; -1 without a true box."""
-        chunk = self._joined()
+        chunk = self._one_type("average_precision")
         if self._parameters.method == "area":
             return results.areas_below(self._parameters, chunk)[..., 0]
         # Each mean is over a contiguous row of its own, so that its rounding does not depend on the other rows.
@@ -84,7 +91,7 @@ class Figures(Metric):
         ------
         ValueError  no image has such a class
         """
-        chunk = self._joined()
+        chunk = self._one_type("precision_recall_curves")
         records, of_class = state.to_records(chunk)
         if label is None:
             every = (results.class_curves(self._parameters, records, of_class, k) for k in range(len(chunk.classes)))
@@ -133,7 +140,7 @@ class Figures(Metric):
         """
         op = f"{NAME}.at_score"
         score, t = check.number(op, "score", score), at_score.threshold(op, self._parameters, iou)
-        chunk = self._joined()
+        chunk = self._one_type("at_score")
         if score > 1 and len(chunk.scores) and chunk.scores.max() <= 1:
             raise ValueError(f"{op}: score must be in [0, 1], as the scores are, got {score:g}")
         self._warn_if_empty(op)
@@ -166,7 +173,7 @@ class Figures(Metric):
         op = f"{NAME}.best_f1"
         t = at_score.threshold(op, self._parameters, iou)
         self._warn_if_empty(op)
-        return self._given(at_score.best(self._parameters, self._joined(), t))
+        return self._given(at_score.best(self._parameters, self._one_type("best_f1"), t))
 
     def plot(self, label: int | None = None, *, ax: Any = None) -> tuple[Any, Any]:
         """Precision over recall, raw and interpolated, a colour for each IoU threshold. Returns (fig, ax).
