@@ -25,23 +25,48 @@ enum Field : int {
     kCrowd = 32,
     kScore = 64,
     kIgnore = 128,
-    kFile = 256
+    kFile = 256,
+    kSegmentation = 512,
+    kKeypoints = 1024,
+    kVisible = 2048,
+    kShapes = kSegmentation | kKeypoints | kVisible
 };
-constexpr const char* kFields[] = {"id",      "image_id", "category_id", "bbox",     "area",
-                                   "iscrowd", "score",    "ignore",      "file_name"};
-constexpr const char* kWanted[] = {"an integer", "an integer", "an integer", "four numbers", "", "", "a number"};
+constexpr int kFieldCount = 12;
+constexpr const char* kFields[] = {"id",    "image_id", "category_id", "bbox",         "area",      "iscrowd",
+                                   "score", "ignore",   "file_name",   "segmentation", "keypoints", "num_keypoints"};
+constexpr const char* kWanted[] = {"an integer",
+                                   "an integer",
+                                   "an integer",
+                                   "four numbers",
+                                   "",
+                                   "",
+                                   "a number",
+                                   "",
+                                   "",
+                                   "polygons or run lengths",
+                                   "x, y and visibility of each point",
+                                   ""};
 constexpr const char* kImageWanted = "an integer or a string";  // of results, where strings may be ids
 
-class Parser : private JsonReader {
+class Parser : private ShapeReader {
   public:
     Parser(const std::function<size_t(char*, size_t)>& read, int64_t size, CocoOptions options)
-        : JsonReader(read, options.max_text),
+        : ShapeReader(read, options.max_text, options.max_runs),
           size_(size),
           results_(options.kind == CocoKind::kResults),
           names_only_(options.kind == CocoKind::kNames),
           string_ids_(results_ && options.string_ids),
           spans_(results_ && options.records),
-          max_images_(options.max_images) {}
+          read_(options.read),
+          max_images_(options.max_images) {
+        reads_ = read_ == CocoRead::kMasks       ? kSegmentation
+                 : read_ == CocoRead::kKeypoints ? kKeypoints | (results_ ? 0 : kVisible)
+                 : read_ == CocoRead::kAll       ? kSegmentation | kKeypoints
+                                                 : 0;
+        needs_ = kImage | kLabel | (results_ ? kScore : kId) | (read_ == CocoRead::kBoxes ? kBox : 0) |
+                 (read_ == CocoRead::kAll ? 0 : reads_ & ~kVisible);
+        image_sizes_.set(options.sizes);
+    }
 
     CocoContent run() {
         const char first = text_.peek();
@@ -61,6 +86,7 @@ class Parser : private JsonReader {
         index_ = -1;
         section_ = nullptr;
         if (!text_.at_end()) syntax("the end of the file");
+        finish();
         return std::move(content_);
     }
 
@@ -76,7 +102,7 @@ class Parser : private JsonReader {
             if (!section) {
                 auto& others = content_.records.other_keys;
                 if (spans_ && others.size() < kMaxOtherKeys) others.push_back(start_of(key_));
-                return skip_value(0);
+                return void(skip_value(0));
             }
             const std::string name = key_;
             section_ = name.c_str();
@@ -133,6 +159,7 @@ class Parser : private JsonReader {
         const size_t n = size_t(size_ / bytes + size_ / bytes / 8);
         b.id.reserve(results_ ? 0 : n), b.image.reserve(n), b.label.reserve(n), b.box.reserve(4 * n);
         b.area.reserve(results_ ? 0 : n), b.score.reserve(n), b.crowd.reserve(results_ ? 0 : n);
+        shapes_.keypoints.reserve(size_t(3 * shapes_.points) * n);
         auto& r = content_.records;
         if (spans_) r.start.reserve(n), r.length.reserve(n), r.score.reserve(n);
     }
@@ -141,15 +168,23 @@ class Parser : private JsonReader {
         auto& b = content_.boxes;
         const int64_t start = text_.at();
         int seen = 0;
-        int64_t id = 0, image = 0, label = 0, score_at = 0, file = -1;
-        double box[4], area = kNaN, score = kNaN;
+        int64_t id = 0, image = 0, label = 0, score_at = 0, file = -1, visible = -1, count = -1;
+        double box[4] = {kNaN, kNaN, kNaN, kNaN}, area = kNaN, score = kNaN;
         bool crowd = false, ignore = false, named = false;
+        // results: segmentation is read of the first record, since it may decide for all
+        const bool first = results_ && index_ == 0 && read_ != CocoRead::kBoxes;
+        const int reads = reads_ | (first ? kSegmentation : 0);
+        int held = 0;
         fields([&] {
             const int field = which();
-            if (!field) return skip_value(0);
+            if (!field) return void(skip_value(0));
+            if ((field & kShapes & ~reads) != 0) {
+                if (!skip_value(0)) held |= field;
+                return;
+            }
             if (seen & field) fail("expected once, got the key twice");
             seen |= field;
-            if (results_ && (field & (kId | kArea | kCrowd | kIgnore))) return skip_value(0);
+            if (results_ && (field & (kId | kArea | kCrowd | kIgnore))) return void(skip_value(0));
             switch (field) {
                 case kId:
                     id = integer(kWanted[0]);
@@ -163,7 +198,16 @@ class Parser : private JsonReader {
                     label = integer(kWanted[2]);
                     break;
                 case kBox:
-                    read_box(box);
+                    held |= read_box(box, !(needs_ & kBox)) ? kBox : 0;
+                    break;
+                case kSegmentation:
+                    held |= segmentation(!(needs_ & kSegmentation)) ? kSegmentation : 0;
+                    break;
+                case kKeypoints:
+                    held |= keypoints(!(needs_ & kKeypoints), results_, &visible) ? kKeypoints : 0;
+                    break;
+                case kVisible:
+                    count = integer(kWanted[0]);
                     break;
                 case kArea:
                     area = finite(0, "a number >= 0");
@@ -175,7 +219,7 @@ class Parser : private JsonReader {
                     ignore = text_.peek() == 'n' ? (word(), false) : flag();
                     break;
                 case kFile:
-                    if (!string_ids_ || text_.peek() != '"') return skip_value(0);
+                    if (!string_ids_ || text_.peek() != '"') return void(skip_value(0));
                     if (!text_of_string().empty()) file = file_places_(string_, &content_.file_names);
                     break;
                 default:
@@ -184,7 +228,14 @@ class Parser : private JsonReader {
                     score = finite(-std::numeric_limits<double>::infinity(), "a number");
             }
         });
-        require(kImage | kLabel | kBox | (results_ ? kScore : kId), seen);
+        if (first) decide(held);
+        require(needs_, seen);
+        for (int i = 0; i < 3; ++i) content_.held[i] += (held & kOfField[i]) != 0;
+        if (held & reads_ & kSegmentation && results_) {
+            in_record_ = true;
+            settle(image, named);
+            in_record_ = false;
+        }
         b.image.push_back(image);
         b.label.push_back(label);
         b.box.insert(b.box.end(), box, box + 4);
@@ -199,11 +250,45 @@ class Parser : private JsonReader {
         if (ignore || !b.ignore.empty()) b.ignore.push_back(ignore);
         b.id.push_back(id);
         b.area.push_back(area);
-        b.crowd.push_back(crowd);
+        b.crowd.push_back(uint8_t(crowd + (held & reads_ & kKeypoints && (count < 0 ? visible : count) == 0 ? 2 : 0)));
+    }
+
+    // By the fields of the first of the results, as pycocotools' loadRes: what all of them need, and have.
+    void decide(int held) {
+        content_.decided = held & kBox            ? CocoField::kBox
+                           : held & kSegmentation ? CocoField::kSegmentation
+                           : held & kKeypoints    ? CocoField::kKeypoints
+                                                  : CocoField::kNone;
+        if (content_.decided == CocoField::kNone) {
+            if (read_ != CocoRead::kAll) return;  // the field that is needed is absent
+            fail("expected bbox, segmentation or keypoints, got none of them");
+        }
+        const int needed = kOfField[int(content_.decided)];
+        needs_ |= needed;
+        reads_ |= needed & kSegmentation;
+        if (!(reads_ & kSegmentation)) drop_masks();
+    }
+
+    void finish() {
+        const size_t n = content_.boxes.image.size();
+        if (reads_ & kSegmentation && !results_) {
+            section_ = "annotations";
+            in_record_ = true;
+            std::vector<ImageSizes::Size> sizes;
+            const auto& images = content_.images;
+            for (size_t i = 0; i < images.id.size(); ++i)
+                sizes.push_back({images.id[i], images.width[i], images.height[i]});
+            image_sizes_.set(std::move(sizes));
+            settle_all([&](int64_t i) { return content_.boxes.image[size_t(index_ = i)]; });
+        }
+        content_.has_masks = reads_ & kSegmentation && masks() == n && (n || read_ == CocoRead::kMasks);
+        content_.has_keypoints = reads_ & kKeypoints && shapes_.keypoints.size() == 3 * size_t(shapes_.points) * n &&
+                                 (n ? shapes_.points > 0 : read_ == CocoRead::kKeypoints);
+        content_.shapes = std::move(shapes_);
     }
 
     void require(int needed, int seen) {
-        for (int i = 0; i < 7; ++i) {
+        for (int i = 0; i < kFieldCount; ++i) {
             if (!((needed & ~seen) >> i & 1)) continue;
             key_ = kFields[i];
             in_record_ = true;
@@ -252,7 +337,9 @@ class Parser : private JsonReader {
                       : n == 7  ? 5
                       : n == 5  ? 6
                       : n == 6  ? 7
-                      : n == 9  ? 8
+                      : n == 9  ? (key_[0] == 'f' ? 8 : 10)
+                      : n == 12 ? 9
+                      : n == 13 ? 11
                                 : -1;
         return i >= 0 && std::memcmp(key_.data(), kFields[i], n) == 0 ? 1 << i : 0;
     }
@@ -305,10 +392,15 @@ class Parser : private JsonReader {
         return fits ? int64_t(x.value) : 0;
     }
 
-    void read_box(double* box) {
+    // optional: null and an empty list are no box; false is returned.
+    bool read_box(double* box, bool optional) {
+        if (optional && text_.peek() == 'n') return word(), false;
         if (text_.peek() != '[') wrong("four numbers");
         text_.skip();
-        if (text_.peek() == ']') wrong_count(0, false);
+        if (text_.peek() == ']') {
+            if (optional) return text_.skip(), false;
+            wrong_count(0, false);
+        }
         for (int i = 0; i < 4; ++i) {
             box[i] = i < 2 ? finite(-std::numeric_limits<double>::infinity(), "four numbers")
                            : finite(0, i == 2 ? "a width >= 0" : "a height >= 0");
@@ -319,6 +411,7 @@ class Parser : private JsonReader {
             }
             text_.skip();
         }
+        return true;
     }
 
     [[noreturn]] void wrong_count(int n, bool more) {
@@ -344,7 +437,11 @@ class Parser : private JsonReader {
     }
 
     int64_t size_;
+    static constexpr int kOfField[] = {kBox, kSegmentation, kKeypoints};  // of CocoField
+
     bool results_, names_only_, string_ids_, spans_;
+    const CocoRead read_;
+    int reads_, needs_;  // fields: of kShapes, that are read; that every record must have
     size_t max_images_;
     CocoContent content_;
     Places image_places_, file_places_;  // of image_names and file_names

@@ -55,7 +55,7 @@ class JsonReader {
     static std::string start_of(const std::string& text);  // likewise
     void word();                                           // true, false or null
     void string(std::string* to);                          // appended to *to; null: skipped; it must be UTF-8
-    void skip_value(int depth);
+    bool skip_value(int depth);                            // returns whether it is null or an empty list
 
     Text text_;
     std::string key_;

@@ -87,11 +87,19 @@ void put(std::vector<uint64_t>& turns, uint64_t pixels, std::vector<uint32_t>& o
 
 void rle_from_polygons(const double* corners, const std::vector<int64_t>& points, const std::vector<int64_t>& parts,
                        int64_t height, int64_t width, NewRuns& out) {
-    const uint64_t pixels = uint64_t(height) * uint64_t(width);
+    std::vector<int64_t> sizes;
+    for (size_t i = 0; i + 1 < parts.size(); ++i) sizes.insert(sizes.end(), {height, width});
+    rle_from_polygons(corners, points, parts, sizes.data(), out);
+}
+
+void rle_from_polygons(const double* corners, const std::vector<int64_t>& points, const std::vector<int64_t>& parts,
+                       const int64_t* sizes, NewRuns& out) {
     std::vector<uint64_t> turns;
     std::vector<Point> scaled;
-    const Image image{height, width, turns};
     for (size_t i = 0; i + 1 < parts.size(); ++i) {
+        const int64_t height = sizes[2 * i], width = sizes[2 * i + 1];
+        const uint64_t pixels = uint64_t(height) * uint64_t(width);
+        const Image image{height, width, turns};
         Runs drawn{nullptr, {0}};
         std::vector<uint32_t> runs;
         for (int64_t k = parts[i]; k < parts[i + 1]; ++k) {
