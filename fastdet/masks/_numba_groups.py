@@ -21,7 +21,8 @@ def mask_iou_of_groups(
     areas = rle_area(counts1, offsets1), rle_area(counts2, offsets2)
     runs = [plain(x) for x in (counts1, offsets1, counts2, offsets2)]
     groups: Any = [plain(x) for x in (crowd, rows1, start1, rows2, start2)]
-    _overlaps(*runs, *boxes, *areas, *groups, out)
+    kernel: Any = _overlaps
+    kernel(*runs, *boxes, *areas, *groups, out)
     return out
 
 

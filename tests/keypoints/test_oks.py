@@ -48,7 +48,7 @@ def test_sigmas() -> None:
     assert len(COCO_SIGMAS) == 17
     assert len(CROWDPOSE_SIGMAS) == 14
     params: Any = need("pycocotools.cocoeval").Params("keypoints")
-    assert COCO_SIGMAS == tuple(params.kpt_oks_sigmas)
+    assert tuple(params.kpt_oks_sigmas) == COCO_SIGMAS
 
 
 def test_equal_to_pycocotools() -> None:
