@@ -64,7 +64,7 @@ class Parser : private ShapeReader {
                  : read_ == CocoRead::kAll       ? kSegmentation | kKeypoints
                                                  : 0;
         needs_ = kImage | kLabel | (results_ ? kScore : kId) | (read_ == CocoRead::kBoxes ? kBox : 0) |
-                 (read_ == CocoRead::kAll ? 0 : reads_ & ~kVisible);
+                 (read_ == CocoRead::kAll ? 0 : reads_ & ~kVisible);  // kAny: nothing yet
         image_sizes_.set(options.sizes);
     }
 
@@ -171,9 +171,9 @@ class Parser : private ShapeReader {
         int64_t id = 0, image = 0, label = 0, score_at = 0, file = -1, visible = -1, count = -1;
         double box[4] = {kNaN, kNaN, kNaN, kNaN}, area = kNaN, score = kNaN;
         bool crowd = false, ignore = false, named = false;
-        // results: segmentation is read of the first record, since it may decide for all
+        // results: what may decide for all is read of the first record
         const bool first = results_ && index_ == 0 && read_ != CocoRead::kBoxes;
-        const int reads = reads_ | (first ? kSegmentation : 0);
+        const int reads = reads_ | (first ? kSegmentation : 0) | (first && read_ == CocoRead::kAny ? kKeypoints : 0);
         int held = 0;
         fields([&] {
             const int field = which();
@@ -260,13 +260,14 @@ class Parser : private ShapeReader {
                            : held & kKeypoints    ? CocoField::kKeypoints
                                                   : CocoField::kNone;
         if (content_.decided == CocoField::kNone) {
-            if (read_ != CocoRead::kAll) return;  // the field that is needed is absent
+            if (read_ != CocoRead::kAll && read_ != CocoRead::kAny) return;  // the field that is needed is absent
             fail("expected bbox, segmentation or keypoints, got none of them");
         }
         const int needed = kOfField[int(content_.decided)];
         needs_ |= needed;
-        reads_ |= needed & kSegmentation;
+        reads_ |= needed & (kSegmentation | kKeypoints);
         if (!(reads_ & kSegmentation)) drop_masks();
+        if (!(reads_ & kKeypoints)) shapes_.keypoints.clear(), shapes_.points = 0;
     }
 
     void finish() {

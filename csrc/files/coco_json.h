@@ -68,6 +68,7 @@ enum class CocoRead {
     kMasks,      // segmentation, which every record must have
     kKeypoints,  // likewise keypoints
     kAll,        // of results: what the records have
+    kAny,        // bbox where a record has one; of results what the first record decides by, which all must have
 };
 
 struct CocoOptions {

@@ -151,7 +151,8 @@ def parse(
     faults : what becomes of invalid records; if they are skipped, Python's json reads the whole file
     iou_type : "bbox", "segm" or "keypoints": what every record must have. With "segm" `Columns.masks` are read, with
         "keypoints" `Columns.keypoints`, and true objects without a visible one are ignored; then a record may lack
-        its box, which is that of the mask or of the points. "auto", of results: whatever all records have
+        its box, which is that of the mask or of the points. "auto", of results: whatever all records have. "any":
+        boxes, NaN of a record without one; of results what the first record decides by
     sizes : ids (I,) and widths and heights (I, 2), int64, of the images of results, 0 where unknown: polygons need
         them, run lengths must have them
 
@@ -160,7 +161,7 @@ def parse(
     ``segmentation``, those of masks; else those of the extent of all ``keypoints``, which is the box too.
     """
     if iou_type not in IOU_TYPES or (iou_type == "auto" and kind != "results"):
-        raise ValueError(f"coco: iou_type must be bbox, segm, keypoints, or auto for results, got {iou_type!r}")
+        raise ValueError(f"coco: iou_type must be bbox, segm, keypoints, any, or auto for results, got {iou_type!r}")
     if backends.native is None or (faults is not None and faults.skip):
         return coco_text.parse(
             where, file, kind, string_ids=string_ids, spans=spans, faults=faults, iou_type=iou_type,

@@ -69,16 +69,16 @@ def content_of(where: str, tree: Mapping[str, Any], iou_type: str = "bbox") -> C
     """Read a data set from a dictionary in COCO's layout."""
     records, names = tree.get("annotations", []), names_of(where, tree)
     boxes = columns_of(
-        where, "annotations", records, results=False, iou_type=iou_type, sizes=sizes_of_images(names.images)
+        where, "annotations", records, results=False, iou_type=iou_type, sizes=sizes_of_images(names.images), known=True
     )
     return names._replace(boxes=boxes, ignore=ignored_of(where, records))
 
 
 def sizes_of_images(images: tuple[Any, ...] | None) -> Sizes:
-    """Width and height of images by id. ``images``: their ids first, (I, 2) sizes last."""
+    """Height and width of images by id. ``images``: their ids first, and last (I, 2) widths and heights."""
     if images is None:
         return {}
-    return dict(zip(images[0].tolist(), map(tuple, images[-1].tolist()), strict=True))
+    return {i: (height, width) for i, (width, height) in zip(images[0].tolist(), images[-1].tolist(), strict=True)}
 
 
 def names_of(where: str, tree: Mapping[str, Any]) -> Content:
@@ -183,18 +183,24 @@ def columns_of(
     sizes: Sizes | None = None,
     decided: str | None = None,
     named: Array | None = None,
+    known: bool = False,
+    detected: bool | None = None,
 ) -> Columns:
     """Read annotations or results from dictionaries. An annotation without a score gets NaN.
 
-    ``iou_type``: see `coco.parse`. ``sizes``: of the images, which polygons need. ``named``: which image ids are names.
+    iou_type : see `coco.parse`
+    sizes : height and width of images by id: polygons need them. ``known``: all images are among them
+    decided : of results, the field of the first record that decides for all; None: it is among these
+    named : which image ids are names
+    detected : the annotations are detections, whose keypoints may have any visibility; None: as ``results``
     """
     _expect_list(where, section, records)
     image = _column(where, section, records, "image_id", _STRING_OR_INTEGER if string_ids else _INTEGER)
     label = _column(where, section, records, "category_id")
     if decided is None:
         decided = decided_by(where, section, records, iou_type) if results else ""
-    box_needed = iou_type == "bbox" or decided == "bbox"
-    boxes = _boxes(where, section, records) if box_needed else _some_boxes(where, section, records)
+    needs_box = iou_type == "bbox" or decided == "bbox"
+    boxes = _boxes(where, section, records) if needs_box else _some_boxes(where, section, records)
     none = np.zeros(0, np.int64)
     if results:
         scores = _numbers(where, section, records, "score", needed=True)
@@ -209,44 +215,38 @@ def columns_of(
         flags = (crowd == 1).astype(np.uint8) * np.uint8(CROWD)
         columns = Columns(image, label, boxes, areas, scores, flags, ids)
     if iou_type != "bbox":
-        images = (
-            image.tolist()
-            if named is None
-            else [None if n else i for i, n in zip(image.tolist(), named.tolist(), strict=True)]
-        )
-        columns = _with_shapes(
-            Place(where, section, records), columns, images, iou_type, sizes or {}, decided, results=results
-        )
+        place = Place(where, section, records, results, results if detected is None else detected)
+        columns = _with_shapes(place, columns, named, iou_type, sizes or {}, decided, known=known)
     columns = complete(columns, decided, results=results)
     return columns._replace(masks=None) if iou_type == "keypoints" else columns
 
 
 def _with_shapes(
-    place: Place,
-    columns: Columns,
-    images: list[int | None],
-    iou_type: str,
-    sizes: Sizes,
-    decided: str,
-    *,
-    results: bool,
+    place: Place, columns: Columns, named: Array | None, iou_type: str, sizes: Sizes, decided: str, *, known: bool
 ) -> Columns:
     """Add the masks and keypoints that are read."""
-    needed = {"segm": "segmentation", "keypoints": "keypoints", "auto": ""}[iou_type]
+    needed = {"segm": "segmentation", "keypoints": "keypoints"}.get(iou_type, "")
     auto, whole = iou_type == "auto", len(place.records)
-    if results and iou_type == "keypoints" and whole and given(place.records[0].get("segmentation")):
-        checked_masks(place, [0])  # it may decide for all
+    images: list[int | None] = columns.image.tolist()
+    if named is not None:
+        images = [None if is_name else i for i, is_name in zip(images, named.tolist(), strict=True)]
+    if place.results and whole and iou_type != "bbox":  # what may decide for all
+        first = place.records[0]
+        if given(first.get("segmentation")):
+            checked_masks(place, [0])
+        if iou_type == "any" and given(first.get("keypoints")):
+            keypoints_of(place, [0])
     if auto or "segmentation" in (needed, decided):
         rows = place.rows("segmentation", needed="segmentation" in (needed, decided))
-        rle = masks_of(place, rows, [images[i] for i in rows], sizes, known=not results)
+        rle = masks_of(place, rows, [images[i] for i in rows], sizes, known=known)
         if len(rows) == whole and (whole or not auto):
             columns = columns._replace(masks=rle)
     if auto or "keypoints" in (needed, decided):
         rows = place.rows("keypoints", needed="keypoints" in (needed, decided))
-        keypoints = keypoints_of(place, rows, detected=results)
+        keypoints = keypoints_of(place, rows)
         if len(rows) == whole and (whole or not auto):
             columns = columns._replace(keypoints=keypoints)
-            if not results:
+            if not place.detected:
                 columns = columns._replace(flags=columns.flags | without_points(place, keypoints) * np.uint8(IGNORE))
     return columns
 

@@ -19,13 +19,13 @@ from fastdet.masks import RLE
 from fastdet.masks.polygons import rle_from_polygons_reference
 from fastdet.masks.rle import MAX_PIXELS, new_rle, rle_from_strings_reference
 
-IOU_TYPES = ("bbox", "segm", "keypoints", "auto")
+IOU_TYPES = ("bbox", "segm", "keypoints", "auto", "any")
 FIELDS = ("bbox", "segmentation", "keypoints")  # what says where an object is
 _FARTHEST = 2.0**28  # of a corner
 _MASK, _POINTS = "polygons or run lengths", "x, y and visibility of each point"
 WANTED = {"bbox": "four numbers", "segmentation": _MASK, "keypoints": _POINTS}
 
-Sizes = Mapping[int, tuple[int, int]]  # width and height of images by id; 0 where unknown
+Sizes = Mapping[int, tuple[int, int]]  # height and width of images by id; 0 where unknown
 
 
 class Held(NamedTuple):
@@ -50,7 +50,7 @@ def decided_by(where: str, section: str, records: Sequence[Mapping[str, Any]], i
         for field in FIELDS:
             if given(first.get(field)):
                 return field
-        if iou_type == "auto":
+        if iou_type in ("auto", "any"):
             refuse(where, section, 0, "", "expected bbox, segmentation or keypoints, got none of them")
     return ""
 
@@ -61,6 +61,8 @@ class Place(NamedTuple):
     where: str
     section: str
     records: Sequence[Mapping[str, Any]]
+    results: bool = False
+    detected: bool = False  # they are detections: the visibility of a keypoint may be any number
 
     def fail(self, index: int, field: str, expected: str, value: object) -> None:
         fail(self.where, self.section, index, field, expected, value)
@@ -79,7 +81,7 @@ class Place(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------------------- keypoints
-def keypoints_of(place: Place, rows: Sequence[int], *, detected: bool) -> Floats:
+def keypoints_of(place: Place, rows: Sequence[int]) -> Floats:
     """(N, K, 3) keypoints of some records."""
     values = [place.records[i]["keypoints"] for i in rows]
     count = 0
@@ -89,7 +91,7 @@ def keypoints_of(place: Place, rows: Sequence[int], *, detected: bool) -> Floats
         for k, x in enumerate(value):
             if not _is_number(x):
                 place.fail(i, "keypoints", _POINTS, x)
-            if not detected and k % 3 == 2 and x not in (0, 1, 2):
+            if not place.detected and k % 3 == 2 and x not in (0, 1, 2):
                 place.fail(i, "keypoints", "a visibility of 0, 1 or 2", x)
         if not len(value) or len(value) % 3:
             place.refuse(i, "keypoints", f"expected {_POINTS}, got {numbers(len(value))}")
@@ -136,7 +138,7 @@ def masks_of(place: Place, rows: Sequence[int], images: Sequence[int | None], si
     for k, (i, image) in enumerate(zip(rows, images, strict=True)):
         if known and image not in sizes:
             place.fail(i, "image_id", "an image of the file", image)
-        width, height = sizes.get(image, (0, 0)) if image is not None else (0, 0)
+        height, width = sizes.get(image, (0, 0)) if image is not None else (0, 0)
         sized = width > 0 and height > 0
         if k not in read.polygons:
             h, w = read.sizes[k].tolist()

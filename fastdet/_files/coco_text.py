@@ -87,7 +87,7 @@ def _annotations_of(where: str, tree: dict[str, Any], iou_type: str) -> Callable
 
     def read(records: list[Any]) -> object:
         ignored_of(where, records)
-        return columns_of(where, "annotations", records, results=False, iou_type=iou_type, sizes=sizes)
+        return columns_of(where, "annotations", records, results=False, iou_type=iou_type, sizes=sizes, known=True)
 
     return read
 

@@ -31,6 +31,7 @@ _SHAPES = {  # further keys of annotations and results, by iou_type
     "segm": ("segmentation",),
     "keypoints": ("keypoints", "num_keypoints"),
     "auto": ("segmentation", "keypoints"),
+    "any": (),
 }
 _COUNTED = ("segmentation", "keypoints")  # where they are not read, only whether they are there is kept
 _MARKS = ("neg_category_ids", "not_exhaustive_category_ids")  # of LVIS; only whether they are there is read
@@ -123,7 +124,8 @@ class Walk:
             hooks |= {"parse_int": _short(int), "parse_float": _short(float)}
         self._decoder = json.JSONDecoder(**hooks)
         self._of_records = (*_OF_BOXES, *_SHAPES[iou_type])
-        self._decides = results and iou_type == "keypoints"  # the segmentation of the first record is read
+        # What may decide for all results: it is read of the first record, and of the others once it has decided.
+        self._decide = {"keypoints": ("segmentation",), "any": _COUNTED}.get(iou_type, ()) if results else ()
         self._place = ""  # the record being read, for errors
         self.spans: dict[str, list[tuple[int, int]]] = {}  # start and end of each value, by list
         self.bounds: dict[str, tuple[int, int]] = {}
@@ -226,8 +228,7 @@ class Walk:
     def _record(self, section: str, index: int) -> Any:
         start, boxes = self.at, section in ("annotations", "results")
         keys = self._of_records if boxes else KEYS[section]
-        if boxes and self._decides:
-            keys = (*keys, "segmentation")
+        keys = (*keys, *self._decide) if boxes else keys
         value = self.value(1)
         length = self.at - start
         if 4 * length > limits.of("text"):
@@ -241,8 +242,9 @@ class Walk:
                 return "an object with a key twice"  # no record: it is left out later
             self._place = ""
             self.wrong(f"{section}[{index}].{min(twice)}: expected once, got the key twice")
-        if boxes and self._decides:  # once it has decided, that of the others is read as well
-            self._decides = given(value.get("segmentation")) and not given(value.get("bbox"))
+        if boxes and self._decide and index == 0:
+            deciding = [key for key in ("bbox", *_COUNTED) if given(value.get(key))][:1]
+            self._decide = tuple(key for key in self._decide if key in deciding)
         return _kept(value, keys)
 
     def end(self) -> None:

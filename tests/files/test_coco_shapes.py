@@ -143,7 +143,9 @@ def test_what_records_hold(tmp_path: Path) -> None:
     assert content.boxes.keypoints is not None
     path = write(tmp_path / "c.json", data_set({**box, **mask}, {**box, **empty}))
     assert coco_content(path, "data set").held == Held(2, 1, 0)
-    with pytest.raises(ValueError, match="iou_type must be bbox, segm, keypoints, or auto for results, got 'auto'"):
+    with pytest.raises(
+        ValueError, match="iou_type must be bbox, segm, keypoints, any, or auto for results, got 'auto'"
+    ):
         coco_content(path, "data set", iou_type="auto")
 
 
