@@ -1,6 +1,7 @@
 """Numba kernels of masks, with the signatures of the references. See `fastdet._core.numba_jit`."""
 
 from fastdet.masks._numba_draw import paste_masks, process_mask, rle_from_polygons
+from fastdet.masks._numba_nms import mask_nms, matrix_nms
 from fastdet.masks._numba_runs import (
     decode,
     encode,
@@ -17,6 +18,8 @@ __all__ = [
     "decode",
     "encode",
     "mask_iou",
+    "mask_nms",
+    "matrix_nms",
     "paste_masks",
     "process_mask",
     "rle_area",
