@@ -239,6 +239,20 @@ def mask_iou(
     metric: str,
     /,
 ) -> NDArray[np.float64]: ...
+def mask_nms(
+    counts: Counts,
+    offsets: Ints,
+    sizes: Ints,
+    order: Ints,
+    keys: Ints,
+    threshold: float,
+    max_output: int,
+    smaller: bool,
+    /,
+) -> Ints: ...
+def matrix_nms(
+    counts: Counts, offsets: Ints, sizes: Ints, order: Ints, keys: Ints, linear: bool, /
+) -> NDArray[np.float64]: ...
 def rle_to_strings(counts: Counts, offsets: Ints, /) -> list[bytes]: ...
 def rle_from_strings(texts: list[bytes], /) -> tuple[Counts, Ints] | tuple[str, int]: ...
 def rle_from_polygons(corners: Array, points: Ints, parts: Ints, height: int, width: int, /) -> tuple[Counts, Ints]: ...

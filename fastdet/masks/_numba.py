@@ -2,6 +2,7 @@
 
 from fastdet.masks._numba_draw import paste_masks, process_mask, rle_from_polygons
 from fastdet.masks._numba_groups import mask_iou_of_groups
+from fastdet.masks._numba_nms import mask_nms, matrix_nms
 from fastdet.masks._numba_runs import (
     decode,
     encode,
@@ -19,6 +20,8 @@ __all__ = [
     "encode",
     "mask_iou",
     "mask_iou_of_groups",
+    "mask_nms",
+    "matrix_nms",
     "paste_masks",
     "process_mask",
     "rle_area",

@@ -196,7 +196,7 @@ def _overlaps(
             a, b = boxes1[i], boxes2[k]
             if not (a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]):
                 continue
-            inter = _common(counts1[offsets1[i] : offsets1[i + 1]], counts2[offsets2[k] : offsets2[k + 1]])
+            inter = common(counts1[offsets1[i] : offsets1[i + 1]], counts2[offsets2[k] : offsets2[k + 1]])
             if inter == 0:
                 continue
             whole = min(areas1[i], areas2[k]) if smaller else areas1[i] + areas2[k] - inter
@@ -204,7 +204,7 @@ def _overlaps(
 
 
 @jit
-def _common(a: Counts, b: Counts) -> int:
+def common(a: Counts, b: Counts) -> int:
     """How many pixels two masks have in common."""
     i, k, inter, at = 0, 0, np.int64(0), np.int64(0)
     end_a = np.int64(a[0]) if len(a) else np.int64(0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from mask_samples import hostile_boxes, some_masks, some_polygons
-from op_rows import ALL_FLOATS, Arguments, ArrayOp, Case, cast
+from op_rows import ALL_FLOATS, FLOATS, Arguments, ArrayOp, Case, cast
 
 from fastdet import masks
 from fastdet.masks import RLE
@@ -54,6 +54,21 @@ def odd_runs(*rest: Any, **options: Any) -> Case:
     def case(dtype: str, rng: np.random.Generator) -> Arguments:
         batch = RLE([[6, 5]] * 4, [5, 0, 5, 20, 30, 0, 30, 12, 3, 0, 3, 0, 12], [0, 4, 5, 7, 13])
         return (batch, *rest), options
+
+    return case
+
+
+def scored(*rest: Any, n: int = 60, classes: int = 0, **options: Any) -> Case:
+    """Masks of which many overlap, some of them equal, and their scores, some of them equal."""
+
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        y, x = np.mgrid[:90, :120]
+        place = rng.integers(0, 12, (n, 3)) * [7, 9, 3]
+        rle = masks.encode(
+            (np.hypot(y - place[:, :1, None], x - place[:, 1:2, None]) < place[:, 2:, None]), backend="reference"
+        )
+        scores = cast(rng.integers(0, 20, n) / 20, dtype)
+        return (rle, scores, *rest), {**({"idxs": rng.integers(0, classes, n)} if classes else {}), **options}
 
     return case
 
@@ -124,6 +139,29 @@ OPS: dict[str, ArrayOp] = {
         partial(arrays, masks.boundary),
         {"any": runs(), "wide": runs(0.05, side=SIDE), "odd": odd_runs()},
         ("uint8",),
+        HOST,
+    ),
+    "mask_nms": ArrayOp(
+        masks.mask_nms,
+        {
+            "one class": scored(0.3),
+            "classes": scored(0.1, classes=3),
+            "ios": scored(0.5, classes=2, metric="ios"),
+            "limited": scored(0.0, score_threshold=0.3, max_output=5),
+            "none": scored(0.5, n=0),
+        },
+        FLOATS,
+        HOST,
+    ),
+    "matrix_nms": ArrayOp(
+        masks.matrix_nms,
+        {
+            "gaussian": scored(),
+            "linear": scored(classes=3, method="linear"),
+            "limited": scored(sigma=0.5, min_score=0.2, max_output=9),
+            "none": scored(n=0),
+        },
+        FLOATS,
         HOST,
     ),
     "from_polygons": ArrayOp(

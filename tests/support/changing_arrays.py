@@ -252,6 +252,8 @@ def _masks(n: int) -> dict[str, list[Arguments]]:
         "rle_merge": [((*arrays, 2), {})],
         "rle_boundary": [((*arrays, rle.sizes, np.full(n, 7)), {})],
         "mask_iou": [((*arrays, *arrays, rle.sizes, rle.sizes, np.arange(n) % 3 == 0, "iou"), {})],
+        "mask_nms": [((*arrays, rle.sizes, np.arange(n)[::-1].copy(), np.arange(n) % 3, 0.3, -1, False), {})],
+        "matrix_nms": [((*arrays, rle.sizes, np.arange(n)[::-1].copy(), np.arange(n) % 3, False), {})],
         "rle_to_strings": [(arrays, {})],
         "rle_from_strings": [(([r["counts"] for r in rle.to_coco()],), {})],
         "rle_from_polygons": [((rng.random((6 * n, 2)) * 250, points, parts, 200, 300), {})],
