@@ -168,6 +168,8 @@ def lovasz_softmax_loss(
 def lovasz_hinge_loss(
     inputs: Array, targets: Array, ignore: int | None, per_image: bool, gradient: bool, /
 ) -> tuple[Any, Array | None, float] | int: ...
+def segment_pairs(target: Array, prediction: Array, /) -> NDArray[np.int64]: ...
+def png_rows(raw: bytes, height: int, width: int, /) -> NDArray[np.uint8] | int: ...
 def read_coco(
     file: IO[bytes], size: int, kind: str, string_ids: bool, records: bool, max_text: int, max_images: int, /
 ) -> dict[str, Any] | str: ...
@@ -237,6 +239,20 @@ def mask_iou(
     crowd: NDArray[np.bool_],
     metric: str,
     /,
+) -> NDArray[np.float64]: ...
+def mask_nms(
+    counts: Counts,
+    offsets: Ints,
+    sizes: Ints,
+    order: Ints,
+    keys: Ints,
+    threshold: float,
+    max_output: int,
+    smaller: bool,
+    /,
+) -> Ints: ...
+def matrix_nms(
+    counts: Counts, offsets: Ints, sizes: Ints, order: Ints, keys: Ints, linear: bool, /
 ) -> NDArray[np.float64]: ...
 def rle_to_strings(counts: Counts, offsets: Ints, /) -> list[bytes]: ...
 def rle_from_strings(texts: list[bytes], /) -> tuple[Counts, Ints] | tuple[str, int]: ...

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "masks/arguments.h"
+#include "masks/nms.h"
 #include "masks/paste_masks.h"
 #include "masks/rle.h"
 #include "python/cpp.h"
@@ -119,20 +120,63 @@ py::array iou_any(const py::array& counts1, const py::array& offsets1, const py:
         sizes1.shape(1) != 2 || sizes2.ndim() != 2 || sizes2.shape(0) != b.size() || sizes2.shape(1) != 2)
         throw py::type_error("fastdet._cpp: invalid array");
     const int64_t *x = data<int64_t>(sizes1), *y = data<int64_t>(sizes2);
+    std::vector<int64_t> sides(x, x + 2 * a.size());  // a copy: it decides addresses
+    sides.insert(sides.end(), y, y + 2 * b.size());
     py::array_t<double> out({a.size(), b.size()});
     double* to = out.mutable_data();
     if (a.size() && b.size()) {
-        const int64_t height = x[0], width = x[1];
+        const int64_t height = sides[0], width = sides[1];
         check_sides(height, width);
-        for (int64_t i = 0; i < 2 * a.size(); ++i) {
-            if (x[i] != (i % 2 ? width : height)) throw py::value_error("fastdet._cpp: sizes that differ");
-        }
-        for (int64_t i = 0; i < 2 * b.size(); ++i) {
-            if (y[i] != (i % 2 ? width : height)) throw py::value_error("fastdet._cpp: sizes that differ");
+        for (size_t i = 0; i < sides.size(); i += 2) {
+            if (sides[i] != height || sides[i + 1] != width) throw py::value_error("fastdet._cpp: sizes that differ");
         }
         const WithoutGil release;
         mask_iou(a, b, height, width, flags, metric == "ios", to);
     }
+    return std::move(out);
+}
+
+// What both kinds of suppression take.
+struct Scored {
+    MaskBits masks;
+    std::vector<int64_t> order, keys;
+
+    static Scored of(const py::array& counts, const py::array& offsets, const py::array& sizes, const py::array& order,
+                     const py::array& keys) {
+        const Runs runs = runs_of(counts, offsets);
+        const int64_t n = runs.size();
+        if (sizes.ndim() != 2 || sizes.shape(0) != n || sizes.shape(1) != 2 || order.ndim() != 1)
+            throw py::type_error("fastdet._cpp: invalid array");
+        const int64_t *sides = data<int64_t>(sizes), *from = flat<int64_t>(order), *key = flat<int64_t>(keys, n);
+        const int64_t height = n ? sides[0] : 0, width = n ? sides[1] : 0;
+        check_sides(height, width);
+        const std::vector<int64_t> own(from, from + order.shape(0)), of_masks(key, key + n);
+        for (const int64_t i : own) {
+            if (i < 0 || i >= n) throw py::value_error("fastdet._cpp: invalid order");
+        }
+        const WithoutGil release;
+        return {MaskBits(runs, height, width), own, of_masks};
+    }
+};
+
+py::array nms_any(const py::array& counts, const py::array& offsets, const py::array& sizes, const py::array& order,
+                  const py::array& keys, double threshold, int64_t most_kept, bool smaller) {
+    const Scored all = Scored::of(counts, offsets, sizes, order, keys);
+    std::vector<int64_t> keep;
+    {
+        const WithoutGil release;
+        mask_nms(all.masks, all.order, all.keys, threshold, most_kept, smaller, keep);
+    }
+    return array_of<int64_t>(keep);
+}
+
+py::array matrix_any(const py::array& counts, const py::array& offsets, const py::array& sizes, const py::array& order,
+                     const py::array& keys, bool linear) {
+    const Scored all = Scored::of(counts, offsets, sizes, order, keys);
+    py::array_t<double> out(py::ssize_t(all.order.size()));
+    double* to = out.mutable_data();
+    const WithoutGil release;
+    matrix_nms(all.masks, all.order, all.keys, linear, to);
     return std::move(out);
 }
 
@@ -237,6 +281,8 @@ const Bindings registered([](py::module_& m) {
     m.def("rle_merge", merge_any);
     m.def("rle_boundary", boundary_any);
     m.def("mask_iou", iou_any);
+    m.def("mask_nms", nms_any);
+    m.def("matrix_nms", matrix_any);
     m.def("rle_to_strings", to_strings);
     m.def("rle_from_strings", from_strings);
     m.def("rle_from_polygons", from_polygons);

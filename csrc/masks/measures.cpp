@@ -1,7 +1,8 @@
 // Areas, boxes, unions and overlaps of run-length encoded masks.
 #include <algorithm>
 
-#include "masks/bit_rows.h"
+#include "core/threads.h"
+#include "masks/overlaps.h"
 
 namespace fastdet {
 
@@ -37,6 +38,7 @@ void rle_boxes(const Runs& runs, const int64_t* heights, double* out) {
 }
 
 void rle_merge(const Runs& runs, int64_t least, std::vector<uint32_t>& out) {
+    const size_t before = out.size();
     std::vector<uint64_t> turns;  // place, and in the lowest bit whether a run starts there
     uint64_t pixels = 0;
     for (int64_t i = 0; i < runs.size(); ++i) {
@@ -60,86 +62,42 @@ void rle_merge(const Runs& runs, int64_t least, std::vector<uint32_t>& out) {
         out.push_back(uint32_t(place - last));
         last = place;
     }
-    if (last < pixels || out.empty()) out.push_back(uint32_t(pixels - last));
+    if (last < pixels || out.size() == before) out.push_back(uint32_t(pixels - last));
 }
 
 namespace {
 
-// How many ones of a mask stand before a pixel: a bit for each pixel of its range, and the sum before each word.
-class Rank {
-  public:
-    void set(const uint32_t* run, const uint32_t* end, uint64_t low, uint64_t high) {
-        low_ = low, high_ = high;
-        const size_t words = size_t((high - low) / 64 + 1);
-        bits_.assign(words, 0);
-        before_.resize(words);
-        each_run(run, end, [&](uint64_t start, uint64_t stop) {
-            start = std::max(start, low), stop = std::min(stop, high);
-            if (start < stop) fill_bits(bits_.data(), start - low, stop - low);
-        });
-        uint32_t sum = 0;
-        for (size_t k = 0; k < words; ++k) {
-            before_[k] = sum;
-            sum += uint32_t(__builtin_popcountll(bits_[k]));
-        }
-    }
-    uint64_t low() const { return low_; }
-    uint64_t high() const { return high_; }
-    // of low <= at <= high
-    uint32_t operator()(uint64_t at) const {
-        const uint64_t place = at - low_;
-        const uint64_t part = bits_[size_t(place >> 6)] & ((uint64_t(1) << (place & 63)) - 1);
-        return before_[size_t(place >> 6)] + uint32_t(__builtin_popcountll(part));
-    }
-
-  private:
-    std::vector<uint64_t> bits_;
-    std::vector<uint32_t> before_;
-    uint64_t low_ = 0, high_ = 0;
-};
-
-struct Extent {
-    double x1, y1, x2, y2;
-};
+// Pairs of masks for which a second thread pays.
+constexpr int64_t kThreadPairs = 1 << 14;
 
 }  // namespace
 
 void mask_iou(const Runs& a, const Runs& b, int64_t height, int64_t width, const bool* crowd, bool smaller,
               double* out) {
     const int64_t n = a.size(), m = b.size();
-    std::vector<Extent> boxes_a(size_t(n) + 1), boxes_b(size_t(m) + 1);
-    std::vector<int64_t> area_a(size_t(n) + 1), area_b(size_t(m) + 1);
-    const std::vector<int64_t> heights(size_t(std::max(n, m)) + 1, height);
-    rle_boxes(a, heights.data(), &boxes_a[0].x1);
-    rle_boxes(b, heights.data(), &boxes_b[0].x1);
-    rle_area(a, area_a.data());
-    rle_area(b, area_b.data());
-    const uint64_t pixels = uint64_t(height) * uint64_t(width);
-    Rank rank;
-    for (int64_t i = 0; i < n; ++i) {
-        const Extent& box = boxes_a[size_t(i)];
-        double* row = out + i * m;
-        bool ready = false;
-        for (int64_t k = 0; k < m; ++k) {
-            row[k] = 0;
-            const Extent& other = boxes_b[size_t(k)];
-            if (!(box.x1 < other.x2 && other.x1 < box.x2 && box.y1 < other.y2 && other.y1 < box.y2)) continue;
-            if (!ready) {
-                const uint64_t last = uint64_t(box.x2) * uint64_t(height);
-                rank.set(a.begin(i), a.end(i), uint64_t(box.x1) * uint64_t(height), std::min(last, pixels));
-                ready = true;
+    const MaskBits mine(a, height, width), its(b, height, width);
+    const auto some = [&](int64_t first, int64_t last) {
+        std::vector<int32_t> near(size_t(m) + 1);
+        for (int64_t i = first; i < last; ++i) {
+            double* row = out + i * m;
+            std::fill(row, row + m, 0.0);
+            const Extent box = mine.extent(i);
+            size_t count = 0;
+            for (int64_t k = 0; k < m; ++k) {
+                near[count] = int32_t(k);
+                count += box.meets(its.extent(k));
             }
-            int64_t inter = 0;
-            each_run(b.begin(k), b.end(k), [&](uint64_t start, uint64_t stop) {
-                start = std::max(start, rank.low()), stop = std::min(stop, rank.high());
-                if (start < stop) inter += int64_t(rank(stop)) - int64_t(rank(start));
-            });
-            if (!inter) continue;
-            const int64_t mine = area_a[size_t(i)], its = area_b[size_t(k)];
-            const int64_t whole = smaller ? std::min(mine, its) : mine + its - inter;
-            row[k] = double(inter) / double(crowd[k] ? mine : whole);
+            for (size_t j = 0; j < count; ++j) {
+                const int64_t k = near[j], inter = mine.common(i, its, k);
+                if (!inter) continue;
+                row[k] = crowd[k] ? double(inter) / double(mine.area(i))
+                                  : mask_overlap(inter, mine.area(i), its.area(k), smaller);
+            }
         }
-    }
+    };
+    if (n < 2 || m < kThreadPairs / n || get_num_threads() == 1) return some(0, n);
+    const int64_t step = n / (8 * get_num_threads()) + 1;
+    parallel_for((n + step - 1) / step, [&](int64_t task) { some(task * step, std::min(task * step + step, n)); });
 }
 
 }  // namespace fastdet

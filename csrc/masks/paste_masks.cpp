@@ -22,9 +22,10 @@ struct Axis {
 
     int64_t size() const { return last - first; }
     void clear() { before.clear(), weight.clear(), first = last = 0; }
-    void add(double at) {
+    // shift: where value 0 stands
+    void add(double at, int32_t shift) {
         const double floor = std::floor(at);
-        before.push_back(int32_t(floor));
+        before.push_back(int32_t(floor) + shift);
         weight.push_back(float(at - floor));
     }
 
@@ -41,7 +42,7 @@ struct Axis {
         for (last = first; last < stop; ++last) {
             const double at = (double(last) + 0.5 - low) * step - 0.5;
             if (at > -1 && at < double(size)) {
-                add(at + 1);
+                add(at, 1);
             } else if (before.empty()) {
                 first = last + 1;
             } else {
@@ -61,7 +62,7 @@ struct Axis {
         const double step = double(size) / double(pixels), most = double(size - 1);
         for (int64_t x = first; x < last; ++x) {
             const double at = (double(x) + 0.5) * step - 0.5;
-            add(at < 0 ? 0 : at > most ? most : at);
+            add(at < 0 ? 0 : at > most ? most : at, 0);
         }
     }
 };

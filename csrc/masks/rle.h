@@ -45,7 +45,7 @@ void decode(const Runs& runs, int64_t height, int64_t width, bool columns, uint8
 
 void rle_area(const Runs& runs, int64_t* out);                          // out (n,)
 void rle_boxes(const Runs& runs, const int64_t* heights, double* out);  // heights (n,), out (n, 4)
-// The runs of the pixels that `least` masks or more have.
+// Appends the runs of the pixels that `least` masks or more have.
 void rle_merge(const Runs& runs, int64_t least, std::vector<uint32_t>& out);
 // crowd (m,); smaller: over the smaller area; out (n, m)
 void mask_iou(const Runs& a, const Runs& b, int64_t height, int64_t width, const bool* crowd, bool smaller,

@@ -92,7 +92,9 @@ def _categories(op: str, what: str, target: Mapping[str, Any], key: str) -> Ints
     """(P,) the categories that a target lists; none where it has no such key."""
     if target.get(key) is None:
         return np.zeros(0, np.int64)
-    listed = np.asarray(target[key]) if isinstance(target[key], (list, tuple, set)) else _get(op, what, target, key)
+    given = target[key]
+    is_list = isinstance(given, (list, tuple, set, frozenset))
+    listed = np.asarray(list(given)) if is_list else _get(op, what, target, key)
     if not listed.size:
         return np.zeros(0, np.int64)
     return check.keys(op, f"{what}[{key!r}]", listed.reshape(-1), listed.size)
@@ -310,7 +312,8 @@ def parameters(given: Mapping[str, Any]) -> Parameters:
 
 def iou_types(x: Any) -> tuple[str, ...]:
     """The kinds of overlap, each once."""
-    listed = (x,) if isinstance(x, str) else tuple(x) if isinstance(x, Iterable) else ()
+    several = isinstance(x, Iterable) and not check.is_scalar_array(x)
+    listed = (x,) if isinstance(x, str) else tuple(x) if several else ()
     if not listed or not all(isinstance(kind, str) for kind in listed):
         raise TypeError(f"{NAME}: iou_type must be a name or a sequence of names, got {check.describe(x)}")
     for kind in listed:

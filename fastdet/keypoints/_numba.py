@@ -30,6 +30,7 @@ def _oks(
 ) -> None:  # fmt: skip
     K, pairs = len(variances), 0
     counts, terms = np.empty(K, np.int64), np.empty(K)
+    stack, sums = np.empty((200, 2), np.int64), np.empty(200)  # of more levels than an array can have
     for i in range(len(start) - 1):
         columns = true_start[i + 1] - true_start[i]
         for j in range(columns):
@@ -55,16 +56,38 @@ def _oks(
                     if by_box:
                         dx, dy = max(0.0, x0 - x) + max(0.0, x - x1), max(0.0, y0 - y) + max(0.0, y - y1)
                     terms[m] = exp_or_zero(-((dx * dx + dy * dy) / variances[k] / scale / 2))
-                out[pairs + (at - start[i]) * columns + j] = _pairwise_sum(terms, 0, n) / n
+                out[pairs + (at - start[i]) * columns + j] = _pairwise_sum(terms, n, stack, sums) / n
         pairs += (start[i + 1] - start[i]) * columns
 
 
 @jit
-def _pairwise_sum(x: Array, first: int, n: int) -> Any:
-    """`pairwise_sums` of n terms from ``first`` on."""
-    if n > 128:
-        half = n // 2 - n // 2 % 8
-        return _pairwise_sum(x, first, half) + _pairwise_sum(x, first + half, n - half)
+def _pairwise_sum(x: Array, n: int, stack: Ints, sums: Floats) -> Any:
+    """`pairwise_sums` of the first n terms. A function that calls itself cannot be cached: halves wait on a stack.
+
+    stack: (S, 2) first term and number of terms, -1 where two sums are to be added; sums: (S,)
+    """
+    stack[0, 0], stack[0, 1], depth, top = 0, n, 1, 0
+    while depth:
+        depth -= 1
+        first, count = stack[depth]
+        if count < 0:
+            top -= 1
+            sums[top - 1] += sums[top]
+        elif count > 128:
+            half = count // 2 - count // 2 % 8
+            stack[depth, 1] = -1
+            stack[depth + 1, 0], stack[depth + 1, 1] = first + half, count - half
+            stack[depth + 2, 0], stack[depth + 2, 1] = first, half
+            depth += 3
+        else:
+            sums[top] = _block_sum(x, first, count)
+            top += 1
+    return sums[0]
+
+
+@jit
+def _block_sum(x: Array, first: int, n: int) -> Any:
+    """`pairwise_sums` of n terms from ``first`` on, n of 128 at most."""
     whole = n - n % 8 if n >= 8 else 0
     total = 0.0
     if whole:

@@ -6,6 +6,7 @@ A mask is (H, W), 0 and 1. Run lengths go column by column, as pycocotools has t
 from fastdet.masks.boundary import boundary
 from fastdet.masks.dense import decode, encode
 from fastdet.masks.measures import area, mask_iou, masks_to_boxes, merge, to_boxes
+from fastdet.masks.nms import mask_nms, matrix_nms
 from fastdet.masks.paste import paste_masks, process_mask
 from fastdet.masks.polygons import from_polygons
 from fastdet.masks.rle import RLE
@@ -18,7 +19,9 @@ __all__ = [
     "encode",
     "from_polygons",
     "mask_iou",
+    "mask_nms",
     "masks_to_boxes",
+    "matrix_nms",
     "merge",
     "paste_masks",
     "process_mask",

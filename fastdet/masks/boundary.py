@@ -6,7 +6,8 @@ import numpy as np
 
 from fastdet._core import backends, check
 from fastdet._core.check import Array
-from fastdet.masks.dense import check_rle, encode_reference
+from fastdet.masks._check import check_rle
+from fastdet.masks.dense import encode_reference
 from fastdet.masks.rle import RLE, Counts, Ints, new_rle
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from fastdet._core import backends, check
 from fastdet._core.arrays import to_numpy
 from fastdet._core.check import Array
+from fastdet.masks._check import check_rle, one_size
 from fastdet.masks.rle import MAX_PIXELS, RLE, Counts, Ints, new_rle
 
 
@@ -107,6 +108,7 @@ def decode(rle: RLE, *, columns: bool = False, backend: str | None = None) -> Ar
     op = "decode"
     check_rle(op, "rle", rle)
     height, width = one_size(op, "rle", rle)
+    columns = bool(columns)
     order = (len(rle), width, height) if columns else (len(rle), height, width)
     out = check.empty(op, order, np.dtype(np.uint8))
     backends.choose(op, backend, decode_reference)(rle.counts, rle.offsets, out, columns)
@@ -119,21 +121,3 @@ def decode_reference(counts: Counts, offsets: Ints, out: Array, columns: bool) -
         runs = counts[offsets[i] : offsets[i + 1]]
         flat = np.repeat((np.arange(len(runs)) & 1).astype(np.uint8), runs)
         out[i] = flat.reshape(out.shape[1:]) if columns else flat.reshape(out.shape[:0:-1]).T
-
-
-def check_rle(op: str, name: str, x: Any) -> RLE:
-    if not isinstance(x, RLE):
-        raise TypeError(f"{op}: {name} must be an RLE, got {check.describe(x)}: see RLE.from_coco and encode")
-    return x
-
-
-def one_size(op: str, name: str, *batches: RLE) -> tuple[int, int]:
-    """The size that all masks have; (0, 0) where there is none."""
-    sizes = np.concatenate([batch.sizes for batch in batches])
-    if not len(sizes):
-        return 0, 0
-    other = (sizes != sizes[0]).any(1)
-    if other.any():
-        got = f"{sizes[0].tolist()} and {sizes[np.argmax(other)].tolist()}"
-        raise ValueError(f"{op}: {name} must have masks of one size, got {got}")
-    return int(sizes[0, 0]), int(sizes[0, 1])

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import to_numpy
+from fastdet._core.arrays import like, to_numpy
 from fastdet._core.check import Array
-from fastdet.masks.dense import check_rle, one_size
+from fastdet.masks._check import check_rle, one_size
 from fastdet.masks.rle import RLE, Counts, Ints, new_rle
 
 METRICS = ("iou", "ios")
@@ -93,7 +93,7 @@ def rle_boxes_reference(counts: Counts, offsets: Ints, sizes: Ints) -> Array:
     return boxes
 
 
-def masks_to_boxes(masks: Any) -> Array:
+def masks_to_boxes(masks: Any) -> Any:
     """The box of each dense mask, as `torchvision.ops.masks_to_boxes`: x2 and y2 are those of the last pixel.
 
     Parameters
@@ -102,7 +102,7 @@ def masks_to_boxes(masks: Any) -> Array:
 
     Returns
     -------
-    boxes : (N, 4) float32, pixels, x1 y1 x2 y2; zeros for a mask without pixels
+    boxes : (N, 4) float32, pixels, x1 y1 x2 y2; zeros for a mask without pixels. An array of the type of ``masks``
 
     Examples
     --------
@@ -114,13 +114,13 @@ def masks_to_boxes(masks: Any) -> Array:
         raise ValueError(f"masks_to_boxes: masks must have shape (N, H, W), got {dense.shape}")
     out = np.zeros((len(dense), 4), np.float32)
     if 0 in dense.shape:
-        return out
+        return like(masks)(out)
     for axis, low, high in ((1, 0, 2), (2, 1, 3)):
         line: Array = np.any(dense, axis)
         any_pixel, last = line.any(1), line.shape[1] - 1
         out[:, low] = np.where(any_pixel, line.argmax(1), 0)
         out[:, high] = np.where(any_pixel, last - line[:, ::-1].argmax(1), 0)
-    return out
+    return like(masks)(out)
 
 
 def merge(rle: RLE, *, intersect: bool = False, backend: str | None = None) -> RLE:

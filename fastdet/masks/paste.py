@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import to_numpy
+from fastdet._core.arrays import like, to_numpy
 from fastdet._core.check import Array
+from fastdet.masks._check import image_size
 from fastdet.masks.dense import encode_reference
-from fastdet.masks.rle import MAX_PIXELS, new_rle
+from fastdet.masks.rle import new_rle
 
 OUTPUTS = ("dense", "rle", "bits")
 
@@ -36,9 +38,9 @@ def paste_masks(
 
     Returns
     -------
-    dense : (N, H, W) bool
+    dense : (N, H, W) bool, an array of the type of ``masks``
     rle : `RLE` of N masks; no dense mask is made on the way
-    bits : (N, H, ceil(W / 8)) uint8, as ``numpy.packbits(dense, axis=2, bitorder="little")``
+    bits : (N, H, ceil(W / 8)) uint8, as ``numpy.packbits(dense, axis=2, bitorder="little")``; of the same type
 
     Raises
     ------
@@ -62,18 +64,18 @@ def paste_masks(
         small = small[:, 0]
     if small.ndim != 3 or 0 in small.shape[1:]:
         raise ValueError(f"{op}: masks must have shape (N, h, w) or (N, 1, h, w), got {small.shape}")
-    if small.dtype.kind != "f":
-        raise TypeError(f"{op}: masks must be float, got {small.dtype}")
-    small = np.ascontiguousarray(small, np.float32)
+    small = _single(op, "masks", small)
     corners = check.boxes(op, "boxes", to_numpy(op, "boxes", boxes)).astype(np.float64)
     if len(corners) != len(small):
         raise ValueError(f"{op}: boxes must have shape ({len(small)}, 4), got {corners.shape}")
     height, width = image_size(op, size)
-    level = check.positive(op, "threshold", threshold)
+    level = check.cast(small.dtype, check.positive(op, "threshold", threshold))
+    level = max(level, np.finfo(np.float32).smallest_subnormal)  # no other value stands between it and 0
     check.choice(op, "out", out, OUTPUTS)
     _check_finite(op, masks=small, boxes=corners)
     kernel = backends.choose(op, backend, paste_masks_reference)
-    return as_output(kernel(small, corners, height, width, np.float32(level), out), out, len(small), height, width)
+    found = kernel(small, corners, height, width, level, out)
+    return as_output(found, out, len(small), height, width, like(masks))
 
 
 def process_mask(
@@ -97,7 +99,8 @@ def process_mask(
 
     Returns
     -------
-    dense : (N, H, W) bool; rle : `RLE` of N masks; bits : (N, H, ceil(W / 8)) uint8
+    dense : (N, H, W) bool; rle : `RLE` of N masks; bits : (N, H, ceil(W / 8)) uint8. Arrays are of the type of
+        ``prototypes``
 
     Raises
     ------
@@ -130,16 +133,23 @@ def process_mask(
     check.choice(op, "out", out, OUTPUTS)
     _check_finite(op, prototypes=planes, coefficients=weights, boxes=corners)
     kernel = backends.choose(op, backend, process_mask_reference)
-    return as_output(kernel(planes, weights, corners, height, width, out), out, len(weights), height, width)
+    found = kernel(planes, weights, corners, height, width, out)
+    return as_output(found, out, len(weights), height, width, like(prototypes))
 
 
 def _floats(op: str, name: str, x: Any, axes: int) -> Array:
     array = to_numpy(op, name, x)
-    if array.dtype.kind != "f":
-        raise TypeError(f"{op}: {name} must be float, got {array.dtype}")
     if array.ndim != axes:
         raise ValueError(f"{op}: {name} must have {axes} axes, got {array.shape}")
-    return np.ascontiguousarray(array, np.float32)
+    return _single(op, name, array)
+
+
+def _single(op: str, name: str, x: Array) -> Array:
+    """Floats as float32; infinite where it cannot hold them."""
+    if x.dtype.kind != "f":
+        raise TypeError(f"{op}: {name} must be float, got {x.dtype}")
+    with np.errstate(over="ignore"):
+        return check.require(x, np.float32)
 
 
 def _check_finite(op: str, **arrays: Array) -> None:
@@ -149,16 +159,10 @@ def _check_finite(op: str, **arrays: Array) -> None:
             raise ValueError(f"{op}: {name} must be finite, got {x[at]} at {at}")
 
 
-def image_size(op: str, size: Any) -> tuple[int, int]:
-    height, width = check.pair(op, "size", size, 0)
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"{op}: size must have fewer than 2**32 pixels, got {check.describe(size)}")
-    return height, width
-
-
-def as_output(found: Any, out: str, n: int, height: int, width: int) -> Any:
+def as_output(found: Any, out: str, n: int, height: int, width: int, made: Callable[[Array], Any]) -> Any:
+    """The result of a kernel: an array of the caller's type by ``made``, or an `RLE`."""
     if out != "rle":
-        return found.view(np.bool_) if out == "dense" else found
+        return made(found.view(np.bool_) if out == "dense" else found)
     sizes = np.empty((n, 2), np.int64)
     sizes[:] = height, width
     return new_rle(sizes, *found)
@@ -171,8 +175,8 @@ def paste_masks_reference(masks: Array, boxes: Array, height: int, width: int, t
     for mask, (x1, y1, x2, y2), to in zip(masks, boxes.tolist(), dense, strict=True):
         if not (x2 > x1 and y2 > y1):
             continue
-        column, across = _positions(x1, x2, w, width)
-        row, down = _positions(y1, y2, h, height)
+        column, across = positions(x1, x2, w, width)
+        row, down = positions(y1, y2, h, height)
         framed = np.pad(mask, 1)
         left, right = framed[:, column], framed[:, column + 1]
         wide = left + across * (right - left)
@@ -181,7 +185,7 @@ def paste_masks_reference(masks: Array, boxes: Array, height: int, width: int, t
     return of_dense(dense, out)
 
 
-def _positions(low: float, high: float, size: int, pixels: int) -> tuple[Array, Array]:
+def positions(low: float, high: float, size: int, pixels: int) -> tuple[Array, Array]:
     """For each pixel of the image: the value before it, counted from the frame of zeros, and the weight of the next."""
     with np.errstate(over="ignore", invalid="ignore"):
         at = (np.arange(pixels) + 0.5 - low) * (size / (high - low)) - 0.5
@@ -202,8 +206,8 @@ def process_mask_reference(
     """Counts and offsets, uint8 0 and 1, or bits. All float32; boxes (N, 4) float64"""
     n, (_, h, w) = len(coefficients), prototypes.shape
     dense = np.zeros((n, height, width), np.uint8)
-    column, across = _clamped(w, width)
-    row, down = _clamped(h, height)
+    column, across = clamped(w, width)
+    row, down = clamped(h, height)
     with np.errstate(over="ignore", invalid="ignore"):
         for weights, (x1, y1, x2, y2), to in zip(coefficients, boxes.tolist(), dense, strict=True):
             logits = weights[0] * prototypes[0]
@@ -218,7 +222,7 @@ def process_mask_reference(
     return of_dense(dense, out)
 
 
-def _clamped(size: int, pixels: int) -> tuple[Array, Array]:
+def clamped(size: int, pixels: int) -> tuple[Array, Array]:
     """For each pixel: the value before it, and the weight of the next; positions stay within the values."""
     at = np.clip((np.arange(pixels) + 0.5) * (size / max(pixels, 1)) - 0.5, 0.0, size - 1.0)
     before = np.floor(at)

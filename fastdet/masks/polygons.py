@@ -9,8 +9,9 @@ import numpy as np
 
 from fastdet._core import backends, check
 from fastdet._core.check import Array
+from fastdet.masks._check import image_size
 from fastdet.masks.measures import rle_merge_reference
-from fastdet.masks.rle import MAX_PIXELS, RLE, Counts, Ints, new_rle
+from fastdet.masks.rle import RLE, Counts, Ints, new_rle
 
 _SCALE = 5  # points a pixel, along an edge
 _FARTHEST = 2.0**28  # of a corner: 5 times as much is far below 2**31
@@ -45,8 +46,12 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int], *, backend: st
     [{'size': [2, 4], 'counts': [2, 4, 2]}]
     """
     op = "from_polygons"
-    height, width = (int(x) for x in _sides(op, size))
+    height, width = image_size(op, size)
     corners, points, parts = [], [0], [0]
+    if isinstance(polygons, (str, bytes, dict)) or not hasattr(polygons, "__iter__") or check.is_scalar_array(polygons):
+        raise TypeError(
+            f"{op}: polygons must be a list, of a list of polygons for each mask, got {check.describe(polygons)}"
+        )
     for i, mask in enumerate(polygons):
         if isinstance(mask, (str, bytes)) or not hasattr(mask, "__len__"):
             raise TypeError(f"{op}: mask {i}: must be a list of polygons, got {check.describe(mask)}")
@@ -61,13 +66,6 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int], *, backend: st
     sizes = np.empty((len(parts) - 1, 2), np.int64)
     sizes[:] = height, width
     return new_rle(sizes, counts, offsets)
-
-
-def _sides(op: str, size: Any) -> tuple[int, int]:
-    height, width = check.pair(op, "size", size, 0)
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"{op}: size must have fewer than 2**32 pixels, got {check.describe(size)}")
-    return height, width
 
 
 def _corners(where: str, polygon: Any) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet._core import backends, check
+from fastdet._core.arrays import to_numpy
 from fastdet._core.check import Array
 
 MAX_PIXELS = 2**32 - 1  # of a mask: COCO's counts have 32 bits
@@ -166,7 +167,7 @@ def new_rle(sizes: Ints, counts: Counts, offsets: Ints) -> RLE:
 
 
 def _integers(op: str, name: str, x: Any) -> Ints:
-    array = np.asarray(x)
+    array = to_numpy(op, name, x)
     if array.size == 0 and array.dtype.kind == "f":
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":

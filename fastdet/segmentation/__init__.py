@@ -1,4 +1,4 @@
-"""Confusion matrices of label maps, and the figures computed from them: accuracies, IoU, Dice."""
+"""Confusion matrices of label maps, and the figures computed from them: accuracies, IoU, Dice; panoptic quality."""
 
 from fastdet._core.dispatch import register_with_torch
 from fastdet.segmentation.confusion import confusion_matrix, confusion_matrix_from_logits
@@ -14,9 +14,11 @@ from fastdet.segmentation.figures import (
 )
 from fastdet.segmentation.matrix import ConfusionMatrix
 from fastdet.segmentation.metrics import SegmentationMetrics
+from fastdet.segmentation.panoptic import PanopticMetrics
 
 __all__ = [
     "ConfusionMatrix",
+    "PanopticMetrics",
     "SegmentationMetrics",
     "class_accuracy",
     "confusion_matrix",

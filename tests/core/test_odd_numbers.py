@@ -20,7 +20,7 @@ from op_tables import ARRAY_OPS, BOX_OPS
 from samples import sample
 
 import fastdet
-from fastdet import boxes, detection, inference, label_maps, losses, plots, segmentation, upsample, yolo
+from fastdet import boxes, detection, inference, label_maps, losses, masks, plots, segmentation, upsample, yolo
 from fastdet._core import check
 from fastdet._files.errors import FormatError
 
@@ -129,6 +129,9 @@ OTHERS: dict[str, Call] = {
         {"scores": np.array([0.5]), "outcome": np.zeros(1, np.uint8), "counted": 1},
     ),
     "draw_boxes": (plots.draw_boxes, {"boxes": BOX}),
+    "masks_to_boxes": (masks.masks_to_boxes, {"masks": np.eye(3, dtype=bool)[None]}),
+    "RLE": (masks.RLE, {"sizes": [[2, 3]], "counts": [1, 2, 3], "offsets": [0, 3]}),
+    "RLE.from_coco": (lambda **o: masks.RLE.from_coco(o), {"size": [2, 3], "counts": [1, 2, 3]}),
     "draw_class_scores": (plots.draw_class_scores, {"scores": np.array([0.5, 0.6])}),
 }  # fmt: skip
 ARRAYS = (

@@ -81,6 +81,9 @@ def test_other_ops_take_them(torch: Any, name: str) -> None:
     got, want = (op.call(case, dtype, None, make) for make in (lambda x: marked(torch)(plain(x)), plain))
     got, want = (x if isinstance(x, tuple) else (x,) for x in (got, want))
     for g, w in zip(got, want, strict=True):
+        if isinstance(g, np.ndarray):  # run lengths are NumPy's
+            equal(g, w)
+            continue
         with torch._C.DisableTorchFunctionSubclass():
             equal(comparable(g.as_subclass(torch.Tensor)), comparable(w))
 

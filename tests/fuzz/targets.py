@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from fuzz import mask_targets
 from fuzz.mutations import mutated, with_checksums
 
 from fastdet._core import backends
@@ -269,6 +270,8 @@ def all_targets() -> dict[str, Target]:
         "yolo results": Target(
             [b"0 0.5 0.5 0.2 0.1 0.9\n"], _folder("a.txt", lambda f: yolo.read_yolo_results(f, _data()))
         ),
+        "mask text": Target(mask_targets.TEXTS, mask_targets.text),
+        "mask polygons": Target(mask_targets.POLYGONS, mask_targets.polygons, mask_targets.changed),
         "txt": Target(boxes, _folder("a.txt", txt.read_txt)),
         "txt results": Target(scored, _folder("a.txt", lambda f: txt.read_txt_results(f, _data()))),
         "nms npz": Target([BOXES, _packed(BOXES)], _nms("in.npz")),

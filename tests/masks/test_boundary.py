@@ -14,7 +14,7 @@ from fastdet import masks
 from fastdet.masks import RLE
 from fastdet.masks.boundary import boundary_widths
 
-BACKENDS = ("cpp",)
+BACKENDS = ("numba", "cpp")
 Dense = NDArray[np.uint8]
 
 

@@ -107,6 +107,9 @@ def test_empty() -> None:
     assert masks.to_boxes(nothing).tolist() == [[0] * 4] * 2
     assert masks.mask_iou(nothing, nothing).tolist() == [[0, 0]] * 2
     assert masks.mask_iou(TWO[:0], TWO).shape == (0, 2)
+    twice = [[TRIANGLE], [TRIANGLE, TRIANGLE]]
+    for backend in ("reference", "numba", "cpp"):
+        assert masks.from_polygons(twice, (0, 5), backend=backend) == nothing
     odd = RLE([[10, 10]], [95, 0, 5], [0, 3])  # a run of no pixels
     assert masks.to_boxes(odd).tolist() == [[0] * 4]
     assert masks.merge(odd).counts.tolist() == [100]

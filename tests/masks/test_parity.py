@@ -14,7 +14,7 @@ from fastdet.coco import mask as coco_mask
 from fastdet.masks import RLE
 from fastdet.masks.rle import rle_from_strings_reference, rle_to_strings_reference
 
-BACKENDS = ("cpp",)
+BACKENDS = ("numba", "cpp")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -25,7 +25,7 @@ from op_rows import Arguments, ArrayOp, Op, mapped
 from op_tables import ARRAY_OPS, BOX_OPS
 from samples import Array, sample
 
-from fastdet import _cpp, detection, nms
+from fastdet import _cpp, detection, masks, nms
 
 FEW = 5  # cases of an op in the short form
 
@@ -186,6 +186,32 @@ def _detections(n: int, m: int) -> tuple[Arguments, Arguments]:
     return public, native
 
 
+def _overlaps(native: Arguments) -> Array:
+    """Overlaps of all pairs of `match_groups`' groups."""
+    pairs = int((np.diff(native[0][4]) * np.diff(native[0][9])).sum())
+    return np.random.default_rng(pairs).random(pairs)
+
+
+def _poses(n: int, m: int) -> Arguments:
+    """Of `oks_of_groups`."""
+    rng = np.random.default_rng(n)
+    points, true_points = (rng.normal(0, 50, (count, 17, 3)) for count in (n, m))
+    rows, start = rng.permutation(n), np.linspace(0, n, 6).astype(np.int64)
+    true_rows, true_start = rng.permutation(m), np.linspace(0, m, 6).astype(np.int64)
+    of_truth = rng.random(m) * 1000, rng.random((m, 4)) * 50, rng.random(17) * 0.1 + 0.01
+    return (points, true_points, *of_truth, rows, start, true_rows, true_start), {}
+
+
+def _grouped_masks(n: int, m: int) -> Arguments:
+    """Of `mask_iou_of_groups`."""
+    rng = np.random.default_rng(n)
+    a, b = (masks.encode(rng.random((count, 30, 40)) < 0.3) for count in (n, m))
+    rows, start = rng.permutation(n), np.linspace(0, n, 6).astype(np.int64)
+    true_rows, true_start = rng.permutation(m), np.linspace(0, m, 6).astype(np.int64)
+    runs = *(x.copy() for x in (a.counts, a.offsets, a.sizes)), *(x.copy() for x in (b.counts, b.offsets, b.sizes))
+    return (*runs, rng.random(m) < 0.3, rows, start, true_rows, true_start), {}
+
+
 def _accumulated(n: int) -> Arguments:
     rng = np.random.default_rng(n)
     start, of_class = np.sort(rng.integers(0, n, 21)), np.array([0, 5, 5, 20])
@@ -208,6 +234,30 @@ def _records(n: int) -> tuple[Arguments, Arguments]:
     rng = np.random.default_rng(n)
     encoded = ([b"1", b'"x"', b"3"], place % 3, place % 7, rng.random((n, 4)) * 100, rng.random(n)), {}
     return joined, encoded
+
+
+def _masks(n: int) -> dict[str, list[Arguments]]:
+    """Of the native functions of masks, which get the arrays of an `RLE`: nobody else has them to change."""
+    rng = np.random.default_rng(n)
+    y, x = np.mgrid[:200, :300]
+    discs = [np.hypot(y - a, x - b) < 40 for a, b in rng.random((n, 2)) * 300]
+    rle = masks.encode(np.stack(discs))
+    arrays = rle.counts, rle.offsets
+    points, parts = np.arange(0, 6 * n + 1, 6), np.arange(0, n + 1, 2)
+    return {
+        "decode": [((*arrays, np.zeros((n, 200, 300), np.uint8), False), {}),
+                   ((*arrays, np.zeros((n, 300, 200), np.uint8), True), {})],
+        "rle_area": [(arrays, {})],
+        "rle_boxes": [((*arrays, rle.sizes), {})],
+        "rle_merge": [((*arrays, 2), {})],
+        "rle_boundary": [((*arrays, rle.sizes, np.full(n, 7)), {})],
+        "mask_iou": [((*arrays, *arrays, rle.sizes, rle.sizes, np.arange(n) % 3 == 0, "iou"), {})],
+        "mask_nms": [((*arrays, rle.sizes, np.arange(n)[::-1].copy(), np.arange(n) % 3, 0.3, -1, False), {})],
+        "matrix_nms": [((*arrays, rle.sizes, np.arange(n)[::-1].copy(), np.arange(n) % 3, False), {})],
+        "rle_to_strings": [(arrays, {})],
+        "rle_from_strings": [(([r["counts"] for r in rle.to_coco()],), {})],
+        "rle_from_polygons": [((rng.random((6 * n, 2)) * 250, points, parts, 200, 300), {})],
+    }  # fmt: skip
 
 
 def _other_calls() -> dict[str, Callable[[str], list[tuple[str, Call]]]]:
@@ -248,10 +298,19 @@ def _other_calls() -> dict[str, Callable[[str], list[tuple[str, Call]]]]:
         "soft_nms of many boxes": many_boxes,
         "match_detections": match,
         "native match_groups": native_row(
-            "match_groups", *(((*native[0], voc, matched), {}) for voc in (False, True) for matched in (False, True))
+            "match_groups",
+            *(
+                ((*native[0], voc, matched, overlaps), {})
+                for voc in (False, True)
+                for matched in (False, True)
+                for overlaps in (None, _overlaps(native))
+            ),
         ),
+        "native oks_of_groups": native_row("oks_of_groups", _poses(60, 40)),
+        "native mask_iou_of_groups": native_row("mask_iou_of_groups", _grouped_masks(60, 40)),
         "native group_rows": native_row("group_rows", (keys, {}), ((keys[0] << 40, keys[1] << 40), {})),
         "native accumulate": native_row("accumulate", _accumulated(900)),
+        **{f"native {name}": native_row(name, *all_args) for name, all_args in _masks(20).items()},
         "native join_records": native_row("join_records", joined, ((*joined[0][:-1], None), {})),
         "native encode_records": native_row("encode_records", encoded),
     }

@@ -32,3 +32,30 @@ def some_polygons(rng: np.random.Generator, h: int, w: int) -> list[list[list[fl
         ]
         out.append([(c if digits == 2 else c.round(digits)).ravel().tolist() for c in corners])
     return out
+
+
+def hostile_boxes(rng: np.random.Generator, n: int, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Boxes within an image, beyond its edges, of no area, turned round, of whole or half pixels, tiny and huge."""
+    height, width = size
+    scale = np.array([width, height, width, height], np.float64)
+    boxes = (rng.random((n, 4)) * 1.4 - 0.2) * scale
+    boxes[:, 2:] = boxes[:, :2] + rng.random((n, 2)) * scale[:2] * 0.7
+    for i in range(n):
+        kind = int(rng.integers(12))
+        if kind == 0:
+            boxes[i] = boxes[i].round()
+        elif kind == 1:
+            boxes[i] = (2 * boxes[i]).round() / 2
+        elif kind == 2:
+            boxes[i, 2:] = boxes[i, :2]
+        elif kind == 3:
+            boxes[i] = boxes[i, [2, 3, 0, 1]]
+        elif kind == 4:
+            boxes[i, 2:] = boxes[i, :2] + rng.choice([1e-300, 1e-12, 1e-3])
+        elif kind == 5:
+            boxes[i] = rng.choice([-1e308, -1e9, -3.0, 0.0, 5.0, 1e9, 1e308], 4)
+        elif kind == 6:
+            boxes[i] = 0, 0, width, height
+        elif kind == 7:
+            boxes[i] = boxes[i].astype(np.float32)
+    return boxes

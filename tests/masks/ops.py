@@ -1,0 +1,198 @@
+"""Rows of the table of ops: fastdet.masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from mask_samples import hostile_boxes, some_masks, some_polygons
+from op_rows import ALL_FLOATS, FLOATS, Arguments, ArrayOp, Case, cast
+
+from fastdet import masks
+from fastdet.masks import RLE
+
+HOST = ("numba", "cpp")
+
+
+def arrays(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """The answer of a function, an `RLE` as its arrays."""
+    found = function(*args, **options)
+    return (found.sizes, found.counts, found.offsets) if isinstance(found, RLE) else found
+
+
+def dense(shape: tuple[int, ...] | None = None, *, columns: bool = False) -> Case:
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        x = some_masks(rng) if shape is None else (rng.random(shape) < 0.4).astype(np.uint8)
+        x = x.astype(dtype)
+        return (x.swapaxes(-1, -2).copy().swapaxes(-1, -2) if columns else x,), {}
+
+    return case
+
+
+def runs(*rest: Any, side: tuple[int, int] | None = None, more: int = 1, **options: Any) -> Case:
+    """Run lengths of ``more`` batches; of masks of several sizes where ``side`` is None and there is one batch."""
+
+    def batch(rng: np.random.Generator) -> RLE:
+        if side is None:
+            return RLE.concatenate([masks.encode(some_masks(rng), backend="reference") for _ in range(3)])
+        n = int(rng.integers(2, 6))
+        y, x = np.mgrid[: side[0], : side[1]]
+        middle = [(rng.random() * side[0], rng.random() * side[1], rng.random() * 40) for _ in range(n)]
+        return masks.encode(np.stack([np.hypot(y - v, x - u) < r for v, u, r in middle]), backend="reference")
+
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        return (*(batch(rng) for _ in range(more)), *rest), options
+
+    return case
+
+
+def odd_runs(*rest: Any, **options: Any) -> Case:
+    """Runs of no pixels, masks without pixels, and images without pixels."""
+
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        batch = RLE([[6, 5]] * 4, [5, 0, 5, 20, 30, 0, 30, 12, 3, 0, 3, 0, 12], [0, 4, 5, 7, 13])
+        return (batch, *rest), options
+
+    return case
+
+
+def scored(*rest: Any, n: int = 60, classes: int = 0, **options: Any) -> Case:
+    """Masks of which many overlap, some of them equal, and their scores, some of them equal."""
+
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        y, x = np.mgrid[:90, :120]
+        place = rng.integers(0, 12, (n, 3)) * [7, 9, 3]
+        rle = masks.encode(
+            (np.hypot(y - place[:, :1, None], x - place[:, 1:2, None]) < place[:, 2:, None]), backend="reference"
+        )
+        scores = cast(rng.integers(0, 20, n) / 20, dtype)
+        return (rle, scores, *rest), {**({"idxs": rng.integers(0, classes, n)} if classes else {}), **options}
+
+    return case
+
+
+def polygons(size: tuple[int, int]) -> Case:
+    return lambda dtype, rng: (([p for _ in range(5) for p in some_polygons(rng, *size)], size), {})
+
+
+def pasted(n: int, h: int, w: int, size: tuple[int, int], threshold: float = 0.5, **options: Any) -> Case:
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        boxes = hostile_boxes(rng, n, size)
+        values = cast(rng.choice([rng.random((n, h, w)), rng.integers(0, 3, (n, h, w)) / 2.0]), dtype)
+        return (values, boxes, size, threshold), options
+
+    return case
+
+
+def processed(n: int, k: int, h: int, w: int, size: tuple[int, int], **options: Any) -> Case:
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        planes, weights = rng.standard_normal((k, h, w)), rng.standard_normal((n, k))
+        if rng.random() < 0.5:
+            weights = weights.round()  # sums of 0
+        return (cast(planes.round(1), dtype), cast(weights, dtype), hostile_boxes(rng, n, size), size), options
+
+    return case
+
+
+SIDE = (90, 120)
+OUTS = ("dense", "rle", "bits")
+OPS: dict[str, ArrayOp] = {
+    "encode": ArrayOp(
+        partial(arrays, masks.encode),
+        {
+            "any": dense(),
+            "columns": dense((3, 70, 130), columns=True),
+            "one": dense((65, 9)),
+            **{f"{shape}": dense(shape) for shape in ((2, 1, 200), (2, 200, 1), (0, 4, 4), (3, 0, 4), (3, 4, 0))},
+            "one, columns": dense((1, 64, 64), columns=True),
+        },
+        ("uint8", "bool", "int64"),
+        HOST,
+    ),
+    "decode": ArrayOp(
+        masks.decode,
+        {"rows": runs(side=SIDE), "columns": runs(side=SIDE, columns=True), "odd": odd_runs()},
+        ("uint8",),
+        HOST,
+    ),
+    "area": ArrayOp(masks.area, {"any": runs(), "odd": odd_runs()}, ("uint8",), HOST),
+    "to_boxes": ArrayOp(masks.to_boxes, {"any": runs(), "odd": odd_runs()}, ("uint8",), HOST),
+    "merge": ArrayOp(
+        partial(arrays, masks.merge),
+        {"union": runs(side=SIDE), "both": runs(side=SIDE, intersect=True), "odd": odd_runs()},
+        ("uint8",),
+        HOST,
+    ),
+    "mask_iou": ArrayOp(
+        masks.mask_iou,
+        {
+            "iou": runs(side=SIDE, more=2),
+            "ios": runs(side=SIDE, more=2, metric="ios"),
+            "odd": lambda dtype, rng: ((*odd_runs()(dtype, rng)[0] * 2, np.arange(4) % 2 == 0), {}),
+        },
+        ("uint8",),
+        HOST,
+    ),
+    "boundary": ArrayOp(
+        partial(arrays, masks.boundary),
+        {"any": runs(), "wide": runs(0.05, side=SIDE), "odd": odd_runs()},
+        ("uint8",),
+        HOST,
+    ),
+    "mask_nms": ArrayOp(
+        masks.mask_nms,
+        {
+            "one class": scored(0.3),
+            "classes": scored(0.1, classes=3),
+            "ios": scored(0.5, classes=2, metric="ios"),
+            "limited": scored(0.0, score_threshold=0.3, max_output=5),
+            "none": scored(0.5, n=0),
+        },
+        FLOATS,
+        HOST,
+    ),
+    "matrix_nms": ArrayOp(
+        masks.matrix_nms,
+        {
+            "gaussian": scored(),
+            "linear": scored(classes=3, method="linear"),
+            "limited": scored(sigma=0.5, min_score=0.2, max_output=9),
+            "none": scored(n=0),
+        },
+        FLOATS,
+        HOST,
+    ),
+    "from_polygons": ArrayOp(
+        partial(arrays, masks.from_polygons), {"any": polygons((80, 120)), "tall": polygons((200, 7))}, ("uint8",), HOST
+    ),
+    "paste_masks": ArrayOp(
+        partial(arrays, masks.paste_masks),
+        {
+            **{out: pasted(30, 7, 9, (70, 133), out=out) for out in OUTS},
+            "one value": pasted(20, 1, 1, (40, 50)),
+            "more values than pixels": pasted(20, 40, 30, (9, 13), 0.25, out="rle"),
+            "no mask": pasted(0, 4, 4, (8, 8), out="rle"),
+            "no pixel": pasted(3, 4, 4, (0, 8), out="rle"),
+            "many": pasted(40, 28, 28, (300, 400), out="rle"),
+        },
+        ALL_FLOATS,
+        HOST,
+        threaded=("many",),
+    ),
+    "process_mask": ArrayOp(
+        partial(arrays, masks.process_mask),
+        {
+            **{out: processed(30, 6, 9, 12, (70, 133), out=out) for out in OUTS},
+            "one plane": processed(20, 1, 1, 1, (40, 50)),
+            "more values than pixels": processed(20, 5, 40, 30, (9, 13), out="rle"),
+            "no mask": processed(0, 4, 4, 4, (8, 8), out="rle"),
+            "no pixel": processed(3, 4, 4, 4, (8, 0), out="rle"),
+            "many": processed(40, 32, 40, 40, (300, 400), out="rle"),
+        },
+        ALL_FLOATS,
+        HOST,
+        threaded=("many",),
+    ),
+}
