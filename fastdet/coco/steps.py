@@ -45,8 +45,9 @@ def columns(name: str, coco: Any, p: Any) -> Columns:
         return shapes
     where = f"COCOeval: {name}"
     return columns_of(
-        where, "annotations", asked(coco, p), results=False, iou_type=SHAPES[p.iouType], sizes=sizes_of(coco)
-    )
+        where, "annotations", asked(coco, p), results=False, iou_type=SHAPES[p.iouType], sizes=sizes_of(coco),
+        detected=name == "cocoDt",
+    )  # fmt: skip
 
 
 def asked(coco: Any, p: Any) -> list[Any]:
