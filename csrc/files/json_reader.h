@@ -62,6 +62,7 @@ class JsonReader {
     const size_t max_text_;
 
   private:
+    bool short_number(double* out);
     void read_key();
     void wide(char first, std::string* to);
     [[noreturn]] void not_utf8();
