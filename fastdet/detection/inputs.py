@@ -45,6 +45,15 @@ class Image(NamedTuple):
     not_exhaustive: Ints | None = None
 
 
+def check_lists(op: str, predictions: Any, targets: Any) -> None:
+    """A dictionary for each image, as many predictions as targets."""
+    for name, x in (("predictions", predictions), ("targets", targets)):
+        if not isinstance(x, Sequence):
+            raise TypeError(f"{op}: {name} must be a list of dictionaries, got {type(x).__name__}")
+    if len(predictions) != len(targets):
+        raise ValueError(f"{op}: targets must be as many as predictions ({len(predictions)}), got {len(targets)}")
+
+
 def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str, p: Parameters) -> Image:
     """Checked copies of one image."""
     for name, x in (("predictions", prediction), ("targets", target)):

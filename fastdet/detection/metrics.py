@@ -166,11 +166,7 @@ class DetectionMetrics(Figures):
         ValueError  a missing key, shapes, NaN or infinity, an image id that was counted before
         """
         op = f"{NAME}.update"
-        for name, x in (("predictions", predictions), ("targets", targets)):
-            if not isinstance(x, Sequence):
-                raise TypeError(f"{op}: {name} must be a list of dictionaries, got {type(x).__name__}")
-        if len(predictions) != len(targets):
-            raise ValueError(f"{op}: targets must be as many as predictions ({len(predictions)}), got {len(targets)}")
+        inputs.check_lists(op, predictions, targets)
         keep, ids = self._new_ids(op, image_ids, len(predictions))
         with np.errstate(over="ignore", invalid="ignore"):  # sides that are not finite raise
             images = [
