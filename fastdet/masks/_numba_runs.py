@@ -64,7 +64,6 @@ def decode(counts: Counts, offsets: Ints, out: Array, columns: bool) -> None:
 
 @jit
 def _decode(counts: Counts, offsets: Ints, height: int, pixels: int, down: int, across: int, out: Array) -> None:
-    out[:] = 0
     for i in range(len(offsets) - 1):
         at = np.int64(0)
         for k in range(offsets[i], offsets[i + 1]):
