@@ -3,6 +3,7 @@
 A mask is (H, W), 0 and 1. Run lengths go column by column, as pycocotools has them, and equal its bit for bit.
 """
 
+from fastdet.masks.components import Components, connected_components
 from fastdet.masks.dense import decode, encode
 from fastdet.masks.measures import area, mask_iou, masks_to_boxes, merge, to_boxes
 from fastdet.masks.paste import paste_masks, process_mask
@@ -11,7 +12,9 @@ from fastdet.masks.rle import RLE
 
 __all__ = [
     "RLE",
+    "Components",
     "area",
+    "connected_components",
     "decode",
     "encode",
     "from_polygons",
