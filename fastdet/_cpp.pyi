@@ -165,6 +165,9 @@ def lovasz_softmax_loss(
 def lovasz_hinge_loss(
     inputs: Array, targets: Array, ignore: int | None, per_image: bool, gradient: bool, /
 ) -> tuple[Any, Array | None, float] | int: ...
+def boundary_counts(
+    target: Array, prediction: Array, num_classes: int, reach: int, distance: int, /
+) -> NDArray[np.int64]: ...
 def segment_pairs(target: Array, prediction: Array, /) -> NDArray[np.int64]: ...
 def connected_components(
     labels: Array, eight: bool, /

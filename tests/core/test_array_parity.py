@@ -45,7 +45,14 @@ def test_the_table_is_whole() -> None:
     public |= {name for name in inference.__all__ if name in dir(_numba)}
     figures = {"class_accuracy", "dice", "frequency_weighted_iou", "iou", "pixel_accuracy"}
     figures |= {"mean_class_accuracy", "mean_dice", "mean_iou"}  # read off a matrix
-    plain = {"ConfusionMatrix", "PanopticMetrics", "SegmentationMetrics", "bilinear_kernel", "median_frequency_weights"}
+    plain = {
+        "ConfusionMatrix",
+        "BoundaryMetrics",
+        "PanopticMetrics",
+        "SegmentationMetrics",
+        "bilinear_kernel",
+        "median_frequency_weights",
+    }
     called = [op.public.args[0] if isinstance(op.public, partial) else op.public for op in OPS.values()]
     assert public - figures - plain - {f.__name__ for f in called} == {"giou_loss", "diou_loss"}  # as ciou_loss
     assert all(op.backends[:2] == ("numba", "cpp") for op in OPS.values())
