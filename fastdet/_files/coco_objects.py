@@ -139,7 +139,7 @@ def _frequencies(categories: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _crowding(images: Sequence[Mapping[str, Any]]) -> Floats:
-    values = [image.get("crowdIndex") for image in images]
+    values: list[Any] = [image.get("crowdIndex") for image in images]
     out = np.array([float(x) if type(x) in (int, float) and abs(x) <= sys.float_info.max else np.nan for x in values])
     return np.zeros(0) if np.isnan(out).all() else out
 
