@@ -17,7 +17,7 @@ from fastdet.coco import hooks
 from fastdet.coco.dataset import COCO, QUERIES
 from fastdet.detection import records as matching
 from fastdet.detection.records import CROWD, IGNORED, Columns, Rows, Rule
-from fastdet.keypoints.similarity import check_sigmas
+from fastdet.keypoints.similarity import COCO_SIGMAS, CROWDPOSE_SIGMAS, check_sigmas
 from fastdet.masks import RLE
 
 Groups = defaultdict[tuple[Any, Any], list[Any]]
@@ -129,7 +129,10 @@ def of_kind(p: Any) -> dict[str, Any]:
     kind = SHAPES[p.iouType]
     if kind != "keypoints":
         return {"iou_type": p.iouType}
-    return {"iou_type": kind, "sigmas": check_sigmas("COCOeval", p.kpt_oks_sigmas), "use_area": bool(p.use_area)}
+    crowd = p.iouType == "keypoints_crowd"  # parameters of pycocotools' own, or of a script, may lack what is new
+    sigmas = getattr(p, "kpt_oks_sigmas", CROWDPOSE_SIGMAS if crowd else COCO_SIGMAS)
+    use_area = bool(getattr(p, "use_area", not crowd))
+    return {"iou_type": kind, "sigmas": check_sigmas("COCOeval", sigmas), "use_area": use_area}
 
 
 def _rows(annotations: Sequence[Any], shape: str) -> Rows:

@@ -146,6 +146,7 @@ def oks_of_groups(
     ``boxes``: (M, 4) x y w h. All arguments are checked.
     """
     kernel: Any = backends.choose("oks_of_groups", backend, oks_of_groups_reference)
+    points, true_points = (x if len(x) else np.zeros((0, len(sigmas), 3)) for x in (points, true_points))
     plain = (np.ascontiguousarray(x, np.float64) for x in (points, true_points, areas, boxes, sigmas))
     with np.errstate(over="ignore"):
         out: Floats = kernel(*plain, *grouped)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._core.numba_jit import jit, plain
-from fastdet.masks._numba_runs import _common, rle_area, rle_boxes
+from fastdet.masks._numba_runs import common, rle_area, rle_boxes
 from fastdet.masks.rle import Counts, Ints
 
 
@@ -39,7 +39,7 @@ def _overlaps(
                 k = rows2[y]
                 a, b = boxes1[i], boxes2[k]
                 if a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]:
-                    inter = _common(counts1[offsets1[i] : offsets1[i + 1]], counts2[offsets2[k] : offsets2[k + 1]])
+                    inter = common(counts1[offsets1[i] : offsets1[i + 1]], counts2[offsets2[k] : offsets2[k + 1]])
                     if inter > 0:
                         out[at] = inter / (areas1[i] if crowd[k] else areas1[i] + areas2[k] - inter)
                 at += 1
