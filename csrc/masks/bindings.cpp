@@ -138,7 +138,7 @@ py::array iou_any(const py::array& counts1, const py::array& offsets1, const py:
 
 // What both kinds of suppression take.
 struct Scored {
-    MaskBits masks;
+    MaskParts masks;
     std::vector<int64_t> order, keys;
 
     static Scored of(const py::array& counts, const py::array& offsets, const py::array& sizes, const py::array& order,
@@ -155,7 +155,9 @@ struct Scored {
             if (i < 0 || i >= n) throw py::value_error("fastdet._cpp: invalid order");
         }
         const WithoutGil release;
-        return {MaskBits(runs, height, width), own, of_masks};
+        Scored all{MaskParts(runs, height, width), own, of_masks};
+        all.masks.prepare(all.masks);
+        return all;
     }
 };
 

@@ -69,35 +69,66 @@ namespace {
 
 // Pairs of masks for which a second thread pays.
 constexpr int64_t kThreadPairs = 1 << 14;
+constexpr int64_t kBlockWords = 1 << 14;  // 128 KB: two blocks stay in the cache
+
+// Some masks, one after the other, of few words together; the corners of their boxes as columns.
+struct Block {
+    int64_t first, last;
+    float corners[4][64];
+
+    // The next masks from `first` on.
+    Block(const MaskParts& masks, int64_t begin) : first(begin), last(begin), corners() {
+        for (int64_t cost = 0; last < masks.size() && last < begin + 64 && cost < kBlockWords; ++last) {
+            const Extent& box = masks.extent(last);
+            const float own[] = {float(box.x1), float(box.y1), float(box.x2), float(box.y2)};
+            for (int c = 0; c < 4; ++c) corners[c][last - begin] = own[c];
+            cost += masks.cost(last);
+        }
+    }
+};
+
+std::vector<Block> blocks_of(const MaskParts& masks) {
+    std::vector<Block> blocks;
+    for (int64_t first = 0; first < masks.size(); first = blocks.back().last) blocks.emplace_back(masks, first);
+    return blocks;
+}
 
 }  // namespace
 
 void mask_iou(const Runs& a, const Runs& b, int64_t height, int64_t width, const bool* crowd, bool smaller,
               double* out) {
     const int64_t n = a.size(), m = b.size();
-    const MaskBits mine(a, height, width), its(b, height, width);
-    const auto some = [&](int64_t first, int64_t last) {
-        std::vector<int32_t> near(size_t(m) + 1);
-        for (int64_t i = first; i < last; ++i) {
-            double* row = out + i * m;
-            std::fill(row, row + m, 0.0);
-            const Extent box = mine.extent(i);
-            size_t count = 0;
-            for (int64_t k = 0; k < m; ++k) {
-                near[count] = int32_t(k);
-                count += box.meets(its.extent(k));
-            }
-            for (size_t j = 0; j < count; ++j) {
-                const int64_t k = near[j], inter = mine.common(i, its, k);
+    const bool same = a.counts == b.counts && a.offsets == b.offsets;  // a batch with itself
+    MaskParts mine(a, height, width), others(same ? Runs{nullptr, {0}} : b, height, width);
+    const MaskParts& its = same ? mine : others;
+    mine.prepare(its);
+    others.prepare(mine);
+    const std::vector<Block> rows = blocks_of(mine), columns = blocks_of(its);
+    const CountLoops& loops = count_loops();
+    const auto pairs = [&](const Block& row, const Block& column) {
+        for (int64_t i = row.first; i < row.last; ++i) {
+            const int64_t r = i - row.first;
+            const float box[] = {row.corners[0][r], row.corners[1][r], row.corners[2][r], row.corners[3][r]};
+            uint64_t near = loops.near(column.corners, box);
+            if (column.last - column.first < 64) near &= (uint64_t(1) << (column.last - column.first)) - 1;
+            for (; near; near &= near - 1) {
+                const int64_t k = column.first + __builtin_ctzll(near), inter = mine.common(i, its, k, loops);
                 if (!inter) continue;
-                row[k] = crowd[k] ? double(inter) / double(mine.area(i))
-                                  : mask_overlap(inter, mine.area(i), its.area(k), smaller);
+                out[i * m + k] = crowd[k] ? double(inter) / double(mine.area(i))
+                                          : mask_overlap(inter, mine.area(i), its.area(k), smaller);
             }
         }
     };
-    if (n < 2 || m < kThreadPairs / n || get_num_threads() == 1) return some(0, n);
-    const int64_t step = n / (8 * get_num_threads()) + 1;
-    parallel_for((n + step - 1) / step, [&](int64_t task) { some(task * step, std::min(task * step + step, n)); });
+    const auto row = [&](int64_t r) {
+        const Block& own = rows[size_t(r)];
+        std::fill(out + own.first * m, out + own.last * m, 0.0);
+        for (const Block& column : columns) pairs(own, column);
+    };
+    if (n < 2 || m < kThreadPairs / n || get_num_threads() == 1) {
+        for (int64_t r = 0; r < int64_t(rows.size()); ++r) row(r);
+    } else {
+        parallel_for(int64_t(rows.size()), row);
+    }
 }
 
 }  // namespace fastdet

@@ -13,15 +13,25 @@ namespace {
 
 constexpr int kScale = 5;
 
+constexpr uint32_t kFew = 24;  // turns of a column that are sorted one by one
+
+struct Turn {
+    uint32_t column, row;
+};
+
 struct Image {
     int64_t height, width;
-    std::vector<uint64_t>& turns;
+    std::vector<Turn>& turns;
 
     // The step of an edge from u to u + 1 fifths, at the height v of the lower of the two points.
     void turn(int64_t u, int64_t v) const {
         const double y = (double(v) + 0.5) / kScale - 0.5;
-        const double row = std::ceil(y < 0 ? 0 : y > double(height) ? double(height) : y);
-        turns.push_back(uint64_t(u / kScale) * uint64_t(height) + uint64_t(row));
+        uint32_t row = 0;
+        if (y > 0) {
+            row = y > double(height) ? uint32_t(height) : uint32_t(y);
+            row += y > double(row) && row < height;  // rounded up
+        }
+        turns.push_back({uint32_t(u) / kScale, row});
     }
     // Of the steps from low to high, low <= high: the first and the last that are in the middle of a column.
     int64_t first(int64_t low) const { return low <= 2 ? 2 : low + (kScale + 2 - low % kScale) % kScale; }
@@ -68,18 +78,56 @@ void steep(Point a, Point b, const Image& image) {
     }
 }
 
-// Adds the runs of the polygon whose turns are here.
-void put(std::vector<uint64_t>& turns, uint64_t pixels, std::vector<uint32_t>& out) {
-    std::sort(turns.begin(), turns.end());
-    uint64_t last = 0;
-    for (size_t k = 0; k < turns.size();) {
-        const uint64_t place = turns[k];
-        size_t times = 0;
-        for (; k < turns.size() && turns[k] == place; ++k) ++times;
-        if (times % 2 == 0 || place >= pixels) continue;
+void sort_rows(uint32_t* first, uint32_t* last) {
+    if (last - first > kFew) return std::sort(first, last);
+    for (uint32_t* p = first + 1; p < last; ++p) {
+        const uint32_t row = *p;
+        uint32_t* to = p;
+        for (; to > first && to[-1] > row; --to) *to = to[-1];
+        *to = row;
+    }
+}
+
+// The turns of a polygon, in order. Few are in one column: they are counted out by column, then the rows of each are
+// sorted. The end of a column is the top of the next one.
+struct Sorted {
+    std::vector<uint32_t> ends, rows;  // ends: of each column from `low` on
+    uint32_t low = 0;
+
+    void take(const std::vector<Turn>& turns) {
+        uint32_t high = 0;
+        low = UINT32_MAX;
+        for (const Turn& turn : turns) low = std::min(low, turn.column), high = std::max(high, turn.column + 1);
+        ends.assign(turns.empty() ? 0 : size_t(high - low), 0);
+        rows.resize(turns.size());
+        for (const Turn& turn : turns) ++ends[turn.column - low];
+        uint32_t sum = 0;
+        for (uint32_t& end : ends) sum += end, end = sum - end;
+        for (const Turn& turn : turns) rows[ends[turn.column - low]++] = turn.row;
+        uint32_t first = 0;
+        for (const uint32_t end : ends) sort_rows(rows.data() + first, rows.data() + end), first = end;
+    }
+};
+
+// Adds the runs of the polygon whose turns are here. An even number of them at one place is none.
+void put(const Sorted& turns, uint64_t height, uint64_t pixels, std::vector<uint32_t>& out) {
+    uint64_t last = 0, place = 0;
+    size_t times = 0;
+    const auto end_place = [&] {
+        if (times % 2 == 0 || place >= pixels) return;
         out.push_back(uint32_t(place - last));
         last = place;
+    };
+    uint32_t k = 0;
+    for (size_t column = 0; column < turns.ends.size(); ++column) {
+        const uint64_t top = (turns.low + uint64_t(column)) * height;
+        for (; k < turns.ends[column]; ++k) {
+            const uint64_t next = top + turns.rows[k];
+            if (next != place) end_place(), place = next, times = 0;
+            ++times;
+        }
     }
+    end_place();
     out.push_back(uint32_t(pixels - last));
 }
 
@@ -94,14 +142,16 @@ void rle_from_polygons(const double* corners, const std::vector<int64_t>& points
 
 void rle_from_polygons(const double* corners, const std::vector<int64_t>& points, const std::vector<int64_t>& parts,
                        const int64_t* sizes, NewRuns& out) {
-    std::vector<uint64_t> turns;
+    std::vector<Turn> turns;
+    Sorted sorted;
     std::vector<Point> scaled;
+    std::vector<uint32_t> runs;
     for (size_t i = 0; i + 1 < parts.size(); ++i) {
         const int64_t height = sizes[2 * i], width = sizes[2 * i + 1];
         const uint64_t pixels = uint64_t(height) * uint64_t(width);
         const Image image{height, width, turns};
         Runs drawn{nullptr, {0}};
-        std::vector<uint32_t> runs;
+        runs.clear();
         for (int64_t k = parts[i]; k < parts[i + 1]; ++k) {
             const int64_t first = points[size_t(k)], count = points[size_t(k) + 1] - first;
             scaled.resize(size_t(count));
@@ -114,7 +164,8 @@ void rle_from_polygons(const double* corners, const std::vector<int64_t>& points
                 const Point a = scaled[c], b = scaled[c + 1 < scaled.size() ? c + 1 : 0];
                 std::abs(b.x - a.x) >= std::abs(b.y - a.y) ? flat(a, b, image) : steep(a, b, image);
             }
-            put(turns, pixels, runs);
+            sorted.take(turns);
+            put(sorted, uint64_t(height), pixels, runs);
             drawn.offsets.push_back(int64_t(runs.size()));
         }
         drawn.counts = runs.data();

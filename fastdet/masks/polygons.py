@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from fastdet.masks.measures import rle_merge_reference
 from fastdet.masks.rle import RLE, Counts, Ints, new_rle
 
 _SCALE = 5  # points a pixel, along an edge
+_PLAIN = (int, float)
 _FARTHEST = 2.0**28  # of a corner: 5 times as much is far below 2**31
 
 
@@ -47,25 +50,51 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int], *, backend: st
     """
     op = "from_polygons"
     height, width = image_size(op, size)
-    corners, points, parts = [], [0], [0]
-    if isinstance(polygons, (str, bytes, dict)) or not hasattr(polygons, "__iter__") or check.is_scalar_array(polygons):
-        raise TypeError(
-            f"{op}: polygons must be a list, of a list of polygons for each mask, got {check.describe(polygons)}"
-        )
-    for i, mask in enumerate(polygons):
-        if isinstance(mask, (str, bytes)) or not hasattr(mask, "__len__"):
-            raise TypeError(f"{op}: mask {i}: must be a list of polygons, got {check.describe(mask)}")
-        for k, polygon in enumerate(mask):
-            corner = _corners(f"{op}: mask {i}: polygon {k}", polygon)
-            corners.append(corner)
-            points.append(points[-1] + len(corner))
-        parts.append(len(points) - 1)
-    flat = np.concatenate([np.zeros((0, 2)), *corners])
+    _check_list(op, polygons)
+    flat, points, parts = _gathered(op, polygons)
     kernel = backends.choose("rle_from_polygons", backend, rle_from_polygons_reference)
-    counts, offsets = kernel(flat, np.array(points, np.int64), np.array(parts, np.int64), height, width)
+    counts, offsets = kernel(flat, points, parts, height, width)
     sizes = np.empty((len(parts) - 1, 2), np.int64)
     sizes[:] = height, width
     return new_rle(sizes, counts, offsets)
+
+
+def _check_list(op: str, polygons: Any) -> None:
+    wrong = isinstance(polygons, (str, bytes, dict)) or not hasattr(polygons, "__iter__")
+    if wrong or check.is_scalar_array(polygons):
+        got = check.describe(polygons)
+        raise TypeError(f"{op}: polygons must be a list, of a list of polygons for each mask, got {got}")
+
+
+def _gathered(op: str, polygons: Iterable[Any]) -> tuple[Array, Ints, Ints]:
+    """All corners (P, 2), where the corners of each polygon start, and where the polygons of each mask start."""
+    listed: list[Any] = []
+    parts = [0]
+    for i, mask in enumerate(polygons):
+        if isinstance(mask, (str, bytes)) or not hasattr(mask, "__len__"):
+            raise TypeError(f"{op}: mask {i}: must be a list of polygons, got {check.describe(mask)}")
+        listed += mask
+        parts.append(len(listed))
+    numbers = _numbers(listed)
+    if numbers is not None:
+        lengths = np.fromiter(map(len, listed), np.int64, len(listed))
+    else:  # one by one, which says what is wrong
+        owners = ((i, k) for i, first in enumerate(parts[:-1]) for k in range(parts[i + 1] - first))
+        corners = [_corners(f"{op}: mask {i}: polygon {k}", x) for (i, k), x in zip(owners, listed, strict=True)]
+        lengths = np.array([2 * len(x) for x in corners], np.int64)
+        numbers = np.concatenate([np.zeros((0, 2)), *corners])
+    return numbers.reshape(-1, 2), np.concatenate([[0], np.cumsum(lengths // 2)]), np.array(parts, np.int64)
+
+
+def _numbers(polygons: list[Any]) -> Array | None:
+    """The coordinates of flat lists of them, 6 or more and even, all within bounds; None where there are others."""
+    if not all(type(x) is list and len(x) >= 6 and not len(x) & 1 and type(x[0]) in _PLAIN for x in polygons):
+        return None
+    try:  # `array` refuses text, and is quicker than NumPy
+        numbers = np.frombuffer(array("d", list(chain.from_iterable(polygons))))
+    except (TypeError, OverflowError):
+        return None
+    return numbers if (np.abs(numbers) <= _FARTHEST).all() else None
 
 
 def _corners(where: str, polygon: Any) -> Array:
