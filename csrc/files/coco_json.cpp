@@ -156,7 +156,7 @@ class Parser : private ShapeReader {
         const size_t n = size_t(size_ / bytes + size_ / bytes / 8);
         b.id.reserve(results_ ? 0 : n), b.image.reserve(n), b.label.reserve(n), b.box.reserve(4 * n);
         b.area.reserve(results_ ? 0 : n), b.score.reserve(n), b.crowd.reserve(results_ ? 0 : n);
-        shapes_.keypoints.reserve(size_t(3 * shapes_.points) * n);
+        reserve_shapes(b.image.size(), n);
         auto& r = content_.records;
         if (spans_) r.start.reserve(n), r.length.reserve(n), r.score.reserve(n);
     }

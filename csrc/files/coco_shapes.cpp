@@ -61,7 +61,8 @@ bool ShapeReader::polygons(bool optional) {
         text_.skip();
         const size_t before = corners_.size();
         for (char c = text_.peek() == ']' ? (text_.skip(), ']') : ','; c == ',';) {
-            const double x = finite(kLowest, "numbers as corners of polygons");
+            double x;
+            if (!quick_number<true>(&x)) x = finite(kLowest, "numbers as corners of polygons");
             if (!(std::fabs(x) <= kFarthest)) fail("expected corners of polygons up to 2**28, got " + written(x));
             corners_.push_back(x);
             c = text_.peek();
@@ -271,6 +272,17 @@ void ShapeReader::draw_all() {
     first_corner_.assign(1, 0);
 }
 
+void ShapeReader::reserve_shapes(size_t read, size_t all) {
+    const auto grown = [&](size_t now) { return size_t(double(now) / double(read) * double(all)); };
+    shapes_.keypoints.reserve(grown(shapes_.keypoints.size()));
+    shapes_.runs.counts.reserve(grown(shapes_.runs.counts.size()));
+    shapes_.runs.offsets.reserve(grown(shapes_.runs.offsets.size()));
+    shapes_.sizes.reserve(grown(shapes_.sizes.size()));
+    corners_.reserve(grown(corners_.size()));
+    first_corner_.reserve(grown(first_corner_.size()));
+    first_polygon_.reserve(grown(first_polygon_.size()));
+}
+
 void ShapeReader::drop_masks() {
     shapes_.sizes.clear();
     shapes_.runs = NewRuns();
@@ -290,7 +302,8 @@ bool ShapeReader::keypoints(bool optional, bool detected, int64_t* visible) {
     const size_t before = out.size();
     *visible = 0;
     for (char c = text_.peek() == ']' ? (text_.skip(), ']') : ','; c == ',';) {
-        const double x = finite(kLowest, kWanted);
+        double x;
+        if (!quick_number<true>(&x)) x = finite(kLowest, kWanted);
         if ((out.size() - before) % 3 == 2) {
             if (!detected && x != 0 && x != 1 && x != 2) fail("expected a visibility of 0, 1 or 2, got " + written(x));
             *visible += x > 0;

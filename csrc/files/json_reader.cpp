@@ -36,6 +36,12 @@ std::string JsonReader::shown(const Number& x) {
 
 double JsonReader::finite(double min_value, const char* expected) {
     const char c = text_.peek();
+    const char* const start = text_.token();
+    double plain;
+    if (quick_number<true>(&plain)) {
+        if (plain >= min_value) return plain;
+        text_.move_to(start);
+    }
     if (c != '-' && !is_digit(c)) wrong(expected);
     const Number x = number();
     if (std::isfinite(x.value) && x.value >= min_value) return x.value;
@@ -218,7 +224,10 @@ bool JsonReader::skip_value(int depth) {
     if (depth > kMaxDepth) fail("nested deeper than " + std::to_string(kMaxDepth));
     const char c = text_.peek();
     if (c == '"') return string(nullptr), false;
-    if (c == '-' || is_digit(c)) return number(), false;
+    if (c == '-' || is_digit(c)) {
+        if (!quick_number<false>(nullptr)) number();
+        return false;
+    }
     if (c != '[' && c != '{') return word(), c == 'n';
     const char close = c == '[' ? ']' : '}';
     text_.skip();
