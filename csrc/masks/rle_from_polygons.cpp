@@ -167,17 +167,12 @@ void rle_from_polygons(const double* corners, const std::vector<int64_t>& points
                 std::abs(b.x - a.x) >= std::abs(b.y - a.y) ? flat(a, b, image) : steep(a, b, image);
             }
             sorted.take(turns);
-            put(sorted, uint64_t(height), pixels, runs);
+            put(sorted, uint64_t(height), pixels, parts[i + 1] - parts[i] == 1 ? out.counts : runs);
             drawn.offsets.push_back(int64_t(runs.size()));
         }
         drawn.counts = runs.data();
-        if (drawn.size() == 1) {
-            out.counts.insert(out.counts.end(), runs.begin(), runs.end());
-        } else if (drawn.size() > 1) {
-            rle_merge(drawn, 1, out.counts);
-        } else {
-            out.counts.push_back(uint32_t(pixels));
-        }
+        if (drawn.size() > 1) rle_merge(drawn, 1, out.counts);
+        if (drawn.size() == 0) out.counts.push_back(uint32_t(pixels));
         out.end_mask();
     }
 }
