@@ -100,7 +100,16 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
     out["file"] = hand_over(std::move(b.file));
     out["file_names"] = listed(content.file_names);
     out["ignore"] = hand_over(std::move(b.ignore));
-    out["federated"] = content.federated;
+    out["federated"] = py::none();
+    if (content.federated) {
+        const auto negative = py::ssize_t(content.negative.size() / 2);
+        const auto open = py::ssize_t(content.not_exhaustive.size() / 2);
+        out["federated"] = py::make_tuple(hand_over(std::move(content.negative), {negative, 2}),
+                                          hand_over(std::move(content.not_exhaustive), {open, 2}));
+    }
+    out["frequency"] = py::bytes(reinterpret_cast<const char*>(content.categories.frequency.data()),
+                                 content.categories.frequency.size());
+    out["crowding"] = hand_over(std::move(content.images.crowding));
     out["held"] = py::make_tuple(content.held[0], content.held[1], content.held[2]);
     out["decided"] = int(content.decided);
     out["masks"] = py::none();

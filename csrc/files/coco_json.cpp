@@ -4,11 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
-#include <unordered_map>
 
-#include "core/keyed_hash.h"
-#include "core/work.h"
+#include "files/places.h"
 
 namespace fastdet {
 namespace {
@@ -159,7 +156,7 @@ class Parser : private ShapeReader {
         const size_t n = size_t(size_ / bytes + size_ / bytes / 8);
         b.id.reserve(results_ ? 0 : n), b.image.reserve(n), b.label.reserve(n), b.box.reserve(4 * n);
         b.area.reserve(results_ ? 0 : n), b.score.reserve(n), b.crowd.reserve(results_ ? 0 : n);
-        shapes_.keypoints.reserve(size_t(3 * shapes_.points) * n);
+        reserve_shapes(b.image.size(), n);
         auto& r = content_.records;
         if (spans_) r.start.reserve(n), r.length.reserve(n), r.score.reserve(n);
     }
@@ -179,7 +176,7 @@ class Parser : private ShapeReader {
             const int field = which();
             if (!field) return void(skip_value(0));
             if ((field & kShapes & ~reads) != 0) {
-                if (!skip_value(0)) held |= field;
+                held = skip_value(0) ? held & ~field : held | field;
                 return;
             }
             if (seen & field) fail("expected once, got the key twice");
@@ -298,23 +295,6 @@ class Parser : private ShapeReader {
         }
     }
 
-    // Distinct strings: the place of a name in a list, to which new names are added.
-    struct Places {
-        int64_t operator()(const std::string& name, std::vector<std::string>* names) {
-            const auto [at, is_new] = places.try_emplace(name, int64_t(names->size()));
-            if (is_new) names->push_back(name);
-            return at->second;
-        }
-        ~Places() { count_pairs(*compared); }
-
-        struct Equal {
-            std::shared_ptr<int64_t> compared;
-            bool operator()(const std::string& a, const std::string& b) const { return ++*compared, a == b; }
-        };
-        std::shared_ptr<int64_t> compared = std::make_shared<int64_t>(0);
-        std::unordered_map<std::string, int64_t, KeyedHash, Equal> places{0, KeyedHash(), Equal{compared}};
-    };
-
     const std::string& text_of_string() {
         string_.clear();
         string(&string_);
@@ -346,32 +326,59 @@ class Parser : private ShapeReader {
     }
 
     void named(CocoNames& names, const char* called) {
-        enum : int { kOwnId = 1, kCalled = 2, kParent = 4, kWidth = 8, kHeight = 16 };
+        enum : int {
+            kOwnId = 1,
+            kCalled = 2,
+            kParent = 4,
+            kWidth = 8,
+            kHeight = 16,
+            kNegative = 32,
+            kNotExhaustive = 64,
+            kCrowding = 128,
+            kFrequency = 256
+        };
         int seen = 0;
         int64_t id = 0, width = 0, height = 0;
-        if (names.id.size() >= max_images_) {
+        double crowding = kNaN;
+        uint8_t frequency = 0;
+        const size_t n = names.id.size(), negative = content_.negative.size(), open = content_.not_exhaustive.size();
+        if (n >= max_images_) {
             const std::string limit = std::to_string(max_images_), more = std::to_string(2 * max_images_);
             fail("expected at most " + limit + ", got more: FASTDET_LIMITS=images=" + more + " raises the limit");
         }
+        const bool images = &names == &content_.images;
         fields([&] {
-            const int field = key_ == "id"              ? kOwnId
-                              : key_ == called          ? kCalled
-                              : key_ == "supercategory" ? kParent
-                              : key_ == "width"         ? kWidth
-                              : key_ == "height"        ? kHeight
-                                                        : 0;
+            const int field = key_ == "id"                            ? kOwnId
+                              : key_ == called                        ? kCalled
+                              : key_ == "supercategory"               ? kParent
+                              : key_ == "width"                       ? kWidth
+                              : key_ == "height"                      ? kHeight
+                              : !images                               ? (key_ == "frequency" ? kFrequency : 0)
+                              : key_ == "neg_category_ids"            ? kNegative
+                              : key_ == "not_exhaustive_category_ids" ? kNotExhaustive
+                              : key_ == "crowdIndex"                  ? kCrowding
+                                                                      : 0;
             if (seen & field) fail("expected once, got the key twice");
             seen |= field;
             const char c = text_.peek();
+            const bool number_next = is_digit(c) || c == '-';
             if (field == kOwnId) {
                 id = integer("an integer");
             } else if ((field == kCalled || field == kParent) && c == '"') {
                 string(field == kCalled ? &names.text : &names.parents);
-            } else if ((field == kWidth || field == kHeight) && (is_digit(c) || c == '-')) {
+            } else if ((field == kWidth || field == kHeight) && number_next) {
                 (field == kWidth ? width : height) = size_of(number());
+            } else if (field == kNegative || field == kNotExhaustive) {
+                content_.federated = true;
+                if (c == 'n') return word();
+                categories(field == kNegative ? content_.negative : content_.not_exhaustive);
+            } else if (field == kCrowding && number_next) {
+                crowding = number().value;
+                if (!std::isfinite(crowding)) crowding = kNaN;
+            } else if (field == kFrequency && c == '"') {
+                const std::string& word = text_of_string();
+                frequency = word == "r" || word == "c" || word == "f" ? uint8_t(word[0]) : 0;
             } else {
-                content_.federated |=
-                    &names == &content_.images && (key_ == "neg_category_ids" || key_ == "not_exhaustive_category_ids");
                 skip_value(0);
             }
         });
@@ -380,11 +387,31 @@ class Parser : private ShapeReader {
             in_record_ = true;
             fail("expected an integer, got no such field");
         }
+        for (size_t i = negative; i < content_.negative.size(); i += 2) content_.negative[i] = id;
+        for (size_t i = open; i < content_.not_exhaustive.size(); i += 2) content_.not_exhaustive[i] = id;
+        if (crowding == crowding && names.crowding.empty()) names.crowding.resize(n, kNaN);
+        if (crowding == crowding || !names.crowding.empty()) names.crowding.push_back(crowding);
+        if (frequency && names.frequency.empty()) names.frequency.resize(n);
+        if (frequency || !names.frequency.empty()) names.frequency.push_back(frequency);
         names.id.push_back(id);
         names.width.push_back(width);
         names.height.push_back(height);
         names.end.push_back(int64_t(names.text.size()));
         names.parents_end.push_back(int64_t(names.parents.size()));
+    }
+
+    // A list of ids of categories: to has pairs of an image, which is not known yet, and a category.
+    void categories(std::vector<int64_t>& to) {
+        constexpr const char* kListed = "a list of integers";
+        if (text_.peek() != '[') wrong(kListed);
+        text_.skip();
+        for (char c = text_.peek() == ']' ? (text_.skip(), ']') : ','; c == ',';) {
+            to.push_back(0);
+            to.push_back(integer(kListed));
+            c = text_.peek();
+            if (c != ',' && c != ']') syntax("',' or ']'");
+            text_.skip();
+        }
     }
 
     // Pixels of a side: a whole number that a double holds, else 0.

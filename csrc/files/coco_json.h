@@ -34,6 +34,8 @@ struct CocoRecords {
 struct CocoNames {
     std::vector<int64_t> id, end, width, height, parents_end;  // sizes: 0 where absent
     std::string text, parents;
+    std::vector<uint8_t> frequency;  // categories, of LVIS: 'r', 'c' or 'f', 0 where absent; empty where all are
+    std::vector<double> crowding;    // images, of CrowdPose: crowdIndex, NaN where absent; empty where all are
 };
 
 // The fields of results that say what an object is. `all` counts the records that have one: a value other than null and
@@ -53,8 +55,9 @@ struct CocoContent {
     std::vector<std::string> image_names;  // of results whose image ids are strings; distinct
     std::vector<std::string> file_names;   // of results that have them; distinct
     int sections = 0;                      // bits of the sections that the file has
-    bool federated = false;                // images have LVIS's lists of categories
-    bool is_list = false;                  // results that are a list, not the annotations of an object
+    bool federated = false;                // images have LVIS's lists of categories, as pairs of image and category:
+    std::vector<int64_t> negative, not_exhaustive;
+    bool is_list = false;  // results that are a list, not the annotations of an object
 };
 
 enum class CocoKind {

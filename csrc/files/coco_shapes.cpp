@@ -61,7 +61,8 @@ bool ShapeReader::polygons(bool optional) {
         text_.skip();
         const size_t before = corners_.size();
         for (char c = text_.peek() == ']' ? (text_.skip(), ']') : ','; c == ',';) {
-            const double x = finite(kLowest, "numbers as corners of polygons");
+            double x;
+            if (!quick_number<true>(&x)) x = finite(kLowest, "numbers as corners of polygons");
             if (!(std::fabs(x) <= kFarthest)) fail("expected corners of polygons up to 2**28, got " + written(x));
             corners_.push_back(x);
             c = text_.peek();
@@ -163,10 +164,12 @@ void ShapeReader::read_counts() {
 // or does not end in the buffer; it is still to be read.
 bool ShapeReader::quick_text() {
     auto& counts = shapes_.runs.counts;
-    const size_t first = counts.size();
+    uint32_t some[512];
+    size_t n = 0;
+    const auto put = [&] { counts.insert(counts.end(), some, some + n), n = 0; };
+    int64_t before[2] = {0, 0};  // the last count but one, and the last
     const char* p = text_.token() + 1;
-    for (;;) {
-        if (*p == '"') return text_.move_to(p + 1), true;
+    for (int64_t i = 0; *p != '"'; ++i) {
         int64_t x = 0;
         int shift = 0, bits = 32;
         while (bits & 32) {
@@ -178,10 +181,15 @@ bool ShapeReader::quick_text() {
             shift += 5;
         }
         if (bits & 16) x -= int64_t(1) << shift;
-        if (counts.size() - first > 2) x += counts[counts.size() - 2];
+        if (i > 2) x += before[0];
         if (x < 0 || x > int64_t(UINT32_MAX)) return false;
-        counts.push_back(uint32_t(x));
+        before[0] = before[1], before[1] = x;
+        if (n == 512) put();
+        some[n++] = uint32_t(x);
     }
+    put();
+    text_.move_to(p + 1);
+    return true;
 }
 
 // -------------------------------------------------------------------------------------------------- sizes of images
@@ -233,42 +241,42 @@ void ShapeReader::check_size(size_t mask, const ImageSizes::Size* found, const s
 }
 
 void ShapeReader::draw_all() {
-    std::vector<int64_t> parts, sizes;  // of the masks with polygons
-    for (size_t i = 0; i < masks(); ++i) {
-        if (first_polygon_[i] < 0) continue;
-        parts.push_back(first_polygon_[i]);
-        sizes.insert(sizes.end(), &shapes_.sizes[2 * i], &shapes_.sizes[2 * i] + 2);
-    }
-    if (parts.empty()) return;
-    parts.push_back(int64_t(first_corner_.size()) - 1);
-    NewRuns drawn;
-    rle_from_polygons(corners_.data(), first_corner_, parts, sizes.data(), drawn);
-    corners_ = std::vector<double>();
     NewRuns& read = shapes_.runs;
-    if (!read.counts.empty()) {  // some masks are run lengths
-        NewRuns all;
-        all.counts.reserve(read.counts.size() + drawn.counts.size());
-        all.offsets.reserve(masks() + 1);
-        size_t next = 0;
-        for (size_t i = 0; i < masks(); ++i) {
-            const bool own = first_polygon_[i] >= 0;
-            const NewRuns& from = own ? drawn : read;
-            const size_t at = own ? next++ : i;
-            all.counts.insert(all.counts.end(), from.counts.begin() + from.offsets[at],
-                              from.counts.begin() + from.offsets[at + 1]);
+    NewRuns all;
+    all.counts.reserve(read.counts.size() + size_t(columns_) + masks());
+    all.offsets.reserve(masks() + 1);
+    std::vector<int64_t> parts;
+    for (size_t i = 0; i < masks();) {
+        if (first_polygon_[i] < 0) {
+            all.counts.insert(all.counts.end(), read.counts.begin() + read.offsets[i],
+                              read.counts.begin() + read.offsets[i + 1]);
             all.end_mask();
+            ++i;
+            continue;
         }
-        drawn = std::move(all);
-    } else if (parts.size() - 1 != masks()) {  // run lengths of masks without pixels
-        NewRuns all;
-        size_t next = 0;
-        for (size_t i = 0; i < masks(); ++i) all.offsets.push_back(drawn.offsets[next += first_polygon_[i] >= 0]);
-        all.counts = std::move(drawn.counts);
-        drawn = std::move(all);
+        const size_t begin = i;  // masks with polygons that follow one another
+        while (i < masks() && first_polygon_[i] >= 0) ++i;
+        parts.assign(first_polygon_.begin() + std::ptrdiff_t(begin), first_polygon_.begin() + std::ptrdiff_t(i));
+        const auto next = std::find_if(first_polygon_.begin() + std::ptrdiff_t(i), first_polygon_.end(),
+                                       [](int64_t first) { return first >= 0; });
+        parts.push_back(next == first_polygon_.end() ? int64_t(first_corner_.size()) - 1 : *next);
+        rle_from_polygons(corners_.data(), first_corner_, parts, &shapes_.sizes[2 * begin], all);
     }
-    read = std::move(drawn);
+    read = std::move(all);
+    corners_ = std::vector<double>();
     first_polygon_.assign(masks(), -1);
     first_corner_.assign(1, 0);
+}
+
+void ShapeReader::reserve_shapes(size_t read, size_t all) {
+    const auto grown = [&](size_t now) { return size_t(double(now) / double(read) * double(all)); };
+    shapes_.keypoints.reserve(grown(shapes_.keypoints.size()));
+    shapes_.runs.counts.reserve(grown(shapes_.runs.counts.size()));
+    shapes_.runs.offsets.reserve(grown(shapes_.runs.offsets.size()));
+    shapes_.sizes.reserve(grown(shapes_.sizes.size()));
+    corners_.reserve(grown(corners_.size()));
+    first_corner_.reserve(grown(first_corner_.size()));
+    first_polygon_.reserve(grown(first_polygon_.size()));
 }
 
 void ShapeReader::drop_masks() {
@@ -290,7 +298,8 @@ bool ShapeReader::keypoints(bool optional, bool detected, int64_t* visible) {
     const size_t before = out.size();
     *visible = 0;
     for (char c = text_.peek() == ']' ? (text_.skip(), ']') : ','; c == ',';) {
-        const double x = finite(kLowest, kWanted);
+        double x;
+        if (!quick_number<true>(&x)) x = finite(kLowest, kWanted);
         if ((out.size() - before) % 3 == 2) {
             if (!detected && x != 0 && x != 1 && x != 2) fail("expected a visibility of 0, 1 or 2, got " + written(x));
             *visible += x > 0;

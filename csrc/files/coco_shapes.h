@@ -55,6 +55,8 @@ class ShapeReader : protected JsonReader {
         draw_all();
     }
     void drop_masks();
+    // Room for `all` records, of which `read` are read.
+    void reserve_shapes(size_t read, size_t all);
     size_t masks() const { return first_polygon_.size(); }
 
     ImageSizes image_sizes_;

@@ -34,37 +34,13 @@ std::string JsonReader::shown(const Number& x) {
     return std::string(x.text, 20) + "... (" + std::to_string(x.size) + " characters)";
 }
 
-// The usual numbers: up to 15 digits, no exponent. They are exact, as the power of ten is: one rounding. False: another
-// number, or none; it is still to be read.
-inline bool JsonReader::short_number(double* out) {
-    const char* p = text_.token();
-    const bool negative = *p == '-';
-    const char* const whole = p += negative;
-    uint64_t digits = 0;
-    for (; is_digit(*p); ++p) digits = 10 * digits + uint64_t(*p - '0');
-    const int64_t before = p - whole;
-    int64_t after = 0;
-    if (!before || (*whole == '0' && before > 1)) return false;
-    if (*p == '.') {
-        const char* const point = ++p;
-        for (; is_digit(*p); ++p) digits = 10 * digits + uint64_t(*p - '0');
-        after = p - point;
-        if (!after) return false;
-    }
-    if (before + after > 15 || (*p | 32) == 'e') return false;
-    const double value = after ? double(digits) / kPowers[after] : double(digits);
-    *out = negative ? -value : value;
-    text_.move_to(p);
-    return true;
-}
-
 double JsonReader::finite(double min_value, const char* expected) {
     const char c = text_.peek();
-    const char* const from = text_.token();
-    double value;
-    if (short_number(&value)) {
-        if (value >= min_value) return value;
-        text_.move_to(from);
+    const char* const start = text_.token();
+    double plain;
+    if (quick_number<true>(&plain)) {
+        if (plain >= min_value) return plain;
+        text_.move_to(start);
     }
     if (c != '-' && !is_digit(c)) wrong(expected);
     const Number x = number();
@@ -248,7 +224,10 @@ bool JsonReader::skip_value(int depth) {
     if (depth > kMaxDepth) fail("nested deeper than " + std::to_string(kMaxDepth));
     const char c = text_.peek();
     if (c == '"') return string(nullptr), false;
-    if (c == '-' || is_digit(c)) return number(), false;
+    if (c == '-' || is_digit(c)) {
+        if (!quick_number<false>(nullptr)) number();
+        return false;
+    }
     if (c != '[' && c != '{') return word(), c == 'n';
     const char close = c == '[' ? ']' : '}';
     text_.skip();

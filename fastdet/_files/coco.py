@@ -26,11 +26,20 @@ import numpy as np
 
 from fastdet._core import backends, limits
 from fastdet._files import coco_text
-from fastdet._files.coco_objects import ANNOTATIONS, CATEGORIES, IMAGES, Content, Spans, sizes_of_images
+from fastdet._files.coco_objects import (
+    ANNOTATIONS,
+    CATEGORIES,
+    FREQUENCIES,
+    IMAGES,
+    Content,
+    Spans,
+    sizes_of_images,
+)
 from fastdet._files.coco_shapes import FIELDS, IOU_TYPES, Held, complete
 from fastdet._files.data_set import DataSet, check_distinct, check_known, positions
 from fastdet._files.errors import Faults, FormatError
 from fastdet._files.packed import opened
+from fastdet.detection.federated import Federated
 from fastdet.detection.records import IGNORE, Columns, Ints
 from fastdet.masks.rle import new_rle
 
@@ -67,7 +76,10 @@ def read_coco(path: str | os.PathLike[str], faults: Faults | None = None, *, iou
     check_known(str(path), "annotations", "image_id", truth.image, images, "an image of the file")
     check_known(str(path), "annotations", "category_id", truth.label, categories, "a category of the file")
     placeholder = _placeholder(content, truth)
-    return DataSet(images, names, sizes, categories, category_names, truth, notes=tuple(notes), placeholder=placeholder)
+    return DataSet(
+        images, names, sizes, categories, category_names, truth, notes=tuple(notes), placeholder=placeholder,
+        federated=content.federated, frequencies=content.frequencies, crowding=content.crowding,
+    )  # fmt: skip
 
 
 def _referring(where: str, truth: Columns, images: Ints, categories: Ints, faults: Faults) -> Columns:
@@ -196,9 +208,11 @@ def parse(
         content["file_names"],
         content["ignore"].astype(bool),
         _names((None, *content["parents"])),
-        content["federated"],
+        None if content["federated"] is None else Federated(*content["federated"]),
         Held(*content["held"]),
         decided,
+        [FREQUENCIES.get(letter, "") for letter in content["frequency"]],
+        content["crowding"],
     )
 
 

@@ -6,6 +6,7 @@ Errors have the same text as those of the C++ reader.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from fastdet._files.coco_shapes import (
 )
 from fastdet._files.coco_values import ABSENT, NO_NUMBERS, fail, given, is_integer, numbers, refuse, shown
 from fastdet._files.errors import FormatError
+from fastdet.detection.federated import Federated
 from fastdet.detection.records import CROWD, IGNORE, Columns, Floats, Ints
 
 ANNOTATIONS, IMAGES, CATEGORIES = 1, 2, 4  # sections of COCO's JSON
@@ -60,9 +62,11 @@ class Content(NamedTuple):
     file_names: Sequence[str] = ()
     ignore: Array = np.zeros(0, bool)  # (N,) true boxes: the key ``ignore``; empty if it is set nowhere
     parents: Sequence[str] = ()  # supercategories of ``categories``, "" where absent
-    federated: bool = False  # images have LVIS's lists of categories
+    federated: Federated | None = None  # of LVIS: what images were searched for
     held: Held = Held()  # how many records have a bbox, a segmentation and keypoints
     decided: str = ""  # results that are not read as boxes: the field of the first record that decides for all
+    frequencies: Sequence[str] = ()  # of LVIS: "r", "c" or "f" of each category, "" where absent; empty where all are
+    crowding: Floats = np.zeros(0)  # (I,) of CrowdPose: crowdIndex, NaN where absent; empty where all are
 
 
 def content_of(where: str, tree: Mapping[str, Any], iou_type: str = "bbox") -> Content:
@@ -99,8 +103,45 @@ def names_of(where: str, tree: Mapping[str, Any]) -> Content:
         (category_ids, [_text(c.get("name")) for c in categories]),
         sections,
         parents=[_text(c.get("supercategory")) for c in categories],
-        federated=any("neg_category_ids" in i or "not_exhaustive_category_ids" in i for i in images),
+        federated=_federated(where, images, ids),
+        frequencies=_frequencies(categories),
+        crowding=_crowding(images),
     )
+
+
+FREQUENCIES = {ord(letter): letter for letter in "rcf"}  # of LVIS's categories: rare, common and frequent
+
+
+def _federated(where: str, images: Sequence[Mapping[str, Any]], ids: Ints) -> Federated | None:
+    """What images were searched for; None if no image says so."""
+    keys = "neg_category_ids", "not_exhaustive_category_ids"
+    if not any(key in image for image in images for key in keys):
+        return None
+    parts = []
+    for key in keys:
+        pairs: list[tuple[int, int]] = []
+        for i, (image, own_id) in enumerate(zip(images, ids.tolist(), strict=True)):
+            listed = image.get(key)
+            if listed is not None and not isinstance(listed, list | tuple | np.ndarray):
+                fail(where, "images", i, key, "a list of integers", listed)
+            for category in () if listed is None else listed:
+                if not is_integer(category):
+                    fail(where, "images", i, key, "a list of integers", category)
+                pairs.append((own_id, int(category)))
+        parts.append(np.array(pairs, np.int64).reshape(-1, 2))
+    return Federated(*parts)
+
+
+def _frequencies(categories: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = [_text(category.get("frequency")) for category in categories]
+    found = [letter if letter in FREQUENCIES.values() else "" for letter in found]
+    return found if any(found) else []
+
+
+def _crowding(images: Sequence[Mapping[str, Any]]) -> Floats:
+    values: list[Any] = [image.get("crowdIndex") for image in images]
+    out = np.array([float(x) if type(x) in (int, float) and abs(x) <= sys.float_info.max else np.nan for x in values])
+    return np.zeros(0) if np.isnan(out).all() else out
 
 
 def results_of(

@@ -315,9 +315,9 @@ def complete(columns: Columns, decided: str, *, results: bool) -> Columns:
                 boxes[missing] = np.concatenate([low, high - low], axis=1)
     with np.errstate(over="ignore"):
         plain = boxes[:, 2] * boxes[:, 3]
-    if rle is not None and decided in ("", "segmentation"):
+    stated = np.zeros(0, bool) if results else ~np.isnan(areas)
+    if rle is not None and decided in ("", "segmentation") and not (len(stated) and stated.all()):
         plain = masks.area(rle, backend=_backend()).astype(np.float64)
     if not results:
-        np.copyto(plain, areas, where=~np.isnan(areas))
-    areas = plain
-    return columns._replace(boxes=boxes, areas=areas)
+        np.copyto(plain, areas, where=stated)
+    return columns._replace(boxes=boxes, areas=plain)

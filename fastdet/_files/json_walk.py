@@ -23,8 +23,8 @@ _NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]\s*[\]}]?|[\]}]', re.DOTALL)
 _OF_BOXES = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "score", "ignore", "file_name")
 _OF_NAMES = ("id", "supercategory", "width", "height")
 KEYS = {
-    "images": (*_OF_NAMES, "file_name"),
-    "categories": (*_OF_NAMES, "name"),
+    "images": (*_OF_NAMES, "file_name", "neg_category_ids", "not_exhaustive_category_ids", "crowdIndex"),
+    "categories": (*_OF_NAMES, "name", "frequency"),
 }
 _SHAPES = {  # further keys of annotations and results, by iou_type
     "bbox": (),
@@ -34,7 +34,6 @@ _SHAPES = {  # further keys of annotations and results, by iou_type
     "any": (),
 }
 _COUNTED = ("segmentation", "keypoints")  # where they are not read, only whether they are there is kept
-_MARKS = ("neg_category_ids", "not_exhaustive_category_ids")  # of LVIS; only whether they are there is read
 
 
 class Twice(dict[str, Any]):
@@ -123,7 +122,8 @@ class Walk:
         if _ODD_NUMBER.search(text):
             hooks |= {"parse_int": _short(int), "parse_float": _short(float)}
         self._decoder = json.JSONDecoder(**hooks)
-        self._of_records = (*_OF_BOXES, *_SHAPES[iou_type])
+        shapes = _SHAPES[iou_type][: 1 if results and iou_type == "keypoints" else None]  # num_keypoints is of truth
+        self._of_records = (*_OF_BOXES, *shapes)
         # What may decide for all results: it is read of the first record, and of the others once it has decided.
         self._decide = {"keypoints": ("segmentation",), "any": _COUNTED}.get(iou_type, ()) if results else ()
         self._place = ""  # the record being read, for errors
@@ -257,6 +257,4 @@ def _kept(record: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     kept = {key: record[key] for key in keys if key in record}
     if "bbox" in keys:
         kept |= {key: True for key in _COUNTED if key not in keys and given(record.get(key))}
-    elif "file_name" in keys:
-        kept |= {key: None for key in _MARKS if key in record}
     return kept
