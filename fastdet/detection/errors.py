@@ -100,12 +100,12 @@ def error_analysis(
     level = check.number(OP, "foreground", foreground)
     if not 0 < level <= 1:
         raise ValueError(f"{OP}: foreground must be in (0, 1], got {level}")
-    limit = check.limit(OP, "max_detections", max_detections)
-    parameters = inputs.parameters({
-        "iou_type": iou_type, "iou_thresholds": [level], "rec_thresholds": None,
-        "max_detections": [None if limit < 0 else limit], "areas": {"all": (0, np.inf)}, "rule": "coco", "method": "coco101",
-        "inclusive": False, "confusion_at": None, "sigmas": sigmas, "use_area": use_area,
-    })  # fmt: skip
+    given = {
+        "iou_type": iou_type, "iou_thresholds": [level], "rec_thresholds": None, "max_detections": [max_detections],
+        "areas": {"all": (0, np.inf)}, "rule": "coco", "method": "coco101", "inclusive": False, "confusion_at": None,
+        "sigmas": sigmas, "use_area": use_area,
+    }  # fmt: skip
+    parameters = inputs.parameters(given, OP)
     inputs.check_lists(OP, predictions, targets)
     check.choice(OP, "box_format", box_format, check.FORMATS)
     images = [
