@@ -293,7 +293,7 @@ def parameters(given: Mapping[str, Any], op: str = NAME) -> Parameters:
     """Check the arguments of `DetectionMetrics` that its records and results depend on. None: the default."""
     method = check.choice(op, "method", given["method"], METHODS)
     rule = check.choice(op, "rule", given["rule"], RULES)
-    kinds = iou_types(given["iou_type"])
+    kinds = iou_types(given["iou_type"], op)
     poses = kinds == ("keypoints",)
     limits = given["max_detections"]
     if limits is None:
@@ -319,19 +319,19 @@ def parameters(given: Mapping[str, Any], op: str = NAME) -> Parameters:
     )
 
 
-def iou_types(x: Any) -> tuple[str, ...]:
+def iou_types(x: Any, op: str = NAME) -> tuple[str, ...]:
     """The kinds of overlap, each once."""
     several = isinstance(x, Iterable) and not check.is_scalar_array(x)
     listed = (x,) if isinstance(x, str) else tuple(x) if several else ()
     if not listed or not all(isinstance(kind, str) for kind in listed):
-        raise TypeError(f"{NAME}: iou_type must be a name or a sequence of names, got {check.describe(x)}")
+        raise TypeError(f"{op}: iou_type must be a name or a sequence of names, got {check.describe(x)}")
     for kind in listed:
         check.choice(op, "iou_type", kind, IOU_TYPES)
     if len(set(listed)) < len(listed):
-        raise ValueError(f"{NAME}: iou_type must name each kind once, got {check.describe(x)}")
+        raise ValueError(f"{op}: iou_type must name each kind once, got {check.describe(x)}")
     if "keypoints" in listed and len(listed) > 1:
         raise ValueError(
-            f"{NAME}: iou_type must be 'keypoints' alone, got {check.describe(x)}: "
+            f"{op}: iou_type must be 'keypoints' alone, got {check.describe(x)}: "
             "keypoints have other limits and areas; make another object for them"
         )
     return listed
