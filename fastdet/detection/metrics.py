@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -250,9 +250,10 @@ class DetectionMetrics(Figures):
         op = f"{NAME}.compute"
         options = None if ci is None else bootstrap(op, ci, resamples, seed)
         self._warn_if_empty(op)
-        if len(self._parameters.iou_types) > 1:
-            return self._of_each(lambda metric: metric._values(options))
-        return self._given(self._values(options))
+        kinds = self._parameters.iou_types
+        if len(kinds) == 1:
+            return self._given(self._values(options))
+        return self._given(results.named_by_kind({kind: self.of_type(kind)._values(options) for kind in kinds}))
 
     def _values(self, options: Bootstrap | None) -> dict[str, Any]:
         p, chunk = self._parameters, self._joined()
@@ -260,14 +261,6 @@ class DetectionMetrics(Figures):
         if options is not None:
             values |= results.intervals(p, chunk, self.backend, options)
         return values
-
-    def _of_each(self, values: Callable[[DetectionMetrics], dict[str, Any]]) -> dict[str, Any]:
-        """The results of every kind of overlap, with its name before each key but ``classes``."""
-        found: dict[str, Any] = {}
-        for kind in self._parameters.iou_types:
-            of_kind = values(self.of_type(kind))
-            found |= {key if key == "classes" else f"{kind}_{key}": value for key, value in of_kind.items()}
-        return self._given(found)
 
     def of_type(self, iou_type: str) -> Self:
         """The same images with one kind of overlap alone, as another object.
