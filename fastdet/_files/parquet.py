@@ -35,8 +35,8 @@ def read_parquet(path: str | os.PathLike[str]) -> tuple[Ints, Columns]:
 
 
 def _read(path: str, *, results: bool) -> tuple[Ints, Columns]:
-    pyarrow: Any = _pyarrow("pyarrow")
-    parquet: Any = _pyarrow("pyarrow.parquet")
+    pyarrow: Any = pyarrow_module("pyarrow")
+    parquet: Any = pyarrow_module("pyarrow.parquet")
     needed = ["image_id", "category_id", "bbox", *(["score"] if results else [])]
     wanted = needed if results else [*needed, "area", "iscrowd", "difficult"]
     images, columns, row = [np.zeros(0, np.int64)], [_none(results)], 0
@@ -74,7 +74,7 @@ def _require_size(path: str, packed: int, rows: int) -> None:
         raise FormatError(f"{path}: {limits.exceeded('unpacked', size, allowed)}")
 
 
-def _pyarrow(name: str) -> Any:
+def pyarrow_module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -111,14 +111,14 @@ class _Batch:
 
     def without(self, dropped: Array) -> _Batch:
         kept = np.flatnonzero(~dropped)
-        return _Batch(self._path, 0, self._batch.take(_pyarrow("pyarrow").array(kept)), self._rows[kept])
+        return _Batch(self._path, 0, self._batch.take(pyarrow_module("pyarrow").array(kept)), self._rows[kept])
 
     def null(self, name: str) -> Array:
         is_null: Array = self._batch.column(name).is_null().to_numpy(zero_copy_only=False)
         return is_null
 
     def integers(self, name: str) -> Ints:
-        kind, column = _pyarrow("pyarrow").types, self._batch.column(name)
+        kind, column = pyarrow_module("pyarrow").types, self._batch.column(name)
         if not kind.is_integer(column.type):
             raise FormatError(f"{self._path}: {name}: expected integers, got {column.type}")
         self._no_nulls(name, "an integer", column)
@@ -150,7 +150,7 @@ class _Batch:
         return values.astype(np.uint8) * np.uint8(flag)
 
     def boxes(self) -> Floats:
-        kind, column = _pyarrow("pyarrow").types, self._batch.column("bbox")
+        kind, column = pyarrow_module("pyarrow").types, self._batch.column("bbox")
         lists = kind.is_list(column.type) or kind.is_large_list(column.type) or kind.is_fixed_size_list(column.type)
         if not lists:
             raise FormatError(f"{self._path}: bbox: expected lists of four numbers, got {column.type}")
@@ -168,7 +168,7 @@ class _Batch:
         return out
 
     def _numeric(self, name: str, expected: str, column_type: Any) -> None:
-        kind = _pyarrow("pyarrow").types
+        kind = pyarrow_module("pyarrow").types
         if not (kind.is_integer(column_type) or kind.is_floating(column_type)):
             raise FormatError(f"{self._path}: {name}: expected {expected}, got {column_type}")
 
