@@ -43,8 +43,8 @@ def read_parquet(path: str | os.PathLike[str], shape: str = "bbox") -> tuple[Int
 
 
 def _read(path: str, results: bool, shape: str) -> tuple[Ints, Columns]:
-    pyarrow: Any = _pyarrow("pyarrow")
-    parquet: Any = _pyarrow("pyarrow.parquet")
+    pyarrow: Any = pyarrow_module("pyarrow")
+    parquet: Any = pyarrow_module("pyarrow.parquet")
     needed = ["image_id", "category_id", FIELDS[shape], *(["score"] if results else [])]
     wanted = [*dict.fromkeys([*needed, "bbox"]), *([] if results else ["area", "iscrowd", "difficult"])]
     images, columns, row = [np.zeros(0, np.int64)], [_none(shape)], 0
@@ -82,7 +82,7 @@ def _require_size(path: str, packed: int, rows: int) -> None:
         raise FormatError(f"{path}: {limits.exceeded('unpacked', size, allowed)}")
 
 
-def _pyarrow(name: str) -> Any:
+def pyarrow_module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -125,14 +125,14 @@ class _Batch:
 
     def without(self, dropped: Array) -> _Batch:
         kept = np.flatnonzero(~dropped)
-        return _Batch(self._path, 0, self._batch.take(_pyarrow("pyarrow").array(kept)), self._rows[kept])
+        return _Batch(self._path, 0, self._batch.take(pyarrow_module("pyarrow").array(kept)), self._rows[kept])
 
     def null(self, name: str) -> Array:
         is_null: Array = self._batch.column(name).is_null().to_numpy(zero_copy_only=False)
         return is_null
 
     def integers(self, name: str) -> Ints:
-        kind, column = _pyarrow("pyarrow").types, self._batch.column(name)
+        kind, column = pyarrow_module("pyarrow").types, self._batch.column(name)
         if not kind.is_integer(column.type):
             raise FormatError(f"{self._path}: {name}: expected integers, got {column.type}")
         self._no_nulls(name, "an integer", column)
@@ -164,7 +164,7 @@ class _Batch:
         return values.astype(np.uint8) * np.uint8(flag)
 
     def boxes(self) -> Floats:
-        kind, column = _pyarrow("pyarrow").types, self._batch.column("bbox")
+        kind, column = pyarrow_module("pyarrow").types, self._batch.column("bbox")
         lists = kind.is_list(column.type) or kind.is_large_list(column.type) or kind.is_fixed_size_list(column.type)
         if not lists:
             raise FormatError(f"{self._path}: bbox: expected lists of four numbers, got {column.type}")
@@ -198,7 +198,7 @@ class _Batch:
 
     def masks(self) -> RLE:
         """Of structs of ``size``, two integers, and ``counts``, text or bytes."""
-        kind, column = _pyarrow("pyarrow").types, self._batch.column("segmentation")
+        kind, column = pyarrow_module("pyarrow").types, self._batch.column("segmentation")
         expected = "structs of size and counts"
         if not kind.is_struct(column.type) or {field.name for field in column.type} != {"size", "counts"}:
             raise FormatError(f"{self._path}: segmentation: expected {expected}, got {column.type}")
@@ -212,7 +212,7 @@ class _Batch:
 
     def keypoints(self) -> Floats:
         """Lists of x, y and visibility of each point, all of one length."""
-        kind, column, expected = _pyarrow("pyarrow").types, self._batch.column("keypoints"), "lists of 3 K numbers"
+        kind, column, expected = pyarrow_module("pyarrow").types, self._batch.column("keypoints"), "lists of 3 K numbers"
         lists = kind.is_list(column.type) or kind.is_large_list(column.type) or kind.is_fixed_size_list(column.type)
         if not lists:
             raise FormatError(f"{self._path}: keypoints: expected {expected}, got {column.type}")
@@ -232,7 +232,7 @@ class _Batch:
         return values.reshape(len(length), -1, 3)
 
     def _numeric(self, name: str, expected: str, column_type: Any) -> None:
-        kind = _pyarrow("pyarrow").types
+        kind = pyarrow_module("pyarrow").types
         if not (kind.is_integer(column_type) or kind.is_floating(column_type)):
             raise FormatError(f"{self._path}: {name}: expected {expected}, got {column_type}")
 

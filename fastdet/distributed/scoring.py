@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +10,7 @@ from typing import Any
 from fastdet._core import backends, check
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.distributed import shards
+from fastdet.distributed.cluster import cluster
 from fastdet.distributed.shards import Curves, Piece
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -116,25 +115,11 @@ def evaluate(
     predicted = shards.shards(op, "detections", detections)
     if partitions is not None and not check.count(op, "partitions", partitions):
         raise ValueError(f"{op}: partitions must be above 0, got 0")
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError:
-        raise ImportError(f'{op}: the cluster needs Ray: pip install "fastdet[ray]"') from None
-    starts_ray = not ray.is_initialized()
-    if not starts_ray and address is not None:
-        raise ValueError(f"{op}: address must be None where Ray is initialized already, got {address!r}")
-    if starts_ray:
-        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
-    try:
+    with cluster(op, address) as ray:
         if partitions is None:
             size = sum(os.path.getsize(path) for path in (*truth, *predicted))
             partitions = max(1, int(ray.cluster_resources().get("CPU", 1)), math.ceil(size / PART_BYTES))
         return _run(ray, options, truth, predicted, partitions, progress or _silent)
-    except ray.exceptions.RayTaskError as error:  # raise the task's own error
-        raise (error.cause if isinstance(error.cause, Exception) else error) from None
-    finally:
-        if starts_ray:
-            ray.shutdown()
 
 
 def _run(
