@@ -177,7 +177,18 @@ def connected_components(
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]: ...
 def png_rows(raw: bytes, height: int, width: int, /) -> NDArray[np.uint8] | int: ...
 def read_coco(
-    file: IO[bytes], size: int, kind: str, string_ids: bool, records: bool, max_text: int, max_images: int, /
+    file: IO[bytes],
+    size: int,
+    kind: str,
+    string_ids: bool,
+    records: bool,
+    iou_type: str,
+    ids: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    max_text: int,
+    max_images: int,
+    max_runs: int,
+    /,
 ) -> dict[str, Any] | str: ...
 def join_records(
     text: bytes,

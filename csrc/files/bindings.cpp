@@ -41,8 +41,8 @@ py::list listed(const std::vector<std::string>& from) {
 
 // Columns by name. file.readinto() is called for each buffer. An error in the text is returned as a string.
 // kind: "data set", "results" or "names", as CocoKind has them.
-// iou_type: "bbox", "segm", "keypoints", "auto" or "any", as CocoRead has them. ids (images,), sizes (images, 2), width
-// and height: of the images of results. max_text, max_images, max_runs: see CocoOptions.
+// iou_type: "bbox", "segm", "keypoints", "auto", "any" or "first", as CocoRead has them. ids (images,), sizes (images,
+// 2), width and height: of the images of results. max_text, max_images, max_runs: see CocoOptions.
 py::object read(const py::object& file, int64_t size, const std::string& kind, bool string_ids, bool records,
                 const std::string& iou_type, const py::array& ids, const py::array& sizes, size_t max_text,
                 size_t max_images, int64_t max_runs) {
@@ -53,6 +53,7 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
                         : iou_type == "keypoints" ? CocoRead::kKeypoints
                         : iou_type == "auto"      ? CocoRead::kAll
                         : iou_type == "any"       ? CocoRead::kAny
+                        : iou_type == "first"     ? CocoRead::kFirst
                                                   : CocoRead::kBoxes,
                         string_ids,
                         records,

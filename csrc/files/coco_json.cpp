@@ -60,12 +60,24 @@ class Parser : private ShapeReader {
                  : read_ == CocoRead::kKeypoints ? kKeypoints | (results_ ? 0 : kVisible)
                  : read_ == CocoRead::kAll       ? kSegmentation | kKeypoints
                                                  : 0;
+        if (read_ == CocoRead::kFirst) return;
         needs_ = kImage | kLabel | (results_ ? kScore : kId) | (read_ == CocoRead::kBoxes ? kBox : 0) |
                  (read_ == CocoRead::kAll ? 0 : reads_ & ~kVisible);  // kAny: nothing yet
         image_sizes_.set(options.sizes);
     }
 
     CocoContent run() {
+        try {
+            read();
+        } catch (const FirstRead&) {
+        }
+        return std::move(content_);
+    }
+
+  private:
+    struct FirstRead {};  // thrown: the first record is read
+
+    void read() {
         const char first = text_.peek();
         if (first == '[' && results_) {
             section_ = "results";
@@ -84,10 +96,8 @@ class Parser : private ShapeReader {
         section_ = nullptr;
         if (!text_.at_end()) syntax("the end of the file");
         finish();
-        return std::move(content_);
     }
 
-  private:
     void sections() {
         object([&] {
             index_ = -1;
@@ -169,7 +179,7 @@ class Parser : private ShapeReader {
         double box[4] = {kNaN, kNaN, kNaN, kNaN}, area = kNaN, score = kNaN;
         bool crowd = false, ignore = false, named = false;
         // results: what may decide for all is read of the first record
-        const bool first = results_ && index_ == 0 && read_ != CocoRead::kBoxes;
+        const bool first = results_ && index_ == 0 && read_ != CocoRead::kBoxes && read_ != CocoRead::kFirst;
         const int reads = reads_ | (first ? kSegmentation : 0) | (first && read_ == CocoRead::kAny ? kKeypoints : 0);
         int held = 0;
         fields([&] {
@@ -225,9 +235,10 @@ class Parser : private ShapeReader {
                     score = finite(-std::numeric_limits<double>::infinity(), "a number");
             }
         });
+        for (int i = 0; i < 3; ++i) content_.held[i] += (held & kOfField[i]) != 0;
+        if (read_ == CocoRead::kFirst) throw FirstRead();
         if (first) decide(held);
         require(needs_, seen);
-        for (int i = 0; i < 3; ++i) content_.held[i] += (held & kOfField[i]) != 0;
         if (held & reads_ & kSegmentation && results_) {
             in_record_ = true;
             settle(image, named);
@@ -469,7 +480,7 @@ class Parser : private ShapeReader {
 
     bool results_, names_only_, string_ids_, spans_;
     const CocoRead read_;
-    int reads_, needs_;  // fields: of kShapes, that are read; that every record must have
+    int reads_, needs_ = 0;  // fields: of kShapes, that are read; that every record must have
     size_t max_images_;
     CocoContent content_;
     Places image_places_, file_places_;  // of image_names and file_names

@@ -72,6 +72,7 @@ enum class CocoRead {
     kKeypoints,  // likewise keypoints
     kAll,        // of results: what the records have
     kAny,        // bbox where a record has one; of results what the first record decides by, which all must have
+    kFirst,      // only which fields the first record of results has; nothing of the text behind it is read
 };
 
 struct CocoOptions {

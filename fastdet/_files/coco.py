@@ -63,11 +63,6 @@ def read_coco(path: str | os.PathLike[str], faults: Faults | None = None, *, iou
         notes.append(
             f"{path}: {count:,} annotations have ignore set: neither found nor missed (pycocotools scores them)"
         )
-    if content.federated:
-        notes.append(
-            f"{path}: a LVIS data set, scored by COCO's rules: LVIS counts false positives only in images that were "
-            "searched for the class, so its figures are higher"
-        )
     for section, ids in (("images", images), ("categories", categories)):
         check_distinct(str(path), section, ids)
     if faults is not None and faults.skip:
@@ -78,7 +73,7 @@ def read_coco(path: str | os.PathLike[str], faults: Faults | None = None, *, iou
     placeholder = _placeholder(content, truth)
     return DataSet(
         images, names, sizes, categories, category_names, truth, notes=tuple(notes), placeholder=placeholder,
-        federated=content.federated, frequencies=content.frequencies, crowding=content.crowding,
+        held=content.held, federated=content.federated, frequencies=content.frequencies, crowding=content.crowding,
     )  # fmt: skip
 
 
@@ -139,6 +134,36 @@ def coco_content(
         return parse(str(path), file, size, kind, string_ids=string_ids, faults=faults, iou_type=iou_type, sizes=sizes)
 
 
+def first_held(path: str | os.PathLike[str]) -> Held:
+    """Which fields the first record of results has; none if it cannot be read, which the whole reading says."""
+    try:
+        with opened(path) as (file, size):
+            if backends.native is None:
+                return coco_text.first_held(str(path), file)
+            content: Any = _native(file, size, "results", "first")
+    except FormatError:
+        return Held()
+    return Held() if isinstance(content, str) else Held(*content["held"])
+
+
+def _native(
+    file: IO[bytes],
+    size: int,
+    kind: str,
+    iou_type: str,
+    *,
+    string_ids: bool = False,
+    spans: bool = False,
+    sizes: tuple[Ints, Ints] | None = None,
+) -> Any:
+    assert backends.native is not None
+    known = (np.zeros(0, np.int64), np.zeros((0, 2), np.int64)) if sizes is None else sizes
+    return backends.native.read_coco(
+        file, size, kind, string_ids, spans, iou_type, *map(np.ascontiguousarray, known),
+        limits.of("text"), limits.of("images"), limits.of("runs"),
+    )  # fmt: skip
+
+
 def parse(
     where: str,
     file: IO[bytes],
@@ -179,11 +204,7 @@ def parse(
             where, file, kind, string_ids=string_ids, spans=spans, faults=faults, iou_type=iou_type,
             sizes=sizes_of_images(sizes),
         )  # fmt: skip
-    known = (np.zeros(0, np.int64), np.zeros((0, 2), np.int64)) if sizes is None else sizes
-    content: Any = backends.native.read_coco(
-        file, size, kind, string_ids, spans, iou_type, *map(np.ascontiguousarray, known),
-        limits.of("text"), limits.of("images"), limits.of("runs"),
-    )  # fmt: skip
+    content = _native(file, size, kind, iou_type, string_ids=string_ids, spans=spans, sizes=sizes)
     if isinstance(content, str):
         raise FormatError(f"{where}: {content}")
     images = content["images"]

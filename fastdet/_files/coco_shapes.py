@@ -23,6 +23,7 @@ IOU_TYPES = ("bbox", "segm", "keypoints", "auto", "any")
 FIELDS = ("bbox", "segmentation", "keypoints")  # what says where an object is
 _FARTHEST = 2.0**28  # of a corner
 _MASK, _POINTS = "polygons or run lengths", "x, y and visibility of each point"
+UNKNOWN_SIZE = "whose size is not known"
 WANTED = {"bbox": "four numbers", "segmentation": _MASK, "keypoints": _POINTS}
 
 Sizes = Mapping[int, tuple[int, int]]  # height and width of images by id; 0 where unknown
@@ -148,7 +149,7 @@ def masks_of(place: Place, rows: Sequence[int], images: Sequence[int | None], si
             continue
         if not sized:
             name = "with a name" if image is None else image
-            text = f"expected run lengths, got polygons of image {name}, whose size is not known"
+            text = f"expected run lengths, got polygons of image {name}, {UNKNOWN_SIZE}"
             place.refuse(i, "segmentation", text)
         if height * width > MAX_PIXELS:
             text = f"expected an image of fewer than 2**32 pixels, got {height} x {width}"

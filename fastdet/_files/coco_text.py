@@ -24,7 +24,7 @@ from fastdet._files.coco_objects import (
     results_of,
     sizes_of_images,
 )
-from fastdet._files.coco_shapes import Sizes, decided_by, held_of
+from fastdet._files.coco_shapes import Held, Sizes, decided_by, held_of
 from fastdet._files.errors import Faults, FormatError
 from fastdet._files.json_walk import Walk, decoded
 from fastdet.detection.records import Floats, Ints
@@ -79,6 +79,14 @@ def parse(
         walk.spans[section] = [walk.spans[section][i] for i in kept]
     content = results(records)._replace(held=held_of(records))
     return content._replace(spans=_spans(mark, walk, section)) if spans else content
+
+
+def first_held(where: str, file: IO[bytes]) -> Held:
+    """Which fields the first record of results has."""
+    raw = file.read()
+    walk = Walk(where, decoded(where, raw.removeprefix(codecs.BOM_UTF8)), lenient=True)
+    lists = {"": walk.records("results")} if walk.peek() == "[" else _object(walk, ("annotations",))
+    return held_of([record for records in lists.values() for record in records[:1] if isinstance(record, dict)])
 
 
 def _annotations_of(where: str, tree: dict[str, Any], iou_type: str) -> Callable[[list[Any]], object]:

@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ from fastdet.detection.results import ABSENT
 
 
 def run(options: Options) -> None:
-    """Score detections: COCO's average precision and recall, or VOC's.
+    """Score detections: COCO's average precision and recall, LVIS's, or VOC's.
 
     GT: COCO JSON; a folder of VOC's XML; a folder of YOLO's txt ("class cx cy
     w h", as fractions of the image; needs images/ beside labels/, --images or
@@ -48,6 +49,10 @@ def run(options: Options) -> None:
     the file lists them); a folder of txt with "class score x1 y1 x2 y2", YOLO's
     "class cx cy w h score", or VOC's one file a class with "image score x1 y1
     x2 y2"; or NPZ as fastdet nms writes it.
+
+    COCO results that hold masks (segmentation) or keypoints are scored by
+    these, a table each, if the data set has them; --kind chooses one. boundary
+    scores masks by the lesser of the overlaps of masks and of their edges.
 
     --at 0.5: precision, recall and F1 of the detections with at least this
     score, and the score of the best F1; at IoU 0.5, over all classes and for
@@ -71,7 +76,11 @@ def run(options: Options) -> None:
         return
     for text in [*results["notes"], *skipped_lines(results["skipped"])]:
         note(text)
-    show(results, options.per_class)
+    also = results.get("also", {})
+    for part in (results, *also.values()):
+        if also or part.get("kind", "boxes") != "boxes":
+            say(f"{part['kind'].capitalize()}:")
+        show(part, options.per_class)
     for path in results["plots"]:
         say(f"written: {path}")
 
@@ -81,7 +90,7 @@ evaluate = command(Options, run)
 
 def _from_files(options: Options, settings: Settings, reading: sources.Reading) -> dict[str, Any]:
     """Score files on this machine. Returns the JSON object."""
-    plots, ci = options.plots, options.ci
+    plots = options.plots
     if plots is not None:
         if not (plots.is_dir() or (not plots.exists() and plots.parent.is_dir())):
             raise Failure(f"evaluate: --plots must be a folder, or a new one in an existing folder, got {plots}")
@@ -94,30 +103,60 @@ def _from_files(options: Options, settings: Settings, reading: sources.Reading) 
             inputs = interruptible(sources.read, options.truth, options.detections, reading)
         except ChoiceError as error:
             raise Failure(f"evaluate: --{error}") from None
-    with stage("matching"):
-        metrics = interruptible(score, inputs.data, inputs.detections, settings)
-    with stage("bootstrap" if ci else "adding up"):
-        results = interruptible(lambda: metrics.compute(ci=LEVEL if ci else None, resamples=RESAMPLES))
-    means = [known_mean(ap, ABSENT) for ap in metrics.average_precision()[..., 0]]
+    parts: dict[str, dict[str, Any]] = {}
+    for kind, truth in inputs.truths.items():
+        data = inputs.data._replace(truth=truth)
+        folder = plots if plots is None or not parts else plots / kind
+        parts[kind] = _scored(options, settings_of(options, kind, data), data, inputs, kind, folder)
+    first, *others = parts
     summary = {
         "truth": str(options.truth),
         "detections": str(options.detections),
         "formats": dict(zip(("truth", "detections"), inputs.formats, strict=True)),
-        **figures(results, settings, inclusive=bool(inputs.data.offset), of_threshold=means),
-        **detail(metrics, settings, inputs.data),
-        **({} if options.at is None else at_score(metrics, settings, inputs.data, options.at)),
-        "plots": [],
-        "notes": [*inputs.notes, *_of_settings(options, inputs)],
+        **parts[first],
+        "notes": [*inputs.notes, *_of_settings(options, inputs, parts[first]["settings"]["rule"])],
         "skipped": {"count": len(inputs.skipped), "records": inputs.skipped[:MAX_SKIPPED]},
     }
-    if plots is not None:
-        with stage("drawing"):
-            summary["plots"] = [str(path) for path in interruptible(report.save, metrics, summary, plots)]
+    if others:
+        summary["also"] = {kind: parts[kind] for kind in others}
+        summary["plots"] = [path for part in parts.values() for path in part.pop("plots")]
     return summary
 
 
-def _of_settings(options: Options, inputs: sources.Inputs) -> list[str]:
-    """A note where VOC's rule meets boxes that may count their last pixel, as VOC's do, or not."""
+def _scored(
+    options: Options, settings: Settings, data: DataSet, inputs: sources.Inputs, kind: str, plots: Path | None
+) -> dict[str, Any]:
+    """The figures of one kind: its part of the JSON object."""
+    ci = options.ci
+    with stage("matching"):
+        metrics = interruptible(score, data, inputs.detections, settings)
+    with stage("bootstrap" if ci else "adding up"):
+        results = interruptible(lambda: metrics.compute(ci=LEVEL if ci else None, resamples=RESAMPLES))
+    means = [known_mean(ap, ABSENT) for ap in metrics.average_precision()[..., 0]]
+    inclusive = bool(data.offset) and kind == "boxes"
+    summary = {
+        "kind": kind,
+        **figures(results, settings, inclusive=inclusive, of_threshold=means, more=more_lines(metrics, settings, data)),
+        **detail(metrics, settings, data),
+        **({} if options.at is None else at_score(metrics, settings, data, options.at)),
+        "plots": [],
+    }
+    if plots is not None:
+        with stage("drawing"):
+            named = {key: str(getattr(options, key)) for key in ("truth", "detections")}
+            report_of = {**named, **summary, "notes": inputs.notes, "skipped": {"count": 0, "records": []}}
+            report_of["skipped"] = {"count": len(inputs.skipped), "records": inputs.skipped[:MAX_SKIPPED]}
+            summary["plots"] = [str(path) for path in interruptible(report.save, metrics, report_of, plots)]
+    return summary
+
+
+def _of_settings(options: Options, inputs: sources.Inputs, rule: str) -> list[str]:
+    """Notes where a rule meets a data set that is made for another one."""
+    if inputs.data.federated is not None and rule != "lvis":
+        return [
+            f"{options.truth}: a LVIS data set, scored by {rule.upper()}'s rules: LVIS counts false positives only in "
+            "images that were searched for the class, so its figures are higher"
+        ]
     if options.method == "coco101" or options.inclusive is not None or inputs.formats[0] == "voc":
         return []
     return [
@@ -130,7 +169,7 @@ def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMe
     """Metrics of all images of a data set. Failure."""
     metrics = settings.metrics(inclusive=bool(data.offset))
     try:
-        metrics.update_columns(detections, data.truth, data.images)
+        metrics.update_columns(detections, data.truth, data.images, data.federated)
     except ValueError as error:  # readers accept areas that overflow and ids of more than 62 bits
         raise Failure(str(error)) from None
     return metrics
@@ -149,6 +188,8 @@ def _on_cluster(o: Options) -> bool:
         "--image-size": o.image_size, "--image-set": o.image_set, "--boxes": o.boxes, "--labels": o.labels,
         "--confusion-at": o.confusion_at, "--at": o.at, "--score": o.score, "--points": o.points,
         "--image-ids": o.image_ids, "--skip-invalid": o.skip_invalid or None,
+        "--kind": None if o.kind == "boxes" else o.kind, "--sigmas": o.sigmas,
+        "--rule": o.rule if o.rule == "lvis" else None,
         "--format": o.format if o.format not in ("auto", "coco") else None,
     }  # fmt: skip
     for option, value in local_only.items():
@@ -157,12 +198,15 @@ def _on_cluster(o: Options) -> bool:
     return True
 
 
+_OF_CLUSTER = ("method", "rule", "iou_thresholds", "max_detections", "areas")
+
+
 def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
     """Score shards on a Ray cluster. Returns the JSON object. Classes have ids only: no process holds their names."""
     from fastdet import distributed
 
     inclusive = bool(o.inclusive)
-    options: dict[str, Any] = {key: value for key, value in vars(settings).items() if key != "confusion_at"}
+    options: dict[str, Any] = {key: value for key, value in vars(settings).items() if key in _OF_CLUSTER}
     options |= {"address": o.address, "inclusive": inclusive}
     with stage("scoring on the cluster"):
         try:
@@ -194,17 +238,58 @@ class Line(NamedTuple):
     area: str
     max_detections: int | None
     value: float
+    part: str = ""  # "rare classes", "easy images", ...: of which part of the data; "" of all
 
     def as_json(self) -> dict[str, Any]:
         """The line under its published keys, where ``max_detections`` is "most"."""
-        return {("most" if name == "max_detections" else name): value for name, value in self._asdict().items()}
+        names = {"max_detections": "most"}
+        return {names.get(name, name): value for name, value in self._asdict().items() if name != "part" or value}
 
 
-def lines(results: dict[str, Any], settings: Settings, of_threshold: Sequence[float] | None = None) -> list[Line]:
-    """The lines of the summary. COCO's settings give its twelve lines; VOC's methods give one for each threshold."""
+_FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
+_CROWDING = {"easy": (-np.inf, 0.2), "medium": (0.2, 0.8), "hard": (0.8, np.inf)}  # of images, by CrowdPose's index
+
+
+def more_lines(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> list[Line]:
+    """The lines that only some data sets have: recall of keypoints by threshold, LVIS's and CrowdPose's parts."""
+    at, limit = settings.iou_thresholds, settings.max_detections[-1]
+    span, found = _span(at), []
+    if settings.iou_type == "keypoints":
+        recall = metrics.curves()[1][..., 0, -1]
+        for i, t in enumerate(at if len(at) > 1 else ()):
+            if min(abs(t - 0.5), abs(t - 0.75)) < 1e-9:
+                found += [Line("", "AR", f"{t:0.2f}", "all", limit, known_mean(recall[i], ABSENT))]
+        if not settings.use_area and len(data.crowding):
+            for name, (low, high) in _CROWDING.items():
+                images = data.images[(data.crowding >= low) & (data.crowding < high)]
+                ap = metrics.of_images(images).compute()["map"] if len(images) else ABSENT
+                found.append(Line("", "AP", span, "all", limit, round(float(ap), 4), f"{name} images"))
+    if settings.rule == "lvis" and data.frequencies:
+        precision = np.moveaxis(metrics.average_precision()[..., 0], 1, 0)
+        of_class = dict(zip(metrics.records[2].tolist(), precision, strict=True))
+        for letter, word in _FREQUENCIES.items():
+            ids = [k for k, own in zip(data.categories.tolist(), data.frequencies, strict=True) if own == letter]
+            ap = known_mean(np.array([of_class[k] for k in ids if k in of_class]), ABSENT)
+            found.append(Line("", "AP", span, "all", limit, ap, f"{word} classes"))
+    return found
+
+
+def _span(at: Sequence[float]) -> str:
+    return f"{at[0]:0.2f}:{at[-1]:0.2f}" if len(at) > 1 else f"{at[0]:0.2f}"
+
+
+def lines(
+    results: dict[str, Any],
+    settings: Settings,
+    of_threshold: Sequence[float] | None = None,
+    more: Sequence[Line] = (),
+) -> list[Line]:
+    """The lines of the summary. COCO's settings give its twelve lines; VOC's methods give one for each threshold.
+
+    ``more``: further lines, as `more_lines` gives them.
+    """
     at, limits, areas = settings.iou_thresholds, settings.max_detections, list(settings.areas)
-    span = f"{at[0]:0.2f}:{at[-1]:0.2f}" if len(at) > 1 else f"{at[0]:0.2f}"
-    rows = []
+    span, rows = _span(at), list[Line]()
 
     def line(key: str, kind: str, iou: str, area: str, limit: int | None) -> None:
         rows.append(Line(key, kind, iou, area, limit, float(results[key])))
@@ -218,22 +303,29 @@ def lines(results: dict[str, Any], settings: Settings, of_threshold: Sequence[fl
                 line(key, "AP", f"{threshold:0.2f}", "all", limits[-1])
     for area in areas[1:]:
         line(f"map_{area}", "AP", span, area, limits[-1])
+    rows += [own for own in more if own.part.endswith("classes")]
     if settings.method == "coco101":
         for limit in limits:
             line(f"mar_{'all' if limit is None else limit}", "AR", span, "all", limit)
+        rows += [own for own in more if own.kind == "AR"]
         for area in areas[1:]:
             line(f"mar_{area}", "AR", span, area, limits[-1])
-    return rows
+    return rows + [own for own in more if own.part.endswith("images")]
 
 
 def figures(
-    results: dict[str, Any], settings: Settings, *, inclusive: bool, of_threshold: Sequence[float] | None = None
+    results: dict[str, Any],
+    settings: Settings,
+    *,
+    inclusive: bool,
+    of_threshold: Sequence[float] | None = None,
+    more: Sequence[Line] = (),
 ) -> dict[str, Any]:
     """The scores as a part of the JSON object, from the result of `DetectionMetrics.compute` or of a cluster.
 
     ``of_threshold`` is the mean average precision at each IoU threshold. A score without true boxes is -1.
     """
-    every = lines(results, settings, of_threshold)
+    every = lines(results, settings, of_threshold, more)
     ends = {key.removesuffix("_ci"): value.tolist() for key, value in results.items() if key.endswith("_ci")}
     summary: dict[str, Any] = {
         "settings": {

@@ -12,6 +12,10 @@ _FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 _POINTS = {"coco101": "101 points", "voc2007": "11 points", "area": "area"}
 
 
+_TRUE = {"boxes": ("true box to find", "true boxes to find"), "keypoints": ("true pose to find", "true poses to find")}
+_TRUE |= dict.fromkeys(("masks", "boundary"), ("true mask to find", "true masks to find"))
+
+
 def show(results: dict[str, Any], per_class: bool) -> None:
     """Print the summary."""
     say(headline(results))
@@ -48,7 +52,7 @@ def headline(results: dict[str, Any]) -> str:
     counts = []  # a cluster does not count everything
     for key, one, many in (
         ("images", "image", "images"), ("classes", "class", "classes"),
-        ("true_boxes", "true box to find", "true boxes to find"), ("scored_detections", "detection", "detections"),
+        ("true_boxes", *_TRUE[results.get("kind", "boxes")]), ("scored_detections", "detection", "detections"),
     ):  # fmt: skip
         if key in results:
             counts.append(f"{results[key]:,} {one if results[key] == 1 else many}")
@@ -64,7 +68,8 @@ def words(line: dict[str, Any], method: str, ci: dict[str, Any] | None = None) -
     else:
         title, kind = "Mean AP", f"({_POINTS[method]})"
         value = f"{line['value']:0.4f}" + (f" ({100 * line['value']:.2f} %)" if line["value"] >= 0 else "")
-    text = f" {title:<18} {kind} @[ IoU={line['iou']:<9} | area={line['area']:>6s} | maxDets={limit:>3} ] = {value}"
+    of = f"area={line['area']:>6s} | maxDets={limit:>3}" + (f" | {line['part']}" if line.get("part") else "")
+    text = f" {title:<18} {kind} @[ IoU={line['iou']:<9} | {of} ] = {value}"
     if ci and line["ci"] is not None and line["ci"][0] >= 0:
         text += f"  ({100 * ci['level']:g} %: {line['ci'][0]:.3f} to {line['ci'][1]:.3f})"
     return text
