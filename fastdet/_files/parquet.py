@@ -212,7 +212,8 @@ class _Batch:
 
     def keypoints(self) -> Floats:
         """Lists of x, y and visibility of each point, all of one length."""
-        kind, column, expected = pyarrow_module("pyarrow").types, self._batch.column("keypoints"), "lists of 3 K numbers"
+        kind, expected = pyarrow_module("pyarrow").types, "lists of 3 K numbers"
+        column = self._batch.column("keypoints")
         lists = kind.is_list(column.type) or kind.is_large_list(column.type) or kind.is_fixed_size_list(column.type)
         if not lists:
             raise FormatError(f"{self._path}: keypoints: expected {expected}, got {column.type}")
