@@ -97,7 +97,7 @@ def processed(n: int, k: int, h: int, w: int, size: tuple[int, int], **options: 
 
 
 SIDE = (90, 120)
-OUTS = ("dense", "rle", "bits")
+OUTS = ("dense", "bits")
 OPS: dict[str, ArrayOp] = {
     "encode": ArrayOp(
         partial(arrays, masks.encode),
@@ -168,30 +168,48 @@ OPS: dict[str, ArrayOp] = {
         partial(arrays, masks.from_polygons), {"any": polygons((80, 120)), "tall": polygons((200, 7))}, ("uint8",), HOST
     ),
     "paste_masks": ArrayOp(
-        partial(arrays, masks.paste_masks),
+        masks.paste_masks,
         {
             **{out: pasted(30, 7, 9, (70, 133), out=out) for out in OUTS},
             "one value": pasted(20, 1, 1, (40, 50)),
+            "no mask": pasted(0, 4, 4, (8, 8)),
+            "no pixel": pasted(3, 4, 4, (0, 8)),
+        },
+        ALL_FLOATS,
+    ),
+    "paste_masks rle": ArrayOp(
+        partial(arrays, masks.paste_masks),
+        {
+            "rle": pasted(30, 7, 9, (70, 133), out="rle"),
             "more values than pixels": pasted(20, 40, 30, (9, 13), 0.25, out="rle"),
             "no mask": pasted(0, 4, 4, (8, 8), out="rle"),
             "no pixel": pasted(3, 4, 4, (0, 8), out="rle"),
             "many": pasted(40, 28, 28, (300, 400), out="rle"),
         },
-        ALL_FLOATS,
+        FLOATS,
         HOST,
         threaded=("many",),
     ),
     "process_mask": ArrayOp(
-        partial(arrays, masks.process_mask),
+        masks.process_mask,
         {
             **{out: processed(30, 6, 9, 12, (70, 133), out=out) for out in OUTS},
             "one plane": processed(20, 1, 1, 1, (40, 50)),
+            "no mask": processed(0, 4, 4, 4, (8, 8)),
+            "no pixel": processed(3, 4, 4, 4, (8, 0)),
+        },
+        ALL_FLOATS,
+    ),
+    "process_mask rle": ArrayOp(
+        partial(arrays, masks.process_mask),
+        {
+            "rle": processed(30, 6, 9, 12, (70, 133), out="rle"),
             "more values than pixels": processed(20, 5, 40, 30, (9, 13), out="rle"),
             "no mask": processed(0, 4, 4, 4, (8, 8), out="rle"),
             "no pixel": processed(3, 4, 4, 4, (8, 0), out="rle"),
             "many": processed(40, 32, 40, 40, (300, 400), out="rle"),
         },
-        ALL_FLOATS,
+        FLOATS,
         HOST,
         threaded=("many",),
     ),
