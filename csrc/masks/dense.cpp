@@ -12,31 +12,23 @@ namespace fastdet {
 namespace {
 
 constexpr uint64_t kOnes = 0x0101010101010101;
-constexpr int64_t kLine = 64;  // words of a line of pixels that are made at a time
+constexpr int64_t kLine = 4096;  // pixels of a line at a time
 // Pixels for which a second thread pays.
 constexpr int64_t kThreadPixels = int64_t(1) << 20;
 
-// The turns of a mask, in order, as runs.
-struct Turns {
-    std::vector<uint32_t>& out;
-    uint64_t last = 0;
-    void put(uint64_t place) { out.push_back(uint32_t(place - last)), last = place; }
-};
-
 uint64_t encode_columns(const uint8_t* x, int64_t pixels, std::vector<uint32_t>& out) {
-    Turns turns{out};
-    uint64_t before = 0, all = 0, bits[kLine];
-    for (int64_t at = 0; at < pixels; at += 64 * kLine) {
-        const int64_t n = pixels - at < 64 * kLine ? pixels - at : 64 * kLine;
-        all |= pixel_loops().to_bits(x + at, n, bits);
-        for (int64_t w = 0; 64 * w < n; ++w) {
-            uint64_t turn = bits[w] ^ (bits[w] << 1 | before);
-            before = bits[w] >> 63;
-            if (n - 64 * w < 64) turn &= (uint64_t(1) << (n - 64 * w)) - 1;
-            for (; turn; turn &= turn - 1) turns.put(uint64_t(at + 64 * w) + uint64_t(__builtin_ctzll(turn)));
+    uint64_t all = 0, last = 0;
+    uint32_t places[kLine];
+    for (int64_t at = 0; at < pixels; at += kLine) {
+        const int64_t n = pixels - at < kLine ? pixels - at : kLine;
+        const int64_t count = pixel_loops().turns(x + at, n, at ? x[at - 1] : 0, places, &all);
+        for (int64_t k = 0; k < count; ++k) {
+            const uint64_t place = uint64_t(at) + places[k];
+            out.push_back(uint32_t(place - last));
+            last = place;
         }
     }
-    turns.put(uint64_t(pixels));
+    out.push_back(uint32_t(uint64_t(pixels) - last));
     return all;
 }
 
@@ -54,7 +46,6 @@ uint64_t encode_rows(const uint8_t* x, int64_t height, int64_t width, std::vecto
 }
 
 void decode_columns(const uint32_t* run, const uint32_t* end, int64_t pixels, uint8_t* out) {
-    std::memset(out, 0, size_t(pixels));
     each_run(run, end, [&](uint64_t start, uint64_t stop) {
         if (start >= uint64_t(pixels)) return;
         std::memset(out + start, 1, size_t((stop < uint64_t(pixels) ? stop : uint64_t(pixels)) - start));
@@ -64,7 +55,6 @@ void decode_columns(const uint32_t* run, const uint32_t* end, int64_t pixels, ui
 // `turn`: a word for each row, zeros; they are zeros afterwards.
 void decode_rows(const uint32_t* run, const uint32_t* end, int64_t height, int64_t width, uint64_t* turn,
                  uint8_t* out) {
-    std::memset(out, 0, size_t(height * width));
     uint64_t place = run < end ? *run++ : uint64_t(-1);  // of the next turn
     bool inside = false;                                 // whether the pixels before it are ones
     for (int64_t first = 0; first < width; first += 64) {

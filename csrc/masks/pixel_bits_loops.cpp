@@ -25,9 +25,20 @@ inline uint64_t bits_of(const uint8_t* p, All& all) {
     const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32));
     all.x = _mm256_or_si256(all.x, _mm256_or_si256(a, b));
+    if (_mm256_testz_si256(_mm256_or_si256(a, b), _mm256_set1_epi8(1))) return 0;
     const uint64_t low = uint32_t(_mm256_movemask_epi8(_mm256_slli_epi16(a, 7)));
     const uint64_t high = uint32_t(_mm256_movemask_epi8(_mm256_slli_epi16(b, 7)));
     return low | high << 32;
+}
+constexpr int64_t kSame = 128;
+// Whether kSame bytes are all `value`.
+inline bool same(const uint8_t* p, int value) {
+    const __m256i x = _mm256_set1_epi8(char(value));
+    const auto other = [&](int k) {
+        return _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32 * k)), x);
+    };
+    const __m256i any = _mm256_or_si256(_mm256_or_si256(other(0), other(1)), _mm256_or_si256(other(2), other(3)));
+    return _mm256_testz_si256(any, any);
 }
 // 32 bits as bytes.
 inline __m256i bytes_of(uint32_t bits) {
@@ -45,6 +56,14 @@ struct All {
     uint64_t x = 0;
     uint64_t value() const { return x; }
 };
+constexpr int64_t kSame = 64;
+inline bool same(const uint8_t* p, int value) {
+    const uint64_t x = uint64_t(value) * 0x0101010101010101;
+    uint64_t part[8], any = 0;
+    __builtin_memcpy(part, p, 64);
+    for (const uint64_t one : part) any |= one ^ x;
+    return any == 0;
+}
 #if defined(__SSE2__)
 inline uint64_t bits_of(const uint8_t* p, All& all) {
     uint64_t bits = 0, part[2];
@@ -96,6 +115,38 @@ uint64_t to_bits(const uint8_t* pixels, int64_t n, uint64_t* bits) {
     return all.value() | others;
 }
 
+int64_t turns(const uint8_t* pixels, int64_t n, int before, uint32_t* places, uint64_t* all) {
+    All bits_all;
+    uint64_t others = 0, last = uint64_t(before & 1);
+    int64_t count = 0, i = 0;
+    const auto put = [&](uint64_t bits, uint64_t valid) {
+        for (uint64_t turn = (bits ^ (bits << 1 | last)) & valid; turn; turn &= turn - 1) {
+            places[count++] = uint32_t(i) + uint32_t(__builtin_ctzll(turn));
+        }
+        last = bits >> 63;
+    };
+    while (i + 64 <= n) {
+        if (i + kSame <= n && same(pixels + i, int(last))) {
+            others |= last;
+            i += kSame;
+            continue;
+        }
+        for (int64_t end = i + kSame < n ? i + kSame : n; i + 64 <= end; i += 64) {
+            put(bits_of(pixels + i, bits_all), ~uint64_t(0));
+        }
+    }
+    if (i < n) {
+        uint64_t bits = 0;
+        for (int64_t k = i; k < n; ++k) {
+            others |= pixels[k];
+            bits |= uint64_t(pixels[k] & 1) << (k - i);
+        }
+        put(bits, (uint64_t(1) << (n - i)) - 1);
+    }
+    *all |= bits_all.value() | others;
+    return count;
+}
+
 void put_columns(uint64_t* turn, int64_t first, int64_t height, int64_t n, uint8_t* pixels, int64_t step) {
     uint64_t bits = 0;
     for (int64_t y = first; y < height; ++y) {
@@ -114,6 +165,6 @@ void put_columns(uint64_t* turn, int64_t first, int64_t height, int64_t n, uint8
 }  // namespace
 }  // namespace FASTDET_ISA
 
-FASTDET_KERNELS(PixelLoops, pixel_loops, {to_bits, put_columns})
+FASTDET_KERNELS(PixelLoops, pixel_loops, {to_bits, turns, put_columns})
 
 }  // namespace fastdet

@@ -40,7 +40,7 @@ void each_run(const uint32_t* run, const uint32_t* end, F&& f) {
 
 // masks (n, height, width), bytes 0 and 1; columns: (n, width, height). False: a byte is above 1.
 bool encode(const uint8_t* masks, int64_t n, int64_t height, int64_t width, bool columns, NewRuns& out);
-// Pixels beyond the last run are 0; runs beyond the last pixel are left out.
+// out: zeros. Runs beyond the last pixel are left out.
 void decode(const Runs& runs, int64_t height, int64_t width, bool columns, uint8_t* out);
 
 void rle_area(const Runs& runs, int64_t* out);                          // out (n,)

@@ -2,6 +2,7 @@
 #include "python/cpp.h"
 
 #include "segmentation/arguments.h"
+#include "segmentation/boundary_counts.h"
 #include "segmentation/segment_pairs.h"
 
 namespace fastdet {
@@ -106,7 +107,30 @@ py::array count_pairs_of(const py::array& target, const py::array& prediction) {
     return std::move(out);
 }
 
+py::array count_boundaries(const py::array& target, const py::array& prediction, int64_t num_classes, int64_t reach,
+                           int64_t distance) {
+    const int64_t classes = class_count(num_classes);
+    for (const py::array* x : {&target, &prediction}) {
+        if (!is_plain(*x) || x->dtype().kind() != 'u' || x->itemsize() != 2 || x->ndim() != 2)
+            throw py::type_error("fastdet._cpp: invalid labels");
+    }
+    const int64_t height = target.shape(0), width = target.shape(1), most = int64_t(1) << 31;
+    if (prediction.shape(0) != height || prediction.shape(1) != width || classes > 65534 || reach < 0 || distance < 1 ||
+        distance > most || height > most || width > most)
+        throw py::value_error("fastdet._cpp: invalid maps");
+    Matrix out = py::module_::import("numpy")
+                     .attr("zeros")(py::make_tuple(classes, int64_t(kBoundaryCounts)), "int64")
+                     .cast<Matrix>();
+    int64_t* to = out.mutable_data();
+    const auto *truth = static_cast<const uint16_t*>(target.data()),
+               *guess = static_cast<const uint16_t*>(prediction.data());
+    const WithoutGil release;
+    boundary_counts(truth, guess, height, width, classes, reach, distance, to);
+    return std::move(out);
+}
+
 const Bindings registered([](py::module_& m) {
+    m.def("boundary_counts", count_boundaries);
     m.def("segment_pairs", count_pairs_of);
     m.def("confusion_matrix", count);
     m.def("confusion_matrix_from_logits", count_logits);

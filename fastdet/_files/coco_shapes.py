@@ -15,6 +15,7 @@ from fastdet._core import backends, limits
 from fastdet._core.check import Array
 from fastdet._files.coco_values import ABSENT, NO_NUMBERS, fail, given, is_integer, numbers, refuse
 from fastdet.detection.records import Columns, Floats, Ints
+from fastdet.keypoints.similarity import extent
 from fastdet.masks import RLE
 from fastdet.masks.polygons import rle_from_polygons_reference
 from fastdet.masks.rle import MAX_PIXELS, new_rle, rle_from_strings_reference
@@ -310,10 +311,8 @@ def complete(columns: Columns, decided: str, *, results: bool) -> Columns:
             of_masks[:, 2:] -= of_masks[:, :2]
             boxes[missing] = of_masks[missing]
         elif keypoints is not None:
-            points = keypoints[missing, :, :2]
             with np.errstate(over="ignore"):
-                low, high = points.min(axis=1), points.max(axis=1)
-                boxes[missing] = np.concatenate([low, high - low], axis=1)
+                boxes[missing] = extent(keypoints if missing.all() else keypoints[missing])
     with np.errstate(over="ignore"):
         plain = boxes[:, 2] * boxes[:, 3]
     stated = np.zeros(0, bool) if results else ~np.isnan(areas)

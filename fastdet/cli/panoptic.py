@@ -17,6 +17,7 @@ from fastdet._core.metric import plural
 from fastdet._core.plain_text import printable
 from fastdet._files import panoptic
 from fastdet._files.errors import ChoiceError, FormatError
+from fastdet.cli.engine import check_engine, engine
 from fastdet.cli.panoptic_count import count, pair
 from fastdet.cli.terminal import Failure, command, progress, say, say_json, stage
 from fastdet.segmentation.panoptic import PanopticMetrics
@@ -38,6 +39,12 @@ class Options:
     prediction_folder: Annotated[Path | None, typer.Option(metavar="DIR", help="... of PREDICTION.")] = None
     per_class: Annotated[bool, typer.Option("--per-class", help="A table of the categories as well.")] = False
     ci: Annotated[bool, typer.Option("--ci", help="95 % intervals: 1,000 bootstrap resamples of the images.")] = False
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="Count on this machine, or on a Ray cluster that sees the files.")
+    ] = "local"
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address of the Ray cluster; without it, one on this machine.")
+    ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False
 
 
@@ -61,6 +68,7 @@ def run(options: Options) -> None:
     and predictions are left out of the means (null in JSON).
     """
     began = time.perf_counter()
+    check_engine("panoptic", options.engine, options.address)
     try:
         with stage("reading"):
             truth = panoptic.load(options.target, options.truth_folder, "truth-folder")
@@ -69,8 +77,8 @@ def run(options: Options) -> None:
         raise Failure(f"panoptic: --{error}") from None
     metrics = _metrics(truth)
     pairs = pair(truth, guess)
-    with progress() as bar:
-        count(truth, guess, pairs, metrics, bar("counting", len(pairs)))
+    with engine("panoptic", options.engine, options.address) as ray, progress() as bar:
+        count(truth, guess, pairs, metrics, bar("counting", len(pairs)), ray)
     if not pairs:
         raise FormatError(f"{truth.path}: annotations: expected at least one image, got none")
     result = metrics.compute(ci=0.95 if options.ci else None)

@@ -9,12 +9,14 @@ import numpy as np
 
 from fastdet._core import check
 from fastdet._core.metric import Metric, known_mean
-from fastdet.detection import at_score, results, state
+from fastdet.detection import at_score, calibration, results, state
 from fastdet.detection.curves import PRCurve, mean_curves
 from fastdet.detection.inputs import NAME
 from fastdet.detection.records import Floats
 from fastdet.detection.results import ABSENT
 from fastdet.detection.state import Chunk, Counted, Parameters
+
+MAX_BINS = 10_000  # of `calibration`
 
 
 class Figures(Metric):
@@ -174,6 +176,54 @@ class Figures(Metric):
         t = at_score.threshold(op, self._parameters, iou)
         self._warn_if_empty(op)
         return self._given(at_score.best(self._parameters, self._one_type("best_f1"), t))
+
+    def calibration(self, bins: int = 10, *, iou: float | None = None) -> dict[str, Any]:
+        """Whether scores are shares of true positives: of detections with score 0.7, 70 % should be right.
+
+        Parameters
+        ----------
+        bins : number of bins of equal width of the scores in [0, 1], at most 10,000
+        iou : one of ``iou_thresholds``; None: 0.5
+
+        Returns
+        -------
+        results : ``ece``, the expected calibration error: the mean distance of a bin's share of true positives from its
+            mean score, weighted by detections; ``mce``, the greatest one. ``edges`` (bins + 1,); for each bin ``count``
+            (int64), ``confidence``, the mean score, and ``precision``, the share of true positives, -1 where it is
+            empty. ``ece_per_class`` (K,), -1 for a class without detections, ``mean_ece``, their mean, ``classes`` (K,)
+            and ``iou``. NumPy, or tensors if `update` got tensors
+
+        Raises
+        ------
+        TypeError   type of an argument
+        ValueError  bins below 1 or above 10,000; iou is not one of iou_thresholds; scores outside [0, 1]
+
+        Notes
+        -----
+        Detections are matched as for ``map``, with the first area and the largest of max_detections. Ignored ones count
+        nowhere. A bin holds its lower edge, the last one both.
+
+        Source: Guo et al., On Calibration of Modern Neural Networks (2017); Kueppers et al., Multivariate Confidence
+        Calibration for Object Detection (2020).
+
+        Examples
+        --------
+        >>> boxes = np.array([[0.0, 0, 10, 10], [50, 0, 60, 10]])
+        >>> prediction = {"boxes": boxes, "scores": np.array([0.9, 0.8]), "labels": np.array([0, 0])}
+        >>> results = DetectionMetrics().update([prediction], [{"boxes": boxes[:1], "labels": [0]}]).calibration(2)
+        >>> round(results["ece"], 3), results["confidence"].round(3), results["precision"]
+        (0.35, array([-1.  ,  0.85]), array([-1. ,  0.5]))
+        """
+        op = f"{NAME}.calibration"
+        count, t = check.at_least_one(op, "bins", bins), at_score.threshold(op, self._parameters, iou)
+        if count > MAX_BINS:
+            raise ValueError(f"{op}: bins must be at most {MAX_BINS}, got {check.describe(bins)}")
+        chunk = self._one_type("calibration")
+        if len(chunk.scores) and not (chunk.scores.min() >= 0 and chunk.scores.max() <= 1):
+            wrong = chunk.scores[(chunk.scores < 0) | (chunk.scores > 1)][0]
+            raise ValueError(f"{op}: scores must be in [0, 1], got {wrong:g}")
+        self._warn_if_empty(op)
+        return self._given(calibration.calibration(self._parameters, chunk, t, count))
 
     def plot(self, label: int | None = None, *, ax: Any = None) -> tuple[Any, Any]:
         """Precision over recall, raw and interpolated, a colour for each IoU threshold. Returns (fig, ax).

@@ -45,6 +45,15 @@ class Image(NamedTuple):
     not_exhaustive: Ints | None = None
 
 
+def check_lists(op: str, predictions: Any, targets: Any) -> None:
+    """A dictionary for each image, as many predictions as targets."""
+    for name, x in (("predictions", predictions), ("targets", targets)):
+        if not isinstance(x, Sequence):
+            raise TypeError(f"{op}: {name} must be a list of dictionaries, got {type(x).__name__}")
+    if len(predictions) != len(targets):
+        raise ValueError(f"{op}: targets must be as many as predictions ({len(predictions)}), got {len(targets)}")
+
+
 def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str, p: Parameters) -> Image:
     """Checked copies of one image."""
     for name, x in (("predictions", prediction), ("targets", target)):
@@ -280,23 +289,23 @@ def finite(op: str, name: str, x: Array) -> None:
         raise ValueError(f"{op}: {name} must be finite, got {x[at]} at index {at[0] if len(at) == 1 else at}")
 
 
-def parameters(given: Mapping[str, Any]) -> Parameters:
+def parameters(given: Mapping[str, Any], op: str = NAME) -> Parameters:
     """Check the arguments of `DetectionMetrics` that its records and results depend on. None: the default."""
-    method = check.choice(NAME, "method", given["method"], METHODS)
-    rule = check.choice(NAME, "rule", given["rule"], RULES)
-    kinds = iou_types(given["iou_type"])
+    method = check.choice(op, "method", given["method"], METHODS)
+    rule = check.choice(op, "rule", given["rule"], RULES)
+    kinds = iou_types(given["iou_type"], op)
     poses = kinds == ("keypoints",)
     limits = given["max_detections"]
     if limits is None:
         limits = (300,) if rule == "lvis" else (20,) if poses else (1, 10, 100)
-    limits = max_detections(limits)
+    limits = max_detections(limits, op)
     of_poses = {name: limits for name, limits in AREAS.items() if name != "small"}
     levels, recall_levels, ranges = (given[name] for name in ("iou_thresholds", "rec_thresholds", "areas"))
     sigmas = given["sigmas"]
     if sigmas is not None and not poses:
-        raise ValueError(f"{NAME}: sigmas go with iou_type 'keypoints', got iou_type {kinds[0]!r}")
+        raise ValueError(f"{op}: sigmas go with iou_type 'keypoints', got iou_type {kinds[0]!r}")
     return Parameters(
-        thresholds(NAME, "iou_thresholds", np.linspace(0.5, 0.95, 10) if levels is None else levels),
+        thresholds(op, "iou_thresholds", np.linspace(0.5, 0.95, 10) if levels is None else levels),
         recalls(np.linspace(0, 1, 11 if method == "voc2007" else 101) if recall_levels is None else recall_levels),
         limits,
         areas((of_poses if poses else AREAS) if ranges is None else ranges, limits),
@@ -305,24 +314,24 @@ def parameters(given: Mapping[str, Any]) -> Parameters:
         bool(given["inclusive"]),
         None if given["confusion_at"] is None else confusion(given["confusion_at"]),
         kinds,
-        tuple(check_sigmas(NAME, COCO_SIGMAS if sigmas is None else sigmas).tolist()) if poses else None,
+        tuple(check_sigmas(op, COCO_SIGMAS if sigmas is None else sigmas).tolist()) if poses else None,
         bool(given["use_area"]),
     )
 
 
-def iou_types(x: Any) -> tuple[str, ...]:
+def iou_types(x: Any, op: str = NAME) -> tuple[str, ...]:
     """The kinds of overlap, each once."""
     several = isinstance(x, Iterable) and not check.is_scalar_array(x)
     listed = (x,) if isinstance(x, str) else tuple(x) if several else ()
     if not listed or not all(isinstance(kind, str) for kind in listed):
-        raise TypeError(f"{NAME}: iou_type must be a name or a sequence of names, got {check.describe(x)}")
+        raise TypeError(f"{op}: iou_type must be a name or a sequence of names, got {check.describe(x)}")
     for kind in listed:
-        check.choice(NAME, "iou_type", kind, IOU_TYPES)
+        check.choice(op, "iou_type", kind, IOU_TYPES)
     if len(set(listed)) < len(listed):
-        raise ValueError(f"{NAME}: iou_type must name each kind once, got {check.describe(x)}")
+        raise ValueError(f"{op}: iou_type must name each kind once, got {check.describe(x)}")
     if "keypoints" in listed and len(listed) > 1:
         raise ValueError(
-            f"{NAME}: iou_type must be 'keypoints' alone, got {check.describe(x)}: "
+            f"{op}: iou_type must be 'keypoints' alone, got {check.describe(x)}: "
             "keypoints have other limits and areas; make another object for them"
         )
     return listed
@@ -375,13 +384,13 @@ def recalls(xs: Any) -> tuple[float, ...]:
     return tuple(values)
 
 
-def max_detections(xs: Any) -> tuple[int, ...]:
+def max_detections(xs: Any, op: str = NAME) -> tuple[int, ...]:
     """Rising numbers of detections. An entry None is no limit."""
     if isinstance(xs, (str, bytes)) or not isinstance(xs, Iterable) or check.is_scalar_array(xs):
-        raise TypeError(f"{NAME}: max_detections must be a sequence of integers, got {check.describe(xs)}")
-    values = [UNLIMITED if x is None else check.count(NAME, "max_detections", x) for x in xs]
+        raise TypeError(f"{op}: max_detections must be a sequence of integers, got {check.describe(xs)}")
+    values = [UNLIMITED if x is None else check.count(op, "max_detections", x) for x in xs]
     if not values or values[0] < 1 or any(a >= b for a, b in itertools.pairwise(values)):
-        raise ValueError(f"{NAME}: max_detections must be rising integers of 1 or more, got {check.describe(values)}")
+        raise ValueError(f"{op}: max_detections must be rising integers of 1 or more, got {check.describe(values)}")
     return tuple(values)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,11 +166,7 @@ class DetectionMetrics(Figures):
         ValueError  a missing key, shapes, NaN or infinity, an image id that was counted before
         """
         op = f"{NAME}.update"
-        for name, x in (("predictions", predictions), ("targets", targets)):
-            if not isinstance(x, Sequence):
-                raise TypeError(f"{op}: {name} must be a list of dictionaries, got {type(x).__name__}")
-        if len(predictions) != len(targets):
-            raise ValueError(f"{op}: targets must be as many as predictions ({len(predictions)}), got {len(targets)}")
+        inputs.check_lists(op, predictions, targets)
         keep, ids = self._new_ids(op, image_ids, len(predictions))
         with np.errstate(over="ignore", invalid="ignore"):  # sides that are not finite raise
             images = [
@@ -254,9 +250,10 @@ class DetectionMetrics(Figures):
         op = f"{NAME}.compute"
         options = None if ci is None else bootstrap(op, ci, resamples, seed)
         self._warn_if_empty(op)
-        if len(self._parameters.iou_types) > 1:
-            return self._of_each(lambda metric: metric._values(options))
-        return self._given(self._values(options))
+        kinds = self._parameters.iou_types
+        if len(kinds) == 1:
+            return self._given(self._values(options))
+        return self._given(results.named_by_kind({kind: self.of_type(kind)._values(options) for kind in kinds}))
 
     def _values(self, options: Bootstrap | None) -> dict[str, Any]:
         p, chunk = self._parameters, self._joined()
@@ -264,14 +261,6 @@ class DetectionMetrics(Figures):
         if options is not None:
             values |= results.intervals(p, chunk, self.backend, options)
         return values
-
-    def _of_each(self, values: Callable[[DetectionMetrics], dict[str, Any]]) -> dict[str, Any]:
-        """The results of every kind of overlap, with its name before each key but ``classes``."""
-        found: dict[str, Any] = {}
-        for kind in self._parameters.iou_types:
-            of_kind = values(self.of_type(kind))
-            found |= {key if key == "classes" else f"{kind}_{key}": value for key, value in of_kind.items()}
-        return self._given(found)
 
     def of_type(self, iou_type: str) -> Self:
         """The same images with one kind of overlap alone, as another object.

@@ -65,7 +65,8 @@ class Columns(NamedTuple):
         *arrays, masks, keypoints = zip(*parts, strict=True)
         joined: list[Any] = [np.concatenate(column) for column in arrays]
         joined.append(None if masks[0] is None else RLE.concatenate(masks))
-        joined.append(None if keypoints[0] is None else np.concatenate(keypoints))
+        known = [part for part in keypoints if part is not None and len(part)]  # without rows K is not known
+        joined.append(np.concatenate(known) if known else keypoints[0])
         return cls._make(joined)
 
 

@@ -133,7 +133,10 @@ def extent(keypoints: Floats) -> Floats:
     """(N, 4) the box x y w h around all keypoints of each pose."""
     if not keypoints.shape[1]:
         return np.zeros((len(keypoints), 4))
-    low, high = keypoints[..., :2].min(1), keypoints[..., :2].max(1)
+    low, high = keypoints[:, 0, :2].copy(), keypoints[:, 0, :2].copy()
+    for k in range(1, keypoints.shape[1]):  # a reduction of short rows takes ten times as long
+        np.minimum(low, keypoints[:, k, :2], out=low)
+        np.maximum(high, keypoints[:, k, :2], out=high)
     return np.concatenate([low, high - low], axis=1)
 
 

@@ -1,5 +1,6 @@
 """Numba kernels of masks, with the signatures of the references. See `fastdet._core.numba_jit`."""
 
+from fastdet.masks._numba_components import connected_components
 from fastdet.masks._numba_draw import paste_masks, process_mask, rle_from_polygons
 from fastdet.masks._numba_groups import mask_iou_of_groups
 from fastdet.masks._numba_nms import mask_nms, matrix_nms
@@ -16,6 +17,7 @@ from fastdet.masks._numba_runs import (
 )
 
 __all__ = [
+    "connected_components",
     "decode",
     "encode",
     "mask_iou",

@@ -154,7 +154,7 @@ def _polygon(corners: Array, height: int, width: int) -> Counts:
 
 
 @jit
-def _place(u: int, v: int, height: int) -> int:
+def _place(u: int, v: int, height: int) -> Any:
     """Where a mask turns: an edge steps from u to u + 1 fifths, at the height v of the lower of the two points."""
     y = min(max((v + 0.5) / 5 - 0.5, 0.0), float(height))
     return u // 5 * height + np.int64(np.ceil(y))
@@ -167,7 +167,7 @@ def _first(low: int) -> int:
 
 
 @jit
-def _at(start: int, slope: float, t: int) -> int:
+def _at(start: int, slope: float, t: int) -> Any:
     return np.int64(start + slope * t + 0.5)
 
 

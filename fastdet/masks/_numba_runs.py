@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastdet._core.check import Array
@@ -64,11 +66,10 @@ def decode(counts: Counts, offsets: Ints, out: Array, columns: bool) -> None:
 
 @jit
 def _decode(counts: Counts, offsets: Ints, height: int, pixels: int, down: int, across: int, out: Array) -> None:
-    out[:] = 0
     for i in range(len(offsets) - 1):
-        at = np.int64(0)
+        at: Any = np.int64(0)
         for k in range(offsets[i], offsets[i + 1]):
-            end = min(at + np.int64(counts[k]), pixels)
+            end: Any = min(at + np.int64(counts[k]), pixels)
             if (k - offsets[i]) % 2 and end > at:
                 x, y = at // height, at % height
                 for _ in range(at, end):
@@ -124,7 +125,7 @@ def rle_merge(counts: Counts, offsets: Ints, least: int) -> Counts:
 
 
 @jit
-def _turns(counts: Counts, offsets: Ints) -> tuple[Ints, Ints, int]:
+def _turns(counts: Counts, offsets: Ints) -> tuple[Ints, Ints, Any]:
     """Where runs of ones start, 1, and end, -1; the pixels of a mask."""
     places, steps = np.empty(len(counts) + 1, np.int64), np.empty(len(counts) + 1, np.int64)
     n, pixels = 0, np.int64(0)
@@ -170,10 +171,10 @@ def mask_iou(
     metric: str,
 ) -> Array:
     out = np.zeros((len(sizes1), len(sizes2)))
-    both = [plain(x) for x in (counts1, offsets1, counts2, offsets2)]
     boxes = rle_boxes(counts1, offsets1, sizes1), rle_boxes(counts2, offsets2, sizes2)
     areas = rle_area(counts1, offsets1), rle_area(counts2, offsets2)
-    _overlaps(*both, *boxes, *areas, plain(crowd), metric == "ios", out)
+    a, b = (plain(counts1), plain(offsets1)), (plain(counts2), plain(offsets2))
+    _overlaps(*a, *b, *boxes, *areas, plain(crowd), metric == "ios", out)
     return out
 
 
@@ -204,7 +205,7 @@ def _overlaps(
 
 
 @jit
-def common(a: Counts, b: Counts) -> int:
+def common(a: Counts, b: Counts) -> Any:
     """How many pixels two masks have in common."""
     i, k, inter, at = 0, 0, np.int64(0), np.int64(0)
     end_a = np.int64(a[0]) if len(a) else np.int64(0)
@@ -240,7 +241,8 @@ def _boundary(runs: Counts, box: Ints, height: int, pixels: int, d: int) -> Coun
     out = np.empty(4 * len(runs) + 4 + 4 * (box[2] - box[0]), np.uint32)
     # in how many columns, one after the other up to this one, a row is within; and the column that is written
     within, column = np.zeros(height, np.int64), np.zeros(height, np.uint8)
-    n, last, before, first, first_whole = 0, np.int64(0), 0, 0, 0
+    last: Any = 0
+    n, before, first, first_whole = 0, 0, 0, 0
     for x in range(box[0], box[2] + d):
         first = _eroded(starts, ends, first, x * height, height, d, within)
         done = x - d
@@ -354,11 +356,12 @@ def _read(text: Array, bounds: Ints, counts: Counts, offsets: Ints) -> int:
     for i in range(len(bounds) - 1):
         at = bounds[i]
         while at < bounds[i + 1]:
-            x, shift, bits = np.int64(0), 0, 32
+            x: Any = np.int64(0)
+            shift, bits = 0, 32
             while bits & 32:
                 if at == bounds[i + 1] or text[at] < 48 or text[at] >= 112 or shift > 30:
                     return -1
-                bits = np.int64(text[at]) - 48
+                bits = int(text[at]) - 48
                 x |= (bits & 31) << shift
                 shift, at = shift + 5, at + 1
             if bits & 16:

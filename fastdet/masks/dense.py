@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdet._core import backends, check
+from fastdet._core import backends
 from fastdet._core.arrays import to_numpy
 from fastdet._core.check import Array
 from fastdet.masks._check import check_rle, one_size
@@ -110,13 +110,18 @@ def decode(rle: RLE, *, columns: bool = False, backend: str | None = None) -> Ar
     height, width = one_size(op, "rle", rle)
     columns = bool(columns)
     order = (len(rle), width, height) if columns else (len(rle), height, width)
-    out = check.empty(op, order, np.dtype(np.uint8))
+    try:
+        out = np.zeros(order, np.uint8)  # of pages without a pixel of 1 the system has zeros already
+    except MemoryError:
+        raise MemoryError(
+            f"{op}: no memory for a result of {np.prod(order, dtype=object)} bytes, shape {order}"
+        ) from None
     backends.choose(op, backend, decode_reference)(rle.counts, rle.offsets, out, columns)
     return out.transpose(0, 2, 1) if columns else out
 
 
 def decode_reference(counts: Counts, offsets: Ints, out: Array, columns: bool) -> None:
-    """Write the masks into ``out``, (N, W, H) if ``columns``, else (N, H, W), uint8."""
+    """Write the masks into ``out``, zeros, (N, W, H) if ``columns``, else (N, H, W), uint8."""
     for i in range(len(out)):
         runs = counts[offsets[i] : offsets[i + 1]]
         flat = np.repeat((np.arange(len(runs)) & 1).astype(np.uint8), runs)

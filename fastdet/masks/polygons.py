@@ -73,7 +73,7 @@ def _gathered(op: str, polygons: Iterable[Any]) -> tuple[Array, Ints, Ints]:
     for i, mask in enumerate(polygons):
         if isinstance(mask, (str, bytes)) or not hasattr(mask, "__len__"):
             raise TypeError(f"{op}: mask {i}: must be a list of polygons, got {check.describe(mask)}")
-        listed += mask
+        listed.extend(mask)
         parts.append(len(listed))
     numbers = _numbers(listed)
     if numbers is not None:

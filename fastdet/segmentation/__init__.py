@@ -1,6 +1,7 @@
-"""Confusion matrices of label maps, and the figures computed from them: accuracies, IoU, Dice; panoptic quality."""
+"""Figures of label maps: confusion matrices, accuracies, IoU, Dice; panoptic quality; boundaries."""
 
 from fastdet._core.dispatch import register_with_torch
+from fastdet.segmentation.boundary import BoundaryMetrics
 from fastdet.segmentation.confusion import confusion_matrix, confusion_matrix_from_logits
 from fastdet.segmentation.figures import (
     class_accuracy,
@@ -17,6 +18,7 @@ from fastdet.segmentation.metrics import SegmentationMetrics
 from fastdet.segmentation.panoptic import PanopticMetrics
 
 __all__ = [
+    "BoundaryMetrics",
     "ConfusionMatrix",
     "PanopticMetrics",
     "SegmentationMetrics",

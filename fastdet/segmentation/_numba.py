@@ -9,6 +9,7 @@ import numpy as np
 from fastdet._core.check import Array
 from fastdet._core.half import widen
 from fastdet._core.numba_jit import jit, plain
+from fastdet.segmentation._numba_boundary import boundary_counts as boundary_counts
 from fastdet.upsample.bilinear import taps
 
 

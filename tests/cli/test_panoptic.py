@@ -124,7 +124,7 @@ def segment(**fields: Any) -> Change:
         (segment(id=-4), "annotations[1].segments_info[0].id must be in [1, 2**32), got -4"),
         (segment(iscrowd=3), "annotations[1].segments_info[0].iscrowd must be 0 or 1, got 3"),
         (segment(id=5), "im1.png must hold ids of segments_info or 0, got "),
-        (first(lambda r: r["segments_info"].append({"id": 5, "category_id": 3})), ".id must have pixels in the map, got"),
+        (first(lambda r: r["segments_info"].append({"id": 5, "category_id": 3})), ".id must have pixels in the map"),
         (first(lambda r: r["segments_info"].append(None)), "] must be a dictionary, got None"),
         (first(lambda r: r.update(segments_info=3)), "annotations[1].segments_info: expected a list, got 3"),
         (first(lambda r: r.pop("segments_info")), "annotations[1].segments_info: expected a value, got no such key"),

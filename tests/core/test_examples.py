@@ -20,16 +20,16 @@ if importlib.util.find_spec("torch") is not None:
 
 
 def examples() -> Iterator[tuple[str, doctest.DocTest]]:
-    """Of each public function and class, with NumPy as np and the names of its module."""
+    """Of each public function and class, with NumPy as np and the names of its area and of its module."""
     finder = doctest.DocTestFinder(recurse=False)
-    public = [(name, getattr(fastdet, name)) for name in FUNCTIONS]
+    public = [(name, getattr(fastdet, name), fastdet) for name in FUNCTIONS]
     for module in MODULES:
-        space = importlib.import_module(f"fastdet.{module}")
-        public += [(f"{module}.{name}", getattr(space, name)) for name in space.__all__]
-    for name, x in public:
+        area = importlib.import_module(f"fastdet.{module}")
+        public += [(f"{module}.{name}", getattr(area, name), area) for name in area.__all__]
+    for name, x, area in public:
         if inspect.isfunction(x) or inspect.isclass(x):
             space = importlib.import_module(x.__module__)
-            around = {**vars(space), **getattr(x, "__globals__", {}), "np": np}
+            around = {**vars(area), **vars(space), **getattr(x, "__globals__", {}), "np": np}
             yield from ((name, test) for test in finder.find(x, name, globs=around) if test.examples)
 
 

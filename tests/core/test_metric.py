@@ -18,7 +18,7 @@ from panoptic_maps import CATEGORIES, image
 from fastdet._core import metric
 from fastdet._core.metric import Metric
 from fastdet.detection import DetectionMetrics
-from fastdet.segmentation import PanopticMetrics, SegmentationMetrics
+from fastdet.segmentation import BoundaryMetrics, PanopticMetrics, SegmentationMetrics
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,15 @@ def panoptic(images: list[int], **options: Any) -> Any:
     return metrics
 
 
+def boundary(images: list[int], **options: Any) -> Any:
+    metrics = BoundaryMetrics(4, tolerance=1.5, distance=2, **options)
+    for i in images:
+        rng = np.random.default_rng(i)
+        target = np.kron(rng.integers(0, 4, (3, 3)), np.ones((6, 7), int))
+        metrics.update(np.roll(target, int(rng.integers(1, 4)), axis=1), target)
+    return metrics
+
+
 KINDS = [
     Kind("SegmentationMetrics", lambda: segmentation([]), segmentation, lambda: SegmentationMetrics(5, per_image=True),
          "num_classes", "mean_iou", float("nan")),
@@ -70,6 +79,8 @@ KINDS = [
          "iou_thresholds", "map", -1.0),
     Kind("PanopticMetrics", lambda: panoptic([]), panoptic, lambda: PanopticMetrics(CATEGORIES[:2]),
          "categories", "pq", float("nan")),
+    Kind("BoundaryMetrics", lambda: boundary([]), boundary, lambda: BoundaryMetrics(4, tolerance=2, distance=2),
+         "tolerance", "mean_boundary_f", float("nan")),
 ]  # fmt: skip
 each = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
@@ -78,7 +89,9 @@ each = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_update_returns_the_object(kind: Kind) -> None:
     metrics, empty = kind.make(), np.zeros((0, 2, 2), int)
     assert isinstance(metrics, Metric)
-    assert metrics.update(*(empty, empty) if kind.name == "SegmentationMetrics" else ([], [])) is metrics
+    assert (
+        metrics.update(*([], []) if kind.name in ("DetectionMetrics", "PanopticMetrics") else (empty, empty)) is metrics
+    )
     assert len(metrics) == 0
     assert len(kind.fill([0, 1, 2])) == 3
 
@@ -175,6 +188,8 @@ def test_repr(kind: Kind) -> None:
         "DetectionMetrics": "<DetectionMetrics(box_format='xyxy', iou_thresholds=0.5 to 0.95, "
                             "max_detections=(1, 10, 100), rule='coco', method='coco101'): 3 images, 3 classes>",
         "PanopticMetrics": "<PanopticMetrics(categories=5): 3 images, 17 true segments>",
+        "BoundaryMetrics": "<BoundaryMetrics(num_classes=4, tolerance=1.5, distance=2): 3 images, 293 true boundary "
+                           "pixels>",
     }  # fmt: skip
     assert text == wanted[kind.name]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mask_samples import some_masks, some_polygons
+from mask_samples import odd_polygons, some_masks, some_polygons, with_empty_runs
 from optional import need
 
 from fastdet import masks
@@ -49,7 +49,7 @@ def test_equal_to_the_reference(backend: str) -> None:
         np.testing.assert_array_equal(counts, want.counts)
         np.testing.assert_array_equal(offsets, want.offsets)
         h, w = dense.shape[1:]
-        polygons = some_polygons(rng, h, w)
+        polygons = some_polygons(rng, h, w) + odd_polygons(rng, h, w)
         drawn = [masks.from_polygons(polygons, (h, w), backend=b) for b in (backend, "reference")]
         assert drawn[0] == drawn[1]
 
@@ -79,7 +79,12 @@ def _equal(count: int, seed: int) -> None:
         h, w = dense.shape[1:]
         assert coco_mask.frPyObjects(plain, h, w) == theirs.frPyObjects(plain, h, w)
         assert coco_mask.frPyObjects(plain[0], h, w) == theirs.frPyObjects(plain[0], h, w)
-        for polygons in some_polygons(rng, h, w):
+        split = [{"size": r["size"], "counts": with_empty_runs(rng, r["counts"])} for r in plain]
+        split = [{"size": r["size"], "counts": theirs.frPyObjects(r, h, w)["counts"]} for r in split]
+        for name in ("area", "decode"):
+            np.testing.assert_array_equal(getattr(coco_mask, name)(split), getattr(theirs, name)(split))
+        np.testing.assert_array_equal(coco_mask.iou(split[:2], want, crowd), theirs.iou(split[:2], want, crowd))
+        for polygons in some_polygons(rng, h, w) + odd_polygons(rng, h, w) + odd_polygons(rng, 1, 1):
             assert coco_mask.frPyObjects(polygons, h, w) == theirs.frPyObjects(polygons, h, w)
         boxes = rng.random((4, 4)) * 50
         assert coco_mask.frPyObjects(boxes, h, w) == theirs.frPyObjects(boxes, h, w)

@@ -11,6 +11,7 @@ Masks = NDArray[np.uint8]
 def some_masks(rng: np.random.Generator) -> Masks:
     """Noise of any density, discs, or stripes."""
     n, h, w = (int(x) for x in (rng.integers(1, 6), rng.integers(1, 140), rng.integers(1, 140)))
+    h, w = (1, w) if rng.random() < 0.05 else (h, 1) if rng.random() < 0.05 else (h, w)
     kind = rng.integers(3)
     if kind == 0:
         return (rng.random((n, h, w)) < rng.random()).astype(np.uint8)
@@ -31,6 +32,31 @@ def some_polygons(rng: np.random.Generator, h: int, w: int) -> list[list[list[fl
             for _ in range(int(rng.integers(1, 3)))
         ]
         out.append([(c if digits == 2 else c.round(digits)).ravel().tolist() for c in corners])
+    return out
+
+
+def odd_polygons(rng: np.random.Generator, h: int, w: int) -> list[list[list[float]]]:
+    """Masks of a polygon each: of equal points, of points on one line, thin, turning back, far outside, very large."""
+    few = rng.integers(-3, 4, (int(rng.integers(3, 7)), 2)).astype(float)
+    place = rng.random(2) * [w, h]
+    line = place + np.outer(rng.integers(-4, 5, 4), rng.integers(-3, 4, 2))
+    far = rng.choice([-1, 1], (4, 2)) * 10.0 ** rng.uniform(0, 4, (4, 2))
+    round_trip = np.concatenate([few, few[::-1]]) * [w / 5, h / 5]
+    edge = rng.choice([0.0, 0.1, 0.5, 1.0], (5, 2)) * [w, h]
+    tenths = np.round(rng.random((5, 2)) * 3, 1)
+    found = [few, few + place, line, far, round_trip, edge, tenths, np.repeat(place[None], 3, 0)]
+    return [[corners.ravel().tolist()] for corners in found]
+
+
+def with_empty_runs(rng: np.random.Generator, runs: list[int]) -> list[int]:
+    """The same mask, some runs of it in two parts with a run of no pixels between them."""
+    out: list[int] = []
+    for run in runs:
+        if rng.random() < 0.2:
+            cut = int(rng.integers(0, run + 1))
+            out += [cut, 0, run - cut]
+        else:
+            out.append(run)
     return out
 
 
