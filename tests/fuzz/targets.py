@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from fuzz import mask_targets
+from fuzz import mask_targets, shape_targets
 from fuzz.mutations import mutated, with_checksums
 
 from fastdet._core import backends
@@ -259,6 +259,14 @@ def all_targets() -> dict[str, Target]:
         "json data set": Target([DATA_SET], _both("data set", string_ids=False, spans=False)),
         "json names": Target([DATA_SET, *RESULTS], _both("names", string_ids=False, spans=False)),
         "json, invalid records skipped": Target(RESULTS, _skipping),
+        "json masks": Target(shape_targets.RESULTS, shape_targets.both("results", "segm")),
+        "json masks or boxes": Target(shape_targets.RESULTS, shape_targets.both("results", "any")),
+        "json of any kind": Target(shape_targets.RESULTS + shape_targets.POSES, shape_targets.both("results", "auto")),
+        "json poses": Target(shape_targets.POSES, shape_targets.both("results", "keypoints")),
+        "json true masks": Target(shape_targets.DATA_SETS, shape_targets.both("data set", "segm")),
+        "json true poses": Target(shape_targets.DATA_SETS[-1:], shape_targets.both("data set", "keypoints")),
+        "json masks, invalid records skipped": Target(shape_targets.RESULTS, shape_targets.skipping),
+        "COCO results with masks": Target(shape_targets.RESULTS, shape_targets.loaded),
         "nms json": Target(RESULTS, _nms("in.json")),
         "nms gzip": Target([gzip.compress(x, mtime=0) for x in RESULTS], _nms("in.json.gz")),
         "COCO": Target([DATA_SET], _coco_object),
