@@ -31,6 +31,7 @@ from fastdet.cli.terminal import (
     stage,
     wrong_option,
 )
+from fastdet.detection.errors import BACKGROUND_IOU, of_metrics
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.detection.records import Columns
 from fastdet.detection.results import ABSENT
@@ -57,6 +58,10 @@ def run(options: Options) -> None:
     --at 0.5: precision, recall and F1 of the detections with at least this
     score, and the score of the best F1; at IoU 0.5, over all classes and for
     each.
+
+    --errors: detections that are wrong and objects that are missed, by kind, and
+    how much AP rises if those of a kind are mended (TIDE); and how far scores
+    are from the share of detections that are right.
 
     --method voc2007 and area use the rule of VOC, IoU 0.5, all detections and
     all sizes, unless other options are set.
@@ -139,6 +144,7 @@ def _scored(
         **figures(results, settings, inclusive=inclusive, of_threshold=means, more=more_lines(metrics, settings, data)),
         **detail(metrics, settings, data),
         **({} if options.at is None else at_score(metrics, settings, data, options.at)),
+        **(errors(metrics, settings, data, inputs.detections) if options.errors else {}),
         "plots": [],
     }
     if plots is not None:
@@ -188,8 +194,7 @@ def _on_cluster(o: Options) -> bool:
         "--image-size": o.image_size, "--image-set": o.image_set, "--boxes": o.boxes, "--labels": o.labels,
         "--confusion-at": o.confusion_at, "--at": o.at, "--score": o.score, "--points": o.points,
         "--image-ids": o.image_ids, "--skip-invalid": o.skip_invalid or None,
-        "--kind": None if o.kind == "boxes" else o.kind, "--sigmas": o.sigmas,
-        "--rule": o.rule if o.rule == "lvis" else None,
+        "--errors": o.errors or None, "--rule": o.rule if o.rule == "lvis" else None,
         "--format": o.format if o.format not in ("auto", "coco") else None,
     }  # fmt: skip
     for option, value in local_only.items():
@@ -198,7 +203,7 @@ def _on_cluster(o: Options) -> bool:
     return True
 
 
-_OF_CLUSTER = ("method", "rule", "iou_thresholds", "max_detections", "areas")
+_OF_CLUSTER = ("method", "rule", "iou_thresholds", "max_detections", "areas", "iou_type", "sigmas", "use_area")
 
 
 def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
@@ -219,6 +224,7 @@ def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
     return {
         "truth": str(o.truth),
         "detections": str(o.detections),
+        "kind": o.kind or "boxes",
         **figures(results, settings, inclusive=inclusive),
         "classes": int((results["map_per_class"] > -1).sum()),
         "per_class": [{"id": k, "name": str(k), "ap": ap, "ar": ar} for k, ap, ar in of_class],
@@ -371,6 +377,19 @@ def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict
             "iou": settings.confusion_at[0], "score": settings.confusion_at[1],
             "classes": [*called, "background"], "matrix": metrics.confusion_matrix().tolist(),
         }  # fmt: skip
+    return summary
+
+
+def errors(metrics: DetectionMetrics, settings: Settings, data: DataSet, detections: Columns) -> dict[str, Any]:
+    """What each kind of error costs, and the calibration of scores. Failure."""
+    if settings.rule == "lvis":
+        raise Failure("evaluate: --errors does not go with LVIS's rule, which leaves detections out: use --rule coco")
+    costs = interruptible(of_metrics, metrics, detections, data.truth, settings.at_iou)
+    summary: dict[str, Any] = {"errors": {"iou": settings.at_iou, "background": BACKGROUND_IOU, **costs}}
+    if len(detections.scores) and detections.scores.min() >= 0 and detections.scores.max() <= 1:
+        found = metrics.calibration(iou=settings.at_iou)
+        names = ("iou", "ece", "mce", "mean_ece", "edges", "count", "confidence", "precision")
+        summary["calibration"] = {k: v.tolist() if isinstance(v := found[k], np.ndarray) else v for k in names}
     return summary
 
 
