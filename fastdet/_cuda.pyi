@@ -560,3 +560,29 @@ def sigmoid_focal_loss(
     /,
 ) -> None: ...
 def scale(dtype: str, grad: int, n: int, factor: int, device: int, stream: int, /) -> None: ...
+def components_workspace(pixels: int, /) -> int: ...
+def find_components(
+    itemsize: int,
+    labels: int,
+    shape: tuple[int, ...],
+    eight: bool,
+    workspace: int,
+    first: int,
+    count: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def measure_components(
+    itemsize: int,
+    labels: int,
+    shape: tuple[int, ...],
+    workspace: int,
+    first: int,
+    count: int,
+    ends: int,
+    results: list[int],
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
