@@ -211,7 +211,7 @@ def test_errors_of_every_kind(kind: str, tmp_path: Path, capsys: Capture) -> Non
     assert result["calibration"]["count"] == [0, 0, 0, 0, 0, 2, 0, 0, 0, 0]
     assert result["calibration"]["ece"] == pytest.approx(0)
     text, _ = shown(capsys, gt, dt, *options)
-    assert "AP 0.5050 at IoU 0.5. Errors, and how much AP rises without them:\n  wrong class   1  +0.4950\n" in text
+    assert "AP 0.5050 at IoU 0.5. Errors, and how much AP rises without them:\n  wrong class  1  +0.4950\n" in text
     assert "Scores are 0.0000 from the share that is right" in text
 
 
