@@ -560,7 +560,6 @@ def sigmoid_focal_loss(
     /,
 ) -> None: ...
 def scale(dtype: str, grad: int, n: int, factor: int, device: int, stream: int, /) -> None: ...
-<<<<<<< HEAD
 def paste_masks(
     masks: int,
     boxes: int,
@@ -573,22 +572,10 @@ def paste_masks(
     threshold: float,
     bits: bool,
     out: int,
-=======
-def components_workspace(pixels: int, /) -> int: ...
-def find_components(
-    itemsize: int,
-    labels: int,
-    shape: tuple[int, ...],
-    eight: bool,
-    workspace: int,
-    first: int,
-    count: int,
->>>>>>> 132f5a03b79a3857d8ffac8118cfd4106fc79c90
     device: int,
     stream: int,
     /,
 ) -> None: ...
-<<<<<<< HEAD
 def process_mask(
     prototypes: int,
     coefficients: int,
@@ -603,7 +590,27 @@ def process_mask(
     logits: int,
     bits: bool,
     out: int,
-=======
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def decode(
+    ends: int, offsets: int, count: int, height: int, width: int, columns: bool, out: int, device: int, stream: int, /
+) -> None: ...
+def masks_to_boxes(masks: int, n: int, height: int, width: int, boxes: int, device: int, stream: int, /) -> None: ...
+def components_workspace(pixels: int, /) -> int: ...
+def find_components(
+    itemsize: int,
+    labels: int,
+    shape: tuple[int, ...],
+    eight: bool,
+    workspace: int,
+    first: int,
+    count: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
 def measure_components(
     itemsize: int,
     labels: int,
@@ -613,15 +620,7 @@ def measure_components(
     count: int,
     ends: int,
     results: list[int],
->>>>>>> 132f5a03b79a3857d8ffac8118cfd4106fc79c90
     device: int,
     stream: int,
     /,
 ) -> None: ...
-<<<<<<< HEAD
-def decode(
-    ends: int, offsets: int, count: int, height: int, width: int, columns: bool, out: int, device: int, stream: int, /
-) -> None: ...
-def masks_to_boxes(masks: int, n: int, height: int, width: int, boxes: int, device: int, stream: int, /) -> None: ...
-=======
->>>>>>> 132f5a03b79a3857d8ffac8118cfd4106fc79c90
