@@ -35,9 +35,9 @@ for k in (1, 9, 11):
 # All keypoints off by some pixels: on a person of half the size the same error counts four times.
 rng = np.random.default_rng(0)
 errors = np.linspace(0, 25, 60)
-noise = rng.normal(0, 1, (60, 17, 2))
+noise = rng.normal(0, 1, (17, 2))
 noisy = np.repeat(true, 60, axis=0)
-noisy[..., :2] += noise * errors[:, None, None]
+noisy[..., :2] += errors[:, None, None] * noise
 curves = {f"{size:.0%} of the size": oks(noisy, true, [area * size**2])[:, 0] for size in (1, 0.5)}
 
 # %%
