@@ -9,35 +9,13 @@
 // value, k / 8 values read.
 #include "cuda/launch.h"
 #include "masks/cuda.h"
+#include "masks/place.h"
 
 namespace fastdet {
 namespace {
 
 constexpr int kThreads = 256;
 constexpr int kTogether = 8;  // masks whose logits a thread sums
-
-// The value before a pixel, and the weight of the next one.
-struct Place {
-    int64_t before;
-    float weight;
-};
-
-__device__ inline Place place_of(double at, double size) {
-    int64_t before = int64_t(at);
-    if (double(before) > at) --before;  // rounded down
-    if (before > int64_t(size) - 1) before = int64_t(size) - 1;
-    return {before, float(at - double(before))};
-}
-
-// Of values in a frame of zeros, which are at -1 and at `size`.
-__device__ inline double pasted(double pixel, double low, double step, double size) {
-    const double at = (pixel + 0.5 - low) * step - 0.5;
-    return at > -1 ? (at < size ? at : size) : -1;
-}
-__device__ inline double clamped(double pixel, double step, double size) {
-    const double at = (pixel + 0.5) * step - 0.5;
-    return at < 0 ? 0 : at > size - 1 ? size - 1 : at;
-}
 
 __device__ inline float mixed(float a, float b, float weight) { return a + weight * (b - a); }
 
@@ -70,17 +48,17 @@ __global__ void __launch_bounds__(kThreads)
     const double x2 = boxes[4 * own.mask + 2], y2 = boxes[4 * own.mask + 3];
     unsigned bits = 0;
     const double down = double(h) / (y2 - y1), across = double(w) / (x2 - x1);
-    const double at_y = pasted(double(own.y), y1, down, double(h));
+    const double at_y = pasted_at(double(own.y), y1, down);
     if (x2 > x1 && y2 > y1 && at_y > -1 && at_y < double(h)) {
-        const Place row = place_of(at_y, double(h));
+        const MaskPlace row = place_of(at_y, double(h));
         const float* const mask = masks + own.mask * h * w;
         const auto value = [&](int64_t r, int64_t c) {
             return r < 0 || r >= h || c < 0 || c >= w ? 0.f : mask[r * w + c];
         };
         for (int k = 0; k < 8 && own.x + k < image.width; ++k) {
-            const double at = pasted(double(own.x + k), x1, across, double(w));
+            const double at = pasted_at(double(own.x + k), x1, across);
             if (!(at > -1 && at < double(w))) continue;
-            const Place column = place_of(at, double(w));
+            const MaskPlace column = place_of(at, double(w));
             const int64_t r = row.before, c = column.before;
             const float top = mixed(value(r, c), value(r, c + 1), column.weight);
             const float bottom = mixed(value(r + 1, c), value(r + 1, c + 1), column.weight);
@@ -118,13 +96,13 @@ __global__ void __launch_bounds__(kThreads)
     unsigned bits = 0;
     if (double(own.y) >= y1 && double(own.y) < y2) {
         const double down = double(h) / double(image.height), across = double(w) / double(image.width);
-        const Place row = place_of(clamped(double(own.y), down, double(h)), double(h));
+        const MaskPlace row = place_of(clamped_at(double(own.y), down, double(h)), double(h));
         const float* const upper = logits + (own.mask * h + row.before) * w;
         const float* const lower = row.before + 1 < h ? upper + w : upper;
         for (int k = 0; k < 8 && own.x + k < image.width; ++k) {
             const double x = double(own.x + k);
             if (!(x >= x1 && x < x2)) continue;
-            const Place column = place_of(clamped(x, across, double(w)), double(w));
+            const MaskPlace column = place_of(clamped_at(x, across, double(w)), double(w));
             const int64_t c = column.before, next = c + 1 < w ? c + 1 : c;
             const float top = mixed(upper[c], upper[next], column.weight);
             const float bottom = mixed(lower[c], lower[next], column.weight);
