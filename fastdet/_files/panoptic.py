@@ -66,7 +66,7 @@ class Panoptic(NamedTuple):
                 data = file.read(allowed + 1)
             if len(data) > allowed:
                 raise FormatError(
-                    f"expected at most {allowed:,} bytes, got more: {limits.raising('pixels', 2 * allowed)}"
+                    f"expected at most {allowed:,} bytes, got more: {limits.raising('pixels', 2 * limits.of('pixels'))}"
                 )
             return png.read_rgb(data)
         except FileNotFoundError:
