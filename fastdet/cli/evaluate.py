@@ -15,9 +15,10 @@ from fastdet._core import backends
 from fastdet._core.metric import RESAMPLES, known_mean
 from fastdet._files import sources
 from fastdet._files.data_set import DataSet
-from fastdet._files.errors import ChoiceError
+from fastdet._files.errors import ChoiceError, FormatError
 from fastdet.cli import report
 from fastdet.cli.evaluate_options import LEVEL, Options, Settings, reading_of, settings_of
+from fastdet.cli.evaluate_panoptic import holds_segments, score_panoptic
 from fastdet.cli.summary import show
 from fastdet.cli.terminal import (
     MAX_SKIPPED,
@@ -69,12 +70,20 @@ def run(options: Options) -> None:
     An error in a file is one line that names the record and the field; no
     score is printed. A score without true boxes is -1.
 
+    COCO's panoptic files are scored as fastdet panoptic does it.
+
     --engine ray: GT and DETECTIONS are each a file, a folder or a pattern in
     quotes of COCO JSON or Parquet shards. The two may be divided differently.
     """
     began = time.perf_counter()
     settings, reading = settings_of(options), reading_of(options)
-    results = _from_cluster(options, settings) if _on_cluster(options) else _from_files(options, settings, reading)
+    try:
+        results = _from_cluster(options, settings) if _on_cluster(options) else _from_files(options, settings, reading)
+    except (FormatError, Failure):
+        if not holds_segments(options.truth):
+            raise
+        score_panoptic(options)
+        return
     results |= {"backend": backends.default(), "seconds": round(time.perf_counter() - began, 6)}
     if options.as_json:
         say_json(results)

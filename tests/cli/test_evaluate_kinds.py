@@ -220,3 +220,12 @@ def test_scores_that_are_no_shares(tmp_path: Path, capsys: Capture) -> None:
     result = scored(capsys, gt, dt, "--kind", "boxes", "--errors")
     assert "calibration" not in result
     assert result["errors"]["ap"] == pytest.approx(1)
+
+
+def test_panoptic_files(capsys: Capture) -> None:
+    """As `fastdet panoptic` scores them."""
+    truth, guess = (real_data("panoptic_sample", f"{name}.json") for name in ("truth", "predicted"))
+    expected = json.loads(real_data("panoptic_sample", "expected.json").read_text())
+    assert scored(capsys, truth, guess)["pq"] == pytest.approx(expected["All"]["pq"], rel=1e-12)
+    assert "things" in shown(capsys, truth, guess)[0]
+    assert fails(capsys, truth, guess, "--iou", "0.5") == "evaluate: --iou does not go with panoptic files"
