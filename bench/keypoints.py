@@ -2,8 +2,8 @@
 
     python bench/keypoints.py --poses 134663 --rounds 3
 
-Poses are drawn with a seed. fastdet and its peers run in turn, each in a process of its own with one thread; the figures
-are compared first. OKS itself is compared with pycocotools', to 2 ulp.
+Poses are drawn with a seed. fastdet and its peers run in turn, each in a process of its own with one thread; their
+figures are compared first.
 """
 
 from __future__ import annotations

@@ -560,3 +560,67 @@ def sigmoid_focal_loss(
     /,
 ) -> None: ...
 def scale(dtype: str, grad: int, n: int, factor: int, device: int, stream: int, /) -> None: ...
+def paste_masks(
+    masks: int,
+    boxes: int,
+    first: int,
+    count: int,
+    h: int,
+    w: int,
+    height: int,
+    width: int,
+    threshold: float,
+    bits: bool,
+    out: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def process_mask(
+    prototypes: int,
+    coefficients: int,
+    boxes: int,
+    first: int,
+    count: int,
+    k: int,
+    h: int,
+    w: int,
+    height: int,
+    width: int,
+    logits: int,
+    bits: bool,
+    out: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def decode(
+    ends: int, offsets: int, count: int, height: int, width: int, columns: bool, out: int, device: int, stream: int, /
+) -> None: ...
+def masks_to_boxes(masks: int, n: int, height: int, width: int, boxes: int, device: int, stream: int, /) -> None: ...
+def components_workspace(pixels: int, /) -> int: ...
+def find_components(
+    itemsize: int,
+    labels: int,
+    shape: tuple[int, ...],
+    eight: bool,
+    workspace: int,
+    first: int,
+    count: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def measure_components(
+    itemsize: int,
+    labels: int,
+    shape: tuple[int, ...],
+    workspace: int,
+    first: int,
+    count: int,
+    ends: int,
+    results: list[int],
+    device: int,
+    stream: int,
+    /,
+) -> None: ...

@@ -172,27 +172,27 @@ py::bytes encode(const py::list& ids, const Flat<int64_t>& image, const Flat<int
     return bytes(encode_records(texts, image.data(), label.data(), boxes.data(), scores.data(), size_t(n)));
 }
 
-// The colours (height, width, 3), or the first row with an unknown filter.
-py::object rows_of(const py::bytes& raw, int64_t height, int64_t width) {
-    const std::string_view text = raw;
+// The colours (height, width, 3), or an integer: see png_pixels.
+py::object pixels_of(const py::bytes& packed, int64_t height, int64_t width) {
+    const std::string_view text = packed;
     constexpr int64_t kMost = int64_t(1) << 31;
-    if (height < 1 || width < 1 || height > kMost || width > kMost || int64_t(text.size()) / height != 3 * width + 1 ||
-        int64_t(text.size()) % height)
-        throw py::value_error("fastdet._cpp: invalid rows");
+    if (height < 1 || width < 1 || height > kMost || width > kMost || width > (int64_t(1) << 40) / height)
+        throw py::value_error("fastdet._cpp: invalid size");
     py::array_t<uint8_t> out({height, width, int64_t(3)});
     uint8_t* to = out.mutable_data();
     const auto* from = reinterpret_cast<const uint8_t*>(text.data());
     int64_t wrong;
     {
         const WithoutGil release;
-        wrong = png_rows(from, height, width, to);
+        const Buffer<uint8_t> raw(height * (3 * width + 1));
+        wrong = png_pixels(from, text.size(), height, width, raw.get(), to);
     }
-    if (wrong >= 0) return py::int_(wrong);
+    if (wrong) return py::int_(wrong);
     return std::move(out);
 }
 
 const Bindings registered([](py::module_& m) {
-    m.def("png_rows", rows_of);
+    m.def("png_pixels", pixels_of);
     m.def("read_coco", read);
     m.def("join_records", join);
     m.def("encode_records", encode);

@@ -8,6 +8,8 @@
 #include <emmintrin.h>
 #endif
 
+#include "files/inflate.h"
+
 namespace fastdet {
 namespace {
 
@@ -104,6 +106,12 @@ int64_t png_rows(const uint8_t* raw, int64_t height, int64_t width, uint8_t* out
         }
     }
     return -1;
+}
+
+int64_t png_pixels(const uint8_t* packed, size_t n, int64_t height, int64_t width, uint8_t* raw, uint8_t* out) {
+    const Inflated found = inflate(packed, n, raw, size_t(height * (3 * width + 1)));
+    if (found != Inflated::kWhole) return found == Inflated::kShort ? -1 : found == Inflated::kLong ? -2 : -3;
+    return 1 + png_rows(raw, height, width, out);
 }
 
 }  // namespace fastdet

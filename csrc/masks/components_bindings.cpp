@@ -1,4 +1,5 @@
 // fastdet._cpp: connected components.
+#include <cstring>
 #include <vector>
 
 #include "core/threads.h"
@@ -9,7 +10,7 @@ namespace fastdet {
 namespace components_bindings {
 namespace {
 
-// labels (n, height, width); gives the map, areas, boxes, places of the first pixels in the batch, and offsets.
+// labels (n, height, width); gives the map, areas, boxes, labels and offsets.
 py::tuple components(const py::array& labels, bool eight) {
     const char kind = labels.dtype().kind();
     constexpr int64_t kMost = (int64_t(1) << 31) - 1;
@@ -34,17 +35,22 @@ py::tuple components(const py::array& labels, bool eight) {
     at[0] = 0;
     for (int64_t i = 0; i < n; ++i) at[i + 1] = at[i] + int64_t(found[size_t(i)].area.size());
     const int64_t count = at[n];
-    py::array_t<int64_t> areas(count), first(count);
+    py::array_t<int64_t> areas(count);
+    py::array kinds(labels.dtype(), std::vector<py::ssize_t>{count});
     py::array_t<double> boxes({count, int64_t(4)});
-    int64_t *area = areas.mutable_data(), *place = first.mutable_data();
+    int64_t* area = areas.mutable_data();
+    auto* kind_to = static_cast<char*>(kinds.mutable_data());
     double* box = boxes.mutable_data();
     for (int64_t i = 0; i < n; ++i) {
         const Components& each = found[size_t(i)];
         for (const int64_t x : each.area) *area++ = x;
-        for (const int64_t x : each.first) *place++ = x + i * pixels;
+        for (const int64_t x : each.first) {
+            std::memcpy(kind_to, from + (x + i * pixels) * bytes, size_t(bytes));
+            kind_to += bytes;
+        }
         for (const int32_t x : each.box) *box++ = x;
     }
-    return py::make_tuple(out, areas, boxes, first, offsets);
+    return py::make_tuple(out, areas, boxes, kinds, offsets);
 }
 
 const Bindings registered([](py::module_& m) { m.def("connected_components", components); });

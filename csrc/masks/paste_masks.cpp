@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/threads.h"
+#include "masks/place.h"
 #include "masks/resample.h"
 
 namespace fastdet {
@@ -23,10 +24,10 @@ struct Axis {
     int64_t size() const { return last - first; }
     void clear() { before.clear(), weight.clear(), first = last = 0; }
     // shift: where value 0 stands
-    void add(double at, int32_t shift) {
-        const double floor = std::floor(at);
-        before.push_back(int32_t(floor) + shift);
-        weight.push_back(float(at - floor));
+    void add(double at, int64_t size, int32_t shift) {
+        const MaskPlace place = place_of(at, double(size));
+        before.push_back(int32_t(place.before) + shift);
+        weight.push_back(place.weight);
     }
 
     // The pixels between low and high, and those that are within a value of them: values are counted from a frame of
@@ -40,9 +41,9 @@ struct Axis {
         first = begin > 0 ? (begin < double(pixels) ? int64_t(begin) : pixels) : 0;
         const int64_t stop = end < double(pixels) ? (end > 0 ? int64_t(end) : 0) : pixels;
         for (last = first; last < stop; ++last) {
-            const double at = (double(last) + 0.5 - low) * step - 0.5;
+            const double at = pasted_at(double(last), low, step);
             if (at > -1 && at < double(size)) {
-                add(at, 1);
+                add(at, size, 1);
             } else if (before.empty()) {
                 first = last + 1;
             } else {
@@ -59,11 +60,8 @@ struct Axis {
         first = begin > 0 ? (begin < double(pixels) ? int64_t(begin) : pixels) : 0;
         last = end < double(pixels) ? (end > 0 ? int64_t(end) : 0) : pixels;
         if (last <= first) return clear();
-        const double step = double(size) / double(pixels), most = double(size - 1);
-        for (int64_t x = first; x < last; ++x) {
-            const double at = (double(x) + 0.5) * step - 0.5;
-            add(at < 0 ? 0 : at > most ? most : at, 0);
-        }
+        const double step = double(size) / double(pixels);
+        for (int64_t x = first; x < last; ++x) add(clamped_at(double(x), step, double(size)), size, 0);
     }
 };
 

@@ -23,6 +23,7 @@ from fastdet._files.opening import open_file
 from fastdet._files.packed import opened
 from fastdet.segmentation.panoptic_match import Segments, read_segments
 
+_BYTES = 4  # a pixel, at most, in a file
 _FIELDS = ("image_id", "file_name", "segments_info")
 _OF_SEGMENTS = {"id", "category_id", "iscrowd"}
 ImageId = int | str
@@ -61,7 +62,13 @@ class Panoptic(NamedTuple):
         path = self.folder / record.name
         try:
             with open_file(path) as file:
-                return png.read_rgb(file.read())
+                allowed = _BYTES * limits.of("pixels")
+                data = file.read(allowed + 1)
+            if len(data) > allowed:
+                raise FormatError(
+                    f"expected at most {allowed:,} bytes, got more: {limits.raising('pixels', 2 * limits.of('pixels'))}"
+                )
+            return png.read_rgb(data)
         except FileNotFoundError:
             raise FormatError(f"{record.where}.file_name: no such file: {path}") from None
         except FormatError as error:

@@ -57,7 +57,7 @@ def read(data: bytes) -> LabelPixels:
 def read_rgb(data: bytes) -> Array:
     """(H, W, 3) uint8: the colours of a PNG of 8-bit RGB, whatever they look like. FormatError.
 
-    It is unpacked once, and its rows come from C++; Pillow reads it where that is absent, and interlaced ones.
+    C++ unpacks it; Pillow reads it where that is absent, and interlaced ones.
     """
     width, height, depth, kind = _header(data[:HEADER_BYTES])
     if kind != _RGB or depth != 8:
@@ -68,19 +68,13 @@ def read_rgb(data: bytes) -> Array:
         return np.ascontiguousarray(read(data).values)
     view = memoryview(data)
     packed = [view[at + 8 : end] for name, at, end in _chunks(data) if name == b"IDAT"]
-    size, stream = height * (1 + 3 * width), zlib.decompressobj()
-    try:
-        rows = stream.decompress(packed[0] if len(packed) == 1 else b"".join(packed), size + 1)
-    except zlib.error as error:
-        raise FormatError(f"damaged: {error}") from None
-    if len(rows) == size and not stream.eof:
-        stream.decompress(stream.unconsumed_tail, 1)  # the end may be left over
-    if len(rows) != size or not stream.eof:
-        raise FormatError(f"damaged: it holds too {'few' if len(rows) < size else 'many'} pixels")
-    colours: Array | int = backends.native.png_rows(rows, height, width)
-    if isinstance(colours, int):
-        raise FormatError(f"damaged: row {colours} has an unknown filter")
-    return colours
+    colours: Array | int = backends.native.png_pixels(b"".join(packed), height, width)
+    if not isinstance(colours, int):
+        return colours
+    if colours > 0:
+        raise FormatError(f"damaged: row {colours - 1} has an unknown filter")
+    what = {-1: "it holds too few pixels", -2: "it holds too many pixels", -3: "its pixels cannot be unpacked"}
+    raise FormatError(f"damaged: {what[colours]}")
 
 
 def too_large(height: int, width: int) -> str:

@@ -15,9 +15,10 @@ from fastdet._core import backends
 from fastdet._core.metric import RESAMPLES, known_mean
 from fastdet._files import sources
 from fastdet._files.data_set import DataSet
-from fastdet._files.errors import ChoiceError
+from fastdet._files.errors import ChoiceError, FormatError
 from fastdet.cli import report
 from fastdet.cli.evaluate_options import LEVEL, Options, Settings, reading_of, settings_of
+from fastdet.cli.evaluate_panoptic import holds_segments, score_panoptic
 from fastdet.cli.summary import show
 from fastdet.cli.terminal import (
     MAX_SKIPPED,
@@ -31,6 +32,7 @@ from fastdet.cli.terminal import (
     stage,
     wrong_option,
 )
+from fastdet.detection.errors import BACKGROUND_IOU, of_metrics
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.detection.records import Columns
 from fastdet.detection.results import ABSENT
@@ -58,18 +60,30 @@ def run(options: Options) -> None:
     score, and the score of the best F1; at IoU 0.5, over all classes and for
     each.
 
+    --errors: detections that are wrong and objects that are missed, by kind, and
+    how much AP rises if those of a kind are mended (TIDE); and how far scores
+    are from the share of detections that are right.
+
     --method voc2007 and area use the rule of VOC, IoU 0.5, all detections and
     all sizes, unless other options are set.
 
     An error in a file is one line that names the record and the field; no
     score is printed. A score without true boxes is -1.
 
+    COCO's panoptic files are scored as fastdet panoptic does it.
+
     --engine ray: GT and DETECTIONS are each a file, a folder or a pattern in
     quotes of COCO JSON or Parquet shards. The two may be divided differently.
     """
     began = time.perf_counter()
     settings, reading = settings_of(options), reading_of(options)
-    results = _from_cluster(options, settings) if _on_cluster(options) else _from_files(options, settings, reading)
+    try:
+        results = _from_cluster(options, settings) if _on_cluster(options) else _from_files(options, settings, reading)
+    except (FormatError, Failure):
+        if not holds_segments(options.truth):
+            raise
+        score_panoptic(options)
+        return
     results |= {"backend": backends.default(), "seconds": round(time.perf_counter() - began, 6)}
     if options.as_json:
         say_json(results)
@@ -139,6 +153,7 @@ def _scored(
         **figures(results, settings, inclusive=inclusive, of_threshold=means, more=more_lines(metrics, settings, data)),
         **detail(metrics, settings, data),
         **({} if options.at is None else at_score(metrics, settings, data, options.at)),
+        **(errors(metrics, settings, data, inputs.detections) if options.errors else {}),
         "plots": [],
     }
     if plots is not None:
@@ -188,8 +203,7 @@ def _on_cluster(o: Options) -> bool:
         "--image-size": o.image_size, "--image-set": o.image_set, "--boxes": o.boxes, "--labels": o.labels,
         "--confusion-at": o.confusion_at, "--at": o.at, "--score": o.score, "--points": o.points,
         "--image-ids": o.image_ids, "--skip-invalid": o.skip_invalid or None,
-        "--kind": None if o.kind == "boxes" else o.kind, "--sigmas": o.sigmas,
-        "--rule": o.rule if o.rule == "lvis" else None,
+        "--errors": o.errors or None, "--rule": o.rule if o.rule == "lvis" else None,
         "--format": o.format if o.format not in ("auto", "coco") else None,
     }  # fmt: skip
     for option, value in local_only.items():
@@ -198,7 +212,7 @@ def _on_cluster(o: Options) -> bool:
     return True
 
 
-_OF_CLUSTER = ("method", "rule", "iou_thresholds", "max_detections", "areas")
+_OF_CLUSTER = ("method", "rule", "iou_thresholds", "max_detections", "areas", "iou_type", "sigmas", "use_area")
 
 
 def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
@@ -219,6 +233,7 @@ def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
     return {
         "truth": str(o.truth),
         "detections": str(o.detections),
+        "kind": o.kind or "boxes",
         **figures(results, settings, inclusive=inclusive),
         "classes": int((results["map_per_class"] > -1).sum()),
         "per_class": [{"id": k, "name": str(k), "ap": ap, "ar": ar} for k, ap, ar in of_class],
@@ -371,6 +386,19 @@ def detail(metrics: DetectionMetrics, settings: Settings, data: DataSet) -> dict
             "iou": settings.confusion_at[0], "score": settings.confusion_at[1],
             "classes": [*called, "background"], "matrix": metrics.confusion_matrix().tolist(),
         }  # fmt: skip
+    return summary
+
+
+def errors(metrics: DetectionMetrics, settings: Settings, data: DataSet, detections: Columns) -> dict[str, Any]:
+    """What each kind of error costs, and the calibration of scores. Failure."""
+    if settings.rule == "lvis":
+        raise Failure("evaluate: --errors does not go with LVIS's rule, which leaves detections out: use --rule coco")
+    costs = interruptible(of_metrics, metrics, detections, data.truth, settings.at_iou)
+    summary: dict[str, Any] = {"errors": {"iou": settings.at_iou, "background": BACKGROUND_IOU, **costs}}
+    if len(detections.scores) and detections.scores.min() >= 0 and detections.scores.max() <= 1:
+        found = metrics.calibration(iou=settings.at_iou)
+        names = ("iou", "ece", "mce", "mean_ece", "edges", "count", "confidence", "precision")
+        summary["calibration"] = {k: v.tolist() if isinstance(v := found[k], np.ndarray) else v for k in names}
     return summary
 
 

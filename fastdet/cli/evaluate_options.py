@@ -38,6 +38,9 @@ class Options:
     at: Annotated[
         float | None, typer.Option(metavar="SCORE", help="Precision, recall and F1 at this score, and the best F1.")
     ] = None
+    errors: Annotated[
+        bool, typer.Option("--errors", help="What each kind of error costs, and whether scores can be trusted.")
+    ] = False
     ci: Annotated[
         bool, typer.Option("--ci", help=f"95 % intervals: {RESAMPLES:,} bootstrap resamples of the images.")
     ] = False

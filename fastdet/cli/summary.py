@@ -26,6 +26,8 @@ def show(results: dict[str, Any], per_class: bool) -> None:
         _table(results["per_class"])
     if "at_score" in results:
         _show_at_score(results["at_score"], results["best_f1"])
+    if "errors" in results:
+        _show_errors(results["errors"], results.get("calibration"))
 
 
 def _show_at_score(at: dict[str, Any], best: dict[str, Any]) -> None:
@@ -45,6 +47,26 @@ def _show_at_score(at: dict[str, Any], best: dict[str, Any]) -> None:
         for a, b in zip(at["per_class"], best["per_class"], strict=True)
     ]
     _print_table(rows, {key: key for key in [*_FIGURES.values(), "best F1", "at score"]})
+
+
+_ERRORS = {
+    "classification": "wrong class", "localization": "wrong place", "both": "both", "duplicate": "twice",
+    "background": "on nothing", "missed": "missed",
+}  # fmt: skip
+
+
+def _show_errors(errors: dict[str, Any], calibration: dict[str, Any] | None) -> None:
+    """Print what each kind of error costs, and the calibration of scores."""
+    say("")
+    say(f"AP {number(errors['ap'])} at IoU {errors['iou']:g}. Errors, and how much AP rises without them:")
+    rows = [(words, errors[f"{kind}_count"], errors[f"{kind}_dap"]) for kind, words in _ERRORS.items()]
+    width = max(len(f"{count:,}") for _, count, _ in rows)
+    for word, count, rise in rows:
+        say(f"  {word:<12} {count:>{width},}  {rise:+.4f}")
+    for word, kind in (("all that is wrong", "false_positives"), ("all that is missed", "false_negatives")):
+        say(f"  {word:<{13 + width}}  {errors[f'{kind}_dap']:+.4f}")
+    if calibration is not None:
+        say(f"Scores are {number(calibration['ece'])} from the share that is right (expected calibration error)")
 
 
 def headline(results: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from fastdet._core import backends, check
 from fastdet._core.check import Array
 from fastdet._core.metric import known_mean
 from fastdet.detection import inputs
+from fastdet.detection.metrics import DetectionMetrics
 from fastdet.detection.records import (  # fmt: skip
     FALSE,
     TRUE,
@@ -28,6 +30,7 @@ from fastdet.detection.results import ABSENT
 from fastdet.detection.state import Parameters
 
 OP = "error_analysis"
+BACKGROUND_IOU = 0.1
 KINDS = ("classification", "localization", "both", "duplicate", "background", "missed")
 CLASSIFICATION, LOCALIZATION, BOTH, DUPLICATE, BACKGROUND = range(5)
 
@@ -39,7 +42,7 @@ def error_analysis(
     iou_type: str = "bbox",
     box_format: str = "xyxy",
     foreground: float = 0.5,
-    background: float = 0.1,
+    background: float = BACKGROUND_IOU,
     max_detections: int | None = 100,
     sigmas: Sequence[float] | None = None,
     use_area: bool = True,
@@ -115,6 +118,15 @@ def error_analysis(
     if not images:
         return of_columns(parameters, None, background, backend)
     return of_columns(parameters, inputs.columns(images, parameters)[0], background, backend)
+
+
+def of_metrics(metrics: DetectionMetrics, detections: Columns, truth: Columns, foreground: float) -> dict[str, Any]:
+    """The result of `error_analysis` of whole columns, with the kind of overlap and limit of a metric object."""
+    p = replace(
+        metrics._parameters, iou_thresholds=(foreground,), max_detections=metrics._parameters.max_detections[-1:],
+        areas=(("all", 0.0, np.inf),), rule="coco", method="coco101", confusion_at=None,
+    )  # fmt: skip
+    return of_columns(p, (detections, truth), BACKGROUND_IOU, metrics.backend)
 
 
 class Data(NamedTuple):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fastdet._core.check import Array
 from fastdet._core.numba_jit import jit
 
-_Found = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
+_Found = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64], Array, NDArray[np.int64]]
 
 
 def connected_components(labels: Array, eight: bool) -> _Found:
@@ -23,7 +23,8 @@ def connected_components(labels: Array, eight: bool) -> _Found:
         offsets[i + 1] = offsets[i] + len(first)
     areas, ends = np.zeros(offsets[-1], np.int64), np.empty((offsets[-1], 4), np.int64)
     _measure(numbers, offsets, areas, ends)
-    return numbers, areas, ends.astype(np.float64), np.concatenate(firsts), offsets
+    kinds = labels.reshape(-1)[np.concatenate(firsts)]
+    return numbers, areas, ends.astype(np.float64), kinds, offsets
 
 
 @jit

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import like, to_numpy
+from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 
 MAX_PIXELS = 2**31 - 1  # of a map: components are numbered in int32
-_Found = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
+_Found = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64], Array, NDArray[np.int64]]
 
 
 class Components(NamedTuple):
@@ -33,7 +33,8 @@ def connected_components(labels: Any, connectivity: int = 8, *, backend: str | N
     labels : (H, W) or (N, H, W) integers or bool. 0 is background, and belongs to no component. Unequal labels do not
         join
     connectivity : 8: pixels touch at sides and corners; 4: at sides
-    backend : "cpp", "numba" or "reference"; None for the fastest there is
+    backend : "cpp", "numba", "reference" or "cuda"; None for the fastest where the array is. On a GPU the call waits
+        for the number of components
 
     Returns
     -------
@@ -69,7 +70,7 @@ def connected_components(labels: Any, connectivity: int = 8, *, backend: str | N
            [0., 1., 1., 2.]])
     """
     op = "connected_components"
-    array = to_numpy(op, "labels", labels)
+    array = to_array(op, "labels", labels)
     if array.ndim not in (2, 3):
         raise ValueError(f"{op}: labels must have shape (H, W) or (N, H, W), got {array.shape}")
     if array.dtype.kind not in "biu":
@@ -79,23 +80,22 @@ def connected_components(labels: Any, connectivity: int = 8, *, backend: str | N
     height, width = array.shape[-2:]
     if height * width > MAX_PIXELS or width == MAX_PIXELS:
         raise ValueError(f"{op}: labels must have fewer than 2**31 pixels a map, got {height} x {width}")
-    plain = check.require(array.reshape(-1, height, width) if array.size else np.zeros((_maps(array), height, width)),
-                          array.dtype.newbyteorder("="))  # fmt: skip
-    kernel = backends.choose(op, backend, connected_components_reference)
-    numbers, areas, boxes, first, offsets = kernel(plain.view(f"u{plain.itemsize}"), int(connectivity) == 8)
+    maps = array.shape[0] if array.ndim == 3 else 1
+    plain: Any = check.require(array.reshape(maps, height, width), array.dtype.newbyteorder("="))
+    kernel: Any = backends.choose(op, backend, connected_components_reference, plain)
+    if isinstance(plain, np.ndarray):
+        numbers, areas, boxes, kinds, offsets = kernel(plain.view(f"u{plain.itemsize}"), int(connectivity) == 8)
+        kinds = kinds.view(plain.dtype)
+    else:
+        numbers, areas, boxes, kinds, offsets = kernel(plain, int(connectivity) == 8)
     give = like(labels)
-    found = numbers.reshape(array.shape), areas, boxes, plain.reshape(-1)[first], offsets
-    return Components(*(give(x) for x in found))
-
-
-def _maps(x: Array) -> int:
-    return len(x) if x.ndim == 3 else 1
+    return Components(*(give(x) for x in (numbers.reshape(array.shape), areas, boxes, kinds, offsets)))
 
 
 def connected_components_reference(labels: Array, eight: bool) -> _Found:
     """Each pixel takes the least place among itself and its equal neighbours, until none changes.
 
-    labels : (N, H, W) unsigned. Gives the map, areas, boxes, the place of each component's first pixel, and offsets.
+    labels : (N, H, W) unsigned. Gives the map, areas, boxes, labels and offsets.
     """
     numbers = np.zeros(labels.shape, np.int32)
     areas, boxes, firsts, offsets = [np.zeros(0, np.int64)], [np.zeros((0, 4))], [np.zeros(0, np.int64)], [0]
@@ -115,7 +115,8 @@ def connected_components_reference(labels: Array, eight: bool) -> _Found:
         boxes.append(box)
         firsts.append(first + i * one.size)
         offsets.append(offsets[-1] + len(first))
-    return numbers, np.concatenate(areas), np.concatenate(boxes), np.concatenate(firsts), np.array(offsets, np.int64)
+    kinds = labels.reshape(-1)[np.concatenate(firsts)]
+    return numbers, np.concatenate(areas), np.concatenate(boxes), kinds, np.array(offsets, np.int64)
 
 
 def _least_places(labels: Array, eight: bool) -> NDArray[np.int64]:

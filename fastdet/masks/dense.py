@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastdet._core import backends
-from fastdet._core.arrays import to_numpy
+from fastdet._core import backends, check
+from fastdet._core.arrays import like as type_of
+from fastdet._core.arrays import to_array, to_host
 from fastdet._core.check import Array
 from fastdet.masks._check import check_rle, one_size
 from fastdet.masks.rle import MAX_PIXELS, RLE, Counts, Ints, new_rle
@@ -18,7 +19,7 @@ def encode(masks: Any, *, backend: str | None = None) -> RLE:
 
     Parameters
     ----------
-    masks : (N, H, W) or (H, W) bool, or integers 0 and 1; an array on the CPU, in any memory order
+    masks : (N, H, W) or (H, W) bool, or integers 0 and 1, in any memory order; one on a GPU is copied to the host
 
     Returns
     -------
@@ -35,7 +36,7 @@ def encode(masks: Any, *, backend: str | None = None) -> RLE:
     [{'size': [3, 3], 'counts': [0, 1, 3, 1, 3, 1]}]
     """
     op = "encode"
-    array = to_numpy(op, "masks", masks)
+    array = to_host(op, "masks", masks)
     if array.ndim not in (2, 3):
         raise ValueError(f"{op}: masks must have shape (N, H, W) or (H, W), got {array.shape}")
     if array.dtype.kind not in "biu":
@@ -81,13 +82,14 @@ def encode_reference(masks: Array) -> tuple[Counts, Ints] | None:
     return np.concatenate(counts), np.array(offsets, np.int64)
 
 
-def decode(rle: RLE, *, columns: bool = False, backend: str | None = None) -> Array:
+def decode(rle: RLE, *, columns: bool = False, like: Any = None, backend: str | None = None) -> Any:
     """Decode run lengths to dense masks.
 
     Parameters
     ----------
     rle : masks of one size
     columns : the memory order. False: rows of pixels are dense, as in images; True: columns are, as pycocotools has it
+    like : an array, or a tensor, of whose type and on whose device the masks are wanted; None: a NumPy array
 
     Returns
     -------
@@ -110,14 +112,19 @@ def decode(rle: RLE, *, columns: bool = False, backend: str | None = None) -> Ar
     height, width = one_size(op, "rle", rle)
     columns = bool(columns)
     order = (len(rle), width, height) if columns else (len(rle), height, width)
-    try:
-        out = np.zeros(order, np.uint8)  # of pages without a pixel of 1 the system has zeros already
-    except MemoryError:
-        raise MemoryError(
-            f"{op}: no memory for a result of {np.prod(order, dtype=object)} bytes, shape {order}"
-        ) from None
-    backends.choose(op, backend, decode_reference)(rle.counts, rle.offsets, out, columns)
-    return out.transpose(0, 2, 1) if columns else out
+    beside = None if like is None else to_array(op, "like", like)
+    out: Any
+    if beside is None or isinstance(beside, np.ndarray):
+        try:
+            out = np.zeros(order, np.uint8)  # of pages without a pixel of 1 the system has zeros already
+        except MemoryError:
+            size = np.prod(order, dtype=object)
+            raise MemoryError(f"{op}: no memory for a result of {size} bytes, shape {order}") from None
+    else:
+        out = check.empty(op, order, np.dtype(np.uint8), beside)
+    backends.choose(op, backend, decode_reference, out)(rle.counts, rle.offsets, out, columns)
+    masks = out.transpose(0, 2, 1) if columns else out
+    return masks if like is None else type_of(like)(masks)
 
 
 def decode_reference(counts: Counts, offsets: Ints, out: Array, columns: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import like, to_numpy
+from fastdet._core.arrays import like, to_array, to_numpy
 from fastdet._core.check import Array
 from fastdet.masks._check import check_rle, one_size
 from fastdet.masks.rle import RLE, Counts, Ints, new_rle
@@ -109,9 +109,13 @@ def masks_to_boxes(masks: Any) -> Any:
     >>> masks_to_boxes(np.eye(3, 5, 1, dtype=bool)[None])
     array([[1., 0., 3., 2.]], dtype=float32)
     """
-    dense = to_numpy("masks_to_boxes", "masks", masks)
+    op = "masks_to_boxes"
+    dense = to_array(op, "masks", masks)
     if dense.ndim != 3:
-        raise ValueError(f"masks_to_boxes: masks must have shape (N, H, W), got {dense.shape}")
+        raise ValueError(f"{op}: masks must have shape (N, H, W), got {dense.shape}")
+    if not isinstance(dense, np.ndarray):
+        pixels = check.require(dense.astype(np.bool_, copy=False), np.bool_)
+        return like(masks)(backends.choose(op, None, masks_to_boxes, dense)(pixels))
     out = np.zeros((len(dense), 4), np.float32)
     if 0 in dense.shape:
         return like(masks)(out)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import like, to_numpy
+from fastdet._core.arrays import like, to_array
 from fastdet._core.check import Array
 from fastdet.masks._check import image_size
 from fastdet.masks.dense import encode_reference
@@ -59,13 +60,13 @@ def paste_masks(
             [0, 1, 1, 0]]])
     """
     op = "paste_masks"
-    small = to_numpy(op, "masks", masks)
+    small = to_array(op, "masks", masks)
     if small.ndim == 4 and small.shape[1] == 1:
         small = small[:, 0]
     if small.ndim != 3 or 0 in small.shape[1:]:
         raise ValueError(f"{op}: masks must have shape (N, h, w) or (N, 1, h, w), got {small.shape}")
     small = _single(op, "masks", small)
-    corners = check.boxes(op, "boxes", to_numpy(op, "boxes", boxes)).astype(np.float64)
+    corners = check.require(check.boxes(op, "boxes", to_array(op, "boxes", boxes)), np.float64)
     if len(corners) != len(small):
         raise ValueError(f"{op}: boxes must have shape ({len(small)}, 4), got {corners.shape}")
     height, width = image_size(op, size)
@@ -73,7 +74,7 @@ def paste_masks(
     level = max(level, np.finfo(np.float32).smallest_subnormal)  # no other value stands between it and 0
     check.choice(op, "out", out, OUTPUTS)
     _check_finite(op, masks=small, boxes=corners)
-    kernel = backends.choose(op, backend, paste_masks_reference)
+    kernel = backends.choose(op, backend, paste_masks_reference, small, corners)
     found = kernel(small, corners, height, width, level, out)
     return as_output(found, out, len(small), height, width, like(masks))
 
@@ -126,19 +127,19 @@ def process_mask(
         raise ValueError(f"{op}: prototypes must have shape (K, h, w), none of them 0, got {planes.shape}")
     if weights.shape[1] != len(planes):
         raise ValueError(f"{op}: coefficients must have shape (N, {len(planes)}), got {weights.shape}")
-    corners = check.boxes(op, "boxes", to_numpy(op, "boxes", boxes)).astype(np.float64)
+    corners = check.require(check.boxes(op, "boxes", to_array(op, "boxes", boxes)), np.float64)
     if len(corners) != len(weights):
         raise ValueError(f"{op}: boxes must have shape ({len(weights)}, 4), got {corners.shape}")
     height, width = image_size(op, size)
     check.choice(op, "out", out, OUTPUTS)
     _check_finite(op, prototypes=planes, coefficients=weights, boxes=corners)
-    kernel = backends.choose(op, backend, process_mask_reference)
+    kernel = backends.choose(op, backend, process_mask_reference, planes, weights, corners)
     found = kernel(planes, weights, corners, height, width, out)
     return as_output(found, out, len(weights), height, width, like(prototypes))
 
 
 def _floats(op: str, name: str, x: Any, axes: int) -> Array:
-    array = to_numpy(op, name, x)
+    array = to_array(op, name, x)
     if array.ndim != axes:
         raise ValueError(f"{op}: {name} must have {axes} axes, got {array.shape}")
     return _single(op, name, array)
@@ -152,11 +153,18 @@ def _single(op: str, name: str, x: Array) -> Array:
         return check.require(x, np.float32)
 
 
-def _check_finite(op: str, **arrays: Array) -> None:
+def _check_finite(op: str, **arrays: Any) -> None:
     for name, x in arrays.items():
-        if not np.isfinite(x).all():
-            at = tuple(np.argwhere(~np.isfinite(x))[0].tolist())
-            raise ValueError(f"{op}: {name} must be finite, got {x[at]} at {at}")
+        if not x.size:
+            continue
+        if isinstance(x, np.ndarray):
+            finite = bool(np.isfinite(x).all())
+        else:  # of an array on a GPU: this waits for it
+            finite = math.isfinite(x.min()) and math.isfinite(x.max())
+        if not finite:
+            own = x if isinstance(x, np.ndarray) else x.host()
+            at = tuple(np.argwhere(~np.isfinite(own))[0].tolist())
+            raise ValueError(f"{op}: {name} must be finite, got {own[at]} at {at}")
 
 
 def as_output(found: Any, out: str, n: int, height: int, width: int, made: Callable[[Array], Any]) -> Any:

@@ -94,7 +94,7 @@ def test_wrong_use(tmp_path: Path, capsys: Capture) -> None:
          "evaluate: --sigmas must be coco, crowdpose, or numbers above 0, got wide"),
         (("--kind", "masks", "--sigmas", "coco"), "evaluate: --sigmas goes with keypoints, got --kind masks"),
         (("--kind", "masks", "--inclusive"), "evaluate: --inclusive goes with boxes, got masks"),
-        (("--kind", "masks", "--engine", "ray"), "evaluate: --kind does not go with --engine ray"),
+        (("--errors", "--engine", "ray"), "evaluate: --errors does not go with --engine ray"),
         (("--kind", "boxes", "--rule", "lvis"),
          "evaluate: --rule lvis goes with a LVIS data set, whose images have neg_category_ids"),
     ):  # fmt: skip
@@ -195,3 +195,37 @@ def test_lvis(tmp_path: Path, capsys: Capture) -> None:
         wanted = by_word[line["part"].split()[0]]
         own = [row["ap"] for row in result["per_class"] if row["ap"] >= 0 and frequency[row["id"]] == wanted]
         assert line["value"] == pytest.approx(np.mean(own), abs=1e-12)
+
+
+# ------------------------------------------------------------------------------------------------ errors
+@pytest.mark.parametrize("kind", ["boxes", "masks", "keypoints"])
+def test_errors_of_every_kind(kind: str, tmp_path: Path, capsys: Capture) -> None:
+    """One object is found, with score 0.5; the other's detection has another class."""
+    gt, dt = write(tmp_path, [WHOLE, {**WHOLE, "category_id": 2}])
+    options = ["--kind", kind, *(SIGMAS if kind == "keypoints" else ()), "--errors"]
+    result = scored(capsys, gt, dt, *options)
+    found = result["errors"]
+    assert (found["iou"], found["classification_count"], found["missed_count"]) == (0.5, 1, 0)
+    assert found["ap"] == pytest.approx(51 / 101)
+    assert found["classification_dap"] == pytest.approx(50 / 101)
+    assert result["calibration"]["count"] == [0, 0, 0, 0, 0, 2, 0, 0, 0, 0]
+    assert result["calibration"]["ece"] == pytest.approx(0)
+    text, _ = shown(capsys, gt, dt, *options)
+    assert "AP 0.5050 at IoU 0.5. Errors, and how much AP rises without them:\n  wrong class  1  +0.4950\n" in text
+    assert "Scores are 0.0000 from the share that is right" in text
+
+
+def test_scores_that_are_no_shares(tmp_path: Path, capsys: Capture) -> None:
+    gt, dt = write(tmp_path, [{**WHOLE, "score": 7.0}] * 2)
+    result = scored(capsys, gt, dt, "--kind", "boxes", "--errors")
+    assert "calibration" not in result
+    assert result["errors"]["ap"] == pytest.approx(1)
+
+
+def test_panoptic_files(capsys: Capture) -> None:
+    """As `fastdet panoptic` scores them."""
+    truth, guess = (real_data("panoptic_sample", f"{name}.json") for name in ("truth", "predicted"))
+    expected = json.loads(real_data("panoptic_sample", "expected.json").read_text())
+    assert scored(capsys, truth, guess)["pq"] == pytest.approx(expected["All"]["pq"], rel=1e-12)
+    assert "things" in shown(capsys, truth, guess)[0]
+    assert fails(capsys, truth, guess, "--iou", "0.5") == "evaluate: --iou does not go with panoptic files"

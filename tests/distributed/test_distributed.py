@@ -389,6 +389,8 @@ def test_command(shards: Shards, cluster: Any, capsys: pytest.CaptureFixture[str
     assert [row["ap"] for row in told["per_class"]] == want["map_per_class"].tolist()
     assert main(["evaluate", truth, found, "--engine", "ray", "--per-class", "--method", "area"]) == 0
     assert "Mean AP" in capsys.readouterr().out
+    assert main(["evaluate", truth, found, "--engine", "ray", "--errors"]) == 2
+    assert "evaluate: --errors does not go with --engine ray" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("options", "text"), [

@@ -58,17 +58,21 @@ def odd_runs(*rest: Any, **options: Any) -> Case:
     return case
 
 
+def overlapping(rng: np.random.Generator, n: int) -> RLE:
+    """Masks of which many overlap, some of them equal."""
+    y, x = np.mgrid[:90, :120]
+    place = rng.integers(0, 12, (n, 3, 1, 1)) * [[[7]], [[9]], [[3]]]
+    dense = np.hypot(y - place[:, 0], x - place[:, 1]) < place[:, 2]
+    return masks.encode(dense, backend="reference")
+
+
 def scored(*rest: Any, n: int = 60, classes: int = 0, **options: Any) -> Case:
-    """Masks of which many overlap, some of them equal, and their scores, some of them equal."""
+    """Masks and their scores, some of them equal."""
 
     def case(dtype: str, rng: np.random.Generator) -> Arguments:
-        y, x = np.mgrid[:90, :120]
-        place = rng.integers(0, 12, (n, 3)) * [7, 9, 3]
-        rle = masks.encode(
-            (np.hypot(y - place[:, :1, None], x - place[:, 1:2, None]) < place[:, 2:, None]), backend="reference"
-        )
         scores = cast(rng.integers(0, 20, n) / 20, dtype)
-        return (rle, scores, *rest), {**({"idxs": rng.integers(0, classes, n)} if classes else {}), **options}
+        keys = {"idxs": rng.integers(0, classes, n)} if classes else {}
+        return (overlapping(rng, n), scores, *rest), {**keys, **options}
 
     return case
 
@@ -97,7 +101,7 @@ def processed(n: int, k: int, h: int, w: int, size: tuple[int, int], **options: 
 
 
 SIDE = (90, 120)
-OUTS = ("dense", "rle", "bits")
+OUTS = ("dense", "bits")
 OPS: dict[str, ArrayOp] = {
     "encode": ArrayOp(
         partial(arrays, masks.encode),
@@ -107,15 +111,23 @@ OPS: dict[str, ArrayOp] = {
             "one": dense((65, 9)),
             **{f"{shape}": dense(shape) for shape in ((2, 1, 200), (2, 200, 1), (0, 4, 4), (3, 0, 4), (3, 4, 0))},
             "one, columns": dense((1, 64, 64), columns=True),
+            "many": dense((5, 500, 450)),
         },
         ("uint8", "bool", "int64"),
         HOST,
+        threaded=("many",),
     ),
     "decode": ArrayOp(
         masks.decode,
-        {"rows": runs(side=SIDE), "columns": runs(side=SIDE, columns=True), "odd": odd_runs()},
+        {
+            "rows": runs(side=SIDE),
+            "columns": runs(side=SIDE, columns=True),
+            "odd": odd_runs(),
+            "many": runs(side=(900, 700)),
+        },
         ("uint8",),
         HOST,
+        threaded=("many",),
     ),
     "area": ArrayOp(masks.area, {"any": runs(), "odd": odd_runs()}, ("uint8",), HOST),
     "to_boxes": ArrayOp(masks.to_boxes, {"any": runs(), "odd": odd_runs()}, ("uint8",), HOST),
@@ -131,15 +143,18 @@ OPS: dict[str, ArrayOp] = {
             "iou": runs(side=SIDE, more=2),
             "ios": runs(side=SIDE, more=2, metric="ios"),
             "odd": lambda dtype, rng: ((*odd_runs()(dtype, rng)[0] * 2, np.arange(4) % 2 == 0), {}),
+            "many": lambda dtype, rng: ((overlapping(rng, 200), overlapping(rng, 200), rng.random(200) < 0.3), {}),
         },
         ("uint8",),
         HOST,
+        threaded=("many",),
     ),
     "boundary": ArrayOp(
         partial(arrays, masks.boundary),
-        {"any": runs(), "wide": runs(0.05, side=SIDE), "odd": odd_runs()},
+        {"any": runs(), "wide": runs(0.05, side=SIDE), "odd": odd_runs(), "many": runs(side=(1500, 1500))},
         ("uint8",),
         HOST,
+        threaded=("many",),
     ),
     "mask_nms": ArrayOp(
         masks.mask_nms,
@@ -168,30 +183,48 @@ OPS: dict[str, ArrayOp] = {
         partial(arrays, masks.from_polygons), {"any": polygons((80, 120)), "tall": polygons((200, 7))}, ("uint8",), HOST
     ),
     "paste_masks": ArrayOp(
-        partial(arrays, masks.paste_masks),
+        masks.paste_masks,
         {
             **{out: pasted(30, 7, 9, (70, 133), out=out) for out in OUTS},
             "one value": pasted(20, 1, 1, (40, 50)),
+            "no mask": pasted(0, 4, 4, (8, 8)),
+            "no pixel": pasted(3, 4, 4, (0, 8)),
+        },
+        ALL_FLOATS,
+    ),
+    "paste_masks rle": ArrayOp(
+        partial(arrays, masks.paste_masks),
+        {
+            "rle": pasted(30, 7, 9, (70, 133), out="rle"),
             "more values than pixels": pasted(20, 40, 30, (9, 13), 0.25, out="rle"),
             "no mask": pasted(0, 4, 4, (8, 8), out="rle"),
             "no pixel": pasted(3, 4, 4, (0, 8), out="rle"),
             "many": pasted(40, 28, 28, (300, 400), out="rle"),
         },
-        ALL_FLOATS,
+        FLOATS,
         HOST,
         threaded=("many",),
     ),
     "process_mask": ArrayOp(
-        partial(arrays, masks.process_mask),
+        masks.process_mask,
         {
             **{out: processed(30, 6, 9, 12, (70, 133), out=out) for out in OUTS},
             "one plane": processed(20, 1, 1, 1, (40, 50)),
+            "no mask": processed(0, 4, 4, 4, (8, 8)),
+            "no pixel": processed(3, 4, 4, 4, (8, 0)),
+        },
+        ALL_FLOATS,
+    ),
+    "process_mask rle": ArrayOp(
+        partial(arrays, masks.process_mask),
+        {
+            "rle": processed(30, 6, 9, 12, (70, 133), out="rle"),
             "more values than pixels": processed(20, 5, 40, 30, (9, 13), out="rle"),
             "no mask": processed(0, 4, 4, 4, (8, 8), out="rle"),
             "no pixel": processed(3, 4, 4, 4, (8, 0), out="rle"),
             "many": processed(40, 32, 40, 40, (300, 400), out="rle"),
         },
-        ALL_FLOATS,
+        FLOATS,
         HOST,
         threaded=("many",),
     ),

@@ -167,3 +167,40 @@ def test_the_native_function_checks_its_arrays() -> None:
     for wrong in (np.zeros((2, 2), np.uint8), np.zeros((1, 2, 2), np.int8), np.zeros((1, 4, 4), np.uint8)[:, :, ::2]):
         with pytest.raises(TypeError, match="invalid labels"):
             native.connected_components(wrong, True)
+
+
+# CUDA, on the emulator
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("connectivity", [4, 8])
+def test_cuda(emulator: Any, connectivity: int) -> None:
+    """Every map of the tests, under several orders of threads, equals the reference."""
+    from emulated import on_cpu, on_gpu
+
+    for seed, shape in enumerate([(1, 1), (1, 70), (70, 1), (5, 65), (12, 40), (0, 5)]):
+        for labels in drawn(shape, seed):
+            native = labels.astype(labels.dtype.newbyteorder("="))
+            emulator.seed(seed)
+            got = on_cpu(connected_components(on_gpu(native), connectivity))
+            same(got, connected_components(native, connectivity, backend="reference"))
+    maps = np.stack([drawn((9, 40), seed)[1] for seed in range(4)])
+    maps[2] = 0
+    for seed in range(3):
+        emulator.seed(seed)
+        same(on_cpu(connected_components(on_gpu(maps), connectivity)), connected_components(maps, connectivity))
+
+
+@pytest.mark.emulator
+def test_cuda_of_one_part(emulator: Any) -> None:
+    """The whole way on the emulator, for the short run of it: a spiral, whose ends meet last."""
+    from emulated import on_cpu, on_gpu
+
+    spiral = np.zeros((15, 15), np.uint8)
+    for ring in range(0, 7, 2):
+        spiral[ring, ring : 15 - ring] = spiral[14 - ring, ring : 15 - ring] = 1
+        spiral[ring : 15 - ring, 14 - ring] = 1
+        spiral[ring + 2 : 15 - ring, ring] = 1
+        spiral[ring + 2, ring : ring + 2] = 1
+    for connectivity in (4, 8):
+        same(on_cpu(connected_components(on_gpu(spiral), connectivity)), connected_components(spiral, connectivity))

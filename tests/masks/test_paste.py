@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mask_samples import hostile_boxes
+from memory import grown
 from numpy.typing import NDArray
 from optional import need
 
@@ -132,6 +133,19 @@ def test_equal_to_torchs_chain() -> None:
     clear = np.abs(upsampled) > 1e-4
     assert clear.mean() > 0.99
     np.testing.assert_array_equal(got[clear], (inside & (upsampled > 0))[clear])
+
+
+def test_memory_of_a_thousand_masks_of_4k() -> None:
+    """Of noise, which has the most runs. Dense masks would take 8 GB."""
+    code = """
+rng = np.random.default_rng(0)
+corner = rng.random((1000, 2)) * [3000, 1600]
+boxes = np.hstack([corner, corner + rng.uniform(20, 400, (1000, 2))])
+print(len(masks.paste_masks(rng.random((1000, 28, 28), np.float32), boxes, (2160, 3840), out="rle").counts))
+"""
+    runs, more = grown("import numpy as np\nfrom fastdet import masks", code)
+    assert int(runs) > 1_000_000
+    assert more < 100e6
 
 
 def test_tensors() -> None:
