@@ -54,6 +54,13 @@ double JsonReader::finite(double min_value, const char* expected) {
 int64_t JsonReader::integer(const char* expected) {
     const char c = text_.peek();
     if (c != '-' && !is_digit(c)) wrong(expected);
+    // the usual case: up to 18 digits
+    const char* const from = text_.token() + (c == '-');
+    const char* p = from;
+    int64_t digits = 0;
+    for (; is_digit(*p) && p - from < 18; ++p) digits = 10 * digits + (*p - '0');
+    if (p > from && (*from != '0' || p - from == 1) && !is_digit(*p) && *p != '.' && (*p | 32) != 'e')
+        return text_.move_to(p), c == '-' ? -digits : digits;
     const Number x = number();
     if (x.is_integer) return x.integer;
     if (x.value == std::floor(x.value) && std::fabs(x.value) < 9e15) return int64_t(x.value);

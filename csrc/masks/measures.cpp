@@ -20,7 +20,10 @@ void rle_boxes(const Runs& runs, const int64_t* heights, double* out) {
         uint64_t x1 = 0, y1 = height, x2 = 0, y2 = 0, top = 0;  // top: the first pixel of column x2
         bool any = false;
         each_run(runs.begin(i), runs.end(i), [&](uint64_t start, uint64_t stop) {
-            if (start - top >= height) x2 = start / height, top = x2 * height;
+            if (start - top >= height) {  // mostly the next column
+                ++x2, top += height;
+                if (start - top >= height) x2 = start / height, top = x2 * height;
+            }
             if (!any) x1 = x2;
             any = true;
             const uint64_t low = start - top, high = stop - 1 - top;

@@ -13,8 +13,6 @@ namespace {
 
 constexpr int kScale = 5;
 
-constexpr uint32_t kFew = 24;  // turns of a column that are sorted one by one
-
 // A column and a row as one number: two would be stored in halves and read as one, for which processors wait.
 struct Turn {
     uint64_t both;
@@ -23,15 +21,69 @@ struct Turn {
     uint32_t row() const { return uint32_t(both); }
 };
 
+constexpr uint32_t kFew = 24;  // rows that are sorted one by one
+
+void sort_rows(uint32_t* first, uint32_t* last) {
+    if (last - first > kFew) return std::sort(first, last);
+    for (uint32_t* p = first + 1; p < last; ++p) {
+        const uint32_t row = *p;
+        uint32_t* to = p;
+        for (; to > first && to[-1] > row; --to) *to = to[-1];
+        *to = row;
+    }
+}
+
+// The turns of a polygon by column. Most columns have two: these are kept where they are found, the others in a list.
+struct Columns {
+    struct Rows {
+        uint32_t count, row[2];
+        uint32_t end;  // of its others in `rows`, once they are sorted
+    };
+    std::vector<Rows> columns;   // from `low` on
+    std::vector<Turn> more;      // beyond two
+    std::vector<uint32_t> rows;  // of these, by column
+    uint32_t low = 0;
+
+    void clear(uint32_t first, uint32_t end) {
+        low = first;
+        columns.assign(size_t(end - first), Rows{0, {0, 0}, 0});
+        more.clear();
+    }
+    void add(uint32_t column, uint32_t row) {
+        Rows& own = columns[column - low];
+        if (own.count < 2) {
+            own.row[own.count] = row;
+        } else {
+            more.emplace_back(column, row);
+        }
+        ++own.count;
+    }
+    // Counts the others out by column, and sorts those of each.
+    void sort() {
+        if (more.empty()) return;
+        rows.resize(more.size());
+        uint32_t sum = 0;
+        for (Rows& own : columns) own.end = sum, sum += own.count > 2 ? own.count - 2 : 0;
+        for (const Turn& turn : more) rows[columns[turn.column() - low].end++] = turn.row();
+        for (const Rows& own : columns)
+            if (own.count > 3) sort_rows(rows.data() + own.end - (own.count - 2), rows.data() + own.end);
+    }
+};
+
 struct Image {
     int64_t height, width;
-    std::vector<Turn>& turns;
+    Columns& turns;
 
     // The step of an edge in the middle of a column, at the height v of the lower of its two points: at the row
     // (v + 0.5) / 5 - 0.5, within the image, rounded up.
     void turn(uint32_t column, int64_t v) const {
         const uint64_t row = v <= 2 ? 0 : uint64_t(v + 2) / kScale;
-        turns.emplace_back(column, uint32_t(std::min(row, uint64_t(height))));
+        turns.add(column, uint32_t(std::min(row, uint64_t(height))));
+    }
+    // The columns that corners from low to high, in fifths, may turn in.
+    void clear(int64_t low, int64_t high) const {
+        const auto column = [&](int64_t u) { return std::min(std::max(u / kScale, int64_t(0)), width); };
+        turns.clear(uint32_t(column(low)), uint32_t(std::min(column(high) + 1, width)));
     }
     // Of the steps from low to high, low <= high: the first and the last that are in the middle of a column.
     int64_t first(int64_t low) const { return low <= 2 ? 2 : low + (kScale + 2 - low % kScale) % kScale; }
@@ -80,39 +132,9 @@ void steep(Point a, Point b, const Image& image) {
     }
 }
 
-void sort_rows(uint32_t* first, uint32_t* last) {
-    if (last - first > kFew) return std::sort(first, last);
-    for (uint32_t* p = first + 1; p < last; ++p) {
-        const uint32_t row = *p;
-        uint32_t* to = p;
-        for (; to > first && to[-1] > row; --to) *to = to[-1];
-        *to = row;
-    }
-}
-
-// The turns of a polygon, in order. Few are in one column: they are counted out by column, then the rows of each are
-// sorted. The end of a column is the top of the next one.
-struct Sorted {
-    std::vector<uint32_t> ends, rows;  // ends: of each column from `low` on
-    uint32_t low = 0;
-
-    void take(const std::vector<Turn>& turns) {
-        uint32_t high = 0;
-        low = UINT32_MAX;
-        for (const Turn& turn : turns) low = std::min(low, turn.column()), high = std::max(high, turn.column() + 1);
-        ends.assign(turns.empty() ? 0 : size_t(high - low), 0);
-        rows.resize(turns.size());
-        for (const Turn& turn : turns) ++ends[turn.column() - low];
-        uint32_t sum = 0;
-        for (uint32_t& end : ends) sum += end, end = sum - end;
-        for (const Turn& turn : turns) rows[ends[turn.column() - low]++] = turn.row();
-        uint32_t first = 0;
-        for (const uint32_t end : ends) sort_rows(rows.data() + first, rows.data() + end), first = end;
-    }
-};
-
-// Adds the runs of the polygon whose turns are here. An even number of them at one place is none.
-void put(const Sorted& turns, uint64_t height, uint64_t pixels, std::vector<uint32_t>& out) {
+// Adds the runs of the polygon whose turns are here. An even number of them at one place is none; the end of a column
+// is the top of the next one.
+void put(Columns& turns, uint64_t height, uint64_t pixels, std::vector<uint32_t>& out) {
     uint64_t last = 0, place = 0;
     size_t times = 0;
     const auto end_place = [&] {
@@ -120,14 +142,27 @@ void put(const Sorted& turns, uint64_t height, uint64_t pixels, std::vector<uint
         out.push_back(uint32_t(place - last));
         last = place;
     };
-    uint32_t k = 0;
-    for (size_t column = 0; column < turns.ends.size(); ++column) {
-        const uint64_t top = (turns.low + uint64_t(column)) * height;
-        for (; k < turns.ends[column]; ++k) {
-            const uint64_t next = top + turns.rows[k];
-            if (next != place) end_place(), place = next, times = 0;
-            ++times;
+    const auto turn = [&](uint64_t next) {
+        if (next != place) end_place(), place = next, times = 0;
+        ++times;
+    };
+    turns.sort();
+    uint64_t top = uint64_t(turns.low) * height;
+    for (const Columns::Rows& rows : turns.columns) {
+        if (rows.count <= 2) {
+            const uint32_t a = rows.row[0], b = rows.row[1];
+            if (rows.count == 2) turn(top + std::min(a, b)), turn(top + std::max(a, b));
+            if (rows.count == 1) turn(top + a);
+        } else {
+            const uint32_t few[2] = {std::min(rows.row[0], rows.row[1]), std::max(rows.row[0], rows.row[1])};
+            const uint32_t* const end = turns.rows.data() + rows.end;
+            const uint32_t* other = end - (rows.count - 2);
+            for (int k = 0; k < 2 || other < end;) {
+                const bool own = k < 2 && (other == end || few[k] <= *other);
+                turn(top + (own ? few[k++] : *other++));
+            }
         }
+        top += height;
     }
     end_place();
     out.push_back(uint32_t(pixels - last));
@@ -144,8 +179,7 @@ void rle_from_polygons(const double* corners, const std::vector<int64_t>& points
 
 void rle_from_polygons(const double* corners, const std::vector<int64_t>& points, const std::vector<int64_t>& parts,
                        const int64_t* sizes, NewRuns& out) {
-    std::vector<Turn> turns;
-    Sorted sorted;
+    Columns turns;
     std::vector<Point> scaled;
     std::vector<uint32_t> runs;
     for (size_t i = 0; i + 1 < parts.size(); ++i) {
@@ -157,17 +191,19 @@ void rle_from_polygons(const double* corners, const std::vector<int64_t>& points
         for (int64_t k = parts[i]; k < parts[i + 1]; ++k) {
             const int64_t first = points[size_t(k)], count = points[size_t(k) + 1] - first;
             scaled.resize(size_t(count));
+            int64_t low = INT64_MAX, high = INT64_MIN;
             for (int64_t c = 0; c < count; ++c) {
                 const double* corner = corners + 2 * (first + c);
-                scaled[size_t(c)] = {int64_t(kScale * corner[0] + 0.5), int64_t(kScale * corner[1] + 0.5)};
+                const int64_t x = int64_t(kScale * corner[0] + 0.5), y = int64_t(kScale * corner[1] + 0.5);
+                scaled[size_t(c)] = {x, y};
+                low = std::min(low, x), high = std::max(high, x);
             }
-            turns.clear();
+            image.clear(low, pixels ? high : low);
             for (size_t c = 0; pixels && c < scaled.size(); ++c) {
                 const Point a = scaled[c], b = scaled[c + 1 < scaled.size() ? c + 1 : 0];
                 std::abs(b.x - a.x) >= std::abs(b.y - a.y) ? flat(a, b, image) : steep(a, b, image);
             }
-            sorted.take(turns);
-            put(sorted, uint64_t(height), pixels, parts[i + 1] - parts[i] == 1 ? out.counts : runs);
+            put(turns, uint64_t(height), pixels, parts[i + 1] - parts[i] == 1 ? out.counts : runs);
             drawn.offsets.push_back(int64_t(runs.size()));
         }
         drawn.counts = runs.data();
