@@ -37,7 +37,7 @@ def found(pattern: str) -> list[str]:
 
 # What a file is follows from its name.
 CUDA_KERNELS = found("csrc/**/*.cu")
-CUDA_BINDINGS = [*found("csrc/*/cuda_bindings.cpp"), "csrc/python/cuda_module.cpp"]
+CUDA_BINDINGS = [*found("csrc/*/*cuda_bindings.cpp"), "csrc/python/cuda_module.cpp"]
 CUDA_REST = found("csrc/cuda/*.cpp")
 BINDINGS = [*found("csrc/*/bindings.cpp"), "csrc/python/cpp_module.cpp"]
 LOOPS = found("csrc/*/*_loops.cpp")

@@ -1,6 +1,8 @@
 """COCO evaluation from JSON files: fastdet.coco and its peers on a synthetic data set of val2017's size.
 
     python bench/detection.py --detections 500000 --threads 1 --rounds 5
+    python bench/detection.py --kind segm --detections 36700
+    python bench/detection.py --kind keypoints --detections 134663
     python bench/detection.py --update 5000
 
 With --update it is a training loop: `DetectionMetrics` and torchmetrics' MeanAveragePrecision get tensors of one
@@ -28,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent / "harness"))
 
 import numpy as np
 from coco_files import generate, generate_images
+from shape_files import generate_masks, generate_poses
 
 ROOT = Path(__file__).parents[1]
 IMPORTS = {
@@ -60,7 +63,8 @@ gt, dt = sys.argv[1:]
 with contextlib.redirect_stdout(io.StringIO()):
     start = now()
     data = COCO(gt)
-    found = COCOeval(data, data.loadRes(dt), "bbox")
+    load = getattr(data, "loadRes", None) or data.load_res
+    found = COCOeval(data, load(dt), {kind!r})
     read = now()
     found.evaluate()
     found.accumulate()
@@ -120,7 +124,12 @@ METRICS = {
 }
 
 
-def run(name: str, paths: tuple[Path, ...], threads: int, update: bool = False) -> dict[str, Any] | str:
+FILES = {"bbox": generate, "segm": generate_masks, "keypoints": generate_poses}
+
+
+def run(
+    name: str, paths: tuple[Path, ...], threads: int, update: bool = False, kind: str = "bbox"
+) -> dict[str, Any] | str:
     """One run in its own process; if it fails, the last line of its error."""
     env = {**os.environ, **dict.fromkeys(POOLS, str(threads))}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])
@@ -130,7 +139,7 @@ def run(name: str, paths: tuple[Path, ...], threads: int, update: bool = False) 
     elif name == "vernier":
         code = VERNIER.format(threads=threads) + report
     else:
-        code = RUN.format(imports=IMPORTS[name]) + report
+        code = RUN.format(imports=IMPORTS[name], kind=kind) + report
     done = subprocess.run([sys.executable, "-c", NOW + code, *map(str, paths)], env=env, capture_output=True, text=True)
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["no output"])[-1]
@@ -141,6 +150,7 @@ def run(name: str, paths: tuple[Path, ...], threads: int, update: bool = False) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detections", type=int, default=500_000)
+    parser.add_argument("--kind", choices=FILES, default="bbox", help="what the files hold")
     parser.add_argument("--update", type=int, help="images of the training loop, instead of files")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
@@ -156,14 +166,17 @@ def main() -> None:
         if chosen.update:
             paths = generate_images(Path(folder), chosen.update)
         else:
-            paths = generate(Path(folder), chosen.detections)
+            paths = FILES[chosen.kind](Path(folder), chosen.detections)
         size = sum(path.stat().st_size for path in paths) / 1e6
         for number in range(chosen.rounds):
             for name in names:
                 slow = name in SLOW or name.startswith("torchmetrics")
                 if name in absent or (slow and number >= 2):
                     continue
-                result = run(name, paths, chosen.threads, bool(chosen.update))
+                if name == "vernier" and chosen.kind != "bbox":
+                    absent[name] = "boxes alone"
+                    continue
+                result = run(name, paths, chosen.threads, bool(chosen.update), chosen.kind)
                 if isinstance(result, str):
                     absent[name] = result
                 else:
@@ -171,7 +184,8 @@ def main() -> None:
     if chosen.update:
         print(f"{chosen.update:,} images, one at a time; medians")
     else:
-        print(f"{chosen.detections:,} detections, {size:.0f} MB of JSON, {chosen.threads} thread(s); medians")
+        case = f"{chosen.kind}: {chosen.detections:,} detections"
+        print(f"{case}, {size:.0f} MB of JSON, {chosen.threads} thread(s); medians")
     first, second = ("update", "compute") if chosen.update else ("read", "evaluate")
     print(
         f"{'library':<32}{first + ' s':>9}{second + ' s':>12}{'total s':>9}{'CPU: ' + second:>16}{'total':>8}{'MB':>7}"
@@ -193,7 +207,7 @@ def main() -> None:
         import harness  # needs fastdet here as well
 
         harness.save(chosen.json, {
-            "case": f"update, {chosen.update} images" if chosen.update else f"{chosen.detections} detections",
+            "case": f"update, {chosen.update} images" if chosen.update else case,
             "json_mb": size, "threads": chosen.threads, "runs": times, "absent": absent,
         })  # fmt: skip
 

@@ -168,8 +168,27 @@ def lovasz_softmax_loss(
 def lovasz_hinge_loss(
     inputs: Array, targets: Array, ignore: int | None, per_image: bool, gradient: bool, /
 ) -> tuple[Any, Array | None, float] | int: ...
+def boundary_counts(
+    target: Array, prediction: Array, num_classes: int, reach: int, distance: int, /
+) -> NDArray[np.int64]: ...
+def segment_pairs(target: Array, prediction: Array, /) -> NDArray[np.int64]: ...
+def connected_components(
+    labels: Array, eight: bool, /
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64], Array, NDArray[np.int64]]: ...
+def png_pixels(packed: bytes, height: int, width: int, /) -> NDArray[np.uint8] | int: ...
 def read_coco(
-    file: IO[bytes], size: int, kind: str, string_ids: bool, records: bool, max_text: int, max_images: int, /
+    file: IO[bytes],
+    size: int,
+    kind: str,
+    string_ids: bool,
+    records: bool,
+    iou_type: str,
+    ids: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    max_text: int,
+    max_images: int,
+    max_runs: int,
+    /,
 ) -> dict[str, Any] | str: ...
 def join_records(
     text: bytes,
@@ -207,6 +226,7 @@ def match_groups(
     offset: float,
     voc: bool,
     with_matched: bool,
+    overlaps: NDArray[np.float64] | None,
     /,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64] | None]: ...
 def accumulate(

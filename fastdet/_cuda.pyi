@@ -598,3 +598,29 @@ def decode(
     ends: int, offsets: int, count: int, height: int, width: int, columns: bool, out: int, device: int, stream: int, /
 ) -> None: ...
 def masks_to_boxes(masks: int, n: int, height: int, width: int, boxes: int, device: int, stream: int, /) -> None: ...
+def components_workspace(pixels: int, /) -> int: ...
+def find_components(
+    itemsize: int,
+    labels: int,
+    shape: tuple[int, ...],
+    eight: bool,
+    workspace: int,
+    first: int,
+    count: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def measure_components(
+    itemsize: int,
+    labels: int,
+    shape: tuple[int, ...],
+    workspace: int,
+    first: int,
+    count: int,
+    ends: int,
+    results: list[int],
+    device: int,
+    stream: int,
+    /,
+) -> None: ...

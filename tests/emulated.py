@@ -49,7 +49,7 @@ def library() -> Path:
     headers = sorted([*(ROOT / "csrc").rglob("*.h"), *HERE.glob("*.h")])
     common = b"".join(path.read_bytes() for path in headers) + repr((compiler, flags, sys.version)).encode()
     csrc = ROOT / "csrc"
-    module = [*csrc.glob("*/cuda_bindings.cpp"), *csrc.glob("cuda/*.cpp"), csrc / "python" / "cuda_module.cpp"]
+    module = [*csrc.glob("*/*cuda_bindings.cpp"), *csrc.glob("cuda/*.cpp"), csrc / "python" / "cuda_module.cpp"]
     sources = sorted([*csrc.rglob("*.cu"), *module, *HERE.glob("*.cpp")])
     folder = ROOT / "build" / "cuda_emulator"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The C++ under the address and undefined-behaviour sanitizers, through the same tests: tests/sanitize.sh [pytest arguments]
 #
+# Without arguments: every rule once. FASTDET_SANITIZE_ALL=1: the full products too, which take an hour.
+#
 # Needs g++ with its sanitizer libraries, and pytest in the Python at hand (PYTHON, or python3); the sources are copied
 # and built elsewhere, so that this checkout keeps its own build. Any finding ends the process: the run then fails.
 # Leaks are not looked for: CPython keeps memory until its end by design, which would drown one of ours.
@@ -48,7 +50,9 @@ if (($#)); then
 fi
 # What runs the C++, in two halves side by side; large inputs are left out: slow here, or compared with Numba, which
 # would have to be compiled.
-small=(--quiet -m "" -k "not numba and not reference and not 3000 and not 5000 and not 20000 and not 50000 and not memory \
+which="not exhaustive and not emulator"
+[[ -z ${FASTDET_SANITIZE_ALL:-} ]] || which=""
+small=(--quiet -m "$which" -k "not numba and not reference and not 3000 and not 5000 and not 20000 and not 50000 and not memory \
     and not many_classes and not many_mutations and not past_two and not long_rows and not process and not torch and not pycocotools")
 tests=$root/tests
 suite "${small[@]}" "$tests"/core/test_{parity,array_parity}.py \
@@ -57,7 +61,7 @@ suite "${small[@]}" "$tests"/core/test_{parity,array_parity}.py \
 half=$!
 other=0
 suite "${small[@]}" "$tests"/core/test_{arrays,changing_arrays,native_arrays,threads,errors,isas,scalars,cuda,cuda_arrays}.py \
-    "$tests"/{boxes,nms,fusion,upsample,pool,losses,masks,segmentation,detection,yolo,files,coco,fuzz} \
+    "$tests"/{boxes,nms,fusion,upsample,pool,losses,segmentation,detection,yolo,masks,keypoints,files,coco,fuzz} \
     --deselect "$tests/nms/test_adversarial.py::test_many" --deselect "$tests/detection/test_growth.py" || other=$?
 wait "$half" || other=$?
 cat "$work/half"

@@ -65,23 +65,33 @@ std::vector<double> levels_of(const py::array& x) {
     return levels;
 }
 
+// The number of pairs of a detection and a true box of one group.
+int64_t pairs_of(const Numbers& start, const Numbers& truth_start) {
+    int64_t pairs = 0;
+    for (size_t i = 1; i < start.size(); ++i)
+        pairs += (start[i] - start[i - 1]) * (truth_start[i] - truth_start[i - 1]);
+    return pairs;
+}
+
 constexpr int64_t kMaxCells = int64_t(1) << 24;  // thresholds times ranges
 
 py::tuple match(const py::array& boxes, const py::array& scores, const py::array& areas, const py::array& rows,
                 const py::array& start, const py::array& truth, const py::array& truth_areas, const py::array& flags,
                 const py::array& truth_rows, const py::array& truth_start, const py::array& thresholds,
-                const py::array& ranges, int64_t max_detections, double offset, bool voc, bool with_matched) {
-    const int64_t n = boxes.shape(0), m = truth.shape(0), groups = start.size() - 1;
+                const py::array& ranges, int64_t max_detections, double offset, bool voc, bool with_matched,
+                const py::object& overlaps) {
+    const int64_t every = boxes.shape(0), n = rows.size(), m = truth.shape(0), groups = start.size() - 1;
     const int64_t T = thresholds.size(), A = ranges.shape(0);
     if (groups < 0 || T < 1 || A < 1 || T > kMaxCells || A > kMaxCells / T) throw py::value_error(kInvalid);
-    const Numbers row = within(copy_of(rows, n), n - 1), true_row = within(copy_of(truth_rows, m), m - 1),
+    const Numbers row = within(copy_of(rows, n), every - 1), true_row = within(copy_of(truth_rows, m), m - 1),
                   d_start = starts(start, groups, n), g_start = starts(truth_start, groups, m);
     const std::vector<double> levels = levels_of(thresholds);
-    const Detections d{reinterpret_cast<const BoxWH*>(doubles(boxes, n, 4)), doubles(scores, n, 0),
-                       doubles(areas, n, 0), row.data()};
+    const Detections d{reinterpret_cast<const BoxWH*>(doubles(boxes, every, 4)), doubles(scores, every, 0),
+                       doubles(areas, every, 0), row.data()};
     const Truths g{reinterpret_cast<const BoxWH*>(doubles(truth, m, 4)), doubles(truth_areas, m, 0), bytes_of(flags, m),
                    true_row.data()};
     const MatchRule rule{levels.data(), T, doubles(ranges, A, 2), A, max_detections, offset, voc};
+    const double* given = overlaps.is_none() ? nullptr : doubles(as_array(overlaps), pairs_of(d_start, g_start), 0);
     const int64_t bytes = packed_bytes(T * A);
     py::array_t<int64_t> order(n), kept(groups), counted({groups, A});
     py::array_t<uint8_t> outcomes({n, bytes});
@@ -96,7 +106,7 @@ py::tuple match(const py::array& boxes, const py::array& scores, const py::array
     uint8_t* out = outcomes.mutable_data();
     {
         const WithoutGil release;
-        match_groups(d, d_start.data(), g, g_start.data(), groups, rule, o, k, out, c, to);
+        match_groups(d, d_start.data(), g, g_start.data(), groups, rule, given, o, k, out, c, to);
     }
     return py::make_tuple(order, kept, outcomes, counted, matched);
 }

@@ -69,8 +69,8 @@ class Matcher {
     }
 
     // The group of the fetched detections first to last.
-    int64_t run(int64_t first, int64_t last, const Truths& g, int64_t g_first, int64_t g_last, int64_t* order,
-                uint8_t* outcomes, int64_t* counted, int64_t* matched) {
+    int64_t run(int64_t first, int64_t last, const Truths& g, int64_t g_first, int64_t g_last, const double* overlaps,
+                int64_t* order, uint8_t* outcomes, int64_t* counted, int64_t* matched) {
         const int64_t boxes = g_last - g_first, cells = rule_.T * rule_.A;
         ignored_.assign(size_t(boxes * words_), 0);
         taken_.assign(size_t(boxes * words_), 0);
@@ -90,7 +90,9 @@ class Matcher {
         for (int64_t i = 0; i < last - first; ++i) order[i] = of_group[order_[size_t(i)].row].row;
         uint64_t *hit = sets_.data(), *ignored = hit + words_, *rest = ignored + words_, *out = rest + words_;
         for (int64_t i = 0; i < kept; ++i) {
-            const Detection& d = of_group[order_[size_t(i)].row];
+            const int64_t place = order_[size_t(i)].row;
+            const Detection& d = of_group[place];
+            given_ = overlaps ? overlaps + place * boxes : nullptr;
             int64_t* to = matched ? matched + i * cells : nullptr;
             if (to) std::fill(to, to + cells, -1);
             std::fill(out, out + words_, 0);
@@ -171,8 +173,8 @@ class Matcher {
         sorted_ = 0;
         for (int64_t j = 0; j < int64_t(truth_.size()); ++j) {
             const Truth& g = truth_[size_t(j)];
-            const double iou = overlap(box, g.box, g.crowd, rule_.offset);
-            if (iou < thresholds_[0].score) continue;
+            const double iou = given_ ? given_[j] : overlap(box, g.box, g.crowd, rule_.offset);
+            if (!(iou >= thresholds_[0].score)) continue;
             const uint64_t* meets = reached(iou);
             if (is_of_use(j, meets)) near_.push_back({iou, j, meets});
         }
@@ -233,7 +235,7 @@ class Matcher {
         Near best{-1, 0, nullptr};
         for (int64_t j = 0; j < int64_t(truth_.size()); ++j) {
             const Truth& g = truth_[size_t(j)];
-            const double iou = overlap(box, g.box, g.crowd, rule_.offset);
+            const double iou = given_ ? given_[j] : overlap(box, g.box, g.crowd, rule_.offset);
             if (iou > best.iou) best = {iou, j, nullptr};
         }
         const uint64_t *meets = reached(best.iou), *ignorable = &ignored_[size_t(best.j * words_)];
@@ -267,6 +269,7 @@ class Matcher {
     std::vector<Detection> detections_;
     std::vector<Truth> truth_;
     std::vector<Near> near_;
+    const double* given_ = nullptr;  // the overlaps of a detection, where its boxes do not give them
     size_t sorted_ = 0;
     int64_t steps_ = 0;  // overlaps, and boxes that were looked at or sorted
 };
@@ -274,15 +277,17 @@ class Matcher {
 }  // namespace
 
 void match_groups(const Detections& d, const int64_t* d_start, const Truths& g, const int64_t* g_start, int64_t groups,
-                  const MatchRule& rule, int64_t* order, int64_t* kept, uint8_t* outcomes, int64_t* counted,
-                  int64_t* matched) {
+                  const MatchRule& rule, const double* overlaps, int64_t* order, int64_t* kept, uint8_t* outcomes,
+                  int64_t* counted, int64_t* matched) {
     const int64_t bytes = packed_bytes(rule.T * rule.A), rows = d_start[groups];
     const int64_t parts = rows > 20000 ? std::min<int64_t>(groups, 8 * get_num_threads()) : 1;
     parallel_for(parts, [&](int64_t part) {
         Matcher matcher(rule);
-        const int64_t end = groups * (part + 1) / parts;
+        const int64_t begin = groups * part / parts, end = groups * (part + 1) / parts;
+        const double* given = overlaps;
+        for (int64_t i = 0; given && i < begin; ++i) given += (d_start[i + 1] - d_start[i]) * (g_start[i + 1] - g_start[i]);
         int64_t fetched = 0, until = 0;
-        for (int64_t i = groups * part / parts; i < end; ++i) {
+        for (int64_t i = begin; i < end; ++i) {
             const int64_t first = d_start[i], last = d_start[i + 1];
             if (last > until) {
                 int64_t to = i + 1;
@@ -290,9 +295,10 @@ void match_groups(const Detections& d, const int64_t* d_start, const Truths& g, 
                 fetched = first, until = d_start[to];
                 matcher.fetch(d, fetched, until);
             }
-            kept[i] = matcher.run(first - fetched, last - fetched, g, g_start[i], g_start[i + 1], order + first,
+            kept[i] = matcher.run(first - fetched, last - fetched, g, g_start[i], g_start[i + 1], given, order + first,
                                   outcomes + first * bytes, counted + i * rule.A,
                                   matched ? matched + first * rule.T * rule.A : nullptr);
+            if (given) given += (last - first) * (g_start[i + 1] - g_start[i]);
         }
         count_pairs(matcher.steps());
     });

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "files/coco_json.h"
+#include "files/png_rows.h"
 
 namespace fastdet {
 namespace files_bindings {
@@ -40,13 +41,30 @@ py::list listed(const std::vector<std::string>& from) {
 
 // Columns by name. file.readinto() is called for each buffer. An error in the text is returned as a string.
 // kind: "data set", "results" or "names", as CocoKind has them.
-// max_text, max_images: see CocoOptions.
+// iou_type: "bbox", "segm", "keypoints", "auto", "any" or "first", as CocoRead has them. ids (images,), sizes (images,
+// 2), width and height: of the images of results. max_text, max_images, max_runs: see CocoOptions.
 py::object read(const py::object& file, int64_t size, const std::string& kind, bool string_ids, bool records,
-                size_t max_text, size_t max_images) {
-    const CocoOptions options{kind == "results" ? CocoKind::kResults
-                              : kind == "names" ? CocoKind::kNames
-                                                : CocoKind::kDataSet,
-                              string_ids, records, max_text, max_images};
+                const std::string& iou_type, const py::array& ids, const py::array& sizes, size_t max_text,
+                size_t max_images, int64_t max_runs) {
+    CocoOptions options{kind == "results" ? CocoKind::kResults
+                        : kind == "names" ? CocoKind::kNames
+                                          : CocoKind::kDataSet,
+                        iou_type == "segm"        ? CocoRead::kMasks
+                        : iou_type == "keypoints" ? CocoRead::kKeypoints
+                        : iou_type == "auto"      ? CocoRead::kAll
+                        : iou_type == "any"       ? CocoRead::kAny
+                        : iou_type == "first"     ? CocoRead::kFirst
+                                                  : CocoRead::kBoxes,
+                        string_ids,
+                        records,
+                        max_text,
+                        max_images,
+                        max_runs,
+                        {}};
+    if (ids.ndim() != 1 || sizes.ndim() != 2 || sizes.shape(0) != ids.shape(0) || sizes.shape(1) != 2)
+        throw py::type_error("fastdet._cpp: invalid sizes");
+    const int64_t *id = data<int64_t>(ids), *side = data<int64_t>(sizes);
+    for (int64_t i = 0; i < ids.shape(0); ++i) options.sizes.push_back({id[i], side[2 * i], side[2 * i + 1]});
     const py::object readinto = file.attr("readinto");
     // The file may keep the view that it is given: so it is of Python's memory, which lives as long as a view.
     py::bytearray buffer;
@@ -73,6 +91,7 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
     }
     auto& b = content.boxes;
     auto& r = content.records;
+    auto& shapes = content.shapes;
     const auto n = py::ssize_t(b.image.size());
     py::dict out;
     out["ids"] = hand_over(std::move(b.id));
@@ -82,7 +101,26 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
     out["file"] = hand_over(std::move(b.file));
     out["file_names"] = listed(content.file_names);
     out["ignore"] = hand_over(std::move(b.ignore));
-    out["federated"] = content.federated;
+    out["federated"] = py::none();
+    if (content.federated) {
+        const auto negative = py::ssize_t(content.negative.size() / 2);
+        const auto open = py::ssize_t(content.not_exhaustive.size() / 2);
+        out["federated"] = py::make_tuple(hand_over(std::move(content.negative), {negative, 2}),
+                                          hand_over(std::move(content.not_exhaustive), {open, 2}));
+    }
+    out["frequency"] = py::bytes(reinterpret_cast<const char*>(content.categories.frequency.data()),
+                                 content.categories.frequency.size());
+    out["crowding"] = hand_over(std::move(content.images.crowding));
+    out["held"] = py::make_tuple(content.held[0], content.held[1], content.held[2]);
+    out["decided"] = int(content.decided);
+    out["masks"] = py::none();
+    if (content.has_masks)
+        out["masks"] =
+            py::make_tuple(hand_over(std::move(shapes.sizes), {n, 2}), hand_over(std::move(shapes.runs.counts)),
+                           hand_over(std::move(shapes.runs.offsets)));
+    out["keypoints"] = py::none();
+    if (content.has_keypoints)
+        out["keypoints"] = hand_over(std::move(shapes.keypoints), {n, py::ssize_t(shapes.points), 3});
     out["label"] = hand_over(std::move(b.label));
     out["boxes"] = hand_over(std::move(b.box), {n, 4});
     out["areas"] = hand_over(std::move(b.area));
@@ -134,7 +172,27 @@ py::bytes encode(const py::list& ids, const Flat<int64_t>& image, const Flat<int
     return bytes(encode_records(texts, image.data(), label.data(), boxes.data(), scores.data(), size_t(n)));
 }
 
+// The colours (height, width, 3), or an integer: see png_pixels.
+py::object pixels_of(const py::bytes& packed, int64_t height, int64_t width) {
+    const std::string_view text = packed;
+    constexpr int64_t kMost = int64_t(1) << 31;
+    if (height < 1 || width < 1 || height > kMost || width > kMost || width > (int64_t(1) << 40) / height)
+        throw py::value_error("fastdet._cpp: invalid size");
+    py::array_t<uint8_t> out({height, width, int64_t(3)});
+    uint8_t* to = out.mutable_data();
+    const auto* from = reinterpret_cast<const uint8_t*>(text.data());
+    int64_t wrong;
+    {
+        const WithoutGil release;
+        const Buffer<uint8_t> raw(height * (3 * width + 1));
+        wrong = png_pixels(from, text.size(), height, width, raw.get(), to);
+    }
+    if (wrong) return py::int_(wrong);
+    return std::move(out);
+}
+
 const Bindings registered([](py::module_& m) {
+    m.def("png_pixels", pixels_of);
     m.def("read_coco", read);
     m.def("join_records", join);
     m.def("encode_records", encode);

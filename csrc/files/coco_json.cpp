@@ -4,11 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
-#include <unordered_map>
 
-#include "core/keyed_hash.h"
-#include "core/work.h"
+#include "files/places.h"
 
 namespace fastdet {
 namespace {
@@ -25,25 +22,62 @@ enum Field : int {
     kCrowd = 32,
     kScore = 64,
     kIgnore = 128,
-    kFile = 256
+    kFile = 256,
+    kSegmentation = 512,
+    kKeypoints = 1024,
+    kVisible = 2048,
+    kShapes = kSegmentation | kKeypoints | kVisible
 };
-constexpr const char* kFields[] = {"id",      "image_id", "category_id", "bbox",     "area",
-                                   "iscrowd", "score",    "ignore",      "file_name"};
-constexpr const char* kWanted[] = {"an integer", "an integer", "an integer", "four numbers", "", "", "a number"};
+constexpr int kFieldCount = 12;
+constexpr const char* kFields[] = {"id",    "image_id", "category_id", "bbox",         "area",      "iscrowd",
+                                   "score", "ignore",   "file_name",   "segmentation", "keypoints", "num_keypoints"};
+constexpr const char* kWanted[] = {"an integer",
+                                   "an integer",
+                                   "an integer",
+                                   "four numbers",
+                                   "",
+                                   "",
+                                   "a number",
+                                   "",
+                                   "",
+                                   "polygons or run lengths",
+                                   "x, y and visibility of each point",
+                                   ""};
 constexpr const char* kImageWanted = "an integer or a string";  // of results, where strings may be ids
 
-class Parser : private JsonReader {
+class Parser : private ShapeReader {
   public:
     Parser(const std::function<size_t(char*, size_t)>& read, int64_t size, CocoOptions options)
-        : JsonReader(read, options.max_text),
+        : ShapeReader(read, options.max_text, options.max_runs),
           size_(size),
           results_(options.kind == CocoKind::kResults),
           names_only_(options.kind == CocoKind::kNames),
           string_ids_(results_ && options.string_ids),
           spans_(results_ && options.records),
-          max_images_(options.max_images) {}
+          read_(options.read),
+          max_images_(options.max_images) {
+        reads_ = read_ == CocoRead::kMasks       ? kSegmentation
+                 : read_ == CocoRead::kKeypoints ? kKeypoints | (results_ ? 0 : kVisible)
+                 : read_ == CocoRead::kAll       ? kSegmentation | kKeypoints
+                                                 : 0;
+        if (read_ == CocoRead::kFirst) return;
+        needs_ = kImage | kLabel | (results_ ? kScore : kId) | (read_ == CocoRead::kBoxes ? kBox : 0) |
+                 (read_ == CocoRead::kAll ? 0 : reads_ & ~kVisible);  // kAny: nothing yet
+        image_sizes_.set(options.sizes);
+    }
 
     CocoContent run() {
+        try {
+            read();
+        } catch (const FirstRead&) {
+        }
+        return std::move(content_);
+    }
+
+  private:
+    struct FirstRead {};  // thrown: the first record is read
+
+    void read() {
         const char first = text_.peek();
         if (first == '[' && results_) {
             section_ = "results";
@@ -61,10 +95,9 @@ class Parser : private JsonReader {
         index_ = -1;
         section_ = nullptr;
         if (!text_.at_end()) syntax("the end of the file");
-        return std::move(content_);
+        finish();
     }
 
-  private:
     void sections() {
         object([&] {
             index_ = -1;
@@ -76,7 +109,7 @@ class Parser : private JsonReader {
             if (!section) {
                 auto& others = content_.records.other_keys;
                 if (spans_ && others.size() < kMaxOtherKeys) others.push_back(start_of(key_));
-                return skip_value(0);
+                return void(skip_value(0));
             }
             const std::string name = key_;
             section_ = name.c_str();
@@ -133,6 +166,7 @@ class Parser : private JsonReader {
         const size_t n = size_t(size_ / bytes + size_ / bytes / 8);
         b.id.reserve(results_ ? 0 : n), b.image.reserve(n), b.label.reserve(n), b.box.reserve(4 * n);
         b.area.reserve(results_ ? 0 : n), b.score.reserve(n), b.crowd.reserve(results_ ? 0 : n);
+        reserve_shapes(b.image.size(), n);
         auto& r = content_.records;
         if (spans_) r.start.reserve(n), r.length.reserve(n), r.score.reserve(n);
     }
@@ -141,15 +175,23 @@ class Parser : private JsonReader {
         auto& b = content_.boxes;
         const int64_t start = text_.at();
         int seen = 0;
-        int64_t id = 0, image = 0, label = 0, score_at = 0, file = -1;
-        double box[4], area = kNaN, score = kNaN;
+        int64_t id = 0, image = 0, label = 0, score_at = 0, file = -1, visible = -1, count = -1;
+        double box[4] = {kNaN, kNaN, kNaN, kNaN}, area = kNaN, score = kNaN;
         bool crowd = false, ignore = false, named = false;
+        // results: what may decide for all is read of the first record
+        const bool first = results_ && index_ == 0 && read_ != CocoRead::kBoxes && read_ != CocoRead::kFirst;
+        const int reads = reads_ | (first ? kSegmentation : 0) | (first && read_ == CocoRead::kAny ? kKeypoints : 0);
+        int held = 0;
         fields([&] {
             const int field = which();
-            if (!field) return skip_value(0);
+            if (!field) return void(skip_value(0));
+            if ((field & kShapes & ~reads) != 0) {
+                held = skip_value(0) ? held & ~field : held | field;
+                return;
+            }
             if (seen & field) fail("expected once, got the key twice");
             seen |= field;
-            if (results_ && (field & (kId | kArea | kCrowd | kIgnore))) return skip_value(0);
+            if (results_ && (field & (kId | kArea | kCrowd | kIgnore))) return void(skip_value(0));
             switch (field) {
                 case kId:
                     id = integer(kWanted[0]);
@@ -163,7 +205,16 @@ class Parser : private JsonReader {
                     label = integer(kWanted[2]);
                     break;
                 case kBox:
-                    read_box(box);
+                    held |= read_box(box, !(needs_ & kBox)) ? kBox : 0;
+                    break;
+                case kSegmentation:
+                    held |= segmentation(!(needs_ & kSegmentation)) ? kSegmentation : 0;
+                    break;
+                case kKeypoints:
+                    held |= keypoints(!(needs_ & kKeypoints), results_, &visible) ? kKeypoints : 0;
+                    break;
+                case kVisible:
+                    count = integer(kWanted[0]);
                     break;
                 case kArea:
                     area = finite(0, "a number >= 0");
@@ -175,7 +226,7 @@ class Parser : private JsonReader {
                     ignore = text_.peek() == 'n' ? (word(), false) : flag();
                     break;
                 case kFile:
-                    if (!string_ids_ || text_.peek() != '"') return skip_value(0);
+                    if (!string_ids_ || text_.peek() != '"') return void(skip_value(0));
                     if (!text_of_string().empty()) file = file_places_(string_, &content_.file_names);
                     break;
                 default:
@@ -184,7 +235,15 @@ class Parser : private JsonReader {
                     score = finite(-std::numeric_limits<double>::infinity(), "a number");
             }
         });
-        require(kImage | kLabel | kBox | (results_ ? kScore : kId), seen);
+        for (int i = 0; i < 3; ++i) content_.held[i] += (held & kOfField[i]) != 0;
+        if (read_ == CocoRead::kFirst) throw FirstRead();
+        if (first) decide(held);
+        require(needs_, seen);
+        if (held & reads_ & kSegmentation && results_) {
+            in_record_ = true;
+            settle(image, named);
+            in_record_ = false;
+        }
         b.image.push_back(image);
         b.label.push_back(label);
         b.box.insert(b.box.end(), box, box + 4);
@@ -199,11 +258,46 @@ class Parser : private JsonReader {
         if (ignore || !b.ignore.empty()) b.ignore.push_back(ignore);
         b.id.push_back(id);
         b.area.push_back(area);
-        b.crowd.push_back(crowd);
+        b.crowd.push_back(uint8_t(crowd + (held & reads_ & kKeypoints && (count < 0 ? visible : count) == 0 ? 2 : 0)));
+    }
+
+    // By the fields of the first of the results, as pycocotools' loadRes: what all of them need, and have.
+    void decide(int held) {
+        content_.decided = held & kBox            ? CocoField::kBox
+                           : held & kSegmentation ? CocoField::kSegmentation
+                           : held & kKeypoints    ? CocoField::kKeypoints
+                                                  : CocoField::kNone;
+        if (content_.decided == CocoField::kNone) {
+            if (read_ != CocoRead::kAll && read_ != CocoRead::kAny) return;  // the field that is needed is absent
+            fail("expected bbox, segmentation or keypoints, got none of them");
+        }
+        const int needed = kOfField[int(content_.decided)];
+        needs_ |= needed;
+        reads_ |= needed & (kSegmentation | kKeypoints);
+        if (!(reads_ & kSegmentation)) drop_masks();
+        if (!(reads_ & kKeypoints)) shapes_.keypoints.clear(), shapes_.points = 0;
+    }
+
+    void finish() {
+        const size_t n = content_.boxes.image.size();
+        if (reads_ & kSegmentation && !results_) {
+            section_ = "annotations";
+            in_record_ = true;
+            std::vector<ImageSizes::Size> sizes;
+            const auto& images = content_.images;
+            for (size_t i = 0; i < images.id.size(); ++i)
+                sizes.push_back({images.id[i], images.width[i], images.height[i]});
+            image_sizes_.set(std::move(sizes));
+            settle_all([&](int64_t i) { return content_.boxes.image[size_t(index_ = i)]; });
+        }
+        content_.has_masks = reads_ & kSegmentation && masks() == n && (n || read_ == CocoRead::kMasks);
+        content_.has_keypoints = reads_ & kKeypoints && shapes_.keypoints.size() == 3 * size_t(shapes_.points) * n &&
+                                 (n ? shapes_.points > 0 : read_ == CocoRead::kKeypoints);
+        content_.shapes = std::move(shapes_);
     }
 
     void require(int needed, int seen) {
-        for (int i = 0; i < 7; ++i) {
+        for (int i = 0; i < kFieldCount; ++i) {
             if (!((needed & ~seen) >> i & 1)) continue;
             key_ = kFields[i];
             in_record_ = true;
@@ -211,23 +305,6 @@ class Parser : private JsonReader {
             fail(std::string("expected ") + wanted + ", got no such field");
         }
     }
-
-    // Distinct strings: the place of a name in a list, to which new names are added.
-    struct Places {
-        int64_t operator()(const std::string& name, std::vector<std::string>* names) {
-            const auto [at, is_new] = places.try_emplace(name, int64_t(names->size()));
-            if (is_new) names->push_back(name);
-            return at->second;
-        }
-        ~Places() { count_pairs(*compared); }
-
-        struct Equal {
-            std::shared_ptr<int64_t> compared;
-            bool operator()(const std::string& a, const std::string& b) const { return ++*compared, a == b; }
-        };
-        std::shared_ptr<int64_t> compared = std::make_shared<int64_t>(0);
-        std::unordered_map<std::string, int64_t, KeyedHash, Equal> places{0, KeyedHash(), Equal{compared}};
-    };
 
     const std::string& text_of_string() {
         string_.clear();
@@ -252,38 +329,67 @@ class Parser : private JsonReader {
                       : n == 7  ? 5
                       : n == 5  ? 6
                       : n == 6  ? 7
-                      : n == 9  ? 8
+                      : n == 9  ? (key_[0] == 'f' ? 8 : 10)
+                      : n == 12 ? 9
+                      : n == 13 ? 11
                                 : -1;
         return i >= 0 && std::memcmp(key_.data(), kFields[i], n) == 0 ? 1 << i : 0;
     }
 
     void named(CocoNames& names, const char* called) {
-        enum : int { kOwnId = 1, kCalled = 2, kParent = 4, kWidth = 8, kHeight = 16 };
+        enum : int {
+            kOwnId = 1,
+            kCalled = 2,
+            kParent = 4,
+            kWidth = 8,
+            kHeight = 16,
+            kNegative = 32,
+            kNotExhaustive = 64,
+            kCrowding = 128,
+            kFrequency = 256
+        };
         int seen = 0;
         int64_t id = 0, width = 0, height = 0;
-        if (names.id.size() >= max_images_) {
+        double crowding = kNaN;
+        uint8_t frequency = 0;
+        const size_t n = names.id.size(), negative = content_.negative.size(), open = content_.not_exhaustive.size();
+        if (n >= max_images_) {
             const std::string limit = std::to_string(max_images_), more = std::to_string(2 * max_images_);
             fail("expected at most " + limit + ", got more: FASTDET_LIMITS=images=" + more + " raises the limit");
         }
+        const bool images = &names == &content_.images;
         fields([&] {
-            const int field = key_ == "id"              ? kOwnId
-                              : key_ == called          ? kCalled
-                              : key_ == "supercategory" ? kParent
-                              : key_ == "width"         ? kWidth
-                              : key_ == "height"        ? kHeight
-                                                        : 0;
+            const int field = key_ == "id"                            ? kOwnId
+                              : key_ == called                        ? kCalled
+                              : key_ == "supercategory"               ? kParent
+                              : key_ == "width"                       ? kWidth
+                              : key_ == "height"                      ? kHeight
+                              : !images                               ? (key_ == "frequency" ? kFrequency : 0)
+                              : key_ == "neg_category_ids"            ? kNegative
+                              : key_ == "not_exhaustive_category_ids" ? kNotExhaustive
+                              : key_ == "crowdIndex"                  ? kCrowding
+                                                                      : 0;
             if (seen & field) fail("expected once, got the key twice");
             seen |= field;
             const char c = text_.peek();
+            const bool number_next = is_digit(c) || c == '-';
             if (field == kOwnId) {
                 id = integer("an integer");
             } else if ((field == kCalled || field == kParent) && c == '"') {
                 string(field == kCalled ? &names.text : &names.parents);
-            } else if ((field == kWidth || field == kHeight) && (is_digit(c) || c == '-')) {
+            } else if ((field == kWidth || field == kHeight) && number_next) {
                 (field == kWidth ? width : height) = size_of(number());
+            } else if (field == kNegative || field == kNotExhaustive) {
+                content_.federated = true;
+                if (c == 'n') return word();
+                categories(field == kNegative ? content_.negative : content_.not_exhaustive);
+            } else if (field == kCrowding && number_next) {
+                crowding = number().value;
+                if (!std::isfinite(crowding)) crowding = kNaN;
+            } else if (field == kFrequency && c == '"') {
+                const std::string& word = text_of_string();
+                frequency = word == "r" || word == "c" || word == "f" ? uint8_t(word[0]) : 0;
             } else {
-                content_.federated |=
-                    &names == &content_.images && (key_ == "neg_category_ids" || key_ == "not_exhaustive_category_ids");
                 skip_value(0);
             }
         });
@@ -292,11 +398,31 @@ class Parser : private JsonReader {
             in_record_ = true;
             fail("expected an integer, got no such field");
         }
+        for (size_t i = negative; i < content_.negative.size(); i += 2) content_.negative[i] = id;
+        for (size_t i = open; i < content_.not_exhaustive.size(); i += 2) content_.not_exhaustive[i] = id;
+        if (crowding == crowding && names.crowding.empty()) names.crowding.resize(n, kNaN);
+        if (crowding == crowding || !names.crowding.empty()) names.crowding.push_back(crowding);
+        if (frequency && names.frequency.empty()) names.frequency.resize(n);
+        if (frequency || !names.frequency.empty()) names.frequency.push_back(frequency);
         names.id.push_back(id);
         names.width.push_back(width);
         names.height.push_back(height);
         names.end.push_back(int64_t(names.text.size()));
         names.parents_end.push_back(int64_t(names.parents.size()));
+    }
+
+    // A list of ids of categories: to has pairs of an image, which is not known yet, and a category.
+    void categories(std::vector<int64_t>& to) {
+        constexpr const char* kListed = "a list of integers";
+        if (text_.peek() != '[') wrong(kListed);
+        text_.skip();
+        for (char c = text_.peek() == ']' ? (text_.skip(), ']') : ','; c == ',';) {
+            to.push_back(0);
+            to.push_back(integer(kListed));
+            c = text_.peek();
+            if (c != ',' && c != ']') syntax("',' or ']'");
+            text_.skip();
+        }
     }
 
     // Pixels of a side: a whole number that a double holds, else 0.
@@ -305,10 +431,15 @@ class Parser : private JsonReader {
         return fits ? int64_t(x.value) : 0;
     }
 
-    void read_box(double* box) {
+    // optional: null and an empty list are no box; false is returned.
+    bool read_box(double* box, bool optional) {
+        if (optional && text_.peek() == 'n') return word(), false;
         if (text_.peek() != '[') wrong("four numbers");
         text_.skip();
-        if (text_.peek() == ']') wrong_count(0, false);
+        if (text_.peek() == ']') {
+            if (optional) return text_.skip(), false;
+            wrong_count(0, false);
+        }
         for (int i = 0; i < 4; ++i) {
             box[i] = i < 2 ? finite(-std::numeric_limits<double>::infinity(), "four numbers")
                            : finite(0, i == 2 ? "a width >= 0" : "a height >= 0");
@@ -319,6 +450,7 @@ class Parser : private JsonReader {
             }
             text_.skip();
         }
+        return true;
     }
 
     [[noreturn]] void wrong_count(int n, bool more) {
@@ -344,7 +476,11 @@ class Parser : private JsonReader {
     }
 
     int64_t size_;
+    static constexpr int kOfField[] = {kBox, kSegmentation, kKeypoints};  // of CocoField
+
     bool results_, names_only_, string_ids_, spans_;
+    const CocoRead read_;
+    int reads_, needs_ = 0;  // fields: of kShapes, that are read; that every record must have
     size_t max_images_;
     CocoContent content_;
     Places image_places_, file_places_;  // of image_names and file_names

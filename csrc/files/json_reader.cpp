@@ -36,6 +36,12 @@ std::string JsonReader::shown(const Number& x) {
 
 double JsonReader::finite(double min_value, const char* expected) {
     const char c = text_.peek();
+    const char* const start = text_.token();
+    double plain;
+    if (quick_number<true>(&plain)) {
+        if (plain >= min_value) return plain;
+        text_.move_to(start);
+    }
     if (c != '-' && !is_digit(c)) wrong(expected);
     const Number x = number();
     if (std::isfinite(x.value) && x.value >= min_value) return x.value;
@@ -214,15 +220,18 @@ uint32_t JsonReader::hex4() {
     return code;
 }
 
-void JsonReader::skip_value(int depth) {
+bool JsonReader::skip_value(int depth) {
     if (depth > kMaxDepth) fail("nested deeper than " + std::to_string(kMaxDepth));
     const char c = text_.peek();
-    if (c == '"') return string(nullptr);
-    if (c == '-' || is_digit(c)) return void(number());
-    if (c != '[' && c != '{') return word();
+    if (c == '"') return string(nullptr), false;
+    if (c == '-' || is_digit(c)) {
+        if (!quick_number<false>(nullptr)) number();
+        return false;
+    }
+    if (c != '[' && c != '{') return word(), c == 'n';
     const char close = c == '[' ? ']' : '}';
     text_.skip();
-    if (text_.peek() == close) return text_.skip();
+    if (text_.peek() == close) return text_.skip(), c == '[';
     for (;;) {
         if (c == '{') {
             if (text_.peek() != '"') syntax("a key");
@@ -234,7 +243,7 @@ void JsonReader::skip_value(int depth) {
         const char next = text_.peek();
         if (next != ',' && next != close) syntax(c == '[' ? "',' or ']'" : "',' or '}'");
         text_.skip();
-        if (next == close) return;
+        if (next == close) return false;
     }
 }
 

@@ -48,6 +48,34 @@ class JsonReader {
         }
     }
 
+    // The next number if it is an ordinary one, of up to 18 digits without an exponent, that lies in the buffer with
+    // the character behind it. False: nothing but white space was read. Without kValue it is skipped.
+    template <bool kValue>
+    bool quick_number(double* to) {
+        text_.peek();
+        const char* p = text_.token();
+        const bool negative = *p == '-';
+        const char* const whole = p += negative;
+        uint64_t digits = 0;
+        for (; is_digit(*p); ++p) digits = kValue ? 10 * digits + uint64_t(*p - '0') : 0;
+        std::ptrdiff_t count = p - whole, behind = 0;
+        if (count == 0 || (*whole == '0' && count > 1)) return false;
+        if (*p == '.') {
+            const char* const point = ++p;
+            for (; is_digit(*p); ++p) digits = kValue ? 10 * digits + uint64_t(*p - '0') : 0;
+            behind = p - point;
+            count += behind;
+            if (behind == 0) return false;
+        }
+        if (count > 18 || digits >> 53 || *p == 'e' || *p == 'E') return false;
+        if (kValue) {  // the digits and the power are exact: one rounding
+            const double x = behind ? double(digits) / kPowers[behind] : double(digits);
+            *to = negative ? -x : x;
+        }
+        text_.move_to(p);
+        return true;
+    }
+
     double finite(double min_value, const char* expected);
     int64_t integer(const char* expected);
     Number number();
@@ -55,7 +83,7 @@ class JsonReader {
     static std::string start_of(const std::string& text);  // likewise
     void word();                                           // true, false or null
     void string(std::string* to);                          // appended to *to; null: skipped; it must be UTF-8
-    void skip_value(int depth);
+    bool skip_value(int depth);                            // returns whether it is null or an empty list
 
     Text text_;
     std::string key_;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 
+#include "masks/arguments.h"
 #include "masks/nms.h"
 #include "masks/paste_masks.h"
 #include "masks/rle.h"
@@ -10,29 +11,6 @@
 namespace fastdet {
 namespace masks_bindings {
 namespace {
-
-template <class T>
-const T* flat(const py::array& x, int64_t n = -1) {
-    const bool fits = x.dtype().kind() == (std::is_signed<T>::value ? 'i' : 'u') && x.itemsize() == sizeof(T);
-    if (!fits || !is_plain(x) || x.ndim() != 1 || (n >= 0 && x.shape(0) != n))
-        throw py::type_error("fastdet._cpp: invalid array");
-    return static_cast<const T*>(x.data());
-}
-
-// A copy of offsets that do not fall, the last of which is `end` at most.
-std::vector<int64_t> rising(const py::array& x, int64_t end) {
-    const int64_t* p = flat<int64_t>(x);
-    std::vector<int64_t> out(p, p + x.shape(0));
-    bool wrong = out.empty() || out.front() < 0 || out.back() > end;
-    for (size_t i = 1; i < out.size(); ++i) wrong |= out[i] < out[i - 1];
-    if (wrong) throw py::value_error("fastdet._cpp: offsets must rise");
-    return out;
-}
-
-Runs runs_of(const py::array& counts, const py::array& offsets) {
-    const uint32_t* p = flat<uint32_t>(counts);
-    return {p, rising(offsets, counts.shape(0))};
-}
 
 template <class T, class U>
 py::array array_of(const std::vector<U>& x) {
@@ -89,15 +67,6 @@ py::array area_any(const py::array& counts, const py::array& offsets) {
     const WithoutGil release;
     rle_area(runs, to);
     return std::move(out);
-}
-
-std::vector<int64_t> heights_of(const py::array& sizes, int64_t n) {
-    if (sizes.ndim() != 2 || sizes.shape(0) != n || sizes.shape(1) != 2)
-        throw py::type_error("fastdet._cpp: invalid sizes");
-    const int64_t* p = data<int64_t>(sizes);
-    std::vector<int64_t> out(size_t(n) + 1);
-    for (int64_t i = 0; i < n; ++i) out[size_t(i)] = p[2 * i];
-    return out;
 }
 
 py::array boxes_any(const py::array& counts, const py::array& offsets, const py::array& sizes) {

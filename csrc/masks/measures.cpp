@@ -37,20 +37,24 @@ void rle_boxes(const Runs& runs, const int64_t* heights, double* out) {
     }
 }
 
+constexpr int64_t kFew = 8;  // masks whose turns, which rise, are merged one after the other
+
 void rle_merge(const Runs& runs, int64_t least, std::vector<uint32_t>& out) {
     const size_t before = out.size();
     std::vector<uint64_t> turns;  // place, and in the lowest bit whether a run starts there
     uint64_t pixels = 0;
     for (int64_t i = 0; i < runs.size(); ++i) {
         uint64_t all = 0;
+        const auto own = std::ptrdiff_t(turns.size());
         for (const uint32_t* run = runs.begin(i); run < runs.end(i); ++run) all += *run;
         pixels = std::max(pixels, all);
         each_run(runs.begin(i), runs.end(i), [&](uint64_t start, uint64_t stop) {
             turns.push_back(start << 1 | 1);
             turns.push_back(stop << 1);
         });
+        if (i && runs.size() <= kFew) std::inplace_merge(turns.begin(), turns.begin() + own, turns.end());
     }
-    std::sort(turns.begin(), turns.end());
+    if (runs.size() > kFew) std::sort(turns.begin(), turns.end());
     uint64_t last = 0;
     int64_t depth = 0;
     bool inside = false;

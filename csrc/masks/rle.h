@@ -63,5 +63,8 @@ std::string rle_from_string(const char* text, size_t n, std::vector<uint32_t>& o
 // parts[i + 1]. Coordinates are at most 2^28.
 void rle_from_polygons(const double* corners, const std::vector<int64_t>& points, const std::vector<int64_t>& parts,
                        int64_t height, int64_t width, NewRuns& out);
+// sizes (masks, 2): height and width of each mask
+void rle_from_polygons(const double* corners, const std::vector<int64_t>& points, const std::vector<int64_t>& parts,
+                       const int64_t* sizes, NewRuns& out);
 
 }  // namespace fastdet

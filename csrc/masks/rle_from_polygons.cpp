@@ -15,23 +15,23 @@ constexpr int kScale = 5;
 
 constexpr uint32_t kFew = 24;  // turns of a column that are sorted one by one
 
+// A column and a row as one number: two would be stored in halves and read as one, for which processors wait.
 struct Turn {
-    uint32_t column, row;
+    uint64_t both;
+    Turn(uint32_t column, uint32_t row) : both(uint64_t(column) << 32 | row) {}
+    uint32_t column() const { return uint32_t(both >> 32); }
+    uint32_t row() const { return uint32_t(both); }
 };
 
 struct Image {
     int64_t height, width;
     std::vector<Turn>& turns;
 
-    // The step of an edge from u to u + 1 fifths, at the height v of the lower of the two points.
-    void turn(int64_t u, int64_t v) const {
-        const double y = (double(v) + 0.5) / kScale - 0.5;
-        uint32_t row = 0;
-        if (y > 0) {
-            row = y > double(height) ? uint32_t(height) : uint32_t(y);
-            row += y > double(row) && row < height;  // rounded up
-        }
-        turns.push_back({uint32_t(u) / kScale, row});
+    // The step of an edge in the middle of a column, at the height v of the lower of its two points: at the row
+    // (v + 0.5) / 5 - 0.5, within the image, rounded up.
+    void turn(uint32_t column, int64_t v) const {
+        const uint64_t row = v <= 2 ? 0 : uint64_t(v + 2) / kScale;
+        turns.emplace_back(column, uint32_t(std::min(row, uint64_t(height))));
     }
     // Of the steps from low to high, low <= high: the first and the last that are in the middle of a column.
     int64_t first(int64_t low) const { return low <= 2 ? 2 : low + (kScale + 2 - low % kScale) % kScale; }
@@ -50,9 +50,9 @@ void flat(Point a, Point b, const Image& image) {
     if (a.x > b.x) std::swap(a, b);
     if (a.x == b.x) return;
     const double slope = double(b.y - a.y) / double(b.x - a.x);
-    for (int64_t u = image.first(a.x), last = image.last(b.x); u <= last; u += kScale) {
-        image.turn(u, std::min(at(a.y, slope, u - a.x), at(a.y, slope, u + 1 - a.x)));
-    }
+    const int64_t first = image.first(a.x), last = image.last(b.x), lower = slope < 0 ? 1 : 0;  // of u and u + 1
+    uint32_t column = uint32_t(first / kScale);
+    for (int64_t u = first; u <= last; u += kScale) image.turn(column++, at(a.y, slope, u + lower - a.x));
 }
 
 // A taller edge: a point for each fifth of y. Steps in x are where the rounded x changes, by 1.
@@ -63,18 +63,20 @@ void steep(Point a, Point b, const Image& image) {
     const int64_t begin = at(a.x, slope, 0), end = at(a.x, slope, dy);
     if (begin == end) return;
     const bool rises = begin < end;
-    const int64_t low = std::min(begin, end), high = std::max(begin, end);
-    for (int64_t u = image.first(low), last = image.last(high); u <= last; u += kScale) {
+    const int64_t first = image.first(std::min(begin, end)), last = image.last(std::max(begin, end));
+    const double steps = double(dy) / double(b.x - a.x);  // of t for a step of x, nearly
+    uint32_t column = uint32_t(first / kScale);
+    for (int64_t u = first; u <= last; u += kScale) {
         // the first t at which x has passed from u to u + 1, or from u + 1 to u
         const auto passed = [&](int64_t t) {
             const int64_t x = at(a.x, slope, t);
             return rises ? x > u : x <= u;
         };
-        int64_t t = int64_t((double(u) + 0.5 - double(a.x)) / slope);
+        int64_t t = int64_t((double(u) + 0.5 - double(a.x)) * steps) + 1;
         t = t < 1 ? 1 : t > dy ? dy : t;
         while (t > 1 && passed(t - 1)) --t;
         while (t < dy && !passed(t)) ++t;
-        image.turn(u, std::min(a.y + t - 1, a.y + t));
+        image.turn(column++, a.y + t - 1);
     }
 }
 
@@ -97,13 +99,13 @@ struct Sorted {
     void take(const std::vector<Turn>& turns) {
         uint32_t high = 0;
         low = UINT32_MAX;
-        for (const Turn& turn : turns) low = std::min(low, turn.column), high = std::max(high, turn.column + 1);
+        for (const Turn& turn : turns) low = std::min(low, turn.column()), high = std::max(high, turn.column() + 1);
         ends.assign(turns.empty() ? 0 : size_t(high - low), 0);
         rows.resize(turns.size());
-        for (const Turn& turn : turns) ++ends[turn.column - low];
+        for (const Turn& turn : turns) ++ends[turn.column() - low];
         uint32_t sum = 0;
         for (uint32_t& end : ends) sum += end, end = sum - end;
-        for (const Turn& turn : turns) rows[ends[turn.column - low]++] = turn.row;
+        for (const Turn& turn : turns) rows[ends[turn.column() - low]++] = turn.row();
         uint32_t first = 0;
         for (const uint32_t end : ends) sort_rows(rows.data() + first, rows.data() + end), first = end;
     }
@@ -135,13 +137,21 @@ void put(const Sorted& turns, uint64_t height, uint64_t pixels, std::vector<uint
 
 void rle_from_polygons(const double* corners, const std::vector<int64_t>& points, const std::vector<int64_t>& parts,
                        int64_t height, int64_t width, NewRuns& out) {
-    const uint64_t pixels = uint64_t(height) * uint64_t(width);
+    std::vector<int64_t> sizes;
+    for (size_t i = 0; i + 1 < parts.size(); ++i) sizes.insert(sizes.end(), {height, width});
+    rle_from_polygons(corners, points, parts, sizes.data(), out);
+}
+
+void rle_from_polygons(const double* corners, const std::vector<int64_t>& points, const std::vector<int64_t>& parts,
+                       const int64_t* sizes, NewRuns& out) {
     std::vector<Turn> turns;
     Sorted sorted;
     std::vector<Point> scaled;
     std::vector<uint32_t> runs;
-    const Image image{height, width, turns};
     for (size_t i = 0; i + 1 < parts.size(); ++i) {
+        const int64_t height = sizes[2 * i], width = sizes[2 * i + 1];
+        const uint64_t pixels = uint64_t(height) * uint64_t(width);
+        const Image image{height, width, turns};
         Runs drawn{nullptr, {0}};
         runs.clear();
         for (int64_t k = parts[i]; k < parts[i + 1]; ++k) {
@@ -157,17 +167,12 @@ void rle_from_polygons(const double* corners, const std::vector<int64_t>& points
                 std::abs(b.x - a.x) >= std::abs(b.y - a.y) ? flat(a, b, image) : steep(a, b, image);
             }
             sorted.take(turns);
-            put(sorted, uint64_t(height), pixels, runs);
+            put(sorted, uint64_t(height), pixels, parts[i + 1] - parts[i] == 1 ? out.counts : runs);
             drawn.offsets.push_back(int64_t(runs.size()));
         }
         drawn.counts = runs.data();
-        if (drawn.size() == 1) {
-            out.counts.insert(out.counts.end(), runs.begin(), runs.end());
-        } else if (drawn.size() > 1) {
-            rle_merge(drawn, 1, out.counts);
-        } else {
-            out.counts.push_back(uint32_t(pixels));
-        }
+        if (drawn.size() > 1) rle_merge(drawn, 1, out.counts);
+        if (drawn.size() == 0) out.counts.push_back(uint32_t(pixels));
         out.end_mask();
     }
 }

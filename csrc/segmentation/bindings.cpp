@@ -2,6 +2,8 @@
 #include "python/cpp.h"
 
 #include "segmentation/arguments.h"
+#include "segmentation/boundary_counts.h"
+#include "segmentation/segment_pairs.h"
 
 namespace fastdet {
 namespace segmentation_bindings {
@@ -79,7 +81,57 @@ py::object count_logits(const py::array& target, const py::array& logits, const 
     return std::move(out);
 }
 
+IdMap ids_of(const py::array& x) {
+    const bool colours = x.ndim() == 3 && x.shape(2) == 3 && x.itemsize() == 1;
+    if (!is_plain(x) || x.dtype().kind() != 'u' || x.itemsize() > 4 || (x.ndim() != 2 && !colours))
+        throw py::type_error("fastdet._cpp: invalid ids");
+    return {static_cast<const uint8_t*>(x.data()), colours ? 3 : int(x.itemsize())};
+}
+
+py::array count_pairs_of(const py::array& target, const py::array& prediction) {
+    const IdMap truth = ids_of(target), predicted = ids_of(prediction);
+    const int64_t n = target.shape(0) * target.shape(1);
+    if (prediction.shape(0) * prediction.shape(1) != n) throw py::value_error("fastdet._cpp: invalid prediction");
+    std::vector<SegmentPair> pairs;
+    {
+        const WithoutGil release;
+        pairs = segment_pairs(truth, predicted, n);
+    }
+    py::array_t<int64_t> out({int64_t(pairs.size()), int64_t(3)});
+    int64_t* to = out.mutable_data();
+    for (const SegmentPair& pair : pairs) {
+        *to++ = int64_t(pair.key >> 32);
+        *to++ = int64_t(pair.key & 0xffffffff);
+        *to++ = pair.pixels;
+    }
+    return std::move(out);
+}
+
+py::array count_boundaries(const py::array& target, const py::array& prediction, int64_t num_classes, int64_t reach,
+                           int64_t distance) {
+    const int64_t classes = class_count(num_classes);
+    for (const py::array* x : {&target, &prediction}) {
+        if (!is_plain(*x) || x->dtype().kind() != 'u' || x->itemsize() != 2 || x->ndim() != 2)
+            throw py::type_error("fastdet._cpp: invalid labels");
+    }
+    const int64_t height = target.shape(0), width = target.shape(1), most = int64_t(1) << 31;
+    if (prediction.shape(0) != height || prediction.shape(1) != width || classes > 65534 || reach < 0 || distance < 1 ||
+        distance > most || height > most || width > most)
+        throw py::value_error("fastdet._cpp: invalid maps");
+    Matrix out = py::module_::import("numpy")
+                     .attr("zeros")(py::make_tuple(classes, int64_t(kBoundaryCounts)), "int64")
+                     .cast<Matrix>();
+    int64_t* to = out.mutable_data();
+    const auto *truth = static_cast<const uint16_t*>(target.data()),
+               *guess = static_cast<const uint16_t*>(prediction.data());
+    const WithoutGil release;
+    boundary_counts(truth, guess, height, width, classes, reach, distance, to);
+    return std::move(out);
+}
+
 const Bindings registered([](py::module_& m) {
+    m.def("boundary_counts", count_boundaries);
+    m.def("segment_pairs", count_pairs_of);
     m.def("confusion_matrix", count);
     m.def("confusion_matrix_from_logits", count_logits);
 });

@@ -8,7 +8,7 @@
 #include "segmentation/confusion_matrix.h"
 
 #include "segmentation/argmax.h"
-#include "segmentation/changes.h"
+#include "simd/changes.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {

@@ -22,6 +22,7 @@ class Limit(NamedTuple):
 LIMITS = {
     "text": Limit(4 << 20, "bytes", "a record, a key or a name in JSON"),
     "images": Limit(10_000_000, "", "images, and categories, that JSON lists"),
+    "runs": Limit(1 << 28, "", "runs of all masks that the polygons of a JSON file draw, at most"),
     "unpacked": Limit(
         256 << 20, "bytes", "what gzip, NPZ or Parquet unpacks to, or 100 times the file if that is more"
     ),

@@ -5,17 +5,30 @@ Errors have the same text as those of the C++ reader.
 
 from __future__ import annotations
 
-import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastdet._core.check import Array, describe
-from fastdet._files.errors import FormatError, plain
-from fastdet.detection.records import CROWD, Columns, Floats, Ints
+from fastdet._core.check import Array
+from fastdet._files.coco_shapes import (
+    Held,
+    Place,
+    Sizes,
+    checked_masks,
+    complete,
+    decided_by,
+    keypoints_of,
+    masks_of,
+    without_points,
+)
+from fastdet._files.coco_values import ABSENT, NO_NUMBERS, fail, given, is_integer, numbers, refuse, shown
+from fastdet._files.errors import FormatError
+from fastdet.detection.federated import Federated
+from fastdet.detection.records import CROWD, IGNORE, Columns, Floats, Ints
 
 ANNOTATIONS, IMAGES, CATEGORIES = 1, 2, 4  # sections of COCO's JSON
 
@@ -49,14 +62,27 @@ class Content(NamedTuple):
     file_names: Sequence[str] = ()
     ignore: Array = np.zeros(0, bool)  # (N,) true boxes: the key ``ignore``; empty if it is set nowhere
     parents: Sequence[str] = ()  # supercategories of ``categories``, "" where absent
-    federated: bool = False  # images have LVIS's lists of categories
+    federated: Federated | None = None  # of LVIS: what images were searched for
+    held: Held = Held()  # how many records have a bbox, a segmentation and keypoints
+    decided: str = ""  # results that are not read as boxes: the field of the first record that decides for all
+    frequencies: Sequence[str] = ()  # of LVIS: "r", "c" or "f" of each category, "" where absent; empty where all are
+    crowding: Floats = np.zeros(0)  # (I,) of CrowdPose: crowdIndex, NaN where absent; empty where all are
 
 
-def content_of(where: str, tree: Mapping[str, Any]) -> Content:
+def content_of(where: str, tree: Mapping[str, Any], iou_type: str = "bbox") -> Content:
     """Read a data set from a dictionary in COCO's layout."""
-    records = tree.get("annotations", [])
-    boxes = columns_of(where, "annotations", records, results=False)
-    return names_of(where, tree)._replace(boxes=boxes, ignore=_ignored(where, records))
+    records, names = tree.get("annotations", []), names_of(where, tree)
+    boxes = columns_of(
+        where, "annotations", records, results=False, iou_type=iou_type, sizes=sizes_of_images(names.images), known=True
+    )
+    return names._replace(boxes=boxes, ignore=ignored_of(where, records))
+
+
+def sizes_of_images(images: tuple[Any, ...] | None) -> Sizes:
+    """Height and width of images by id. ``images``: their ids first, and last (I, 2) widths and heights."""
+    if images is None:
+        return {}
+    return {i: (height, width) for i, (width, height) in zip(images[0].tolist(), images[-1].tolist(), strict=True)}
 
 
 def names_of(where: str, tree: Mapping[str, Any]) -> Content:
@@ -77,14 +103,65 @@ def names_of(where: str, tree: Mapping[str, Any]) -> Content:
         (category_ids, [_text(c.get("name")) for c in categories]),
         sections,
         parents=[_text(c.get("supercategory")) for c in categories],
-        federated=any("neg_category_ids" in i or "not_exhaustive_category_ids" in i for i in images),
+        federated=_federated(where, images, ids),
+        frequencies=_frequencies(categories),
+        crowding=_crowding(images),
     )
 
 
-def results_of(where: str, section: str, records: Sequence[Mapping[str, Any]], *, string_ids: bool) -> Content:
-    """Read results from dictionaries. With ``string_ids``, image ids may be strings, and file names are read."""
+FREQUENCIES = {ord(letter): letter for letter in "rcf"}  # of LVIS's categories: rare, common and frequent
+
+
+def _federated(where: str, images: Sequence[Mapping[str, Any]], ids: Ints) -> Federated | None:
+    """What images were searched for; None if no image says so."""
+    keys = "neg_category_ids", "not_exhaustive_category_ids"
+    if not any(key in image for image in images for key in keys):
+        return None
+    parts = []
+    for key in keys:
+        pairs: list[tuple[int, int]] = []
+        for i, (image, own_id) in enumerate(zip(images, ids.tolist(), strict=True)):
+            listed = image.get(key)
+            if listed is not None and not isinstance(listed, list | tuple | np.ndarray):
+                fail(where, "images", i, key, "a list of integers", listed)
+            for category in () if listed is None else listed:
+                if not is_integer(category):
+                    fail(where, "images", i, key, "a list of integers", category)
+                pairs.append((own_id, int(category)))
+        parts.append(np.array(pairs, np.int64).reshape(-1, 2))
+    return Federated(*parts)
+
+
+def _frequencies(categories: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = [_text(category.get("frequency")) for category in categories]
+    found = [letter if letter in FREQUENCIES.values() else "" for letter in found]
+    return found if any(found) else []
+
+
+def _crowding(images: Sequence[Mapping[str, Any]]) -> Floats:
+    values: list[Any] = [image.get("crowdIndex") for image in images]
+    out = np.array([float(x) if type(x) in (int, float) and abs(x) <= sys.float_info.max else np.nan for x in values])
+    return np.zeros(0) if np.isnan(out).all() else out
+
+
+def results_of(
+    where: str,
+    section: str,
+    records: Sequence[Mapping[str, Any]],
+    *,
+    string_ids: bool = False,
+    iou_type: str = "bbox",
+    sizes: Sizes | None = None,
+    decided: str | None = None,
+) -> Content:
+    """Read results from dictionaries. With ``string_ids``, image ids may be strings, and file names are read.
+
+    ``decided``: the field that decides for all, if the first record is not among ``records``.
+    """
     _expect_list(where, section, records)
     named, names = np.zeros(0, bool), []
+    if decided is None:
+        decided = decided_by(where, section, records, iou_type)
     if string_ids:
         ids = _values(where, section, records, "image_id", _STRING_OR_INTEGER)
         named = np.array([isinstance(i, str) for i in ids], bool)
@@ -95,11 +172,15 @@ def results_of(where: str, section: str, records: Sequence[Mapping[str, Any]], *
                 {**r, "image_id": place[i]} if isinstance(i, str) else r for r, i in zip(records, ids, strict=True)
             ]
             records = whole
-    boxes = columns_of(where, section, records, results=True, string_ids=string_ids)
+    boxes = columns_of(
+        where, section, records, results=True, string_ids=string_ids, iou_type=iou_type, sizes=sizes, decided=decided,
+        named=named if names else None,
+    )  # fmt: skip
     none = np.zeros(0, np.int64)
     nothing: list[str] = []
     images, categories = (none, nothing, np.zeros((0, 2), np.int64)), (none, nothing)
     content = Content(boxes, images, categories, ANNOTATIONS, section, named if names else named[:0], names)
+    content = content._replace(decided=decided)
     called = [_text(r.get("file_name")) if string_ids else "" for r in records]
     if not any(called):
         return content
@@ -108,18 +189,18 @@ def results_of(where: str, section: str, records: Sequence[Mapping[str, Any]], *
     return content._replace(file=file, file_names=list(place))
 
 
-def _ignored(where: str, records: Sequence[Mapping[str, Any]]) -> Array:
+def ignored_of(where: str, records: Sequence[Mapping[str, Any]]) -> Array:
     """Which annotations have the key ``ignore`` set. Empty if none has."""
     values = [0 if (value := record.get("ignore")) is None else value for record in records]
     for i, value in enumerate(values):
         if value not in (0, 1):
-            _fail(where, "annotations", i, "ignore", "0 or 1", value)
+            fail(where, "annotations", i, "ignore", "0 or 1", value)
     return np.array(values, bool) if any(values) else np.zeros(0, bool)
 
 
 def _expect_list(where: str, section: str, records: object) -> None:
     if not isinstance(records, list | tuple):
-        raise FormatError(f"{where}: {section}: expected a list, got {_shown(records)}")
+        raise FormatError(f"{where}: {section}: expected a list, got {shown(records)}")
 
 
 def _side(x: object) -> int:
@@ -133,61 +214,82 @@ def _text(x: object) -> str:
 
 
 def columns_of(
-    where: str, section: str, records: Sequence[Mapping[str, Any]], *, results: bool, string_ids: bool = False
+    where: str,
+    section: str,
+    records: Sequence[Mapping[str, Any]],
+    *,
+    results: bool,
+    string_ids: bool = False,
+    iou_type: str = "bbox",
+    sizes: Sizes | None = None,
+    decided: str | None = None,
+    named: Array | None = None,
+    known: bool = False,
+    detected: bool | None = None,
 ) -> Columns:
-    """Read annotations or results from dictionaries. An annotation without a score gets NaN."""
+    """Read annotations or results from dictionaries. An annotation without a score gets NaN.
+
+    iou_type : see `coco.parse`
+    sizes : height and width of images by id: polygons need them. ``known``: all images are among them
+    decided : of results, the field of the first record that decides for all; None: it is among these
+    named : which image ids are names
+    detected : the annotations are detections, whose keypoints may have any visibility; None: as ``results``
+    """
     _expect_list(where, section, records)
     image = _column(where, section, records, "image_id", _STRING_OR_INTEGER if string_ids else _INTEGER)
     label = _column(where, section, records, "category_id")
-    boxes = _boxes(where, section, records)
-    with np.errstate(over="ignore"):
-        areas = boxes[:, 2] * boxes[:, 3]
+    if decided is None:
+        decided = decided_by(where, section, records, iou_type) if results else ""
+    needs_box = iou_type == "bbox" or decided == "bbox"
+    boxes = _boxes(where, section, records) if needs_box else _some_boxes(where, section, records)
     none = np.zeros(0, np.int64)
     if results:
-        return Columns(
-            image,
-            label,
-            boxes,
-            areas,
-            _numbers(where, section, records, "score", needed=True),
-            np.zeros(0, np.uint8),
-            none,
-        )
-    own_areas = _numbers(where, section, records, "area", 0, "a number >= 0")
-    np.copyto(areas, own_areas, where=~np.isnan(own_areas))
-    crowd = _numbers(where, section, records, "iscrowd")
-    for i in np.flatnonzero((crowd != 0) & (crowd != 1) & ~np.isnan(crowd)):
-        _fail(where, section, int(i), "iscrowd", "0 or 1", records[i]["iscrowd"])
-    ids = _column(where, section, records, "id")
-    scores = _numbers(where, section, records, "score")
-    return Columns(image, label, boxes, areas, scores, (crowd == 1).astype(np.uint8) * np.uint8(CROWD), ids)
+        scores = _numbers(where, section, records, "score", needed=True)
+        columns = Columns(image, label, boxes, scores, scores, np.zeros(0, np.uint8), none)
+    else:
+        areas = _numbers(where, section, records, "area", 0, "a number >= 0")
+        crowd = _numbers(where, section, records, "iscrowd")
+        for i in np.flatnonzero((crowd != 0) & (crowd != 1) & ~np.isnan(crowd)):
+            fail(where, section, int(i), "iscrowd", "0 or 1", records[i]["iscrowd"])
+        ids = _column(where, section, records, "id")
+        scores = _numbers(where, section, records, "score")
+        flags = (crowd == 1).astype(np.uint8) * np.uint8(CROWD)
+        columns = Columns(image, label, boxes, areas, scores, flags, ids)
+    if iou_type != "bbox":
+        place = Place(where, section, records, results, results if detected is None else detected)
+        columns = _with_shapes(place, columns, named, iou_type, sizes or {}, decided, known=known)
+    columns = complete(columns, decided, results=results)
+    return columns._replace(masks=None) if iou_type == "keypoints" else columns
 
 
-def _fail(where: str, section: str, index: int, field: str, expected: str, value: object) -> NoReturn:
-    raise FormatError(f"{where}: {section}[{index}].{field}: expected {expected}, got {_shown(value)}")
-
-
-_ABSENT = object()
-_WHOLE = 9e15  # ids may be written as whole numbers with a point or an exponent below this
-_NO_NUMBERS = {str, bytes, bool}  # float() takes these types, but they are no JSON numbers
-
-
-def _shown(x: object) -> str:
-    """A value as the C++ reader prints it."""
-    if x is _ABSENT:
-        return "no such field"
-    if isinstance(x, float):
-        return plain(x)
-    if isinstance(x, Mapping):
-        return "an object"
-    if isinstance(x, list | tuple):
-        return "a list"
-    try:
-        text = json.dumps(x)
-        is_long = isinstance(x, int) and len(text) > 40
-        return f"{text[:20]}... ({len(text)} characters)" if is_long else text[:40]
-    except (TypeError, ValueError, OverflowError):  # an array or another Python object
-        return describe(x)
+def _with_shapes(
+    place: Place, columns: Columns, named: Array | None, iou_type: str, sizes: Sizes, decided: str, *, known: bool
+) -> Columns:
+    """Add the masks and keypoints that are read."""
+    needed = {"segm": "segmentation", "keypoints": "keypoints"}.get(iou_type, "")
+    auto, whole = iou_type == "auto", len(place.records)
+    images: list[int | None] = columns.image.tolist()
+    if named is not None:
+        images = [None if is_name else i for i, is_name in zip(images, named.tolist(), strict=True)]
+    if place.results and whole and iou_type != "bbox":  # what may decide for all
+        first = place.records[0]
+        if given(first.get("segmentation")):
+            checked_masks(place, [0])
+        if iou_type == "any" and given(first.get("keypoints")):
+            keypoints_of(place, [0])
+    if auto or "segmentation" in (needed, decided):
+        rows = place.rows("segmentation", needed="segmentation" in (needed, decided))
+        rle = masks_of(place, rows, [images[i] for i in rows], sizes, known=known)
+        if len(rows) == whole and (whole or not auto):
+            columns = columns._replace(masks=rle)
+    if auto or "keypoints" in (needed, decided):
+        rows = place.rows("keypoints", needed="keypoints" in (needed, decided))
+        keypoints = keypoints_of(place, rows)
+        if len(rows) == whole and (whole or not auto):
+            columns = columns._replace(keypoints=keypoints)
+            if not place.detected:
+                columns = columns._replace(flags=columns.flags | without_points(place, keypoints) * np.uint8(IGNORE))
+    return columns
 
 
 def _values(where: str, section: str, records: Sequence[Mapping[str, Any]], key: str, expected: str) -> list[Any]:
@@ -196,9 +298,9 @@ def _values(where: str, section: str, records: Sequence[Mapping[str, Any]], key:
     except (KeyError, TypeError, IndexError):
         for i, record in enumerate(records):
             if not isinstance(record, Mapping):
-                raise FormatError(f"{where}: {section}[{i}]: expected an object, got {_shown(record)}") from None
+                raise FormatError(f"{where}: {section}[{i}]: expected an object, got {shown(record)}") from None
             if key not in record:
-                _fail(where, section, i, key, expected, _ABSENT)
+                fail(where, section, i, key, expected, ABSENT)
         raise
 
 
@@ -213,13 +315,8 @@ def _column(where: str, section: str, records: Sequence[Mapping[str, Any]], key:
             pass
     out = np.zeros(len(values), np.int64)
     for i, value in enumerate(values):
-        try:
-            exact = not isinstance(value, str | bytes) and int(value) == value and -(2**63) <= value < 2**63
-            exact &= not isinstance(value, float) or abs(value) < _WHOLE
-        except (TypeError, ValueError, OverflowError):
-            exact = False
-        if not exact or isinstance(value, bool):
-            _fail(where, section, i, key, expected, value)
+        if not is_integer(value):
+            fail(where, section, i, key, expected, value)
         out[i] = int(value)
     return out
 
@@ -240,43 +337,53 @@ def _numbers(
         out = np.fromiter(values, np.float64, len(values))
     except (TypeError, ValueError, OverflowError):
         out = None
-    if out is not None and not set(map(type, values)) & (_NO_NUMBERS if key != "iscrowd" else {str, bytes}):
+    if out is not None and not set(map(type, values)) & (NO_NUMBERS if key != "iscrowd" else {str, bytes}):
         wrong = ~np.isfinite(out) | (out < min_value)
         if not wrong.any():
             return out
         if not needed:
             wrong &= np.array([key in r for r in records], bool)
         for i in np.flatnonzero(wrong):
-            _fail(where, section, int(i), key, expected, values[i])
+            fail(where, section, int(i), key, expected, values[i])
         return out
     for i, value in enumerate(values):
         try:
-            fits = type(value) not in _NO_NUMBERS and math.isfinite(float(value))
+            fits = type(value) not in NO_NUMBERS and math.isfinite(float(value))
         except (TypeError, ValueError, OverflowError):
             fits = False
         if not fits and (needed or key in records[i]):
-            _fail(where, section, i, key, expected, value)
+            fail(where, section, i, key, expected, value)
     raise FormatError(f"{where}: {section}: {key}: expected numbers")
 
 
-def _boxes(where: str, section: str, records: Sequence[Mapping[str, Any]]) -> Floats:
+def _some_boxes(where: str, section: str, records: Sequence[Mapping[str, Any]]) -> Floats:
+    """(N, 4) boxes; NaN of records without one."""
+    out = np.full((len(records), 4), np.nan)
+    for i, record in enumerate(records):
+        if given(record.get("bbox")):
+            out[i] = _boxes(where, section, [record], i)[0]
+    return out
+
+
+def _boxes(where: str, section: str, records: Sequence[Mapping[str, Any]], start: int = 0) -> Floats:
+    """(N, 4) boxes of records, the first of which is the one at ``start``."""
     values = _values(where, section, records, "bbox", _BOX)
     try:
         sides = list(chain.from_iterable(values))
-        fits = set(map(len, values)) <= {4} and not set(map(type, sides)) & _NO_NUMBERS
+        fits = set(map(len, values)) <= {4} and not set(map(type, sides)) & NO_NUMBERS
         out = np.fromiter(sides, np.float64, len(sides)).reshape(-1, 4) if fits else None
     except (TypeError, ValueError, OverflowError):
         out = None
     if out is None:
         for i, value in enumerate(values):
-            _check_box(where, section, i, value)
+            _check_box(where, section, start + i, value)
         raise FormatError(f"{where}: {section}: expected boxes of four numbers")
     for column, expected in enumerate(_SIDES):
         wrong = ~np.isfinite(out[:, column])
         if column > 1:
             wrong |= out[:, column] < 0
         for i in np.flatnonzero(wrong):
-            _fail(where, section, int(i), "bbox", expected, float(out[i, column]))
+            fail(where, section, start + int(i), "bbox", expected, float(out[i, column]))
     return out
 
 
@@ -287,14 +394,14 @@ def _check_box(where: str, section: str, index: int, box: object) -> None:
     except TypeError:
         sides = None
     if sides is None:
-        _fail(where, section, index, "bbox", _BOX, box)
+        fail(where, section, index, "bbox", _BOX, box)
     for side, expected in zip(sides, _SIDES, strict=False):
         try:
-            if type(side) in _NO_NUMBERS:
+            if type(side) in NO_NUMBERS:
                 raise TypeError
             float(side)
         except (TypeError, ValueError, OverflowError):  # noqa: PERF203 there are only four
-            _fail(where, section, index, "bbox", expected, side)
+            fail(where, section, index, "bbox", expected, side)
     if len(sides) != 4:
-        got = "more" if len(sides) > 4 else f"{len(sides)} number{'' if len(sides) == 1 else 's'}"
-        raise FormatError(f"{where}: {section}[{index}].bbox: expected {_BOX}, got {got}")
+        got = "more" if len(sides) > 4 else numbers(len(sides))
+        refuse(where, section, index, "bbox", f"expected {_BOX}, got {got}")

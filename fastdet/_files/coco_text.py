@@ -14,7 +14,17 @@ import numpy as np
 
 from fastdet._core import limits
 from fastdet._core.check import Array
-from fastdet._files.coco_objects import Content, Spans, content_of, names_of, results_of
+from fastdet._files.coco_objects import (
+    Content,
+    Spans,
+    columns_of,
+    content_of,
+    ignored_of,
+    names_of,
+    results_of,
+    sizes_of_images,
+)
+from fastdet._files.coco_shapes import Held, Sizes, decided_by, held_of
 from fastdet._files.errors import Faults, FormatError
 from fastdet._files.json_walk import Walk, decoded
 from fastdet.detection.records import Floats, Ints
@@ -24,19 +34,31 @@ _NUMBER = re.compile(rb"[-+.0-9eE]+")
 
 
 def parse(
-    where: str, file: IO[bytes], kind: str, *, string_ids: bool, spans: bool, faults: Faults | None = None
+    where: str,
+    file: IO[bytes],
+    kind: str,
+    *,
+    string_ids: bool,
+    spans: bool,
+    faults: Faults | None = None,
+    iou_type: str = "bbox",
+    sizes: Sizes | None = None,
 ) -> Content:
     """Same as `coco.parse`. With ``faults`` that skip, invalid records are left out."""
     raw = file.read()
     mark = 3 if raw.startswith(codecs.BOM_UTF8) else 0
     lenient = faults is not None and faults.skip
-    walk = Walk(where, decoded(where, raw[mark:]), lenient=lenient)
+    walk = Walk(where, decoded(where, raw[mark:]), lenient=lenient, iou_type=iou_type, results=kind == "results")
     if kind != "results":
         tree = _object(walk, ("images", "categories") if kind == "names" else ("images", "categories", "annotations"))
-        if lenient and kind != "names" and "annotations" in tree:
-            kept = _valid(tree["annotations"], lambda some: _as_annotations(where, some), "annotations", faults)
+        if kind == "names":
+            return names_of(where, tree)
+        if lenient and "annotations" in tree:
+            read = _annotations_of(where, tree, iou_type)
+            kept = _valid(tree["annotations"], read, "annotations", faults)
             tree["annotations"] = [tree["annotations"][i] for i in kept]
-        return (names_of if kind == "names" else content_of)(where, tree)
+        content = content_of(where, tree, iou_type)
+        return content._replace(held=held_of(tree.get("annotations", [])))
     section = "results" if walk.peek() == "[" else "annotations"
     if section == "results":
         records = walk.records(section)
@@ -46,19 +68,39 @@ def parse(
         if not lists:
             raise FormatError(f"{where}: expected a list of detections, got an object without annotations")
         records = lists["annotations"]
+    decided = decided_by(where, section, records, iou_type)
+
+    def results(some: list[Any]) -> Content:
+        return results_of(where, section, some, string_ids=string_ids, iou_type=iou_type, sizes=sizes, decided=decided)
+
     if lenient:
-        kept = _valid(records, lambda some: results_of(where, section, some, string_ids=string_ids), section, faults)
+        kept = _valid(records, results, section, faults)
         records = [records[i] for i in kept]
         walk.spans[section] = [walk.spans[section][i] for i in kept]
-    content = results_of(where, section, records, string_ids=string_ids)
+    content = results(records)._replace(held=held_of(records))
     return content._replace(spans=_spans(mark, walk, section)) if spans else content
 
 
-def _as_annotations(where: str, records: list[Any]) -> Content:
-    return content_of(where, {"annotations": records})
+def first_held(where: str, file: IO[bytes]) -> Held:
+    """Which fields the first record of results has."""
+    raw = file.read()
+    walk = Walk(where, decoded(where, raw.removeprefix(codecs.BOM_UTF8)), lenient=True)
+    lists = {"": walk.records("results")} if walk.peek() == "[" else _object(walk, ("annotations",))
+    return held_of([record for records in lists.values() for record in records[:1] if isinstance(record, dict)])
 
 
-def _valid(records: list[Any], read: Callable[[list[Any]], Content], section: str, faults: Faults | None) -> list[int]:
+def _annotations_of(where: str, tree: dict[str, Any], iou_type: str) -> Callable[[list[Any]], object]:
+    """What reads some of a data set's annotations."""
+    sizes = sizes_of_images(names_of(where, tree).images)
+
+    def read(records: list[Any]) -> object:
+        ignored_of(where, records)
+        return columns_of(where, "annotations", records, results=False, iou_type=iou_type, sizes=sizes, known=True)
+
+    return read
+
+
+def _valid(records: list[Any], read: Callable[[list[Any]], object], section: str, faults: Faults | None) -> list[int]:
     """The places of the records that can be read. Parts of the list are halved until the invalid ones are found."""
     assert faults is not None
     kept: list[int] = []

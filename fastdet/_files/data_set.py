@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastdet._files.coco_shapes import Held
 from fastdet._files.errors import FormatError, quoted
+from fastdet.detection.federated import Federated
 from fastdet.detection.records import Columns, Floats, Ints
 
 
@@ -27,6 +29,10 @@ class DataSet(NamedTuple):
     notes: tuple[str, ...] = ()  # unusual things that are no errors, one line each
     own_images: bool = True  # image ids come from the file; False: they only count the sorted names
     own_categories: bool = True  # likewise: detections may use these ids
+    held: Held = Held()  # of COCO JSON: how many annotations have a box, a mask and keypoints
+    federated: Federated | None = None  # of LVIS: what images were searched for
+    frequencies: Sequence[str] = ()  # of LVIS: "r", "c" or "f" of each category, "" where absent; empty where all are
+    crowding: Floats = np.zeros(0)  # (I,) of CrowdPose: each image's crowdIndex, NaN where absent; empty where all are
     placeholder: int | None = None  # a category that an exporter added: it has no boxes, and detectors do not count it
 
 

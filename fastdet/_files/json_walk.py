@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from fastdet._core import limits
+from fastdet._files.coco_values import given
 from fastdet._files.errors import FormatError
 
 MAX_DEPTH = 500  # of values in values
@@ -22,12 +23,17 @@ _NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]\s*[\]}]?|[\]}]', re.DOTALL)
 _OF_BOXES = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "score", "ignore", "file_name")
 _OF_NAMES = ("id", "supercategory", "width", "height")
 KEYS = {
-    "annotations": _OF_BOXES,
-    "results": _OF_BOXES,
-    "images": (*_OF_NAMES, "file_name"),
-    "categories": (*_OF_NAMES, "name"),
+    "images": (*_OF_NAMES, "file_name", "neg_category_ids", "not_exhaustive_category_ids", "crowdIndex"),
+    "categories": (*_OF_NAMES, "name", "frequency"),
 }
-_MARKS = ("neg_category_ids", "not_exhaustive_category_ids")  # of LVIS; only whether they are there is read
+_SHAPES = {  # further keys of annotations and results, by iou_type
+    "bbox": (),
+    "segm": ("segmentation",),
+    "keypoints": ("keypoints", "num_keypoints"),
+    "auto": ("segmentation", "keypoints"),
+    "any": (),
+}
+_COUNTED = ("segmentation", "keypoints")  # where they are not read, only whether they are there is kept
 
 
 class Twice(dict[str, Any]):
@@ -108,12 +114,18 @@ def load_tree(where: str, raw: bytes) -> Any:
 class Walk:
     """A JSON text and a position in it. ``lenient``: invalid records are kept, to be found later."""
 
-    def __init__(self, where: str, text: str, *, lenient: bool = False) -> None:
+    def __init__(
+        self, where: str, text: str, *, lenient: bool = False, iou_type: str = "bbox", results: bool = False
+    ) -> None:
         self._where, self.text, self.at, self.lenient = where, text, 0, lenient
         hooks: dict[str, Any] = {"object_pairs_hook": _object, "parse_constant": float if lenient else _refuse}
         if _ODD_NUMBER.search(text):
             hooks |= {"parse_int": _short(int), "parse_float": _short(float)}
         self._decoder = json.JSONDecoder(**hooks)
+        shapes = _SHAPES[iou_type][: 1 if results and iou_type == "keypoints" else None]  # num_keypoints is of truth
+        self._of_records = (*_OF_BOXES, *shapes)
+        # What may decide for all results: it is read of the first record, and of the others once it has decided.
+        self._decide = {"keypoints": ("segmentation",), "any": _COUNTED}.get(iou_type, ()) if results else ()
         self._place = ""  # the record being read, for errors
         self.spans: dict[str, list[tuple[int, int]]] = {}  # start and end of each value, by list
         self.bounds: dict[str, tuple[int, int]] = {}
@@ -214,7 +226,9 @@ class Walk:
         return values
 
     def _record(self, section: str, index: int) -> Any:
-        start, keys = self.at, KEYS[section]
+        start, boxes = self.at, section in ("annotations", "results")
+        keys = self._of_records if boxes else KEYS[section]
+        keys = (*keys, *self._decide) if boxes else keys
         value = self.value(1)
         length = self.at - start
         if 4 * length > limits.of("text"):
@@ -224,10 +238,13 @@ class Walk:
         if not isinstance(value, dict):
             return value
         if isinstance(value, Twice) and (twice := value.keys_twice & set(keys)):
-            if self.lenient and keys is _OF_BOXES:
+            if self.lenient and boxes:
                 return "an object with a key twice"  # no record: it is left out later
             self._place = ""
             self.wrong(f"{section}[{index}].{min(twice)}: expected once, got the key twice")
+        if boxes and self._decide and index == 0:
+            deciding = [key for key in ("bbox", *_COUNTED) if given(value.get(key))][:1]
+            self._decide = tuple(key for key in self._decide if key in deciding)
         return _kept(value, keys)
 
     def end(self) -> None:
@@ -238,6 +255,6 @@ class Walk:
 def _kept(record: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """The keys that are read."""
     kept = {key: record[key] for key in keys if key in record}
-    if "file_name" in keys:
-        kept |= {key: None for key in _MARKS if key in record}
+    if "bbox" in keys:
+        kept |= {key: True for key in _COUNTED if key not in keys and given(record.get(key))}
     return kept

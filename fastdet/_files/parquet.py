@@ -2,8 +2,10 @@
 
 Columns: ``image_id`` and ``category_id`` (integers) and ``bbox`` (a list of four numbers: x, y, width, height).
 Detections also have ``score``. True boxes may have ``area`` (width * height where it is absent or null), ``iscrowd``
-and ``difficult`` (0/1). Other columns are not read. In a file of true boxes, a row whose ``category_id`` and ``bbox``
-are null stands for an image without boxes.
+and ``difficult`` (0/1). Masks are in ``segmentation``, structs of ``size``, height and width, and ``counts``, COCO's
+text or bytes; poses are in ``keypoints``, lists of x, y and visibility of each point. ``bbox`` may then be absent.
+Other columns are not read. In a file of true objects, a row whose ``category_id`` and ``bbox``, ``segmentation`` or
+``keypoints`` are null stands for an image without objects.
 """
 
 from __future__ import annotations
@@ -19,27 +21,33 @@ from fastdet._core.check import Array
 from fastdet._files.errors import FormatError, few, one_line
 from fastdet._files.opening import open_file
 from fastdet.detection.records import CROWD, IGNORE, Bytes, Columns, Floats, Ints
+from fastdet.keypoints.similarity import extent
+from fastdet.masks import RLE, area, to_boxes
 
+FIELDS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}  # the column of each shape
 _ROWS = 1 << 16  # rows decoded at a time
 _ROW_BYTES = 72  # memory of a row
 
 
-def read_parquet_results(path: str | os.PathLike[str]) -> Columns:
-    """Read detections. ``ids`` of the result is empty."""
-    return _read(str(path), results=True)[1]
+def read_parquet_results(path: str | os.PathLike[str], shape: str = "bbox") -> Columns:
+    """Read detections. ``ids`` of the result is empty. ``shape``: see `read_parquet`."""
+    return _read(str(path), True, shape)[1]
 
 
-def read_parquet(path: str | os.PathLike[str]) -> tuple[Ints, Columns]:
-    """Read true boxes. Returns the ids of all images of the file, also those without boxes, and the boxes."""
-    return _read(str(path), results=False)
+def read_parquet(path: str | os.PathLike[str], shape: str = "bbox") -> tuple[Ints, Columns]:
+    """Read true boxes. Returns the ids of all images of the file, also those without boxes, and the boxes.
+
+    ``shape``: "segm" and "keypoints" read masks or keypoints too.
+    """
+    return _read(str(path), False, shape)
 
 
-def _read(path: str, *, results: bool) -> tuple[Ints, Columns]:
-    pyarrow: Any = _pyarrow("pyarrow")
-    parquet: Any = _pyarrow("pyarrow.parquet")
-    needed = ["image_id", "category_id", "bbox", *(["score"] if results else [])]
-    wanted = needed if results else [*needed, "area", "iscrowd", "difficult"]
-    images, columns, row = [np.zeros(0, np.int64)], [_none(results)], 0
+def _read(path: str, results: bool, shape: str) -> tuple[Ints, Columns]:
+    pyarrow: Any = pyarrow_module("pyarrow")
+    parquet: Any = pyarrow_module("pyarrow.parquet")
+    needed = ["image_id", "category_id", FIELDS[shape], *(["score"] if results else [])]
+    wanted = [*dict.fromkeys([*needed, "bbox"]), *([] if results else ["area", "iscrowd", "difficult"])]
+    images, columns, row = [np.zeros(0, np.int64)], [_none(shape)], 0
     try:
         with open_file(path) as opened, parquet.ParquetFile(opened) as file:
             present = file.schema_arrow.names
@@ -51,7 +59,7 @@ def _read(path: str, *, results: bool) -> tuple[Ints, Columns]:
                     raise FormatError(f"{path}: expected one column {name!r}, got {present.count(name)}")
             _require_size(path, os.fstat(opened.fileno()).st_size, file.metadata.num_rows)
             for batch in file.iter_batches(_ROWS, columns=[name for name in wanted if name in present]):
-                ids, some = _columns(_Batch(path, row, batch), results)
+                ids, some = _columns(_Batch(path, row, batch), results, shape)
                 images.append(np.unique(ids))
                 columns.append(some)
                 row += batch.num_rows
@@ -74,31 +82,37 @@ def _require_size(path: str, packed: int, rows: int) -> None:
         raise FormatError(f"{path}: {limits.exceeded('unpacked', size, allowed)}")
 
 
-def _pyarrow(name: str) -> Any:
+def pyarrow_module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
         raise ImportError('Parquet files need pyarrow: pip install "fastdet[ray]"') from None
 
 
-def _none(results: bool) -> Columns:
+def _none(shape: str) -> Columns:
     ids, numbers = np.zeros(0, np.int64), np.zeros(0)
-    return Columns(ids, ids, np.zeros((0, 4)), numbers, numbers, np.zeros(0, np.uint8), ids)
+    masks = RLE.concatenate([]) if shape == "segm" else None
+    keypoints = np.zeros((0, 0, 3)) if shape == "keypoints" else None
+    return Columns(ids, ids, np.zeros((0, 4)), numbers, numbers, np.zeros(0, np.uint8), ids, masks, keypoints)
 
 
-def _columns(batch: _Batch, results: bool) -> tuple[Ints, Columns]:
+def _columns(batch: _Batch, results: bool, shape: str) -> tuple[Ints, Columns]:
     ids = batch.integers("image_id")
-    none = _none(results)
+    none = _none(shape)
     if results:
-        label, boxes = batch.integers("category_id"), batch.boxes()
+        boxes, sizes, more = batch.shapes(shape)
         scores = batch.numbers("score", "a number")
-        return ids[:0], Columns(ids, label, boxes, boxes[:, 2] * boxes[:, 3], scores, none.flags, none.ids)
-    empty = batch.null("category_id") & batch.null("bbox")
+        return ids[:0], Columns(ids, batch.integers("category_id"), boxes, sizes, scores, none.flags, none.ids, *more)
+    empty = batch.null("category_id") & batch.null(FIELDS[shape])
     rest = batch.without(empty) if empty.any() else batch
-    boxes = rest.boxes()
-    areas = rest.numbers("area", "a number >= 0", absent=boxes[:, 2] * boxes[:, 3])
+    boxes, sizes, more = rest.shapes(shape)
+    if more[0] is not None:
+        sizes = area(more[0]).astype(np.float64)
+    areas = rest.numbers("area", "a number >= 0", absent=sizes)
     flags = rest.flags("iscrowd", CROWD) | rest.flags("difficult", IGNORE)
-    truth = Columns(ids[~empty], rest.integers("category_id"), boxes, areas, none.scores, flags, none.ids)
+    if more[1] is not None:
+        flags |= ~(more[1][..., 2] > 0).any(1) * np.uint8(IGNORE)
+    truth = Columns(ids[~empty], rest.integers("category_id"), boxes, areas, none.scores, flags, none.ids, *more)
     return ids, truth
 
 
@@ -111,14 +125,14 @@ class _Batch:
 
     def without(self, dropped: Array) -> _Batch:
         kept = np.flatnonzero(~dropped)
-        return _Batch(self._path, 0, self._batch.take(_pyarrow("pyarrow").array(kept)), self._rows[kept])
+        return _Batch(self._path, 0, self._batch.take(pyarrow_module("pyarrow").array(kept)), self._rows[kept])
 
     def null(self, name: str) -> Array:
         is_null: Array = self._batch.column(name).is_null().to_numpy(zero_copy_only=False)
         return is_null
 
     def integers(self, name: str) -> Ints:
-        kind, column = _pyarrow("pyarrow").types, self._batch.column(name)
+        kind, column = pyarrow_module("pyarrow").types, self._batch.column(name)
         if not kind.is_integer(column.type):
             raise FormatError(f"{self._path}: {name}: expected integers, got {column.type}")
         self._no_nulls(name, "an integer", column)
@@ -150,7 +164,7 @@ class _Batch:
         return values.astype(np.uint8) * np.uint8(flag)
 
     def boxes(self) -> Floats:
-        kind, column = _pyarrow("pyarrow").types, self._batch.column("bbox")
+        kind, column = pyarrow_module("pyarrow").types, self._batch.column("bbox")
         lists = kind.is_list(column.type) or kind.is_large_list(column.type) or kind.is_fixed_size_list(column.type)
         if not lists:
             raise FormatError(f"{self._path}: bbox: expected lists of four numbers, got {column.type}")
@@ -167,8 +181,59 @@ class _Batch:
             self._all("bbox", expected, out[:, at], np.isfinite(out[:, at]) & ((at < 2) | (out[:, at] >= 0)))
         return out
 
+    def shapes(self, shape: str) -> tuple[Floats, Floats, tuple[RLE | None, Floats | None]]:
+        """Boxes x y w h, areas by the rule of COCO's loadRes, and the masks or keypoints that are asked for."""
+        masks = self.masks() if shape == "segm" else None
+        keypoints = self.keypoints() if shape == "keypoints" else None
+        if "bbox" in self._batch.schema.names:
+            boxes = self.boxes()
+        elif masks is not None:
+            boxes = to_boxes(masks)
+            boxes[:, 2:] -= boxes[:, :2]
+            return boxes, area(masks).astype(np.float64), (masks, keypoints)
+        else:
+            assert keypoints is not None
+            boxes = extent(keypoints)
+        return boxes, boxes[:, 2] * boxes[:, 3], (masks, keypoints)
+
+    def masks(self) -> RLE:
+        """Of structs of ``size``, two integers, and ``counts``, text or bytes."""
+        kind, column = pyarrow_module("pyarrow").types, self._batch.column("segmentation")
+        expected = "structs of size and counts"
+        if not kind.is_struct(column.type) or {field.name for field in column.type} != {"size", "counts"}:
+            raise FormatError(f"{self._path}: segmentation: expected {expected}, got {column.type}")
+        self._no_nulls("segmentation", "size and counts", column)
+        records = column.to_pylist()
+        try:
+            return RLE.from_coco(records)
+        except (TypeError, ValueError) as error:  # "RLE.from_coco: record 3: ..."
+            _, at, what = str(error).split(": ", 2)
+            self._refuse("segmentation", int(at.split()[1]), what)
+
+    def keypoints(self) -> Floats:
+        """Lists of x, y and visibility of each point, all of one length."""
+        kind, expected = pyarrow_module("pyarrow").types, "lists of 3 K numbers"
+        column = self._batch.column("keypoints")
+        lists = kind.is_list(column.type) or kind.is_large_list(column.type) or kind.is_fixed_size_list(column.type)
+        if not lists:
+            raise FormatError(f"{self._path}: keypoints: expected {expected}, got {column.type}")
+        self._numeric("keypoints", expected, column.type.value_type)
+        self._no_nulls("keypoints", "3 K numbers", column)
+        if kind.is_fixed_size_list(column.type):
+            length = np.full(len(column), column.type.list_size)
+        else:
+            length = np.diff(column.offsets.to_numpy())
+        size = int(length[0]) if len(length) else 0
+        self._all("keypoints", f"{size} numbers", length, length == size)
+        if size % 3 or (len(length) and not size):
+            self._fail("keypoints", "x, y and visibility of each point", 0, f"{size} numbers")
+        values: Floats = column.flatten().to_numpy(zero_copy_only=False).astype(np.float64).reshape(len(length), size)
+        finite: Array = np.all(np.isfinite(values), axis=1)
+        self._all("keypoints", "finite numbers", values.sum(axis=1), finite)
+        return values.reshape(len(length), -1, 3)
+
     def _numeric(self, name: str, expected: str, column_type: Any) -> None:
-        kind = _pyarrow("pyarrow").types
+        kind = pyarrow_module("pyarrow").types
         if not (kind.is_integer(column_type) or kind.is_floating(column_type)):
             raise FormatError(f"{self._path}: {name}: expected {expected}, got {column_type}")
 
@@ -182,4 +247,7 @@ class _Batch:
             self._fail(name, expected, i, f"{values[i]:.6g}" if values.dtype.kind == "f" else str(values[i]))
 
     def _fail(self, name: str, expected: str, i: int, value: str) -> NoReturn:
-        raise FormatError(f"{self._path}: row {self._rows[i]}: {name}: expected {expected}, got {value}")
+        self._refuse(name, i, f"expected {expected}, got {value}")
+
+    def _refuse(self, name: str, i: int, what: str) -> NoReturn:
+        raise FormatError(f"{self._path}: row {self._rows[i]}: {name}: {what}")

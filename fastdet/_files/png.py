@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
-from fastdet._core import limits
+import numpy as np
+
+from fastdet._core import backends, limits
+from fastdet._core.check import Array
 from fastdet._core.label_images import LabelPixels, pixels
 from fastdet._files.errors import FormatError, one_line
 
@@ -48,6 +52,29 @@ def read(data: bytes) -> LabelPixels:
         raise FormatError(f"damaged: {one_line(error) or type(error).__name__}") from None
     except Exception as error:  # decoders raise anything at damaged data
         raise FormatError(f"damaged: {one_line(error) or type(error).__name__}") from None
+
+
+def read_rgb(data: bytes) -> Array:
+    """(H, W, 3) uint8: the colours of a PNG of 8-bit RGB, whatever they look like. FormatError.
+
+    C++ unpacks it; Pillow reads it where that is absent, and interlaced ones.
+    """
+    width, height, depth, kind = _header(data[:HEADER_BYTES])
+    if kind != _RGB or depth != 8:
+        raise FormatError(f"expected an 8-bit RGB image, got {_kind(depth, kind)}")
+    if text := too_large(height, width):
+        raise FormatError(text)
+    if backends.native is None or data[28] or b"eXIf" in data:
+        return np.ascontiguousarray(read(data).values)
+    view = memoryview(data)
+    packed = [view[at + 8 : end] for name, at, end in _chunks(data) if name == b"IDAT"]
+    colours: Array | int = backends.native.png_pixels(b"".join(packed), height, width)
+    if not isinstance(colours, int):
+        return colours
+    if colours > 0:
+        raise FormatError(f"damaged: row {colours - 1} has an unknown filter")
+    what = {-1: "it holds too few pixels", -2: "it holds too many pixels", -3: "its pixels cannot be unpacked"}
+    raise FormatError(f"damaged: {what[colours]}")
 
 
 def too_large(height: int, width: int) -> str:
@@ -99,8 +126,21 @@ def _check_chunks(data: bytes) -> bytes:
     passes = _ADAM7 if data[28] else ((0, 0, 1, 1),)
     sizes = [(-((y - height) // dy), -((x - width) // dx)) for y, x, dy, dx in passes]
     left = sum(rows * (1 + -(-columns * bits // 8)) for rows, columns in sizes if columns > 0)
-    view, at = memoryview(data), 8
+    view = memoryview(data)
     stream, needed = zlib.decompressobj(), [view[:8]]
+    for name, at, end in _chunks(data):
+        if name == b"IDAT":
+            left -= _inflated(stream, view[at + 8 : end], left)
+        if name in _NEEDED:
+            needed.append(view[at : end + 4])
+    if left or not stream.eof:
+        raise FormatError(f"damaged: it holds too {'few' if left > 0 else 'many'} pixels")
+    return b"".join(needed)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The name, the start and the end of the content of each chunk. FormatError for a wrong CRC and a missing end."""
+    view, at = memoryview(data), 8
     while at + 12 <= len(data):
         length = int.from_bytes(view[at : at + 4], "big")
         name, end = bytes(view[at + 4 : at + 8]), at + 8 + length
@@ -108,14 +148,9 @@ def _check_chunks(data: bytes) -> bytes:
             break
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise FormatError(f"damaged: chunk {name.decode('latin-1')!r} at byte {at} has a wrong CRC")
-        if name == b"IDAT":
-            left -= _inflated(stream, view[at + 8 : end], left)
-        if name in _NEEDED:
-            needed.append(view[at : end + 4])
+        yield name, at, end
         if name == b"IEND":
-            if left or not stream.eof:
-                raise FormatError(f"damaged: it holds too {'few' if left > 0 else 'many'} pixels")
-            return b"".join(needed)
+            return
         at = end + 4
     raise FormatError(f"truncated: the file ends after {len(data)} bytes, before its end chunk IEND")
 

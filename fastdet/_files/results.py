@@ -11,9 +11,11 @@ import numpy as np
 
 from fastdet._files import coco, npz_data, txt, voc, yolo
 from fastdet._files.coco_objects import Content
+from fastdet._files.coco_shapes import UNKNOWN_SIZE, Held
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids, positions
 from fastdet._files.errors import ChoiceError, Faults, FormatError, quoted
 from fastdet._files.folders import Labels
+from fastdet._files.kinds import check_sizes
 from fastdet._files.names import read_names
 from fastdet._files.readings import check_ids, check_images, check_positions, position_ids
 from fastdet._files.text import to_int
@@ -31,6 +33,7 @@ class Options:
     score: str | None = None  # "first" or "last": its place in the lines of txt and YOLO
     points: str | None = None  # "polygon" or "keypoints": what the long lines of YOLO are
     faults: Faults = field(default_factory=Faults)
+    iou_type: str = "bbox"  # how COCO JSON is read
 
 
 class Results(NamedTuple):
@@ -39,6 +42,8 @@ class Results(NamedTuple):
     columns: Columns
     others: Mapping[int, str]  # labels that the data set lacks: the file's label by the new id
     notes: Sequence[str] = ()
+    held: Held = Held()  # of COCO JSON: how many records have a box, a mask and keypoints
+    read: int = 0  # records that held counts
 
 
 def read_results(path: Path, format: str, data: DataSet, o: Options) -> Results:
@@ -186,9 +191,33 @@ def _coco(path: Path, data: DataSet, o: Options) -> Results:
 
     Categories are matched by name if the file lists them with names.
     """
-    content = coco.coco_content(path, "results", string_ids=True, faults=o.faults)
+    content = _content(path, data, o)
+    found = _found(path, content, data, o)
+    return found._replace(held=content.held, read=len(content.boxes.image))
+
+
+def _content(path: Path, data: DataSet, o: Options) -> Content:
+    """The records. Polygons are drawn in the sizes of the data set's images by id."""
+    options: Any = {"string_ids": True, "faults": o.faults, "iou_type": o.iou_type}
+    if o.iou_type == "bbox":
+        return coco.coco_content(path, "results", **options)
+    before = len(o.faults.texts)
+    try:  # ids may be those of the file's own images: their sizes are compared later
+        content = coco.coco_content(path, "results", **options)
+        if len(o.faults.texts) == before:
+            return content
+    except FormatError as error:
+        if UNKNOWN_SIZE not in str(error):
+            raise
+    del o.faults.texts[before:]
+    return coco.coco_content(path, "results", **options, sizes=(data.images, data.sizes))
+
+
+def _found(path: Path, content: Content, data: DataSet, o: Options) -> Results:
     images, (categories, category_names) = _listed(path, content.section)
     columns, notes = _coco_images(path, content, images, data, o)
+    if len(columns.image) == len(content.boxes.image):
+        check_sizes(path, content.section, columns, data)
     by_names = o.labels in (None, "id") and bool(category_names) and all(category_names) and all(data.category_names)
     if not by_names:
         return _with_notes(_numbered(path, columns, data, o), notes)

@@ -12,6 +12,7 @@ from fastdet._files import coco, npz_data, text, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.formats import form_of_detections, form_of_truth
+from fastdet._files.kinds import check_alike, iou_type_of, kinds_of, of_kind
 from fastdet._files.readings import note_on_boxes, note_on_classes, overlaps
 from fastdet._files.results import Options, Results, read_results
 from fastdet._files.sizes import sizes_of
@@ -37,6 +38,7 @@ class Reading:
     score: str | None = None  # "first" or "last": the place of the score in lines
     points: str | None = None  # "polygon" or "keypoints": what long lines of YOLO are
     skip_invalid: bool = False  # leave out invalid records, and list them
+    kind: str | None = None  # one of `KINDS`; None: by what the detections hold
 
     @property
     def offset(self) -> float | None:
@@ -47,11 +49,12 @@ class Reading:
 class Inputs:
     """A data set and its detections."""
 
-    data: DataSet
+    data: DataSet  # with the truth of the first kind
     detections: Columns
     formats: tuple[str, str]
     notes: list[str]
     skipped: list[str]  # the errors of the records that were left out
+    truths: dict[str, Columns]  # of each kind that is scored
 
 
 def read(truth: Path, detections: Path, options: Reading) -> Inputs:
@@ -65,18 +68,29 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
     notes = _limited([*data.notes, *_without_area(truth, data, format)], f"{truth}: {{}} more notes of this kind")
     form = form_of_detections(detections, options.format, format, data)
     _suitable(format, form, options)
+    kinds, left = kinds_of(truth, detections, (format, form), data, options.kind)
+    if options.offset and kinds[0] != "boxes":
+        raise ChoiceError("inclusive", f"goes with boxes, got {kinds[0]}")
+    every = {kind: of_kind(truth, data, kind, faults) for kind in kinds}
+    data = every[kinds[0]]
+    iou_type = iou_type_of(kinds, detections) if form == "coco" else "bbox"
     result_options = Options(
-        options.classes, options.boxes, options.labels, options.image_ids, options.score, options.points, faults
-    )
+        options.classes, options.boxes, options.labels, options.image_ids, options.score, options.points, faults,
+        iou_type,
+    )  # fmt: skip
     results = read_results(detections, form, data, result_options)
-    notes += results.notes
+    if form == "coco" and options.kind is None:
+        check_alike(detections, results.held, results.read)
+    notes += [*left, *results.notes]
     columns = results.columns
     if data.offset:
         columns = columns._replace(areas=area(columns.boxes, data.offset))
-    data = data._replace(truth=_of_finite_area(truth, "true box", data.truth, faults))
+    truths = {kind: _of_finite_area(truth, "true box", of.truth, faults) for kind, of in every.items()}
     columns = _of_finite_area(detections, "detection", columns, faults)
     if options.image_set is not None:
-        data, columns = _subset(data, columns, options.image_set)
+        data, columns, wanted = _subset(data, columns, options.image_set)
+        truths = {kind: rows.rows(np.isin(rows.image, wanted)) for kind, rows in truths.items()}
+    data = data._replace(truth=truths[kinds[0]])
     notes += _unscored(truth, detections, data, columns, results)
     notes += _coverage(detections, form, data, columns)
     pairs = overlaps(data, columns)
@@ -84,7 +98,7 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
     if options.score is None and form in ("yolo", "txt") and (doubts or not len(pairs)):
         _check_score(detections, form, data, len(pairs), result_options)
     notes += doubts or note_on_classes(data, columns, pairs, str(detections))
-    return Inputs(data, columns, (format, form), notes, faults.texts)
+    return Inputs(data, columns, (format, form), notes, faults.texts, truths)
 
 
 def _suitable(format: str, form: str, o: Reading) -> None:
@@ -107,7 +121,7 @@ def _suitable(format: str, form: str, o: Reading) -> None:
 # ---------------------------------------------------------------------------------------------- data sets
 def _truth(path: Path, format: str, o: Reading, faults: Faults) -> DataSet:
     if format == "coco":
-        data = coco.read_coco(path, faults)
+        data = coco.read_coco(path, faults, iou_type="any")
     elif format == "voc":
         data = voc.read_voc(path, o.classes, offset=1.0 if o.offset is None else o.offset, faults=faults)
     elif format == "txt":
@@ -201,7 +215,7 @@ def _coverage(path: Path, form: str, data: DataSet, columns: Columns) -> list[st
     ]
 
 
-def _subset(data: DataSet, detections: Columns, path: Path) -> tuple[DataSet, Columns]:
+def _subset(data: DataSet, detections: Columns, path: Path) -> tuple[DataSet, Columns, list[int]]:
     """Keep the images that a file names, one a line, as VOC's ImageSets do. Text after the name is skipped."""
     lines = text.lines_of(text.read_text(path, "lines", "one image name a line"))
     names = ImageNames(data)
@@ -219,6 +233,7 @@ def _subset(data: DataSet, detections: Columns, path: Path) -> tuple[DataSet, Co
     if not wanted:
         raise FormatError(f"{path}: expected one image name a line, got none")
     keep = np.isin(data.images, wanted)
-    truth, detections = (columns.rows(np.isin(columns.image, wanted)) for columns in (data.truth, detections))
     left = [name for name, kept in zip(data.image_names, keep.tolist(), strict=True) if kept]
-    return data._replace(images=data.images[keep], image_names=left, sizes=data.sizes[keep], truth=truth), detections
+    crowding = data.crowding[keep] if len(data.crowding) else data.crowding
+    data = data._replace(images=data.images[keep], image_names=left, sizes=data.sizes[keep], crowding=crowding)
+    return data, detections.rows(np.isin(detections.image, wanted)), wanted

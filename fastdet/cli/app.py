@@ -21,7 +21,7 @@ try:
     try:
         import typer
 
-        from fastdet.cli import bench, demo, evaluate, info, miou, nms, start
+        from fastdet.cli import bench, demo, evaluate, info, miou, nms, panoptic, start
         from fastdet.cli.showcase import Different
         from fastdet.cli.terminal import Failure, Group, SingleCommand, Unwritable, note, plain_streams, say
     except ImportError as error:  # only the command imports this module, so it may end the process
@@ -34,6 +34,7 @@ except KeyboardInterrupt:  # a short command spends most of its time in these im
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False, cls=Group)
 app.command("nms", cls=SingleCommand)(nms.nms_command)
 app.command("miou", cls=SingleCommand)(miou.miou_command)
+app.command("panoptic", cls=SingleCommand)(panoptic.panoptic_command)
 app.command("evaluate", cls=SingleCommand)(evaluate.evaluate)
 app.command("demo", cls=SingleCommand)(demo.demo_command)
 app.command("bench", cls=SingleCommand)(bench.bench_command)

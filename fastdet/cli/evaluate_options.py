@@ -12,12 +12,14 @@ import typer
 
 from fastdet._core.metric import RESAMPLES
 from fastdet._files import sources
+from fastdet._files.data_set import DataSet
 from fastdet._files.formats import FORMATS
 from fastdet._files.names import read_names
 from fastdet._files.readings import LABELS
 from fastdet.cli.terminal import Failure, wrong_option
-from fastdet.detection.inputs import AREAS, METHODS
+from fastdet.detection.inputs import AREAS, METHODS, RULES
 from fastdet.detection.metrics import DetectionMetrics
+from fastdet.keypoints.similarity import COCO_SIGMAS, CROWDPOSE_SIGMAS
 
 LEVEL = 0.95  # confidence level of the intervals
 
@@ -36,12 +38,25 @@ class Options:
     at: Annotated[
         float | None, typer.Option(metavar="SCORE", help="Precision, recall and F1 at this score, and the best F1.")
     ] = None
+    errors: Annotated[
+        bool, typer.Option("--errors", help="What each kind of error costs, and whether scores can be trusted.")
+    ] = False
     ci: Annotated[
         bool, typer.Option("--ci", help=f"95 % intervals: {RESAMPLES:,} bootstrap resamples of the images.")
     ] = False
     format: Annotated[
         str, typer.Option(metavar="auto|coco|voc|yolo|txt|npz", help="The data set's format, if auto fails.")
     ] = "auto"
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="boxes|masks|boundary|keypoints", help="What is scored; default: what the detections hold, each."
+        ),
+    ] = None
+    sigmas: Annotated[
+        str | None,
+        typer.Option(metavar="coco|crowdpose|LIST", help="Of keypoints: how far apart people place each one."),
+    ] = None
     iou: Annotated[
         str | None, typer.Option(metavar="LIST", help="IoU thresholds: 0.5:0.95:0.05 (COCO's), or 0.5, or 0.5,0.75.")
     ] = None
@@ -57,7 +72,8 @@ class Options:
         typer.Option(metavar="coco101|voc2007|area", help="Average precision: 101 or 11 points, or VOC 2010's area."),
     ] = "coco101"
     rule: Annotated[
-        str | None, typer.Option(metavar="coco|voc", help="How boxes are matched; default: the rule of --method.")
+        str | None,
+        typer.Option(metavar="coco|voc|lvis", help="How objects are matched; default: that of --method and GT."),
     ] = None
     inclusive: Annotated[
         bool | None, typer.Option("--inclusive/--exclusive", help="Whether boxes name their last pixel (VOC does).")
@@ -115,6 +131,9 @@ class Settings:
     max_detections: tuple[int | None, ...]
     areas: dict[str, tuple[float, float]]
     confusion_at: tuple[float, float] | None
+    iou_type: str = "bbox"
+    sigmas: tuple[float, ...] | None = None
+    use_area: bool = True
 
     @property
     def at_iou(self) -> float:
@@ -127,22 +146,36 @@ class Settings:
         return DetectionMetrics(box_format="xywh", inclusive=inclusive, on_duplicate="raise", **vars(self))
 
 
-def settings_of(o: Options) -> Settings:
-    """The settings that the options ask for. Failure."""
-    method, rule = o.method, o.rule
+IOU_TYPES = {"boxes": "bbox", "masks": "segm", "boundary": "boundary", "keypoints": "keypoints"}
+
+
+def settings_of(o: Options, kind: str | None = None, data: DataSet | None = None) -> Settings:
+    """The settings that the options ask for, of a kind and of a data set that is read. Failure."""
+    kind = kind or o.kind or "boxes"
     if o.at is not None and not math.isfinite(o.at):
         raise Failure(f"evaluate: --at must be a finite number, got {o.at}")
-    for option, value, choices in (("method", method, METHODS), ("rule", rule, ("coco", "voc"))):
-        if value is not None and value not in choices:
-            raise Failure(f"evaluate: --{option} must be one of {', '.join(choices)}, got {value}")
-    voc = method != "coco101"
+    choices = (("method", o.method, METHODS), ("rule", o.rule, RULES), ("kind", o.kind, tuple(IOU_TYPES)))
+    for option, value, allowed in choices:
+        if value is not None and value not in allowed:
+            raise Failure(f"evaluate: --{option} must be one of {', '.join(allowed)}, got {value}")
+    voc, lvis = o.method != "coco101", data is not None and data.federated is not None
+    rule = o.rule or ("voc" if voc else "lvis" if lvis else "coco")
+    if rule == "lvis" and data is not None and not lvis:
+        raise Failure("evaluate: --rule lvis goes with a LVIS data set, whose images have neg_category_ids")
+    poses = kind == "keypoints"
+    sigmas, crowded = _sigmas(o.sigmas, data) if poses else (None, False)
+    limits = "all" if voc else "300" if rule == "lvis" else "20" if poses else "1,10,100"
+    sizes = [name for name in AREAS if name == "all" or (not (voc or crowded) and not (poses and name == "small"))]
     settings = Settings(
-        method,
-        rule or ("voc" if voc else "coco"),
+        o.method,
+        rule,
         _thresholds(o.iou or ("0.5" if voc else "0.5:0.95:0.05")),
-        _limits(o.max_dets or ("all" if voc else "1,10,100")),
-        _areas(o.areas or ("all" if voc else ",".join(AREAS))),
+        _limits(o.max_dets or limits),
+        _areas(o.areas or ",".join(sizes)),
         _confusion(o.confusion_at, o.plots is not None),
+        IOU_TYPES[kind],
+        sigmas,
+        not crowded,
     )
     try:
         settings.metrics(inclusive=False)
@@ -152,6 +185,26 @@ def settings_of(o: Options) -> Settings:
             text = f"{text.partition(', got ')[0]}, got {o.max_dets}"
         raise wrong_option("evaluate", text, {"iou_thresholds": "iou", "max_detections": "max-dets"}) from None
     return settings
+
+
+def _sigmas(text: str | None, data: DataSet | None) -> tuple[tuple[float, ...] | None, bool]:
+    """The sigmas of keypoints, and whether CrowdPose's rules are meant: by the data set, or by name."""
+    named = {"coco": COCO_SIGMAS, "crowdpose": CROWDPOSE_SIGMAS}
+    points = None if data is None or data.truth.keypoints is None else data.truth.keypoints.shape[1]
+    of_crowd = data is not None and len(data.crowding) > 0 and points == len(CROWDPOSE_SIGMAS)
+    if text is None and of_crowd:
+        text = "crowdpose"
+    if text is None:
+        if points and points != len(COCO_SIGMAS):
+            raise Failure(f"evaluate: --sigmas must be given for {points} keypoints: coco is for 17, crowdpose for 14")
+        return None, False
+    try:
+        sigmas = named[text] if text in named else tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise Failure(f"evaluate: --sigmas must be coco, crowdpose, or numbers above 0, got {text}") from None
+    if points and points != len(sigmas):
+        raise Failure(f"evaluate: --sigmas must be {points} numbers, one for each keypoint, got {len(sigmas)}")
+    return sigmas, text == "crowdpose"
 
 
 def reading_of(o: Options) -> sources.Reading:
@@ -173,10 +226,12 @@ def reading_of(o: Options) -> sources.Reading:
             expected = "WIDTHxHEIGHT in pixels, such as 640x480"
             raise Failure(f"evaluate: --image-size must be {expected}, got {o.image_size}")
         size = int(width), int(height)
+    if o.sigmas is not None and o.kind not in (None, "keypoints"):
+        raise Failure(f"evaluate: --sigmas goes with keypoints, got --kind {o.kind}")
     names = None if o.classes is None else read_names("evaluate", o.classes)
     return sources.Reading(
         o.format, names, o.images, size, o.image_set, o.boxes, o.inclusive, o.labels, o.image_ids, o.score, o.points,
-        o.skip_invalid,
+        o.skip_invalid, o.kind,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from fastdet._files.label_rules import Rules
 from fastdet._files.label_tables import LabelTable
 from fastdet._files.names import read_names
 from fastdet._files.palettes import Palette
+from fastdet.cli.engine import check_engine, engine
 from fastdet.cli.miou_count import count, pair
 from fastdet.cli.miou_doubts import check_doubts, notes_of
 from fastdet.cli.miou_report import FIGURES as FIGURES
@@ -77,6 +78,12 @@ class Options:
     plots: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Put confusion.png and iou.png into this folder.")
     ] = None
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="Count on this machine, or on a Ray cluster that sees the files.")
+    ] = "local"
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address of the Ray cluster; without it, one on this machine.")
+    ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False
 
 
@@ -114,9 +121,13 @@ def run(options: Options) -> None:
     metrics = _metrics(options, *rules)
     paths, ends = (options.target, options.prediction), (options.gt_suffix, options.pred_suffix)
     true, guessed = (label_maps.load(path, rule, end or "") for path, rule, end in zip(paths, rules, ends, strict=True))
-    with progress() as bar:
+    if options.engine == "ray" and (
+        maps := next((x for x in (true, guessed) if isinstance(x, label_maps.Stack)), None)
+    ):
+        raise Failure(f"miou: --engine ray reads folders, got {maps.path}")
+    with engine("miou", options.engine, options.address) as ray, progress() as bar:
         pairs = pair(true, guessed, bar)
-        count(true, guessed, pairs, metrics, bar("counting", len(pairs)))
+        count(true, guessed, pairs, metrics, bar("counting", len(pairs)), ray)
     check_doubts(true, guessed, metrics, same_map=options.map is not None)
     notes = notes_of(true, guessed, metrics)
     for text in notes:
@@ -153,6 +164,7 @@ miou_command = command(Options, run)
 
 def _checked(o: Options) -> tuple[Rules, Rules]:
     """Check the options before the work. Returns the rules of the true and of the predicted maps. Failure, OSError."""
+    check_engine("miou", o.engine, o.address)
     plots, ignore = o.plots, tuple(dict.fromkeys(o.ignore or ()))
     if o.void is not None and not ignore:
         raise Failure("miou: --void needs --ignore, the label of void pixels")

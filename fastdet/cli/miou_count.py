@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,8 +18,10 @@ from fastdet._files.detections import Advance
 from fastdet._files.errors import FormatError, few
 from fastdet._files.label_maps import Folder, Maps
 from fastdet._files.label_rules import Side
+from fastdet.distributed.cluster import in_order
 from fastdet.segmentation.metrics import SegmentationMetrics
 
+_PIECE = 16  # pairs of one task on a cluster
 _MAX_WRONG = 10  # bad maps that an error names; reading stops there
 Bar = Callable[[str, "int | None"], Advance]
 
@@ -54,19 +57,22 @@ def pair(target: Maps, prediction: Maps, bar: Bar) -> list[tuple[int, int]]:
 
 
 def count(
-    target: Maps, prediction: Maps, pairs: Sequence[tuple[int, int]], metrics: SegmentationMetrics, advance: Advance
+    target: Maps,
+    prediction: Maps,
+    pairs: Sequence[tuple[int, int]],
+    metrics: SegmentationMetrics,
+    advance: Advance,
+    ray: Any = None,
 ) -> None:
-    """Count all pairs into ``metrics``, in order, a few maps at a time. FormatError names bad maps."""
-    threads = min(fastdet.get_num_threads(), len(pairs))
+    """Count all pairs into ``metrics``, in order, a few maps at a time. FormatError names bad maps.
+
+    In threads; with ``ray`` on its cluster, which holds a few maps at a time.
+    """
+    counted = _in_threads if ray is None else functools.partial(_on_ray, ray)
+    results = counted(target, prediction, pairs, metrics)
     wrong: list[str] = []
-    todo = iter(pairs)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="fastdet-miou")
-    try:
-        ahead = itertools.islice(todo, 2 * threads)
-        waiting = deque(pool.submit(_one, target, prediction, i, j, metrics) for i, j in ahead)
-        for done in range(1, len(pairs) + 1):
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(_one, target, prediction, i, j, metrics) for i, j in itertools.islice(todo, 1))
+    with contextlib.closing(results):
+        for done, result in enumerate(results, 1):
             if isinstance(result, tuple):
                 counts, shown = result
                 metrics._add(*counts)
@@ -77,15 +83,45 @@ def count(
             advance(1)
             if len(wrong) >= _MAX_WRONG and done < len(pairs):
                 raise FormatError(f"{_unusable(wrong, metrics)}; stopped after {done:,} of {len(pairs):,} pairs")
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
     if wrong:
         raise FormatError(_unusable(wrong, metrics))
 
 
-def _one(
-    target: Maps, prediction: Maps, i: int, j: int, metrics: SegmentationMetrics
-) -> tuple[tuple[Any, list[Array], int], list[tuple[Side, str]]] | list[str]:
+Counted = tuple[tuple[Any, list[Array], int], list[tuple[Side, str]]] | list[str]
+Results = Generator[Counted, None, None]
+
+
+def _in_threads(
+    target: Maps, prediction: Maps, pairs: Sequence[tuple[int, int]], metrics: SegmentationMetrics
+) -> Results:
+    threads = min(fastdet.get_num_threads(), len(pairs))
+    todo = iter(pairs)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="fastdet-miou")
+    try:
+        ahead = itertools.islice(todo, 2 * threads)
+        waiting = deque(pool.submit(_one, target, prediction, i, j, metrics) for i, j in ahead)
+        for _ in range(len(pairs)):
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(_one, target, prediction, i, j, metrics) for i, j in itertools.islice(todo, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _on_ray(
+    ray: Any, target: Maps, prediction: Maps, pairs: Sequence[tuple[int, int]], metrics: SegmentationMetrics
+) -> Results:
+    pieces = [pairs[i : i + _PIECE] for i in range(0, len(pairs), _PIECE)]
+    for piece in in_order(ray, _piece, (target, prediction, metrics._empty()), pieces):
+        yield from piece
+
+
+def _piece(shared: tuple[Maps, Maps, SegmentationMetrics], pairs: Sequence[tuple[int, int]]) -> list[Counted]:
+    target, prediction, metrics = shared
+    return [_one(target, prediction, i, j, metrics) for i, j in pairs]
+
+
+def _one(target: Maps, prediction: Maps, i: int, j: int, metrics: SegmentationMetrics) -> Counted:
     """Count one pair. Returns what it adds to ``metrics`` and to the two sides, or the list of its errors."""
     maps: list[Array] = []
     wrong: list[str] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,11 +13,11 @@ import typer
 import fastdet
 from fastdet import nms
 from fastdet._core import backends
-from fastdet._core.check import Array
 from fastdet._files import detections
-from fastdet._files.detections import Advance
 from fastdet._files.errors import Faults
-from fastdet._files.table import Kept, Table
+from fastdet.cli.engine import check_engine, engine
+from fastdet.cli.nms_shards import Job, output_name, suppress_shards
+from fastdet.cli.nms_work import BLOCK, Run, kernel_of, suppress
 from fastdet.cli.terminal import (
     MAX_SKIPPED,
     Failure,
@@ -31,9 +30,9 @@ from fastdet.cli.terminal import (
     skipped_lines,
     wrong_option,
 )
+from fastdet.distributed import shards
 
 _METHODS = ("hard", "linear", "gaussian")
-_BLOCK = 1 << 16  # candidates in one call of a compiled kernel, and one step of the progress bar
 
 
 @dataclass
@@ -67,6 +66,12 @@ class Options:
     skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Leave out invalid records, and list them.")] = (
         False
     )
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="Work on this machine, or on a Ray cluster that sees the files.")
+    ] = "local"
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address of the Ray cluster; without it, one on this machine.")
+    ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one summary object on stdout.")] = False
 
 
@@ -81,9 +86,17 @@ def run(options: Options) -> None:
     image_id (I,), one an image; or image_ids (N,), one a row. Without labels all boxes are of one class, 0 in JSON.
 
     OUTPUT is ordered by image, then by falling score, and is written whole or not at all.
+
+    --engine ray: INPUT is a file, a folder or a pattern in quotes of JSON or Parquet shards (image_id, category_id,
+    bbox, score, and columns that are copied), OUTPUT a new folder that gets a shard for each. An image must be in one
+    shard.
     """
     began = time.perf_counter()
     input, output = options.input, options.output
+    check_engine("nms", options.engine, options.address)
+    if options.engine == "ray":
+        _run_on_cluster(options, began)
+        return
     if output.suffix.lower() not in (".json", ".npz"):
         raise Failure(f"nms: output must end in .json or .npz, got {output}")
     if not output.parent.is_dir() or output.is_dir():
@@ -97,26 +110,13 @@ def run(options: Options) -> None:
     try:
         count = int(table.offsets[-1])
         with progress() as bar:
-            block, advance = 1 if name == "reference" else _BLOCK, bar(options.method, count)
-            kept = _suppress(table, kernel, options.max_output, options.agnostic, block, advance)
+            block, advance = 1 if name == "reference" else BLOCK, bar(options.method, count)
+            kept = suppress(table, kernel, options.max_output, options.agnostic, block, advance, interruptible)
             ignored = detections.write(table, kept, output, bar("writing", len(kept.rows)))
     finally:
         table.close()
-    summary = {
-        "input": str(input),
-        "output": str(output),
-        "images": len(table.offsets) - 1,
-        "candidates": count,
-        "kept": len(kept.rows),
-        "seconds": round(time.perf_counter() - began, 6),
-        "backend": name,
-        "options": {
-            **{("iou" if key == "iou_threshold" else key): value for key, value in arguments.items()},
-            "score_threshold": options.score_threshold,
-            "max_output": options.max_output,
-            "agnostic": options.agnostic,
-            "threads": fastdet.get_num_threads(),
-        },
+    summary = _summary(options, arguments, name, len(table.offsets) - 1, count, len(kept.rows), began)
+    summary |= {
         "ignored": list(ignored),
         "skipped": {"count": len(faults.texts), "records": faults.texts[:MAX_SKIPPED]},
     }
@@ -127,6 +127,59 @@ def run(options: Options) -> None:
 
 
 nms_command = command(Options, run)
+
+
+def _summary(
+    options: Options, arguments: dict[str, Any], backend: str, images: int, candidates: int, kept: int, began: float
+) -> dict[str, Any]:
+    return {
+        "input": str(options.input),
+        "output": str(options.output),
+        "images": images,
+        "candidates": candidates,
+        "kept": kept,
+        "seconds": round(time.perf_counter() - began, 6),
+        "backend": backend,
+        "options": {
+            **{("iou" if key == "iou_threshold" else key): value for key, value in arguments.items()},
+            "score_threshold": options.score_threshold,
+            "max_output": options.max_output,
+            "agnostic": options.agnostic,
+            "threads": fastdet.get_num_threads(),
+        },
+    }
+
+
+def _run_on_cluster(options: Options, began: float) -> None:
+    """Suppress shards on a Ray cluster."""
+    for option, value in (("skip-invalid", options.skip_invalid or None), ("threads", options.threads)):
+        if value is not None:
+            raise Failure(f"nms: --{option} does not go with --engine ray")
+    output = options.output
+    if not output.parent.is_dir() or (output.exists() and not (output.is_dir() and not any(output.iterdir()))):
+        raise Failure(f"nms: output must be a new or an empty folder in an existing one, got {output}")
+    arguments = _arguments(options)
+    _, name = _kernel(options, arguments)
+    try:
+        paths = shards.shards("nms", "input", str(options.input))
+    except (ValueError, FileNotFoundError) as error:
+        raise Failure(str(error)) from None
+    names = [output_name(path) for path in paths]
+    if len(set(names)) < len(names):
+        raise Failure(f"nms: input must be shards of different names, got {max(names, key=names.count)} twice")
+    job = Job(arguments, options.score_threshold, options.max_output, options.agnostic, options.backend, "")
+    with engine("nms", "ray", options.address) as ray, progress() as bar:
+        done = suppress_shards(ray, paths, job, output, bar(options.method, len(paths)))
+    images, candidates, kept = (
+        sum(x) for x in zip(*((len(d.images), d.candidates, d.kept) for d in done), strict=True)
+    )
+    summary = _summary(options, arguments, name, images, candidates, kept, began)
+    ignored = sorted({key for each in done for key in each.ignored})
+    summary |= {"ignored": ignored, "skipped": {"count": 0, "records": []}, "shards": len(done)}
+    if options.as_json:
+        say_json(summary)
+    else:
+        _show(summary)
 
 
 def _show(summary: dict[str, Any]) -> None:
@@ -163,67 +216,19 @@ def _arguments(options: Options) -> dict[str, Any]:
     return {"method": method, **{words.get(name, name): value for name, value in arguments.items()}}
 
 
-Run = Callable[[Array, Array, Array], tuple[Array, Array | None]]
-
-
 def _kernel(options: Options, arguments: dict[str, Any]) -> tuple[Run, str]:
-    """The kernel, ``f(boxes, scores, keys) -> (keep, new scores or None)``, and its backend.
+    """The kernel, and its backend.
 
     The kernel runs once on no boxes, so that every wrong option is reported before the work.
     """
-    soft = options.method != "hard"
-    score_threshold, backend = options.score_threshold, options.backend
-    arguments = {key: value for key, value in arguments.items() if soft or key != "method"}
-    if not soft:
-        arguments["score_threshold"] = score_threshold
-
-    def run(b: Array, s: Array, keys: Array, max_output: int | None = None) -> tuple[Array, Array | None]:
-        if not soft:
-            return nms.batched_nms(b, s, keys, max_output=max_output, backend=backend, **arguments), None
-        rows = None if score_threshold is None else np.flatnonzero(s > s.dtype.type(score_threshold))
-        if rows is not None:
-            b, s, keys = b[rows], s[rows], keys[rows]
-        keep, new = nms.batched_soft_nms(b, s, keys, max_output=max_output, backend=backend, **arguments)
-        return (keep if rows is None else rows[keep]), new
-
+    run = kernel_of(arguments, options.score_threshold, options.backend)
     try:
         if options.threads is not None:
             fastdet.set_num_threads(options.threads)
         run(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), options.max_output)
-        nms.nms(np.zeros((0, 4)), np.zeros(0), 0.5, score_threshold=score_threshold)  # soft_nms has no threshold
+        nms.nms(
+            np.zeros((0, 4)), np.zeros(0), 0.5, score_threshold=options.score_threshold
+        )  # soft_nms has no threshold
     except (TypeError, ValueError, NotImplementedError) as error:
         raise wrong_option("nms", str(error), {"iou_threshold": "iou", "n": "threads"}) from None
-    return run, backend or backends.default()
-
-
-def _suppress(table: Table, run: Run, max_output: int | None, agnostic: bool, block: int, advance: Advance) -> Kept:
-    """NMS of whole images, about ``block`` boxes at a time. Each class of an image has a key of its own."""
-    images = len(table.offsets) - 1
-    parts: list[Array] = []
-    new_scores: list[Array] = []
-    counts = np.zeros(images, np.int64)
-    first = 0
-    while first < images:
-        last = int(np.searchsorted(table.offsets, table.offsets[first] + block, "right")) - 1
-        last = min(max(last, first + 1), images)
-        rows = table.of(first, last)
-        image = np.repeat(np.arange(last - first), np.diff(table.offsets[first : last + 1]))
-        keys = image
-        if table.labels is not None and not agnostic:
-            kinds, kind = np.unique(table.labels[rows], return_inverse=True)
-            keys = image * len(kinds) + kind.reshape(-1)
-        keep, new = interruptible(run, table.corners(rows), table.scores[rows], keys)
-        order = np.argsort(image[keep], kind="stable")  # by image; stable, so still by falling score within it
-        mine = image[keep][order]
-        if max_output is not None:
-            here = np.arange(len(mine)) - np.searchsorted(mine, mine) < max_output
-            order, mine = order[here], mine[here]
-        counts[first:last] = np.bincount(mine, minlength=last - first)
-        parts.append(rows[keep[order]])
-        if new is not None:
-            new_scores.append(new[order])
-        advance(len(rows))
-        first = last
-    kept = np.concatenate([np.zeros(0, np.int64), *parts])
-    scores = np.concatenate(new_scores) if new_scores else None
-    return Kept(kept, np.concatenate([[0], np.cumsum(counts)]), scores)
+    return run, options.backend or backends.default()

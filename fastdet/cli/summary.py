@@ -12,6 +12,10 @@ _FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 _POINTS = {"coco101": "101 points", "voc2007": "11 points", "area": "area"}
 
 
+_TRUE = {"boxes": ("true box to find", "true boxes to find"), "keypoints": ("true pose to find", "true poses to find")}
+_TRUE |= dict.fromkeys(("masks", "boundary"), ("true mask to find", "true masks to find"))
+
+
 def show(results: dict[str, Any], per_class: bool) -> None:
     """Print the summary."""
     say(headline(results))
@@ -22,6 +26,8 @@ def show(results: dict[str, Any], per_class: bool) -> None:
         _table(results["per_class"])
     if "at_score" in results:
         _show_at_score(results["at_score"], results["best_f1"])
+    if "errors" in results:
+        _show_errors(results["errors"], results.get("calibration"))
 
 
 def _show_at_score(at: dict[str, Any], best: dict[str, Any]) -> None:
@@ -43,12 +49,32 @@ def _show_at_score(at: dict[str, Any], best: dict[str, Any]) -> None:
     _print_table(rows, {key: key for key in [*_FIGURES.values(), "best F1", "at score"]})
 
 
+_ERRORS = {
+    "classification": "wrong class", "localization": "wrong place", "both": "both", "duplicate": "twice",
+    "background": "on nothing", "missed": "missed",
+}  # fmt: skip
+
+
+def _show_errors(errors: dict[str, Any], calibration: dict[str, Any] | None) -> None:
+    """Print what each kind of error costs, and the calibration of scores."""
+    say("")
+    say(f"AP {number(errors['ap'])} at IoU {errors['iou']:g}. Errors, and how much AP rises without them:")
+    rows = [(words, errors[f"{kind}_count"], errors[f"{kind}_dap"]) for kind, words in _ERRORS.items()]
+    width = max(len(f"{count:,}") for _, count, _ in rows)
+    for word, count, rise in rows:
+        say(f"  {word:<12} {count:>{width},}  {rise:+.4f}")
+    for word, kind in (("all that is wrong", "false_positives"), ("all that is missed", "false_negatives")):
+        say(f"  {word:<{13 + width}}  {errors[f'{kind}_dap']:+.4f}")
+    if calibration is not None:
+        say(f"Scores are {number(calibration['ece'])} from the share that is right (expected calibration error)")
+
+
 def headline(results: dict[str, Any]) -> str:
     """The numbers of images, classes, true boxes and detections."""
     counts = []  # a cluster does not count everything
     for key, one, many in (
         ("images", "image", "images"), ("classes", "class", "classes"),
-        ("true_boxes", "true box to find", "true boxes to find"), ("scored_detections", "detection", "detections"),
+        ("true_boxes", *_TRUE[results.get("kind", "boxes")]), ("scored_detections", "detection", "detections"),
     ):  # fmt: skip
         if key in results:
             counts.append(f"{results[key]:,} {one if results[key] == 1 else many}")
@@ -64,7 +90,8 @@ def words(line: dict[str, Any], method: str, ci: dict[str, Any] | None = None) -
     else:
         title, kind = "Mean AP", f"({_POINTS[method]})"
         value = f"{line['value']:0.4f}" + (f" ({100 * line['value']:.2f} %)" if line["value"] >= 0 else "")
-    text = f" {title:<18} {kind} @[ IoU={line['iou']:<9} | area={line['area']:>6s} | maxDets={limit:>3} ] = {value}"
+    of = f"area={line['area']:>6s} | maxDets={limit:>3}" + (f" | {line['part']}" if line.get("part") else "")
+    text = f" {title:<18} {kind} @[ IoU={line['iou']:<9} | {of} ] = {value}"
     if ci and line["ci"] is not None and line["ci"][0] >= 0:
         text += f"  ({100 * ci['level']:g} %: {line['ci'][0]:.3f} to {line['ci'][1]:.3f})"
     return text

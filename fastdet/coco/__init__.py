@@ -1,4 +1,4 @@
-"""COCO's data sets and evaluation with the names of pycocotools, for boxes.
+"""COCO's data sets and evaluation with the names of pycocotools, for boxes, masks and keypoints.
 
 Scripts written for pycocotools run on `init_as_pycocotools`, or with ``from fastdet.coco import COCO, COCOeval``. Every
 cell of ``eval["precision"]``, ``eval["recall"]`` and ``eval["scores"]`` is equal to pycocotools'. What differs, on
@@ -13,7 +13,7 @@ purpose:
   called, and changes of ``anns`` and ``imgToAnns`` are used, as in pycocotools. A changed list in ``dataset`` without
   ``createIndex`` raises, and so do ``params.imgIds`` and ``catIds`` of which the data set has none.
 - ``ignore`` of an annotation is left out, as in pycocotools: `ignored_annotations` lists them.
-- Nothing is printed but the twelve lines of ``summarize``.
+- Nothing is printed but the lines of ``summarize``.
 
 Source: T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; github.com/cocodataset/cocoapi.
 """

@@ -12,13 +12,25 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._files.coco import coco_content
-from fastdet._files.coco_objects import Content, columns_of, content_of
-from fastdet._files.data_set import check_known
+from fastdet._files.coco_objects import Content, columns_of, content_of, names_of, sizes_of_images
+from fastdet._files.coco_values import ABSENT, fail
 from fastdet._files.errors import FormatError
 from fastdet._files.json_walk import load_tree
 from fastdet._files.packed import opened
 from fastdet.coco import hooks, mask
 from fastdet.coco.index import Index, Tables
+from fastdet.coco.pictures import show
+from fastdet.coco.results import (
+    ImageSizes,
+    Loaded,
+    check_same,
+    columns_of_kind,
+    completed,
+    dictionaries,
+    load,
+    load_file,
+    read_records,
+)
 from fastdet.detection.records import Columns
 
 Ids = int | Sequence[int] | Array
@@ -62,7 +74,8 @@ class COCO:
     _path: str | None = None
     _content: Content | None = None
     _dataset: Any = None
-    _results: Any = None  # from loadRes: (source, columns, data set, the records of a list)
+    _shapes: tuple[str, Columns] | None = None  # the kind that was read last, beside boxes
+    _results: Loaded | None = None  # from loadRes
     _index: Index | None = None  # made by `createIndex`
     _listed: list[list[Any]] | None = None  # the `_lists` of `dataset` when it was loaded or the index was made
     _assigned = False  # `dataset` was assigned to an object that had one
@@ -73,10 +86,10 @@ class COCO:
             return
         if isinstance(annotation_file, Mapping):
             self._dataset = annotation_file
-            self._content = content_of("COCO", annotation_file)
+            self._content = content_of("COCO", annotation_file, "any")
         elif isinstance(annotation_file, str | os.PathLike):
             self._path = os.fspath(annotation_file)
-            self._content = coco_content(self._path, "data set")
+            self._content = coco_content(self._path, "data set", iou_type="any")
         else:
             raise TypeError(f"COCO: annotation_file must be a path or a dict, got {type(annotation_file).__name__}")
         if hooks.replaced(self, INDEX_HOOK):
@@ -89,7 +102,7 @@ class COCO:
             if self._results is not None:
                 self._dataset = self._result_dicts()
             else:
-                self._dataset = {} if self._path is None else _load(self._path)
+                self._dataset = {} if self._path is None else load_file(self._path)
             self._listed = _lists(self._dataset)
         return self._dataset
 
@@ -97,24 +110,19 @@ class COCO:
     def dataset(self, value: Any) -> None:
         self._assigned = any(x is not None for x in (self._content, self._results, self._index))
         self._dataset, self._content, self._results, self._index, self._listed = value, None, None, None, None
+        self._shapes = None
 
     def _result_dicts(self) -> dict[str, Any]:
         """The results as the dictionaries that pycocotools' loadRes makes."""
-        source, columns, data, _ = self._results
-        records = _load(source) if isinstance(source, str) else source
-        if isinstance(records, Mapping):
-            records = records["annotations"]
-        if isinstance(records, np.ndarray):
-            records = COCO.loadNumpyAnnotations(self, records)
-        annotations = []
-        for i, (record, area) in enumerate(zip(records, columns.areas.tolist(), strict=True), 1):
-            x, y, w, h = record["bbox"]
-            if not isinstance(record, dict):
-                record = dict(record)
-            record.setdefault("segmentation", [[x, y, x, y + h, x + w, y + h, x + w, y]])
-            record.update(area=area, id=i, iscrowd=0)  # in the caller's dictionary, as pycocotools does
-            annotations.append(record)
-        images, categories = data.dataset.get("images", []), data.dataset.get("categories", [])
+        assert self._results is not None
+        loaded = self._results
+        if isinstance(loaded.source, np.ndarray):
+            records: Any = COCO.loadNumpyAnnotations(self, loaded.source)
+        else:
+            records = read_records(loaded.source)
+        data = loaded.data.dataset
+        images, categories = data.get("images", []), data.get("categories", [])
+        annotations = completed(loaded, records)
         return {"images": list(images), "categories": copy.deepcopy(categories), "annotations": annotations}
 
     def createIndex(self) -> None:
@@ -142,7 +150,8 @@ class COCO:
 
         pycocotools leaves such a change out without a word.
         """
-        if self._results is not None and self._results[3] is not None and not _same_items(*self._results[::3]):
+        loaded = self._results
+        if loaded is not None and loaded.records is not None and not _same_items(loaded.source, loaded.records):
             raise ValueError("COCO: the list of results was changed after loadRes: call loadRes again")
         changed = self._assigned
         if self._listed is not None and self._dataset is not None:
@@ -150,8 +159,8 @@ class COCO:
         if changed:
             raise ValueError("COCO: dataset was changed after the index was made: call createIndex() to use the change")
 
-    def _columns(self, images: Sequence[Any]) -> Columns:
-        """The boxes to evaluate, of these images or more.
+    def _columns(self, images: Sequence[Any], iou_type: str = "bbox") -> Columns:
+        """The boxes, masks ("segm") or keypoints to evaluate, of these images or more.
 
         From the dictionaries if they exist: the caller may have changed them, or the tables of the index.
         """
@@ -159,22 +168,52 @@ class COCO:
         touched = self._index is not None or any(name in self.__dict__ for name in Tables._fields)
         if self._dataset is None and not touched:
             if self._results is not None:
-                return self._result_columns()
+                return self._result_columns(self._results, iou_type)
             if self._content is not None:
-                return self._content.boxes
+                return self._true_columns(iou_type)
         annotations = self.dataset.get("annotations", [])
         if touched and (self._index is None or self._index.differs(*self._tables())):
             annotations = self._indexed(images)
-        return columns_of("COCO", "annotations", annotations, results=False)
+        return columns_of(
+            "COCO", "annotations", annotations, results=False, iou_type=iou_type,
+            sizes=sizes_of_images(self._image_sizes()) if iou_type == "segm" else None,
+            detected=self._results is not None,
+        )  # fmt: skip
 
-    def _result_columns(self) -> Columns:
-        """The columns of `loadRes`; those of a list are read again: the caller may have changed its dictionaries."""
-        source, columns, _, records = self._results
-        if records is None:
-            result: Columns = columns
-            return result
-        # Areas stay those of loadRes, as in pycocotools.
-        return columns_of("loadRes", "results", source, results=True)._replace(areas=columns.areas)
+    def _result_columns(self, loaded: Loaded, iou_type: str) -> Columns:
+        """The columns of `loadRes`. Masks and keypoints of a file are read when they are first asked for."""
+        if self._shapes is not None and self._shapes[0] == iou_type:
+            return self._shapes[1]
+        columns = columns_of_kind(loaded, iou_type, self._image_sizes())
+        if iou_type != "bbox" and isinstance(loaded.source, str):
+            self._shapes = iou_type, columns
+        return columns
+
+    def _true_columns(self, iou_type: str) -> Columns:
+        """The columns of the file. Masks and keypoints are read when they are first asked for."""
+        assert self._content is not None
+        assert self._path is not None
+        boxes = self._content.boxes
+        if iou_type == "bbox":
+            missing = np.isnan(boxes.boxes[:, 0])
+            if missing.any():
+                fail(self._path, "annotations", int(np.argmax(missing)), "bbox", "four numbers", ABSENT)
+            return boxes
+        if self._shapes is None or self._shapes[0] != iou_type:
+            columns = coco_content(self._path, "data set", iou_type=iou_type).boxes
+            check_same(self._path, boxes, columns)
+            self._shapes = iou_type, columns
+        return self._shapes[1]
+
+    def _image_sizes(self) -> ImageSizes:
+        """Ids (I,) of images, and their widths and heights (I, 2), 0 where unknown."""
+        if self._dataset is None and self._results is not None:
+            sizes: ImageSizes = self._results.data._image_sizes()
+            return sizes
+        if self._dataset is None and self._content is not None:
+            return self._content.images[0], self._content.images[2]
+        ids, _, of_images = names_of("COCO", {"images": self.dataset.get("images", [])}).images
+        return ids, of_images
 
     def _tables(self) -> tuple[Any, Any]:
         """``anns`` and ``imgToAnns``, which may have been assigned."""
@@ -262,65 +301,59 @@ class COCO:
         Parameters
         ----------
         resFile : str, path, list of dict or (N, 7) array
-            COCO results ``{"image_id", "category_id", "bbox": [x, y, width, height], "score"}``; an array has columns
-            image id, x, y, width, height, score, class. It may be empty. Other keys are kept.
+            COCO results ``{"image_id", "category_id", "score"}`` with ``bbox`` [x, y, width, height], ``segmentation``
+            (run lengths, compressed or not, or polygons) or ``keypoints`` [x, y, score, ...], or several of them; an
+            array has columns image id, x, y, width, height, score, class. It may be empty. Other keys are kept.
 
         Returns
         -------
         COCO
-            The detections as annotations: ids 1, 2, ..., ``area`` width * height, ``iscrowd`` 0.
+            The detections as annotations: ids 1, 2, ..., and what they lack. The first record decides for all, as in
+            pycocotools: if it has a box, ``area`` is width * height, and ``segmentation`` the box where it is absent;
+            else, if it has a mask, ``area`` is that of the mask, and ``bbox`` where it is absent; else area and box are
+            those of the extent of all keypoints.
         """
         source: Any = os.fspath(resFile) if isinstance(resFile, str | os.PathLike) else resFile
         if isinstance(source, np.ndarray) and hooks.replaced(self, NUMPY_HOOK):
             source = self.loadNumpyAnnotations(source)
-        if isinstance(source, str):
-            content = coco_content(source, "results")
-            where, section, columns = source, content.section, content.boxes
-        elif isinstance(source, np.ndarray):
-            where, section, columns = "loadRes", "results", _array_columns(source)
-        else:
-            where, section = "loadRes", "results"
-            columns = columns_of(where, section, source, results=True)
-        known = np.array(self.getImgIds(), np.int64)
-        check_known(where, section, "image_id", columns.image, known, "an image of the data set")
         results = COCO()
-        records = list(source) if isinstance(source, list | tuple) else None
-        results._dataset, results._results = None, (source, columns, self, records)
+        results._dataset = None
+        results._results = load(source, self, np.array(self.getImgIds(), np.int64), self._image_sizes())
         if hooks.replaced(results, INDEX_HOOK):
             results.createIndex()
         return results
 
     def loadNumpyAnnotations(self, data: Array) -> list[dict[str, Any]]:
         """Dictionaries of (N, 7) rows: image id, x, y, width, height, score, class."""
-        c = _array_columns(data)
-        return [
-            {"image_id": i, "bbox": box, "score": score, "category_id": label}
-            for i, box, score, label in zip(
-                c.image.tolist(), c.boxes.tolist(), c.scores.tolist(), c.label.tolist(), strict=True
-            )
-        ]
+        return dictionaries(data)
 
     # Masks, pictures and downloads, which pycocotools has
     def annToRLE(self, ann: Mapping[str, Any]) -> dict[str, Any]:
-        """The mask of an annotation as COCO's dictionary; that of its image's size, of polygons or counts."""
-        image = self.imgs[ann["image_id"]]
-        height, width = image["height"], image["width"]
+        """The mask of an annotation as COCO's dictionary. Polygons need the height and width of the image."""
         segmentation = ann["segmentation"]
-        if isinstance(segmentation, list):
-            return mask.merge(mask.frPyObjects(segmentation, height, width))
-        if isinstance(segmentation["counts"], list):
-            packed: dict[str, Any] = mask.frPyObjects(segmentation, height, width)
-            return packed
-        result: dict[str, Any] = segmentation
-        return result
+        if isinstance(segmentation, list | tuple):
+            image = self.imgs[ann["image_id"]]
+            for side in ("height", "width"):
+                if side not in image:
+                    raise ValueError(f"COCO.annToRLE: image {ann['image_id']} must have {side}, which polygons need")
+            return mask.merge(mask.frPyObjects(segmentation, image["height"], image["width"]))
+        if isinstance(segmentation["counts"], bytes | str):
+            result: dict[str, Any] = segmentation
+            return result
+        packed: dict[str, Any] = mask.frPyObjects(segmentation, *segmentation["size"])
+        return packed
 
     def annToMask(self, ann: Mapping[str, Any]) -> Array:
         """The mask of an annotation, (H, W) uint8, columns are dense."""
         return mask.decode(self.annToRLE(ann))
 
-    def showAnns(self, anns: Sequence[Mapping[str, Any]], draw_bbox: bool = False) -> NoReturn:
-        """Raises NotImplementedError: masks are not here yet."""
-        _no_masks("showAnns", "; fastdet.plots draws boxes")
+    def showAnns(self, anns: Sequence[Mapping[str, Any]], draw_bbox: bool = False) -> Any:
+        """Draw annotations into pyplot's current axes, in random colours; print the captions of captions.
+
+        Polygons are filled, masks are laid over the image, keypoints are joined by their category's ``skeleton``.
+        ``draw_bbox``: their boxes too. Needs matplotlib.
+        """
+        return show(self, anns, draw_bbox)
 
     def download(self, tarDir: str | os.PathLike[str] | None = None, imgIds: Ids = ()) -> NoReturn:
         """Raises NotImplementedError: fastdet fetches nothing."""
@@ -333,12 +366,6 @@ class COCO:
 INDEX_HOOK = hooks.originals(COCO, ("createIndex",))
 NUMPY_HOOK = hooks.originals(COCO, ("loadNumpyAnnotations",))
 QUERIES = hooks.originals(COCO, ("getAnnIds", "loadAnns"))  # what pycocotools' evaluation asks for annotations
-
-
-def _no_masks(name: str, more: str = "") -> NoReturn:
-    raise NotImplementedError(
-        f"COCO.{name}: masks are not here yet, fastdet.coco handles boxes; use pycocotools' COCO for masks{more}"
-    )
 
 
 def _lists(data: Mapping[str, Any]) -> list[list[Any]]:
@@ -393,22 +420,3 @@ def ignored_annotations(source: COCO | str | os.PathLike[str] | Mapping[str, Any
         if value and not a.get("iscrowd", 0):
             found.append(a["id"])
     return np.array(found, np.int64)
-
-
-def _load(path: str) -> Any:
-    with opened(path) as (file, _):
-        return load_tree(path, file.read())
-
-
-def _array_columns(x: Array) -> Columns:
-    if x.ndim != 2 or x.shape[1] != 7:
-        raise ValueError(f"loadRes: resFile must have shape (N, 7), got {x.shape}")
-    x = x.astype(np.float64)
-    invalid = ~np.isfinite(x).all(axis=1) | (x[:, 3:5] < 0).any(axis=1)
-    if invalid.any():
-        i = int(np.argmax(invalid))
-        raise FormatError(f"loadRes: results[{i}]: expected finite numbers and sides >= 0, got {x[i].tolist()}")
-    boxes = np.ascontiguousarray(x[:, 1:5])
-    image, label = x[:, 0].astype(np.int64), x[:, 6].astype(np.int64)
-    areas = boxes[:, 2] * boxes[:, 3]
-    return Columns(image, label, boxes, areas, x[:, 5].copy(), np.zeros(0, np.uint8), np.zeros(0, np.int64))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 from collections import defaultdict
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +14,17 @@ from fastdet._files.errors import FormatError
 from fastdet.coco import hooks, steps
 from fastdet.coco.dataset import COCO
 from fastdet.coco.rows import Evaluated, curves_of, floats, from_images, ids, images_of, overlaps_of
+from fastdet.coco.steps import SHAPES
 from fastdet.detection.records import Records
+from fastdet.keypoints.similarity import COCO_SIGMAS, CROWDPOSE_SIGMAS, check_sigmas
 
 
 class Params:
     """Parameters of `COCOeval`; may be changed before ``evaluate``.
+
+    Parameters
+    ----------
+    iouType : "segm", "bbox", "boundary", "keypoints" or "keypoints_crowd", as in `COCOeval`
 
     Attributes
     ----------
@@ -29,20 +35,25 @@ class Params:
     recThrs : (R,) array
         0, .01, ..., 1.
     maxDets : list of int
-        Maximum numbers of detections of an image and class: 1, 10, 100.
+        Maximum numbers of detections of an image and class: 1, 10, 100; of keypoints 20.
     areaRng, areaRngLbl : list
-        Minimum and maximum area of each range (both inside it), and the ranges' names: all, small, medium, large.
+        Minimum and maximum area of each range (both inside it), and the ranges' names: all, small, medium, large; of
+        keypoints all, medium, large; of CrowdPose all.
     useCats : int
         0: all boxes are of one class.
+    kpt_oks_sigmas : (K,) array
+        Of keypoints: how far apart people place each, COCO's 17 or CrowdPose's 14.
+    use_area : bool
+        Of keypoints: distances are scaled by the true ``area``; False, as in CrowdPose: by 0.53 times the true box.
     """
 
     __module__ = "fastdet.coco"
 
-    def __init__(self, iouType: str = "bbox") -> None:
+    def __init__(self, iouType: str = "segm") -> None:
         _check_type(iouType)
         self.iouType = iouType
         self.useSegm: int | None = None
-        self.setDetParams()
+        self.setKpParams() if SHAPES[iouType] == "keypoints" else self.setDetParams()
 
     def setDetParams(self) -> None:
         self.imgIds: Any = []
@@ -54,10 +65,20 @@ class Params:
         self.areaRngLbl: Any = ["all", "small", "medium", "large"]
         self.useCats: int = 1
 
+    def setKpParams(self) -> None:
+        self.setDetParams()
+        crowd = self.iouType == "keypoints_crowd"
+        of_size = [[0, 1e10], [1024, 9216], [9216, 1e10]]
+        self.maxDets = [20]
+        self.areaRng, self.areaRngLbl = (of_size[:1], ["all"]) if crowd else (of_size, ["all", "medium", "large"])
+        self.kpt_oks_sigmas: Any = np.array(CROWDPOSE_SIGMAS if crowd else COCO_SIGMAS)
+        self.use_area: bool = not crowd
+
 
 def _check_type(iouType: str) -> None:
-    if iouType != "bbox":
-        raise NotImplementedError(f"COCOeval: iouType must be 'bbox', got {iouType!r}")
+    if iouType not in SHAPES:
+        kinds = ", ".join(map(repr, SHAPES))
+        raise ValueError(f"COCOeval: iouType must be one of {kinds}, got {iouType!r}")
 
 
 def _check_coco(name: str, coco: Any) -> None:
@@ -84,7 +105,12 @@ class COCOeval:
     cocoGt, cocoDt : COCO
         The data set and its detections (`COCO.loadRes`). pycocotools' own objects are taken too.
     iouType : str
-        "bbox".
+        What overlaps are of: "segm", masks; "bbox", boxes; "boundary", the lesser of the overlaps of masks and of their
+        boundaries; "keypoints", the similarity of poses; "keypoints_crowd", the same as CrowdPose has it.
+    sigmas : (K,) numbers, optional
+        Sets ``params.kpt_oks_sigmas``.
+    use_area : bool, optional
+        Sets ``params.use_area``.
 
     Attributes
     ----------
@@ -95,18 +121,18 @@ class COCOeval:
         thresholds, recalls, classes, area ranges and numbers of detections; -1 where a class has no true box. Also
         "counts", "params" and "date".
     stats : (12,) array
-        After ``summarize``: its twelve numbers.
+        After ``summarize``: its twelve numbers; ten of keypoints, nine of CrowdPose.
     evalImgs : list
         pycocotools' dictionaries for each class, area range and image, made on first use. ``accumulate`` uses them,
         with changes, once they were read or assigned.
     ious : dict
-        After ``evaluate``: the IoU of each image and class, computed on first use. ``evaluateImg`` uses it.
+        After ``evaluate``: the overlaps of each image and class, computed on first use. ``evaluateImg`` uses it.
 
     Raises
     ------
-    TypeError            cocoGt or cocoDt is no data set
-    ValueError           params that are no numbers, or ids of which the data set has none
-    NotImplementedError  iouType other than "bbox"
+    TypeError   cocoGt or cocoDt is no data set
+    ValueError  iouType; params that are no numbers, or ids of which the data set has none; masks of an image that
+        differ in size; another number of sigmas than of keypoints
     """
 
     __module__ = "fastdet.coco"
@@ -119,10 +145,21 @@ class COCOeval:
     _prepared: tuple[Any, Any] | None = None
     _paramsEval: Any = None
 
-    def __init__(self, cocoGt: COCO | None = None, cocoDt: COCO | None = None, iouType: str = "bbox") -> None:
+    def __init__(
+        self,
+        cocoGt: COCO | None = None,
+        cocoDt: COCO | None = None,
+        iouType: str = "segm",
+        sigmas: Any = None,
+        use_area: bool | None = None,
+    ) -> None:
         self.cocoGt, self.cocoDt = cocoGt, cocoDt
         _check_type(iouType)
         self.params: Any = getattr(hooks.cocoeval, "Params", Params)(iouType)
+        if sigmas is not None:
+            self.params.kpt_oks_sigmas = check_sigmas("COCOeval", sigmas)
+        if use_area is not None:
+            self.params.use_area = bool(use_area)
         self.eval: dict[str, Any] = {}
         self.stats: Any = []
         self._paramsEval = {}
@@ -180,7 +217,8 @@ class COCOeval:
         """pycocotools' evaluate, which calls every step as a method."""
         self._prepare()
         categories = p.catIds if p.useCats else [-1]
-        self.ious = {(i, k): self.computeIoU(i, k) for i in p.imgIds for k in categories}
+        overlap = self.computeOks if SHAPES[p.iouType] == "keypoints" else self.computeIoU
+        self.ious = {(i, k): overlap(i, k) for i in p.imgIds for k in categories}
         limit = p.maxDets[-1]
         self.evalImgs = [
             self.evaluateImg(i, k, limits, limit) for k in categories for limits in p.areaRng for i in p.imgIds
@@ -243,9 +281,9 @@ class COCOeval:
             return self.ious[imgId, catId]
         return steps.compute_iou(self._gts, self._dts, self.params, imgId, catId)
 
-    def computeOks(self, imgId: int, catId: int) -> NoReturn:
-        """Raises NotImplementedError: keypoints are not here."""
-        raise NotImplementedError("COCOeval.computeOks: keypoints are not here, fastdet.coco handles boxes")
+    def computeOks(self, imgId: int, catId: int) -> Any:
+        """(D, G) similarity of the poses of an image and a category, detections by falling score; [] without either."""
+        return COCOeval.computeIoU(self, imgId, catId)
 
     def evaluateImg(self, imgId: int, catId: int, aRng: Any, maxDet: int) -> Any:
         """pycocotools' dictionary of an image, a category and a range of areas; None without a box."""
@@ -306,13 +344,43 @@ class COCOeval:
         limits = list(self.params.maxDets)
         first_three = [*limits[:3], *[None] * (3 - len(limits))]
         last = limits[-1]
+        kind = self.params.iouType
         lines: list[tuple[bool, float | None, str, int | None]] = [
             (True, None, "all", last), (True, 0.5, "all", last), (True, 0.75, "all", last),
             (True, None, "small", last), (True, None, "medium", last), (True, None, "large", last),
             *((False, None, "all", limit) for limit in first_three),
             (False, None, "small", last), (False, None, "medium", last), (False, None, "large", last),
         ]  # fmt: skip
+        if SHAPES[kind] == "keypoints":
+            sizes = [] if kind == "keypoints_crowd" else ["medium", "large"]
+            of_kind: list[tuple[float | None, str]] = [
+                (None, "all"), (0.5, "all"), (0.75, "all"), *((None, size) for size in sizes)
+            ]  # fmt: skip
+            lines = [(ap, t, area, last) for ap in (True, False) for t, area in of_kind]
         self.stats = np.array([-1.0 if m is None else self._line(ap, t, area, m) for ap, t, area, m in lines])
+        if kind == "keypoints_crowd":
+            self.stats = np.concatenate([self.stats, self._of_crowding()])
+
+    def _of_crowding(self) -> Any:
+        """(3,) AP of the images with a crowdIndex below 0.2, below 0.8, and of the others, rounded to 4 digits."""
+        assert self.cocoGt is not None
+        index = {i: float(self.cocoGt.imgs[i]["crowdIndex"]) for i in self.params.imgIds}
+        found = []
+        for name, low, high in (("easy", -np.inf, 0.2), ("medium", 0.2, 0.8), ("hard", 0.8, np.inf)):
+            images = [i for i, x in index.items() if low <= x < high]
+            part = copy.copy(self)
+            part.params = copy.copy(self.params)
+            part.params.imgIds = images
+            value = -1.0
+            if images:
+                part.evaluate()
+                part.accumulate()
+                precision = part.eval["precision"][:, :, :, 0, -1]
+                value = round(float(np.mean(precision)), 4)
+            found.append(value)
+            limits = f"IoU=0.50:0.95 | type={name:>6s} | maxDets={self.params.maxDets[-1]:>3d}"
+            print(f" {'Average Precision':<18} (AP) @[ {limits} ] = {value:0.3f}")
+        return np.array(found)
 
     def _line(self, ap: bool, threshold: float | None, area: str, max_dets: int) -> float:
         """Print one of the twelve numbers and return it."""
@@ -336,4 +404,4 @@ class COCOeval:
         return ""
 
 
-STEPS = hooks.originals(COCOeval, ("_prepare", "computeIoU", "evaluateImg"))
+STEPS = hooks.originals(COCOeval, ("_prepare", "computeIoU", "computeOks", "evaluateImg"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 cocoeval: Any = None  # the module that stands for pycocotools.cocoeval, once one does
-mask_iou: Any = None  # pycocotools.mask.iou at that time
+mask_iou: Any = None  # the function that stands for pycocotools.mask.iou then
 
 
 def originals(cls: type, names: tuple[str, ...]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from fastdet._core import check
 from fastdet._core.backends import choose
 from fastdet._core.check import Array
 from fastdet._files.data_set import positions
-from fastdet.coco.steps import ImageRecord
+from fastdet.coco.steps import ImageRecord, of_kind
 from fastdet.detection import records as matching
 from fastdet.detection.records import FALSE, IGNORED, TRUE, Columns, Ints, Records, Rows, Rule
 from fastdet.detection.results import require_room
@@ -31,7 +31,16 @@ class Evaluated:
         self.truth, self.truth_ids = self._rows(truth, truth.ids)
         ids = detections.ids if len(detections.ids) else np.arange(1, len(detections.image) + 1)
         self.detections, self.detection_ids = self._rows(detections, ids)
-        self.rule = Rule(floats("iouThrs", p.iouThrs), ranges(p.areaRng), int(p.maxDets[-1]))
+        self.rule = Rule(floats("iouThrs", p.iouThrs), ranges(p.areaRng), int(p.maxDets[-1]), **of_kind(p))
+        if self.rule.sigmas is not None:
+            for name, rows in (("cocoGt", self.truth), ("cocoDt", self.detections)):
+                assert rows.keypoints is not None
+                count, wanted = rows.keypoints.shape[1], len(self.rule.sigmas)
+                if len(rows.keypoints) and count != wanted:
+                    raise ValueError(
+                        f"COCOeval: params.kpt_oks_sigmas must have {count} numbers, one for each keypoint of {name}, "
+                        f"got {wanted}"
+                    )
 
     def _rows(self, c: Columns, ids: Ints) -> tuple[Rows, Ints]:
         image, label = positions(self.images, c.image), unsorted_positions(self.classes, c.label)
@@ -41,10 +50,8 @@ class Evaluated:
             keep = np.flatnonzero(keep)
             keep = keep[np.argsort(label[keep], kind="stable")]
         elif keep.all():
-            return Rows(group, c.boxes, c.areas, c.scores, c.flags), ids
-        flags = c.flags[keep] if len(c.flags) else c.flags
-        scores = c.scores[keep] if len(c.scores) else c.scores
-        return Rows(group[keep], c.boxes[keep], c.areas[keep], scores, flags), ids[keep]
+            return Rows.of(group, c), ids
+        return Rows.of(group, c, keep), ids[keep]
 
     def records(self, *, matched: bool = False) -> Records:
         nothing = not len(self.rule.thresholds) or not len(self.rule.ranges)  # the kernels need one of each
@@ -110,13 +117,16 @@ def overlaps_of(evaluated: Evaluated) -> dict[tuple[int, int], Any]:
     classes = evaluated.classes.tolist() if evaluated.by_class else [-1]
     images = evaluated.images.tolist()
     overlaps: dict[tuple[int, int], Any] = {(i, k): [] for i in images for k in classes}
+    of_groups = [truth_of.get(group, np.zeros(0, np.int64)) for group in records.group.tolist()]
+    true_start = np.concatenate([[0], np.cumsum([len(truth) for truth in of_groups], dtype=np.int64)]).astype(np.int64)
+    grouped = records.row, records.start, np.concatenate([np.zeros(0, np.int64), *of_groups]), true_start
+    flat, at = matching.overlaps_of_groups(evaluated.rule, evaluated.detections, evaluated.truth, grouped, None), 0
     for n, group in enumerate(records.group.tolist()):
-        rows, truth = records.row[records.start[n] : records.start[n + 1]], truth_of.get(group)
-        if len(rows) and truth is not None:
+        rows, columns = int(records.start[n + 1] - records.start[n]), len(of_groups[n])
+        if rows and columns:
             k, i = divmod(group, len(images))
-            crowd = (evaluated.truth.flags[truth] & matching.CROWD) > 0
-            boxes = evaluated.detections.boxes[rows], evaluated.truth.boxes[truth]
-            overlaps[images[i], classes[k]] = matching.overlap_reference(*boxes, crowd, 0.0)
+            overlaps[images[i], classes[k]] = flat[at : at + rows * columns].reshape(rows, columns)
+        at += rows * columns
     return overlaps
 
 

@@ -11,7 +11,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-from fastdet.coco import hooks
+from fastdet.coco import hooks, mask
 from fastdet.coco.dataset import COCO
 from fastdet.coco.evaluation import COCOeval, Params
 
@@ -19,25 +19,20 @@ NAME = "pycocotools"
 
 
 def init_as_pycocotools() -> None:
-    """Replace ``pycocotools.coco`` and ``pycocotools.cocoeval`` by this package's classes, in this process.
+    """Replace ``pycocotools.coco``, ``.cocoeval`` and ``.mask`` by this package's, in this process.
 
-    Call it before other libraries import them. ``pycocotools.mask`` stays the installed one. If pycocotools is not
-    installed, a substitute can be imported, whose functions raise NotImplementedError. ``importlib.util.find_spec``
-    finds the modules, and ``importlib.reload`` leaves these classes in them.
+    Call it before other libraries import them. pycocotools need not be installed. ``importlib.util.find_spec`` finds
+    the modules, and ``importlib.reload`` leaves these classes and functions in them.
     """
     if _in_place():
         return
     try:
-        mask: Any = importlib.import_module(f"{NAME}.mask")
-    except ImportError:
-        mask = None
-    folders = list(sys.modules[NAME].__path__) if mask is not None else []
-    finder = _Finder(mask, folders)
+        found = importlib.util.find_spec(NAME)
+    except (ImportError, ValueError):  # hidden, or a module without a spec
+        found = None
+    finder = _Finder(list(found.submodule_search_locations or ()) if found is not None else [])
     sys.meta_path[:] = [finder, *(x for x in sys.meta_path if not isinstance(x, _Finder))]
     for name in ("", ".mask", ".coco", ".cocoeval"):
-        if name == ".mask" and mask is not None:
-            sys.modules[NAME].mask = mask  # type: ignore[attr-defined]
-            continue
         spec = finder.spec(NAME + name)
         module = sys.modules[NAME + name] = importlib.util.module_from_spec(spec)
         finder.exec_module(module)
@@ -54,8 +49,8 @@ def _in_place() -> bool:
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds and fills the modules that stand for pycocotools', while they do."""
 
-    def __init__(self, mask: types.ModuleType | None, folders: list[str]) -> None:
-        self.mask, self.folders = mask, folders  # pycocotools' own, if it is installed
+    def __init__(self, folders: list[str]) -> None:
+        self.folders = folders  # of the installed package, for its other modules
 
     def spec(self, name: str) -> importlib.machinery.ModuleSpec:
         spec = importlib.machinery.ModuleSpec(name, self, origin="fastdet.coco", is_package=name == NAME)
@@ -66,30 +61,19 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        names = {NAME, f"{NAME}.coco", f"{NAME}.cocoeval", *([f"{NAME}.mask"] if self.mask is None else [])}
+        names = {NAME, f"{NAME}.coco", f"{NAME}.cocoeval", f"{NAME}.mask"}
         return self.spec(fullname) if fullname in names and _in_place() else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
-        return _Masks(spec.name) if spec.name == f"{NAME}.mask" else None
+        return None
 
     def exec_module(self, module: Any) -> None:
-        mask = sys.modules.get(f"{NAME}.mask", self.mask)
-        if module.__name__ == f"{NAME}.coco":
-            module.COCO, module.maskUtils = COCO, mask
+        stand_in = sys.modules.get(f"{NAME}.mask")
+        if module.__name__ == f"{NAME}.mask":
+            module.__doc__ = mask.__doc__
+            vars(module).update({name: vars(mask)[name] for name in mask.__all__})
+        elif module.__name__ == f"{NAME}.coco":
+            module.COCO, module.maskUtils = COCO, stand_in
         elif module.__name__ == f"{NAME}.cocoeval":
-            module.COCOeval, module.Params, module.maskUtils = COCOeval, Params, mask
-            compiled = vars(mask).get("_mask")  # the function itself, which a script may have replaced already
-            hooks.cocoeval, hooks.mask_iou = module, getattr(compiled, "iou", vars(mask).get("iou"))
-
-
-class _Masks(types.ModuleType):
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-
-        def missing(*_: object, **__: object) -> None:
-            raise NotImplementedError(
-                f"pycocotools.mask.{name}: fastdet.coco handles boxes; install pycocotools for masks"
-            )
-
-        return missing
+            module.COCOeval, module.Params, module.maskUtils = COCOeval, Params, stand_in
+            hooks.cocoeval, hooks.mask_iou = module, mask.iou

@@ -16,9 +16,15 @@ from fastdet._files.coco_objects import columns_of
 from fastdet.coco import hooks
 from fastdet.coco.dataset import COCO, QUERIES
 from fastdet.detection import records as matching
-from fastdet.detection.records import IGNORED, Columns
+from fastdet.detection.records import CROWD, IGNORED, Columns, Rows, Rule
+from fastdet.keypoints.similarity import COCO_SIGMAS, CROWDPOSE_SIGMAS, check_sigmas
+from fastdet.masks import RLE
 
 Groups = defaultdict[tuple[Any, Any], list[Any]]
+# What a kind of evaluation reads.
+SHAPES = {
+    "bbox": "bbox", "segm": "segm", "boundary": "segm", "keypoints": "keypoints", "keypoints_crowd": "keypoints",
+}  # fmt: skip
 
 
 class ImageRecord(dict[str, Any]):
@@ -33,11 +39,15 @@ def asks(coco: Any) -> bool:
 
 
 def columns(name: str, coco: Any, p: Any) -> Columns:
-    """The boxes of ``cocoGt`` or ``cocoDt``, at least those of the images and classes to evaluate."""
+    """What ``cocoGt`` or ``cocoDt`` has of the images and classes to evaluate, or more."""
     if not asks(coco):
-        boxes: Columns = coco._columns(p.imgIds)
-        return boxes
-    return columns_of(f"COCOeval: {name}", "annotations", asked(coco, p), results=False)
+        shapes: Columns = coco._columns(p.imgIds, SHAPES[p.iouType])
+        return shapes
+    where = f"COCOeval: {name}"
+    return columns_of(
+        where, "annotations", asked(coco, p), results=False, iou_type=SHAPES[p.iouType], sizes=sizes_of(coco),
+        detected=name == "cocoDt",
+    )  # fmt: skip
 
 
 def asked(coco: Any, p: Any) -> list[Any]:
@@ -48,22 +58,42 @@ def asked(coco: Any, p: Any) -> list[Any]:
     return list(coco.loadAnns(coco.getAnnIds(**chosen)))
 
 
+def sizes_of(coco: Any) -> dict[Any, tuple[int, int]]:
+    """Height and width of each image that has them, by its id."""
+    images = getattr(coco, "imgs", {})
+    return {i: (image["height"], image["width"]) for i, image in images.items() if {"height", "width"} <= image.keys()}
+
+
 def prepare(truth: Any, detections: Any, p: Any) -> tuple[Groups, Groups]:
     """(_gts, _dts): the dictionaries of each image id and category id. Sets ``ignore`` of true boxes, as pycocotools.
 
-    pycocotools overwrites a data set's own ``ignore`` by ``iscrowd``.
+    pycocotools overwrites a data set's own ``ignore`` by ``iscrowd``, and ``segmentation`` by its run lengths.
     """
-    gts, dts = asked(truth, p), asked(detections, p)
-    for where, records, results in (("truth", gts, False), ("detections", dts, True)):
-        with_box = [record for record in records if "bbox" in record]  # an own computeIoU may do without
-        columns_of(f"COCOeval: {where}", "annotations", with_box, results=results)
-    for gt in gts:
+    shape = SHAPES[p.iouType]
+    field = {"segm": "segmentation"}.get(shape, shape)
+    sides = (("truth", truth, asked(truth, p)), ("detections", detections, asked(detections, p)))
+    for where, coco, records in sides:
+        given = [record for record in records if field in record]  # an own computeIoU may do without
+        options: dict[str, Any] = {"results": where == "detections", "iou_type": shape, "sizes": sizes_of(coco)}
+        read = columns_of(f"COCOeval: {where}", "annotations", given, **options)
+        if read.masks is not None:
+            for record, mask in zip(given, read.masks.to_coco(), strict=True):
+                record["segmentation"] = mask
+    for gt in sides[0][2]:
         gt["ignore"] = "iscrowd" in gt and gt["iscrowd"]
+        if shape == "keypoints":
+            gt["ignore"] = not shown(gt) or gt["ignore"]
     grouped: tuple[Groups, Groups] = defaultdict(list), defaultdict(list)
-    for groups, listed in zip(grouped, (gts, dts), strict=True):
+    for groups, (_, _, listed) in zip(grouped, sides, strict=True):
         for annotation in listed:
             groups[annotation["image_id"], annotation["category_id"]].append(annotation)
     return grouped
+
+
+def shown(annotation: Mapping[str, Any]) -> bool:
+    """Whether a person has keypoints: ``num_keypoints``, else those with a visibility above 0."""
+    count = annotation.get("num_keypoints")
+    return bool(count) if count is not None else any(v > 0 for v in annotation.get("keypoints", ())[2::3])
 
 
 def _of(groups: Mapping[Any, list[Any]], p: Any, image: Any, category: Any) -> list[Any]:
@@ -84,12 +114,40 @@ def area(annotation: Mapping[str, Any]) -> Any:
 
 
 def compute_iou(gts: Groups, dts: Groups, p: Any, image: Any, category: Any) -> Any:
-    """(D, G) IoU of an image's detections, by falling score, and true boxes; [] where one of them is absent."""
+    """(D, G) overlap of an image's detections, by falling score, and true boxes; [] where one of them is absent."""
     gt, dt = _of(gts, p, image, category), _ranked(_of(dts, p, image, category), p.maxDets[-1])
     if not gt or not dt:
         return []
-    d, g = (np.array([x["bbox"] for x in side], np.float64) for side in (dt, gt))
-    return matching.overlap_reference(d, g, np.array([bool(x.get("iscrowd", 0)) for x in gt]), 0.0)
+    d, g = (_rows(annotations, SHAPES[p.iouType]) for annotations in (dt, gt))
+    rule = Rule(np.zeros(0), np.zeros((0, 2)), **of_kind(p))
+    one_group = tuple(x for side in (dt, gt) for x in (np.arange(len(side)), np.array([0, len(side)])))
+    return matching.overlaps_of_groups(rule, d, g, one_group, None).reshape(len(dt), len(gt))  # type: ignore[arg-type]
+
+
+def of_kind(p: Any) -> dict[str, Any]:
+    """The options of `Rule` that say what overlaps are of."""
+    kind = SHAPES[p.iouType]
+    if kind != "keypoints":
+        return {"iou_type": p.iouType}
+    crowd = p.iouType == "keypoints_crowd"  # parameters of pycocotools' own, or of a script, may lack what is new
+    sigmas = getattr(p, "kpt_oks_sigmas", CROWDPOSE_SIGMAS if crowd else COCO_SIGMAS)
+    use_area = bool(getattr(p, "use_area", not crowd))
+    return {"iou_type": kind, "sigmas": check_sigmas("COCOeval", sigmas), "use_area": use_area}
+
+
+def _rows(annotations: Sequence[Any], shape: str) -> Rows:
+    """The rows of one image and category. Boxes that are not needed may be absent."""
+    n = len(annotations)
+    boxes = np.array([x.get("bbox") or [0, 0, 0, 0] for x in annotations], np.float64)
+    areas = np.array([area(x) if "bbox" in x or "area" in x else 0 for x in annotations], np.float64)
+    flags = np.array([CROWD * bool(x.get("iscrowd", 0)) for x in annotations], np.uint8)
+    rows = Rows(np.zeros(n, np.int64), boxes, areas, np.zeros(0), flags)
+    if shape == "segm":
+        return rows._replace(masks=RLE.from_coco([x["segmentation"] for x in annotations]))
+    if shape == "keypoints":
+        points = [x["keypoints"] for x in annotations]
+        return rows._replace(keypoints=np.array(points, np.float64).reshape(n, -1, 3))
+    return rows
 
 
 def evaluate_image(

@@ -1,7 +1,8 @@
 """Score detections: match them with true boxes, then compute precision, recall and average precision.
 
 `match_detections`, `precision_recall_curve` and `average_precision` are the single steps of COCO's and VOC's
-evaluation. `DetectionMetrics` does all steps for a stream of images. `count_naive` counts hits without matching.
+evaluation. `DetectionMetrics` does all steps for a stream of images, for boxes, masks and keypoints.
+`error_analysis` says what costs average precision. `count_naive` counts hits without matching.
 
 Boxes are ``x1 y1 x2 y2`` unless ``box_format`` says otherwise. A detection is matched with at most one true box; with
 ``rule="coco"`` detections take turns by falling score (ties: lower index first), and each takes the free true box of
@@ -9,6 +10,7 @@ the maximum IoU, if that is at least the threshold. Results equal pycocotools' b
 """
 
 from fastdet.detection.curves import PRCurve, average_precision, precision_recall_curve
+from fastdet.detection.errors import error_analysis
 from fastdet.detection.matching import Matches, NaiveCounts, count_naive, match_detections
 from fastdet.detection.metrics import DetectionMetrics
 
@@ -19,6 +21,7 @@ __all__ = [
     "PRCurve",
     "average_precision",
     "count_naive",
+    "error_analysis",
     "match_detections",
     "precision_recall_curve",
 ]

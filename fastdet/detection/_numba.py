@@ -22,18 +22,21 @@ def match_groups(
     boxes: Floats, scores: Floats, areas: Floats, rows: Ints, start: Ints,
     truth: Floats, truth_areas: Floats, flags: Bytes, truth_rows: Ints, truth_start: Ints,
     thresholds: Floats, ranges: Floats, max_detections: int, offset: float, voc: bool, with_matched: bool,
+    overlaps: Floats | None,
 ) -> tuple[Ints, Ints, Bytes, Ints, Ints | None]:  # fmt: skip
     cells = len(thresholds) * len(ranges)
-    order = rows[np.lexsort((-scores[rows], np.repeat(np.arange(len(start) - 1), np.diff(start))))]
+    by_score = np.lexsort((-scores[rows], np.repeat(np.arange(len(start) - 1), np.diff(start))))
+    order, n = rows[by_score], len(rows)
     kept, counted = np.zeros(len(start) - 1, np.int64), np.zeros((len(start) - 1, len(ranges)), np.int64)
-    packed = np.zeros((len(boxes), -(-cells // PACKED)), np.uint8)
-    matched = np.full((len(boxes) if with_matched else 0, len(thresholds), len(ranges)), -1)
+    packed = np.zeros((n, -(-cells // PACKED)), np.uint8)
+    matched = np.full((n if with_matched else 0, len(thresholds), len(ranges)), -1)
     of_detections = [plain(x) for x in (boxes, areas, start)]
     of_truth = [
         plain(x) for x in (truth[truth_rows], truth_areas[truth_rows], flags[truth_rows], truth_rows, truth_start)
     ]
     rule = (plain(thresholds), plain(ranges), max_detections, float(offset), voc)
-    arguments: Any = (*of_detections, *of_truth, *rule, order, kept, packed, counted, matched)
+    given = (overlaps is not None, plain(np.zeros(0) if overlaps is None else overlaps), by_score)
+    arguments: Any = (*of_detections, *of_truth, *rule, *given, order, kept, packed, counted, matched)
     _match(*arguments)
     return order, kept, packed, counted, matched if with_matched else None
 
@@ -56,13 +59,14 @@ def _match(
     boxes: Floats, areas: Floats, start: Ints,
     truth: Floats, truth_areas: Floats, flags: Bytes, truth_rows: Ints, truth_start: Ints,
     thresholds: Floats, ranges: Floats, max_detections: int, offset: float, voc: bool,
+    given: bool, overlaps: Floats, by_score: Ints,
     order: Ints, kept: Ints, packed: Bytes, counted: Ints, matched: Ints,
 ) -> None:  # fmt: skip
     T, A, max_count = len(thresholds), len(ranges), 0
     for group in range(len(kept)):
         max_count = max(max_count, truth_start[group + 1] - truth_start[group])
     ignored, taken = np.empty((A, max_count), np.bool_), np.empty((T, A, max_count), np.bool_)
-    iou = np.empty(max_count)
+    iou, pairs = np.empty(max_count), 0
     for group in range(len(kept)):
         first, g, count = start[group], truth_start[group], truth_start[group + 1] - truth_start[group]
         for a in range(A):
@@ -77,7 +81,10 @@ def _match(
         for i in range(first, first + kept[group]):
             row, best = order[i], -1
             for j in range(count):
-                iou[j] = _overlap(boxes, row, truth, g + j, flags[g + j] & CROWD > 0, offset)
+                if given:
+                    iou[j] = overlaps[pairs + (by_score[i] - first) * count + j]
+                else:
+                    iou[j] = _overlap(boxes, row, truth, g + j, flags[g + j] & CROWD > 0, offset)
                 if best < 0 or iou[j] > iou[best]:
                     best = j
             for t in range(T):
@@ -100,6 +107,7 @@ def _match(
                     packed[i, cell // PACKED] += result * 3 ** (cell % PACKED)
                     if len(matched) and match >= 0:
                         matched[i, t, a] = truth_rows[g + match]
+        pairs += (start[group + 1] - first) * count
 
 
 @jit

@@ -9,12 +9,14 @@ import numpy as np
 
 from fastdet._core import check
 from fastdet._core.metric import Metric, known_mean
-from fastdet.detection import at_score, results, state
+from fastdet.detection import at_score, calibration, results, state
 from fastdet.detection.curves import PRCurve, mean_curves
 from fastdet.detection.inputs import NAME
 from fastdet.detection.records import Floats
 from fastdet.detection.results import ABSENT
 from fastdet.detection.state import Chunk, Counted, Parameters
+
+MAX_BINS = 10_000  # of `calibration`
 
 
 class Figures(Metric):
@@ -32,13 +34,20 @@ class Figures(Metric):
     def _given(self, values: dict[str, Any]) -> dict[str, Any]:
         """Results as the caller gets them: tensors if `update` got tensors."""
 
+    def _one_type(self, what: str) -> Chunk:
+        """All records as one chunk. ValueError where they are of several kinds of overlap."""
+        kinds = self._parameters.iou_types
+        if len(kinds) > 1:
+            raise ValueError(f"DetectionMetrics.{what}: choose one of iou_type {kinds}: of_type({kinds[0]!r}).{what}")
+        return self._joined()
+
     def curves(self) -> tuple[Floats, Floats, Floats]:
         """Precision (T, R, K, A, M), recall (T, K, A, M) and scores (T, R, K, A, M) as in COCO's evaluation.
 
         Axes: IoU threshold, recall level, class (as in ``classes`` of `compute`), area, limit of detections. Precision
         and scores are those at the recall level: 0 if it is not reached, -1 if a class has no true box. Read-only.
         """
-        return self._curves(self._joined())
+        return self._curves(self._one_type("curves"))
 
     def confusion_matrix(self) -> Any:
         """(K + 1, K + 1) int64: true classes in rows, predicted ones in columns, in the order of ``classes``.
@@ -61,7 +70,7 @@ class Figures(Metric):
 
     def average_precision(self) -> Floats:
         """(T, K, A) for each IoU threshold, class (as in ``classes`` of `compute`) and area; -1 without a true box."""
-        chunk = self._joined()
+        chunk = self._one_type("average_precision")
         if self._parameters.method == "area":
             return results.areas_below(self._parameters, chunk)[..., 0]
         # Each mean is over a contiguous row of its own, so that its rounding does not depend on the other rows.
@@ -84,7 +93,7 @@ class Figures(Metric):
         ------
         ValueError  no image has such a class
         """
-        chunk = self._joined()
+        chunk = self._one_type("precision_recall_curves")
         records, of_class = state.to_records(chunk)
         if label is None:
             every = (results.class_curves(self._parameters, records, of_class, k) for k in range(len(chunk.classes)))
@@ -133,7 +142,7 @@ class Figures(Metric):
         """
         op = f"{NAME}.at_score"
         score, t = check.number(op, "score", score), at_score.threshold(op, self._parameters, iou)
-        chunk = self._joined()
+        chunk = self._one_type("at_score")
         if score > 1 and len(chunk.scores) and chunk.scores.max() <= 1:
             raise ValueError(f"{op}: score must be in [0, 1], as the scores are, got {score:g}")
         self._warn_if_empty(op)
@@ -166,7 +175,55 @@ class Figures(Metric):
         op = f"{NAME}.best_f1"
         t = at_score.threshold(op, self._parameters, iou)
         self._warn_if_empty(op)
-        return self._given(at_score.best(self._parameters, self._joined(), t))
+        return self._given(at_score.best(self._parameters, self._one_type("best_f1"), t))
+
+    def calibration(self, bins: int = 10, *, iou: float | None = None) -> dict[str, Any]:
+        """Whether scores are shares of true positives: of detections with score 0.7, 70 % should be right.
+
+        Parameters
+        ----------
+        bins : number of bins of equal width of the scores in [0, 1], at most 10,000
+        iou : one of ``iou_thresholds``; None: 0.5
+
+        Returns
+        -------
+        results : ``ece``, the expected calibration error: the mean distance of a bin's share of true positives from its
+            mean score, weighted by detections; ``mce``, the greatest one. ``edges`` (bins + 1,); for each bin ``count``
+            (int64), ``confidence``, the mean score, and ``precision``, the share of true positives, -1 where it is
+            empty. ``ece_per_class`` (K,), -1 for a class without detections, ``mean_ece``, their mean, ``classes`` (K,)
+            and ``iou``. NumPy, or tensors if `update` got tensors
+
+        Raises
+        ------
+        TypeError   type of an argument
+        ValueError  bins below 1 or above 10,000; iou is not one of iou_thresholds; scores outside [0, 1]
+
+        Notes
+        -----
+        Detections are matched as for ``map``, with the first area and the largest of max_detections. Ignored ones count
+        nowhere. A bin holds its lower edge, the last one both.
+
+        Source: Guo et al., On Calibration of Modern Neural Networks (2017); Kueppers et al., Multivariate Confidence
+        Calibration for Object Detection (2020).
+
+        Examples
+        --------
+        >>> boxes = np.array([[0.0, 0, 10, 10], [50, 0, 60, 10]])
+        >>> prediction = {"boxes": boxes, "scores": np.array([0.9, 0.8]), "labels": np.array([0, 0])}
+        >>> results = DetectionMetrics().update([prediction], [{"boxes": boxes[:1], "labels": [0]}]).calibration(2)
+        >>> round(results["ece"], 3), results["confidence"].round(3), results["precision"]
+        (0.35, array([-1.  ,  0.85]), array([-1. ,  0.5]))
+        """
+        op = f"{NAME}.calibration"
+        count, t = check.at_least_one(op, "bins", bins), at_score.threshold(op, self._parameters, iou)
+        if count > MAX_BINS:
+            raise ValueError(f"{op}: bins must be at most {MAX_BINS}, got {check.describe(bins)}")
+        chunk = self._one_type("calibration")
+        if len(chunk.scores) and not (chunk.scores.min() >= 0 and chunk.scores.max() <= 1):
+            wrong = chunk.scores[(chunk.scores < 0) | (chunk.scores > 1)][0]
+            raise ValueError(f"{op}: scores must be in [0, 1], got {wrong:g}")
+        self._warn_if_empty(op)
+        return self._given(calibration.calibration(self._parameters, chunk, t, count))
 
     def plot(self, label: int | None = None, *, ax: Any = None) -> tuple[Any, Any]:
         """Precision over recall, raw and interpolated, a colour for each IoU threshold. Returns (fig, ax).

@@ -6,25 +6,56 @@ import itertools
 import numbers
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastdet._core import check
 from fastdet._core.arrays import plain, stated_format, to_numpy
 from fastdet._core.check import Array
+from fastdet.detection.federated import Federated
 from fastdet.detection.records import CROWD, IGNORE, Columns, Floats, Ints
 from fastdet.detection.state import UNLIMITED, Parameters, limit_word
+from fastdet.keypoints.similarity import COCO_SIGMAS, check_sigmas, extent
+from fastdet.masks import RLE, area, encode, to_boxes
 
 NAME = "DetectionMetrics"
 METHODS = ("coco101", "voc2007", "area")
 AREAS = {"all": (0.0, 1e5**2), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e5**2)}
 
-Image = tuple[Array, Array, Array, Array, Array, Array, Array]
+IOU_TYPES = ("bbox", "segm", "boundary", "keypoints")
+RULES = ("coco", "voc", "lvis")
 
 
-def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str) -> Image:
-    """Checked copies of one image: boxes x y w h, scores, labels; true boxes x y w h, labels, flags, areas."""
+class Image(NamedTuple):
+    """Checked copies of one image."""
+
+    boxes: Floats  # (N, 4) x y w h
+    scores: Array
+    labels: Ints
+    true_boxes: Floats
+    true_labels: Ints
+    flags: Array
+    areas: Array  # 0 where it is not stated
+    masks: RLE | None = None
+    true_masks: RLE | None = None
+    keypoints: Floats | None = None
+    true_keypoints: Floats | None = None
+    negative: Ints | None = None  # categories, see `Federated`
+    not_exhaustive: Ints | None = None
+
+
+def check_lists(op: str, predictions: Any, targets: Any) -> None:
+    """A dictionary for each image, as many predictions as targets."""
+    for name, x in (("predictions", predictions), ("targets", targets)):
+        if not isinstance(x, Sequence):
+            raise TypeError(f"{op}: {name} must be a list of dictionaries, got {type(x).__name__}")
+    if len(predictions) != len(targets):
+        raise ValueError(f"{op}: targets must be as many as predictions ({len(predictions)}), got {len(targets)}")
+
+
+def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str, p: Parameters) -> Image:
+    """Checked copies of one image."""
     for name, x in (("predictions", prediction), ("targets", target)):
         if not isinstance(x, Mapping):
             raise TypeError(f"{op}: {name}[{i}] must be a dictionary, got {type(x).__name__}")
@@ -32,11 +63,11 @@ def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str) -
         hint = "targets have them; update takes (predictions, targets): is their order right?"
         raise ValueError(f"{op}: predictions[{i}] must have 'scores', got {_keys(prediction)}; {hint}")
     what = f"predictions[{i}]"
-    boxes = _boxes(op, what, prediction, box_format)
+    boxes, masks, keypoints = _shapes(op, what, prediction, box_format, p)
     scores = _column(op, what, prediction, "scores", len(boxes))
     labels = _labels(op, what, prediction, len(boxes))
     what = f"targets[{i}]"
-    true_boxes = _boxes(op, what, target, box_format)
+    true_boxes, true_masks, true_keypoints = _shapes(op, what, target, box_format, p)
     count = len(true_boxes)
     true_labels = _labels(op, what, target, count)
     flags, areas = np.zeros(count, np.uint8), np.zeros(count)
@@ -45,23 +76,134 @@ def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str) -
             flags |= check.flags(op, f"{what}[{key!r}]", _get(op, what, target, key), count).view(np.uint8) * flag
     if target.get("area") is not None:
         areas[:] = _column(op, what, target, "area", count)
-    return boxes, scores, labels, true_boxes, true_labels, flags, areas
+    image = Image(boxes, scores, labels, true_boxes, true_labels, flags, areas)
+    if p.iou_types == ("bbox",) and p.rule != "lvis":  # the usual case
+        return image
+    if masks is not None and true_masks is not None and len(masks) and len(true_masks):
+        sizes = masks.sizes[0], true_masks.sizes[0]
+        if (sizes[0] != sizes[1]).any():
+            a, b = (tuple(x.tolist()) for x in sizes)
+            raise ValueError(
+                f"{op}: targets[{i}]['masks'] must have the size of predictions[{i}]['masks'] {a}, got {b}"
+            )
+    if true_keypoints is not None:
+        flags |= ~(true_keypoints[..., 2] > 0).any(1) * np.uint8(IGNORE)
+    image = image._replace(
+        masks=masks, true_masks=true_masks, keypoints=keypoints, true_keypoints=true_keypoints
+    )  # fmt: skip
+    if p.rule != "lvis":
+        return image
+    listed = [_categories(op, what, target, key) for key in ("neg_category_ids", "not_exhaustive_category_ids")]
+    return image._replace(negative=listed[0], not_exhaustive=listed[1])
 
 
-def columns(images: Sequence[Image], inclusive: bool) -> tuple[Columns, Columns]:
-    """Detections and true boxes of images as columns. `Columns.image` is the position in ``images``."""
+def _categories(op: str, what: str, target: Mapping[str, Any], key: str) -> Ints:
+    """(P,) the categories that a target lists; none where it has no such key."""
+    if target.get(key) is None:
+        return np.zeros(0, np.int64)
+    given = target[key]
+    is_list = isinstance(given, (list, tuple, set, frozenset))
+    listed = np.asarray(list(given)) if is_list else _get(op, what, target, key)
+    if not listed.size:
+        return np.zeros(0, np.int64)
+    return check.keys(op, f"{what}[{key!r}]", listed.reshape(-1), listed.size)
+
+
+def _shapes(
+    op: str, what: str, x: Mapping[str, Any], box_format: str, p: Parameters
+) -> tuple[Floats, RLE | None, Floats | None]:
+    """The boxes, and masks and keypoints where they are needed. Boxes that are absent are those of masks or points."""
+    masks = keypoints = None
+    if "segm" in p.iou_types or "boundary" in p.iou_types:
+        masks = _masks(op, what, x)
+    if "keypoints" in p.iou_types:
+        keypoints = _keypoints(op, what, x, len(p.sigmas or ()))
+    if "boxes" in x or (masks is None and keypoints is None) or "bbox" in p.iou_types:
+        boxes = _boxes(op, what, x, box_format)
+    elif masks is not None:
+        boxes = to_boxes(masks)
+        boxes[:, 2:] -= boxes[:, :2]
+    else:
+        assert keypoints is not None
+        boxes = extent(keypoints)
+    for name, shapes in (("masks", masks), ("keypoints", keypoints)):
+        if shapes is not None and len(shapes) != len(boxes):
+            raise ValueError(f"{op}: {what}[{name!r}] must be as many as boxes ({len(boxes)}), got {len(shapes)}")
+    return boxes, masks, keypoints
+
+
+def _masks(op: str, what: str, x: Mapping[str, Any]) -> RLE:
+    """Masks of one size: an `RLE`, COCO's dictionaries, or dense ones."""
+    _require(op, what, x, "masks")
+    given, name = x["masks"], f"{what}['masks']"
+    try:
+        if isinstance(given, RLE):
+            masks = given
+        elif isinstance(given, (list, tuple)) and all(isinstance(m, Mapping) for m in given):
+            masks = RLE.from_coco(given)
+        else:
+            masks = encode(to_numpy(op, name, given))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{op}: {name}: {error}") from None
+    if len(masks) and (masks.sizes != masks.sizes[0]).any():
+        raise ValueError(f"{op}: {name} must have one size, got {np.unique(masks.sizes, axis=0).tolist()}")
+    return masks
+
+
+def _keypoints(op: str, what: str, x: Mapping[str, Any], count: int) -> Floats:
+    """(N, K, 3) finite keypoints."""
+    points, name = _get(op, what, x, "keypoints"), f"{what}['keypoints']"
+    points = check.real(op, name, points).astype(np.float64)
+    if points.size == 0:
+        return np.zeros((0, count, 3))
+    if points.ndim != 3 or points.shape[1:] != (count, 3):
+        raise ValueError(f"{op}: {name} must have shape (N, {count}, 3), {count} as sigmas, got {points.shape}")
+    finite(op, name, points)
+    return points
+
+
+def columns(images: Sequence[Image], p: Parameters) -> list[tuple[Columns, Columns]]:
+    """Detections and true boxes of images for each kind of overlap. `Columns.image` is the position in ``images``."""
     boxes, scores, labels, true_boxes, true_labels, flags, areas = (
-        np.concatenate(column) for column in zip(*images, strict=True)
+        np.concatenate(column) for column in list(zip(*images, strict=True))[:7]
     )
-    offset, none = float(inclusive), labels[:0]
-    with np.errstate(over="ignore"):
-        detected, true = ((x[:, 2] + offset) * (x[:, 3] + offset) for x in (boxes, true_boxes))
-    of_detection = np.repeat(np.arange(len(images)), [len(image[1]) for image in images])
-    of_truth = np.repeat(np.arange(len(images)), [len(image[4]) for image in images])
-    return (
-        Columns(of_detection, labels, boxes, detected, scores.astype(np.float64), flags[:0], none),
-        Columns(of_truth, true_labels, true_boxes, np.where(areas > 0, areas, true), np.zeros(0), flags, none),
+    offset, none = float(p.inclusive), labels[:0]
+    of_detection = np.repeat(np.arange(len(images)), [len(image.scores) for image in images])
+    of_truth = np.repeat(np.arange(len(images)), [len(image.flags) for image in images])
+    masks, true_masks, keypoints, true_keypoints = (
+        _joined([getattr(image, name) for image in images])
+        for name in ("masks", "true_masks", "keypoints", "true_keypoints")
     )
+    every = []
+    for kind in p.iou_types:
+        if kind in ("segm", "boundary"):
+            detected, true = area(masks).astype(np.float64), area(true_masks).astype(np.float64)
+        else:
+            with np.errstate(over="ignore"):
+                detected, true = ((x[:, 2] + offset) * (x[:, 3] + offset) for x in (boxes, true_boxes))
+        every.append((
+            Columns(of_detection, labels, boxes, detected, scores.astype(np.float64), flags[:0], none,
+                    masks, keypoints),
+            Columns(of_truth, true_labels, true_boxes, np.where(areas > 0, areas, true), np.zeros(0), flags, none,
+                    true_masks, true_keypoints),
+        ))  # fmt: skip
+    return every
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    if parts[0] is None:
+        return None
+    return RLE.concatenate(parts) if isinstance(parts[0], RLE) else np.concatenate(parts)
+
+
+def federated(images: Sequence[Image]) -> Federated:
+    """What images were searched for, of positions in ``images``."""
+    every = []
+    for name in Federated._fields:
+        listed = [getattr(image, name) for image in images]
+        image = np.repeat(np.arange(len(images)), [len(x) for x in listed])
+        every.append(np.stack([image, np.concatenate(listed)], axis=1))
+    return Federated(*every)
 
 
 def _require(op: str, what: str, x: Mapping[str, Any], key: str) -> None:
@@ -147,29 +289,52 @@ def finite(op: str, name: str, x: Array) -> None:
         raise ValueError(f"{op}: {name} must be finite, got {x[at]} at index {at[0] if len(at) == 1 else at}")
 
 
-def parameters(
-    iou_thresholds: Any,
-    rec_thresholds: Any,
-    limits: Any,
-    ranges: Any,
-    rule: Any,
-    method: Any,
-    inclusive: Any,
-    confusion_at: Any,
-) -> Parameters:
+def parameters(given: Mapping[str, Any], op: str = NAME) -> Parameters:
     """Check the arguments of `DetectionMetrics` that its records and results depend on. None: the default."""
-    check.choice(NAME, "method", method, METHODS)
-    limits = max_detections(limits)
+    method = check.choice(op, "method", given["method"], METHODS)
+    rule = check.choice(op, "rule", given["rule"], RULES)
+    kinds = iou_types(given["iou_type"], op)
+    poses = kinds == ("keypoints",)
+    limits = given["max_detections"]
+    if limits is None:
+        limits = (300,) if rule == "lvis" else (20,) if poses else (1, 10, 100)
+    limits = max_detections(limits, op)
+    of_poses = {name: limits for name, limits in AREAS.items() if name != "small"}
+    levels, recall_levels, ranges = (given[name] for name in ("iou_thresholds", "rec_thresholds", "areas"))
+    sigmas = given["sigmas"]
+    if sigmas is not None and not poses:
+        raise ValueError(f"{op}: sigmas go with iou_type 'keypoints', got iou_type {kinds[0]!r}")
     return Parameters(
-        thresholds(NAME, "iou_thresholds", np.linspace(0.5, 0.95, 10) if iou_thresholds is None else iou_thresholds),
-        recalls(np.linspace(0, 1, 11 if method == "voc2007" else 101) if rec_thresholds is None else rec_thresholds),
+        thresholds(op, "iou_thresholds", np.linspace(0.5, 0.95, 10) if levels is None else levels),
+        recalls(np.linspace(0, 1, 11 if method == "voc2007" else 101) if recall_levels is None else recall_levels),
         limits,
-        areas(AREAS if ranges is None else ranges, limits),
-        check.choice(NAME, "rule", rule, ("coco", "voc")),
+        areas((of_poses if poses else AREAS) if ranges is None else ranges, limits),
+        rule,
         method,
-        bool(inclusive),
-        None if confusion_at is None else confusion(confusion_at),
+        bool(given["inclusive"]),
+        None if given["confusion_at"] is None else confusion(given["confusion_at"]),
+        kinds,
+        tuple(check_sigmas(op, COCO_SIGMAS if sigmas is None else sigmas).tolist()) if poses else None,
+        bool(given["use_area"]),
     )
+
+
+def iou_types(x: Any, op: str = NAME) -> tuple[str, ...]:
+    """The kinds of overlap, each once."""
+    several = isinstance(x, Iterable) and not check.is_scalar_array(x)
+    listed = (x,) if isinstance(x, str) else tuple(x) if several else ()
+    if not listed or not all(isinstance(kind, str) for kind in listed):
+        raise TypeError(f"{op}: iou_type must be a name or a sequence of names, got {check.describe(x)}")
+    for kind in listed:
+        check.choice(op, "iou_type", kind, IOU_TYPES)
+    if len(set(listed)) < len(listed):
+        raise ValueError(f"{op}: iou_type must name each kind once, got {check.describe(x)}")
+    if "keypoints" in listed and len(listed) > 1:
+        raise ValueError(
+            f"{op}: iou_type must be 'keypoints' alone, got {check.describe(x)}: "
+            "keypoints have other limits and areas; make another object for them"
+        )
+    return listed
 
 
 def ids(op: str, image_ids: Any, count: int) -> list[int]:
@@ -219,13 +384,13 @@ def recalls(xs: Any) -> tuple[float, ...]:
     return tuple(values)
 
 
-def max_detections(xs: Any) -> tuple[int, ...]:
+def max_detections(xs: Any, op: str = NAME) -> tuple[int, ...]:
     """Rising numbers of detections. An entry None is no limit."""
     if isinstance(xs, (str, bytes)) or not isinstance(xs, Iterable) or check.is_scalar_array(xs):
-        raise TypeError(f"{NAME}: max_detections must be a sequence of integers, got {check.describe(xs)}")
-    values = [UNLIMITED if x is None else check.count(NAME, "max_detections", x) for x in xs]
+        raise TypeError(f"{op}: max_detections must be a sequence of integers, got {check.describe(xs)}")
+    values = [UNLIMITED if x is None else check.count(op, "max_detections", x) for x in xs]
     if not values or values[0] < 1 or any(a >= b for a, b in itertools.pairwise(values)):
-        raise ValueError(f"{NAME}: max_detections must be rising integers of 1 or more, got {check.describe(values)}")
+        raise ValueError(f"{op}: max_detections must be rising integers of 1 or more, got {check.describe(values)}")
     return tuple(values)
 
 

@@ -11,13 +11,15 @@ import numpy as np
 from fastdet._core import backends, check
 from fastdet._core.arrays import like, to_torch
 from fastdet._core.check import Array
-from fastdet._core.metric import RESAMPLES, bootstrap, plural
+from fastdet._core.metric import RESAMPLES, Bootstrap, bootstrap, plural
 from fastdet.detection import inputs, results, state
+from fastdet.detection.federated import Federated
 from fastdet.detection.figures import Figures
 from fastdet.detection.inputs import NAME
 from fastdet.detection.records import Columns, Floats, Ints, Records
 from fastdet.detection.results import ABSENT
 from fastdet.detection.state import Chunk, Counted, Parameters
+from fastdet.masks import RLE
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,21 +37,28 @@ class DetectionMetrics(Figures):
 
     Parameters
     ----------
+    iou_type : what overlaps are of: "bbox", boxes; "segm", masks; "boundary", the lesser of the overlaps of masks and
+        of their boundaries; "keypoints", the similarity of poses. Several, such as ("bbox", "segm"): each key of the
+        results has its kind before it, as "segm_map"; "keypoints" goes alone
     box_format : "xyxy" (corners), "xywh" (COCO's) or "cxcywh" (YOLO's) of the boxes in `update`. Boxes that state their
         own, as tv_tensors.BoundingBoxes do, are read by it; they raise if box_format is neither "xyxy" nor theirs
     iou_thresholds : IoU from which a detection can match, each in (0, 1]; None for COCO's 0.5, 0.55, ..., 0.95
     rec_thresholds : rising recall levels at which precision is read; None for those of ``method``
     max_detections : rising limits on the detections of an image and class, best by score; an entry None: all.
-        The ``map`` keys are computed with the last limit
+        The ``map`` keys are computed with the last limit. None: (1, 10, 100), of keypoints (20,), by LVIS's rule (300,)
     areas : name -> (min_area, max_area) in square pixels, both inclusive; keys without an area's name use the
-        first. None for COCO's all, small, medium, large
+        first. None for COCO's all, small, medium, large, and without small for keypoints
     class_metrics : also compute ``map_per_class`` and ``mar_<n>_per_class``
     rule : "coco": a detection takes the free true box of the maximum IoU, if IoU >= threshold; "voc": a detection
-        has one box, that of the maximum IoU, if IoU > threshold, and is false if the box is taken
+        has one box, that of the maximum IoU, if IoU > threshold, and is false if the box is taken; "lvis": COCO's, but
+        the last of max_detections limits an image over all classes, and detections of classes that an image was not
+        searched for are left out
     method : of average precision: "coco101" (101 recall levels), "voc2007" (11), "area" (VOC from 2010: exact area
         below the interpolated curve)
     inclusive : True: coordinates name pixels and the last one is inside, so that each side is longer by 1 (VOC)
     confusion_at : (IoU, minimum score) of `confusion_matrix`; None: no confusion matrix
+    sigmas : of keypoints, how far apart people place each, (K,) numbers above 0; None for COCO's 17
+    use_area : of keypoints: distances are scaled by the true area; False, as CrowdPose does: by 0.53 times the true box
     on_duplicate : for an image id that was counted before: "raise", or "first" to leave the later image out
     rank, world : rank and number of processes, if they call `update` without ``image_ids`` and are merged: image i of
         a process gets the id i * world + rank, in the order of a distributed sampler
@@ -86,16 +95,19 @@ class DetectionMetrics(Figures):
     def __init__(
         self,
         *,
+        iou_type: str | Sequence[str] = "bbox",
         box_format: str = "xyxy",
         iou_thresholds: Sequence[float] | None = None,
         rec_thresholds: Sequence[float] | None = None,
-        max_detections: Sequence[int | None] = (1, 10, 100),
+        max_detections: Sequence[int | None] | None = None,
         areas: Mapping[str, tuple[float, float]] | None = None,
         class_metrics: bool = True,
         rule: str = "coco",
         method: str = "coco101",
         inclusive: bool = False,
         confusion_at: tuple[float, float] | None = None,
+        sigmas: Sequence[float] | None = None,
+        use_area: bool = True,
         on_duplicate: str = "raise",
         rank: int = 0,
         world: int = 1,
@@ -110,9 +122,11 @@ class DetectionMetrics(Figures):
         if backend is not None:
             backends.choose("match_groups", check.choice(NAME, "backend", backend, backends.NAMES), _no_reference)
         self.backend = backend
-        self._parameters = inputs.parameters(
-            iou_thresholds, rec_thresholds, max_detections, areas, rule, method, inclusive, confusion_at
-        )
+        self._parameters = inputs.parameters({
+            "iou_type": iou_type, "iou_thresholds": iou_thresholds, "rec_thresholds": rec_thresholds,
+            "max_detections": max_detections, "areas": areas, "rule": rule, "method": method, "inclusive": inclusive,
+            "confusion_at": confusion_at, "sigmas": sigmas, "use_area": use_area,
+        })  # fmt: skip
         self.reset()
 
     def reset(self) -> None:
@@ -130,10 +144,15 @@ class DetectionMetrics(Figures):
 
         Parameters
         ----------
-        predictions : for each image a dictionary with ``boxes`` (N, 4), ``scores`` (N,) and integer ``labels`` (N,)
+        predictions : for each image a dictionary with ``boxes`` (N, 4), ``scores`` (N,) and integer ``labels`` (N,);
+            by iou_type ``masks``, (N, H, W) bool or 0/1, an `fastdet.masks.RLE` or a list of COCO's dictionaries, or
+            ``keypoints`` (N, K, 3), x y and a number that is not used. ``boxes`` may then be absent
         targets : for each image a dictionary with ``boxes`` (M, 4), integer ``labels`` (M,) and, optionally,
             ``iscrowd`` (M,) 0/1, ``difficult`` or ``ignore`` (M,) 0/1 (need no detection; detections that match one are
-            ignored) and ``area`` (M,) (width times height by default, and where it is not above 0)
+            ignored) and ``area`` (M,) (by default, and where it is not above 0: that of the mask, or width times
+            height). ``masks`` and ``keypoints`` as in predictions; a keypoint is visible where its third number is
+            above 0, and a pose without a visible one is ignored. By LVIS's rule also ``neg_category_ids`` and
+            ``not_exhaustive_category_ids``, lists of labels
         image_ids : for each image an integer; None: images are numbered. Ids order equal scores of different images,
             and detect an image that is counted twice. Pass them to every update or to none
 
@@ -147,29 +166,29 @@ class DetectionMetrics(Figures):
         ValueError  a missing key, shapes, NaN or infinity, an image id that was counted before
         """
         op = f"{NAME}.update"
-        for name, x in (("predictions", predictions), ("targets", targets)):
-            if not isinstance(x, Sequence):
-                raise TypeError(f"{op}: {name} must be a list of dictionaries, got {type(x).__name__}")
-        if len(predictions) != len(targets):
-            raise ValueError(f"{op}: targets must be as many as predictions ({len(predictions)}), got {len(targets)}")
+        inputs.check_lists(op, predictions, targets)
         keep, ids = self._new_ids(op, image_ids, len(predictions))
         with np.errstate(over="ignore", invalid="ignore"):  # sides that are not finite raise
             images = [
-                inputs.read_image(op, i, prediction, target, self._box_format)
+                inputs.read_image(op, i, prediction, target, self._box_format, self._parameters)
                 for i, (prediction, target) in enumerate(zip(predictions, targets, strict=True))
             ]
         now = self._state
         if images:
-            array = predictions[0]["boxes"]
-            now = now._replace(give=None if isinstance(array, (np.ndarray, list, tuple)) else like(array))
+            array = next(predictions[0][key] for key in ("boxes", "masks", "keypoints") if key in predictions[0])
+            now = now._replace(give=None if isinstance(array, (np.ndarray, list, tuple, RLE)) else like(array))
         waits = now.pending.grow(now.waits, [(ids[i], images[i]) for i in keep])
-        rows = sum(len(images[i][1]) + len(images[i][4]) + 16 for i in keep)
+        rows = sum(len(images[i].scores) + len(images[i].flags) + 16 for i in keep)
         now = self._with_ids(now._replace(waits=waits, waiting=now.waiting + rows), image_ids is None, keep, ids)
         self._state = self._matched(now) if now.waiting >= BATCH else now
         return self
 
-    def update_columns(self, detections: Columns, truth: Columns, image_ids: Any) -> Self:
+    def update_columns(
+        self, detections: Columns, truth: Columns, image_ids: Any, federated: Federated | None = None
+    ) -> Self:
         """Count whole columns: boxes x y w h, areas as they are. ``image_ids``: all images to count.
+
+        ``federated``: what images were searched for, by LVIS's rule.
 
         Returns
         -------
@@ -193,8 +212,15 @@ class DetectionMetrics(Figures):
                 raise ValueError(f"{op}: {name}.image must be among image_ids, got {c.image[row]} in row {row}")
             if len(keep) < len(ids):
                 c = c.rows(np.isin(c.image, images))
+            self._check_shapes(op, name, c)
             taken.append(c._replace(image=np.searchsorted(images, c.image).astype(np.int64)))
-        chunk = state.match(self._parameters, images, taken[0], taken[1], self.backend)
+        if self._parameters.rule == "lvis":
+            none = np.zeros((0, 2), np.int64)
+            federated = (Federated(none, none) if federated is None else federated).at(images)
+        else:
+            federated = None
+        of_types = [(taken[0], taken[1])] * len(self._parameters.iou_types)
+        chunk = state.match(self._parameters, images, of_types, self.backend, federated)
         now = self._state._replace(chunks=(*self._state.chunks, chunk))
         self._state = self._with_ids(now, False, keep, ids)
         return self
@@ -224,16 +250,54 @@ class DetectionMetrics(Figures):
         op = f"{NAME}.compute"
         options = None if ci is None else bootstrap(op, ci, resamples, seed)
         self._warn_if_empty(op)
+        kinds = self._parameters.iou_types
+        if len(kinds) == 1:
+            return self._given(self._values(options))
+        return self._given(results.named_by_kind({kind: self.of_type(kind)._values(options) for kind in kinds}))
+
+    def _values(self, options: Bootstrap | None) -> dict[str, Any]:
         p, chunk = self._parameters, self._joined()
         values = results.summary(p, self._class_metrics, chunk.classes, *self._measures(chunk))
         if options is not None:
             values |= results.intervals(p, chunk, self.backend, options)
-        return self._given(values)
+        return values
+
+    def of_type(self, iou_type: str) -> Self:
+        """The same images with one kind of overlap alone, as another object.
+
+        ValueError if ``iou_type`` is not one of this object's.
+        """
+        kinds = self._parameters.iou_types
+        at = kinds.index(check.choice(f"{NAME}.of_type", "iou_type", iou_type, kinds))
+        arguments = {**self._parameters.arguments(), "iou_type": iou_type}
+        metric = type(self)(**arguments, **self._options(), backend=self.backend)
+        chunk = state.of_type(self._parameters, self._joined(), at)
+        metric._state = self._state._replace(whole=chunk, chunks=(), pending=state.Log(), waits=0, waiting=0)
+        return metric
+
+    def of_images(self, image_ids: Any) -> Self:
+        """Some of the images alone, as another object: for figures of a part of the data.
+
+        ValueError for an id that was not counted.
+        """
+        op = f"{NAME}.of_images"
+        every = list(image_ids)
+        wanted = np.unique(np.array(inputs.ids(op, every, len(every)), np.int64))
+        chunk = self._joined()
+        known = np.isin(wanted, chunk.images)
+        if not known.all():
+            raise ValueError(f"{op}: image_ids must be of images that were counted, got {wanted[np.argmin(known)]}")
+        part = state.without(chunk, ~np.isin(chunk.images, wanted))
+        metric = self._empty()
+        metric._state = state.counted(part, part.images.tolist(), self._world, self._state.numbered)._replace(
+            give=self._state.give
+        )
+        return metric
 
     @property
     def records(self) -> tuple[Records, Ints, Ints]:
         """The state: `Records` (groups by class, then image id), the first group of each class (K + 1,), classes."""
-        chunk = self._joined()
+        chunk = self._one_type("records")
         return (*state.to_records(chunk), chunk.classes)
 
     @property
@@ -247,6 +311,18 @@ class DetectionMetrics(Figures):
         return self._joined().nbytes
 
     # Images in
+
+    def _check_shapes(self, op: str, name: str, c: Columns) -> None:
+        """ValueError where columns lack the masks or keypoints of the kind of overlap."""
+        kinds, sigmas = self._parameters.iou_types, self._parameters.sigmas
+        if c.masks is None and not {"segm", "boundary"}.isdisjoint(kinds):
+            raise ValueError(f"{op}: {name}.masks must be an RLE for iou_type {kinds}, got None")
+        if sigmas is None:
+            return
+        count = None if c.keypoints is None else c.keypoints.shape[1]
+        if count is None or (count != len(sigmas) and len(c.keypoints)):  # type: ignore[arg-type]
+            got = "None" if count is None else f"{count} keypoints"
+            raise ValueError(f"{op}: {name}.keypoints must have {len(sigmas)} keypoints, one for each sigma, got {got}")
 
     def _new_ids(self, op: str, image_ids: Any, count: int) -> tuple[list[int], list[int]]:
         """The positions in the batch of images that are new, and the ids of all."""
@@ -288,8 +364,9 @@ class DetectionMetrics(Figures):
         if not now.waits:
             return now
         ids, images = zip(*now.pending.entries[: now.waits], strict=True)
-        detections, truth = inputs.columns(images, self._parameters.inclusive)
-        chunk = state.match(self._parameters, np.array(ids, np.int64), detections, truth, self.backend)
+        p = self._parameters
+        federated = inputs.federated(images) if p.rule == "lvis" else None
+        chunk = state.match(p, np.array(ids, np.int64), inputs.columns(images, p), self.backend, federated)
         return now._replace(chunks=(*now.chunks, chunk), pending=state.Log(), waits=0, waiting=0)
 
     def _joined(self) -> Chunk:
@@ -386,14 +463,19 @@ class DetectionMetrics(Figures):
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
         p = self._parameters
         first, *more = (f"{t:g}" for t in p.iou_thresholds)
+        kinds = p.iou_types if len(p.iou_types) > 1 else repr(p.iou_types[0])
         shown = {
+            **({} if p.iou_types == ("bbox",) else {"iou_type": kinds}),
             "box_format": repr(self._box_format), "iou_thresholds": f"{first} to {more[-1]}" if more else first,
             "max_detections": tuple(p.arguments()["max_detections"]), "rule": repr(p.rule), "method": repr(p.method),
         }  # fmt: skip
         now = self._state
         chunks = now.chunks if now.whole is None else [now.whole, *now.chunks]
         waiting = now.pending.entries[: now.waits]
-        labels = [*(c.classes for c in chunks), *(labels for _, image in waiting for labels in (image[2], image[4]))]
+        labels = [
+            *(c.classes for c in chunks),
+            *(labels for _, image in waiting for labels in (image.labels, image.true_labels)),
+        ]
         return shown, [plural(len(np.unique(np.concatenate([state.NO_CLASSES, *labels]))), "class", "classes")]
 
 

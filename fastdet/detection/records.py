@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from fastdet._core import backends
 from fastdet._core.check import Array
-from fastdet.masks import RLE
+from fastdet.keypoints.similarity import oks_of_groups
+from fastdet.masks import RLE, boundary
+from fastdet.masks.groups import mask_iou_of_groups
 
 FALSE, TRUE, IGNORED = 0, 1, 2  # outcomes of a detection: false positive, true positive, ignored
 CROWD, IGNORE = 1, 2  # flags of a true box
@@ -35,6 +37,9 @@ class Rule:
     max_detections: int = 100  # the maximum for each image and class, best by score; -1: no limit
     offset: float = 0.0  # added to sides: 1 where coordinates name pixels and the last one is inside
     voc: bool = False
+    iou_type: str = "bbox"  # what overlaps are of: "bbox", "segm", "boundary" or "keypoints"
+    sigmas: Floats | None = None  # (K,) of keypoints
+    use_area: bool = True  # keypoints are scaled by the true area; False: by 0.53 times that of the true box
 
 
 class Columns(NamedTuple):
@@ -60,7 +65,8 @@ class Columns(NamedTuple):
         *arrays, masks, keypoints = zip(*parts, strict=True)
         joined: list[Any] = [np.concatenate(column) for column in arrays]
         joined.append(None if masks[0] is None else RLE.concatenate(masks))
-        joined.append(None if keypoints[0] is None else np.concatenate(keypoints))
+        known = [part for part in keypoints if part is not None and len(part)]  # without rows K is not known
+        joined.append(np.concatenate(known) if known else keypoints[0])
         return cls._make(joined)
 
 
@@ -72,6 +78,14 @@ class Rows(NamedTuple):
     areas: Floats  # (N,)
     scores: Floats  # (N,); empty for true boxes
     flags: Bytes  # (N,) CROWD, IGNORE; empty for detections
+    masks: RLE | None = None  # of N masks, where overlaps are of masks
+    keypoints: Floats | None = None  # (N, K, 3), where overlaps are of keypoints
+
+    @classmethod
+    def of(cls, group: Ints, c: Columns, chosen: Array | None = None) -> Rows:
+        """All rows of columns, or the ``chosen`` ones; ``group`` has one entry for each row of the columns."""
+        whole = cls(group, c.boxes, c.areas, c.scores, c.flags, c.masks, c.keypoints)
+        return whole if chosen is None else cls._make(x if x is None or not len(x) else x[chosen] for x in whole)
 
 
 class Records(NamedTuple):
@@ -93,18 +107,74 @@ def match_rows(
     group, rows, start, true_rows, true_start = backends.choose("group_rows", backend, group_rows_reference)(
         detections.group, truth.group
     )
+    overlaps = None
+    if rule.iou_type != "bbox":
+        rows, start = _best(rule, detections.scores, rows, start)
+        overlaps = overlaps_of_groups(rule, detections, truth, (rows, start, true_rows, true_start), backend)
     order, kept, outcomes, counted, matches = backends.choose("match_groups", backend, match_groups_reference)(
         detections.boxes, detections.scores, detections.areas, rows, start,
         truth.boxes, truth.areas, truth.flags, true_rows, true_start,
-        rule.thresholds, rule.ranges, rule.max_detections, rule.offset, rule.voc, matched,
+        rule.thresholds, rule.ranges, rule.max_detections, rule.offset, rule.voc, matched, overlaps,
     )  # fmt: skip
-    n = len(detections.group)
+    n = len(rows)
     if int(kept.sum()) < n:
         inside = np.arange(n) - np.repeat(start[:-1], np.diff(start)) < np.repeat(kept, np.diff(start))
         order, outcomes = order[inside], outcomes[inside]
         matches = matches[inside] if matches is not None else None
         start = np.concatenate([[0], np.cumsum(kept)])
     return Records(group, start, counted, detections.scores[order], outcomes, order, matches)
+
+
+def _best(rule: Rule, scores: Floats, rows: Ints, start: Ints) -> tuple[Ints, Ints]:
+    """(rows, start) without the detections beyond the limit, whose overlaps nobody needs."""
+    size = np.diff(start)
+    limit = rule.max_detections
+    if limit < 0 or not len(size) or size.max() <= limit:
+        return rows, start
+    order = rows[np.lexsort((-scores[rows], np.repeat(np.arange(len(size)), size)))]
+    rank = np.arange(len(rows)) - np.repeat(start[:-1], size)
+    return order[rank < limit], np.concatenate([[0], np.cumsum(np.minimum(size, limit))])
+
+
+def overlaps_of_groups(
+    rule: Rule, detections: Rows, truth: Rows, grouped: tuple[Ints, Ints, Ints, Ints], backend: str | None
+) -> Floats:
+    """The overlaps of the rule's kind, group after group, each (detections, true boxes)."""
+    crowd = (truth.flags & CROWD) > 0
+    if rule.iou_type == "bbox":
+        rows, start, true_rows, true_start = grouped
+        parts = [np.zeros(0)]
+        for i in range(len(start) - 1):
+            d, g = rows[start[i] : start[i + 1]], true_rows[true_start[i] : true_start[i + 1]]
+            parts.append(overlap_reference(detections.boxes[d], truth.boxes[g], crowd[g], rule.offset).reshape(-1))
+        return np.concatenate(parts)
+    if rule.iou_type == "keypoints":
+        assert detections.keypoints is not None
+        assert truth.keypoints is not None
+        assert rule.sigmas is not None
+        area = truth.areas if rule.use_area else truth.boxes[:, 2] * truth.boxes[:, 3] * 0.53
+        return oks_of_groups(
+            detections.keypoints, truth.keypoints, area, truth.boxes, rule.sigmas, grouped, backend=backend
+        )
+    assert detections.masks is not None
+    assert truth.masks is not None
+    overlaps = mask_iou_of_groups(detections.masks, truth.masks, crowd, grouped, backend=backend)
+    if rule.iou_type == "boundary":
+        edges, true_edges = boundary(detections.masks, backend=backend), boundary(truth.masks, backend=backend)
+        of_edges = mask_iou_of_groups(edges, true_edges, crowd, grouped, backend=backend)
+        _, start, true_rows, true_start = grouped
+        of_crowd = crowd[true_rows[pairs_of_groups(start, true_start)[1]]]
+        overlaps = np.where(of_crowd, overlaps, np.minimum(overlaps, of_edges))
+    return overlaps
+
+
+def pairs_of_groups(start: Ints, true_start: Ints) -> tuple[Ints, Ints]:
+    """The places of both sides of every pair, group after group."""
+    size, true_size = np.diff(start), np.diff(true_start)
+    pairs = size * true_size
+    group = np.repeat(np.arange(len(pairs)), pairs)
+    place = np.arange(len(group)) - np.repeat(np.cumsum(pairs) - pairs, pairs)
+    return start[group] + place // true_size[group], true_start[group] + place % true_size[group]
 
 
 def unpack(outcomes: Bytes, thresholds: int, ranges: int) -> Bytes:
@@ -154,19 +224,28 @@ def match_groups_reference(
     boxes: Floats, scores: Floats, areas: Floats, rows: Ints, start: Ints,
     truth: Floats, truth_areas: Floats, flags: Bytes, truth_rows: Ints, truth_start: Ints,
     thresholds: Floats, ranges: Floats, max_detections: int, offset: float, voc: bool, with_matched: bool,
+    overlaps: Floats | None,
 ) -> tuple[Ints, Ints, Bytes, Ints, Ints | None]:  # fmt: skip
-    """(order, kept, outcomes, counted, matched), see `Records`; a group's rows beyond ``kept`` are undefined."""
-    groups, T, A = len(start) - 1, len(thresholds), len(ranges)
-    order = np.empty(len(boxes), np.int64)
+    """(order, kept, outcomes, counted, matched), see `Records`; a group's rows beyond ``kept`` are undefined.
+
+    ``overlaps``: see `overlaps_of_groups`; None: those of the boxes.
+    """
+    groups, T, A, n, pairs = len(start) - 1, len(thresholds), len(ranges), len(rows), 0
+    order = np.empty(n, np.int64)
     kept, counted = np.zeros(groups, np.int64), np.zeros((groups, A), np.int64)
-    outcomes, matched = np.zeros((len(boxes), T, A), np.uint8), np.full((len(boxes), T, A), -1)
+    outcomes, matched = np.zeros((n, T, A), np.uint8), np.full((n, T, A), -1)
     for i in range(groups):
         d, g = rows[start[i] : start[i + 1]], truth_rows[truth_start[i] : truth_start[i + 1]]
-        d = d[np.argsort(-scores[d], kind="stable")]
-        order[start[i] : start[i + 1]] = d
+        by_score = np.argsort(-scores[d], kind="stable")
         kept[i] = len(d) if max_detections < 0 else min(len(d), max_detections)
+        if overlaps is not None:
+            of_group = overlaps[pairs : pairs + len(d) * len(g)].reshape(len(d), len(g))
+            iou, pairs = of_group[by_score[: kept[i]]], pairs + len(d) * len(g)
+        d = d[by_score]
+        order[start[i] : start[i + 1]] = d
         d = d[: kept[i]]
-        iou = overlap_reference(boxes[d], truth[g], (flags[g] & CROWD) > 0, offset)
+        if overlaps is None:
+            iou = overlap_reference(boxes[d], truth[g], (flags[g] & CROWD) > 0, offset)
         at = slice(start[i], start[i] + kept[i])
         for a, (min_area, max_area) in enumerate(ranges):
             ignored = (flags[g] > 0) | (truth_areas[g] < min_area) | (truth_areas[g] > max_area)

@@ -88,6 +88,14 @@ def summary(p: Parameters, class_metrics: bool, classes: Ints, precision: Floats
     return results
 
 
+def named_by_kind(of_kinds: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The results of every kind of overlap, with its name before each key but ``classes``."""
+    found: dict[str, Any] = {}
+    for kind, values in of_kinds.items():
+        found |= {key if key == "classes" else f"{kind}_{key}": value for key, value in values.items()}
+    return found
+
+
 def intervals(p: Parameters, chunk: Chunk, backend: str | None, options: Bootstrap) -> dict[str, Floats]:
     """``<key>_ci`` (2,) of each number of `summary`: a basic bootstrap over images, see `metric.interval`."""
 

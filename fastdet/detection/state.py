@@ -11,7 +11,21 @@ from numpy.typing import NDArray
 
 from fastdet._core import check
 from fastdet._core.check import Array
-from fastdet.detection.records import IGNORED, PACKED, Bytes, Columns, Ints, Records, Rows, Rule, match_rows, unpack
+from fastdet.detection.federated import Federated, judged
+from fastdet.detection.records import (  # fmt: skip
+    FALSE,
+    IGNORED,
+    PACKED,
+    Bytes,
+    Columns,
+    Ints,
+    Records,
+    Rows,
+    Rule,
+    match_rows,
+    pack,
+    unpack,
+)
 
 UNLIMITED = check.MAX_COUNT
 NO_CLASSES = np.zeros(0, np.int64)
@@ -34,20 +48,32 @@ class Parameters:
     method: str
     inclusive: bool
     confusion_at: tuple[float, float] | None
+    iou_types: tuple[str, ...] = ("bbox",)
+    sigmas: tuple[float, ...] | None = None
+    use_area: bool = True
 
-    @property
-    def matching(self) -> Rule:
+    def matching(self, iou_type: str) -> Rule:
         """The options of matching."""
         limit = max(self.max_detections)
         return Rule(
             np.array(self.iou_thresholds), np.array([area[1:] for area in self.areas]),
-            -1 if limit == UNLIMITED else limit, float(self.inclusive), self.rule == "voc",
+            -1 if limit == UNLIMITED else limit, float(self.inclusive), self.rule == "voc", **self.overlaps(iou_type),
         )  # fmt: skip
+
+    def overlaps(self, iou_type: str) -> dict[str, Any]:
+        """The options of `Rule` that say what overlaps are of."""
+        sigmas = None if self.sigmas is None else np.array(self.sigmas)
+        return {"iou_type": iou_type, "sigmas": sigmas, "use_area": self.use_area}
 
     @property
     def outcomes(self) -> int:
-        """The number of outcomes of a detection: joined for each threshold and area."""
-        return len(self.iou_thresholds) * len(self.areas)
+        """The number of outcomes of a detection: joined for each kind of overlap, threshold and area."""
+        return len(self.iou_types) * len(self.iou_thresholds) * len(self.areas)
+
+    @property
+    def counts(self) -> int:
+        """The number of counts of true boxes of a group: for each kind of overlap and area."""
+        return len(self.iou_types) * len(self.areas)
 
     def to_json(self) -> dict[str, Any]:
         """The fields, as values that JSON can hold."""
@@ -60,13 +86,15 @@ class Parameters:
             tuple(fields["iou_thresholds"]), tuple(fields["rec_thresholds"]), tuple(fields["max_detections"]),
             tuple((str(name), float(low), float(high)) for name, low, high in fields["areas"]),
             fields["rule"], fields["method"], fields["inclusive"],
-            fields["confusion_at"] and tuple(fields["confusion_at"]),
+            fields["confusion_at"] and tuple(fields["confusion_at"]), tuple(fields["iou_types"]),
+            fields["sigmas"] and tuple(fields["sigmas"]), fields["use_area"],
         )  # fmt: skip
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of `DetectionMetrics` that make these parameters."""
         arguments = asdict(self)
         arguments["areas"] = {name: (low, high) for name, low, high in self.areas}
+        arguments["iou_type"] = arguments.pop("iou_types")
         arguments["max_detections"] = [None if limit == UNLIMITED else limit for limit in self.max_detections]
         return arguments
 
@@ -79,9 +107,9 @@ class Chunk(NamedTuple):
     image: Array  # (G,) each group's position in images; a group is an image and a class
     label: Array  # (G,) each group's position in classes
     size: Array  # (G,) each group's number of detections; they are neighbours, by falling score
-    counted: Array  # (G, A) each group's number of true boxes that are not ignored
+    counted: Array  # (G, S * A) each group's number of true boxes that are not ignored, for S kinds of overlap
     scores: Array  # (N,) float32 or float64
-    outcomes: Bytes  # (N, ceil(T * A / 5))
+    outcomes: Bytes  # (N, ceil(S * T * A / 5))
     pairs: Array  # (P, 3) position in images, true class, predicted class (positions in classes; K: background)
 
     @property
@@ -176,24 +204,39 @@ def ranges(start: Ints, size: Ints) -> Ints:
 def empty(parameters: Parameters) -> Chunk:
     none, small = np.zeros(0, np.int64), np.zeros(0, np.uint8)
     return Chunk(
-        none, none, small, small, small, np.zeros((0, len(parameters.areas)), np.uint8), np.zeros(0, np.float32),
+        none, none, small, small, small, np.zeros((0, parameters.counts), np.uint8), np.zeros(0, np.float32),
         np.zeros((0, -(-parameters.outcomes // PACKED)), np.uint8), np.zeros((0, 3), np.uint8),
     )  # fmt: skip
 
 
-def match(parameters: Parameters, images: Ints, detections: Columns, truth: Columns, backend: str | None) -> Chunk:
-    """Match images; `Columns.image` holds positions in ``images``."""
+def match(
+    parameters: Parameters, images: Ints, of_types: Sequence[tuple[Columns, Columns]], backend: str | None,
+    federated: Federated | None = None,
+) -> Chunk:  # fmt: skip
+    """Match images; `Columns.image` holds positions in ``images``.
+
+    ``of_types``: detections and true boxes for each kind of overlap; they differ in areas alone.
+    """
+    if federated is not None:
+        with_area = np.flatnonzero(of_types[0][1].areas > 0)
+        of_types = [(detections, truth.rows(with_area)) for detections, truth in of_types]
+        kept = judged(federated, *of_types[0], max(parameters.max_detections))
+        of_types = [(detections.rows(kept), truth) for detections, truth in of_types]
+    detections, truth = of_types[0]
     n, count = len(detections.label), max(len(images), 1)
     classes, label = np.unique(np.concatenate([detections.label, truth.label]), return_inverse=True)
     label = label.reshape(-1).astype(np.int64)
     labels, true_labels = label[:n], label[n:]
-    records = match_rows(
-        parameters.matching,
-        Rows(labels * count + detections.image, detections.boxes, detections.areas, detections.scores, truth.flags[:0]),
-        Rows(true_labels * count + truth.image, truth.boxes, truth.areas, detections.scores[:0], truth.flags),
-        backend=backend,
-    )
+    groups = labels * count + detections.image, true_labels * count + truth.image
+    every = [
+        match_rows(parameters.matching(kind), Rows.of(groups[0], d), Rows.of(groups[1], g), backend=backend)
+        for kind, (d, g) in zip(parameters.iou_types, of_types, strict=True)
+    ]
+    records = joined_types(parameters, every)
     group, image = np.divmod(records.group, count)
+    if federated is not None:
+        open_groups = federated.are_open(image, classes[group])
+        records = records._replace(outcomes=without_misses(parameters, records, open_groups))
     pairs = np.zeros((0, 3), np.int64)
     if parameters.confusion_at is not None:
         pairs = confused(parameters, detections, truth, labels, true_labels, len(classes), backend)
@@ -203,22 +246,49 @@ def match(parameters: Parameters, images: Ints, detections: Columns, truth: Colu
     )  # fmt: skip
 
 
+def joined_types(parameters: Parameters, every: Sequence[Records]) -> Records:
+    """One `Records` of several kinds of overlap, which have the same detections in the same order."""
+    if len(every) == 1:
+        return every[0]
+    T, A = len(parameters.iou_thresholds), len(parameters.areas)
+    outcomes = np.stack([unpack(records.outcomes, T, A) for records in every], axis=1)
+    return every[0]._replace(counted=np.concatenate([r.counted for r in every], axis=1), outcomes=pack(outcomes))
+
+
+def of_type(parameters: Parameters, chunk: Chunk, i: int) -> Chunk:
+    """The records of one kind of overlap alone."""
+    S, A = len(parameters.iou_types), len(parameters.areas)
+    if S == 1:
+        return chunk
+    cells = parameters.outcomes // S
+    outcomes = unpack(chunk.outcomes, S, cells)[:, i]
+    return chunk._replace(counted=chunk.counted[:, i * A : (i + 1) * A], outcomes=pack(outcomes))
+
+
+def without_misses(parameters: Parameters, records: Records, ignored: NDArray[np.bool_]) -> Bytes:
+    """Outcomes where the false positives of the groups ``ignored`` are ignored."""
+    rows = np.repeat(ignored, np.diff(records.start))
+    outcomes = records.outcomes.copy()
+    found = unpack(outcomes[rows], parameters.outcomes, 1)
+    outcomes[rows] = pack(np.where(found == FALSE, np.uint8(IGNORED), found))
+    return outcomes
+
+
 def confused(
     parameters: Parameters, detections: Columns, truth: Columns, labels: Ints, true_labels: Ints, classes: int,
     backend: str | None,
 ) -> Ints:  # fmt: skip
-    """`Chunk.pairs`: match by COCO's rule without regard to class. Matches with ignored boxes are left out."""
+    """`Chunk.pairs`: match by COCO's rule and the first kind of overlap, without regard to class.
+
+    Matches with ignored boxes are left out.
+    """
     assert parameters.confusion_at is not None
     iou, min_score = parameters.confusion_at
     above = np.flatnonzero(detections.scores >= min_kept_score(min_score))
-    rule = Rule(np.array([iou]), np.array([[-np.inf, np.inf]]), -1, float(parameters.inclusive))
-    records = match_rows(
-        rule,
-        Rows(detections.image[above], detections.boxes[above], detections.areas[above], detections.scores[above],
-             truth.flags[:0]),
-        Rows(truth.image, truth.boxes, truth.areas, detections.scores[:0], truth.flags),
-        matched=True, backend=backend,
-    )  # fmt: skip
+    kind = parameters.overlaps(parameters.iou_types[0])
+    rule = Rule(np.array([iou]), np.array([[-np.inf, np.inf]]), -1, float(parameters.inclusive), **kind)
+    detected, true = Rows.of(detections.image, detections, above), Rows.of(truth.image, truth)
+    records = match_rows(rule, detected, true, matched=True, backend=backend)
     assert records.matched is not None
     counts = unpack(records.outcomes, 1, 1).reshape(-1) != IGNORED
     row, true_row = above[records.row[counts]], records.matched.reshape(-1)[counts]
@@ -307,7 +377,7 @@ def require_consistent(parameters: Parameters, c: Chunk) -> None:
     images, classes, n = len(c.images), len(c.classes), len(c.scores)
     shapes = {
         "images": (images,), "classes": (classes,), "image": (len(c.image),), "label": (len(c.image),),
-        "size": (len(c.image),), "counted": (len(c.image), len(parameters.areas)), "scores": (n,),
+        "size": (len(c.image),), "counted": (len(c.image), parameters.counts), "scores": (n,),
         "outcomes": (n, -(-parameters.outcomes // PACKED)), "pairs": (len(c.pairs), 3),
     }  # fmt: skip
     for name, shape in shapes.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +10,7 @@ from typing import Any
 from fastdet._core import backends, check
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.distributed import shards
+from fastdet.distributed.cluster import cluster
 from fastdet.distributed.shards import Curves, Piece
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -40,8 +39,9 @@ def score(ground_truth: Paths, detections: Paths, **options: Any) -> DetectionMe
     if "box_format" in options:
         raise TypeError(f"{op}: box_format must be left out, the files have their own, got {options['box_format']!r}")
     metrics = DetectionMetrics(**options)
-    truth = [shards.read_truth(path, 1)[0] for path in shards.shards(op, "ground_truth", ground_truth)]
-    predicted = [shards.read_detections(path, 1)[0] for path in shards.shards(op, "detections", detections)]
+    shape = shards.shape_of(options)
+    truth = [shards.read_truth(path, 1, shape)[0] for path in shards.shards(op, "ground_truth", ground_truth)]
+    predicted = [shards.read_detections(path, 1, shape)[0] for path in shards.shards(op, "detections", detections)]
     metrics.update_columns(*shards.joined(truth, predicted))
     return metrics
 
@@ -55,12 +55,15 @@ def evaluate(
     progress: Progress | None = None,
     iou_thresholds: Sequence[float] | None = None,
     rec_thresholds: Sequence[float] | None = None,
-    max_detections: Sequence[int | None] = (1, 10, 100),
+    max_detections: Sequence[int | None] | None = None,
     areas: Mapping[str, tuple[float, float]] | None = None,
     class_metrics: bool = True,
     rule: str = "coco",
     method: str = "coco101",
     inclusive: bool = False,
+    iou_type: str | Sequence[str] = "bbox",
+    sigmas: Sequence[float] | None = None,
+    use_area: bool = True,
 ) -> dict[str, Any]:
     """Score a data set of shards on a Ray cluster.
 
@@ -78,8 +81,8 @@ def evaluate(
     partitions : number of parts of the images, and then of the classes; None: one for each 256 MB of files, and at
         least one for each processor of the cluster
     progress : function that is called with "read", "match" or "sum up", the number of done tasks and of all tasks
-    iou_thresholds, rec_thresholds, max_detections, areas, class_metrics, rule, method, inclusive : as in
-        `DetectionMetrics`
+    iou_thresholds, rec_thresholds, max_detections, areas, class_metrics, rule, method, inclusive, iou_type, sigmas,
+    use_area : as in `DetectionMetrics`, but for the rule "lvis", which needs lists that shards do not have
 
     Returns
     -------
@@ -103,31 +106,20 @@ def evaluate(
     options = {
         "iou_thresholds": iou_thresholds, "rec_thresholds": rec_thresholds, "max_detections": max_detections,
         "areas": areas, "class_metrics": class_metrics, "rule": rule, "method": method, "inclusive": inclusive,
+        "iou_type": iou_type, "sigmas": sigmas, "use_area": use_area,
     }  # fmt: skip
     DetectionMetrics(**options)  # type: ignore[arg-type]  # wrong options raise here, not on the cluster
+    if rule == "lvis":
+        raise ValueError(f"{op}: rule must be 'coco' or 'voc' on a cluster, got 'lvis'")
     truth = shards.shards(op, "ground_truth", ground_truth)
     predicted = shards.shards(op, "detections", detections)
     if partitions is not None and not check.count(op, "partitions", partitions):
         raise ValueError(f"{op}: partitions must be above 0, got 0")
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError:
-        raise ImportError(f'{op}: the cluster needs Ray: pip install "fastdet[ray]"') from None
-    starts_ray = not ray.is_initialized()
-    if not starts_ray and address is not None:
-        raise ValueError(f"{op}: address must be None where Ray is initialized already, got {address!r}")
-    if starts_ray:
-        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
-    try:
+    with cluster(op, address) as ray:
         if partitions is None:
             size = sum(os.path.getsize(path) for path in (*truth, *predicted))
             partitions = max(1, int(ray.cluster_resources().get("CPU", 1)), math.ceil(size / PART_BYTES))
         return _run(ray, options, truth, predicted, partitions, progress or _silent)
-    except ray.exceptions.RayTaskError as error:  # raise the task's own error
-        raise (error.cause if isinstance(error.cause, Exception) else error) from None
-    finally:
-        if starts_ray:
-            ray.shutdown()
 
 
 def _run(
@@ -136,7 +128,8 @@ def _run(
     """Run the three steps. A task's first result is a small number to wait for; the others stay in the object store."""
     remote = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
     read, match = (remote(work).options(num_returns=parts + 1) for work in (_read, _match))
-    pieces = [read.remote(path, parts, i < len(truth)) for i, path in enumerate([*truth, *predicted])]
+    shape = shards.shape_of(options)
+    pieces = [read.remote(path, parts, i < len(truth), shape) for i, path in enumerate([*truth, *predicted])]
     _wait(ray, progress, "read", [done for done, *_ in pieces])
     chunks = [match.remote(options, parts, len(truth), *part) for part in _parts(pieces)]
     del pieces  # lets Ray free each piece once it has been matched
@@ -168,9 +161,9 @@ def _silent(stage: str, done: int, total: int) -> None:
 # The tasks. Ray runs each in a process of its own for each processor, so each uses one thread.
 
 
-def _read(path: str, parts: int, true: bool) -> list[Any]:
+def _read(path: str, parts: int, true: bool, shape: str) -> list[Any]:
     _one_thread()
-    pieces = shards.read_truth(path, parts) if true else shards.read_detections(path, parts)
+    pieces = shards.read_truth(path, parts, shape) if true else shards.read_detections(path, parts, shape)
     return [sum(len(piece.rows.image) for piece in pieces), *pieces]
 
 

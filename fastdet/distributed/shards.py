@@ -10,6 +10,7 @@ import glob
 import itertools
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,14 +23,12 @@ from fastdet._files.parquet import read_parquet, read_parquet_results
 from fastdet.detection import state
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.detection.records import Columns, Floats, Ints
-from fastdet.detection.results import summary
+from fastdet.detection.results import measures, named_by_kind, summary
 from fastdet.detection.state import Chunk
 
 SUFFIXES = (".json", ".json.gz", ".parquet")
-_NONE = Columns(
-    np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros((0, 4)), np.zeros(0), np.zeros(0), np.zeros(0, np.uint8),
-    np.zeros(0, np.int64),
-)  # fmt: skip
+NO_IMAGES = np.zeros(0, np.int64)
+SHAPES = {"bbox": "bbox", "segm": "segm", "boundary": "segm", "keypoints": "keypoints"}  # what a kind reads
 
 
 class Piece(NamedTuple):
@@ -38,15 +37,16 @@ class Piece(NamedTuple):
     shard: str
     images: Ints  # rising ids of the images that a shard of true boxes lists; for detections: empty
     whole: bool  # whether the shard has all rows of these images
-    rows: Columns  # in the shard's order; without ids, and for detections without areas
+    rows: Columns  # in the shard's order; without ids, and for detected boxes without areas
 
 
 class Curves(NamedTuple):
     """Precision and recall of some classes, from which `DetectionMetrics` takes its results."""
 
     classes: Ints  # (K,) rising
-    precision: Floats  # (T, R, K, A, M); with method "area": average precision, R = M = 1
-    recall: Floats  # (T, K, A, M)
+    # Of each kind of overlap: precision (T, R, K, A, M), with method "area": average precision, R = M = 1; and recall
+    # (T, K, A, M)
+    measures: list[tuple[Floats, Floats]]
 
 
 def shards(op: str, name: str, paths: Any) -> list[str]:
@@ -84,12 +84,18 @@ def part_of(ids: Ints, parts: int) -> Ints:
     return ((mixed >> np.uint64(32)) % np.uint64(parts)).astype(np.int64)
 
 
-def read_truth(path: str, parts: int) -> list[Piece]:
-    """A shard of true boxes, divided by image."""
+def shape_of(options: dict[str, Any]) -> str:
+    """What the options of `DetectionMetrics` need of a record: "bbox", "segm" or "keypoints"."""
+    kinds = DetectionMetrics(**options)._parameters.iou_types
+    return next((shape for kind in kinds if (shape := SHAPES[kind]) != "bbox"), "bbox")
+
+
+def read_truth(path: str, parts: int, shape: str) -> list[Piece]:
+    """A shard of true boxes, divided by image. ``shape``: see `shape_of`."""
     if path.endswith(".parquet"):
-        images, rows = read_parquet(path)
+        images, rows = read_parquet(path, shape)
     else:
-        data = read_coco(path)
+        data = read_coco(path, iou_type=shape)
         images, rows = np.sort(data.images), data.truth
     of_image = part_of(images, parts)
     return [
@@ -98,10 +104,12 @@ def read_truth(path: str, parts: int) -> list[Piece]:
     ]
 
 
-def read_detections(path: str, parts: int) -> list[Piece]:
-    """A shard of detections, divided by image."""
-    rows = read_parquet_results(path) if path.endswith(".parquet") else read_coco_results(path)
-    rows = rows._replace(areas=rows.scores[:0])
+def read_detections(path: str, parts: int, shape: str) -> list[Piece]:
+    """A shard of detections, divided by image. ``shape``: see `shape_of`."""
+    parquet = path.endswith(".parquet")
+    rows = read_parquet_results(path, shape) if parquet else read_coco_results(path, iou_type=shape)
+    if shape == "bbox":
+        rows = rows._replace(areas=rows.scores[:0])
     return [Piece(path, rows.ids[:0], False, part_rows) for part_rows in _divided(rows, parts)]
 
 
@@ -125,7 +133,7 @@ def joined(truth: Sequence[Piece], detections: Sequence[Piece]) -> tuple[Columns
     ------
     FormatError  an image that two shards of true boxes list; detections of an image that none lists
     """
-    listed = np.sort(np.concatenate([_NONE.image, *(p.images for p in truth if p.whole)]))
+    listed = np.sort(np.concatenate([NO_IMAGES, *(p.images for p in truth if p.whole)]))
     repeated = np.flatnonzero(listed[1:] == listed[:-1])
     if len(repeated):
         image = listed[repeated[0]]
@@ -135,11 +143,13 @@ def joined(truth: Sequence[Piece], detections: Sequence[Piece]) -> tuple[Columns
     for p in detections:
         check_known(p.shard, "results", "image_id", p.rows.image, images, "an image of the ground truth")
     predicted, true = (_concatenated([p.rows for p in pieces]) for pieces in (detections, truth))
-    return predicted._replace(areas=predicted.boxes[:, 2] * predicted.boxes[:, 3]), true, images
+    if not len(predicted.areas):
+        predicted = predicted._replace(areas=predicted.boxes[:, 2] * predicted.boxes[:, 3])
+    return predicted, true, images
 
 
 def _concatenated(rows: Sequence[Columns]) -> Columns:
-    one = Columns.concatenate([_NONE, *rows])
+    one = Columns.concatenate(rows)
     return one._replace(label=one.label.astype(np.int64))
 
 
@@ -155,15 +165,22 @@ def match(options: dict[str, Any], parts: int, truth: Sequence[Piece], detection
 def sum_up(options: dict[str, Any], chunks: Sequence[Chunk]) -> Curves:
     """Precision and recall of a part of the classes, from the records of all images."""
     metrics = DetectionMetrics(**options)
-    one = state.join(metrics._parameters, list(chunks))
-    return Curves(one.classes, *metrics._measures(one))
+    p = metrics._parameters
+    one = state.join(p, list(chunks))
+    every = [
+        measures(replace(p, iou_types=(kind,)), state.of_type(p, one, i), None) for i, kind in enumerate(p.iou_types)
+    ]
+    return Curves(one.classes, every)
 
 
 def results(options: dict[str, Any], curves: Sequence[Curves]) -> dict[str, Any]:
     """The results for all classes, as from `DetectionMetrics.compute`."""
     classes = np.concatenate([c.classes for c in curves])
     order = np.argsort(classes)
-    precision = np.concatenate([c.precision for c in curves], axis=2)[:, :, order]
-    recall = np.concatenate([c.recall for c in curves], axis=1)[:, order]
     metrics = DetectionMetrics(**options)
-    return summary(metrics._parameters, metrics._class_metrics, classes[order], precision, recall)
+    p, found = metrics._parameters, {}
+    for i, kind in enumerate(p.iou_types):
+        precision = np.concatenate([c.measures[i][0] for c in curves], axis=2)[:, :, order]
+        recall = np.concatenate([c.measures[i][1] for c in curves], axis=1)[:, order]
+        found[kind] = summary(p, metrics._class_metrics, classes[order], precision, recall)
+    return found[p.iou_types[0]] if len(found) == 1 else named_by_kind(found)

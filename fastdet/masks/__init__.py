@@ -4,6 +4,7 @@ A mask is (H, W), 0 and 1. Run lengths go column by column, as pycocotools has t
 """
 
 from fastdet.masks.boundary import boundary
+from fastdet.masks.components import Components, connected_components
 from fastdet.masks.dense import decode, encode
 from fastdet.masks.measures import area, mask_iou, masks_to_boxes, merge, to_boxes
 from fastdet.masks.nms import mask_nms, matrix_nms
@@ -13,8 +14,10 @@ from fastdet.masks.rle import RLE
 
 __all__ = [
     "RLE",
+    "Components",
     "area",
     "boundary",
+    "connected_components",
     "decode",
     "encode",
     "from_polygons",

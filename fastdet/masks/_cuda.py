@@ -10,6 +10,7 @@ import numpy as np
 from fastdet._core import backends
 from fastdet._core.cuda import native
 from fastdet._core.device_arrays import DeviceArray
+from fastdet.masks._cuda_components import connected_components as connected_components
 from fastdet.masks.dense import encode_reference
 from fastdet.masks.rle import Counts, Ints
 

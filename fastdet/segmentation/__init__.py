@@ -1,6 +1,7 @@
-"""Confusion matrices of label maps, and the figures computed from them: accuracies, IoU, Dice."""
+"""Figures of label maps: confusion matrices, accuracies, IoU, Dice; panoptic quality; boundaries."""
 
 from fastdet._core.dispatch import register_with_torch
+from fastdet.segmentation.boundary import BoundaryMetrics
 from fastdet.segmentation.confusion import confusion_matrix, confusion_matrix_from_logits
 from fastdet.segmentation.figures import (
     class_accuracy,
@@ -14,9 +15,12 @@ from fastdet.segmentation.figures import (
 )
 from fastdet.segmentation.matrix import ConfusionMatrix
 from fastdet.segmentation.metrics import SegmentationMetrics
+from fastdet.segmentation.panoptic import PanopticMetrics
 
 __all__ = [
+    "BoundaryMetrics",
     "ConfusionMatrix",
+    "PanopticMetrics",
     "SegmentationMetrics",
     "class_accuracy",
     "confusion_matrix",

@@ -9,6 +9,7 @@ import numpy as np
 from fastdet._core.check import Array
 from fastdet._core.half import widen
 from fastdet._core.numba_jit import jit, plain
+from fastdet.segmentation._numba_boundary import boundary_counts as boundary_counts
 from fastdet.upsample.bilinear import taps
 
 
@@ -150,3 +151,47 @@ def _predict(
                     elif not best[j] >= score:
                         best[j] = score
                         answer[j] = c
+
+
+def segment_pairs(target: Array, prediction: Array) -> Array:
+    pixels = target.shape[0] * target.shape[1]
+    keys, runs = np.empty(pixels, np.uint64), np.empty(pixels, np.int64)
+    n = _pair_runs(_bytes(target), _bytes(prediction), keys, runs)
+    found, which = np.unique(keys[:n], return_inverse=True)
+    counts = np.zeros(len(found), np.int64)
+    np.add.at(counts, which, runs[:n])
+    return np.stack(
+        [(found >> np.uint64(32)).astype(np.int64), (found & np.uint64(2**32 - 1)).astype(np.int64), counts], 1
+    )
+
+
+def _bytes(ids: Array) -> Array:
+    """(pixels, bytes of an id), lowest first, so that the kernel is compiled once for all dtypes."""
+    if ids.ndim == 2:
+        ids = ids.astype(ids.dtype.newbyteorder("<"), copy=False)
+    return plain(ids.view(np.uint8).reshape(ids.shape[0] * ids.shape[1], -1 if ids.size else 1))
+
+
+@jit
+def _pair_runs(target: Array, prediction: Array, keys: Array, runs: Array) -> int:
+    """Write the pair of ids of each run of equal pixels, and the length of the run; returns their number."""
+    pixels, n = len(target), 0
+    a, b = target.shape[1], prediction.shape[1]
+    for i in range(pixels):
+        same = i > 0
+        for c in range(a):
+            same = same and target[i, c] == target[i - 1, c]
+        for c in range(b):
+            same = same and prediction[i, c] == prediction[i - 1, c]
+        if same:
+            runs[n - 1] += 1
+            continue
+        t = p = np.uint64(0)
+        for c in range(a):
+            t |= np.uint64(target[i, c]) << np.uint64(8 * c)
+        for c in range(b):
+            p |= np.uint64(prediction[i, c]) << np.uint64(8 * c)
+        keys[n] = t << np.uint64(32) | p
+        runs[n] = 1
+        n += 1
+    return n

@@ -30,7 +30,7 @@ def test_version_info_help(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--help"]):
         assert main(arguments) == 0
         out = capsys.readouterr().out
-        assert all(word in out for word in ("nms", "miou", "evaluate", "demo", "bench", "info"))
+        assert all(word in out for word in ("nms", "miou", "panoptic", "evaluate", "demo", "bench", "info"))
 
 
 def test_missing_extra_is_one_line() -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from command_line import COMMAND, detections, fails, heeding_ctrl_c
 from evaluate_forms import coco
+from panoptic_files import data_set
 
 from fastdet.cli.app import main
 
@@ -159,6 +160,8 @@ def test_inputs_that_are_no_files(tmp_path: Path, capsys: pytest.CaptureFixture[
     maps = ["miou", tmp_path / "maps.npy", tmp_path / "maps.npy"]
     calls += [[*maps, option, odd] for option in ("--classes", "--map", "--palette")]
     calls += [["miou", odd, tmp_path / "maps.npy", "--classes", "2"]]
+    truth, guess, _ = data_set(tmp_path / "panoptic", 1)
+    calls += [["panoptic", odd, guess], ["panoptic", truth, odd], ["panoptic", truth, guess, "--truth-folder", odd]]
     for arguments in calls:
         if kind != "folder" or arguments[0] != "miou":
             assert fails(capsys, *arguments)

@@ -46,7 +46,7 @@ def test_words_are_pycocotools(tmp_path: Path, capsys: Capture) -> None:
     files = folder / "instances_val2014_100.json", folder / "instances_val2014_fakebbox100_results.json"
     lines = shown(capsys, *files)[0].splitlines()[1:]
     data = COCO(files[0])
-    one = COCOeval(data, data.loadRes(files[1]))
+    one = COCOeval(data, data.loadRes(files[1]), "bbox")
     one.evaluate()
     one.accumulate()
     capsys.readouterr()
@@ -96,7 +96,7 @@ def test_results_with_images_and_classes_of_their_own(capsys: Capture) -> None:
         for a in dt["annotations"]
     ]
     data = COCO(gt)
-    one = COCOeval(data, data.loadRes(results))
+    one = COCOeval(data, data.loadRes(results), "bbox")
     one.evaluate()
     one.accumulate()
     one.summarize()

@@ -29,7 +29,7 @@ from evaluate_forms import RESULT, Capture, add, coco, fails, name, txt, voc
         ("--areas a=5", "evaluate: --areas must be of all, small, medium, large, or NAME=MIN:MAX, got a=5"),
         ("--areas a=5:1", "evaluate: --areas must have min_area <= max_area, got {'a': (5.0, 1.0)}"),
         ("--method voc", "evaluate: --method must be one of coco101, voc2007, area, got voc"),
-        ("--rule none", "evaluate: --rule must be one of coco, voc, got none"),
+        ("--rule none", "evaluate: --rule must be one of coco, voc, lvis, got none"),
         ("--boxes cxcywh", "evaluate: --boxes must be one of xyxy, xywh, got cxcywh"),
         ("--boxes xywh", "evaluate: --boxes does not go with a data set that is coco"),
         ("--labels name", "evaluate: --labels must be one of id, position, position-from-1, got name"),

@@ -244,7 +244,7 @@ def test_an_image_set(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "set.txt").write_text("".join(f"{name(i)} {(-1) ** i}\n" for i in chosen))
     result = scored(capsys, gt, dt, "--image-set", tmp_path / "set.txt")
     data = COCO(gt)
-    one = COCOeval(data, data.loadRes(dt))
+    one = COCOeval(data, data.loadRes(dt), "bbox")
     one.params.imgIds = [i + 5 for i in chosen]
     one.evaluate()
     one.accumulate()

@@ -341,7 +341,9 @@ def test_lvis_and_ignore_are_noted(tmp_path: Path, capsys: Capture) -> None:
     for image in content["images"]:
         image["neg_category_ids"], image["not_exhaustive_category_ids"] = [1], []
     gt.write_text(json.dumps(content))
-    assert "a LVIS data set, scored by COCO's rules" in scored(capsys, gt, dt)["notes"][0]
+    assert "a LVIS data set, scored by COCO's rules" in scored(capsys, gt, dt, "--rule", "coco")["notes"][-1]
+    result = scored(capsys, gt, dt)
+    assert (result["settings"]["rule"], result["settings"]["max_dets"]) == ("lvis", [300])
     gt, dt = coco(tmp_path)
     before = scored(capsys, gt, dt)
     content = json.loads(gt.read_text())

@@ -24,6 +24,7 @@ import pytest
 from command_line import COMMAND
 from miou_files import png
 from optional import need
+from panoptic_files import data_set
 
 import fastdet
 from fastdet._core.plain_text import printable
@@ -216,7 +217,31 @@ def test_miou(tmp_path: Path, capsys: Capture) -> None:
     runs(capsys, "miou", tmp_path / "named.npz", tmp_path / "named.npz", "--classes", "2")
 
 
-@pytest.mark.parametrize("command", ["nms", "miou", "evaluate", "demo", "bench", "info", ""])
+def test_panoptic(tmp_path: Path, capsys: Capture) -> None:
+    truth, guess, _ = data_set(tmp_path, 2)
+    name = EVIL.replace("/", "")
+    content = json.loads(truth.read_text())
+    for i, record in enumerate(content["annotations"]):
+        record["image_id"] = f"{JSON_ONLY}{i}"
+    content["categories"] = [{**category, "name": EVIL} for category in content["categories"]]
+    folder = tmp_path / f"{name}{BYTES}"
+    (tmp_path / "truth").rename(folder)
+    odd = tmp_path / f"{name}.json"
+    odd.write_text(json.dumps(content))
+    given = ["--truth-folder", folder]
+    runs(capsys, "panoptic", odd, guess, *given)  # no image has a partner
+    for command in ([], ["--ci"], ["--json"]):
+        assert "script" in runs(
+            capsys, "panoptic", odd, odd, "--per-class", *given, "--prediction-folder", folder, *command
+        )
+    for change in ({"file_name": NAME}, {"file_name": EVIL.replace("/", "")}, {"segments_info": [{"id": NAME}]},
+                   {"segments_info": [{JSON_ONLY: 1}]}, {"segments_info": EVIL}, {"image_id": [NAME]}):  # fmt: skip
+        odd.write_text(json.dumps({**content, "annotations": [{**content["annotations"][0], **change}]}))
+        runs(capsys, "panoptic", odd, odd, *given, "--prediction-folder", folder)
+        runs(capsys, "panoptic", odd, odd)
+
+
+@pytest.mark.parametrize("command", ["nms", "miou", "panoptic", "evaluate", "demo", "bench", "info", ""])
 def test_options(tmp_path: Path, capsys: Capture, command: str) -> None:
     """Each option with a hostile value, and a hostile option."""
     import typer
@@ -232,7 +257,7 @@ def test_options(tmp_path: Path, capsys: Capture, command: str) -> None:
         for option in params:
             if option.param_type_name == "option" and not option.is_flag:
                 needed = ["a", "b"] if command != "nms" else ["a", "-o", "b.json"]
-                runs(capsys, *given, *needed[: len(needed) if command in ("nms", "miou", "evaluate") else 0],
+                runs(capsys, *given, *needed[: 0 if command in ("demo", "bench", "info", "") else len(needed)],
                      option.opts[0], value)  # fmt: skip
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".png"]
 

@@ -76,7 +76,7 @@ def test_soft_score_threshold_drops_first(raw: Path, tmp_path: Path) -> None:
 def test_blocks_do_not_matter(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = set()
     for block in (1, 45, 100, 1 << 16):
-        monkeypatch.setattr(command, "_BLOCK", block)
+        monkeypatch.setattr(command, "BLOCK", block)
         assert main(["nms", str(raw), "-o", str(tmp_path / "out.json")]) == 0
         texts.add((tmp_path / "out.json").read_text())
     assert len(texts) == 1

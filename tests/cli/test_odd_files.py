@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from panoptic_files import data_set
 
 from fastdet.cli.app import app, main
 
@@ -128,7 +130,7 @@ def one_line(capsys: Capture, *arguments: object) -> None:
         assert len(err) < 4200, (arguments, err)
 
 
-@pytest.mark.parametrize("command", ["nms", "evaluate", "truth", "miou"])
+@pytest.mark.parametrize("command", ["nms", "evaluate", "truth", "miou", "panoptic"])
 def test_archives(tmp_path: Path, capsys: Capture, command: str) -> None:
     (tmp_path / "good.npz").write_bytes(archive(GOOD))
     path = tmp_path / "odd.npz"
@@ -137,10 +139,22 @@ def test_archives(tmp_path: Path, capsys: Capture, command: str) -> None:
         "evaluate": ("evaluate", tmp_path / "good.npz", path),
         "truth": ("evaluate", path, tmp_path / "good.npz"),
         "miou": ("miou", path, path, "--classes", 3),
+        "panoptic": ("panoptic", path, path),
     }
     for content in archives():
         path.write_bytes(content)
         one_line(capsys, *calls[command])
+
+
+def test_damaged_panoptic_files(tmp_path: Path, capsys: Capture) -> None:
+    """Bytes of the JSON and of a PNG file changed at random."""
+    truth, guess, _ = data_set(tmp_path, 2)
+    for path in (guess, tmp_path / "guess" / "im1.png"):
+        good = path.read_bytes()
+        for content in damaged(good, 60, len(good)):
+            path.write_bytes(content)
+            one_line(capsys, "panoptic", truth, guess)
+        path.write_bytes(good)
 
 
 BOX = b"<object><name>c</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>4</ymax></bndbox></object>"
@@ -246,10 +260,13 @@ VALUES = st.one_of(
 @given(data=st.data())
 def test_any_options(tmp_path: Path, capsys: Capture, data: st.DataObject) -> None:
     """Options and values in any mixture, on files that are good."""
-    command = data.draw(st.sampled_from(["nms", "evaluate", "miou"]))
+    command = data.draw(st.sampled_from(["nms", "evaluate", "miou", "panoptic"]))
     (tmp_path / "good.npz").write_bytes(archive(GOOD))
     np.save(tmp_path / "maps.npy", np.zeros((1, 2, 2), np.uint8))
     files = [tmp_path / ("maps.npy" if command == "miou" else "good.npz")] * (1 if command == "nms" else 2)
+    if command == "panoptic":
+        shutil.rmtree(tmp_path / "panoptic", ignore_errors=True)
+        files = list(data_set(tmp_path / "panoptic", 1)[:2])
     given_options: list[object] = ["-o", tmp_path / "out.json"] if command == "nms" else []
     options = [
         p

@@ -133,11 +133,11 @@ def test_wrong_results(change: Json, text: str) -> None:
 
 
 def test_wrong_use() -> None:
-    with pytest.raises(NotImplementedError, match="iouType must be 'bbox', got 'segm'"):
-        COCOeval(iouType="segm")
+    with pytest.raises(ValueError, match=r"iouType must be one of 'bbox', 'segm', 'boundary', .*, got 'mask'"):
+        COCOeval(iouType="mask")
     with pytest.raises(ValueError, match="needs cocoGt and cocoDt"):
         COCOeval().evaluate()
-    found = COCOeval(COCO(ONE), COCO(ONE))
+    found = COCOeval(COCO(ONE), COCO(ONE), "bbox")
     with pytest.raises(ValueError, match="call evaluate"):
         found.accumulate()
     with pytest.raises(FormatError, match=r"annotations\[0\].score of cocoDt"):
@@ -361,13 +361,16 @@ def test_fields_that_are_absent() -> None:
     assert coco.getAnnIds(areaRng=[15, 100]) == [2, 3]
 
 
-@pytest.mark.parametrize(("name", "value"), [("iouType", "segm"), ("useSegm", 1)])
-def test_masks_are_refused_when_they_are_asked_for_later(name: str, value: Any) -> None:
+@pytest.mark.parametrize(("name", "value"), [("iouType", "segm"), ("useSegm", 1), ("iouType", "keypoints")])
+def test_another_kind_is_asked_for_later(name: str, value: Any) -> None:
     data = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "a"}], "annotations": []}
     truth = COCO(data)
     evaluation = COCOeval(truth, truth.loadRes([]), "bbox")
     setattr(evaluation.params, name, value)
-    with pytest.raises(NotImplementedError, match="iouType must be 'bbox', got 'segm'"):
+    evaluation.evaluate()
+    assert evaluation.params.iouType == ("segm" if value == 1 else value)
+    evaluation.params.useSegm, evaluation.params.iouType = None, "mask"
+    with pytest.raises(ValueError, match=r"iouType must be one of .*, got 'mask'"):
         evaluation.evaluate()
 
 

@@ -260,8 +260,25 @@ def test_params_of_another_class(name: str) -> None:
     assert np.array_equal(evaluation.eval["precision"], want.eval["precision"])
 
 
-def test_keypoints_are_refused() -> None:
-    with pytest.raises(NotImplementedError, match=r"^COCOeval: iouType must be 'bbox', got 'keypoints'$"):
-        COCOeval(COCO(), COCO(), "keypoints")
-    with pytest.raises(NotImplementedError, match=r"^COCOeval.computeOks: keypoints are not here"):
-        COCOeval().computeOks(1, 1)
+def test_compute_oks_is_called_where_it_is_replaced() -> None:
+    """As pycocotools does for keypoints, and computeIoU for the others."""
+    pose = [0, 0, 2] * 17
+    person = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": pose, "num_keypoints": 17, "area": 100.0,
+              "bbox": [0, 0, 10, 10], "iscrowd": 0}  # fmt: skip
+    truth = COCO({"images": [{"id": 1}], "categories": [{"id": 1, "name": "a"}], "annotations": [person]})
+    found = truth.loadRes([{"image_id": 1, "category_id": 1, "keypoints": pose, "score": 0.5}])
+    asked = []
+
+    class Own(COCOeval):
+        def computeOks(self, imgId: int, catId: int) -> Any:
+            asked.append((imgId, catId))
+            return super().computeOks(imgId, catId) * 0.4
+
+    own, plain = Own(truth, found, "keypoints"), COCOeval(truth, found, "keypoints")
+    for evaluation in (own, plain):
+        evaluation.evaluate()
+        evaluation.accumulate()
+    assert asked == [(1, 1)]
+    assert own.eval["recall"].max() == 0
+    assert plain.eval["recall"].max() == 1
+    assert plain.computeOks(1, 1).tolist() == [[1.0]]

@@ -14,7 +14,19 @@ import fastdet
 
 PACKAGE = Path(fastdet.__file__).parent
 ROOT = Path(__file__).parents[2]
-AREAS = ("boxes", "nms", "fusion", "upsample", "pool", "losses", "masks", "segmentation", "detection", "yolo")
+AREAS = (
+    "boxes",
+    "nms",
+    "fusion",
+    "upsample",
+    "pool",
+    "losses",
+    "segmentation",
+    "detection",
+    "yolo",
+    "masks",
+    "keypoints",
+)
 
 
 def functions(path: Path) -> dict[str, ast.FunctionDef]:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from intervals import basic
+from panoptic_maps import CATEGORIES, image
 
 from fastdet._core import metric
 from fastdet._core.metric import Metric
 from fastdet.detection import DetectionMetrics
-from fastdet.segmentation import SegmentationMetrics
+from fastdet.segmentation import BoundaryMetrics, PanopticMetrics, SegmentationMetrics
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,32 @@ def detection(images: list[int], **options: Any) -> Any:
     return metrics
 
 
+def panoptic(images: list[int], **options: Any) -> Any:
+    metrics = PanopticMetrics(CATEGORIES, **options)
+    for i in images:
+        prediction, target = image(i)
+        metrics.update([prediction], [target])
+    return metrics
+
+
+def boundary(images: list[int], **options: Any) -> Any:
+    metrics = BoundaryMetrics(4, tolerance=1.5, distance=2, **options)
+    for i in images:
+        rng = np.random.default_rng(i)
+        target = np.kron(rng.integers(0, 4, (3, 3)), np.ones((6, 7), int))
+        metrics.update(np.roll(target, int(rng.integers(1, 4)), axis=1), target)
+    return metrics
+
+
 KINDS = [
     Kind("SegmentationMetrics", lambda: segmentation([]), segmentation, lambda: SegmentationMetrics(5, per_image=True),
          "num_classes", "mean_iou", float("nan")),
     Kind("DetectionMetrics", DetectionMetrics, detection, lambda: DetectionMetrics(iou_thresholds=[0.5]),
          "iou_thresholds", "map", -1.0),
+    Kind("PanopticMetrics", lambda: panoptic([]), panoptic, lambda: PanopticMetrics(CATEGORIES[:2]),
+         "categories", "pq", float("nan")),
+    Kind("BoundaryMetrics", lambda: boundary([]), boundary, lambda: BoundaryMetrics(4, tolerance=2, distance=2),
+         "tolerance", "mean_boundary_f", float("nan")),
 ]  # fmt: skip
 each = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
@@ -67,7 +89,9 @@ each = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_update_returns_the_object(kind: Kind) -> None:
     metrics, empty = kind.make(), np.zeros((0, 2, 2), int)
     assert isinstance(metrics, Metric)
-    assert metrics.update(*([], []) if kind.name == "DetectionMetrics" else (empty, empty)) is metrics
+    assert (
+        metrics.update(*([], []) if kind.name in ("DetectionMetrics", "PanopticMetrics") else (empty, empty)) is metrics
+    )
     assert len(metrics) == 0
     assert len(kind.fill([0, 1, 2])) == 3
 
@@ -163,13 +187,16 @@ def test_repr(kind: Kind) -> None:
         "SegmentationMetrics": "<SegmentationMetrics(num_classes=4, per_image=True): 3 images, 126 pixels>",
         "DetectionMetrics": "<DetectionMetrics(box_format='xyxy', iou_thresholds=0.5 to 0.95, "
                             "max_detections=(1, 10, 100), rule='coco', method='coco101'): 3 images, 3 classes>",
+        "PanopticMetrics": "<PanopticMetrics(categories=5): 3 images, 17 true segments>",
+        "BoundaryMetrics": "<BoundaryMetrics(num_classes=4, tolerance=1.5, distance=2): 3 images, 293 true boundary "
+                           "pixels>",
     }  # fmt: skip
     assert text == wanted[kind.name]
 
 
 def ends(kind: Kind, metrics: Any, **options: Any) -> Any:
     results = metrics.compute(**options)
-    return results["ci"][kind.figure] if kind.name == "SegmentationMetrics" else tuple(results[f"{kind.figure}_ci"])
+    return tuple(results[f"{kind.figure}_ci"]) if kind.name == "DetectionMetrics" else results["ci"][kind.figure]
 
 
 @each
@@ -179,8 +206,8 @@ def test_intervals_have_one_meaning(kind: Kind) -> None:
     low, high = ends(kind, metrics, ci=0.8, resamples=20, seed=3)
 
     def counted(drawn: list[int]) -> Any:
-        if kind.name == "SegmentationMetrics":
-            return segmentation(drawn).compute()[kind.figure]
+        if kind.name != "DetectionMetrics":
+            return kind.fill(drawn).compute()[kind.figure]
         again = DetectionMetrics()  # an image that is drawn again is another one, behind it
         parts = [DetectionMetrics.from_bytes(detection([i]).to_bytes())._joined() for i in drawn]
         chunks = tuple(part._replace(images=np.array([place])) for place, part in enumerate(parts))

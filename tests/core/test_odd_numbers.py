@@ -101,6 +101,16 @@ OTHERS: dict[str, Call] = {
                                                         [{"boxes": BOX, "labels": [0, 1]}]).at_score(**o),
         {"score": 0.5, "iou": 0.5},
     ),
+    "DetectionMetrics.calibration": (
+        lambda **o: detection.DetectionMetrics().update([{"boxes": BOX, "scores": [0.5, 0.6], "labels": [0, 1]}],
+                                                        [{"boxes": BOX, "labels": [0, 1]}]).calibration(**o),
+        {"bins": 3, "iou": 0.5},
+    ),
+    "error_analysis": (
+        detection.error_analysis,
+        {"predictions": [{"boxes": BOX, "scores": [0.5, 0.6], "labels": [0, 1]}],
+         "targets": [{"boxes": BOX, "labels": [0, 1]}]},
+    ),
     "SegmentationMetrics": (segmentation.SegmentationMetrics, {"num_classes": 2}),
     "SegmentationMetrics.compute": (
         lambda **o: segmentation.SegmentationMetrics(2, per_image=True).update(MATRIX % 2, MATRIX % 2).compute(**o),

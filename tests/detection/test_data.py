@@ -24,7 +24,7 @@ ALL = np.array([[0.0, np.inf]])
 
 def stats(gt: Any, results: Any) -> Array:
     data = COCO(gt)
-    found = COCOeval(data, data.loadRes(results))
+    found = COCOeval(data, data.loadRes(results), "bbox")
     found.evaluate()
     found.accumulate()
     with contextlib.redirect_stdout(io.StringIO()):

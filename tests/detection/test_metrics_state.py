@@ -304,7 +304,7 @@ def test_batches_that_are_wrong() -> None:
         ({"max_detections": (10, 1)}, ValueError, "max_detections must be rising integers of 1 or more, got [10, 1]"),
         ({"areas": {"all": (2, 1)}}, ValueError, "areas must have min_area <= max_area"),
         ({"areas": [1]}, TypeError, "areas must be a dictionary of (min_area, max_area), got [1]"),
-        ({"rule": "x"}, ValueError, "rule must be one of 'coco', 'voc', got 'x'"),
+        ({"rule": "x"}, ValueError, "rule must be one of 'coco', 'voc', 'lvis', got 'x'"),
         ({"method": "x"}, ValueError, "method must be one of"),
         ({"confusion_at": 0.5}, TypeError, "confusion_at must be (iou, score), got 0.5"),
         ({"on_duplicate": "last"}, ValueError, "on_duplicate must be one of 'raise', 'first', got 'last'"),

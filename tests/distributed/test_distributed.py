@@ -132,7 +132,7 @@ def same(a: Json, b: Json) -> bool:
 def pycocotools_stats(shards: Shards) -> Any:
     gt, found = shards.whole()
     data = COCO(gt)
-    scored = COCOeval(data, data.loadRes(found))
+    scored = COCOeval(data, data.loadRes(found), "bbox")
     with contextlib.redirect_stdout(io.StringIO()):
         scored.evaluate()
         scored.accumulate()
@@ -337,7 +337,7 @@ def test_arguments_that_are_wrong(shards: Shards) -> None:
     with pytest.raises(ValueError, match="evaluate: partitions must be above 0, got 0"):
         evaluate(truth, found, partitions=0)
     with pytest.raises(ValueError, match="DetectionMetrics: rule must be"):
-        evaluate(truth, found, rule="lvis")
+        evaluate(truth, found, rule="other")
 
 
 @pytest.mark.parametrize(
@@ -389,6 +389,8 @@ def test_command(shards: Shards, cluster: Any, capsys: pytest.CaptureFixture[str
     assert [row["ap"] for row in told["per_class"]] == want["map_per_class"].tolist()
     assert main(["evaluate", truth, found, "--engine", "ray", "--per-class", "--method", "area"]) == 0
     assert "Mean AP" in capsys.readouterr().out
+    assert main(["evaluate", truth, found, "--engine", "ray", "--errors"]) == 2
+    assert "evaluate: --errors does not go with --engine ray" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("options", "text"), [

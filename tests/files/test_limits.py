@@ -264,7 +264,7 @@ def test_curves_of_many_classes(tmp_path: Path) -> None:
     assert said.endswith("FASTDET_LIMITS=curves=5817600000 raises the limit")
     assert more < 250
     data = COCO(path)
-    one = COCOeval(data, data.loadRes(tmp_path / "dt.json"))
+    one = COCOeval(data, data.loadRes(tmp_path / "dt.json"), "bbox")
     one.evaluate()
     assert refused("curves", one.accumulate).startswith("COCOeval: 30,000 classes")
 

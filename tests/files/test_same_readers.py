@@ -14,8 +14,9 @@ from table_files import RECORD
 
 from fastdet._core import backends
 from fastdet._files import coco, coco_text
-from fastdet._files.coco_objects import Content
+from fastdet._files.coco_objects import Content, sizes_of_images
 from fastdet._files.errors import FormatError
+from fastdet.masks import RLE
 
 pytestmark = pytest.mark.skipif(backends.native is None, reason="the C++ backend is not built")
 
@@ -43,10 +44,12 @@ AROUND = [
 ]  # fmt: skip
 
 
-def outcome(read: Any, document: bytes, kind: str, string_ids: bool, spans: bool) -> tuple[Any, str]:
+def outcome(
+    read: Any, document: bytes, kind: str, string_ids: bool, spans: bool, iou_type: str = "bbox"
+) -> tuple[Any, str]:
     """The columns, or None and the error."""
     try:
-        return flat(read("x.json", io.BytesIO(document), kind, string_ids, spans)), ""
+        return flat(read("x.json", io.BytesIO(document), kind, string_ids, spans, iou_type)), ""
     except FormatError as error:
         return None, str(error)
 
@@ -59,29 +62,36 @@ def flat(content: Content) -> list[Any]:
             return [str(x.dtype), x.shape, x.tobytes()]
         if isinstance(x, tuple | list):
             return [plain(y) for y in x]
+        if isinstance(x, RLE):
+            return [plain(y) for y in (x.sizes, x.counts, x.offsets)]
         return x
 
     return list(map(plain, content))
 
 
-def by_cpp(where: str, file: Any, kind: str, string_ids: bool, spans: bool) -> Content:
-    return coco.parse(where, file, 0, kind, string_ids=string_ids, spans=spans)
+SIZES = np.array([7, 8]), np.array([[5, 4], [0, 0]])  # of the images of results
 
 
-def by_python(where: str, file: Any, kind: str, string_ids: bool, spans: bool) -> Content:
-    return coco_text.parse(where, file, kind, string_ids=string_ids, spans=spans)
+def by_cpp(where: str, file: Any, kind: str, string_ids: bool, spans: bool, iou_type: str) -> Content:
+    options: Any = {"string_ids": string_ids, "spans": spans, "iou_type": iou_type, "sizes": SIZES}
+    return coco.parse(where, file, 0, kind, **options)
+
+
+def by_python(where: str, file: Any, kind: str, string_ids: bool, spans: bool, iou_type: str) -> Content:
+    options: Any = {"string_ids": string_ids, "spans": spans, "iou_type": iou_type, "sizes": sizes_of_images(SIZES)}
+    return coco_text.parse(where, file, kind, **options)
 
 
 def check(document: bytes, kinds: Any = None) -> int:
     """Both readers on one document, in every way it may be read. Returns how many ways were taken."""
     taken = 0
-    for kind, string_ids, spans in kinds or (
+    for kind, string_ids, spans, *iou_type in kinds or (
         ("results", False, False), ("results", True, True), ("data set", False, False), ("names", False, False)
     ):  # fmt: skip
-        a, b = (outcome(read, document, kind, string_ids, spans) for read in (by_cpp, by_python))
+        a, b = (outcome(read, document, kind, string_ids, spans, *iou_type) for read in (by_cpp, by_python))
         assert "\n" not in a[1] + b[1]
-        assert (a[0] is None) == (b[0] is None), (document[:300], kind, a[1], b[1])
-        assert a[0] == b[0], (document[:300], kind)
+        assert (a[0] is None) == (b[0] is None), (document[:400], kind, iou_type, a[1], b[1])
+        assert a[0] == b[0], (document[:400], kind, iou_type)
         taken += a[0] is not None
     return taken
 
@@ -97,6 +107,72 @@ def true_box(**fields: bytes) -> bytes:
 
 def data_set(box: bytes, image: bytes = b'{"id":7}', category: bytes = b'{"id":1,"name":"a"}') -> bytes:
     return b'{"images":[%s],"annotations":[%s],"categories":[%s]}' % (image, box, category)
+
+
+SHAPES: Any = [
+    *(("results", False, False, iou_type) for iou_type in ("bbox", "segm", "keypoints", "auto", "any")),
+    ("results", True, True, "auto"),
+    *(("data set", False, False, iou_type) for iou_type in ("bbox", "segm", "keypoints", "any")),
+]
+MASK = b'{"size":[4,5],"counts":[1,2,17]}'
+POLYGON = b"[[0,0,3,0,3.5,2,1,4]]"
+
+
+def check_shapes(quick: bool = False, **fields: bytes) -> int:
+    """Records with masks and keypoints, in every way they may be read; with a box and without one. ``quick``: fewer."""
+    shapes = {"segmentation": MASK, "keypoints": b"[1,2,2,3,4.5,0]", **fields}
+    taken = 0
+    for record in (true_box(**shapes),) if quick else (result(**shapes), true_box(**shapes)):
+        without = record.replace(b'"bbox":[1,2,3,4],', b"")
+        image = b'{"id":7,"width":5,"height":4}'
+        if quick:
+            taken += check(b"[%s]" % without, SHAPES[1:5]) + check(data_set(without, image), SHAPES[7:9])
+            continue
+        taken += sum(
+            check(document, SHAPES)
+            for one in (record, without)
+            for document in (b"[%s,%s]" % (one, result(**shapes)), data_set(one, image))
+        )
+    return taken
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_numbers_of_shapes(text: str) -> None:
+    """Each number in each place of masks and keypoints."""
+    x = text.encode()
+    for segmentation in (
+        b'{"size":[4,%s],"counts":[20]}', b'{"size":[%s,5],"counts":[20]}', b'{"size":[4,5],"counts":[%s,20]}',
+        b'{"size":[4,5],"counts":[%s]}', b'{"size":%s,"counts":[20]}', b'{"size":[4,5],"counts":%s}',
+        b"[[0,0,3,0,3,%s]]", b"[[%s,0,3,0,3,3],[1,1,1,2,2,2]]", b"[[0,0,3,0,3],%s]", b"%s",
+    ):  # fmt: skip
+        check_shapes(True, segmentation=segmentation % x)
+    for keypoints in (b"[1,2,%s]", b"[%s,2,1,4,4,2]", b"[1,2,2,3,4,%s]", b"[1,2,2,3,4,5,%s]", b"%s"):
+        check_shapes(True, keypoints=keypoints % x)
+    check_shapes(True, num_keypoints=x)
+    for key in ("neg_category_ids", "not_exhaustive_category_ids", "crowdIndex"):
+        for value in (x, b"[%s]" % x, b"[3,%s,1]" % x):
+            check(data_set(true_box(), b'{"id":7,"%s":%s}' % (key.encode(), value)))
+
+
+def test_shapes() -> None:
+    """Records of several kinds, and keys twice."""
+    box = {"bbox": b"[]"}
+    for fields in (
+        {}, {"segmentation": b"null"}, {"segmentation": b"[]"}, {"keypoints": b"null"}, {"keypoints": b"[]"}, box,
+        {"segmentation": POLYGON}, {"segmentation": POLYGON, "image_id": b"8"}, {"segmentation": b"[]", **box},
+        {"segmentation": POLYGON, "image_id": b"9"}, {"keypoints": b"[1,2,2]"}, {"num_keypoints": b"0"},
+        {"keypoints": b"[1,2,0,3,4,0]"}, {"segmentation": b"[]", "keypoints": b"[]", **box}, {"area": b"5"},
+        {"segmentation": b'{"size":[4,5],"counts":"0d0"}'}, {"segmentation": b'{"size":[5,4],"counts":"0d0"}'},
+        {"segmentation": b'{"counts":[20],"size":[4,5],"x":[{}]}'}, {"segmentation": b'{"size":[0,5],"counts":[]}'},
+    ):  # fmt: skip
+        check_shapes(**fields)
+        for key in ("segmentation", "keypoints", "num_keypoints", "bbox"):
+            check_shapes(**fields, **{"other": b'1,"%s":[]' % key.encode()})
+    for twice in (b'"size":[4,5]', b'"counts":[20]', b'"other":1', b'"other":2'):
+        check_shapes(segmentation=b'{"size":[4,5],"counts":[20],"other":1,%s}' % twice)
+    plain, mask, points = result(), result(segmentation=MASK), result(keypoints=b"[1,2,0.5]")
+    for records in itertools.product((plain, mask, points, mask.replace(b'"bbox":[1,2,3,4],', b"")), repeat=3):
+        check(b"[" + b",".join(records) + b"]", SHAPES)
 
 
 @pytest.mark.parametrize("text", NUMBERS)
@@ -124,6 +200,8 @@ def test_texts(text: bytes) -> None:
     check(
         data_set(true_box(), b'{"id":7,"file_name":%s}' % text, b'{"id":1,"name":%s,"supercategory":%s}' % (text, text))
     )
+    check(data_set(true_box(), b'{"id":7,"neg_category_ids":%s}' % text, b'{"id":1,"frequency":%s}' % text))
+    check_shapes(True, segmentation=b'{"size":[4,5],"counts":%s}' % text)
 
 
 @pytest.mark.parametrize("around", AROUND)
@@ -174,13 +252,14 @@ def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for n in (4, 5, 6, 7):
         check(data_set(true_box(), b",".join(b'{"id":%d}' % i for i in range(n))))
     with pytest.raises(FormatError, match=r"results\[0\].*at most 1,?024.*FASTDET_LIMITS=text=\d+ raises the limit"):
-        by_cpp("x", io.BytesIO(b"[" + result(other=b'"%s"' % (b"x" * 2000)) + b"]"), "results", True, True)
+        by_cpp("x", io.BytesIO(b"[" + result(other=b'"%s"' % (b"x" * 2000)) + b"]"), "results", True, True, "bbox")
 
 
 PIECES = [
     b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"null", b"true", b"1", b"-", b"1e5", b'"id"', b'"score":', b" ",
     b"\0", b"\xff", b"\xc3\xa9", b"\\u0041", b"\\ud800", b"1.0", b"9223372036854775807", RECORD.encode(),
-    b'"bbox":[1,2,3,4]',
+    b'"bbox":[1,2,3,4]', b'"segmentation":[]', b'"keypoints":[1,2,2]', b'"size":[4,5]', b'"counts":[20]',
+    b'"counts":"d0"',
 ]  # fmt: skip
 
 
@@ -202,6 +281,15 @@ def mutated(rng: random.Random, document: bytes) -> bytes:
     return bytes(out)
 
 
+def run_mutations_of_shapes(count: int, seed: int) -> int:
+    rng = random.Random(seed)
+    image = b'{"id":7,"width":5,"height":4,"neg_category_ids":[1,2]}'
+    polygon = result(segmentation=POLYGON, keypoints=b"[1,2,0.5,3,4,2]")
+    text = true_box(segmentation=b'{"size":[4,5],"counts":"142000\\\\O"}', keypoints=b"[1,2,2]", num_keypoints=b"1")
+    seeds = [b"[" + polygon + b"," + result(segmentation=MASK) + b"]", data_set(text + b"," + polygon, image)]
+    return sum(check(mutated(rng, rng.choice(seeds)), SHAPES) for _ in range(count))
+
+
 def run_mutations(count: int, seed: int) -> int:
     rng = random.Random(seed)
     seeds = [
@@ -214,9 +302,11 @@ def run_mutations(count: int, seed: int) -> int:
 
 def test_mutations() -> None:
     assert run_mutations(2000, 0) > 100
+    assert run_mutations_of_shapes(500, 0) > 100
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(1, 4))
 def test_many_mutations(seed: int) -> None:
     run_mutations(20_000, seed)
+    run_mutations_of_shapes(10_000, seed)

@@ -27,7 +27,8 @@ from fuzz.targets import ERRORS, Target, all_targets
 
 MAX_SECONDS = 5.0  # of one input; a usual one takes a millisecond
 MAX_MIB = 400  # that one input may add to the peak of the process
-LIMITS = "unpacked=16MiB,maps=64MiB,pixels=1000000,text=64KiB,images=10000"  # so that the bounds are soon reached
+# So that the bounds are soon reached.
+LIMITS = "unpacked=16MiB,maps=64MiB,pixels=1000000,text=64KiB,images=10000,runs=100000"
 
 
 class Failure(NamedTuple):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from fuzz import mask_targets
+from fuzz import mask_targets, shape_targets
 from fuzz.mutations import mutated, with_checksums
 
 from fastdet._core import backends
@@ -30,7 +30,9 @@ from fastdet._files import (
     names,
     npz_data,
     palettes,
+    panoptic,
     pictures,
+    png,
     txt,
     voc,
     yolo,
@@ -211,6 +213,30 @@ def _pictures() -> dict[str, bytes]:
     }  # fmt: skip
 
 
+def _colours(data: bytes, folder: Path) -> object:
+    """By the C++ reader and by Pillow: both must take or refuse it, and see the same colours."""
+    try:
+        found = png.read_rgb(data)
+    except FormatError:
+        with contextlib.suppress(FormatError):
+            if png.read(data).kind == "rgb" and data[24] == 8 and data[25] == 2:  # depth and kind: 8-bit RGB
+                raise AssertionError("only Pillow reads it") from None
+        raise
+    assert np.array_equal(found, png.read(data).values), "the readers differ"
+    return found
+
+
+PANOPTIC = b"""{"annotations": [{"image_id": 7, "file_name": "a.png", "segments_info": [{"id": 1, "category_id": 2,
+"iscrowd": 0, "area": 12, "bbox": [0, 0, 4, 3]}]}], "categories": [{"id": 2, "name": "cat", "isthing": 1}]}"""
+
+
+def _panoptic(data: bytes, folder: Path) -> object:
+    found = panoptic.load(_put(data, folder, "x.json"), folder, "folder")
+    for record in found.records.values():
+        found.segments(record, {2: 0})
+    return found
+
+
 def _png_change(rng: random.Random, data: bytes, others: list[bytes]) -> bytes:
     data = mutated(rng, data, others)
     return with_checksums(data) if rng.randrange(4) else data
@@ -238,9 +264,10 @@ def _image_targets() -> dict[str, Target]:
     if importlib.util.find_spec("PIL") is None:
         return {}
     files = _pictures()
-    png = [files[name] for name in ("grey", "rgb", "indexed", "rgba")]
+    grey = [files[name] for name in ("grey", "rgb", "indexed", "rgba")]
     return {
-        "png": Target(png, _file("a.png", _label_map), _png_change),
+        "png": Target(grey, _file("a.png", _label_map), _png_change),
+        "png colours": Target([files["rgb"]], _colours, _png_change),
         "tiff": Target([files["tiff"], files["tiff lzw"]], _file("a.tif", _label_map)),
         "bmp": Target([files["bmp"]], _file("a.bmp", _label_map)),
         "picture size": Target(list(files.values()), _file("a.jpg", pictures.size)),
@@ -259,8 +286,17 @@ def all_targets() -> dict[str, Target]:
         "json data set": Target([DATA_SET], _both("data set", string_ids=False, spans=False)),
         "json names": Target([DATA_SET, *RESULTS], _both("names", string_ids=False, spans=False)),
         "json, invalid records skipped": Target(RESULTS, _skipping),
+        "json masks": Target(shape_targets.RESULTS, shape_targets.both("results", "segm")),
+        "json masks or boxes": Target(shape_targets.RESULTS, shape_targets.both("results", "any")),
+        "json of any kind": Target(shape_targets.RESULTS + shape_targets.POSES, shape_targets.both("results", "auto")),
+        "json poses": Target(shape_targets.POSES, shape_targets.both("results", "keypoints")),
+        "json true masks": Target(shape_targets.DATA_SETS, shape_targets.both("data set", "segm")),
+        "json true poses": Target(shape_targets.DATA_SETS[-1:], shape_targets.both("data set", "keypoints")),
+        "json masks, invalid records skipped": Target(shape_targets.RESULTS, shape_targets.skipping),
+        "COCO results with masks": Target(shape_targets.RESULTS, shape_targets.loaded),
         "nms json": Target(RESULTS, _nms("in.json")),
         "nms gzip": Target([gzip.compress(x, mtime=0) for x in RESULTS], _nms("in.json.gz")),
+        "panoptic": Target([PANOPTIC], _panoptic),
         "COCO": Target([DATA_SET], _coco_object),
         "coco data set": Target([DATA_SET], _file("gt.json", coco.read_coco)),
         "voc": Target([VOC, VOC_UTF16, VOC.replace(b"utf-8", b"gb2312")], _folder("a.xml", voc.read_voc)),

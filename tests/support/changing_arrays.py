@@ -186,6 +186,32 @@ def _detections(n: int, m: int) -> tuple[Arguments, Arguments]:
     return public, native
 
 
+def _overlaps(native: Arguments) -> Array:
+    """Overlaps of all pairs of `match_groups`' groups."""
+    pairs = int((np.diff(native[0][4]) * np.diff(native[0][9])).sum())
+    return np.random.default_rng(pairs).random(pairs)
+
+
+def _poses(n: int, m: int) -> Arguments:
+    """Of `oks_of_groups`."""
+    rng = np.random.default_rng(n)
+    points, true_points = (rng.normal(0, 50, (count, 17, 3)) for count in (n, m))
+    rows, start = rng.permutation(n), np.linspace(0, n, 6).astype(np.int64)
+    true_rows, true_start = rng.permutation(m), np.linspace(0, m, 6).astype(np.int64)
+    of_truth = rng.random(m) * 1000, rng.random((m, 4)) * 50, rng.random(17) * 0.1 + 0.01
+    return (points, true_points, *of_truth, rows, start, true_rows, true_start), {}
+
+
+def _grouped_masks(n: int, m: int) -> Arguments:
+    """Of `mask_iou_of_groups`."""
+    rng = np.random.default_rng(n)
+    a, b = (masks.encode(rng.random((count, 30, 40)) < 0.3) for count in (n, m))
+    rows, start = rng.permutation(n), np.linspace(0, n, 6).astype(np.int64)
+    true_rows, true_start = rng.permutation(m), np.linspace(0, m, 6).astype(np.int64)
+    runs = *(x.copy() for x in (a.counts, a.offsets, a.sizes)), *(x.copy() for x in (b.counts, b.offsets, b.sizes))
+    return (*runs, rng.random(m) < 0.3, rows, start, true_rows, true_start), {}
+
+
 def _accumulated(n: int) -> Arguments:
     rng = np.random.default_rng(n)
     start, of_class = np.sort(rng.integers(0, n, 21)), np.array([0, 5, 5, 20])
@@ -272,8 +298,16 @@ def _other_calls() -> dict[str, Callable[[str], list[tuple[str, Call]]]]:
         "soft_nms of many boxes": many_boxes,
         "match_detections": match,
         "native match_groups": native_row(
-            "match_groups", *(((*native[0], voc, matched), {}) for voc in (False, True) for matched in (False, True))
+            "match_groups",
+            *(
+                ((*native[0], voc, matched, overlaps), {})
+                for voc in (False, True)
+                for matched in (False, True)
+                for overlaps in (None, _overlaps(native))
+            ),
         ),
+        "native oks_of_groups": native_row("oks_of_groups", _poses(60, 40)),
+        "native mask_iou_of_groups": native_row("mask_iou_of_groups", _grouped_masks(60, 40)),
         "native group_rows": native_row("group_rows", (keys, {}), ((keys[0] << 40, keys[1] << 40), {})),
         "native accumulate": native_row("accumulate", _accumulated(900)),
         **{f"native {name}": native_row(name, *all_args) for name, all_args in _masks(20).items()},

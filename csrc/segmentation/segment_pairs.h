@@ -1,0 +1,23 @@
+// Pairs of segments: how many pixels each true segment shares with each predicted one.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace fastdet {
+
+// Ids of 1, 2 or 4 bytes, or colours of 3 bytes: R + 256 G + 65536 B.
+struct IdMap {
+    const uint8_t* ids;
+    int bytes;
+};
+
+struct SegmentPair {
+    uint64_t key;  // true id << 32 | predicted id
+    int64_t pixels;
+};
+
+// By key, each once. Throws std::bad_alloc.
+std::vector<SegmentPair> segment_pairs(const IdMap& target, const IdMap& prediction, int64_t n);
+
+}  // namespace fastdet

@@ -1,0 +1,97 @@
+"""What detections of COCO JSON are scored by: their boxes, masks or keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fastdet._files import coco
+from fastdet._files.coco_shapes import FIELDS, Held
+from fastdet._files.coco_values import ABSENT, fail
+from fastdet._files.data_set import DataSet, positions
+from fastdet._files.errors import ChoiceError, Faults, FormatError
+from fastdet.detection.records import Columns
+
+KINDS = {"boxes": "bbox", "masks": "segmentation", "boundary": "segmentation", "keypoints": "keypoints"}  # and fields
+_READ = {"bbox": "bbox", "segmentation": "segm", "keypoints": "keypoints"}  # the reader's iou_type of a field
+
+
+def kinds_of(
+    truth: Path, detections: Path, formats: tuple[str, str], data: DataSet, wanted: str | None
+) -> tuple[tuple[str, ...], list[str]]:
+    """What to score: the kind that is wanted, or those of the first of the detections that the data set has too.
+
+    Also returns notes about kinds that are left out.
+    """
+    if formats != ("coco", "coco"):
+        if wanted not in (None, "boxes"):
+            got = f"a data set that is {formats[0]} and detections that are {formats[1]}"
+            raise ChoiceError("kind", f"{wanted} goes with files of COCO JSON, got {got}")
+        return ("boxes",), []
+    if wanted is not None:
+        return (wanted,), []
+    first, count = coco.first_held(detections), len(data.truth.image)
+    kinds = [kind for kind in ("boxes", "masks", "keypoints") if _held(first, kind)] or ["boxes"]
+    notes, left = [], []
+    for kind in kinds:
+        true = _held(data.held, kind)
+        if true < count:
+            left.append(kind)
+            notes.append(f"{truth}: {true:,} of {count:,} annotations have {KINDS[kind]}: {kind} are not scored")
+    if len(left) == len(kinds):  # the error of the first one says more
+        return tuple(kinds[:1]), []
+    return tuple(kind for kind in kinds if kind not in left), notes
+
+
+def _held(held: Held, kind: str) -> int:
+    return held[FIELDS.index(KINDS[kind])]
+
+
+def iou_type_of(kinds: Sequence[str], detections: Path) -> str:
+    """How the detections are read for some kinds."""
+    fields = {KINDS[kind] for kind in kinds}
+    if len(fields) > 1:
+        return "auto"
+    if fields == {"bbox"} and not coco.first_held(detections).bbox:
+        return "any"  # boxes of masks or keypoints
+    return _READ[fields.pop()]
+
+
+def check_alike(path: Path, held: Held, count: int) -> None:
+    """FormatError for a mixture of records."""
+    if any(0 < found < count for found in held):
+        has = ", ".join(f"{field} in {found:,}" for field, found in zip(FIELDS, held, strict=True) if found)
+        text = f"expected {count:,} records of one kind, got {has}: --kind chooses what is scored"
+        raise FormatError(f"{path}: {text}")
+
+
+def of_kind(path: Path, data: DataSet, kind: str, faults: Faults) -> DataSet:
+    """The data set with the truth of a kind: masks and keypoints are read now."""
+    if KINDS[kind] == "bbox":
+        missing = np.isnan(data.truth.boxes[:, 0])
+        for row in np.flatnonzero(missing).tolist():
+            with faults.record():
+                fail(str(path), "annotations", row, "bbox", "four numbers", ABSENT)
+        return data._replace(truth=data.truth.rows(~missing)) if missing.any() else data
+    own = Faults(skip=faults.skip)
+    read = coco.read_coco(path, own, iou_type=_READ[KINDS[kind]])
+    faults.texts += [text for text in own.texts if text not in set(faults.texts)]
+    return data._replace(truth=read.truth)
+
+
+def check_sizes(path: Path, section: str, columns: Columns, data: DataSet) -> None:
+    """FormatError for a mask that has another size than its image. Row i is record i."""
+    if columns.masks is None or not len(columns.image):
+        return
+    order = np.argsort(data.images, kind="stable")
+    at = positions(data.images[order], columns.image)
+    sizes = np.zeros((len(at), 2), np.int64)
+    sizes[at >= 0] = data.sizes[order][at[at >= 0]]
+    wrong = (sizes > 0).all(axis=1) & (columns.masks.sizes[:, ::-1] != sizes).any(axis=1)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        (width, height), (h, w) = sizes[i].tolist(), columns.masks.sizes[i].tolist()
+        text = f"expected the image's height and width, {height} x {width}, got {h} x {w}"
+        raise FormatError(f"{path}: {section}[{i}].segmentation.size: {text}")
