@@ -36,10 +36,11 @@ uint64_t encode_rows(const uint8_t* x, int64_t height, int64_t width, std::vecto
                      std::vector<uint32_t>& out) {
     bits.resize(size_t((width + 63) / 64));
     turns.begin(0, width);
-    uint64_t all = 0;
+    uint64_t all = 0, above = 0;
     for (int64_t y = 0; y < height; ++y) {
-        all |= pixel_loops().to_bits(x + y * width, width, bits.data());
-        turns.row(y, bits.data());
+        const uint64_t any = pixel_loops().to_bits(x + y * width, width, bits.data());
+        if (any | above) turns.row(y, bits.data());  // of zeros below zeros nothing turns
+        all |= above = any;
     }
     turns.end(height, height, width, out);
     return all;
