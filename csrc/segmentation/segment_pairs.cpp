@@ -1,35 +1,15 @@
 // See segment_pairs.h.
 //
-// Maps are made of regions, so most pixels repeat the pair of their left neighbour: eight bytes at a time are compared
-// with the eight bytes a pixel before, and only where one differs is a pixel looked at. Pairs are found in a table by
-// the hash of their ids. Floor: both maps are read once.
+// Maps are made of regions, so most pixels repeat the pair of their left neighbour: vector comparisons find where they
+// do not, and only there is a pair looked up, in a table by the hash of its ids. Floor: both maps are read once.
 #include "segmentation/segment_pairs.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "core/memory.h"
 
 namespace fastdet {
 namespace {
-
-template <int Bytes>
-uint64_t id_at(const uint8_t* x, int64_t i) {
-    if constexpr (Bytes == 1) return x[i];
-    if constexpr (Bytes == 3) return x[3 * i] | uint64_t(x[3 * i + 1]) << 8 | uint64_t(x[3 * i + 2]) << 16;
-    if constexpr (Bytes == 2) {
-        uint16_t value;
-        std::memcpy(&value, x + 2 * i, 2);
-        return value;
-    }
-    uint32_t value;
-    std::memcpy(&value, x + 4 * i, 4);
-    return value;
-}
-
-uint64_t word(const uint8_t* p) {
-    uint64_t x;
-    std::memcpy(&x, p, 8);
-    return x;
-}
 
 // Counts of pairs, by open addressing.
 class Table {
@@ -69,68 +49,31 @@ class Table {
     std::vector<int64_t> slots_;
 };
 
-// The number of pixels from `i` on, up to `n`, that are what the pixel before each is; a few may be missing.
-template <int Bytes>
-int64_t repeated(const uint8_t* x, int64_t i, int64_t n) {
-    const uint8_t *p = x + Bytes * i, *end = x + Bytes * n;
-    while (end - p >= 32 && !((word(p) ^ word(p - Bytes)) | (word(p + 8) ^ word(p + 8 - Bytes)) |
-                              (word(p + 16) ^ word(p + 16 - Bytes)) | (word(p + 24) ^ word(p + 24 - Bytes)))) {
-        p += 32;
-    }
-    return (p - (x + Bytes * i)) / Bytes;
-}
-
-template <int A, int B>
-void count(const uint8_t* a, const uint8_t* b, int64_t n, Table& table) {
-    int64_t first = 0;
-    while (first < n) {
-        const uint64_t t = id_at<A>(a, first), p = id_at<B>(b, first);
-        int64_t last = first + 1;
-        for (;;) {
-            while (last < n && last - first < 8 && id_at<A>(a, last) == t && id_at<B>(b, last) == p) ++last;
-            if (last - first < 8) break;
-            const int64_t left = repeated<A>(a, last, n), more = repeated<B>(b, last, last + left);
-            last += more;
-            const int64_t stop = std::min(n, last + 32);
-            while (last < stop && id_at<A>(a, last) == t && id_at<B>(b, last) == p) ++last;
-            if (last < stop || last == n) break;
-        }
-        table.add(t << 32 | p, last - first);
-        first = last;
-    }
-}
-
-template <int A>
-void count_with(const uint8_t* a, const IdMap& b, int64_t n, Table& table) {
-    switch (b.bytes) {
-        case 1:
-            return count<A, 1>(a, b.ids, n, table);
-        case 2:
-            return count<A, 2>(a, b.ids, n, table);
-        case 3:
-            return count<A, 3>(a, b.ids, n, table);
-        default:
-            return count<A, 4>(a, b.ids, n, table);
-    }
-}
-
 }  // namespace
 
 std::vector<SegmentPair> segment_pairs(const IdMap& target, const IdMap& prediction, int64_t n) {
+    constexpr int kBefore = 16, kRoom = kBefore + kPairChunk + 64;
+    Buffer<uint32_t> a(kRoom), b(kRoom);
+    Buffer<uint16_t> at(kPairChunk);
+    std::fill(a.get(), a.get() + kRoom, 0), std::fill(b.get(), b.get() + kRoom, 0);
+    uint32_t *const t = a.get() + kBefore, *const p = b.get() + kBefore;
+    const PairLoops& loops = pair_loops();
     Table table;
-    switch (target.bytes) {
-        case 1:
-            count_with<1>(target.ids, prediction, n, table);
-            break;
-        case 2:
-            count_with<2>(target.ids, prediction, n, table);
-            break;
-        case 3:
-            count_with<3>(target.ids, prediction, n, table);
-            break;
-        default:
-            count_with<4>(target.ids, prediction, n, table);
+    int64_t start = 0;  // of the run whose pair is before the chunk
+    for (int64_t first = 0; first < n; first += kPairChunk) {
+        const int count = int(std::min<int64_t>(kPairChunk, n - first));
+        loops.widen(target, first, count, t);
+        loops.widen(prediction, first, count, p);
+        if (!first) t[-1] = t[0], p[-1] = p[0];
+        const int turns = loops.turns(t, p, count, at.get());
+        for (int k = 0; k < turns; ++k) {
+            const int i = at[k];
+            table.add(uint64_t(t[i - 1]) << 32 | p[i - 1], first + i - start);
+            start = first + i;
+        }
+        t[-1] = t[count - 1], p[-1] = p[count - 1];
     }
+    if (n) table.add(uint64_t(t[-1]) << 32 | p[-1], n - start);
     std::sort(table.pairs.begin(), table.pairs.end(),
               [](const SegmentPair& a, const SegmentPair& b) { return a.key < b.key; });
     return std::move(table.pairs);

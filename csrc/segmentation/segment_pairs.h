@@ -4,13 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace fastdet {
+#include "segmentation/pair_turns.h"
 
-// Ids of 1, 2 or 4 bytes, or colours of 3 bytes: R + 256 G + 65536 B.
-struct IdMap {
-    const uint8_t* ids;
-    int bytes;
-};
+namespace fastdet {
 
 struct SegmentPair {
     uint64_t key;  // true id << 32 | predicted id
