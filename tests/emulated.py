@@ -159,7 +159,7 @@ class Emulator:
         self._library.fastdet_emulator_fail_next(code)
 
 
-AREAS = [f"fastdet.{path.parent.name}._cuda" for path in sorted((ROOT / "fastdet").glob("*/_cuda.py"))]
+AREAS = [f"fastdet.{path.parent.name}.{path.stem}" for path in sorted((ROOT / "fastdet").glob("*/_cuda*.py"))]
 NAMES = ("fastdet._cuda", "fastdet._core.cuda", *AREAS, "cupy")
 
 
