@@ -47,6 +47,7 @@ def test_the_table_is_whole() -> None:
     figures |= {"mean_class_accuracy", "mean_dice", "mean_iou"}  # read off a matrix
     plain = {
         "RLE",
+        "Components",
         "masks_to_boxes",
         "ConfusionMatrix",
         "SegmentationMetrics",

@@ -77,6 +77,17 @@ def scored(*rest: Any, n: int = 60, classes: int = 0, **options: Any) -> Case:
     return case
 
 
+def labelled(shape: tuple[int, ...], connectivity: int = 8, kinds: int = 4) -> Case:
+    """Coarse noise of a few labels, 0 among them."""
+
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        coarse = rng.integers(0, kinds, (*shape[:-2], -(-shape[-2] // 3), -(-shape[-1] // 2)))
+        fine = coarse.repeat(3, -2).repeat(2, -1)[..., : shape[-2], : shape[-1]]
+        return (np.where(rng.random(shape) < 0.1, 0, fine).astype(dtype), connectivity), {}
+
+    return case
+
+
 def polygons(size: tuple[int, int]) -> Case:
     return lambda dtype, rng: (([p for _ in range(5) for p in some_polygons(rng, *size)], size), {})
 
@@ -178,6 +189,18 @@ OPS: dict[str, ArrayOp] = {
         },
         FLOATS,
         HOST,
+    ),
+    "connected_components": ArrayOp(
+        masks.connected_components,
+        {
+            "8": labelled((40, 61)),
+            "4": labelled((40, 61), 4),
+            "maps": labelled((3, 17, 65), kinds=2),
+            "a row": labelled((1, 200)),
+            "no map": labelled((0, 4, 4)),
+            "no pixel": labelled((0, 7)),
+        },
+        ("uint8", "int64"),
     ),
     "from_polygons": ArrayOp(
         partial(arrays, masks.from_polygons), {"any": polygons((80, 120)), "tall": polygons((200, 7))}, ("uint8",), HOST
