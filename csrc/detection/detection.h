@@ -42,11 +42,10 @@ struct Truths {
 };
 
 // One group is an image and a class. `start` arrays have groups + 1 entries, of places in `row`.
-// overlaps: of the groups one after the other, (detections of the group, true boxes of the group) in the order of `row`;
-// null: those of the boxes.
-// order: (N,) rows of each group by falling score, the first kept[g] of them count; outcomes: (N, bytes) in that order;
-// counted: (groups, A) true boxes that are not ignored; matched: (N, T, A) row of the true box of each outcome, -1
-// without, or null.
+// overlaps: of the groups one after the other, (detections of the group, true boxes of the group) in the order of
+// `row`; null: those of the boxes. order: (N,) rows of each group by falling score, the first kept[g] of them count;
+// outcomes: (N, bytes) in that order; counted: (groups, A) true boxes that are not ignored; matched: (N, T, A) row of
+// the true box of each outcome, -1 without, or null.
 void match_groups(const Detections& d, const int64_t* d_start, const Truths& g, const int64_t* g_start, int64_t groups,
                   const MatchRule& rule, const double* overlaps, int64_t* order, int64_t* kept, uint8_t* outcomes,
                   int64_t* counted, int64_t* matched);

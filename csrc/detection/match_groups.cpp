@@ -285,7 +285,8 @@ void match_groups(const Detections& d, const int64_t* d_start, const Truths& g, 
         Matcher matcher(rule);
         const int64_t begin = groups * part / parts, end = groups * (part + 1) / parts;
         const double* given = overlaps;
-        for (int64_t i = 0; given && i < begin; ++i) given += (d_start[i + 1] - d_start[i]) * (g_start[i + 1] - g_start[i]);
+        for (int64_t i = 0; given && i < begin; ++i)
+            given += (d_start[i + 1] - d_start[i]) * (g_start[i + 1] - g_start[i]);
         int64_t fetched = 0, until = 0;
         for (int64_t i = begin; i < end; ++i) {
             const int64_t first = d_start[i], last = d_start[i + 1];

@@ -58,15 +58,22 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t pixels = height * width, mask = blockIdx.x;
     const uint8_t* const from = masks + mask * pixels;
     Corners own = {kNone, kNone, kNone, kNone};
-    for (int64_t at = threadIdx.x; at < pixels; at += kThreads) {
+    // The row and the column go on by those of kThreads pixels: no division on the way.
+    const int64_t wide = width > 0 ? width : 1;
+    const int rows = int(kThreads / wide), columns = int(kThreads % wide);
+    int y = int(threadIdx.x / wide), x = int(threadIdx.x % wide);
+    for (int64_t at = threadIdx.x; at < pixels; at += kThreads, y += rows, x += columns) {
+        if (x >= width) x -= int(width), ++y;
         if (!from[at]) continue;
-        const int y = int(at / width), x = int(at % width);
         own.left = own.left > -x ? own.left : -x, own.top = own.top > -y ? own.top : -y;
         own.right = own.right > x ? own.right : x, own.bottom = own.bottom > y ? own.bottom : y;
     }
     const int warp = int(threadIdx.x) / kWarp, lane = int(threadIdx.x) % kWarp;
-    const int all[4] = {warp_max(own.left), warp_max(own.top), warp_max(own.right), warp_max(own.bottom)};
-    if (lane < 4) found[warp][lane] = all[lane];
+    own = {warp_max(own.left), warp_max(own.top), warp_max(own.right), warp_max(own.bottom)};
+    if (lane == 0) {
+        found[warp][0] = own.left, found[warp][1] = own.top;
+        found[warp][2] = own.right, found[warp][3] = own.bottom;
+    }
     __syncthreads();
     if (threadIdx.x >= 4) return;
     int most = kNone;

@@ -68,8 +68,8 @@ void mask_iou_of_groups(const MaskGroups& a, const MaskGroups& b, const bool* cr
                     const Extent& other = boxes[1][size_t(g)];
                     *to = 0;
                     if (!(box.x1 < other.x2 && other.x1 < box.x2 && box.y1 < other.y2 && other.y1 < box.y2)) continue;
-                    const int64_t inter = int64_t(
-                        intersection(a.masks.begin(d), a.masks.end(d), b.masks.begin(g), b.masks.end(g)));
+                    const int64_t inter =
+                        int64_t(intersection(a.masks.begin(d), a.masks.end(d), b.masks.begin(g), b.masks.end(g)));
                     if (inter) *to = double(inter) / double(crowd[g] ? mine : mine + areas[1][size_t(g)] - inter);
                     ++pairs;
                 }

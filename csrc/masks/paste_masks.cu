@@ -84,7 +84,9 @@ __global__ void __launch_bounds__(kThreads) logits_kernel(const float* prototype
             if (j < n) sum[j] = sum[j] + coefficients[(first + j) * k + p] * value;
         }
     }
-    for (int j = 0; j < n; ++j) logits[(first + j) * pixels + pixel] = sum[j];
+    for (int j = 0; j < kTogether; ++j) {  // a fixed number of times: sums stay in registers
+        if (j < n) logits[(first + j) * pixels + pixel] = sum[j];
+    }
 }
 
 __global__ void __launch_bounds__(kThreads)
