@@ -286,3 +286,29 @@ def set_isa(name: str, /) -> None: ...
 def get_num_threads() -> int: ...
 def pairs_counted() -> int: ...
 def set_num_threads(n: int, /) -> None: ...
+def oks_of_groups(
+    points: NDArray[np.float64],
+    true_points: NDArray[np.float64],
+    areas: NDArray[np.float64],
+    boxes: NDArray[np.float64],
+    sigmas: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    start: NDArray[np.int64],
+    true_rows: NDArray[np.int64],
+    true_start: NDArray[np.int64],
+    /,
+) -> NDArray[np.float64]: ...
+def mask_iou_of_groups(
+    counts1: NDArray[np.uint32],
+    offsets1: NDArray[np.int64],
+    sizes1: NDArray[np.int64],
+    counts2: NDArray[np.uint32],
+    offsets2: NDArray[np.int64],
+    sizes2: NDArray[np.int64],
+    crowd: NDArray[np.bool_],
+    rows1: NDArray[np.int64],
+    start1: NDArray[np.int64],
+    rows2: NDArray[np.int64],
+    start2: NDArray[np.int64],
+    /,
+) -> NDArray[np.float64]: ...

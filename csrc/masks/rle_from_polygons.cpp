@@ -46,7 +46,7 @@ struct Columns {
 
     void clear(uint32_t first, uint32_t end) {
         low = first;
-        columns.assign(size_t(end - first), Rows{0, {0, 0}, 0});
+        columns.assign(end > first ? size_t(end - first) : 0, Rows{0, {0, 0}, 0});  // none: a polygon without corners
         more.clear();
     }
     void add(uint32_t column, uint32_t row) {

@@ -21,6 +21,7 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "bilinear_upsampling": lambda x: x["same"],
     "box_fusion": lambda x: x["quality"]["fusion"] > x["quality"]["NMS"],
     "confusion_and_miou": lambda x: x["matrix"].shape == (3, 4) and x["matrix"][1, 0] > x["matrix"][0, 1],
+    "keypoints": lambda x: x["similarity"][1] < x["similarity"][11] < 1 and x["results"]["map"] < 0.2,
     "masks": lambda x: (x["edge_overlaps"] < x["overlaps"] - 0.1).all() and x["dense"].any((1, 2)).all(),
     "nms_and_soft_nms": lambda x: x["precision"]["Soft-NMS"] > x["precision"]["NMS"] > x["precision"]["candidates"],
     "overlap_tile": lambda x: np.array_equal(x["tiled"], x["whole"]) and x["seams"].max() > 0.5,
