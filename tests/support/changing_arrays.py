@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -212,6 +213,13 @@ def _grouped_masks(n: int, m: int) -> Arguments:
     return (*runs, rng.random(m) < 0.3, rows, start, true_rows, true_start), {}
 
 
+def _maps(dtype: Any) -> tuple[Array, Array]:
+    """Two label maps with regions."""
+    rng = np.random.default_rng(3)
+    first, second = (np.kron(rng.integers(0, 5, (9, 12)), np.ones((7, 6))).astype(dtype) for _ in range(2))
+    return first, second
+
+
 def _accumulated(n: int) -> Arguments:
     rng = np.random.default_rng(n)
     start, of_class = np.sort(rng.integers(0, n, 21)), np.array([0, 5, 5, 20])
@@ -306,6 +314,9 @@ def _other_calls() -> dict[str, Callable[[str], list[tuple[str, Call]]]]:
                 for overlaps in (None, _overlaps(native))
             ),
         ),
+        "native boundary_counts": native_row("boundary_counts", ((*_maps(np.uint16), 5, 9, 2), {})),
+        "native segment_pairs": native_row("segment_pairs", (_maps(np.uint32), {})),
+        "native png_pixels": native_row("png_pixels", ((zlib.compress(bytes(40 * 121)), 40, 40), {})),
         "native oks_of_groups": native_row("oks_of_groups", _poses(60, 40)),
         "native mask_iou_of_groups": native_row("mask_iou_of_groups", _grouped_masks(60, 40)),
         "native group_rows": native_row("group_rows", (keys, {}), ((keys[0] << 40, keys[1] << 40), {})),
