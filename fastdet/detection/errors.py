@@ -15,6 +15,7 @@ from fastdet.detection import inputs
 from fastdet.detection.metrics import DetectionMetrics
 from fastdet.detection.records import (  # fmt: skip
     FALSE,
+    IGNORED,
     TRUE,
     Columns,
     Ints,
@@ -178,7 +179,7 @@ def errors(
     records = match_rows(rule, every, true, matched=True, backend=backend)
     assert records.matched is not None
     outcome, matched = unpack(records.outcomes, 1, 1).reshape(-1), records.matched.reshape(-1)
-    counts = np.flatnonzero(outcome != 2)
+    counts = np.flatnonzero(outcome != IGNORED)
     row, hit, has = records.row[counts], outcome[counts] == TRUE, matched[counts]
     objects = np.flatnonzero(truth.flags == 0)
     taken = np.zeros(len(truth.label), bool)
@@ -188,7 +189,7 @@ def errors(
 
     wrong = np.flatnonzero(~hit)
     wrong = wrong[np.lexsort((row[wrong], -detections.scores[row[wrong]], image[row[wrong]]))]
-    d, g = Rows.of(image[:n], detections, row[wrong])._replace(group=image[row[wrong]]), objects
+    d = Rows.of(image[:n], detections, row[wrong])
     g = objects[np.argsort(image[n:][objects], kind="stable")]
     start, true_start = (np.searchsorted(x, np.arange(count + 1)) for x in (image[row[wrong]], image[n:][g]))
     grouped = np.arange(len(wrong)), start, np.arange(len(g)), true_start
