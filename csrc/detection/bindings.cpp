@@ -1,8 +1,9 @@
 // fastdet._cpp: scoring detections.
-#include "python/cpp.h"
+#include "python/groups.h"
 
 #include <vector>
 
+#include "core/pairs.h"
 #include "detection/detection.h"
 
 namespace fastdet {
@@ -19,40 +20,10 @@ const double* doubles(const py::array& x, int64_t n, int64_t columns) {
     return data<double>(x);
 }
 
-const int64_t* integers(const py::array& x, int64_t n) {
-    if (x.ndim() != 1 || x.shape(0) != n) throw py::value_error(kInvalid);
-    return data<int64_t>(x);
-}
-
 const uint8_t* bytes_of(const py::array& x, int64_t size) {
     if (x.dtype().kind() != 'u' || x.itemsize() != 1 || !is_plain(x) || x.size() != size)
         throw py::value_error(kInvalid);
     return static_cast<const uint8_t*>(x.data());
-}
-
-// Copies of what decides addresses, which another thread may change during the call.
-using Numbers = std::vector<int64_t>;
-
-Numbers copy_of(const py::array& x, int64_t n) {
-    const int64_t* from = integers(x, n);
-    return Numbers(from, from + n);
-}
-
-// 0 = start[0] <= start[1] <= ... <= start[groups] = last.
-Numbers starts(const py::array& x, int64_t groups, int64_t last) {
-    Numbers start = copy_of(x, groups + 1);
-    bool fits = start.front() == 0 && start.back() == last;
-    for (size_t i = 1; i < start.size(); ++i) fits = fits && start[i - 1] <= start[i];
-    if (!fits) throw py::value_error(kInvalid);
-    return start;
-}
-
-// Integers in [0, max_value].
-Numbers within(Numbers x, int64_t max_value) {
-    bool fits = true;
-    for (const int64_t value : x) fits &= value >= 0 && value <= max_value;
-    if (!fits) throw py::value_error(kInvalid);
-    return x;
 }
 
 // Numbers without NaN, which no sort could place.
@@ -63,14 +34,6 @@ std::vector<double> levels_of(const py::array& x) {
         if (level != level) throw py::value_error(kInvalid);
     }
     return levels;
-}
-
-// The number of pairs of a detection and a true box of one group.
-int64_t pairs_of(const Numbers& start, const Numbers& truth_start) {
-    int64_t pairs = 0;
-    for (size_t i = 1; i < start.size(); ++i)
-        pairs += (start[i] - start[i - 1]) * (truth_start[i] - truth_start[i - 1]);
-    return pairs;
 }
 
 constexpr int64_t kMaxCells = int64_t(1) << 24;  // thresholds times ranges
@@ -91,7 +54,8 @@ py::tuple match(const py::array& boxes, const py::array& scores, const py::array
     const Truths g{reinterpret_cast<const BoxWH*>(doubles(truth, m, 4)), doubles(truth_areas, m, 0), bytes_of(flags, m),
                    true_row.data()};
     const MatchRule rule{levels.data(), T, doubles(ranges, A, 2), A, max_detections, offset, voc};
-    const double* given = overlaps.is_none() ? nullptr : doubles(as_array(overlaps), pairs_of(d_start, g_start), 0);
+    const double* given =
+        overlaps.is_none() ? nullptr : doubles(as_array(overlaps), pair_starts(d_start, g_start).back(), 0);
     const int64_t bytes = packed_bytes(T * A);
     py::array_t<int64_t> order(n), kept(groups), counted({groups, A});
     py::array_t<uint8_t> outcomes({n, bytes});

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/pairs.h"
 #include "core/threads.h"
 #include "core/work.h"
 #include "keypoints/oks_loops.h"
@@ -75,9 +76,7 @@ constexpr int64_t kThreadPairs = 5000;  // from which a second thread pays
 
 void oks_of_groups(const KeypointGroups& d, const KeypointGroups& g, const KeypointTruth& truth, double* out) {
     const int64_t groups = int64_t(d.start.size()) - 1;
-    std::vector<int64_t> first(size_t(groups) + 1, 0);
-    for (size_t i = 0; i < size_t(groups); ++i)
-        first[i + 1] = first[i] + (d.start[i + 1] - d.start[i]) * (g.start[i + 1] - g.start[i]);
+    const std::vector<int64_t> first = pair_starts(d.start, g.start);
     const int64_t parts = first.back() > kThreadPairs ? std::min<int64_t>(groups, 8 * get_num_threads()) : 1;
     const int64_t padded = (truth.K + kOksStep - 1) / kOksStep * kOksStep;
     std::vector<double> variances(size_t(padded), 1);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/pairs.h"
 #include "core/threads.h"
 #include "core/work.h"
 
@@ -52,9 +53,7 @@ void mask_iou_of_groups(const MaskGroups& a, const MaskGroups& b, const bool* cr
         rle_area(of.masks, areas[side].data());
     }
     const int64_t groups = int64_t(a.start.size()) - 1;
-    std::vector<int64_t> first(size_t(groups) + 1, 0);
-    for (size_t i = 0; i < size_t(groups); ++i)
-        first[i + 1] = first[i] + (a.start[i + 1] - a.start[i]) * (b.start[i + 1] - b.start[i]);
+    const std::vector<int64_t> first = pair_starts(a.start, b.start);
     const int64_t parts = first.back() > kThreadPairs ? std::min<int64_t>(groups, 8 * get_num_threads()) : 1;
     parallel_for(parts, [&](int64_t part) {
         int64_t pairs = 0;
