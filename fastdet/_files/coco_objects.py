@@ -25,7 +25,7 @@ from fastdet._files.coco_shapes import (
     masks_of,
     without_points,
 )
-from fastdet._files.coco_values import ABSENT, NO_NUMBERS, fail, given, is_integer, numbers, refuse, shown
+from fastdet._files.coco_values import ABSENT, FIELD_OF, NO_NUMBERS, fail, given, is_integer, numbers, refuse, shown
 from fastdet._files.errors import FormatError
 from fastdet.detection.federated import Federated
 from fastdet.detection.records import CROWD, IGNORE, Columns, Floats, Ints
@@ -266,7 +266,7 @@ def _with_shapes(
     place: Place, columns: Columns, named: Array | None, iou_type: str, sizes: Sizes, decided: str, *, known: bool
 ) -> Columns:
     """Add the masks and keypoints that are read."""
-    needed = {"segm": "segmentation", "keypoints": "keypoints"}.get(iou_type, "")
+    needed = FIELD_OF[iou_type] if iou_type in ("segm", "keypoints") else ""
     auto, whole = iou_type == "auto", len(place.records)
     images: list[int | None] = columns.image.tolist()
     if named is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from fastdet import masks
 from fastdet._core import backends, limits
 from fastdet._core.check import Array
-from fastdet._files.coco_values import ABSENT, NO_NUMBERS, fail, given, is_integer, numbers, refuse
+from fastdet._files.coco_values import ABSENT, FIELD_OF, NO_NUMBERS, fail, given, is_integer, numbers, refuse
 from fastdet.detection.records import Columns, Floats, Ints
 from fastdet.keypoints.similarity import extent
 from fastdet.masks import RLE
@@ -21,7 +21,7 @@ from fastdet.masks.polygons import rle_from_polygons_reference
 from fastdet.masks.rle import MAX_PIXELS, new_rle, rle_from_strings_reference
 
 IOU_TYPES = ("bbox", "segm", "keypoints", "auto", "any")
-FIELDS = ("bbox", "segmentation", "keypoints")  # what says where an object is
+FIELDS = tuple(FIELD_OF.values())  # what says where an object is
 _FARTHEST = 2.0**28  # of a corner
 _MASK, _POINTS = "polygons or run lengths", "x, y and visibility of each point"
 UNKNOWN_SIZE = "whose size is not known"

@@ -12,6 +12,8 @@ from fastdet._core.check import describe
 from fastdet._files.errors import FormatError, plain
 
 ABSENT = object()
+# What a record has for each shape that is read of an object, see `fastdet.detection.records.SHAPES`.
+FIELD_OF = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 NO_NUMBERS = {str, bytes, bool}  # float() takes these types, but they are no JSON numbers
 _WHOLE = 9e15  # integers may be written as whole numbers with a point or an exponent below this
 

@@ -18,13 +18,13 @@ import numpy as np
 
 from fastdet._core import limits
 from fastdet._core.check import Array
+from fastdet._files.coco_values import FIELD_OF
 from fastdet._files.errors import FormatError, few, one_line
 from fastdet._files.opening import open_file
 from fastdet.detection.records import CROWD, IGNORE, Bytes, Columns, Floats, Ints
 from fastdet.keypoints.similarity import extent
 from fastdet.masks import RLE, area, to_boxes
 
-FIELDS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}  # the column of each shape
 _ROWS = 1 << 16  # rows decoded at a time
 _ROW_BYTES = 72  # memory of a row
 
@@ -45,7 +45,7 @@ def read_parquet(path: str | os.PathLike[str], shape: str = "bbox") -> tuple[Int
 def _read(path: str, results: bool, shape: str) -> tuple[Ints, Columns]:
     pyarrow: Any = pyarrow_module("pyarrow")
     parquet: Any = pyarrow_module("pyarrow.parquet")
-    needed = ["image_id", "category_id", FIELDS[shape], *(["score"] if results else [])]
+    needed = ["image_id", "category_id", FIELD_OF[shape], *(["score"] if results else [])]
     wanted = [*dict.fromkeys([*needed, "bbox"]), *([] if results else ["area", "iscrowd", "difficult"])]
     images, columns, row = [np.zeros(0, np.int64)], [_none(shape)], 0
     try:
@@ -103,11 +103,9 @@ def _columns(batch: _Batch, results: bool, shape: str) -> tuple[Ints, Columns]:
         boxes, sizes, more = batch.shapes(shape)
         scores = batch.numbers("score", "a number")
         return ids[:0], Columns(ids, batch.integers("category_id"), boxes, sizes, scores, none.flags, none.ids, *more)
-    empty = batch.null("category_id") & batch.null(FIELDS[shape])
+    empty = batch.null("category_id") & batch.null(FIELD_OF[shape])
     rest = batch.without(empty) if empty.any() else batch
-    boxes, sizes, more = rest.shapes(shape)
-    if more[0] is not None:
-        sizes = area(more[0]).astype(np.float64)
+    boxes, sizes, more = rest.shapes(shape, own_areas=True)
     areas = rest.numbers("area", "a number >= 0", absent=sizes)
     flags = rest.flags("iscrowd", CROWD) | rest.flags("difficult", IGNORE)
     if more[1] is not None:
@@ -181,20 +179,26 @@ class _Batch:
             self._all("bbox", expected, out[:, at], np.isfinite(out[:, at]) & ((at < 2) | (out[:, at] >= 0)))
         return out
 
-    def shapes(self, shape: str) -> tuple[Floats, Floats, tuple[RLE | None, Floats | None]]:
-        """Boxes x y w h, areas by the rule of COCO's loadRes, and the masks or keypoints that are asked for."""
+    def shapes(self, shape: str, *, own_areas: bool = False) -> tuple[Floats, Floats, tuple[RLE | None, Floats | None]]:
+        """Boxes x y w h, areas, and the masks or keypoints that are asked for.
+
+        Areas are by the rule of COCO's loadRes, those of boxes where there is a column of them; with ``own_areas``,
+        masks have their own.
+        """
         masks = self.masks() if shape == "segm" else None
         keypoints = self.keypoints() if shape == "keypoints" else None
-        if "bbox" in self._batch.schema.names:
+        stated = "bbox" in self._batch.schema.names
+        if stated:
             boxes = self.boxes()
         elif masks is not None:
             boxes = to_boxes(masks)
             boxes[:, 2:] -= boxes[:, :2]
-            return boxes, area(masks).astype(np.float64), (masks, keypoints)
         else:
             assert keypoints is not None
             boxes = extent(keypoints)
-        return boxes, boxes[:, 2] * boxes[:, 3], (masks, keypoints)
+        of_masks = masks is not None and (own_areas or not stated)
+        areas = area(masks).astype(np.float64) if of_masks else boxes[:, 2] * boxes[:, 3]  # type: ignore[arg-type]
+        return boxes, areas, (masks, keypoints)
 
     def masks(self) -> RLE:
         """Of structs of ``size``, two integers, and ``counts``, text or bytes."""

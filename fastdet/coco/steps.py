@@ -13,6 +13,7 @@ import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._files.coco_objects import columns_of
+from fastdet._files.coco_values import FIELD_OF
 from fastdet.coco import hooks
 from fastdet.coco.dataset import COCO, QUERIES
 from fastdet.detection import records as matching
@@ -21,10 +22,7 @@ from fastdet.keypoints.similarity import COCO_SIGMAS, CROWDPOSE_SIGMAS, check_si
 from fastdet.masks import RLE
 
 Groups = defaultdict[tuple[Any, Any], list[Any]]
-# What a kind of evaluation reads.
-SHAPES = {
-    "bbox": "bbox", "segm": "segm", "boundary": "segm", "keypoints": "keypoints", "keypoints_crowd": "keypoints",
-}  # fmt: skip
+SHAPES = {**matching.SHAPES, "keypoints_crowd": "keypoints"}  # what a kind of evaluation reads
 
 
 class ImageRecord(dict[str, Any]):
@@ -70,7 +68,7 @@ def prepare(truth: Any, detections: Any, p: Any) -> tuple[Groups, Groups]:
     pycocotools overwrites a data set's own ``ignore`` by ``iscrowd``, and ``segmentation`` by its run lengths.
     """
     shape = SHAPES[p.iouType]
-    field = {"segm": "segmentation"}.get(shape, shape)
+    field = FIELD_OF[shape]
     sides = (("truth", truth, asked(truth, p)), ("detections", detections, asked(detections, p)))
     for where, coco, records in sides:
         given = [record for record in records if field in record]  # an own computeIoU may do without

@@ -14,7 +14,7 @@ from fastdet._core import check
 from fastdet._core.arrays import plain, stated_format, to_numpy
 from fastdet._core.check import Array
 from fastdet.detection.federated import Federated
-from fastdet.detection.records import CROWD, IGNORE, Columns, Floats, Ints
+from fastdet.detection.records import CROWD, IGNORE, SHAPES, Columns, Floats, Ints
 from fastdet.detection.state import UNLIMITED, Parameters, limit_word
 from fastdet.keypoints.similarity import COCO_SIGMAS, check_sigmas, extent
 from fastdet.masks import RLE, area, encode, to_boxes
@@ -23,7 +23,7 @@ NAME = "DetectionMetrics"
 METHODS = ("coco101", "voc2007", "area")
 AREAS = {"all": (0.0, 1e5**2), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e5**2)}
 
-IOU_TYPES = ("bbox", "segm", "boundary", "keypoints")
+IOU_TYPES = tuple(SHAPES)
 RULES = ("coco", "voc", "lvis")
 
 

@@ -21,6 +21,8 @@ from fastdet.masks.groups import mask_iou_of_groups
 
 FALSE, TRUE, IGNORED = 0, 1, 2  # outcomes of a detection: false positive, true positive, ignored
 CROWD, IGNORE = 1, 2  # flags of a true box
+# What each kind of overlap reads of an object: its box, its mask or its keypoints.
+SHAPES = {"bbox": "bbox", "segm": "segm", "boundary": "segm", "keypoints": "keypoints"}
 PACKED = 5  # outcomes in a byte, as digits to base 3: 3^5 = 243
 
 Floats = NDArray[np.float64]

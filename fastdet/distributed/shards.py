@@ -22,13 +22,12 @@ from fastdet._files.errors import FormatError
 from fastdet._files.parquet import read_parquet, read_parquet_results
 from fastdet.detection import state
 from fastdet.detection.metrics import DetectionMetrics
-from fastdet.detection.records import Columns, Floats, Ints
+from fastdet.detection.records import SHAPES, Columns, Floats, Ints
 from fastdet.detection.results import measures, named_by_kind, summary
 from fastdet.detection.state import Chunk
 
 SUFFIXES = (".json", ".json.gz", ".parquet")
 NO_IMAGES = np.zeros(0, np.int64)
-SHAPES = {"bbox": "bbox", "segm": "segm", "boundary": "segm", "keypoints": "keypoints"}  # what a kind reads
 
 
 class Piece(NamedTuple):
