@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from fastdet._core.label_images import as_labels
 from fastdet._core.metric import (
     RESAMPLES,
     Bootstrap,
-    Metric,
     bootstrap,
     interval,
     known_means,
@@ -27,6 +26,7 @@ from fastdet._core.metric import (
 from fastdet.segmentation import _check
 from fastdet.segmentation.boundary_counts import COUNTS, boundary_counts_reference, count_boundaries
 from fastdet.segmentation.confusion import class_codes
+from fastdet.segmentation.kept import Kept, KeptImages
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,15 +36,7 @@ TOLERANCE, DILATION = 0.0075, 0.02  # of the image's diagonal
 MAX_CLASSES = check.MAX_CLASSES - 1  # one number is left for pixels that are no boundary
 
 
-class _Counted(NamedTuple):
-    """What a `BoundaryMetrics` has counted. It is replaced whole: an interrupt leaves the old or the new one."""
-
-    kept: list[Array]  # (C, 7) of each image. It grows in place; those behind `images` are of a call that did not end
-    images: int = 0
-    synced: bool = False
-
-
-class BoundaryMetrics(Metric):
+class BoundaryMetrics(KeptImages):
     """Boundary F and boundary IoU of each class: how well the outlines of segments are met.
 
     Boundary F is 2 P R / (P + R) of each image and class, where P is the share of the predicted boundary pixels that
@@ -114,13 +106,6 @@ class BoundaryMetrics(Metric):
         backends.choose("boundary_counts", backend, boundary_counts_reference)
         self.reset()
 
-    def reset(self) -> None:
-        """Forget all images."""
-        self._state = _Counted([])
-
-    def __len__(self) -> int:
-        return int(self._state.images)
-
     def update(self, predictions: Any, targets: Any) -> Self:
         """Count one image or a batch. If it raises, nothing is counted.
 
@@ -150,11 +135,7 @@ class BoundaryMetrics(Metric):
         maps = [self._codes(op, name, x) for name, x in (("targets", truth), ("predictions", guess))]
         if truth.ndim == 2:
             maps = [x[None] for x in maps]
-        counted = [self._count(*pair) for pair in zip(*maps, strict=True)]
-        now = self._state
-        del now.kept[now.images :]  # of a call that did not end
-        now.kept.extend(counted)
-        self._state = now._replace(images=now.images + len(counted))
+        self._add([self._count(*pair) for pair in zip(*maps, strict=True)])
         return self
 
     def _codes(self, op: str, name: str, labels: Array) -> NDArray[np.uint16]:
@@ -210,8 +191,7 @@ class BoundaryMetrics(Metric):
 
     def _records(self) -> NDArray[np.int64]:
         """(I, C, 7)"""
-        kept = self._state.kept[: self._state.images]
-        return np.array(kept, np.int64).reshape(len(kept), self.num_classes, len(COUNTS))
+        return np.array(self._kept, np.int64).reshape(len(self), self.num_classes, len(COUNTS))
 
     # The methods that `Metric` needs
 
@@ -222,9 +202,6 @@ class BoundaryMetrics(Metric):
             "tolerance": self.tolerance,
             "distance": self.distance,
         }
-
-    def _settings(self) -> dict[str, Any]:
-        return {}
 
     def _arrays(self) -> dict[str, Array]:
         return {"records": self._records()}
@@ -240,22 +217,15 @@ class BoundaryMetrics(Metric):
             raise ValueError(f"it must hold int64 records of shape {shape}, got {records.dtype} {records.shape}")
         if records.min(initial=0) < 0 or records.sum(dtype=np.float64) >= 2**62:
             raise ValueError("counts must be from 0 to below 2**62")
-        result._state = _Counted(list(records), len(records))
+        result._state = Kept(list(records), len(records))
         return result
 
     def _empty(self) -> Self:
         return type(self)(**self._shared(), backend=self.backend)
 
-    def _merged(self, op: str, others: list[Self]) -> _Counted:
-        now = self._state
-        kept = now.kept[: now.images]
-        for one in (metric._state for metric in others):
-            kept += one.kept[: one.images]
-        return now._replace(kept=kept, images=len(kept))
-
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
         shown = {name: check.describe(value) for name, value in self._shared().items() if value is not None}
-        pixels = sum(int(record[:, 0].sum()) for record in self._state.kept[: self._state.images])
+        pixels = sum(int(record[:, 0].sum()) for record in self._kept)
         return shown, [plural(pixels, "true boundary pixel")]
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastdet._core import backends, check
 from fastdet._core.check import Array
-from fastdet._core.metric import RESAMPLES, Metric, bootstrap, plural
+from fastdet._core.metric import RESAMPLES, bootstrap, plural
 from fastdet.segmentation import panoptic_figures, panoptic_match
+from fastdet.segmentation.kept import Kept, KeptImages
 from fastdet.segmentation.panoptic_match import COUNTS, SUMS, Category, Image, Sides, read_segments
 from fastdet.segmentation.segment_pairs import id_map, segment_pairs_reference
 
@@ -21,15 +22,7 @@ NAME = "PanopticMetrics"
 _KEYS = ("segmentation", "segments_info")
 
 
-class _Counted(NamedTuple):
-    """What a `PanopticMetrics` has counted. It is replaced whole: an interrupt leaves the old or the new one."""
-
-    kept: list[Image]  # in order. It grows in place; those behind `images` are of a call that did not end
-    images: int = 0
-    synced: bool = False
-
-
-class PanopticMetrics(Metric):
+class PanopticMetrics(KeptImages):
     """Panoptic quality (PQ), segmentation quality (SQ) and recognition quality (RQ) of a data set.
 
     A true and a predicted segment of one category match where their IoU is above 0.5, so that no segment has two. Then
@@ -94,13 +87,6 @@ class PanopticMetrics(Metric):
         """The categories, as the constructor takes them."""
         return [{"id": c.id, "name": c.name, "isthing": int(c.is_thing)} for c in self._categories]
 
-    def reset(self) -> None:
-        """Forget all images."""
-        self._state = _Counted([])
-
-    def __len__(self) -> int:
-        return int(self._state.images)
-
     def update(self, predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]) -> Self:
         """Count a batch of images. If it raises, nothing is counted.
 
@@ -131,13 +117,6 @@ class PanopticMetrics(Metric):
             raise ValueError(f"{op}: targets must be as many as predictions ({len(predictions)}), got {len(targets)}")
         self._add([self._count(op, i, *pair) for i, pair in enumerate(zip(targets, predictions, strict=True))])
         return self
-
-    def _add(self, images: list[Image]) -> None:
-        """Add what was counted of some images."""
-        now = self._state
-        del now.kept[now.images :]  # of a call that did not end
-        now.kept.extend(images)
-        self._state = now._replace(images=now.images + len(images))
 
     def _count(self, op: str, i: int, target: Any, prediction: Any) -> Image:
         maps, segments = [], []
@@ -217,11 +196,8 @@ class PanopticMetrics(Metric):
     def _shared(self) -> dict[str, Any]:
         return {"categories": self.categories}
 
-    def _settings(self) -> dict[str, Any]:
-        return {}
-
     def _arrays(self) -> dict[str, Array]:
-        images = self._state.kept[: self._state.images]
+        images = self._kept
         none = Image(
             np.zeros(0, np.int64), np.zeros((0, len(COUNTS)), np.int64), np.zeros((0, len(SUMS))), np.zeros(2, np.int64)
         )
@@ -256,21 +232,14 @@ class PanopticMetrics(Metric):
             raise ValueError("sums must be finite, rows add up, and categories be known")
         ends = np.cumsum(rows)[:-1]
         parts = zip(*(np.split(x, ends) for x in (category, counts, sums)), pixels, strict=True) if len(rows) else ()
-        result._state = _Counted([Image(*(np.array(x) for x in part)) for part in parts], len(rows))
+        result._state = Kept([Image(*(np.array(x) for x in part)) for part in parts], len(rows))
         return result
 
     def _empty(self) -> Self:
         return type(self)(self.categories, backend=self.backend)
 
-    def _merged(self, op: str, others: list[Self]) -> _Counted:
-        now = self._state
-        kept = now.kept[: now.images]
-        for one in (metric._state for metric in others):
-            kept += one.kept[: one.images]
-        return now._replace(kept=kept, images=len(kept))
-
     def _facts(self) -> tuple[dict[str, Any], list[str]]:
-        segments = sum(int(image.counts[:, 3].sum()) for image in self._state.kept[: self._state.images])
+        segments = sum(int(image.counts[:, 3].sum()) for image in self._kept)
         return {"categories": len(self._categories)}, [plural(segments, "true segment")]
 
 

@@ -196,6 +196,7 @@ WITH_STATE = tuple(
         "segmentation/metrics",
         "segmentation/panoptic",
         "segmentation/boundary",
+        "segmentation/kept",
         "_core/metric",
     )
 )
