@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from command_line import fails
 from miou_files import folder, scene
 from optional import need
 from panoptic_files import data_set
+from ray_cluster import local_ray
 
 from fastdet import nms
 from fastdet.distributed.cluster import in_order
@@ -30,15 +30,8 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Ray on this machine with two workers."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Ray is warned of is its own
-        ray = need("ray")
-        ray.init(address="local", num_cpus=2, object_store_memory=100 << 20, include_dashboard=False,
-                 log_to_driver=False, logging_level="ERROR")  # fmt: skip
-    yield ray
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ray.shutdown()
+    with local_ray() as ray:
+        yield ray
 
 
 def told(capsys: Capture, *arguments: object) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from optional import need
 from pool_work import score_shard
+from ray_cluster import local_ray
 
 from fastdet.coco import COCO, COCOeval, FormatError
 from fastdet.detection import DetectionMetrics
@@ -114,15 +115,8 @@ def shards(tmp_path: Path) -> Shards:
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """Ray on this machine with two workers."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Ray is warned of is its own
-        ray = need("ray")
-        ray.init(address="local", num_cpus=2, object_store_memory=100 << 20, include_dashboard=False,
-                 log_to_driver=False, logging_level="ERROR")  # fmt: skip
-    yield ray
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ray.shutdown()
+    with local_ray() as ray:
+        yield ray
 
 
 def same(a: Json, b: Json) -> bool:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from coco_shapes import mask_data, pose_data
 from optional import need
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "coco"))
-from test_kinds import mask_data, pose_data
+from ray_cluster import local_ray
 
 from fastdet import masks
 from fastdet.coco import COCO, COCOeval, FormatError
@@ -108,20 +105,13 @@ def test_a_cluster_equals_one_process(tmp_path: Path) -> None:
     for kind, make in (("masks", mask_data), ("poses", pose_data)):
         (tmp_path / kind).mkdir()
         shards.append(Shards(tmp_path / kind, make))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Ray is warned of is its own
-        ray = need("ray")
-        ray.init(address="local", num_cpus=2, object_store_memory=100 << 20, include_dashboard=False,
-                 log_to_driver=False, logging_level="ERROR")  # fmt: skip
-        try:
-            for one, kind in ((shards[0], ("bbox", "segm")), (shards[1], "keypoints")):
-                want = score(one.folder / "truth", one.folder / "found", iou_type=kind).compute()
-                got = evaluate(one.folder / "truth", one.folder / "found", iou_type=kind, partitions=2)
-                assert got.keys() == want.keys()
-                for key in want:
-                    np.testing.assert_array_equal(got[key], want[key])
-        finally:
-            ray.shutdown()
+    with local_ray():
+        for one, kind in ((shards[0], ("bbox", "segm")), (shards[1], "keypoints")):
+            want = score(one.folder / "truth", one.folder / "found", iou_type=kind).compute()
+            got = evaluate(one.folder / "truth", one.folder / "found", iou_type=kind, partitions=2)
+            assert got.keys() == want.keys()
+            for key in want:
+                np.testing.assert_array_equal(got[key], want[key])
 
 
 def test_what_is_wrong(tmp_path: Path) -> None:
