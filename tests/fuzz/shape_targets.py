@@ -38,9 +38,14 @@ DATA_SETS = [
 _SIZES = np.array([7]), np.array([[40, 30]])
 
 
-def both(kind: str, iou_type: str) -> Callable[[bytes, Path], object]:
-    """By the C++ reader and by Python's."""
-    options: dict[str, Any] = {"string_ids": kind == "results", "spans": False, "iou_type": iou_type}
+def both(
+    kind: str, iou_type: str = "bbox", *, string_ids: bool | None = None, spans: bool = False
+) -> Callable[[bytes, Path], object]:
+    """By the C++ reader and by Python's; both must take or refuse it. string_ids None: of results."""
+    options: dict[str, Any] = {
+        "string_ids": kind == "results" if string_ids is None else string_ids, "spans": spans, "iou_type": iou_type,
+    }  # fmt: skip
+    sized = iou_type != "bbox"
 
     def one(read: Any, data: bytes) -> bool:
         try:
@@ -53,10 +58,11 @@ def both(kind: str, iou_type: str) -> Callable[[bytes, Path], object]:
         return False
 
     def run(data: bytes, folder: Path) -> object:
-        of_python = {**options, "sizes": sizes_of_images(_SIZES)}
+        of_python = {**options, "sizes": sizes_of_images(_SIZES) if sized else None}
         python = one(lambda where, file: coco_text.parse(where, file, kind, **of_python), data)
         if backends.native is not None:
-            cpp = one(lambda where, file: coco.parse(where, file, 0, kind, **options, sizes=_SIZES), data)
+            of_cpp = {**options, "sizes": _SIZES if sized else None}
+            cpp = one(lambda where, file: coco.parse(where, file, 0, kind, **of_cpp), data)
             assert cpp == python, ("the readers differ", cpp, python)
         return python
 

@@ -19,7 +19,6 @@ import numpy as np
 from fuzz import mask_targets, shape_targets
 from fuzz.mutations import mutated, with_checksums
 
-from fastdet._core import backends
 from fastdet._core.limits import LimitError
 from fastdet._files import (
     coco,
@@ -90,29 +89,6 @@ def _put(data: bytes, folder: Path, name: str) -> Path:
 
 
 # -------------------------------------------------------------------------------------------------- JSON
-def _both(kind: str, *, string_ids: bool, spans: bool) -> Callable[[bytes, Path], object]:
-    """By the C++ reader and by Python's; both must take or refuse it."""
-
-    def one(read: Any, data: bytes) -> bool:
-        try:
-            read("x.json", io.BytesIO(data))
-        except FormatError as error:
-            text = str(error)
-        else:
-            return True
-        assert "\n" not in text, text
-        return False
-
-    def run(data: bytes, folder: Path) -> object:
-        python = one(lambda where, file: coco_text.parse(where, file, kind, string_ids=string_ids, spans=spans), data)
-        if backends.native is not None:
-            cpp = one(lambda where, file: coco.parse(where, file, 0, kind, string_ids=string_ids, spans=spans), data)
-            assert cpp == python, ("the readers differ", cpp, python)
-        return python
-
-    return run
-
-
 def _skipping(data: bytes, folder: Path) -> object:
     return coco_text.parse("x", io.BytesIO(data), "results", string_ids=True, spans=True, faults=Faults(skip=True))
 
@@ -281,10 +257,10 @@ def all_targets() -> dict[str, Target]:
     scored = [b"cat 0.5 1 2 9 8\r\ndog 1e-3 0 0 4 4\n"]
     fractions = [b"0 0.5 0.5 0.2 0.1\n1 0.5 0.5 1 1\n", b"0 0.1 0.1 0.9 0.1 0.9 0.9\n"]
     found = {
-        "json results": Target(RESULTS, _both("results", string_ids=True, spans=True)),
-        "json results, number ids": Target(RESULTS, _both("results", string_ids=False, spans=False)),
-        "json data set": Target([DATA_SET], _both("data set", string_ids=False, spans=False)),
-        "json names": Target([DATA_SET, *RESULTS], _both("names", string_ids=False, spans=False)),
+        "json results": Target(RESULTS, shape_targets.both("results", string_ids=True, spans=True)),
+        "json results, number ids": Target(RESULTS, shape_targets.both("results", string_ids=False)),
+        "json data set": Target([DATA_SET], shape_targets.both("data set", string_ids=False)),
+        "json names": Target([DATA_SET, *RESULTS], shape_targets.both("names", string_ids=False)),
         "json, invalid records skipped": Target(RESULTS, _skipping),
         "json masks": Target(shape_targets.RESULTS, shape_targets.both("results", "segm")),
         "json masks or boxes": Target(shape_targets.RESULTS, shape_targets.both("results", "any")),
