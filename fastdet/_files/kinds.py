@@ -9,13 +9,18 @@ import numpy as np
 
 from fastdet._files import coco
 from fastdet._files.coco_shapes import FIELDS, Held
-from fastdet._files.coco_values import ABSENT, fail
+from fastdet._files.coco_values import ABSENT, FIELD_OF, fail
 from fastdet._files.data_set import DataSet, positions
 from fastdet._files.errors import ChoiceError, Faults, FormatError
-from fastdet.detection.records import Columns
+from fastdet.detection.records import SHAPES, Columns
 
-KINDS = {"boxes": "bbox", "masks": "segmentation", "boundary": "segmentation", "keypoints": "keypoints"}  # and fields
-_READ = {"bbox": "bbox", "segmentation": "segm", "keypoints": "keypoints"}  # the reader's iou_type of a field
+# The words of the command line, and the kinds of overlap that they stand for.
+KINDS = {"boxes": "bbox", "masks": "segm", "boundary": "boundary", "keypoints": "keypoints"}
+
+
+def _field(kind: str) -> str:
+    """What a record has that is scored by a kind."""
+    return FIELD_OF[SHAPES[KINDS[kind]]]
 
 
 def kinds_of(
@@ -39,24 +44,24 @@ def kinds_of(
         true = _held(data.held, kind)
         if true < count:
             left.append(kind)
-            notes.append(f"{truth}: {true:,} of {count:,} annotations have {KINDS[kind]}: {kind} are not scored")
+            notes.append(f"{truth}: {true:,} of {count:,} annotations have {_field(kind)}: {kind} are not scored")
     if len(left) == len(kinds):  # the error of the first one says more
         return tuple(kinds[:1]), []
     return tuple(kind for kind in kinds if kind not in left), notes
 
 
 def _held(held: Held, kind: str) -> int:
-    return held[FIELDS.index(KINDS[kind])]
+    return held[FIELDS.index(_field(kind))]
 
 
 def iou_type_of(kinds: Sequence[str], detections: Path) -> str:
     """How the detections are read for some kinds."""
-    fields = {KINDS[kind] for kind in kinds}
-    if len(fields) > 1:
+    shapes = {SHAPES[KINDS[kind]] for kind in kinds}
+    if len(shapes) > 1:
         return "auto"
-    if fields == {"bbox"} and not coco.first_held(detections).bbox:
+    if shapes == {"bbox"} and not coco.first_held(detections).bbox:
         return "any"  # boxes of masks or keypoints
-    return _READ[fields.pop()]
+    return shapes.pop()
 
 
 def check_alike(path: Path, held: Held, count: int) -> None:
@@ -69,14 +74,15 @@ def check_alike(path: Path, held: Held, count: int) -> None:
 
 def of_kind(path: Path, data: DataSet, kind: str, faults: Faults) -> DataSet:
     """The data set with the truth of a kind: masks and keypoints are read now."""
-    if KINDS[kind] == "bbox":
+    shape = SHAPES[KINDS[kind]]
+    if shape == "bbox":
         missing = np.isnan(data.truth.boxes[:, 0])
         for row in np.flatnonzero(missing).tolist():
             with faults.record():
                 fail(str(path), "annotations", row, "bbox", "four numbers", ABSENT)
         return data._replace(truth=data.truth.rows(~missing)) if missing.any() else data
     own = Faults(skip=faults.skip)
-    read = coco.read_coco(path, own, iou_type=_READ[KINDS[kind]])
+    read = coco.read_coco(path, own, iou_type=shape)
     faults.texts += [text for text in own.texts if text not in set(faults.texts)]
     return data._replace(truth=read.truth)
 

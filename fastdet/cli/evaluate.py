@@ -17,6 +17,7 @@ from fastdet._files import sources
 from fastdet._files.data_set import DataSet
 from fastdet._files.errors import ChoiceError, FormatError
 from fastdet.cli import report
+from fastdet.cli.engine import check_engine
 from fastdet.cli.evaluate_options import LEVEL, Options, Settings, reading_of, settings_of
 from fastdet.cli.evaluate_panoptic import holds_segments, score_panoptic
 from fastdet.cli.summary import show
@@ -159,7 +160,7 @@ def _scored(
     if plots is not None:
         with stage("drawing"):
             named = {key: str(getattr(options, key)) for key in ("truth", "detections")}
-            report_of = {**named, **summary, "notes": inputs.notes, "skipped": {"count": 0, "records": []}}
+            report_of = {**named, **summary, "notes": inputs.notes}
             report_of["skipped"] = {"count": len(inputs.skipped), "records": inputs.skipped[:MAX_SKIPPED]}
             summary["plots"] = [str(path) for path in interruptible(report.save, metrics, report_of, plots)]
     return summary
@@ -192,11 +193,8 @@ def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMe
 
 def _on_cluster(o: Options) -> bool:
     """Whether ``--engine ray`` is asked for. Failure for options that do not go with the engine."""
-    if o.engine not in ("local", "ray"):
-        raise Failure(f"evaluate: --engine must be local or ray, got {o.engine}")
+    check_engine("evaluate", o.engine, o.address)
     if o.engine == "local":
-        if o.address is not None:
-            raise Failure("evaluate: --address goes with --engine ray")
         return False
     local_only = {
         "--plots": o.plots, "--ci": o.ci or None, "--classes": o.classes, "--images": o.images,

@@ -14,6 +14,7 @@ from fastdet._core.metric import RESAMPLES
 from fastdet._files import sources
 from fastdet._files.data_set import DataSet
 from fastdet._files.formats import FORMATS
+from fastdet._files.kinds import KINDS
 from fastdet._files.names import read_names
 from fastdet._files.readings import LABELS
 from fastdet.cli.terminal import Failure, wrong_option
@@ -146,15 +147,12 @@ class Settings:
         return DetectionMetrics(box_format="xywh", inclusive=inclusive, on_duplicate="raise", **vars(self))
 
 
-IOU_TYPES = {"boxes": "bbox", "masks": "segm", "boundary": "boundary", "keypoints": "keypoints"}
-
-
 def settings_of(o: Options, kind: str | None = None, data: DataSet | None = None) -> Settings:
     """The settings that the options ask for, of a kind and of a data set that is read. Failure."""
     kind = kind or o.kind or "boxes"
     if o.at is not None and not math.isfinite(o.at):
         raise Failure(f"evaluate: --at must be a finite number, got {o.at}")
-    choices = (("method", o.method, METHODS), ("rule", o.rule, RULES), ("kind", o.kind, tuple(IOU_TYPES)))
+    choices = (("method", o.method, METHODS), ("rule", o.rule, RULES), ("kind", o.kind, tuple(KINDS)))
     for option, value, allowed in choices:
         if value is not None and value not in allowed:
             raise Failure(f"evaluate: --{option} must be one of {', '.join(allowed)}, got {value}")
@@ -173,7 +171,7 @@ def settings_of(o: Options, kind: str | None = None, data: DataSet | None = None
         _limits(o.max_dets or limits),
         _areas(o.areas or ",".join(sizes)),
         _confusion(o.confusion_at, o.plots is not None),
-        IOU_TYPES[kind],
+        KINDS[kind],
         sigmas,
         not crowded,
     )
