@@ -53,6 +53,7 @@ __all__ = [
     "nms",
     "plots",
     "pool",
+    "roi",
     "segmentation",
     "set_num_threads",
     "show_config",
