@@ -27,6 +27,7 @@ AREAS = (
     "masks",
     "keypoints",
     "roi",
+    "proposals",
 )
 
 
