@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         nms,
         plots,
         pool,
+        roi,
         segmentation,
         sigmoid_focal,
         upsample,
