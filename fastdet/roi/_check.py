@@ -45,20 +45,20 @@ def output_size(op: str, x: Any) -> tuple[int, int]:
     return check.pair(op, "output_size", x, 1)
 
 
-def input_size(op: str, x: Any) -> tuple[int, int, int, int]:
+def input_size(op: str, x: Any, name: str = "input_size") -> tuple[int, int, int, int]:
     """(N, C, H, W): N and C of 0 or more, H and W of 1 or more."""
     sizes = tuple(x) if isinstance(x, (tuple, list)) else ()
     if len(sizes) != 4:
-        raise ValueError(f"{op}: input_size must be (N, C, H, W), got {check.describe(x)}")
+        raise ValueError(f"{op}: {name} must be (N, C, H, W), got {check.describe(x)}")
     try:
         if any(isinstance(value, (bool, np.bool_)) for value in sizes):
             raise TypeError
         n, c, h, w = (operator.index(value) for value in sizes)
     except TypeError:
-        raise TypeError(f"{op}: input_size must be integers, got {check.describe(x)}") from None
+        raise TypeError(f"{op}: {name} must be integers, got {check.describe(x)}") from None
     if min(n, c) < 0 or min(h, w) < 1 or max(n, c, h, w) >= 2**31:
         text = "N and C of 0 or more, H and W of 1 or more, all below 2**31"
-        raise ValueError(f"{op}: input_size must have {text}, got {check.describe(x)}")
+        raise ValueError(f"{op}: {name} must have {text}, got {check.describe(x)}")
     return n, c, h, w
 
 
@@ -112,7 +112,7 @@ def _of_list(op: str, x: Any, images: int | None, dtype: np.dtype[Any], beside: 
             raise ValueError(f"{op}: boxes[{i}] must have shape (K, 4), got {part.shape}")
     count = sum(map(len, parts))
     like = next((part for part in parts if not isinstance(part, np.ndarray)), beside)
-    out = check.empty(op, (count, 5), dtype, like)
+    out: Any = check.empty(op, (count, 5), dtype, like)
     at = 0
     for i, part in enumerate(parts):
         end = at + len(part)
@@ -135,9 +135,45 @@ def _floats(op: str, name: str, x: Any, dtype: np.dtype[Any], shape: str) -> Arr
     return array
 
 
-def same_place(op: str, first: tuple[int, ...], second: tuple[int, ...], name: str) -> None:
-    if first != second:
-        raise ValueError(f"{op}: {name} must have shape {first}, got {second}")
+def pooled(op: str, x: Array, channels_last: bool, count: int, channels: int) -> tuple[int, int]:
+    """The bins of a gradient of pooled features, (height, width), whose other sizes are checked."""
+    bins = x.shape[1:3] if channels_last else x.shape[2:]
+    got = (len(x), x.shape[3 if channels_last else 1])
+    if got != (count, channels) or 0 in bins:
+        want = f"({count}, {channels}, height, width), height and width of 1 or more"
+        raise ValueError(f"{op}: grad must have shape {want}, got {(*got, *bins)}")
+    return bins[0], bins[1]
+
+
+def own_channels(op: str, name: str, channels: int, bins: tuple[int, int]) -> int:
+    """Channels of the result, where each bin has channels of its own."""
+    if channels % (bins[0] * bins[1]):
+        raise ValueError(f"{op}: {name} must have a multiple of {bins[0]} * {bins[1]} channels, got {channels}")
+    return channels // (bins[0] * bins[1])
+
+
+def places(op: str, x: Any, grad: Array, channels_last: bool) -> Array:
+    """The places of maxima in the memory order of ``grad``, a 4-d array that `image` gave."""
+    if x.dtype.kind != "i" or x.dtype.itemsize != 8:
+        raise TypeError(f"{op}: indices must be int64, got {check.dtype_name(x.dtype)}")
+    shape = (len(grad), grad.shape[3], *grad.shape[1:3]) if channels_last else grad.shape
+    if x.shape != shape:
+        raise ValueError(f"{op}: indices must have shape {shape} as grad, got {x.shape}")
+    return check.require(x.transpose(0, 2, 3, 1) if channels_last else x, np.int64)
+
+
+def raise_bad_place(op: str, places: Array, flat: int, channels_last: bool, size: int) -> NoReturn:
+    """Raise for the index at a flat position in memory, which is not in the map."""
+    where = tuple(int(i) for i in np.unravel_index(flat, places.shape))
+    value = int(check.value_at(places, where))
+    if channels_last:
+        where = (where[0], where[3], *where[1:3])
+    raise ValueError(f"{op}: indices must be in [-1, {size}), got {value} at index {where}")
+
+
+def listed(x: Any) -> Any:
+    """The arrays of a list; an array alone."""
+    return x if isinstance(x, (list, tuple)) else (x,)
 
 
 def raise_bad_box(op: str, boxes: Array, row: int, images: int) -> NoReturn:

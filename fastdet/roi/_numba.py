@@ -7,7 +7,27 @@ import numpy as np
 from fastdet._core.check import Array
 from fastdet._core.half import narrow, widen
 from fastdet._core.numba_jit import Indices, jit, plain
+from fastdet.roi._numba_bins import (
+    ps_roi_align,
+    ps_roi_align_backward,
+    ps_roi_pool,
+    ps_roi_pool_backward,
+    roi_pool,
+    roi_pool_backward,
+)
 from fastdet.roi.taps import Axis, axes_of, first_bad_box, rows_of
+
+__all__ = [
+    "ps_roi_align",
+    "ps_roi_align_backward",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
+    "roi_align",
+    "roi_align_backward",
+    "roi_levels",
+    "roi_pool",
+    "roi_pool_backward",
+]
 
 
 def roi_align(
@@ -36,6 +56,19 @@ def roi_align(
         (_align_last if channels_last else _align_planes)(source, *y, *x_taps, count, made)
         out[k] = narrow(made, out.dtype)
     return None
+
+
+def roi_levels(boxes: Array, bounds: list[float], out: Array) -> None:
+    _count_reached(plain(boxes), np.array(bounds, np.float64).astype(boxes.dtype), out)
+
+
+@jit
+def _count_reached(boxes: Array, bounds: Array, out: Array) -> None:
+    for k in range(len(boxes)):
+        area = (boxes[k, 3] - boxes[k, 1]) * (boxes[k, 4] - boxes[k, 2])
+        out[k] = 0
+        for bound in bounds:
+            out[k] += area >= bound
 
 
 def _taps(axis: Axis, size: int) -> tuple[Indices, Indices, Array]:

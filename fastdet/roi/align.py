@@ -69,7 +69,7 @@ def roi_align(
     array([[ 6.,  7.],
            [11., 12.]])
     """
-    if (ops := registered(__name__, input, *_tensors(boxes))) is not None:
+    if (ops := registered(__name__, input, *_check.listed(boxes))) is not None:
         return ops.roi_align(input, boxes, output_size, spatial_scale, sampling_ratio, aligned, backend)
     op = "roi_align"
     planes, last = _check.maps(op, "input", input)
@@ -124,29 +124,20 @@ def roi_align_backward(
     array([[3.0625, 0.4375],
            [0.4375, 0.0625]])
     """
-    if (ops := registered(__name__, grad, *_tensors(boxes))) is not None:
+    if (ops := registered(__name__, grad, *_check.listed(boxes))) is not None:
         return ops.roi_align_backward(grad, boxes, input_size, spatial_scale, sampling_ratio, aligned, backend)
     op = "roi_align_backward"
     pooled, last = _check.image(op, "grad", grad, "(K, C, height, width)")
     n, c, h, w = _check.input_size(op, input_size)
     scale, ratio = check.positive(op, "spatial_scale", spatial_scale), _check.sampling_ratio(op, sampling_ratio)
     rois = _check.boxes(op, boxes, n, pooled)
-    bins = pooled.shape[1:3] if last else pooled.shape[2:]
-    channels = pooled.shape[3] if last else pooled.shape[1]
-    if len(pooled) != len(rois) or channels != c or 0 in bins:
-        want = f"({len(rois)}, {c}, height, width), height and width of 1 or more"
-        got = (len(pooled), channels, *bins)
-        raise ValueError(f"{op}: grad must have shape {want}, got {got}")
+    _check.pooled(op, pooled, last, len(rois), c)
     kernel = backends.choose(op, backend, roi_align_backward_reference, pooled, rois)
     result = check.empty(op, (n, h, w, c) if last else (n, c, h, w), pooled.dtype, pooled)
     bad = kernel(pooled, last, rois, None, 0, scale, ratio, bool(aligned), result)
     if bad is not None:
         _check.raise_bad_box(op, rois, bad, n)
     return like(grad)(from_nchw(result, last, 4))
-
-
-def _tensors(boxes: Any) -> Any:
-    return boxes if isinstance(boxes, (list, tuple)) else (boxes,)
 
 
 # Boxes whose level is not `level` are left out: `multiscale_roi_align` calls the kernels once for each map.
