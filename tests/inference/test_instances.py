@@ -11,7 +11,7 @@ import pytest
 from optional import need
 
 from fastdet.inference import Instances, detect
-from fastdet.masks import encode
+from fastdet.masks import decode, encode
 
 Z = np.zeros
 BOXES = np.array([[1, 2, 5, 8], [3, 0, 12, 6], [9, 2, 14, 3]], np.float32)  # of an image of 8 x 10 pixels
@@ -54,6 +54,34 @@ def test_run_lengths_and_missing_parts() -> None:
     assert len(found.masks) == len(found.boxes) == 2
     assert found.keypoints is None
     assert found.keypoint_scores is None
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_fastdets_own_networks(name: str) -> None:
+    """NumPy pictures in, the network's own answer out."""
+    torch, models = need("torch"), need("fastdet.models")
+    torch.manual_seed(0)
+    options = {"masks": "rle"} if name == "mask_rcnn" else {}
+    network = models.MODELS[name](width=1 / 16, min_size=64, max_size=96, score_threshold=0.005, **options).eval()
+    image = np.random.default_rng(0).random((2, 3, 40, 56), np.float32)
+    with torch.no_grad():
+        want = network([torch.from_numpy(x) for x in image])
+    found = detect(network, image)
+    assert len(found) == 2
+    for one, answer in zip(found, want, strict=True):
+        assert len(one.boxes) > 3
+        np.testing.assert_allclose(one.boxes, answer["boxes"].numpy(), rtol=0, atol=1e-4)  # clipped
+        np.testing.assert_array_equal(one.scores, answer["scores"].numpy())
+        np.testing.assert_array_equal(one.labels, answer["labels"].numpy())
+        assert (one.masks is not None) == (name == "mask_rcnn")
+        if name == "mask_rcnn":
+            np.testing.assert_array_equal(decode(one.masks), decode(answer["masks"]))
+        if name == "keypoint_rcnn":
+            np.testing.assert_array_equal(one.keypoints, answer["keypoints"].numpy())
+            np.testing.assert_array_equal(one.keypoint_scores, answer["keypoints_scores"].numpy())
+    alone = detect(network, image[1])
+    np.testing.assert_allclose(alone.scores, found[1].scores, rtol=0, atol=1e-4)
 
 
 ERRORS: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
