@@ -1,0 +1,144 @@
+"""RoI ops as ops of torch. Pooling is linear in the features: the gradient of each op is the other one of its pair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fastdet import roi
+from fastdet._core import check
+from fastdet._core.layout import CHANNELS_INSIDE, neighbours
+from fastdet._core.torch_library import (
+    backend_name,
+    computed,
+    define,
+    detached,
+    differentiable,
+    gradient,
+    number,
+    tensor,
+)
+from fastdet.roi import _check
+
+_OPTIONS = "float spatial_scale, int sampling_ratio, bool aligned, str? backend"
+
+
+def new_features(x: Any, count: Any, channels: Any, size: Any) -> Any:
+    """Empty (count, channels, *size) in the memory order that `layout.from_nchw` gives the result for ``x``."""
+    if not x.is_contiguous() and x.shape[1] > 1:
+        inside = x.permute(0, 2, 3, 1).is_contiguous() or neighbours(x.shape, x.stride(), CHANNELS_INSIDE)
+        if inside:
+            return x.new_empty([count, *size, channels]).permute(0, 3, 1, 2)
+    return x.new_empty([count, channels, *size])
+
+
+_roi_align = define(
+    f"roi_align(Tensor input, Tensor boxes, SymInt[] output_size, {_OPTIONS}) -> Tensor",
+    roi.roi_align,
+    lambda input, boxes, output_size, *rest: new_features(input, boxes.shape[0], input.shape[1], output_size),
+    half=True,
+)
+_roi_align_backward = define(
+    f"roi_align_backward(Tensor grad, Tensor boxes, SymInt[] input_size, {_OPTIONS}) -> Tensor",
+    roi.roi_align_backward,
+    lambda grad, boxes, input_size, *rest: new_features(grad, input_size[0], input_size[1], input_size[2:]),
+    half=True,
+)
+
+
+def _keep(ctx: Any, inputs: Any, output: Any) -> None:
+    x, boxes, ctx.size, *ctx.options = inputs
+    ctx.save_for_backward(boxes)
+    ctx.save_for_forward(boxes)
+    ctx.input_size = list(x.shape)
+
+
+def _to_input(ctx: Any, grad: Any) -> Any:
+    return _roi_align_backward(grad, *ctx.saved_tensors, ctx.input_size, *ctx.options), *(None,) * 6
+
+
+def _to_grad(ctx: Any, grad: Any) -> Any:
+    return _roi_align(grad, *ctx.saved_tensors, ctx.input_size[2:], *ctx.options), *(None,) * 6
+
+
+_roi_align = gradient(
+    _roi_align,
+    _keep,
+    _to_input,
+    jvp=lambda ctx, x, *_: _roi_align(x, *ctx.saved_tensors, ctx.size, *ctx.options),
+)
+_roi_align_backward = gradient(
+    _roi_align_backward,
+    _keep,
+    _to_grad,
+    jvp=lambda ctx, grad, *_: _roi_align_backward(grad, *ctx.saved_tensors, ctx.size, *ctx.options),
+)
+
+
+def roi_align(
+    input: Any,
+    boxes: Any,
+    output_size: Any,
+    spatial_scale: Any = 1.0,
+    sampling_ratio: Any = -1,
+    aligned: Any = False,
+    backend: Any = None,
+) -> Any:
+    op = "roi_align"
+    input = differentiable(op, "input", input, forward=True)
+    return _roi_align(
+        input,
+        rows(op, input, boxes),
+        _pair(op, output_size),
+        *_options(op, spatial_scale, sampling_ratio, aligned, backend),
+    )
+
+
+def roi_align_backward(
+    grad: Any,
+    boxes: Any,
+    input_size: Any,
+    spatial_scale: Any = 1.0,
+    sampling_ratio: Any = -1,
+    aligned: Any = False,
+    backend: Any = None,
+) -> Any:
+    op = "roi_align_backward"
+    grad = differentiable(op, "grad", grad, forward=True)
+    size = list(input_size) if torch.compiler.is_compiling() else list(_check.input_size(op, input_size))
+    options = _options(op, spatial_scale, sampling_ratio, aligned, backend)
+    return _roi_align_backward(grad, rows(op, grad, boxes, size[0]), size, *options)
+
+
+def rows(op: str, x: Any, boxes: Any, images: Any = None) -> Any:
+    """(K, 5) boxes as a tensor: a list of the boxes of each image is put together."""
+    if not _check.is_list(boxes):
+        return detached(op, "boxes", boxes)
+    images = x.shape[0] if images is None else images
+    if len(boxes) != images:
+        raise ValueError(f"{op}: boxes must have one entry per image, {images}, got {len(boxes)}")
+    parts = [detached(op, f"boxes[{i}]", part) for i, part in enumerate(boxes)]
+    for i, part in enumerate(parts):
+        if part.ndim != 2 or part.shape[1] != 4:
+            raise ValueError(f"{op}: boxes[{i}] must have shape (K, 4), got {tuple(part.shape)}")
+    if not parts:
+        return tensor(op, "boxes", x.detach()).new_zeros((0, 5))
+    dtype = computed(*parts)
+    parts = [part.to(dtype) for part in parts]
+    index = [part.new_full((part.shape[0], 1), i) for i, part in enumerate(parts)]
+    return torch.cat([torch.cat(index), torch.cat(parts)], 1)
+
+
+def _pair(op: str, size: Any) -> list[Any]:
+    if torch.compiler.is_compiling():  # numbers may be symbols, which no check takes
+        return list(size) if isinstance(size, (tuple, list)) else [size, size]
+    return list(_check.output_size(op, size))
+
+
+def _options(op: str, spatial_scale: Any, sampling_ratio: Any, aligned: Any, backend: Any) -> tuple[Any, ...]:
+    scale = number(op, "spatial_scale", spatial_scale)
+    ratio = sampling_ratio
+    if not torch.compiler.is_compiling():
+        scale, ratio = check.positive(op, "spatial_scale", scale), _check.sampling_ratio(op, ratio)
+    return scale, ratio, bool(aligned), backend_name(op, backend)
