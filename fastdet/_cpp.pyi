@@ -75,6 +75,31 @@ def upsample_bilinear(
 def upsample_bilinear_backward(
     grad: Array, channels_last: bool, align_corners: bool, factor_y: float, factor_x: float, out: Array, /
 ) -> None: ...
+def roi_align(
+    x: Array,
+    channels_last: bool,
+    boxes: Array,
+    levels: Array | None,
+    level: int,
+    scale: float,
+    ratio: int,
+    aligned: bool,
+    out: Array,
+    /,
+) -> int | None: ...
+def roi_align_backward(
+    grad: Array,
+    channels_last: bool,
+    boxes: Array,
+    levels: Array | None,
+    level: int,
+    scale: float,
+    ratio: int,
+    aligned: bool,
+    out: Array,
+    /,
+) -> int | None: ...
+def roi_levels(boxes: Array, bounds: list[float], out: Array, /) -> None: ...
 def confusion_matrix(
     target: Array, prediction: Array, num_classes: int, ignore_index: int | None, /
 ) -> NDArray[np.int64] | int: ...

@@ -1,7 +1,10 @@
 // fastdet._cpp: RoI ops.
 #include "python/cpp.h"
 
+#include <pybind11/stl.h>
+
 #include "roi/roi_align.h"
+#include "roi/taps.h"
 
 namespace fastdet {
 namespace roi_bindings {
@@ -74,9 +77,24 @@ py::object backward(const py::array& grad, bool channels_last, const py::array& 
     return run(grad, out, boxes, job, [&](auto s) { return roi_align_backward<decltype(s)>(job); });
 }
 
+// For each box how many of the ascending bounds its area reaches.
+void levels(const py::array& boxes, const std::vector<double>& bounds, py::array& out) {
+    if (boxes.ndim() != 2 || boxes.shape(1) != 5 || out.ndim() != 1 || out.shape(0) != boxes.shape(0))
+        throw py::value_error("fastdet._cpp: invalid sizes");
+    data<int64_t>(out);
+    int64_t* to = static_cast<int64_t*>(out.mutable_data());
+    by_dtype(boxes, [&](auto t) {
+        using T = decltype(t);
+        const T* box = data<T>(boxes);
+        for (int64_t k = 0; k < boxes.shape(0); ++k, box += 5)
+            to[k] = roi_level(box, bounds.data(), int(bounds.size()));
+    });
+}
+
 const Bindings registered([](py::module_& m) {
     m.def("roi_align", forward);
     m.def("roi_align_backward", backward);
+    m.def("roi_levels", levels);
 });
 
 }  // namespace

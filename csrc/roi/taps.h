@@ -90,4 +90,13 @@ FASTDET_HD bool is_good_box(const T* box, int64_t images) {
            is_finite(box[1]) && is_finite(box[2]) && is_finite(box[3]) && is_finite(box[4]);
 }
 
+// How many of the ascending bounds the area of a box reaches.
+template <class T>
+FASTDET_HD int64_t roi_level(const T* box, const double* bounds, int count) {
+    const T area = (box[3] - box[1]) * (box[4] - box[2]);
+    int64_t level = 0;
+    for (int i = 0; i < count; ++i) level += area >= T(bounds[i]);
+    return level;
+}
+
 }  // namespace fastdet

@@ -6,6 +6,7 @@ module, an ONNX Runtime session or any function. NumPy is the only requirement.
 
 from fastdet.inference.decode import Decoded, ssd_decode, yolo_decode
 from fastdet.inference.detect import detect
+from fastdet.inference.instances import Instances
 from fastdet.inference.overfeat import offset_pool, overfeat_dense, overfeat_multiscale
 from fastdet.inference.tiles import overlap_tile, tiling_error
 from fastdet.inference.windows import Found, sliding_window, sliding_window_boxes
@@ -16,6 +17,7 @@ __all__ = [
     "Candidates",
     "Decoded",
     "Found",
+    "Instances",
     "detect",
     "offset_pool",
     "overfeat_dense",

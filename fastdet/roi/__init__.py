@@ -10,7 +10,8 @@ the input's type, dtype and memory order (planes or channels last).
 
 from fastdet._core.dispatch import register_with_torch
 from fastdet.roi.align import roi_align, roi_align_backward
+from fastdet.roi.multiscale import multiscale_roi_align, multiscale_roi_align_backward
 
-__all__ = ["roi_align", "roi_align_backward"]
+__all__ = ["multiscale_roi_align", "multiscale_roi_align_backward", "roi_align", "roi_align_backward"]
 
 register_with_torch(__name__)

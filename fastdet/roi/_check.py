@@ -45,20 +45,20 @@ def output_size(op: str, x: Any) -> tuple[int, int]:
     return check.pair(op, "output_size", x, 1)
 
 
-def input_size(op: str, x: Any) -> tuple[int, int, int, int]:
+def input_size(op: str, x: Any, name: str = "input_size") -> tuple[int, int, int, int]:
     """(N, C, H, W): N and C of 0 or more, H and W of 1 or more."""
     sizes = tuple(x) if isinstance(x, (tuple, list)) else ()
     if len(sizes) != 4:
-        raise ValueError(f"{op}: input_size must be (N, C, H, W), got {check.describe(x)}")
+        raise ValueError(f"{op}: {name} must be (N, C, H, W), got {check.describe(x)}")
     try:
         if any(isinstance(value, (bool, np.bool_)) for value in sizes):
             raise TypeError
         n, c, h, w = (operator.index(value) for value in sizes)
     except TypeError:
-        raise TypeError(f"{op}: input_size must be integers, got {check.describe(x)}") from None
+        raise TypeError(f"{op}: {name} must be integers, got {check.describe(x)}") from None
     if min(n, c) < 0 or min(h, w) < 1 or max(n, c, h, w) >= 2**31:
         text = "N and C of 0 or more, H and W of 1 or more, all below 2**31"
-        raise ValueError(f"{op}: input_size must have {text}, got {check.describe(x)}")
+        raise ValueError(f"{op}: {name} must have {text}, got {check.describe(x)}")
     return n, c, h, w
 
 
@@ -112,7 +112,7 @@ def _of_list(op: str, x: Any, images: int | None, dtype: np.dtype[Any], beside: 
             raise ValueError(f"{op}: boxes[{i}] must have shape (K, 4), got {part.shape}")
     count = sum(map(len, parts))
     like = next((part for part in parts if not isinstance(part, np.ndarray)), beside)
-    out = check.empty(op, (count, 5), dtype, like)
+    out: Any = check.empty(op, (count, 5), dtype, like)
     at = 0
     for i, part in enumerate(parts):
         end = at + len(part)
@@ -135,9 +135,14 @@ def _floats(op: str, name: str, x: Any, dtype: np.dtype[Any], shape: str) -> Arr
     return array
 
 
-def same_place(op: str, first: tuple[int, ...], second: tuple[int, ...], name: str) -> None:
-    if first != second:
-        raise ValueError(f"{op}: {name} must have shape {first}, got {second}")
+def pooled(op: str, x: Array, channels_last: bool, count: int, channels: int) -> tuple[int, int]:
+    """The bins of a gradient of pooled features, (height, width), whose other sizes are checked."""
+    bins = x.shape[1:3] if channels_last else x.shape[2:]
+    got = (len(x), x.shape[3 if channels_last else 1])
+    if got != (count, channels) or 0 in bins:
+        want = f"({count}, {channels}, height, width), height and width of 1 or more"
+        raise ValueError(f"{op}: grad must have shape {want}, got {(*got, *bins)}")
+    return bins[0], bins[1]
 
 
 def raise_bad_box(op: str, boxes: Array, row: int, images: int) -> NoReturn:

@@ -38,6 +38,19 @@ def roi_align(
     return None
 
 
+def roi_levels(boxes: Array, bounds: list[float], out: Array) -> None:
+    _count_reached(plain(boxes), np.array(bounds, np.float64).astype(boxes.dtype), out)
+
+
+@jit
+def _count_reached(boxes: Array, bounds: Array, out: Array) -> None:
+    for k in range(len(boxes)):
+        area = (boxes[k, 3] - boxes[k, 1]) * (boxes[k, 4] - boxes[k, 2])
+        out[k] = 0
+        for bound in bounds:
+            out[k] += area >= bound
+
+
 def _taps(axis: Axis, size: int) -> tuple[Indices, Indices, Array]:
     """The taps of each bin in one list: where each bin's begin, (bins + 1,), their pixels and their weights."""
     weights, there = np.zeros((axis.bins, size), type(axis.start)), np.zeros((axis.bins, size), np.bool_)

@@ -16,10 +16,13 @@ from fastdet._core.torch_library import (
     detached,
     differentiable,
     gradient,
+    has_tangent,
+    in_onnx_export,
+    library,
     number,
     tensor,
 )
-from fastdet.roi import _check
+from fastdet.roi import _check, multiscale
 
 _OPTIONS = "float spatial_scale, int sampling_ratio, bool aligned, str? backend"
 
@@ -111,6 +114,110 @@ def roi_align_backward(
     return _roi_align_backward(grad, rows(op, grad, boxes, size[0]), size, *options)
 
 
+_LEVELS = "float[] spatial_scales, int sampling_ratio, bool aligned, float canonical_scale, float canonical_level"
+_multiscale = define(
+    f"multiscale_roi_align(Tensor[] inputs, Tensor boxes, SymInt[] output_size, {_LEVELS}, str? backend) -> Tensor",
+    roi.multiscale_roi_align,
+    lambda inputs, boxes, size, *rest: new_features(inputs[0], boxes.shape[0], inputs[0].shape[1], size),
+    half=True,
+)
+
+
+def _by_size(grad: Any, boxes: Any, input_sizes: Any, **options: Any) -> Any:
+    sizes = [tuple(input_sizes[i : i + 4]) for i in range(0, len(input_sizes), 4)]
+    return roi.multiscale_roi_align_backward(grad, boxes, sizes, **options)
+
+
+_by_size.__name__ = "multiscale_roi_align_backward"  # in errors
+_multiscale_backward = define(
+    f"multiscale_roi_align_backward(Tensor grad, Tensor boxes, SymInt[] input_sizes, {_LEVELS}, str? backend)"
+    " -> Tensor[]",
+    _by_size,
+    lambda grad, boxes, sizes, *rest: [
+        new_features(grad, sizes[i], sizes[i + 1], sizes[i + 2 : i + 4]) for i in range(0, len(sizes), 4)
+    ],
+    half=True,
+)
+
+
+def _keep_maps(ctx: Any, inputs: Any, output: Any) -> None:
+    maps, boxes, _, *ctx.options = inputs
+    ctx.save_for_backward(boxes)
+    ctx.sizes = [n for x in maps for n in x.shape]
+
+
+def _to_maps(ctx: Any, grad: Any) -> Any:
+    return _multiscale_backward(grad, *ctx.saved_tensors, ctx.sizes, *ctx.options), *(None,) * 8
+
+
+torch.library.register_autograd(_multiscale.name(), _to_maps, setup_context=_keep_maps, lib=library)
+
+
+def multiscale_roi_align(
+    inputs: Any,
+    boxes: Any,
+    output_size: Any,
+    spatial_scales: Any,
+    sampling_ratio: Any,
+    aligned: Any,
+    canonical_scale: Any,
+    canonical_level: Any,
+    backend: Any = None,
+) -> Any:
+    op = "multiscale_roi_align"
+    if not isinstance(inputs, (list, tuple)) or not inputs:
+        raise TypeError(f"{op}: inputs must be a list with one map per level, got {type(inputs).__name__}")
+    maps = [differentiable(op, f"inputs[{i}]", x, forward=True) for i, x in enumerate(inputs)]
+    scales, bounds = multiscale.levels(op, spatial_scales, len(maps), canonical_scale, canonical_level)
+    boxes, size = rows(op, maps[0], boxes), _pair(op, output_size)
+    ratio, aligned, backend = _ratio(op, sampling_ratio), bool(aligned), backend_name(op, backend)
+    if in_onnx_export() or _transformed(*maps, boxes):  # no rule for a list of tensors: map by map
+        return _by_level(maps, boxes, size, scales, bounds, ratio, aligned, backend)
+    canonical = float(canonical_scale), float(canonical_level)
+    return _multiscale(maps, boxes, size, scales, ratio, aligned, *canonical, backend)
+
+
+def _transformed(*xs: Any) -> bool:
+    """Whether a function transform or forward-mode differentiation is at work."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return True
+    return not torch.compiler.is_compiling() and any(map(has_tangent, xs))
+
+
+def _by_level(
+    maps: Any, boxes: Any, size: Any, scales: Any, bounds: Any, ratio: int, aligned: bool, backend: Any
+) -> Any:
+    dtype = torch.float64 if maps[0].dtype is torch.float64 else torch.float32
+    b = boxes.to(dtype)
+    area = (b[:, 3] - b[:, 1]) * (b[:, 4] - b[:, 2])
+    result = roi_align(maps[0], boxes, size, scales[0], ratio, aligned, backend)
+    for x, scale, bound in zip(maps[1:], scales[1:], bounds, strict=True):
+        later = roi_align(x, boxes, size, scale, ratio, aligned, backend)
+        result = torch.where((area >= torch.tensor(bound, dtype=dtype))[:, None, None, None], later, result)
+    return result
+
+
+def multiscale_roi_align_backward(
+    grad: Any,
+    boxes: Any,
+    input_sizes: Any,
+    spatial_scales: Any,
+    sampling_ratio: Any,
+    aligned: Any,
+    canonical_scale: Any,
+    canonical_level: Any,
+    backend: Any = None,
+) -> Any:
+    op = "multiscale_roi_align_backward"
+    grad = differentiable(op, "grad", grad)
+    sizes = multiscale.map_sizes(op, input_sizes)
+    scales, _ = multiscale.levels(op, spatial_scales, len(sizes), canonical_scale, canonical_level)
+    canonical = float(canonical_scale), float(canonical_level)
+    flat = [n for size in sizes for n in size]
+    options = _ratio(op, sampling_ratio), bool(aligned), *canonical, backend_name(op, backend)
+    return tuple(_multiscale_backward(grad, rows(op, grad, boxes, sizes[0][0]), flat, scales, *options))
+
+
 def rows(op: str, x: Any, boxes: Any, images: Any = None) -> Any:
     """(K, 5) boxes as a tensor: a list of the boxes of each image is put together."""
     if not _check.is_list(boxes):
@@ -138,7 +245,10 @@ def _pair(op: str, size: Any) -> list[Any]:
 
 def _options(op: str, spatial_scale: Any, sampling_ratio: Any, aligned: Any, backend: Any) -> tuple[Any, ...]:
     scale = number(op, "spatial_scale", spatial_scale)
-    ratio = sampling_ratio
     if not torch.compiler.is_compiling():
-        scale, ratio = check.positive(op, "spatial_scale", scale), _check.sampling_ratio(op, ratio)
-    return scale, ratio, bool(aligned), backend_name(op, backend)
+        scale = check.positive(op, "spatial_scale", scale)
+    return scale, _ratio(op, sampling_ratio), bool(aligned), backend_name(op, backend)
+
+
+def _ratio(op: str, x: Any) -> Any:
+    return x if torch.compiler.is_compiling() else _check.sampling_ratio(op, x)

@@ -131,12 +131,7 @@ def roi_align_backward(
     n, c, h, w = _check.input_size(op, input_size)
     scale, ratio = check.positive(op, "spatial_scale", spatial_scale), _check.sampling_ratio(op, sampling_ratio)
     rois = _check.boxes(op, boxes, n, pooled)
-    bins = pooled.shape[1:3] if last else pooled.shape[2:]
-    channels = pooled.shape[3] if last else pooled.shape[1]
-    if len(pooled) != len(rois) or channels != c or 0 in bins:
-        want = f"({len(rois)}, {c}, height, width), height and width of 1 or more"
-        got = (len(pooled), channels, *bins)
-        raise ValueError(f"{op}: grad must have shape {want}, got {got}")
+    _check.pooled(op, pooled, last, len(rois), c)
     kernel = backends.choose(op, backend, roi_align_backward_reference, pooled, rois)
     result = check.empty(op, (n, h, w, c) if last else (n, c, h, w), pooled.dtype, pooled)
     bad = kernel(pooled, last, rois, None, 0, scale, ratio, bool(aligned), result)

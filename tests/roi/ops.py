@@ -81,7 +81,34 @@ def align_cases(grad: bool) -> dict[str, Case]:
     }
 
 
+def pyramid(*rest: Any, count: int = 30, grad: bool = False, last: bool = False, channels: int = 3) -> Case:
+    """Three maps and boxes of all sizes, or the gradient of their pooled features."""
+    shapes = [(2, channels, 24, 32), (2, channels, 12, 16), (2, channels, 6, 8)]
+
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        boxes = some_boxes(rng, count, 2, 128)
+        boxes[::3, 3:] = boxes[::3, 1:3] + rng.choice([16, 32, 50, 64, 100], (len(boxes[::3]), 1))
+        maps = [cast(values(rng, shape), dtype) for shape in shapes]
+        maps = [channels_last(x) for x in maps] if last else maps
+        pooled = cast(values(rng, (count, channels, 3, 2)), dtype)
+        own = (pooled, boxes, shapes) if grad else (maps, boxes, (3, 2))
+        return (*own, [0.25, 0.125, 0.0625], *rest), {"canonical_scale": 64}
+
+    return case
+
+
+def pyramid_cases(grad: bool) -> dict[str, Case]:
+    return {
+        "pyramid": pyramid(grad=grad),
+        "adaptive": pyramid(-1, grad=grad),
+        "channels last": pyramid(channels=20, last=True, grad=grad),
+        "no box": pyramid(count=0, grad=grad),
+    }
+
+
 OPS: dict[str, ArrayOp] = {
     "roi_align": ArrayOp(roi.roi_align, align_cases(False), ALL_FLOATS, HOST, threaded=("large",)),
     "roi_align_backward": ArrayOp(roi.roi_align_backward, align_cases(True), ALL_FLOATS, HOST, threaded=("large",)),
+    "multiscale_roi_align": ArrayOp(roi.multiscale_roi_align, pyramid_cases(False), ALL_FLOATS, HOST),
+    "multiscale_roi_align_backward": ArrayOp(roi.multiscale_roi_align_backward, pyramid_cases(True), ALL_FLOATS, HOST),
 }
