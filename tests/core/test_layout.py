@@ -26,6 +26,7 @@ AREAS = (
     "yolo",
     "masks",
     "keypoints",
+    "rotated",
 )
 
 

@@ -20,7 +20,7 @@ from op_tables import ARRAY_OPS, BOX_OPS
 from samples import sample
 
 import fastdet
-from fastdet import boxes, detection, inference, label_maps, losses, masks, plots, segmentation, upsample, yolo
+from fastdet import boxes, detection, inference, label_maps, losses, masks, plots, rotated, segmentation, upsample, yolo
 from fastdet._core import check
 from fastdet._files.errors import FormatError
 
@@ -79,6 +79,10 @@ OTHERS: dict[str, Call] = {
         for name in (kind, f"{kind}_with_grad")
     },
     "box_convert": (boxes.box_convert, {"boxes": BOX, "in_fmt": "xyxy", "out_fmt": "xywh"}),
+    "box_convert_rotated": (
+        rotated.box_convert_rotated,
+        {"boxes": np.zeros((2, 5)), "in_fmt": "cxcywhr", "out_fmt": "xyxyxyxy"},
+    ),
     "sliding_window_boxes": (
         inference.sliding_window_boxes,
         {"model": lambda x: [(BOX, np.array([0.5, 0.6]), np.array([0, 1]))] * len(x), "image": IMAGE, "window": 4},
