@@ -29,6 +29,7 @@ from fastdet import (
     masks,
     plots,
     proposals,
+    rotated,
     segmentation,
     upsample,
     yolo,
@@ -91,6 +92,10 @@ OTHERS: dict[str, Call] = {
         for name in (kind, f"{kind}_with_grad")
     },
     "box_convert": (boxes.box_convert, {"boxes": BOX, "in_fmt": "xyxy", "out_fmt": "xywh"}),
+    "box_convert_rotated": (
+        rotated.box_convert_rotated,
+        {"boxes": np.zeros((2, 5)), "in_fmt": "cxcywhr", "out_fmt": "xyxyxyxy"},
+    ),
     "sliding_window_boxes": (
         inference.sliding_window_boxes,
         {"model": lambda x: [(BOX, np.array([0.5, 0.6]), np.array([0, 1]))] * len(x), "image": IMAGE, "window": 4},
