@@ -15,7 +15,7 @@ from fastdet._files.coco_shapes import UNKNOWN_SIZE, Held
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids, positions
 from fastdet._files.errors import ChoiceError, Faults, FormatError, quoted
 from fastdet._files.folders import Labels
-from fastdet._files.kinds import check_sizes
+from fastdet._files.kinds import of_right_size
 from fastdet._files.names import read_names
 from fastdet._files.readings import check_ids, check_images, check_positions, position_ids
 from fastdet._files.text import to_int
@@ -204,7 +204,7 @@ def _content(path: Path, data: DataSet, o: Options) -> Content:
     before = len(o.faults.texts)
     try:  # ids may be those of the file's own images: their sizes are compared later
         content = coco.coco_content(path, "results", **options)
-        if len(o.faults.texts) == before:
+        if not any(UNKNOWN_SIZE in text for text in o.faults.texts[before:]):
             return content
     except FormatError as error:
         if UNKNOWN_SIZE not in str(error):
@@ -216,8 +216,7 @@ def _content(path: Path, data: DataSet, o: Options) -> Content:
 def _found(path: Path, content: Content, data: DataSet, o: Options) -> Results:
     images, (categories, category_names) = _listed(path, content.section)
     columns, notes = _coco_images(path, content, images, data, o)
-    if len(columns.image) == len(content.boxes.image):
-        check_sizes(path, content.section, columns, data)
+    columns = of_right_size(path, content.section, columns, data, o.faults)
     by_names = o.labels in (None, "id") and bool(category_names) and all(category_names) and all(data.category_names)
     if not by_names:
         return _with_notes(_numbered(path, columns, data, o), notes)

@@ -12,7 +12,7 @@ from fastdet._files import coco, npz_data, text, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.formats import form_of_detections, form_of_truth
-from fastdet._files.kinds import check_alike, iou_type_of, kinds_of, of_kind
+from fastdet._files.kinds import check_alike, iou_type_of, kinds_of, notes_on_shapes, of_kind
 from fastdet._files.readings import note_on_boxes, note_on_classes, overlaps
 from fastdet._files.results import Options, Results, read_results
 from fastdet._files.sizes import sizes_of
@@ -68,12 +68,13 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
     notes = _limited([*data.notes, *_without_area(truth, data, format)], f"{truth}: {{}} more notes of this kind")
     form = form_of_detections(detections, options.format, format, data)
     _suitable(format, form, options)
-    kinds, left = kinds_of(truth, detections, (format, form), data, options.kind)
+    skip = options.skip_invalid
+    kinds, left = kinds_of(truth, detections, (format, form), data, options.kind, skip=skip)
     if options.offset and kinds[0] != "boxes":
         raise ChoiceError("inclusive", f"goes with boxes, got {kinds[0]}")
     every = {kind: of_kind(truth, data, kind, faults) for kind in kinds}
     data = every[kinds[0]]
-    iou_type = iou_type_of(kinds, detections) if form == "coco" else "bbox"
+    iou_type = iou_type_of(kinds, detections, skip=skip) if form == "coco" else "bbox"
     result_options = Options(
         options.classes, options.boxes, options.labels, options.image_ids, options.score, options.points, faults,
         iou_type,
@@ -91,6 +92,9 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
         data, columns, wanted = _subset(data, columns, options.image_set)
         truths = {kind: rows.rows(np.isin(rows.image, wanted)) for kind, rows in truths.items()}
     data = data._replace(truth=truths[kinds[0]])
+    for of in truths.values():
+        notes += notes_on_shapes(truth, of, is_truth=not len(data.crowding))  # CrowdPose does not use areas
+    notes += notes_on_shapes(detections, columns, is_truth=False)
     notes += _unscored(truth, detections, data, columns, results)
     notes += _coverage(detections, form, data, columns)
     pairs = overlaps(data, columns)
