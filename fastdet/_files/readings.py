@@ -105,18 +105,25 @@ def check_positions(data: DataSet, columns: Columns, numbers: Ints, where: str) 
         raise ChoiceError("labels", f"must say what labels are: {rival} in {where}; {ask}")
 
 
-def check_images(data: DataSet, columns: Columns, by_name: Ints, where: str) -> list[str]:
-    """ChoiceError if images found by name fit the true boxes better than image ids read as ids; a note if as well."""
-    of_ids, of_names = len(overlaps(data, columns)), len(overlaps(data, columns._replace(image=by_name)))
-    if of_names > of_ids:
+def check_images(data: DataSet, columns: Columns, other: Ints, where: str, *, taken: str = "id") -> list[str]:
+    """ChoiceError if the other images of the detections fit the true boxes better than those taken; a note if as well.
+
+    ``taken``: "id" where image ids were read as ids, and ``other`` are the images with these names; "name" where they
+    were read as names, and ``other`` are the images with these ids.
+    """
+    counts = len(overlaps(data, columns)), len(overlaps(data, columns._replace(image=other)))
+    of_ids, of_names = counts if taken == "id" else counts[::-1]
+    if counts[1] > counts[0]:
         raise ChoiceError(
             "image-ids",
             f"must say what image ids are: names of images are numbers too, and detections in {where} overlap "
             f"{of_ids:,} true boxes if image_id is an id, {of_names:,} if it is a name; use --image-ids id or "
             "--image-ids name",
         )
-    if of_names < 0.9 * of_ids or not of_ids:
+    if counts[1] < 0.9 * counts[0] or not counts[0]:
         return []
+    if taken == "name":
+        return [f"{where}: image_id is taken as a name; it is an id too: --image-ids id reads them as ids"]
     return [
         f"{where}: image_id is taken as an id; names of images are numbers too: --image-ids name reads them as names"
     ]
