@@ -19,7 +19,9 @@ WHOLE: dict[str, Any] = {"bbox": [0, 0, 3, 3], "segmentation": POLYGON, "keypoin
 
 def write(folder: Path, results: list[dict[str, Any]], truth: dict[str, Any] | None = None) -> tuple[Path, Path]:
     """A data set of two images with an object each, and results of both images in turn."""
-    objects = [{"id": i, "image_id": i, "category_id": 1, "area": 5, **(WHOLE if truth is None else truth)} for i in (1, 2)]
+    objects = [
+        {"id": i, "image_id": i, "category_id": 1, "area": 5, **(WHOLE if truth is None else truth)} for i in (1, 2)
+    ]
     images = [{"id": i, "file_name": f"{i}.jpg", "width": 5, "height": 4} for i in (1, 2)]
     data = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "a"}]}
     (folder / "gt.json").write_text(json.dumps(data))
@@ -247,7 +249,9 @@ def test_an_invalid_first_record_does_not_decide(first: Any, tmp_path: Path, cap
     good = {**part("bbox"), "segmentation": MASK}
     files = write(tmp_path, [good] * 3, {**WHOLE, "segmentation": MASK})
     records = json.loads(files[1].read_text())
-    files[1].write_text(json.dumps([{**records[0], **first} if isinstance(first, dict) and first else first, *records[1:]]))
+    files[1].write_text(
+        json.dumps([{**records[0], **first} if isinstance(first, dict) and first else first, *records[1:]])
+    )
     result = scored(capsys, *files, "--skip-invalid")
     assert result["skipped"]["count"] == 1
     assert (result["scored_detections"], result["also"]["masks"]["scored_detections"]) == (2, 2)
