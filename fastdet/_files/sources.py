@@ -13,12 +13,13 @@ from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.formats import form_of_detections, form_of_truth
 from fastdet._files.kinds import check_alike, iou_type_of, kinds_of, notes_on_shapes, of_kind
-from fastdet._files.readings import note_on_boxes, note_on_classes, overlaps
+from fastdet._files.readings import BOXES, note_on_boxes, note_on_classes, overlaps
 from fastdet._files.results import Options, Results, read_results
 from fastdet._files.sizes import sizes_of
 from fastdet.detection.records import Columns
 
 _MAX_NOTES = 10
+_FORMS = {"coco": 1, "voc": 0, "txt": 0, "npz": 0, "yolo": 2}  # place in `BOXES` of a format's form of boxes
 _FEW = 0.75  # share of the images with true boxes: with fewer that have detections, a note says so
 
 
@@ -98,7 +99,8 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
     notes += _unscored(truth, detections, data, columns, results)
     notes += _coverage(detections, form, data, columns)
     pairs = overlaps(data, columns)
-    doubts = note_on_boxes(data, columns, pairs, str(detections))
+    boxes = tuple(BOXES[1 if options.boxes == "xywh" and of == "txt" else _FORMS[of]] for of in (format, form))
+    doubts = note_on_boxes(data, columns, pairs, str(detections), (boxes[0], boxes[1]))
     if options.score is None and form in ("yolo", "txt") and (doubts or not len(pairs)):
         _check_score(detections, form, data, len(pairs), result_options)
     notes += doubts or note_on_classes(data, columns, pairs, str(detections))

@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 from fastdet._core import backends
+from fastdet._core.check import describe
 from fastdet._core.metric import plural
 from fastdet._core.plain_text import printable
 from fastdet._files import panoptic
@@ -76,6 +77,7 @@ def run(options: Options) -> None:
     except ChoiceError as error:
         raise Failure(f"panoptic: --{error}") from None
     metrics = _metrics(truth)
+    _check_categories(truth, guess)
     pairs = pair(truth, guess)
     with engine("panoptic", options.engine, options.address) as ray, progress() as bar:
         count(truth, guess, pairs, metrics, bar("counting", len(pairs)), ray)
@@ -107,6 +109,19 @@ def _metrics(truth: panoptic.Panoptic) -> PanopticMetrics:
         return PanopticMetrics(truth.categories)
     except (TypeError, ValueError) as error:
         raise FormatError(f"{truth.path}: {str(error).removeprefix('PanopticMetrics: ')}") from None
+
+
+def _check_categories(truth: panoptic.Panoptic, guess: panoptic.Panoptic) -> None:
+    """FormatError where the predictions list a category that has another name in the true file."""
+    names = {category["id"]: category.get("name") for category in truth.categories or ()}
+    for i, category in enumerate(guess.categories or ()):
+        if not isinstance(category, dict):
+            raise FormatError(f"{guess.path}: categories[{i}]: expected an object, got {describe(category)}")
+        own, name = category.get("id"), category.get("name")
+        if not isinstance(own, int) or not isinstance(name, str) or names.get(own) in (None, name):
+            continue
+        want = f"{names[own]!r}, the name of category {own} in {truth.path}"
+        raise FormatError(f"{guess.path}: categories[{i}].name: expected {want}, got {describe(name)}")
 
 
 def summary(result: dict[str, Any], metrics: PanopticMetrics) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluate_forms import Capture, fails, scored
@@ -73,3 +75,75 @@ def test_fractions_in_xml_are_noted(tmp_path: Path, capsys: Capture) -> None:
     notes = scored(capsys, folder, dt, "--labels", "position")["notes"]
     want = f"{folder / 'c.xml'}: object[0].bndbox: a box within one pixel: the numbers look like fractions of the image"
     assert notes[0] == want
+
+
+# --------------------------------------------------------------------------------- other forms, other classes
+def large(gt: Path, count: int = 6) -> list[dict[str, Any]]:
+    """A data set of boxes that start near the origin, where a box in another form overlaps the right one by half."""
+    boxes = [[15 + i % 6, 14 + i % 6, 60 + 3 * i, 70 + 2 * i] for i in range(count)]
+    true = [{"id": i, "image_id": i, "category_id": 1 + i % 3, "bbox": box} for i, box in enumerate(boxes)]
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 200, "height": 200} for i in range(count)]
+    categories = [{"id": i, "name": name} for i, name in ((1, "cat"), (2, "dog"), (3, "fox"))]
+    write(gt, {"images": images, "categories": categories, "annotations": true})
+    return [{**record, "score": 0.9} for record in true]
+
+
+def to_corners(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**r, "bbox": [x, y, x + w, y + h]} for r in records for x, y, w, h in [r["bbox"]]]
+
+
+def test_another_form_that_overlaps_by_half(tmp_path: Path, capsys: Capture) -> None:
+    gt, dt = tmp_path / "gt.json", tmp_path / "dt.json"
+    right = large(gt)
+    for results, said in ((right, []), (to_corners(right), ["Taken as x1 y1 x2 y2, they overlap 6"])):
+        result = scored(capsys, gt, write(dt, results))
+        assert result["map_50"] == ONE
+        assert [note[note.index("? ") + 2 :] for note in result["notes"]] == said
+        assert (result["map_75"] == ONE) != bool(said)
+    content = json.loads(gt.read_text())
+    write(gt, {**content, "annotations": to_corners(content["annotations"])})
+    notes = scored(capsys, gt, write(dt, right))["notes"]
+    start = f"{dt}: detections overlap only 0 of 6 true boxes by three quarters: is one of the files in another form"
+    assert notes == [f"{start} of boxes? With true boxes taken as x1 y1 x2 y2, they overlap 6"]
+    assert scored(capsys, gt, write(dt, to_corners(right)))["notes"] == []  # both sides: they agree
+
+
+@pytest.mark.parametrize("as_corners", [True, False])
+def test_another_form_of_lines(tmp_path: Path, capsys: Capture, as_corners: bool) -> None:
+    """YOLO's fractions that are corners; pixels of x y w h that are read as corners."""
+    for i in range(4):
+        x, y, w, h = 15 + i, 14 + i, 60 + 3 * i, 70 + 2 * i
+        if as_corners:
+            true, found = [(x + w / 2) / 200, (y + h / 2) / 200, w / 200, h / 200], [x, y, x + w, y + h]
+            found = [*(v / 200 for v in found), 0.9]
+        else:
+            true, found = [x, y, x + w, y + h], [0.9, x, y, w, h]
+        for name, numbers in (("labels", true), ("found", found)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            write(tmp_path / name / f"{i}.txt", " ".join(map(str, [0 if as_corners else "cat", *numbers])))
+    options = ("--image-size", "200x200") if as_corners else ()
+    notes = scored(capsys, tmp_path / "labels", tmp_path / "found", *options)["notes"]
+    form = "x1 y1 x2 y2" if as_corners else "x y width height"
+    assert notes[-1].endswith(f"Taken as {form}, they overlap 4")
+
+
+def test_two_classes_that_are_found_as_others(tmp_path: Path, capsys: Capture) -> None:
+    """Most classes agree, so the classes are not in another order as a whole."""
+    gt, dt = tmp_path / "gt.json", tmp_path / "dt.json"
+    right = large(gt, 30)
+    content = json.loads(gt.read_text())
+    for record in content["annotations"][12:]:
+        record["category_id"] = 3
+    write(gt, content)
+    right = [{**r, "score": 0.9} for r in content["annotations"]]
+
+    def notes(other: dict[int, int], count: int = 30) -> list[str]:
+        rows = [{**r, "category_id": other.get(r["category_id"], r["category_id"])} for r in right[:count]]
+        return scored(capsys, gt, write(dt, [*rows, *right[count:]]))["notes"]
+
+    text = "most true boxes of some classes are found as others, 'cat' as 'dog', 'dog' as 'cat'"
+    hint = "is the list of classes in another order? See --labels and --classes"
+    assert notes({1: 2, 2: 1}) == [f"{dt}: {text}: {hint}"]
+    assert notes({1: 2}) == []  # a detector that mistakes one class for another
+    assert notes({1: 2, 2: 1}, 4) == []
+    assert notes({}) == []
