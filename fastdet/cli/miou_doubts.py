@@ -82,9 +82,9 @@ def notes_of(true: Maps, guessed: Maps, metrics: SegmentationMetrics) -> list[st
         )
     c = metrics.num_classes
     matrix = metrics._matrix[:c, :c]
-    places = np.nonzero(matrix)
-    if pairs := moved(*places, matrix[places], 100):
-        found = few([f"{i} as {j}" for i, j in pairs], 3)
+    i, j = np.nonzero(matrix)
+    if pairs := moved(i, j, matrix[i, j], 100):
+        found = few([f"{true_class} as {other}" for true_class, other in pairs], 3)
         hint = "do the two sides number, or colour, the classes differently? See --gt-map and --pred-map"
         notes.append(f"most pixels of some classes are predicted as others, {found}: {hint}")
     both = true.side.colours.keys() & guessed.side.colours.keys()
