@@ -95,6 +95,9 @@ def test_wrong_use(tmp_path: Path, capsys: Capture) -> None:
         (("--kind", "keypoints", "--sigmas", "wide"),
          "evaluate: --sigmas must be coco, crowdpose, or numbers above 0, got wide"),
         (("--kind", "masks", "--sigmas", "coco"), "evaluate: --sigmas goes with keypoints, got --kind masks"),
+        (("--iou", ""), "evaluate: --iou must be numbers, or FIRST:LAST:STEP, got"),
+        (("--max-dets", ""), "evaluate: --max-dets must be integers, or all, got"),
+        (("--areas", ""), "evaluate: --areas must be of all, small, medium, large, or NAME=MIN:MAX, got"),
         (("--kind", "masks", "--inclusive"), "evaluate: --inclusive goes with boxes, got masks"),
         (("--errors", "--engine", "ray"), "evaluate: --errors does not go with --engine ray"),
         (("--kind", "boxes", "--rule", "lvis"),
@@ -110,6 +113,15 @@ def test_wrong_use(tmp_path: Path, capsys: Capture) -> None:
     assert fails(capsys, *write(tmp_path, wrong)) == (
         f"{files[1]}: results[0].segmentation.size: expected the image's height and width, 4 x 5, got 5 x 4"
     )
+
+
+def test_a_share_where_scores_are_none(tmp_path: Path, capsys: Capture) -> None:
+    """`--at 0.5` of scores in percent takes every detection."""
+    for score, at, noted in ((50, "0.5", True), (50, "40", False), (0.9, "0.5", False), (-3, "0.5", True)):
+        files = write(tmp_path, [{**part("bbox"), "score": score}] * 2)
+        notes = scored(capsys, *files, "--at", at)["notes"]
+        text = f"{files[1]}: scores are from {score} to {score}, not in [0, 1], and --at 0.5 is one of these"
+        assert notes == [text] * noted
 
 
 def test_invalid_records_and_a_set_of_images(tmp_path: Path, capsys: Capture) -> None:
