@@ -243,10 +243,9 @@ def _found(path: Path, content: Content, data: DataSet, o: Options) -> Results:
         return _with_notes(_numbered(path, columns, data, o), notes)
     labels = Labels(by_name(path, data.categories.tolist(), data.category_names), new_ids(data))
     of = {i: labels.id_of(name) for name, i in by_name(path, categories.tolist(), category_names).items()}
-    others = {new: str(i) for i, new in of.items() if new in labels.others}
     expected = "one of the file's categories"
     columns = _renumbered(path, content.section, "category_id", columns, "label", of, expected, o.faults)
-    return Results(columns, others, notes)
+    return Results(columns, labels.others, notes)
 
 
 def _listed(path: Path, section: str) -> tuple[tuple[Ints, list[str]], tuple[Ints, list[str]]]:

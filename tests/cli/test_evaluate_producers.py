@@ -147,3 +147,39 @@ def test_two_classes_that_are_found_as_others(tmp_path: Path, capsys: Capture) -
     assert notes({1: 2}) == []  # a detector that mistakes one class for another
     assert notes({1: 2, 2: 1}, 4) == []
     assert notes({}) == []
+
+
+# ------------------------------------------------------------------------------------------------ names
+def test_images_of_one_name_in_several_folders(tmp_path: Path, capsys: Capture) -> None:
+    """A longer path, such as an absolute one, is the image whose folders it ends in."""
+    gt, dt = tmp_path / "gt.json", tmp_path / "dt.json"
+    right = large(gt, 3)
+    content = json.loads(gt.read_text())
+    for image, name in zip(content["images"], ("v1/1.jpg", "v2/1.jpg", "v2/10.jpg"), strict=True):
+        image["file_name"] = name
+    write(gt, content)
+
+    def named(*names: str) -> Path:
+        return write(dt, [{**r, "image_id": name} for r, name in zip(right, names, strict=True)])
+
+    assert scored(capsys, gt, named("/data/v1/1.png", "data\\v2\\1.jpg", "10"))["map"] == ONE
+    assert scored(capsys, gt, named("v1/1", "v2/1", "10"))["map"] == ONE
+    for first in ("1.jpg", "v3/1.jpg", "1"):
+        text = f"expected the name of one image of the data set, got {first!r} for 'v1/1.jpg' (id 0) and 'v2/1.jpg'"
+        assert text in fails(capsys, gt, named(first, "v2/1", "10"))
+
+
+def test_classes_that_are_not_scored_have_names(tmp_path: Path, capsys: Capture) -> None:
+    """Results that list their categories are matched by name, and their ids may be those of other classes."""
+    gt, dt = tmp_path / "gt.json", tmp_path / "dt.json"
+    right = large(gt)
+    content = json.loads(gt.read_text())
+    for last, said in (("Fox", "not scored: 2 detections of classes that "), ("fox", "")):
+        names = {1: "cat", 2: "dog", 3: last}
+        content["categories"] = [{"id": i, "name": name} for i, name in names.items()]
+        content["annotations"] = right
+        notes = scored(capsys, gt, write(dt, content))["notes"]
+        assert notes == ([f"{dt}: {said}{gt} lacks: Fox"] if said else [])
+    content["categories"] = [{"id": i, "name": name.upper()} for i, name in names.items()]
+    text = "(cat, dog, fox), got only others (CAT, DOG, FOX)"
+    assert fails(capsys, gt, write(dt, content)).endswith(text)
