@@ -20,7 +20,8 @@ from fastdet._files import panoptic
 from fastdet._files.errors import ChoiceError, FormatError
 from fastdet.cli.engine import check_engine, engine
 from fastdet.cli.panoptic_count import count, pair
-from fastdet.cli.terminal import Failure, command, progress, say, say_json, stage
+from fastdet.cli.panoptic_doubts import notes_of
+from fastdet.cli.terminal import Failure, command, note, progress, say, say_json, stage
 from fastdet.segmentation.panoptic import PanopticMetrics
 from fastdet.segmentation.panoptic_figures import EACH, FIGURES, GROUPS
 from fastdet.segmentation.panoptic_match import COUNTS
@@ -84,17 +85,21 @@ def run(options: Options) -> None:
     if not pairs:
         raise FormatError(f"{truth.path}: annotations: expected at least one image, got none")
     result = metrics.compute(ci=0.95 if options.ci else None)
+    notes = [] if options.engine == "ray" else notes_of(truth, guess, pairs, metrics)
     report = {
         "target": str(options.target),
         "prediction": str(options.prediction),
         "folders": [str(truth.folder), str(guess.folder)],
         **summary(result, metrics),
+        "notes": notes,
         "backend": backends.default(),
         "seconds": round(time.perf_counter() - began, 6),
     }
     if options.as_json:
         say_json(report)
     else:
+        for text in notes:
+            note(text)
         show(report, options.per_class)
 
 

@@ -299,3 +299,32 @@ def test_ids_that_are_texts_are_shown_as_such(tmp_path: Path, capsys: Capture) -
     guess.write_text(json.dumps(content))
     text = f"2 of {truth} not in {guess}: 7, 8; 2 of {guess} not in {truth}: '7', '8'"
     assert text in fails(capsys, "panoptic", truth, guess)
+
+
+def test_categories_that_are_numbered_otherwise(tmp_path: Path, capsys: Capture) -> None:
+    """Ids of another list of categories, as those of a network's channels: a note before the figure."""
+    truth, guess, _ = data_set(tmp_path)
+    ids = [category["id"] for category in CATEGORIES]
+    content = json.loads(truth.read_text())
+    shutil.copytree(truth.with_suffix(""), tmp_path / "turned")
+    for record in content["annotations"]:
+        for segment in record["segments_info"]:
+            segment["category_id"] = ids[(ids.index(segment["category_id"]) + 1) % len(ids)]
+    turned = tmp_path / "turned.json"
+    turned.write_text(json.dumps({"annotations": content["annotations"]}))
+    for arguments in ((truth, turned), (truth, turned, "--json")):
+        assert main(["panoptic", *map(str, arguments)]) == 0
+        out, err = capsys.readouterr()
+        note = json.loads(out)["notes"][0] if "--json" in arguments else err
+        assert "segments that overlap a true one by half, 0 have its category; others are " in note
+        assert f"{str(CATEGORIES[0]['name'])!r} as {str(CATEGORIES[1]['name'])!r}" in note
+    assert json.loads(output(capsys, truth, truth, "--json"))["notes"] == []
+    for record in content["annotations"]:
+        for segment in record["segments_info"]:
+            segment["iscrowd"] = 1
+    crowd = tmp_path / "crowd.json"
+    crowd.write_text(json.dumps({**content, "categories": CATEGORIES}))
+    assert main(["panoptic", str(crowd), str(guess), "--truth-folder", str(truth.with_suffix("")), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == [
+        f"{crowd}: no true segment, but for crowd: no segment can be found"
+    ]
