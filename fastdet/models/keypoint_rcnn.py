@@ -91,7 +91,7 @@ class KeypointRCNN(FasterRCNN):
 
     def add_more(self, maps: list[Tensor], found: list[Target]) -> None:
         counts = [len(one["boxes"]) for one in found]
-        heatmaps = self.heatmaps(maps, [one["boxes"] for one in found])
+        heatmaps = self.heatmaps(maps, [one["boxes"] for one in found]).detach()
         for one, of_image in zip(found, heatmaps.split(counts), strict=True):
             one["keypoints"], one["keypoints_scores"] = maximum_keypoints(of_image, one["boxes"])
 

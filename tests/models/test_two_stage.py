@@ -62,6 +62,14 @@ def test_training_lowers_the_losses(torch: Any, models: Any) -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
+@pytest.mark.parametrize("name", DETECTORS)
+def test_results_have_no_gradient(torch: Any, models: Any, name: str) -> None:
+    network, images = made(torch, models, name)
+    for found in network.eval()(images):
+        assert len(found["boxes"])
+        assert not any(x.requires_grad for x in found.values())
+
+
 def test_samples_are_drawn_by_torch(torch: Any, models: Any) -> None:
     """One seed gives one loss, another seed another; a fourth of the samples may be positive."""
     network, images = made(torch, models, "faster_rcnn", samples=8, rpn={"samples": 8})
