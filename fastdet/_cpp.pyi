@@ -52,6 +52,45 @@ def multiclass_nms(
     metric: str,
     /,
 ) -> tuple[Array, Array, Array, Array] | int: ...
+def box_iou_rotated(
+    a: Array, b: Array, degrees: bool, clockwise: bool, metric: str, aligned: bool, out: Array | None, /
+) -> Array: ...
+def nms_rotated(
+    boxes: Array,
+    scores: Array,
+    idxs: NDArray[np.int64] | None,
+    degrees: bool,
+    clockwise: bool,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_output: int,
+    metric: str,
+    /,
+) -> NDArray[np.int64] | int: ...
+def soft_nms_rotated(
+    boxes: Array,
+    scores: Array,
+    idxs: NDArray[np.int64] | None,
+    degrees: bool,
+    clockwise: bool,
+    method: str,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    max_output: int,
+    /,
+) -> tuple[NDArray[np.int64], Array] | int: ...
+def box_convert_rotated(
+    boxes: Array,
+    in_fmt: str,
+    out_fmt: str,
+    degrees: bool,
+    clockwise: bool,
+    out_degrees: bool,
+    out_clockwise: bool,
+    /,
+) -> Array: ...
+def min_area_rect(points: Array, degrees: bool, clockwise: bool, /) -> Array: ...
 def merge_boxes(
     boxes: Array, scores: Array, iou_threshold: float, metric: str, /
 ) -> tuple[Array, Array, NDArray[np.int64]]: ...
@@ -99,6 +138,18 @@ def roi_align_backward(
     out: Array,
     /,
 ) -> int | None: ...
+def roi_pool(
+    x: Array, channels_last: bool, boxes: Array, scale: float, out: Array, places: Array | None, /
+) -> int | None: ...
+def roi_pool_backward(grad: Array, channels_last: bool, places: Array, boxes: Array, out: Array, /) -> int | None: ...
+def ps_roi_align(
+    x: Array, channels_last: bool, boxes: Array, scale: float, ratio: int, out: Array, /
+) -> int | None: ...
+def ps_roi_align_backward(
+    grad: Array, channels_last: bool, boxes: Array, scale: float, ratio: int, out: Array, /
+) -> int | None: ...
+def ps_roi_pool(x: Array, channels_last: bool, boxes: Array, scale: float, out: Array, /) -> int | None: ...
+def ps_roi_pool_backward(grad: Array, channels_last: bool, boxes: Array, scale: float, out: Array, /) -> int | None: ...
 def roi_levels(boxes: Array, bounds: list[float], out: Array, /) -> None: ...
 def confusion_matrix(
     target: Array, prediction: Array, num_classes: int, ignore_index: int | None, /

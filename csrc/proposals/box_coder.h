@@ -19,6 +19,7 @@ struct BoxCoding {
 // out: corners of the box that lies `delta` from `anchor`; both have the order of their rows.
 template <class V>
 FASTDET_HD void decode_box(const V* anchor, const V* delta, const V* weight, V limit, V* out) {
+    using lanes::where_ge;
     const V half = lanes::all<V>(0.5f);
     for (int axis = 0; axis < 2; ++axis) {
         const V side = anchor[axis + 2] - anchor[axis];

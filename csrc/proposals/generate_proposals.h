@@ -10,6 +10,7 @@ namespace fastdet {
 // 1 / (1 + exp(-x)).
 template <class V>
 FASTDET_HD V sigmoid(V x) {
+    using lanes::where_ge;
     const V zero = lanes::all<V>(0), one = lanes::all<V>(1);
     const V e = lanes::exp_or_zero(where_ge(x, zero, zero - x, x));
     return where_ge(x, zero, one, e) / (one + e);

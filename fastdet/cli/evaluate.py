@@ -129,7 +129,11 @@ def _from_files(options: Options, settings: Settings, reading: sources.Reading) 
         "detections": str(options.detections),
         "formats": dict(zip(("truth", "detections"), inputs.formats, strict=True)),
         **parts[first],
-        "notes": [*inputs.notes, *_of_settings(options, inputs, parts[first]["settings"]["rule"])],
+        "notes": [
+            *inputs.notes,
+            *_of_settings(options, inputs, parts[first]["settings"]["rule"]),
+            *_of_scores(options, inputs),
+        ],
         "skipped": {"count": len(inputs.skipped), "records": inputs.skipped[:MAX_SKIPPED]},
     }
     if others:
@@ -179,6 +183,15 @@ def _of_settings(options: Options, inputs: sources.Inputs, rule: str) -> list[st
         f"boxes of {inputs.formats[0]} end at x2 and y2; figures of VOC take x2 and y2 as the last pixel inside: "
         "use --inclusive for these, or --exclusive"
     ]
+
+
+def _of_scores(options: Options, inputs: sources.Inputs) -> list[str]:
+    """A note where a share is given as a score, and scores are no shares."""
+    scores = inputs.detections.scores
+    if options.at is None or not 0 < options.at <= 1 or not len(scores) or (scores.min() >= 0 and scores.max() <= 1):
+        return []
+    ends = f"{scores.min():g} to {scores.max():g}"
+    return [f"{options.detections}: scores are from {ends}, not in [0, 1], and --at {options.at:g} is one of these"]
 
 
 def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMetrics:

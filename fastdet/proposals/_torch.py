@@ -76,7 +76,6 @@ _generate_proposals = define(
     generate.generate_proposals,
     _proposed,
     waits=True,
-    vmap=no_batch("generate_proposals", "it takes a batch of images"),
 )
 
 

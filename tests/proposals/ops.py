@@ -95,7 +95,6 @@ OPS: dict[str, ArrayOp] = {
             "large": encoding(40_001),
         },
         dtypes=ALL_FLOATS,
-        backends=("numba", "cpp"),
         threaded=("large",),
     ),
     "decode_boxes": ArrayOp(
@@ -111,7 +110,6 @@ OPS: dict[str, ArrayOp] = {
             "large": decoding((8001, 5)),
         },
         dtypes=ALL_FLOATS,
-        backends=("numba", "cpp"),
         threaded=("large",),
     ),
     "match_boxes": ArrayOp(
@@ -129,7 +127,6 @@ OPS: dict[str, ArrayOp] = {
             for low in (False, True)
         },
         dtypes=ALL_FLOATS,
-        backends=("numba", "cpp"),
         threaded=("large", "large low quality"),
     ),
     "sample_balanced": ArrayOp(
@@ -162,7 +159,6 @@ OPS: dict[str, ArrayOp] = {
             "large": levels(LARGE, 3, 1000, 600),
         },
         dtypes=ALL_FLOATS,
-        backends=("numba", "cpp"),
         threaded=("large",),
     ),
 }
