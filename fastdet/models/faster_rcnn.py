@@ -202,7 +202,8 @@ class FasterRCNN(Detector):
     ) -> None:
         super().__init__()
         self.classes = classes
-        self.transform = Resize(type(self).__name__, in_channels, min_size, max_size, mean, std)
+        labels = range(1, classes + 1)
+        self.transform = Resize(type(self).__name__, labels, in_channels, min_size, max_size, mean, std)
         self.backbone = ResNetFPN(in_channels=in_channels, width=width, norm=norm, eps=eps, trainable=trainable)
         channels = self.backbone.channels
         self.rpn = RPN(channels, anchor_sizes, anchor_ratios, **rpn or {})

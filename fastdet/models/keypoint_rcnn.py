@@ -62,6 +62,7 @@ class KeypointRCNN(FasterRCNN):
         **options: Any,
     ) -> None:
         super().__init__(classes, width=width, min_size=min_size, **options)
+        self.transform.needs["keypoints"] = keypoints
         layers: list[nn.Module] = []
         inputs, channels = self.backbone.channels, scaled(CHANNELS, width)
         for _ in range(LAYERS):

@@ -67,6 +67,7 @@ class MaskRCNN(FasterRCNN):
         if masks not in OUTPUTS:
             raise ValueError(f"MaskRCNN: masks must be one of {OUTPUTS}, got {masks!r}")
         self.masks = masks
+        self.transform.needs["masks"] = 1
         channels = scaled(FEATURES, width)
         self.roi_heads.mask_head = mask_head(self.backbone.channels, channels)
         self.roi_heads.mask_predictor = MaskPredictor(channels, classes + 1)
