@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "roi/roi_align.h"
+#include "roi/roi_pool.h"
 #include "roi/taps.h"
 
 namespace fastdet {
@@ -24,7 +25,8 @@ auto by_stored(const py::array& x, F&& f) {
 
 // The checks of both directions: `map` is the input of the forward one, `pooled` its result.
 RoiAlignJob job_of(const py::array& map, const py::array& pooled, bool channels_last, const py::array& boxes,
-                   const py::object& levels, int64_t level, double scale, int64_t ratio, bool aligned) {
+                   const py::object& levels, int64_t level, double scale, int64_t ratio, bool aligned,
+                   bool own_channels = false) {
     const auto sizes = [&](const py::array& x, int64_t* to) {
         if (x.ndim() != 4) throw py::value_error("fastdet._cpp: a map must have 4 axes");
         const int order[2][4] = {{0, 1, 2, 3}, {0, 3, 1, 2}};
@@ -33,7 +35,9 @@ RoiAlignJob job_of(const py::array& map, const py::array& pooled, bool channels_
     int64_t m[4], p[4];
     sizes(map, m), sizes(pooled, p);
     constexpr int64_t kMax = int64_t(1) << 31;
-    if (m[1] != p[1] || m[2] < 1 || m[3] < 1 || m[2] >= kMax || m[3] >= kMax || p[2] < 1 || p[3] < 1 || p[2] >= kMax ||
+    const bool fits =
+        own_channels ? p[2] > 0 && p[3] > 0 && p[2] <= kMax / p[3] && m[1] == p[1] * p[2] * p[3] : m[1] == p[1];
+    if (!fits || m[2] < 1 || m[3] < 1 || m[2] >= kMax || m[3] >= kMax || p[2] < 1 || p[3] < 1 || p[2] >= kMax ||
         p[3] >= kMax || ratio < 0 || ratio > 4096 || boxes.ndim() != 2 || boxes.shape(0) != p[0] || boxes.shape(1) != 5)
         throw py::value_error("fastdet._cpp: invalid sizes");
     RoiAlignJob job = {};
@@ -91,10 +95,63 @@ void levels(const py::array& boxes, const std::vector<double>& bounds, py::array
     });
 }
 
+int64_t* places_of(const py::object& places, const py::array& like) {
+    if (places.is_none()) return nullptr;
+    py::array array = as_array(places);
+    bool same = array.ndim() == like.ndim();
+    for (int i = 0; same && i < like.ndim(); ++i) same = array.shape(i) == like.shape(i);
+    if (!same) throw py::value_error("fastdet._cpp: invalid places");
+    return const_cast<int64_t*>(data<int64_t>(array));
+}
+
+py::object pool(const py::array& x, bool channels_last, const py::array& boxes, double scale, py::array& out,
+                const py::object& places) {
+    RoiAlignJob job = job_of(x, out, channels_last, boxes, py::none(), 0, scale, 0, false);
+    int64_t* to = places_of(places, out);
+    if (to) as_array(places).mutable_data();  // raises where it must not be written to
+    return run(x, out, boxes, job, [&](auto s) { return roi_pool<decltype(s)>(job, to); });
+}
+
+py::object pool_backward(const py::array& grad, bool channels_last, const py::array& places, const py::array& boxes,
+                         py::array& out) {
+    RoiAlignJob job = job_of(out, grad, channels_last, boxes, py::none(), 0, 1, 0, false);
+    const int64_t* at = places_of(places, grad);
+    return run(grad, out, boxes, job, [&](auto s) { return roi_pool_backward<decltype(s)>(job, at); });
+}
+
+py::object ps_align(const py::array& x, bool channels_last, const py::array& boxes, double scale, int64_t ratio,
+                    py::array& out) {
+    RoiAlignJob job = job_of(x, out, channels_last, boxes, py::none(), 0, scale, ratio, true, true);
+    return run(x, out, boxes, job, [&](auto s) { return ps_roi_align<decltype(s)>(job); });
+}
+
+py::object ps_align_backward(const py::array& grad, bool channels_last, const py::array& boxes, double scale,
+                             int64_t ratio, py::array& out) {
+    RoiAlignJob job = job_of(out, grad, channels_last, boxes, py::none(), 0, scale, ratio, true, true);
+    return run(grad, out, boxes, job, [&](auto s) { return ps_roi_align_backward<decltype(s)>(job); });
+}
+
+py::object ps_pool(const py::array& x, bool channels_last, const py::array& boxes, double scale, py::array& out) {
+    RoiAlignJob job = job_of(x, out, channels_last, boxes, py::none(), 0, scale, 0, false, true);
+    return run(x, out, boxes, job, [&](auto s) { return ps_roi_pool<decltype(s)>(job); });
+}
+
+py::object ps_pool_backward(const py::array& grad, bool channels_last, const py::array& boxes, double scale,
+                            py::array& out) {
+    RoiAlignJob job = job_of(out, grad, channels_last, boxes, py::none(), 0, scale, 0, false, true);
+    return run(grad, out, boxes, job, [&](auto s) { return ps_roi_pool_backward<decltype(s)>(job); });
+}
+
 const Bindings registered([](py::module_& m) {
     m.def("roi_align", forward);
     m.def("roi_align_backward", backward);
     m.def("roi_levels", levels);
+    m.def("roi_pool", pool);
+    m.def("roi_pool_backward", pool_backward);
+    m.def("ps_roi_align", ps_align);
+    m.def("ps_roi_align_backward", ps_align_backward);
+    m.def("ps_roi_pool", ps_pool);
+    m.def("ps_roi_pool_backward", ps_pool_backward);
 });
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "roi/by_pixels.h"
 #include "roi/roi_align.h"
 #include "roi/taps.h"
 
@@ -121,20 +122,6 @@ struct RoiTaps {
               int64_t left = 0) {
         y.make(axes.y, bins_y, height, top), x.make(axes.x, bins_x, width, left);
         count = axes.count;
-    }
-};
-
-// Pixels [begin, end).
-struct Range {
-    int64_t begin, end;
-    int64_t size() const { return end > begin ? end - begin : 0; }
-    void add(Range other) {
-        if (!other.size()) return;
-        if (!size()) {
-            *this = other;
-        } else {
-            begin = std::min(begin, other.begin), end = std::max(end, other.end);
-        }
     }
 };
 

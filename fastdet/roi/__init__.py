@@ -11,7 +11,20 @@ the input's type, dtype and memory order (planes or channels last).
 from fastdet._core.dispatch import register_with_torch
 from fastdet.roi.align import roi_align, roi_align_backward
 from fastdet.roi.multiscale import multiscale_roi_align, multiscale_roi_align_backward
+from fastdet.roi.pooling import roi_pool, roi_pool_backward
+from fastdet.roi.position_sensitive import ps_roi_align, ps_roi_align_backward, ps_roi_pool, ps_roi_pool_backward
 
-__all__ = ["multiscale_roi_align", "multiscale_roi_align_backward", "roi_align", "roi_align_backward"]
+__all__ = [
+    "multiscale_roi_align",
+    "multiscale_roi_align_backward",
+    "ps_roi_align",
+    "ps_roi_align_backward",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
+    "roi_align",
+    "roi_align_backward",
+    "roi_pool",
+    "roi_pool_backward",
+]
 
 register_with_torch(__name__)

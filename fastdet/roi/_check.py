@@ -145,6 +145,37 @@ def pooled(op: str, x: Array, channels_last: bool, count: int, channels: int) ->
     return bins[0], bins[1]
 
 
+def own_channels(op: str, name: str, channels: int, bins: tuple[int, int]) -> int:
+    """Channels of the result, where each bin has channels of its own."""
+    if channels % (bins[0] * bins[1]):
+        raise ValueError(f"{op}: {name} must have a multiple of {bins[0]} * {bins[1]} channels, got {channels}")
+    return channels // (bins[0] * bins[1])
+
+
+def places(op: str, x: Any, grad: Array, channels_last: bool) -> Array:
+    """The places of maxima in the memory order of ``grad``, a 4-d array that `image` gave."""
+    if x.dtype.kind != "i" or x.dtype.itemsize != 8:
+        raise TypeError(f"{op}: indices must be int64, got {check.dtype_name(x.dtype)}")
+    shape = (len(grad), grad.shape[3], *grad.shape[1:3]) if channels_last else grad.shape
+    if x.shape != shape:
+        raise ValueError(f"{op}: indices must have shape {shape} as grad, got {x.shape}")
+    return check.require(x.transpose(0, 2, 3, 1) if channels_last else x, np.int64)
+
+
+def raise_bad_place(op: str, places: Array, flat: int, channels_last: bool, size: int) -> NoReturn:
+    """Raise for the index at a flat position in memory, which is not in the map."""
+    where = tuple(int(i) for i in np.unravel_index(flat, places.shape))
+    value = int(check.value_at(places, where))
+    if channels_last:
+        where = (where[0], where[3], *where[1:3])
+    raise ValueError(f"{op}: indices must be in [-1, {size}), got {value} at index {where}")
+
+
+def listed(x: Any) -> Any:
+    """The arrays of a list; an array alone."""
+    return x if isinstance(x, (list, tuple)) else (x,)
+
+
 def raise_bad_box(op: str, boxes: Array, row: int, images: int) -> NoReturn:
     """Raise for the first box that a backend refused: its image, or a coordinate that is not finite."""
     values = [float(check.value_at(boxes, (row, i))) for i in range(5)]

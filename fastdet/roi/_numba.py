@@ -7,7 +7,27 @@ import numpy as np
 from fastdet._core.check import Array
 from fastdet._core.half import narrow, widen
 from fastdet._core.numba_jit import Indices, jit, plain
+from fastdet.roi._numba_bins import (
+    ps_roi_align,
+    ps_roi_align_backward,
+    ps_roi_pool,
+    ps_roi_pool_backward,
+    roi_pool,
+    roi_pool_backward,
+)
 from fastdet.roi.taps import Axis, axes_of, first_bad_box, rows_of
+
+__all__ = [
+    "ps_roi_align",
+    "ps_roi_align_backward",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
+    "roi_align",
+    "roi_align_backward",
+    "roi_levels",
+    "roi_pool",
+    "roi_pool_backward",
+]
 
 
 def roi_align(

@@ -7,33 +7,40 @@ from typing import Any
 import torch
 
 from fastdet import roi
-from fastdet._core import check
-from fastdet._core.layout import CHANNELS_INSIDE, neighbours
 from fastdet._core.torch_library import (
     backend_name,
-    computed,
     define,
-    detached,
     differentiable,
     gradient,
     has_tangent,
     in_onnx_export,
     library,
-    number,
-    tensor,
 )
 from fastdet.roi import _check, multiscale
+from fastdet.roi._torch_arguments import new_features, options_of, pair, ratio_of, rows
+from fastdet.roi._torch_bins import (
+    ps_roi_align,
+    ps_roi_align_backward,
+    ps_roi_pool,
+    ps_roi_pool_backward,
+    roi_pool,
+    roi_pool_backward,
+)
+
+__all__ = [
+    "multiscale_roi_align",
+    "multiscale_roi_align_backward",
+    "ps_roi_align",
+    "ps_roi_align_backward",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
+    "roi_align",
+    "roi_align_backward",
+    "roi_pool",
+    "roi_pool_backward",
+]
 
 _OPTIONS = "float spatial_scale, int sampling_ratio, bool aligned, str? backend"
-
-
-def new_features(x: Any, count: Any, channels: Any, size: Any) -> Any:
-    """Empty (count, channels, *size) in the memory order that `layout.from_nchw` gives the result for ``x``."""
-    if not x.is_contiguous() and x.shape[1] > 1:
-        inside = x.permute(0, 2, 3, 1).is_contiguous() or neighbours(x.shape, x.stride(), CHANNELS_INSIDE)
-        if inside:
-            return x.new_empty([count, *size, channels]).permute(0, 3, 1, 2)
-    return x.new_empty([count, channels, *size])
 
 
 _roi_align = define(
@@ -93,8 +100,8 @@ def roi_align(
     return _roi_align(
         input,
         rows(op, input, boxes),
-        _pair(op, output_size),
-        *_options(op, spatial_scale, sampling_ratio, aligned, backend),
+        pair(op, output_size),
+        *options_of(op, spatial_scale, sampling_ratio, aligned, backend),
     )
 
 
@@ -110,7 +117,7 @@ def roi_align_backward(
     op = "roi_align_backward"
     grad = differentiable(op, "grad", grad, forward=True)
     size = list(input_size) if torch.compiler.is_compiling() else list(_check.input_size(op, input_size))
-    options = _options(op, spatial_scale, sampling_ratio, aligned, backend)
+    options = options_of(op, spatial_scale, sampling_ratio, aligned, backend)
     return _roi_align_backward(grad, rows(op, grad, boxes, size[0]), size, *options)
 
 
@@ -169,8 +176,8 @@ def multiscale_roi_align(
         raise TypeError(f"{op}: inputs must be a list with one map per level, got {type(inputs).__name__}")
     maps = [differentiable(op, f"inputs[{i}]", x, forward=True) for i, x in enumerate(inputs)]
     scales, bounds = multiscale.levels(op, spatial_scales, len(maps), canonical_scale, canonical_level)
-    boxes, size = rows(op, maps[0], boxes), _pair(op, output_size)
-    ratio, aligned, backend = _ratio(op, sampling_ratio), bool(aligned), backend_name(op, backend)
+    boxes, size = rows(op, maps[0], boxes), pair(op, output_size)
+    ratio, aligned, backend = ratio_of(op, sampling_ratio), bool(aligned), backend_name(op, backend)
     if in_onnx_export() or _transformed(*maps, boxes):  # no rule for a list of tensors: map by map
         return _by_level(maps, boxes, size, scales, bounds, ratio, aligned, backend)
     canonical = float(canonical_scale), float(canonical_level)
@@ -214,41 +221,5 @@ def multiscale_roi_align_backward(
     scales, _ = multiscale.levels(op, spatial_scales, len(sizes), canonical_scale, canonical_level)
     canonical = float(canonical_scale), float(canonical_level)
     flat = [n for size in sizes for n in size]
-    options = _ratio(op, sampling_ratio), bool(aligned), *canonical, backend_name(op, backend)
+    options = ratio_of(op, sampling_ratio), bool(aligned), *canonical, backend_name(op, backend)
     return tuple(_multiscale_backward(grad, rows(op, grad, boxes, sizes[0][0]), flat, scales, *options))
-
-
-def rows(op: str, x: Any, boxes: Any, images: Any = None) -> Any:
-    """(K, 5) boxes as a tensor: a list of the boxes of each image is put together."""
-    if not _check.is_list(boxes):
-        return detached(op, "boxes", boxes)
-    images = x.shape[0] if images is None else images
-    if len(boxes) != images:
-        raise ValueError(f"{op}: boxes must have one entry per image, {images}, got {len(boxes)}")
-    parts = [detached(op, f"boxes[{i}]", part) for i, part in enumerate(boxes)]
-    for i, part in enumerate(parts):
-        if part.ndim != 2 or part.shape[1] != 4:
-            raise ValueError(f"{op}: boxes[{i}] must have shape (K, 4), got {tuple(part.shape)}")
-    if not parts:
-        return tensor(op, "boxes", x.detach()).new_zeros((0, 5))
-    dtype = computed(*parts)
-    parts = [part.to(dtype) for part in parts]
-    index = [part.new_full((part.shape[0], 1), i) for i, part in enumerate(parts)]
-    return torch.cat([torch.cat(index), torch.cat(parts)], 1)
-
-
-def _pair(op: str, size: Any) -> list[Any]:
-    if torch.compiler.is_compiling():  # numbers may be symbols, which no check takes
-        return list(size) if isinstance(size, (tuple, list)) else [size, size]
-    return list(_check.output_size(op, size))
-
-
-def _options(op: str, spatial_scale: Any, sampling_ratio: Any, aligned: Any, backend: Any) -> tuple[Any, ...]:
-    scale = number(op, "spatial_scale", spatial_scale)
-    if not torch.compiler.is_compiling():
-        scale = check.positive(op, "spatial_scale", scale)
-    return scale, _ratio(op, sampling_ratio), bool(aligned), backend_name(op, backend)
-
-
-def _ratio(op: str, x: Any) -> Any:
-    return x if torch.compiler.is_compiling() else _check.sampling_ratio(op, x)

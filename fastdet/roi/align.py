@@ -69,7 +69,7 @@ def roi_align(
     array([[ 6.,  7.],
            [11., 12.]])
     """
-    if (ops := registered(__name__, input, *_tensors(boxes))) is not None:
+    if (ops := registered(__name__, input, *_check.listed(boxes))) is not None:
         return ops.roi_align(input, boxes, output_size, spatial_scale, sampling_ratio, aligned, backend)
     op = "roi_align"
     planes, last = _check.maps(op, "input", input)
@@ -124,7 +124,7 @@ def roi_align_backward(
     array([[3.0625, 0.4375],
            [0.4375, 0.0625]])
     """
-    if (ops := registered(__name__, grad, *_tensors(boxes))) is not None:
+    if (ops := registered(__name__, grad, *_check.listed(boxes))) is not None:
         return ops.roi_align_backward(grad, boxes, input_size, spatial_scale, sampling_ratio, aligned, backend)
     op = "roi_align_backward"
     pooled, last = _check.image(op, "grad", grad, "(K, C, height, width)")
@@ -138,10 +138,6 @@ def roi_align_backward(
     if bad is not None:
         _check.raise_bad_box(op, rois, bad, n)
     return like(grad)(from_nchw(result, last, 4))
-
-
-def _tensors(boxes: Any) -> Any:
-    return boxes if isinstance(boxes, (list, tuple)) else (boxes,)
 
 
 # Boxes whose level is not `level` are left out: `multiscale_roi_align` calls the kernels once for each map.

@@ -67,7 +67,7 @@ def multiscale_roi_align(
     <BLANKLINE>
            [[[2.]]]])
     """
-    if (ops := registered(__name__, *_listed(inputs), *_listed(boxes))) is not None:
+    if (ops := registered(__name__, *_check.listed(inputs), *_check.listed(boxes))) is not None:
         return ops.multiscale_roi_align(inputs, boxes, output_size, spatial_scales, sampling_ratio, aligned,
                                         canonical_scale, canonical_level, backend)  # fmt: skip
     op = "multiscale_roi_align"
@@ -124,7 +124,7 @@ def multiscale_roi_align_backward(
     >>> float(fine.sum()), float(coarse.sum())
     (0.25, 0.0)
     """
-    if (ops := registered(__name__, grad, *_listed(boxes))) is not None:
+    if (ops := registered(__name__, grad, *_check.listed(boxes))) is not None:
         return ops.multiscale_roi_align_backward(grad, boxes, input_sizes, spatial_scales, sampling_ratio, aligned,
                                                  canonical_scale, canonical_level, backend)  # fmt: skip
     op = "multiscale_roi_align_backward"
@@ -144,10 +144,6 @@ def multiscale_roi_align_backward(
             _check.raise_bad_box(op, rois, bad, n)
         results.append(like(grad)(from_nchw(result, last, 4)))
     return tuple(results)
-
-
-def _listed(x: Any) -> Any:
-    return x if isinstance(x, (list, tuple)) else (x,)
 
 
 def _maps(op: str, inputs: Any) -> tuple[list[Array], bool]:

@@ -106,9 +106,98 @@ def pyramid_cases(grad: bool) -> dict[str, Case]:
     }
 
 
+def pool_cases() -> dict[str, Case]:
+    return {
+        "maxima": features((2, 5, 13, 17), (3, 4), 0.25),
+        "channels last": features((2, 70, 13, 17), 5, 0.25, last=True),
+        "many channels": features((2, 150, 11, 12), (2, 7), 0.2),
+        "one channel": features((3, 1, 30, 41), 14),
+        "one pixel": features((1, 2, 1, 1), 2, side=3),
+        "few small boxes": features((2, 66, 40, 50), 3, 0.05, count=3),
+        "no box": features((2, 3, 4, 5), 2, count=0),
+        "no channel": features((2, 0, 4, 5), 2, side=4),
+        "large": features((2, 65, 50, 60), 7, 0.25, count=60, side=220),
+    }
+
+
+def with_indices(case: Case) -> Case:
+    def made(dtype: str, rng: np.random.Generator) -> Arguments:
+        args, options = case(dtype, rng)
+        return args, {**options, "return_indices": True}
+
+    return made
+
+
+def scattered(shape: tuple[int, ...], size: int, *, last: bool = False, side: float = 60, count: int = 12) -> Case:
+    """The gradient of maxima and where they were."""
+
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        boxes = some_boxes(rng, count, shape[0], side)
+        x = rng.standard_normal(shape).round(1)
+        indices = roi.roi_pool(x, boxes, size, 0.25, return_indices=True, backend="reference")[1]
+        grad = cast(values(rng, indices.shape), dtype)
+        return (channels_last(grad) if last else grad, channels_last(indices) if last else indices, boxes, shape), {}
+
+    return case
+
+
+def own_channels(
+    shape: tuple[int, ...],
+    size: tuple[int, int],
+    *rest: Any,
+    grad: bool,
+    last: bool = False,
+    count: int = 12,
+    side: float = 60,
+) -> Case:
+    """Maps of which each bin has channels of its own; ``shape``'s channels are those of the result."""
+
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        boxes = some_boxes(rng, count, shape[0], side)
+        whole = (shape[0], shape[1] * size[0] * size[1], *shape[2:])
+        x = cast(values(rng, (count, shape[1], *size) if grad else whole), dtype)
+        return (channels_last(x) if last else x, boxes, whole if grad else size, *rest), {}
+
+    return case
+
+
+def own_cases(grad: bool, *ratio: int) -> dict[str, Case]:
+    return {
+        "bins": own_channels((2, 3, 13, 17), (3, 4), 0.25, *ratio, grad=grad),
+        "channels last": own_channels((2, 5, 13, 17), (3, 3), 0.25, *ratio, grad=grad, last=True),
+        "adaptive": own_channels((2, 2, 9, 12), (2, 3), 0.2, grad=grad),
+        "one pixel": own_channels((1, 2, 1, 1), (2, 2), grad=grad, side=3),
+        "no box": own_channels((2, 3, 4, 5), (2, 2), grad=grad, count=0),
+        "no channel": own_channels((2, 0, 4, 5), (2, 2), grad=grad, side=4),
+        "large": own_channels((2, 9, 40, 50), (7, 7), 0.25, *ratio, grad=grad, count=50, side=180),
+    }
+
+
 OPS: dict[str, ArrayOp] = {
     "roi_align": ArrayOp(roi.roi_align, align_cases(False), ALL_FLOATS, HOST, threaded=("large",)),
     "roi_align_backward": ArrayOp(roi.roi_align_backward, align_cases(True), ALL_FLOATS, HOST, threaded=("large",)),
     "multiscale_roi_align": ArrayOp(roi.multiscale_roi_align, pyramid_cases(False), ALL_FLOATS, HOST),
     "multiscale_roi_align_backward": ArrayOp(roi.multiscale_roi_align_backward, pyramid_cases(True), ALL_FLOATS, HOST),
+    "roi_pool": ArrayOp(roi.roi_pool, pool_cases(), ALL_FLOATS, HOST, threaded=("large",)),
+    "roi_pool with indices": ArrayOp(
+        roi.roi_pool, {name: with_indices(case) for name, case in pool_cases().items()}, ALL_FLOATS, HOST, ("large",)
+    ),
+    "roi_pool_backward": ArrayOp(
+        roi.roi_pool_backward,
+        {
+            "maxima": scattered((2, 5, 13, 17), 3),
+            "channels last": scattered((2, 33, 13, 17), 2, last=True),
+            "no box": scattered((2, 3, 4, 5), 2, count=0),
+            "large": scattered((2, 65, 50, 60), 7, count=60, side=220),
+        },
+        ALL_FLOATS,
+        HOST,
+        threaded=("large",),
+    ),
+    "ps_roi_align": ArrayOp(roi.ps_roi_align, own_cases(False, 2), ALL_FLOATS, HOST, threaded=("large",)),
+    "ps_roi_align_backward": ArrayOp(
+        roi.ps_roi_align_backward, own_cases(True, 2), ALL_FLOATS, HOST, threaded=("large",)
+    ),
+    "ps_roi_pool": ArrayOp(roi.ps_roi_pool, own_cases(False), ALL_FLOATS, HOST, threaded=("large",)),
+    "ps_roi_pool_backward": ArrayOp(roi.ps_roi_pool_backward, own_cases(True), ALL_FLOATS, HOST, threaded=("large",)),
 }
