@@ -89,7 +89,9 @@ def generate_proposals(
     counts, places = [x.shape[1] for x in scores], sum(x.size for x in scores)
     if len(scores) > MAX_LEVELS or places > MAX_COUNT:
         got = f"{len(scores)} levels of {places} logits"
-        raise ValueError(f"generate_proposals: a GPU takes at most {MAX_LEVELS} levels of {MAX_COUNT} logits, got {got}")
+        raise ValueError(
+            f"generate_proposals: a GPU takes at most {MAX_LEVELS} levels of {MAX_COUNT} logits, got {got}"
+        )
     rows = images * sum(min(pre_nms_top_n, count) for count in counts)
     boxes, values = first.empty((rows, 4), first.dtype), first.empty((rows,), first.dtype)
     keys, wrong = first.empty((rows,), np.int64), first.empty((2,), np.int64)
