@@ -8,6 +8,7 @@ from fastdet.inference.decode import Decoded, ssd_decode, yolo_decode
 from fastdet.inference.detect import detect
 from fastdet.inference.instances import Instances
 from fastdet.inference.overfeat import offset_pool, overfeat_dense, overfeat_multiscale
+from fastdet.inference.regions import fast_rcnn, rcnn
 from fastdet.inference.tiles import overlap_tile, tiling_error
 from fastdet.inference.windows import Found, sliding_window, sliding_window_boxes
 from fastdet.yolo.candidates import Candidates, yolo_candidates
@@ -19,10 +20,12 @@ __all__ = [
     "Found",
     "Instances",
     "detect",
+    "fast_rcnn",
     "offset_pool",
     "overfeat_dense",
     "overfeat_multiscale",
     "overlap_tile",
+    "rcnn",
     "sliding_window",
     "sliding_window_boxes",
     "ssd_decode",
