@@ -6,6 +6,7 @@ module, an ONNX Runtime session or any function. NumPy is the only requirement.
 
 from fastdet.inference.decode import Decoded, ssd_decode, yolo_decode
 from fastdet.inference.detect import detect
+from fastdet.inference.detector import Detected, Detector
 from fastdet.inference.overfeat import offset_pool, overfeat_dense, overfeat_multiscale
 from fastdet.inference.tiles import overlap_tile, tiling_error
 from fastdet.inference.windows import Found, sliding_window, sliding_window_boxes
@@ -15,6 +16,8 @@ from fastdet.yolo.postprocess import yolo_postprocess
 __all__ = [
     "Candidates",
     "Decoded",
+    "Detected",
+    "Detector",
     "Found",
     "detect",
     "offset_pool",
