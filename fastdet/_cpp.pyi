@@ -193,7 +193,14 @@ def max_pool2d_backward(
     grad: Array, indices: Array, last: bool, window: tuple[int, ...], size: tuple[int, int], /
 ) -> Array | None: ...
 def max_unpool2d(
-    x: Array, indices: Array, last: bool, window: tuple[int, ...], size: tuple[int, int], out: Array | None, /
+    x: Array,
+    indices: Array,
+    last: bool,
+    window: tuple[int, ...],
+    size: tuple[int, int],
+    zero_point: int,
+    out: Array | None,
+    /,
 ) -> Array | None: ...
 def max_unpool2d_backward(grad: Array, indices: Array, last: bool, window: tuple[int, ...], /) -> Array | None: ...
 def cross_entropy(

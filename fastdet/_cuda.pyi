@@ -409,6 +409,7 @@ def max_unpool2d(
     pooled: tuple[int, int],
     window: tuple[int, int, int, int, int, int],
     compact: bool,
+    zero_point: int,
     workspace: int,
     out: int,
     device: int,

@@ -159,6 +159,10 @@ OTHERS: dict[str, Call] = {
         {"model": lambda x: np.full((len(x), 1, 1, 6), 0.5), "image": IMAGE,
          "decode": functools.partial(inference.yolo_decode, predictors=1, size=(6, 6))},
     ),
+    "Detector": (inference.Detector, {"model": lambda x: x}),
+    "Detector.warm_up": (
+        lambda **o: inference.Detector(lambda x: (BOX[:0], [], [])).warm_up(**o), {"size": 4, "count": 1},
+    ),
     "yolo_decode": (inference.yolo_decode, {"output": np.zeros((2, 2, 6)), "predictors": 1}),
     "ssd_decode": (inference.ssd_decode, {"loc": BOX, "conf": np.zeros((2, 3)), "priors": BOX}),
     "tiling_error": (inference.tiling_error, {**WINDOWED, "tile": 4, "margin": 1}),
