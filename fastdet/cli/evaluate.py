@@ -25,6 +25,7 @@ from fastdet.cli.summary import show
 from fastdet.cli.terminal import (
     MAX_SKIPPED,
     Failure,
+    about_intervals,
     command,
     interruptible,
     note,
@@ -130,11 +131,7 @@ def _from_files(options: Options, settings: Settings, reading: sources.Reading) 
         "detections": str(options.detections),
         "formats": dict(zip(("truth", "detections"), inputs.formats, strict=True)),
         **parts[first],
-        "notes": [
-            *inputs.notes,
-            *_of_settings(options, inputs, parts[first]["settings"]["rule"]),
-            *_of_scores(options, inputs),
-        ],
+        "notes": _notes(options, inputs, parts[first]["settings"]["rule"]),
         "skipped": {"count": len(inputs.skipped), "records": inputs.skipped[:MAX_SKIPPED]},
     }
     if others:
@@ -165,10 +162,16 @@ def _scored(
     if plots is not None:
         with stage("drawing"):
             named = {key: str(getattr(options, key)) for key in ("truth", "detections")}
-            report_of = {**named, **summary, "notes": inputs.notes}
+            report_of = {**named, **summary, "notes": _notes(options, inputs, settings.rule)}
             report_of["skipped"] = {"count": len(inputs.skipped), "records": inputs.skipped[:MAX_SKIPPED]}
             summary["plots"] = [str(path) for path in interruptible(report.save, metrics, report_of, plots)]
     return summary
+
+
+def _notes(options: Options, inputs: sources.Inputs, rule: str) -> list[str]:
+    """What stands before the figures."""
+    of_intervals = about_intervals(options.ci, len(inputs.data.images))
+    return [*inputs.notes, *_of_settings(options, inputs, rule), *_of_scores(options, inputs), *of_intervals]
 
 
 def _of_settings(options: Options, inputs: sources.Inputs, rule: str) -> list[str]:
