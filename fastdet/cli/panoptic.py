@@ -21,7 +21,7 @@ from fastdet._files.errors import ChoiceError, FormatError
 from fastdet.cli.engine import check_engine, engine
 from fastdet.cli.panoptic_count import count, pair
 from fastdet.cli.panoptic_doubts import notes_of
-from fastdet.cli.terminal import Failure, command, note, progress, say, say_json, stage
+from fastdet.cli.terminal import Failure, about_intervals, command, note, progress, say, say_json, stage
 from fastdet.segmentation.panoptic import PanopticMetrics
 from fastdet.segmentation.panoptic_figures import EACH, FIGURES, GROUPS
 from fastdet.segmentation.panoptic_match import COUNTS
@@ -86,6 +86,7 @@ def run(options: Options) -> None:
         raise FormatError(f"{truth.path}: annotations: expected at least one image, got none")
     result = metrics.compute(ci=0.95 if options.ci else None)
     notes = [] if options.engine == "ray" else notes_of(truth, guess, pairs, metrics)
+    notes += about_intervals(options.ci, len(pairs))
     report = {
         "target": str(options.target),
         "prediction": str(options.prediction),

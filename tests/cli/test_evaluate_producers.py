@@ -7,9 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from evaluate_forms import Capture, fails, scored
 from small_sets import ONE, voc_folder, voc_results, write
+
+from fastdet.cli.app import main
 
 BOX = "<bndbox><xmin>10</xmin><ymin>20</ymin><xmax>49</xmax><ymax>59</ymax></bndbox>"
 
@@ -183,3 +186,18 @@ def test_classes_that_are_not_scored_have_names(tmp_path: Path, capsys: Capture)
     content["categories"] = [{"id": i, "name": name.upper()} for i, name in names.items()]
     text = "(cat, dog, fox), got only others (CAT, DOG, FOX)"
     assert fails(capsys, gt, write(dt, content)).endswith(text)
+
+
+def test_intervals_of_one_image_are_noted(tmp_path: Path, capsys: Capture) -> None:
+    """Resampling one image gives the same figure each time, whatever the data."""
+    text = "--ci of one image: the intervals have no width, as they come from choosing images"
+    for count in (1, 2):
+        right = large(tmp_path / "gt.json", count)
+        result = scored(capsys, tmp_path / "gt.json", write(tmp_path / "dt.json", right[:1]), "--ci")
+        assert (text in result["notes"]) == (count == 1)
+    labels = np.zeros((2, 20, 20), np.uint8)
+    for count in (1, 2):
+        np.save(tmp_path / "maps.npy", labels[:count])
+        assert main(["miou", *[str(tmp_path / "maps.npy")] * 2, "--classes", "2", "--ci", "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert (text in err, json.loads(out)["notes"]) == ((True, [text]) if count == 1 else (False, []))

@@ -328,3 +328,9 @@ def test_categories_that_are_numbered_otherwise(tmp_path: Path, capsys: Capture)
     assert json.loads(capsys.readouterr().out)["notes"] == [
         f"{crowd}: no true segment, but for crowd: no segment can be found"
     ]
+
+
+def test_intervals_of_one_image_are_noted(tmp_path: Path, capsys: Capture) -> None:
+    truth, guess, _ = data_set(tmp_path, 1)
+    assert main(["panoptic", str(truth), str(guess), "--ci", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"][-1].startswith("--ci of one image: the intervals have no width")
