@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdet._files import coco, npz_data, text, txt, voc, yolo
+from fastdet._files import coco, dota, npz_data, text, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.formats import form_of_detections, form_of_truth
@@ -69,6 +69,8 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
     form = form_of_detections(detections, options.format, format, data)
     _suitable(format, form, options)
     kinds, left = kinds_of(truth, detections, (format, form), data, options.kind)
+    if options.inclusive is not None and kinds[0] == "rotated":
+        raise ChoiceError("inclusive", "goes with upright boxes, got rotated ones")
     if options.offset and kinds[0] != "boxes":
         raise ChoiceError("inclusive", f"goes with boxes, got {kinds[0]}")
     every = {kind: of_kind(truth, data, kind, faults) for kind in kinds}
@@ -124,6 +126,8 @@ def _truth(path: Path, format: str, o: Reading, faults: Faults) -> DataSet:
         data = coco.read_coco(path, faults, iou_type="any")
     elif format == "voc":
         data = voc.read_voc(path, o.classes, offset=1.0 if o.offset is None else o.offset, faults=faults)
+    elif format == "dota":
+        data = dota.read_dota(path, o.classes, faults=faults)
     elif format == "txt":
         data = txt.read_txt(path, o.classes, form=o.boxes or "xyxy", offset=o.offset or 0.0, faults=faults)
     elif format == "yolo":
@@ -142,7 +146,7 @@ def _truth(path: Path, format: str, o: Reading, faults: Faults) -> DataSet:
 
 def _without_area(path: Path, data: DataSet, format: str) -> list[str]:
     """A note for each true box without area, for files whose reader makes none."""
-    if format in ("voc", "yolo", "txt"):
+    if format in ("voc", "yolo", "txt", "dota"):
         return []
     sides = data.truth.boxes[:, 2:]
     rows = np.flatnonzero((sides == 0).any(axis=1)).tolist()
