@@ -16,7 +16,7 @@ from fastdet._files.errors import ChoiceError, Faults, FormatError
 from fastdet.detection.records import SHAPES, Columns
 
 # The words of the command line, and the kinds of overlap that they stand for.
-KINDS = {"boxes": "bbox", "masks": "segm", "boundary": "boundary", "keypoints": "keypoints"}
+KINDS = {"boxes": "bbox", "masks": "segm", "boundary": "boundary", "keypoints": "keypoints", "rotated": "rotated"}
 
 
 def _field(kind: str) -> str:
@@ -31,6 +31,13 @@ def kinds_of(
 
     ``skip``: invalid records are left out. Also returns notes about kinds that are left out.
     """
+    if "dota" in formats or wanted == "rotated":
+        got = f"a data set that is {formats[0]} and detections that are {formats[1]}"
+        if formats != ("dota", "dota"):
+            raise ChoiceError("kind", f"rotated goes with DOTA's files, got {got}")
+        if wanted not in (None, "rotated"):
+            raise ChoiceError("kind", f"{wanted} goes with files of other formats, got {got}")
+        return ("rotated",), []
     if formats != ("coco", "coco"):
         if wanted not in (None, "boxes"):
             got = f"a data set that is {formats[0]} and detections that are {formats[1]}"
@@ -76,6 +83,8 @@ def check_alike(path: Path, held: Held, count: int) -> None:
 def of_kind(path: Path, data: DataSet, kind: str, faults: Faults) -> DataSet:
     """The data set with the truth of a kind: masks and keypoints are read now."""
     shape = SHAPES[KINDS[kind]]
+    if shape == "rotated":  # DOTA's files hold nothing else
+        return data
     if shape == "bbox":
         missing = np.isnan(data.truth.boxes[:, 0])
         for row in np.flatnonzero(missing).tolist():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastdet._files import coco, npz_data, txt, voc, yolo
+from fastdet._files import coco, dota, npz_data, txt, voc, yolo
 from fastdet._files.coco_objects import Content
 from fastdet._files.coco_shapes import UNKNOWN_SIZE, Held
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids, positions
@@ -50,6 +50,8 @@ def read_results(path: Path, format: str, data: DataSet, o: Options) -> Results:
     """Read detections. FormatError, ChoiceError, OSError."""
     if format == "voc":
         return Results(*voc.read_voc_results(path, data, faults=o.faults))
+    if format == "dota":
+        return Results(*dota.read_dota_results(path, data, faults=o.faults))
     if format == "txt":
         form = o.boxes or "xyxy"
         columns, others = txt.read_txt_results(path, data, form=form, score=o.score, faults=o.faults)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdet._files import coco, npz_data, text, txt, voc, yolo
+from fastdet._files import coco, dota, npz_data, text, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
 from fastdet._files.formats import form_of_detections, form_of_truth
@@ -71,6 +71,8 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
     _suitable(format, form, options)
     skip = options.skip_invalid
     kinds, left = kinds_of(truth, detections, (format, form), data, options.kind, skip=skip)
+    if options.inclusive is not None and kinds[0] == "rotated":
+        raise ChoiceError("inclusive", "goes with upright boxes, got rotated ones")
     if options.offset and kinds[0] != "boxes":
         raise ChoiceError("inclusive", f"goes with boxes, got {kinds[0]}")
     every = {kind: of_kind(truth, data, kind, faults) for kind in kinds}
@@ -99,8 +101,10 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
     notes += _unscored(truth, detections, data, columns, results)
     notes += _coverage(detections, form, data, columns)
     pairs = overlaps(data, columns)
-    boxes = tuple(BOXES[1 if options.boxes == "xywh" and of == "txt" else _FORMS[of]] for of in (format, form))
-    doubts = note_on_boxes(data, columns, pairs, str(detections), (boxes[0], boxes[1]))
+    doubts = []
+    if form != "dota":  # four corners can be read in one way only
+        boxes = tuple(BOXES[1 if options.boxes == "xywh" and of == "txt" else _FORMS[of]] for of in (format, form))
+        doubts = note_on_boxes(data, columns, pairs, str(detections), (boxes[0], boxes[1]))
     if options.score is None and form in ("yolo", "txt") and (doubts or not len(pairs)):
         _check_score(detections, form, data, len(pairs), result_options)
     notes += doubts or note_on_classes(data, columns, pairs, str(detections))
@@ -130,6 +134,8 @@ def _truth(path: Path, format: str, o: Reading, faults: Faults) -> DataSet:
         data = coco.read_coco(path, faults, iou_type="any")
     elif format == "voc":
         data = voc.read_voc(path, o.classes, offset=1.0 if o.offset is None else o.offset, faults=faults)
+    elif format == "dota":
+        data = dota.read_dota(path, o.classes, faults=faults)
     elif format == "txt":
         data = txt.read_txt(path, o.classes, form=o.boxes or "xyxy", offset=o.offset or 0.0, faults=faults)
     elif format == "yolo":
@@ -148,7 +154,7 @@ def _truth(path: Path, format: str, o: Reading, faults: Faults) -> DataSet:
 
 def _without_area(path: Path, data: DataSet, format: str) -> list[str]:
     """A note for each true box without area, for files whose reader makes none."""
-    if format in ("voc", "yolo", "txt"):
+    if format in ("voc", "yolo", "txt", "dota"):
         return []
     sides = data.truth.boxes[:, 2:]
     rows = np.flatnonzero((sides == 0).any(axis=1)).tolist()

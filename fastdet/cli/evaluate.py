@@ -47,13 +47,15 @@ def run(options: Options) -> None:
     GT: COCO JSON; a folder of VOC's XML; a folder of YOLO's txt ("class cx cy
     w h", as fractions of the image; needs images/ beside labels/, --images or
     --image-size); a folder of txt ("class x1 y1 x2 y2", then optionally the
-    word difficult); or NPZ (boxes, labels, image; optional difficult, iscrowd,
+    word difficult); a folder of DOTA's txt ("x1 y1 x2 y2 x3 y3 x4 y4 class
+    difficult"); or NPZ (boxes, labels, image; optional difficult, iscrowd,
     area, image_names, classes).
 
     DETECTIONS: COCO results JSON (images and categories are matched by name if
     the file lists them); a folder of txt with "class score x1 y1 x2 y2", YOLO's
-    "class cx cy w h score", or VOC's one file a class with "image score x1 y1
-    x2 y2"; or NPZ as fastdet nms writes it.
+    "class cx cy w h score", VOC's one file a class with "image score x1 y1 x2
+    y2", or DOTA's Task1_<class>.txt with "image score x1 y1 ... x4 y4"; or NPZ
+    as fastdet nms writes it.
 
     COCO results that hold masks (segmentation) or keypoints are scored by
     these, a table each, if the data set has them; --kind chooses one. boundary
@@ -181,7 +183,7 @@ def _of_settings(options: Options, inputs: sources.Inputs, rule: str) -> list[st
             f"{options.truth}: a LVIS data set, scored by {rule.upper()}'s rules: LVIS counts false positives only in "
             "images that were searched for the class, so its figures are higher"
         ]
-    if options.method == "coco101" or options.inclusive is not None or inputs.formats[0] == "voc":
+    if options.method == "coco101" or options.inclusive is not None or inputs.formats[0] in ("voc", "dota"):
         return []
     return [
         f"boxes of {inputs.formats[0]} end at x2 and y2; figures of VOC take x2 and y2 as the last pixel inside: "
@@ -220,6 +222,7 @@ def _on_cluster(o: Options) -> bool:
         "--image-ids": o.image_ids, "--skip-invalid": o.skip_invalid or None,
         "--errors": o.errors or None, "--rule": o.rule if o.rule == "lvis" else None,
         "--format": o.format if o.format not in ("auto", "coco") else None,
+        "--kind rotated": "rotated" if o.kind == "rotated" else None,
     }  # fmt: skip
     for option, value in local_only.items():
         if value is not None:

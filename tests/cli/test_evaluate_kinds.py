@@ -88,7 +88,7 @@ def test_mixtures_are_refused(tmp_path: Path, capsys: Capture) -> None:
 def test_wrong_use(tmp_path: Path, capsys: Capture) -> None:
     files = write(tmp_path, [WHOLE] * 2)
     for options, text in (
-        (("--kind", "faces"), "evaluate: --kind must be one of boxes, masks, boundary, keypoints, got faces"),
+        (("--kind", "faces"), "evaluate: --kind must be one of boxes, masks, boundary, keypoints, rotated, got faces"),
         (("--kind", "keypoints"), "evaluate: --sigmas must be given for 3 keypoints: coco is for 17, crowdpose for 14"),
         (("--kind", "keypoints", "--sigmas", "1,2"),
          "evaluate: --sigmas must be 3 numbers, one for each keypoint, got 2"),

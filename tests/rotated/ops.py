@@ -14,7 +14,6 @@ from rotated_boxes import hostile_boxes, hostile_scores, some_boxes
 from fastdet import rotated
 from fastdet.rotated.transforms import FORMATS
 
-HOST = ("numba", "cpp")
 MANY_DTYPES = (*FLOATS, "float16", "int32")
 WAYS = tuple(product((True, False), (True, False)))
 
@@ -47,7 +46,7 @@ def scored(n: int, kind: str, *, groups: int = 0, **options: Any) -> Case:
     return case
 
 
-def all_conversions(convert: Callable[..., Any], b: Any, *, backend: str | None) -> tuple[Any, ...]:
+def all_conversions(convert: Callable[..., Any], b: Any, *, backend: str | None = None) -> tuple[Any, ...]:
     five = [
         convert(b, i, o, degrees=d, clockwise=c, out_degrees=e, out_clockwise=f, backend=backend)
         for i, o, (d, c), (e, f) in product(FORMATS[:2], FORMATS, WAYS, WAYS)
@@ -100,8 +99,8 @@ SOFT: dict[str, Case] = {
     "none": scored(0, "dense"),
 }
 OPS: dict[str, ArrayOp] = {
-    "box_iou_rotated": ArrayOp(rotated.box_iou_rotated, IOU, MANY_DTYPES, HOST, threaded=("large",)),
-    "nms_rotated": ArrayOp(rotated.nms_rotated, NMS, MANY_DTYPES, HOST),
+    "box_iou_rotated": ArrayOp(rotated.box_iou_rotated, IOU, MANY_DTYPES, threaded=("large",)),
+    "nms_rotated": ArrayOp(rotated.nms_rotated, NMS, MANY_DTYPES),
     "batched_nms_rotated": ArrayOp(
         rotated.batched_nms_rotated,
         {
@@ -109,17 +108,15 @@ OPS: dict[str, ArrayOp] = {
             "many": scored(1500, "sparse", groups=2, iou_threshold=0.1, max_output=900),
         },
         FLOATS,
-        HOST,
     ),
-    "soft_nms_rotated": ArrayOp(rotated.soft_nms_rotated, SOFT, FLOATS, HOST),
+    "soft_nms_rotated": ArrayOp(rotated.soft_nms_rotated, SOFT, FLOATS),
     "batched_soft_nms_rotated": ArrayOp(
-        rotated.batched_soft_nms_rotated, {"dense": scored(120, "dense", groups=4)}, FLOATS, HOST
+        rotated.batched_soft_nms_rotated, {"dense": scored(120, "dense", groups=4)}, FLOATS
     ),
     "box_convert_rotated": ArrayOp(
         partial(all_conversions, rotated.box_convert_rotated),
         {"dense": converted("dense"), "hostile": converted("hostile")},
         MANY_DTYPES,
-        HOST,
     ),
     "min_area_rect": ArrayOp(
         rotated.min_area_rect,
@@ -132,6 +129,5 @@ OPS: dict[str, ArrayOp] = {
             "none": points(0, 4),
         },
         FLOATS,
-        HOST,
     ),
 }
