@@ -10,7 +10,7 @@ import numpy as np
 from fastdet import masks
 from fastdet._files import coco
 from fastdet._files.coco_shapes import FIELDS, Held
-from fastdet._files.coco_values import ABSENT, FIELD_OF, fail
+from fastdet._files.coco_values import FIELD_OF
 from fastdet._files.data_set import DataSet, positions
 from fastdet._files.errors import ChoiceError, Faults, FormatError
 from fastdet.detection.records import SHAPES, Columns
@@ -88,8 +88,7 @@ def of_kind(path: Path, data: DataSet, kind: str, faults: Faults) -> DataSet:
     if shape == "bbox":
         missing = np.isnan(data.truth.boxes[:, 0])
         for row in np.flatnonzero(missing).tolist():
-            with faults.record():
-                fail(str(path), "annotations", row, "bbox", "four numbers", ABSENT)
+            faults.add(FormatError(f"{path}: annotations[{row}].bbox: expected four numbers, got none"))
         return data._replace(truth=data.truth.rows(~missing)) if missing.any() else data
     own = Faults(skip=faults.skip)
     read = coco.read_coco(path, own, iou_type=shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -276,9 +277,12 @@ def _coco_images(
         return placed, _other_ids(path, content, placed.image, data)
     ids, names = listed
     if not len(content.named) and names and all(names) and all(data.image_names):
+        if len(set(names)) < len(names):
+            again = Counter(names).most_common(1)[0][0]
+            raise FormatError(f"{path}: images: expected a file_name for each image, got {quoted(again)} twice")
         of = {i: images.names.find(f"{path}: images", name) for i, name in zip(ids.tolist(), names, strict=True)}
         known = {i: image for i, image in of.items() if image is not None}
-        expected = "an image of the data set"
+        expected = "an image whose file_name, in the file's images, is one of the data set"
         return _renumbered(path, section, "image_id", columns, "image", known, expected, o.faults), []
     named = content.named if len(content.named) else np.zeros(len(columns.image), bool)
     kinds, of_number = np.unique(columns.image[~named], return_inverse=True)

@@ -201,3 +201,27 @@ def test_intervals_of_one_image_are_noted(tmp_path: Path, capsys: Capture) -> No
         assert main(["miou", *[str(tmp_path / "maps.npy")] * 2, "--classes", "2", "--ci", "--json"]) == 0
         out, err = capsys.readouterr()
         assert (text in err, json.loads(out)["notes"]) == ((True, [text]) if count == 1 else (False, []))
+
+
+def test_names_of_images_that_results_list(tmp_path: Path, capsys: Capture) -> None:
+    gt, dt = tmp_path / "gt.json", tmp_path / "dt.json"
+    right = large(gt, 3)
+    images = [{"id": i, "file_name": f"{i}.jpg"} for i in range(3)]
+    turned = [{"id": 2 - i, "file_name": f"{i}.jpg"} for i in range(3)]
+    records = [{**r, "image_id": 2 - r["image_id"]} for r in right]
+    assert scored(capsys, gt, write(dt, {"images": turned, "annotations": records}))["map"] == ONE
+    images[1]["file_name"] = "0.jpg"
+    text = "images: expected a file_name for each image, got '0.jpg' twice"
+    assert fails(capsys, gt, write(dt, {"images": images, "annotations": right})) == f"{dt}: {text}"
+    images[1]["file_name"] = "new.jpg"
+    text = "expected an image whose file_name, in the file's images, is one of the data set, got 1"
+    assert fails(capsys, gt, write(dt, {"images": images, "annotations": right})).endswith(text)
+
+
+@pytest.mark.parametrize("box", [[], None])
+def test_an_object_without_a_box(tmp_path: Path, capsys: Capture, box: Any) -> None:
+    right = large(tmp_path / "gt.json", 3)
+    content = json.loads((tmp_path / "gt.json").read_text())
+    content["annotations"][1]["bbox"] = box
+    gt, dt = write(tmp_path / "gt.json", content), write(tmp_path / "dt.json", right)
+    assert fails(capsys, gt, dt) == f"{gt}: annotations[1].bbox: expected four numbers, got none"
