@@ -263,3 +263,20 @@ def test_keypoints_in_another_order(tmp_path: Path, capsys: Capture) -> None:
     assert fails(capsys, gt, dt, *options) == f"{dt}: expected 5 keypoints each, as {gt} has, got 4"
     write(dt, right)
     assert scored(capsys, gt, dt, *options, "--kind", "keypoints", "--method", "voc2007")["notes"] == []
+
+
+@pytest.mark.parametrize("scored_lines", [False, True])
+def test_fractions_of_classes_that_are_words(tmp_path: Path, capsys: Capture, scored_lines: bool) -> None:
+    """YOLO's lines, but with names: no hint at another form of pixels."""
+    folder = tmp_path / "gt"
+    folder.mkdir()
+    write(folder / "a.txt", "cat .5 .5 .25 .25")
+    dt = tmp_path / "dt.json"
+    write(dt, [])
+    if scored_lines:
+        write(folder / "a.txt", "cat 10 10 30 30")
+        dt = tmp_path / "dt"
+        dt.mkdir()
+        write(dt / "a.txt", "cat .9 .5 .5 .25 .25")
+    text = "a width >= 0, got -0.25 (YOLO's fractions, which these may be, go with classes that are numbers)"
+    assert fails(capsys, folder, dt).endswith(f"a.txt: line 1: expected {text}")
