@@ -121,6 +121,20 @@ def notes_on_shapes(path: Path, columns: Columns, *, is_truth: bool) -> list[str
     return notes
 
 
+def check_keypoints(path: Path, truth: Path, columns: Columns, true: Columns | None) -> None:
+    """FormatError where detections have another number of keypoints than true objects."""
+    if (
+        true is None
+        or true.keypoints is None
+        or columns.keypoints is None
+        or not (len(true.ids) and len(columns.image))
+    ):
+        return
+    want, got = true.keypoints.shape[1], columns.keypoints.shape[1]
+    if got != want:
+        raise FormatError(f"{path}: expected {want} keypoints each, as {truth} has, got {got}")
+
+
 def of_right_size(path: Path, section: str, columns: Columns, data: DataSet, faults: Faults) -> Columns:
     """The masks that have their image's size. Others are faults; if those stop the reading, row i is record i."""
     if columns.masks is None or not len(columns.image):

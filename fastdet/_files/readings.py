@@ -148,6 +148,22 @@ def note_on_classes(data: DataSet, columns: Columns, pairs: Array, where: str) -
     return [f"{where}: of {len(pairs):,} detections that overlap a true box, {agree:,} have its class: {hint}"]
 
 
+def note_on_keypoints(data: DataSet, columns: Columns, where: str) -> list[str]:
+    """A note if most keypoints of two numbers or more lie where those of one other number each should be."""
+    true, found = data.truth.keypoints, columns.keypoints
+    if true is None or found is None:
+        return []
+    pairs = overlaps(data, columns)[: min(_MAX_BOXES, 2_000_000 // max(1, true.shape[1]) ** 2)]
+    true, found = (x[rows].clip(-1e100, 1e100) for x, rows in ((true, pairs[:, 0]), (found, pairs[:, 1])))
+    apart = np.square(true[:, :, None, :2] - found[:, None, :, :2]).sum(axis=3)  # (P, K, K)
+    nearest, marked = apart.argmin(axis=2), true[:, :, 2] > 0
+    at = np.broadcast_to(np.arange(true.shape[1]), marked.shape)
+    (own, other), count = np.unique(np.stack([at[marked], nearest[marked]]), axis=1, return_counts=True)
+    swaps = few([f"{i} at {j}" for i, j in moved(own, other, count, 3)], 3)
+    text = "most keypoints of some numbers, from 0, lie at those of others"
+    return [f"{where}: {text}, {swaps}: are they in another order?"] if swaps else []
+
+
 def note_on_boxes(data: DataSet, columns: Columns, pairs: Array, where: str, forms: tuple[str, str]) -> list[str]:
     """A note if hardly any detection overlaps a true box, or far more do in another form, which it names.
 

@@ -11,9 +11,9 @@ import numpy as np
 from fastdet._files import coco, dota, npz_data, text, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
-from fastdet._files.formats import form_of_detections, form_of_truth
-from fastdet._files.kinds import check_alike, iou_type_of, kinds_of, notes_on_shapes, of_kind
-from fastdet._files.readings import BOXES, note_on_boxes, note_on_classes, overlaps
+from fastdet._files.formats import form_of_detections, form_of_truth, unread
+from fastdet._files.kinds import check_alike, check_keypoints, iou_type_of, kinds_of, notes_on_shapes, of_kind
+from fastdet._files.readings import BOXES, note_on_boxes, note_on_classes, note_on_keypoints, overlaps
 from fastdet._files.results import Options, Results, read_results
 from fastdet._files.sizes import sizes_of
 from fastdet.detection.records import Columns
@@ -68,6 +68,7 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
         data = data._replace(offset=options.offset)
     notes = _limited([*data.notes, *_without_area(truth, data, format)], f"{truth}: {{}} more notes of this kind")
     form = form_of_detections(detections, options.format, format, data)
+    notes += [*unread(truth), *unread(detections)]
     _suitable(format, form, options)
     skip = options.skip_invalid
     kinds, left = kinds_of(truth, detections, (format, form), data, options.kind, skip=skip)
@@ -95,6 +96,7 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
         data, columns, wanted = _subset(data, columns, options.image_set)
         truths = {kind: rows.rows(np.isin(rows.image, wanted)) for kind, rows in truths.items()}
     data = data._replace(truth=truths[kinds[0]])
+    check_keypoints(detections, truth, columns, truths.get("keypoints"))
     for of in truths.values():
         notes += notes_on_shapes(truth, of, is_truth=not len(data.crowding))  # CrowdPose does not use areas
     notes += notes_on_shapes(detections, columns, is_truth=False)
@@ -107,6 +109,8 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
         doubts = note_on_boxes(data, columns, pairs, str(detections), (boxes[0], boxes[1]))
     if options.score is None and form in ("yolo", "txt") and (doubts or not len(pairs)):
         _check_score(detections, form, data, len(pairs), result_options)
+    if "keypoints" in truths:
+        notes += note_on_keypoints(data._replace(truth=truths["keypoints"]), columns, str(detections))
     notes += doubts or note_on_classes(data, columns, pairs, str(detections))
     return Inputs(data, columns, (format, form), notes, faults.texts, truths)
 

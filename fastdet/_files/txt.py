@@ -99,6 +99,8 @@ def _plain(form: str, scored: bool, last: bool = False) -> Parse:
                 hint = " (boxes that are x y w h: --boxes xywh)" if form == "xyxy" else ""
                 if scored and not last and 0 <= numbers[sides[-1]] <= 1:
                     hint = " (a score that is last: --score last)"
+                if all(0 <= numbers[side] <= 1 for side in sides):
+                    hint = " (YOLO's fractions, which these may be, go with classes that are numbers)"
                 raise FormatError(f"{path}: line {line}: expected a {field} >= 0, got {plain(side)}{hint}")
         return name, (x, y, w, h, float(IGNORE * difficult)), numbers.get("score", 0.0)
 

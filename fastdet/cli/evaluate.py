@@ -183,7 +183,8 @@ def _of_settings(options: Options, inputs: sources.Inputs, rule: str) -> list[st
             f"{options.truth}: a LVIS data set, scored by {rule.upper()}'s rules: LVIS counts false positives only in "
             "images that were searched for the class, so its figures are higher"
         ]
-    if options.method == "coco101" or options.inclusive is not None or inputs.formats[0] in ("voc", "dota"):
+    of_boxes = "boxes" in inputs.truths and inputs.formats[0] != "voc"
+    if options.method == "coco101" or options.inclusive is not None or not of_boxes:
         return []
     return [
         f"boxes of {inputs.formats[0]} end at x2 and y2; figures of VOC take x2 and y2 as the last pixel inside: "

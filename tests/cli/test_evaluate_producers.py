@@ -225,3 +225,58 @@ def test_an_object_without_a_box(tmp_path: Path, capsys: Capture, box: Any) -> N
     content["annotations"][1]["bbox"] = box
     gt, dt = write(tmp_path / "gt.json", content), write(tmp_path / "dt.json", right)
     assert fails(capsys, gt, dt) == f"{gt}: annotations[1].bbox: expected four numbers, got none"
+
+
+def test_folders_inside_are_noted(tmp_path: Path, capsys: Capture) -> None:
+    """Their boxes would be missed, or their detections, without a word."""
+    for folder, line in (("gt", "cat 10 10 30 30"), ("dt", "cat .9 10 10 30 30")):
+        for inner in ("", "pictures", *(("val", "new") if folder == "dt" else ())):
+            (tmp_path / folder / inner).mkdir(exist_ok=True)
+            write(tmp_path / folder / inner / ("a.jpg" if inner == "pictures" else "a.txt"), line)
+    result = scored(capsys, tmp_path / "gt", tmp_path / "dt")
+    assert (result["map"], result["notes"]) == (ONE, [f"{tmp_path / 'dt'}: its folders are not read: new, val"])
+
+
+def test_keypoints_in_another_order(tmp_path: Path, capsys: Capture) -> None:
+    """Left and right exchanged, as by another list of keypoints: few points are right, and no box is wrong."""
+    gt, dt = tmp_path / "gt.json", tmp_path / "dt.json"
+    right = large(gt, 4)
+    content = json.loads(gt.read_text())
+    for record in content["annotations"]:
+        x, y, w, h = record["bbox"]
+        points = [[x, y], [x + w, y], [x, y + h], [x + w, y + h], [x + w / 2, y + h / 2]]
+        record |= {"keypoints": [v for point in points for v in (*point, 2)], "area": 0.5 * w * h, "category_id": 1}
+    write(gt, content)
+    right = [{**r, "score": 0.9} for r in content["annotations"]]
+    options = ("--sigmas", ",".join(["0.05"] * 5))
+
+    def notes(*order: int) -> list[str]:
+        rows = [{**r, "keypoints": [v for i in order for v in r["keypoints"][3 * i : 3 * i + 3]]} for r in right]
+        result = scored(capsys, gt, write(dt, rows), *options)
+        assert (result["also"]["keypoints"]["map"] == ONE) == (order == (0, 1, 2, 3, 4))
+        return result["notes"]
+
+    assert notes(0, 1, 2, 3, 4) == []
+    text = f"{dt}: most keypoints of some numbers, from 0, lie at those of others"
+    assert notes(1, 0, 3, 2, 4) == [f"{text}, 0 at 1, 1 at 0, 2 at 3 and 1 more: are they in another order?"]
+    write(dt, [{**r, "keypoints": r["keypoints"][:12]} for r in right])
+    assert fails(capsys, gt, dt, *options) == f"{dt}: expected 5 keypoints each, as {gt} has, got 4"
+    write(dt, right)
+    assert scored(capsys, gt, dt, *options, "--kind", "keypoints", "--method", "voc2007")["notes"] == []
+
+
+@pytest.mark.parametrize("scored_lines", [False, True])
+def test_fractions_of_classes_that_are_words(tmp_path: Path, capsys: Capture, scored_lines: bool) -> None:
+    """YOLO's lines, but with names: no hint at another form of pixels."""
+    folder = tmp_path / "gt"
+    folder.mkdir()
+    write(folder / "a.txt", "cat .5 .5 .25 .25")
+    dt = tmp_path / "dt.json"
+    write(dt, [])
+    if scored_lines:
+        write(folder / "a.txt", "cat 10 10 30 30")
+        dt = tmp_path / "dt"
+        dt.mkdir()
+        write(dt / "a.txt", "cat .9 .5 .5 .25 .25")
+    text = "a width >= 0, got -0.25 (YOLO's fractions, which these may be, go with classes that are numbers)"
+    assert fails(capsys, folder, dt).endswith(f"a.txt: line 1: expected {text}")
