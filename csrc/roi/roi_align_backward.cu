@@ -33,7 +33,7 @@ struct Met {
     RoiAxes<T> sampled;
     PixelAxes<T> pixels;
 
-    __device__ Met(const RoiArgs<S>& job, int64_t k) {
+    __device__ void set(const RoiArgs<S>& job, int64_t k) {
         if constexpr (kPooled) {
             pixels = job.pixel_axes_of(k);
         } else {
@@ -64,11 +64,13 @@ struct Met {
 };
 
 template <class S, bool kPooled>
-__global__ void __launch_bounds__(kRoiThreads)
+__global__ void __launch_bounds__(kRoiThreads, 2)
     spread_kernel(const RoiArgs<S> job, int64_t tiles_y, int64_t tiles_x, int64_t chunks) {
     using T = Compute<S>;
     FASTDET_SHARED(T, weight, [kLines][kTableBins]);
     FASTDET_SHARED(bool, there, [kLines][kTableBins]);
+    using Roi = Met<S, kPooled>;
+    FASTDET_SHARED(Roi, kept, [1]);  // the RoI at hand
     FASTDET_SHARED(int32_t, met, [kRoiThreads]);
     FASTDET_SHARED(int, in_warp, [kRoiThreads / kWarp]);
     const int me = int(threadIdx.x), lane = me % kWarp, warp = me / kWarp;
@@ -93,7 +95,8 @@ __global__ void __launch_bounds__(kRoiThreads)
         const int64_t mine = from + me;
         bool meets = mine < job.count && job.takes(mine) && int64_t(*job.box(mine)) == image;
         if (meets) {
-            const Met<S, kPooled> roi(job, mine);
+            Met<S, kPooled> roi;
+            roi.set(job, mine);
             const Range rows = roi.rows(job), columns = roi.columns(job);
             meets = rows.begin < top + kTileRows && rows.end > top && columns.begin < left + kTileColumns &&
                     columns.end > left;
@@ -107,10 +110,13 @@ __global__ void __launch_bounds__(kRoiThreads)
         __syncthreads();
         for (int m = 0; m < n; ++m) {
             const int64_t k = from + met[m];
-            const Met<S, kPooled> roi(job, k);
-            if (tables) {
+            if (tables || me == 0) {
+                Met<S, kPooled> roi;
+                roi.set(job, k);
+                if (me == 0) kept[0] = roi;
+
                 const int bins_y = int(job.bins_y), bins_x = int(job.bins_x);
-                for (int i = me; i < kTileRows * bins_y + kTileColumns * bins_x; i += kRoiThreads) {
+                for (int i = me; tables && i < kTileRows * bins_y + kTileColumns * bins_x; i += kRoiThreads) {
                     const bool of_row = i < kTileRows * bins_y;
                     const int j = of_row ? i : i - kTileRows * bins_y, bins = of_row ? bins_y : bins_x;
                     const int line = j / bins, bin = j - line * bins, at = of_row ? line : kTileRows + line;
@@ -128,24 +134,25 @@ __global__ void __launch_bounds__(kRoiThreads)
                 const int64_t channel = channel_of(i);
                 const int64_t y = top + line_y, x = left + line_x;
                 if (y >= job.height || x >= job.width || channel >= job.channels) continue;
-                const int64_t own = job.own ? channel % job.bins() : 0;
-                const int64_t c = job.own ? channel / job.bins() : channel;
-                const int64_t p0 = job.own ? own / job.bins_x : 0, p1 = job.own ? p0 + 1 : job.bins_y;
-                const int64_t q0 = job.own ? own % job.bins_x : 0, q1 = job.own ? q0 + 1 : job.bins_x;
+                // Own channels: below 2^31, so that their bins are, too.
+                const int bins = job.own ? int(job.bins_y) * int(job.bins_x) : 1, c = int(channel) / bins;
+                const int own = int(channel) - c * bins, row = job.own ? own / int(job.bins_x) : 0;
+                const int64_t p0 = row, p1 = job.own ? p0 + 1 : job.bins_y;
+                const int64_t q0 = job.own ? own - row * int(job.bins_x) : 0, q1 = job.own ? q0 + 1 : job.bins_x;
                 T tall = 0;
                 bool begun = false;
 #pragma unroll 1
                 for (int64_t p = p0; p < p1; ++p) {
                     T wy = tables ? weight[line_y][p] : T(0);
-                    if (!(tables ? there[line_y][p] : roi.row(job, p, y, &wy))) continue;
+                    if (!(tables ? there[line_y][p] : kept[0].row(job, p, y, &wy))) continue;
                     T wide = 0;
                     bool first = true;
 #pragma unroll 1
                     for (int64_t q = q0; q < q1; ++q) {
                         T wx = tables ? weight[kTileRows + line_x][q] : T(0);
-                        if (!(tables ? there[kTileRows + line_x][q] : roi.column(job, q, x, &wx))) continue;
+                        if (!(tables ? there[kTileRows + line_x][q] : kept[0].column(job, q, x, &wx))) continue;
                         const T g = widen(job.from[job.feature_at(k, c, p * job.bins_x + q)]);
-                        const T term = wx * (g / roi.count(p, q));
+                        const T term = wx * (g / kept[0].count(p, q));
                         wide = first ? term : wide + term;
                         first = false;
                     }
