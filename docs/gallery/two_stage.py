@@ -39,7 +39,7 @@ def scene(rng):
             inside &= (u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.25
         if label == 3:
             inside &= np.abs(u - 0.5) < v / 2
-        image[:, inside] = rng.choice([0.0, 1.0], 3)[:, None] * 0.3 + rng.uniform(0, 0.7, 3)[:, None]
+        image[:, inside] = rng.choice([0.0, 0.7], 3)[:, None] + rng.uniform(0, 0.3, 3)[:, None]
         boxes.append(box), labels.append(label), masks.append(inside)
     return {
         "image": torch.tensor(image, dtype=torch.float32),
@@ -129,7 +129,7 @@ def crop_loss(samples, step):
     return loss_of(crop_network(crops), *(torch.cat([part[k] for part in parts]) for k in (1, 2)))
 
 
-train(crop_network, crop_loss, 80)
+train(crop_network, crop_loss, 150)
 found = {"R-CNN": rcnn(crop_network, image, proposals, size=CROP, score_threshold=0.5, iou_threshold=0.3)}
 
 # %%
@@ -145,7 +145,7 @@ def pooled_loss(samples, step):
     return loss_of(head(pooled), *(torch.cat([part[k] for part in parts]) for k in (1, 2)))
 
 
-train(nn.ModuleList([trunk, head]), pooled_loss, 80)
+train(nn.ModuleList([trunk, head]), pooled_loss, 100)
 found["Fast R-CNN"] = fast_rcnn(trunk, head, image, proposals, score_threshold=0.5, iou_threshold=0.3)
 
 
@@ -184,7 +184,7 @@ def whole_loss(samples, step):
     return sum(mask_network([sample["image"] for sample in samples], samples).values())
 
 
-train(mask_network, whole_loss, 110)
+train(mask_network, whole_loss, 160)
 faster_network = FasterRCNN(3, **options)
 faster_network.backbone = mask_network.backbone
 faster_network.load_state_dict(mask_network.state_dict(), strict=False)
