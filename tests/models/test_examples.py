@@ -211,7 +211,10 @@ CELL = (
 )
 
 
-@pytest.mark.parametrize(("model", "options"), [("yolov1_tiny", ["grid=2"]), ("ssd300", ["norm=true"])])
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [("yolov1_tiny", ["grid=2"]), ("ssd300", ["norm=true"]), ("faster_rcnn", ["min_size=128"])],
+)
 def test_train_detector(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -260,7 +263,9 @@ def test_train_detector(
     targets = iter([detector.target(sample.boxes, sample.labels) for sample in test])
 
     def truth(images: Any) -> Any:
-        encoded = next(targets)
+        encoded: Any = next(targets)
+        if model == "faster_rcnn":
+            return [{"boxes": encoded[0], "labels": encoded[1], "scores": torch.ones(len(encoded[0]))}]
         if model == "ssd300":
             return encoded[0][None], 20.0 * torch.nn.functional.one_hot(encoded[1], 4)[None]
         return encoded[0][None]
