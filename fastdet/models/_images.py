@@ -116,9 +116,9 @@ class Resize(nn.Module):
                 raise ValueError(f"{op}: labels of targets must be int64 and ({len(boxes)},), got {got} at index {i}")
             shapes = {"masks": tuple(images[i].shape[-2:]), "keypoints": (self.needs.get("keypoints"), 3)}
             for key in self.needs:
-                shape, got = (len(boxes), *shapes[key]), tuple(target[key].shape)
-                if got != shape:
-                    raise ValueError(f"{op}: {key} of targets must have shape {shape}, got {got} at index {i}")
+                shape, given = (len(boxes), *shapes[key]), tuple(target[key].shape)
+                if given != shape:
+                    raise ValueError(f"{op}: {key} of targets must have shape {shape}, got {given} at index {i}")
             rules = {
                 "boxes of targets must have x1 < x2 and y1 < y2": ~(boxes[:, :2] < boxes[:, 2:]).all(1),
                 f"labels of targets must be in [{self.labels.start}, {self.labels.stop})": (labels < self.labels.start)

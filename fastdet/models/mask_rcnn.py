@@ -36,7 +36,7 @@ class MaskPredictor(nn.Module):
         self.mask_fcn_logits = nn.Conv2d(inputs, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.mask_fcn_logits(self.conv5_mask(x).relu())
+        logits: Tensor = self.mask_fcn_logits(self.conv5_mask(x).relu_())
         return logits
 
 

@@ -214,6 +214,31 @@ def test_keypoints_at_maxima(torch: Any, models: Any) -> None:
     assert not part.keypoint_cells(corner + 1, boxes[:1], 56)[1].any()
 
 
+@pytest.mark.parametrize("name", ["faster_rcnn", pytest.param("retinanet", marks=pytest.mark.exhaustive)])
+def test_the_trunk_is_exported_for_any_size(torch: Any, models: Any, name: str) -> None:
+    trunk = made(torch, models, name)[0].eval().backbone
+    sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    program = torch.export.export(trunk, (torch.rand(2, 3, 160, 192),), dynamic_shapes=(sizes,)).module()
+    with torch.no_grad():
+        for shape in ((2, 3, 160, 192), (3, 3, 192, 160), (1, 3, 224, 160)):
+            image = torch.rand(shape)
+            for got, want in zip(program(image), trunk(image), strict=True):
+                torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["mask_rcnn", "retinanet"])
+def test_compile(torch: Any, models: Any, name: str) -> None:
+    network, images = made(torch, models, name)
+    compiled = torch.compile(network.eval(), backend="aot_eager")
+    with torch.no_grad():
+        for got, want in zip(compiled(images), network(images), strict=True):
+            assert got.keys() == want.keys()
+            assert got["labels"].tolist() == want["labels"].tolist()
+            for key in want:
+                torch.testing.assert_close(got[key], want[key], rtol=1e-4, atol=1e-4)
+
+
 ERRORS: list[tuple[Callable[[Any, Any], Any], type[Exception], str]] = [
     (lambda m, t: m.FasterRCNN(norm="group"), ValueError, "ResNetFPN: norm must be 'frozen' or 'batch', got 'group'"),
     (lambda m, t: m.FasterRCNN(trainable=6), ValueError, "ResNetFPN: trainable must be 0 to 5, got 6"),
