@@ -231,7 +231,8 @@ int64_t forward_scratch(const UpsampleJob& job) {
 }  // namespace FASTDET_ISA
 
 FASTDET_KERNELS(UpsampleBilinearKernels, upsample_bilinear_kernels,
-                {{forward<float>, forward<double>, forward<Half>, forward<BFloat16>, forward<uint8_t>, forward<Signed8>},
+                {{forward<float>, forward<double>, forward<Half>, forward<BFloat16>, forward<uint8_t>,
+                  forward<Signed8>},
                  {forward_scratch<float>, forward_scratch<double>, forward_scratch<Half>, forward_scratch<BFloat16>,
                   forward_scratch<uint8_t>, forward_scratch<Signed8>}})
 

@@ -188,7 +188,7 @@ class Detector:
         Parameters
         ----------
         size : (height, width) of the pictures; None: the network's
-        count : of pictures in the batch; None: batch_size
+        count : of pictures in the batch, at most batch_size; None: that
 
         Returns
         -------
@@ -198,7 +198,10 @@ class Detector:
         if given is None:
             raise ValueError(f"{OP}: size must be set for a network of any size, got None")
         number = self.batch_size if count is None else check.at_least_one(OP, "count", count)
-        black = np.zeros((self.channels, *given), np.uint8)
+        if number > self.batch_size:
+            raise ValueError(f"{OP}: count must be at most batch_size, {self.batch_size}, got {number}")
+        black = check.empty(OP, (self.channels, *given), np.dtype(np.uint8))
+        black[...] = 0
         last = self.channels_last is not False
         self([black.transpose(1, 2, 0) if last else black] * number)
         return self
@@ -340,10 +343,10 @@ def _session(path: str, providers: Sequence[Any] | None, threads: int | None) ->
 
 
 def _of_channels(name: str, x: Any, channels: int) -> Array:
-    """A number for each channel, (C, 1, 1) float32; one number stands for all."""
+    """A number for each channel, (C, 1, 1) float32, or one for all, (1, 1, 1)."""
     several = isinstance(x, (list, tuple)) or (isinstance(x, np.ndarray) and x.ndim > 0)
-    values = list(x) if several else [x] * channels
-    if len(values) != channels:
+    values = list(x) if several else [x]
+    if several and len(values) != channels:
         raise ValueError(f"{OP}: {name} must have {channels} values, one for each channel, got {len(values)}")
     return np.array([check.number(OP, name, value) for value in values], np.float32).reshape(-1, 1, 1)
 
