@@ -191,7 +191,8 @@ FASTDET_HD double rotated_measure(const Rect& a, const Rect& b, RotatedMeasure k
         if (!(fabs(dx) < 512 && fabs(dy) < 512)) return 0;
         m.w *= scale, m.h *= scale, n.w *= scale, n.h *= scale;
     }
-    const double inter = shared_area(m, n, dx, dy), area_m = m.w * m.h, area_n = n.w * n.h;
+    const double inter = shared_area(m, n, dx, dy);  // at most an area as it is computed there, where it underflows too
+    const double area_m = 4 * ((0.5 * m.w) * (0.5 * m.h)), area_n = 4 * ((0.5 * n.w) * (0.5 * n.h));
     return rotated_ratio(inter, first ? area_m : area_n, first ? area_n : area_m, kind);
 }
 

@@ -134,7 +134,8 @@ def measure(a: Array, i: int, b: Array, j: int, metric: int) -> Any:
             return 0.0
     mw, mh, nw, nh = m[at, W] * scale, m[at, H] * scale, n[other, W] * scale, n[other, H] * scale
     inter = shared_area(0.5 * mw, 0.5 * mh, m[at, C], m[at, S], 0.5 * nw, 0.5 * nh, n[other, C], n[other, S], dx, dy)
-    area_a, area_b = (mw * mh, nw * nh) if first else (nw * nh, mw * mh)
+    area_m, area_n = 4.0 * ((0.5 * mw) * (0.5 * mh)), 4.0 * ((0.5 * nw) * (0.5 * nh))
+    area_a, area_b = (area_m, area_n) if first else (area_n, area_m)
     denominator = area_a
     if metric == 0:
         denominator = (area_a + area_b) - inter

@@ -125,7 +125,7 @@ def measure(a: Rects, b: Rects, metric: str) -> Array:
             near = ~extreme | ((np.abs(dx) < 512) & (np.abs(dy) < 512))
             dx, dy = np.where(near, dx, 0), np.where(near, dy, 0)
         inter = shared_area(0.5 * m.w, 0.5 * m.h, m.c, m.s, 0.5 * n.w, 0.5 * n.h, n.c, n.s, dx, dy)
-        area_m, area_n = m.w * m.h, n.w * n.h
+        area_m, area_n = 4.0 * ((0.5 * m.w) * (0.5 * m.h)), 4.0 * ((0.5 * n.w) * (0.5 * n.h))
         area_a, area_b = np.where(first, area_m, area_n), np.where(first, area_n, area_m)
         if metric == "iou":
             denominator = (area_a + area_b) - inter

@@ -105,6 +105,11 @@ def test_extreme_sizes(backend: str) -> None:
     for power in (-1000, -300, -150, 150, 199, 230, 1010):
         scale = [2.0**power] * 4 + [1]
         assert rotated.box_iou_rotated(a * scale, b * scale, backend=backend).tobytes() == want.tobytes()
+    thin = np.array([[0, 0, 1e-300, 3e-320, 5], [0, 0, 2e-20, 1e-303, 5], [0, 0, 1e150, 3e-170, 5]])
+    for metric in ("iou", "ios", "iof"):  # areas that are rounded as a whole
+        got = rotated.box_iou_rotated(thin, thin, metric=metric, backend=backend)
+        assert got.min() >= 0
+        assert got.max() <= 1
     far = np.array([[1e308, -1e308, 1e308, 1e308, 3], [-1e308, 1e308, 1e308, 1e308, 3]])
     np.testing.assert_array_equal(rotated.box_iou_rotated(far, far, backend=backend), np.eye(2))
 
