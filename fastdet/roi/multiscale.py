@@ -61,11 +61,9 @@ def multiscale_roi_align(
     Examples
     --------
     >>> maps = [np.full((1, 1, 8, 8), 1.0), np.full((1, 1, 4, 4), 2.0)]
-    >>> multiscale_roi_align(maps, [[0, 0, 0, 20, 20], [0, 0, 0, 30, 30]], 1, [0.25, 0.125], canonical_scale=100)
-    array([[[[1.]]],
-    <BLANKLINE>
-    <BLANKLINE>
-           [[[2.]]]])
+    >>> boxes = [[0, 0, 0, 15, 15], [0, 0, 0, 30, 30]]
+    >>> multiscale_roi_align(maps, boxes, 1, [0.25, 0.125], canonical_scale=40).ravel()
+    array([1., 2.])
     """
     if (ops := registered(__name__, *_check.listed(inputs), *_check.listed(boxes))) is not None:
         return ops.multiscale_roi_align(inputs, boxes, output_size, spatial_scales, sampling_ratio, aligned,
