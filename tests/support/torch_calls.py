@@ -1,4 +1,4 @@
-"""Tables of test_torch: calls of fastdet.proposals on boxes (N, 4), scores (N,) and keys (N,); and the output of a YOLO."""
+"""Tables of test_torch: calls of fastdet.proposals on boxes (N, 4), scores (N,), keys (N,); the output of a YOLO."""
 
 from __future__ import annotations
 
