@@ -22,7 +22,7 @@ sys.path.pop(0)  # this folder, so that `import nms` does not find its nms.py
 sys.path.insert(0, str(Path(__file__).parent / "harness"))
 
 NAMES = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet")
-SPREAD = 20.0  # factor on the weights of the class scores, without which no class is above the threshold
+SPREAD = 2.0  # standard deviation of the logits of classes; those of a new network are all nearly equal
 
 
 def networks(name: str, size: int) -> tuple[Any, Any]:
@@ -37,11 +37,13 @@ def networks(name: str, size: int) -> tuple[Any, Any]:
     ours = MODELS[name](**sizes).eval()
     build = getattr(detection, name.replace("_rcnn", "rcnn") + "_resnet50_fpn")
     peer = build(weights=None, weights_backbone=None, **sizes).eval()
-    with torch.no_grad():
-        if name == "retinanet":
-            ours.head["classification_head"].cls_logits.weight.mul_(SPREAD)
-        else:
-            ours.roi_heads.box_predictor.cls_score.weight.mul_(SPREAD)
+    retina = name == "retinanet"
+    layer = ours.head["classification_head"].cls_logits if retina else ours.roi_heads.box_predictor.cls_score
+    logits: list[Any] = []
+    hook = layer.register_forward_hook(lambda _, inputs, out: logits.append(out.flatten()))
+    ours([torch.rand(3, size, size)])
+    hook.remove()
+    layer.weight.data.mul_(SPREAD / torch.cat(logits).std())
     peer.load_state_dict(ours.state_dict())
     return ours, peer
 

@@ -64,7 +64,7 @@ def onnxruntime_align(case: Picture) -> Call:
     scale, ratio, aligned = a["options"]
     node = helper.make_node(
         "RoiAlign", ["x", "rois", "images"], ["y"], output_height=a["size"], output_width=a["size"],
-        sampling_ratio=ratio, spatial_scale=scale,
+        sampling_ratio=max(ratio, 0), spatial_scale=scale,
         coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
     )  # fmt: skip
     inputs = [helper.make_tensor_value_info(n, t, None) for n, t in (("x", floats), ("rois", floats), ("images", ints))]

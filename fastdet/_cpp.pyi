@@ -52,6 +52,48 @@ def multiclass_nms(
     metric: str,
     /,
 ) -> tuple[Array, Array, Array, Array] | int: ...
+def box_iou_rotated(
+    a: Array, b: Array, degrees: bool, clockwise: bool, metric: str, aligned: bool, out: Array | None, /
+) -> Array: ...
+def nms_rotated(
+    boxes: Array,
+    scores: Array,
+    idxs: NDArray[np.int64] | None,
+    degrees: bool,
+    clockwise: bool,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_output: int,
+    metric: str,
+    /,
+) -> NDArray[np.int64] | int: ...
+def soft_nms_rotated(
+    boxes: Array,
+    scores: Array,
+    idxs: NDArray[np.int64] | None,
+    degrees: bool,
+    clockwise: bool,
+    method: str,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    max_output: int,
+    /,
+) -> tuple[NDArray[np.int64], Array] | int: ...
+def box_convert_rotated(
+    boxes: Array,
+    in_fmt: str,
+    out_fmt: str,
+    degrees: bool,
+    clockwise: bool,
+    out_degrees: bool,
+    out_clockwise: bool,
+    /,
+) -> Array: ...
+def min_area_rect(points: Array, degrees: bool, clockwise: bool, /) -> Array: ...
+def rotated_iou_of_groups(
+    boxes1: Array, boxes2: Array, crowd: Array, rows1: Ints, start1: Ints, rows2: Ints, start2: Ints, /
+) -> Array: ...
 def merge_boxes(
     boxes: Array, scores: Array, iou_threshold: float, metric: str, /
 ) -> tuple[Array, Array, NDArray[np.int64]]: ...
@@ -154,7 +196,14 @@ def max_pool2d_backward(
     grad: Array, indices: Array, last: bool, window: tuple[int, ...], size: tuple[int, int], /
 ) -> Array | None: ...
 def max_unpool2d(
-    x: Array, indices: Array, last: bool, window: tuple[int, ...], size: tuple[int, int], out: Array | None, /
+    x: Array,
+    indices: Array,
+    last: bool,
+    window: tuple[int, ...],
+    size: tuple[int, int],
+    zero_point: int,
+    out: Array | None,
+    /,
 ) -> Array | None: ...
 def max_unpool2d_backward(grad: Array, indices: Array, last: bool, window: tuple[int, ...], /) -> Array | None: ...
 def cross_entropy(

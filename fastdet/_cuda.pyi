@@ -409,6 +409,7 @@ def max_unpool2d(
     pooled: tuple[int, int],
     window: tuple[int, int, int, int, int, int],
     compact: bool,
+    zero_point: int,
     workspace: int,
     out: int,
     device: int,
@@ -688,3 +689,106 @@ def measure_components(
     stream: int,
     /,
 ) -> None: ...
+def box_iou_rotated(
+    dtype: str,
+    a: int,
+    n: int,
+    b: int,
+    m: int,
+    degrees: bool,
+    clockwise: bool,
+    metric: str,
+    aligned: bool,
+    out: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def box_convert_rotated(
+    dtype: str,
+    boxes: int,
+    n: int,
+    in_fmt: str,
+    out_fmt: str,
+    degrees: bool,
+    clockwise: bool,
+    out_degrees: bool,
+    out_clockwise: bool,
+    out: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def min_area_rect_workspace(n: int, count: int, /) -> int: ...
+def min_area_rect(
+    dtype: str,
+    points: int,
+    n: int,
+    count: int,
+    degrees: bool,
+    clockwise: bool,
+    workspace: int,
+    out: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def nms_rotated_workspace(dtype: str, score_dtype: str, n: int, keys: bool, device: int, /) -> int: ...
+def nms_rotated(
+    dtype: str,
+    score_dtype: str,
+    boxes: int,
+    scores: int,
+    keys: int,
+    n: int,
+    degrees: bool,
+    clockwise: bool,
+    iou_threshold: float,
+    score_threshold: float | None,
+    max_output: int,
+    metric: str,
+    workspace: int,
+    keep: int,
+    status: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def soft_nms_rotated_workspace(dtype: str, n: int, keys: bool, device: int, /) -> int: ...
+def soft_nms_rotated(
+    dtype: str,
+    boxes: int,
+    scores: int,
+    keys: int,
+    n: int,
+    degrees: bool,
+    clockwise: bool,
+    gaussian: bool,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    max_output: int,
+    workspace: int,
+    keep: int,
+    new_scores: int,
+    status: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+
+_RoiArrays = tuple[str, int, int, bool, int, int, int, float, int, bool, int]
+
+def roi_align(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...
+def roi_align_backward(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...
+def roi_levels(
+    dtype: str, boxes: int, count: int, bounds: list[float], out: int, device: int, stream: int, /
+) -> None: ...
+def roi_pool(arrays: _RoiArrays, sizes: list[int], places: int, device: int, stream: int, /) -> None: ...
+def roi_pool_backward(
+    arrays: _RoiArrays, sizes: list[int], places: int, sums: int, device: int, stream: int, /
+) -> None: ...
+def ps_roi_align(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...
+def ps_roi_align_backward(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...
+def ps_roi_pool(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...
+def ps_roi_pool_backward(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...

@@ -11,22 +11,9 @@
 #include "core/memory.h"
 #include "roi/roi_align.h"
 #include "roi/rois.h"
+#include "roi/taps.h"
 
 namespace fastdet {
-
-// Pixels [begin, end) along one axis.
-struct Range {
-    int64_t begin, end;
-    int64_t size() const { return end > begin ? end - begin : 0; }
-    void add(Range other) {
-        if (!other.size()) return;
-        if (!size()) {
-            *this = other;
-        } else {
-            begin = std::min(begin, other.begin), end = std::max(end, other.end);
-        }
-    }
-};
 
 // A part of an image: rows and columns of the map.
 struct Part {

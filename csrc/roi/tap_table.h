@@ -125,16 +125,4 @@ struct RoiTaps {
     }
 };
 
-// Pixels among which are all that a RoI looks at along one axis.
-template <class T>
-Range reach_of(const RoiAxis<T>& axis, int64_t bins, int64_t size) {
-    if (!axis.finite() || !axis.grid) return {0, 0};
-    const double a = double(axis.start), b = a + double(axis.bin) * double(bins);
-    if (!(std::fabs(a) < 1 << 20 && std::fabs(b) < 1 << 20)) return {0, size};  // more than a pixel may be rounded away
-    const double low = std::floor(std::min(a, b)) - 2, high = std::ceil(std::max(a, b)) + 3;
-    if (high < -1 || low > double(size)) return {0, 0};
-    const Range found = {std::max<int64_t>(int64_t(low), 0), std::min<int64_t>(int64_t(high), size)};
-    return found.size() ? found : Range{found.begin < size ? 0 : size - 1, found.begin < size ? 1 : size};
-}
-
 }  // namespace fastdet

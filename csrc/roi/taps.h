@@ -90,6 +90,40 @@ FASTDET_HD bool is_good_box(const T* box, int64_t images) {
            is_finite(box[1]) && is_finite(box[2]) && is_finite(box[3]) && is_finite(box[4]);
 }
 
+// Pixels [begin, end) along one axis.
+struct Range {
+    int64_t begin, end;
+    FASTDET_MEMBER int64_t size() const { return end > begin ? end - begin : 0; }
+    FASTDET_MEMBER void add(Range other) {
+        if (!other.size()) return;
+        if (!size()) {
+            *this = other;
+        } else {
+            begin = lesser(begin, other.begin), end = greater(end, other.end);
+        }
+    }
+};
+
+// Pixels among which are all that a RoI looks at along one axis.
+template <class T>
+FASTDET_HD Range reach_of(const RoiAxis<T>& axis, int64_t bins, int64_t size) {
+    if (!axis.finite() || !axis.grid) return {0, 0};
+    const double a = double(axis.start), b = a + double(axis.bin) * double(bins), large = 1 << 20;
+    if (!(a > -large && a < large && b > -large && b < large)) return {0, size};  // rounding may move it by a pixel
+    const double low = std::floor(lesser(a, b)) - 2, high = std::ceil(greater(a, b)) + 3;
+    if (high < -1 || low > double(size)) return {0, 0};
+    const int64_t begin = low > 0 ? int64_t(low) : 0;
+    const Range found = {lesser(begin, size - 1), high < double(size) ? int64_t(high) : size};
+    return {found.begin, greater(found.end, found.begin + 1)};
+}
+
+// Bounds between levels, as a kernel takes them.
+struct RoiBounds {
+    static constexpr int kMax = 15;
+    int count;
+    double area[kMax];
+};
+
 // How many of the ascending bounds the area of a box reaches.
 template <class T>
 FASTDET_HD int64_t roi_level(const T* box, const double* bounds, int count) {

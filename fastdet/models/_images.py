@@ -33,6 +33,7 @@ class Resize(nn.Module):
 
     Parameters
     ----------
+    labels : that targets may have
     channels : of the images
     min_size : the shorter side after resizing, pixels; in training one of several, drawn by torch's generator
     max_size : the longer side is at most this, pixels; the shorter one is then below ``min_size``
@@ -42,6 +43,7 @@ class Resize(nn.Module):
     def __init__(
         self,
         op: str,
+        labels: range,
         channels: int,
         min_size: int | Sequence[int],
         max_size: int,
@@ -49,7 +51,8 @@ class Resize(nn.Module):
         std: Sequence[float] | None,
     ) -> None:
         super().__init__()
-        self.op, self.channels, self.max_size = op, channels, max_size
+        self.op, self.labels, self.channels, self.max_size = op, labels, channels, max_size
+        self.needs: dict[str, int] = {}  # what else targets must have: "masks", "keypoints" and their number
         self.min_size = (min_size,) if isinstance(min_size, int) else tuple(min_size)
         colour = channels == len(MEAN)
         self.mean = tuple(mean) if mean is not None else MEAN if colour else (0.0,) * channels
@@ -63,7 +66,7 @@ class Resize(nn.Module):
             raise ValueError(f"{self.op}: images must be one or more, got none")
         self._check(images)
         if targets is not None:
-            check_targets(self.op, targets, len(images))
+            self._check_targets(images, targets)
         resized, resized_targets = [], []
         for i, image in enumerate(images):
             mean, std = (image.new_tensor(x)[:, None, None] for x in (self.mean, self.std))
@@ -96,26 +99,34 @@ class Resize(nn.Module):
                 expected = f"({self.channels}, H, W)"
                 raise ValueError(f"{self.op}: images must have shape {expected}, got {tuple(x.shape)} at index {i}")
 
-
-def check_targets(op: str, targets: Any, count: int) -> None:
-    """Check the keys "boxes" and "labels" of each image's targets."""
-    if len(targets) != count:
-        raise ValueError(f"{op}: targets must be of each of {count} images, got {len(targets)}")
-    for i, target in enumerate(targets):
-        for key in ("boxes", "labels"):
-            if key not in target:
-                raise ValueError(f"{op}: targets must have {key}, got {sorted(target)} at index {i}")
-        boxes, labels = target["boxes"], target["labels"]
-        if boxes.ndim != 2 or boxes.shape[1] != 4 or not boxes.is_floating_point():
-            got = f"{boxes.dtype} {tuple(boxes.shape)}"
-            raise ValueError(f"{op}: boxes of targets must be float and (N, 4), got {got} at index {i}")
-        if labels.shape != boxes.shape[:1] or labels.dtype != torch.int64:
-            got = f"{labels.dtype} {tuple(labels.shape)}"
-            raise ValueError(f"{op}: labels of targets must be int64 and ({len(boxes)},), got {got} at index {i}")
-        wrong = ~(boxes[:, :2] < boxes[:, 2:]).all(1)
-        if wrong.any():
-            got = boxes[wrong][0].tolist()
-            raise ValueError(f"{op}: boxes of targets must have x1 < x2 and y1 < y2, got {got} at index {i}")
+    def _check_targets(self, images: Any, targets: Any) -> None:
+        op = self.op
+        if len(targets) != len(images):
+            raise ValueError(f"{op}: targets must be of each of {len(images)} images, got {len(targets)}")
+        for i, target in enumerate(targets):
+            for key in ("boxes", "labels", *self.needs):
+                if key not in target:
+                    raise ValueError(f"{op}: targets must have {key}, got {sorted(target)} at index {i}")
+            boxes, labels = target["boxes"], target["labels"]
+            if boxes.ndim != 2 or boxes.shape[1] != 4 or not boxes.is_floating_point():
+                got = f"{boxes.dtype} {tuple(boxes.shape)}"
+                raise ValueError(f"{op}: boxes of targets must be float and (N, 4), got {got} at index {i}")
+            if labels.shape != boxes.shape[:1] or labels.dtype != torch.int64:
+                got = f"{labels.dtype} {tuple(labels.shape)}"
+                raise ValueError(f"{op}: labels of targets must be int64 and ({len(boxes)},), got {got} at index {i}")
+            shapes = {"masks": tuple(images[i].shape[-2:]), "keypoints": (self.needs.get("keypoints"), 3)}
+            for key in self.needs:
+                shape, given = (len(boxes), *shapes[key]), tuple(target[key].shape)
+                if given != shape:
+                    raise ValueError(f"{op}: {key} of targets must have shape {shape}, got {given} at index {i}")
+            rules = {
+                "boxes of targets must have x1 < x2 and y1 < y2": ~(boxes[:, :2] < boxes[:, 2:]).all(1),
+                f"labels of targets must be in [{self.labels.start}, {self.labels.stop})": (labels < self.labels.start)
+                | (labels >= self.labels.stop),
+            }
+            for (rule, wrong), values in zip(rules.items(), (boxes, labels), strict=True):
+                if wrong.any():
+                    raise ValueError(f"{op}: {rule}, got {values[wrong][0].tolist()} at index {i}")
 
 
 def resize_target(target: Target, old: Size, new: Size) -> Target:

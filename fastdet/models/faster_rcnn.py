@@ -165,8 +165,8 @@ class FasterRCNN(Detector):
     -----
     ``forward(images)`` in inference: images are a list of (in_channels, H, W), or a batch (N, in_channels, H, W), of
     values in [0, 1]. For each image a dictionary of boxes (K, 4) x1 y1 x2 y2 in its pixels, labels (K,) int64 and
-    scores (K,), by falling score. ``forward(images, targets)`` in training: targets have boxes (K, 4) of
-    x1 < x2, y1 < y2 and labels (K,) int64; the losses loss_objectness, loss_rpn_box_reg, loss_classifier and
+    scores (K,), by falling score; they have no gradient. ``forward(images, targets)`` in training: targets have boxes
+    (K, 4) of x1 < x2, y1 < y2 and labels (K,) int64; the losses loss_objectness, loss_rpn_box_reg, loss_classifier and
     loss_box_reg, to be summed. Samples are drawn by torch's generator.
 
     Weights of torchvision load, from its published files, too: those named COCO_V1 need ``eps=0``.
@@ -202,7 +202,8 @@ class FasterRCNN(Detector):
     ) -> None:
         super().__init__()
         self.classes = classes
-        self.transform = Resize(type(self).__name__, in_channels, min_size, max_size, mean, std)
+        labels = range(1, classes + 1)
+        self.transform = Resize(type(self).__name__, labels, in_channels, min_size, max_size, mean, std)
         self.backbone = ResNetFPN(in_channels=in_channels, width=width, norm=norm, eps=eps, trainable=trainable)
         channels = self.backbone.channels
         self.rpn = RPN(channels, anchor_sizes, anchor_ratios, **rpn or {})

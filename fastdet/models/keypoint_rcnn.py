@@ -62,6 +62,7 @@ class KeypointRCNN(FasterRCNN):
         **options: Any,
     ) -> None:
         super().__init__(classes, width=width, min_size=min_size, **options)
+        self.transform.needs["keypoints"] = keypoints
         layers: list[nn.Module] = []
         inputs, channels = self.backbone.channels, scaled(CHANNELS, width)
         for _ in range(LAYERS):
@@ -91,7 +92,7 @@ class KeypointRCNN(FasterRCNN):
 
     def add_more(self, maps: list[Tensor], found: list[Target]) -> None:
         counts = [len(one["boxes"]) for one in found]
-        heatmaps = self.heatmaps(maps, [one["boxes"] for one in found])
+        heatmaps = self.heatmaps(maps, [one["boxes"] for one in found]).detach()
         for one, of_image in zip(found, heatmaps.split(counts), strict=True):
             one["keypoints"], one["keypoints_scores"] = maximum_keypoints(of_image, one["boxes"])
 

@@ -36,7 +36,7 @@ class MaskPredictor(nn.Module):
         self.mask_fcn_logits = nn.Conv2d(inputs, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.mask_fcn_logits(self.conv5_mask(x).relu())
+        logits: Tensor = self.mask_fcn_logits(self.conv5_mask(x).relu_())
         return logits
 
 
@@ -67,6 +67,7 @@ class MaskRCNN(FasterRCNN):
         if masks not in OUTPUTS:
             raise ValueError(f"MaskRCNN: masks must be one of {OUTPUTS}, got {masks!r}")
         self.masks = masks
+        self.transform.needs["masks"] = 1
         channels = scaled(FEATURES, width)
         self.roi_heads.mask_head = mask_head(self.backbone.channels, channels)
         self.roi_heads.mask_predictor = MaskPredictor(channels, classes + 1)
@@ -98,7 +99,7 @@ class MaskRCNN(FasterRCNN):
         counts = [len(one["boxes"]) for one in found]
         logits = self.mask_logits(maps, [one["boxes"] for one in found])
         labels = torch.cat([one["labels"] for one in found])
-        masks = logits[torch.arange(len(logits), device=logits.device), labels].sigmoid()
+        masks = logits[torch.arange(len(logits), device=logits.device), labels].detach().sigmoid()
         for one, of_image in zip(found, masks.split(counts), strict=True):
             one["masks"] = of_image
 
@@ -122,9 +123,9 @@ def paste_soft_masks(masks: Tensor, boxes: Tensor, size: Size) -> Tensor:
     corners = torch.cat([centre - half, centre + half], 1).to(torch.int64).tolist()
     height, width = size
     pasted = masks.new_zeros(len(masks), 1, height, width)
-    for image, mask, (x1, y1, x2, y2) in zip(pasted, padded, corners, strict=True):
-        large = upsample_bilinear(mask[None, None], (max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)))[0, 0]
+    for i, (x1, y1, x2, y2) in enumerate(corners):
+        large = upsample_bilinear(padded[i][None, None], (max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)))[0, 0]
         top, left = max(y1, 0), max(x1, 0)
         bottom, right = max(min(y2 + 1, height), top), max(min(x2 + 1, width), left)
-        image[0, top:bottom, left:right] = large[top - y1 : bottom - y1, left - x1 : right - x1]
+        pasted[i, 0, top:bottom, left:right] = large[top - y1 : bottom - y1, left - x1 : right - x1]
     return pasted

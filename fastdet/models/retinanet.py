@@ -83,7 +83,7 @@ class RetinaNet(Detector):
         super().__init__()
         self.classes, self.candidates, self.max_output = classes, candidates, max_output
         self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
-        self.transform = Resize(type(self).__name__, in_channels, min_size, max_size, mean, std)
+        self.transform = Resize("RetinaNet", range(classes), in_channels, min_size, max_size, mean, std)
         self.backbone = ResNetFPN(
             retina=True, in_channels=in_channels, width=width, norm=norm, eps=eps, trainable=trainable
         )

@@ -16,7 +16,7 @@ from fastdet._core.torch_library import (
     in_onnx_export,
     library,
 )
-from fastdet.roi import _check, multiscale
+from fastdet.roi import _aten, _check, multiscale
 from fastdet.roi._torch_arguments import new_features, options_of, pair, ratio_of, rows
 from fastdet.roi._torch_bins import (
     ps_roi_align,
@@ -97,12 +97,9 @@ def roi_align(
 ) -> Any:
     op = "roi_align"
     input = differentiable(op, "input", input, forward=True)
-    return _roi_align(
-        input,
-        rows(op, input, boxes),
-        pair(op, output_size),
-        *options_of(op, spatial_scale, sampling_ratio, aligned, backend),
-    )
+    size, options = pair(op, output_size), options_of(op, spatial_scale, sampling_ratio, aligned, backend)
+    call = _aten.roi_align if in_onnx_export() else _roi_align
+    return call(input, rows(op, input, boxes), size, *options)
 
 
 def roi_align_backward(

@@ -13,10 +13,11 @@ from fastdet._core.torch_library import (
     differentiable,
     gradient,
     has_tangent,
+    in_onnx_export,
     tensor,
     wants_gradient,
 )
-from fastdet.roi import _check
+from fastdet.roi import _aten, _check
 from fastdet.roi._torch_arguments import new_features, number_of, pair, ratio_of, rows
 
 _OPTIONS = "float spatial_scale, str? backend"
@@ -125,6 +126,8 @@ def roi_pool(
     input = differentiable(op, "input", input, forward=True)
     options = pair(op, output_size), number_of(op, spatial_scale), backend_name(op, backend)
     boxes = rows(op, input, boxes)
+    if in_onnx_export() and not return_indices:
+        return _aten.roi_pool(input, boxes, *options)
     if return_indices:
         return _roi_pool(input, boxes, *options)
     if wants_gradient(input) or has_tangent(input):

@@ -28,6 +28,7 @@ AREAS = (
     "keypoints",
     "roi",
     "proposals",
+    "rotated",
 )
 
 

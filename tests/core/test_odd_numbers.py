@@ -29,6 +29,7 @@ from fastdet import (
     masks,
     plots,
     proposals,
+    rotated,
     segmentation,
     upsample,
     yolo,
@@ -91,6 +92,10 @@ OTHERS: dict[str, Call] = {
         for name in (kind, f"{kind}_with_grad")
     },
     "box_convert": (boxes.box_convert, {"boxes": BOX, "in_fmt": "xyxy", "out_fmt": "xywh"}),
+    "box_convert_rotated": (
+        rotated.box_convert_rotated,
+        {"boxes": np.zeros((2, 5)), "in_fmt": "cxcywhr", "out_fmt": "xyxyxyxy"},
+    ),
     "sliding_window_boxes": (
         inference.sliding_window_boxes,
         {"model": lambda x: [(BOX, np.array([0.5, 0.6]), np.array([0, 1]))] * len(x), "image": IMAGE, "window": 4},
@@ -153,6 +158,10 @@ OTHERS: dict[str, Call] = {
         inference.detect,
         {"model": lambda x: np.full((len(x), 1, 1, 6), 0.5), "image": IMAGE,
          "decode": functools.partial(inference.yolo_decode, predictors=1, size=(6, 6))},
+    ),
+    "Detector": (inference.Detector, {"model": lambda x: x}),
+    "Detector.warm_up": (
+        lambda **o: inference.Detector(lambda x: (BOX[:0], [], [])).warm_up(**o), {"size": 4, "count": 1},
     ),
     "yolo_decode": (inference.yolo_decode, {"output": np.zeros((2, 2, 6)), "predictors": 1}),
     "ssd_decode": (inference.ssd_decode, {"loc": BOX, "conf": np.zeros((2, 3)), "priors": BOX}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -56,11 +56,20 @@ def test_run_lengths_and_missing_parts() -> None:
     assert found.keypoint_scores is None
 
 
+@pytest.fixture
+def torch() -> Iterator[Any]:
+    module = need("torch")
+    threads = module.get_num_threads()
+    module.set_num_threads(1)  # small work, and the machine may be busy
+    yield module
+    module.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "retinanet"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_fastdets_own_networks(name: str) -> None:
+def test_fastdets_own_networks(torch: Any, name: str) -> None:
     """NumPy pictures in, the network's own answer out."""
-    torch, models = need("torch"), need("fastdet.models")
+    models = need("fastdet.models")
     torch.manual_seed(0)
     options = {"masks": "rle"} if name == "mask_rcnn" else {}
     network = models.MODELS[name](width=1 / 16, min_size=64, max_size=96, score_threshold=0.005, **options).eval()

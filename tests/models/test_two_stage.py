@@ -49,6 +49,18 @@ def test_gradients_reach_every_parameter(torch: Any, models: Any, name: str) -> 
         assert x.grad.isfinite().all(), key
 
 
+@pytest.mark.parametrize("name", DETECTORS)
+def test_images_without_objects(torch: Any, models: Any, name: str) -> None:
+    """All is background: the losses of boxes are 0, and the class scores are trained."""
+    network, images = made(torch, models, name)
+    empty = [{key: x[:0] for key, x in target.items()} for target in truth(torch)]
+    losses = network.train()(images, empty)
+    for key, loss in losses.items():
+        assert loss.isfinite()
+        assert (loss > 0) == (key in ("loss_objectness", "loss_classifier", "classification")), key
+    sum(losses.values()).backward()
+
+
 def test_training_lowers_the_losses(torch: Any, models: Any) -> None:
     network, images = made(torch, models, "faster_rcnn", norm="batch", rpn={"candidates": (100, 100)})
     step = torch.optim.Adam(network.train().parameters(), 2e-3)
@@ -60,6 +72,14 @@ def test_training_lowers_the_losses(torch: Any, models: Any) -> None:
         step.step()
         losses.append(loss.item())
     assert losses[-1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_results_have_no_gradient(torch: Any, models: Any, name: str) -> None:
+    network, images = made(torch, models, name)
+    for found in network.eval()(images):
+        assert len(found["boxes"])
+        assert not any(x.requires_grad for x in found.values())
 
 
 def test_samples_are_drawn_by_torch(torch: Any, models: Any) -> None:
@@ -194,6 +214,31 @@ def test_keypoints_at_maxima(torch: Any, models: Any) -> None:
     assert not part.keypoint_cells(corner + 1, boxes[:1], 56)[1].any()
 
 
+@pytest.mark.parametrize("name", ["faster_rcnn", pytest.param("retinanet", marks=pytest.mark.exhaustive)])
+def test_the_trunk_is_exported_for_any_size(torch: Any, models: Any, name: str) -> None:
+    trunk = made(torch, models, name)[0].eval().backbone
+    sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    program = torch.export.export(trunk, (torch.rand(2, 3, 160, 192),), dynamic_shapes=(sizes,)).module()
+    with torch.no_grad():
+        for shape in ((2, 3, 160, 192), (3, 3, 192, 160), (1, 3, 224, 160)):
+            image = torch.rand(shape)
+            for got, want in zip(program(image), trunk(image), strict=True):
+                torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["mask_rcnn", "retinanet"])
+def test_compile(torch: Any, models: Any, name: str) -> None:
+    network, images = made(torch, models, name)
+    compiled = torch.compile(network.eval(), backend="aot_eager")
+    with torch.no_grad():
+        for got, want in zip(compiled(images), network(images), strict=True):
+            assert got.keys() == want.keys()
+            assert got["labels"].tolist() == want["labels"].tolist()
+            for key in want:
+                torch.testing.assert_close(got[key], want[key], rtol=1e-4, atol=1e-4)
+
+
 ERRORS: list[tuple[Callable[[Any, Any], Any], type[Exception], str]] = [
     (lambda m, t: m.FasterRCNN(norm="group"), ValueError, "ResNetFPN: norm must be 'frozen' or 'batch', got 'group'"),
     (lambda m, t: m.FasterRCNN(trainable=6), ValueError, "ResNetFPN: trainable must be 0 to 5, got 6"),
@@ -234,10 +279,22 @@ def test_errors_of_images_and_targets(torch: Any, models: Any, name: str) -> Non
          "labels of targets must be int64 and (1,), got torch.int32 (1,) at index 0"),
         (images, [good, {**good, "boxes": boxes[:, [2, 1, 0, 3]]}], ValueError,
          "boxes of targets must have x1 < x2 and y1 < y2, got [5.0, 1.0, 1.0, 5.0] at index 1"),
+        (images, [{**good, "boxes": boxes * torch.nan}, good], ValueError,
+         "boxes of targets must have x1 < x2 and y1 < y2, got [nan, nan, nan, nan] at index 0"),
+        (images, [{**good, "labels": labels + 9}, good], ValueError,
+         f"labels of targets must be in [{int(name != 'retinanet')}, {3 + (name != 'retinanet')}), got 10 at index 0"),
     ]  # fmt: skip
     for given, targets, kind, text in cases:
         network.train(given != [])
         with pytest.raises(kind, match=re.escape(f"{title}: {text}")):
             network(given, targets)
+    for network, key, x, text in (
+        (made(torch, models, "mask_rcnn")[0], "masks", torch.zeros(1, 48, 63), "(1, 48, 64), got (1, 48, 63)"),
+        (made(torch, models, "keypoint_rcnn")[0], "keypoints", torch.zeros(1, 3, 3), "(1, 4, 3), got (1, 3, 3)"),
+    ):
+        with pytest.raises(ValueError, match=f"targets must have {key}, got "):
+            network(images, [good] * 2)
+        with pytest.raises(ValueError, match=re.escape(f"{key} of targets must have shape {text} at index 0")):
+            network(images, [{**good, key: x}] * 2)
     with pytest.raises(ValueError, match=re.escape("Anchors: sizes must be of each of 5 maps, got 2")):
         made(torch, models, name, anchor_sizes=(16, 32))[0].eval()(images)

@@ -9,8 +9,6 @@ from op_rows import ALL_FLOATS, Arguments, ArrayOp, Case, cast
 
 from fastdet import roi
 
-HOST = ("numba", "cpp")
-
 
 def channels_last(x: Any) -> Any:
     """The same values with the channels of a pixel next to each other in memory."""
@@ -174,13 +172,13 @@ def own_cases(grad: bool, *ratio: int) -> dict[str, Case]:
 
 
 OPS: dict[str, ArrayOp] = {
-    "roi_align": ArrayOp(roi.roi_align, align_cases(False), ALL_FLOATS, HOST, threaded=("large",)),
-    "roi_align_backward": ArrayOp(roi.roi_align_backward, align_cases(True), ALL_FLOATS, HOST, threaded=("large",)),
-    "multiscale_roi_align": ArrayOp(roi.multiscale_roi_align, pyramid_cases(False), ALL_FLOATS, HOST),
-    "multiscale_roi_align_backward": ArrayOp(roi.multiscale_roi_align_backward, pyramid_cases(True), ALL_FLOATS, HOST),
-    "roi_pool": ArrayOp(roi.roi_pool, pool_cases(), ALL_FLOATS, HOST, threaded=("large",)),
+    "roi_align": ArrayOp(roi.roi_align, align_cases(False), ALL_FLOATS, threaded=("large",)),
+    "roi_align_backward": ArrayOp(roi.roi_align_backward, align_cases(True), ALL_FLOATS, threaded=("large",)),
+    "multiscale_roi_align": ArrayOp(roi.multiscale_roi_align, pyramid_cases(False), ALL_FLOATS),
+    "multiscale_roi_align_backward": ArrayOp(roi.multiscale_roi_align_backward, pyramid_cases(True), ALL_FLOATS),
+    "roi_pool": ArrayOp(roi.roi_pool, pool_cases(), ALL_FLOATS, threaded=("large",)),
     "roi_pool with indices": ArrayOp(
-        roi.roi_pool, {name: with_indices(case) for name, case in pool_cases().items()}, ALL_FLOATS, HOST, ("large",)
+        roi.roi_pool, {name: with_indices(case) for name, case in pool_cases().items()}, ALL_FLOATS, threaded=("large",)
     ),
     "roi_pool_backward": ArrayOp(
         roi.roi_pool_backward,
@@ -191,13 +189,10 @@ OPS: dict[str, ArrayOp] = {
             "large": scattered((2, 65, 50, 60), 7, count=60, side=220),
         },
         ALL_FLOATS,
-        HOST,
         threaded=("large",),
     ),
-    "ps_roi_align": ArrayOp(roi.ps_roi_align, own_cases(False, 2), ALL_FLOATS, HOST, threaded=("large",)),
-    "ps_roi_align_backward": ArrayOp(
-        roi.ps_roi_align_backward, own_cases(True, 2), ALL_FLOATS, HOST, threaded=("large",)
-    ),
-    "ps_roi_pool": ArrayOp(roi.ps_roi_pool, own_cases(False), ALL_FLOATS, HOST, threaded=("large",)),
-    "ps_roi_pool_backward": ArrayOp(roi.ps_roi_pool_backward, own_cases(True), ALL_FLOATS, HOST, threaded=("large",)),
+    "ps_roi_align": ArrayOp(roi.ps_roi_align, own_cases(False, 2), ALL_FLOATS, threaded=("large",)),
+    "ps_roi_align_backward": ArrayOp(roi.ps_roi_align_backward, own_cases(True, 2), ALL_FLOATS, threaded=("large",)),
+    "ps_roi_pool": ArrayOp(roi.ps_roi_pool, own_cases(False), ALL_FLOATS, threaded=("large",)),
+    "ps_roi_pool_backward": ArrayOp(roi.ps_roi_pool_backward, own_cases(True), ALL_FLOATS, threaded=("large",)),
 }
