@@ -19,6 +19,8 @@ from fastdet.plots import draw_boxes
 from fastdet.proposals import encode_boxes, grid_anchors, match_boxes, sample_balanced
 from fastdet.roi import roi_align, roi_pool
 
+threads = torch.get_num_threads()
+torch.set_num_threads(1)  # small networks: a second thread would wait more than it works
 NAMES = ["background", "disc", "square", "triangle"]
 HEIGHT, WIDTH = 96, 128
 
@@ -216,3 +218,4 @@ for ax, (name, result) in zip(figure.subplots(2, 2).ravel(), found.items(), stri
     draw_boxes(*(x[sure].numpy() for x in (result.boxes, result.labels, result.scores)), names=NAMES, ax=ax)
     ax.set_title(name, loc="left")
     ax.set_axis_off()
+torch.set_num_threads(threads)

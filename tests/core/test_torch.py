@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch_calls
 from optional import need
 from samples import sample
+from torch_calls import head
 
 import fastdet
-from fastdet import boxes, losses, nms, pool, proposals, segmentation, sigmoid_focal, upsample, yolo
+from fastdet import boxes, losses, nms, pool, segmentation, sigmoid_focal, upsample, yolo
 from fastdet._core import dispatch
 from fastdet.box_losses import ciou_loss, diou_loss, giou_loss
 from fastdet.losses import cross_entropy, dice_loss, focal_loss
@@ -50,15 +52,6 @@ def image(torch: Any, *shape: int) -> Any:
     return torch.from_numpy(np.random.default_rng(0).permutation(count) / 7.0).reshape(shape or (2, 3, 6, 7))
 
 
-def head(torch: Any, whole: bool = False) -> Any:
-    """(2, 9, 30), a YOLO's: cx cy w h, and 5 scores. ``whole``: x1 y1 x2 y2, a score, a class."""
-    x = np.random.default_rng(3).random((2, 9, 30))
-    x[:, :4] *= 40
-    if whole:
-        x[:, 2:4], x[:, 5] = x[:, :2] + x[:, 2:4], np.arange(30) % 3
-    return torch.from_numpy(x)
-
-
 def labels(torch: Any) -> Any:
     return torch.from_numpy(np.random.default_rng(1).integers(0, 3, (2, 6, 7)))
 
@@ -83,7 +76,6 @@ COUNTS: dict[str, Call] = {  # results whose size depends on values
         lambda b, s, k: nms.weighted_boxes_fusion([b, b], [s, s], [k, k], weights=[1, 2]),
         detections,
     ),
-    "sample_balanced": (lambda b, s, k: proposals.sample_balanced(k, 9, 0.5, seed=1), detections),
     "remove_small_boxes": (lambda b, s, k: boxes.remove_small_boxes(b, 20), detections),
     "yolo_candidates": (lambda x: yolo.yolo_candidates(x, 0.5), lambda torch: (head(torch),)),
     "yolo_candidates with_extras": (
@@ -105,23 +97,6 @@ FIXED: dict[str, Call] = {
     "yolo_postprocess end_to_end": (
         lambda x: yolo.yolo_postprocess(x[:, :6], layout="end_to_end", candidates_last=True),
         lambda torch: (head(torch, whole=True),),
-    ),
-    "encode_boxes": (lambda b, s, k: proposals.encode_boxes(b, b.flip(0), (10, 10, 5, 5)), detections),
-    "decode_boxes": (lambda b, s, k: proposals.decode_boxes(b / 99, b), detections),
-    "match_boxes": (
-        lambda b, s, k: proposals.match_boxes(boxes.box_iou(b, b) - 0.5, 0.2, 0.1, allow_low_quality=True),
-        detections,
-    ),
-    "generate_proposals": (
-        lambda b, s, k: proposals.generate_proposals(
-            [s[None], s[None, :9]],
-            [b[None] / 99, b[None, :9] / 99],
-            [b, b[:9]],
-            [(400, 500)],
-            pre_nms_top_n=20,
-            post_nms_top_n=15,
-        ),
-        detections,
     ),
     "box_area": (lambda b, s, k: boxes.box_area(b), detections),
     "box_convert": (lambda b, s, k: boxes.box_convert(b, "xyxy", "xywh"), detections),
@@ -213,6 +188,8 @@ LOSSES: dict[str, Call] = {
     "diou_loss": (lambda a, b: diou_loss(a, b, "mean"), lambda torch: two(torch)),
 }
 CIOU: dict[str, Call] = {"ciou_loss": (lambda a, b: ciou_loss(a, b, "sum"), lambda torch: two(torch))}
+for of, more in ((COUNTS, torch_calls.COUNTS), (FIXED, torch_calls.FIXED)):
+    of.update((name, (call, detections)) for name, call in more.items())
 CALLS = {**COUNTS, **FIXED, **SMOOTH, **LOSSES, **CIOU}
 DIFFERENTIABLE = {**SMOOTH, **LOSSES, **CIOU}
 
