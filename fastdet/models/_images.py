@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastdet.models._layers import upsample_bilinear
+from fastdet.models._layers import eager, upsample_bilinear
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images
 Size = tuple[int, int]
@@ -61,6 +61,7 @@ class Resize(nn.Module):
             if len(values) != channels:
                 raise ValueError(f"{op}: {name} must have {channels} values as images have channels, got {len(values)}")
 
+    @eager
     def forward(self, images: Any, targets: Any = None) -> Batch:
         if len(images) == 0:
             raise ValueError(f"{self.op}: images must be one or more, got none")

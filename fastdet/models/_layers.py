@@ -13,6 +13,14 @@ from torch.nn import functional as F
 from fastdet import losses, pool, upsample
 from fastdet._core import backends
 
+F_ = TypeVar("F_", bound=Callable[..., Any])
+
+
+def eager(function: F_) -> F_:
+    """The function, left out of `torch.compile`: the sizes of its results depend on values."""
+    disable: Any = torch.compiler.disable
+    return cast(F_, disable(function))
+
 
 def without_kernels(x: Tensor) -> bool:
     """Whether ``x`` is on a GPU and this build of fastdet has no CUDA kernels; then torch's own ops are used."""
@@ -36,9 +44,6 @@ _is_exporting: Any = getattr(torch.compiler, "is_exporting", bool)  # torch 2.7 
 def any_size(x: Any) -> bool:
     """Whether a network must take the branch that is right for any size: in a trace and in an export."""
     return bool(_is_exporting()) or not checks_sizes(x)
-
-
-F_ = TypeVar("F_", bound=Callable[..., Any])
 
 
 def leaf(function: F_) -> F_:

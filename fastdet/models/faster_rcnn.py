@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fastdet.boxes.overlap import box_iou
 from fastdet.models._images import Detector, Resize, Size, Target, resize_points
-from fastdet.models._layers import cross_entropy, scaled
+from fastdet.models._layers import cross_entropy, eager, scaled
 from fastdet.models.fpn import ResNetFPN
 from fastdet.models.rpn import BETA, RATIOS, RPN, sampled
 from fastdet.nms.greedy import batched_nms
@@ -97,6 +97,7 @@ class RoIHeads(nn.Module):
         parts = zip(boxes.split(counts), scores.split(counts), sizes, strict=True)
         return [self.detections(*part) for part in parts]
 
+    @eager
     def detections(self, boxes: Tensor, scores: Tensor, size: Size) -> Target:
         """An image's detections by falling score: its boxes (P, classes, 4) after class-wise NMS."""
         scores = scores[:, 1:].detach()
@@ -107,6 +108,7 @@ class RoIHeads(nn.Module):
         keep = batched_nms(boxes, scores, labels, self.iou_threshold, max_output=self.max_output)
         return {"boxes": boxes[keep], "labels": labels[keep], "scores": scores[keep]}
 
+    @eager
     def sample(self, proposals: list[Tensor], targets: list[Target]) -> Samples:
         """Some proposals of each image, and some true boxes: at most a quarter are positive."""
         samples = Samples([], [], [])
@@ -122,6 +124,7 @@ class RoIHeads(nn.Module):
                 of.append(value)
         return samples
 
+    @eager
     def losses(self, maps: list[Tensor], samples: Samples, targets: list[Target]) -> dict[str, Tensor]:
         """Cross-entropy of the samples, and smooth L1 of the offsets of the positive ones."""
         logits, offsets = self.box_predictor(self.box_head(pool_rois(maps, samples.boxes, POOLED)))
@@ -223,7 +226,7 @@ class FasterRCNN(Detector):
             return losses | self.more_losses(maps, samples, batch.targets)
         found = self.roi_heads(maps, proposals, batch.sizes)
         self.add_more(maps, found)
-        return [self.in_image(*one) for one in zip(found, batch.sizes, batch.originals, strict=True)]
+        return self.in_images(found, batch.sizes, batch.originals)
 
     def more_losses(self, maps: list[Tensor], samples: Samples, targets: list[Target]) -> dict[str, Tensor]:
         """The losses of another head."""
@@ -231,6 +234,11 @@ class FasterRCNN(Detector):
 
     def add_more(self, maps: list[Tensor], found: list[Target]) -> None:
         """Add what another head gives to each image's detections, in pixels of the batch."""
+
+    @eager
+    def in_images(self, found: list[Target], sizes: list[Size], originals: list[Size]) -> list[Target]:
+        """Detections of each image in its own pixels."""
+        return [self.in_image(*one) for one in zip(found, sizes, originals, strict=True)]
 
     def in_image(self, found: Target, size: Size, original: Size) -> Target:
         """Detections of an image in its own pixels."""

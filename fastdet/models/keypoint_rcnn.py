@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastdet.models._images import Size, Target, resize_points
-from fastdet.models._layers import cross_entropy, scaled, upsample_bilinear
+from fastdet.models._layers import cross_entropy, eager, scaled, upsample_bilinear
 from fastdet.models.faster_rcnn import FasterRCNN, Samples, pool_rois
 
 POOLED = 14  # cells a side of a pooled RoI; a heat map has four times as many
@@ -81,6 +81,7 @@ class KeypointRCNN(FasterRCNN):
         logits: Tensor = heads.keypoint_predictor(heads.keypoint_head(pool_rois(maps, boxes, POOLED)))
         return logits
 
+    @eager
     def more_losses(self, maps: list[Tensor], samples: Samples, targets: list[Target]) -> dict[str, Tensor]:
         boxes, matched = samples.positive()
         logits = self.heatmaps(maps, boxes)
@@ -90,6 +91,7 @@ class KeypointRCNN(FasterRCNN):
             return {"loss_keypoint": logits.sum() * 0}
         return {"loss_keypoint": cross_entropy(logits.flatten(2)[use], cells[use])}
 
+    @eager
     def add_more(self, maps: list[Tensor], found: list[Target]) -> None:
         counts = [len(one["boxes"]) for one in found]
         heatmaps = self.heatmaps(maps, [one["boxes"] for one in found]).detach()

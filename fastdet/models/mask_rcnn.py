@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fastdet.masks.paste import paste_masks
 from fastdet.models._images import Size, Target
-from fastdet.models._layers import binary_cross_entropy, scaled, upsample_bilinear
+from fastdet.models._layers import binary_cross_entropy, eager, scaled, upsample_bilinear
 from fastdet.models.faster_rcnn import FasterRCNN, Samples, pool_rois
 from fastdet.models.fpn import FEATURES
 from fastdet.roi import roi_align
@@ -82,6 +82,7 @@ class MaskRCNN(FasterRCNN):
         logits: Tensor = heads.mask_predictor(heads.mask_head(pool_rois(maps, boxes, POOLED)))
         return logits
 
+    @eager
     def more_losses(self, maps: list[Tensor], samples: Samples, targets: list[Target]) -> dict[str, Tensor]:
         boxes, matched = samples.positive()
         logits = self.mask_logits(maps, boxes)
@@ -95,6 +96,7 @@ class MaskRCNN(FasterRCNN):
         of_class = logits[torch.arange(len(logits), device=logits.device), torch.cat(labels)]
         return {"loss_mask": binary_cross_entropy(of_class, torch.cat(wanted))}
 
+    @eager
     def add_more(self, maps: list[Tensor], found: list[Target]) -> None:
         counts = [len(one["boxes"]) for one in found]
         logits = self.mask_logits(maps, [one["boxes"] for one in found])

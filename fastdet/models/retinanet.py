@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fastdet.boxes.overlap import box_iou
 from fastdet.models._images import Detector, Resize, Size, Target, resize_points
-from fastdet.models._layers import sigmoid_focal_sum
+from fastdet.models._layers import eager, sigmoid_focal_sum
 from fastdet.models.faster_rcnn import clip_boxes
 from fastdet.models.fpn import ResNetFPN
 from fastdet.models.rpn import RATIOS, Anchors, values_by_anchor
@@ -109,6 +109,7 @@ class RetinaNet(Detector):
             results.append({**found, "boxes": resize_points(found["boxes"], size, original)})
         return results
 
+    @eager
     def detections(self, logits: list[Tensor], offsets: list[Tensor], anchors: list[Tensor], size: Size) -> Target:
         """An image's detections, in pixels of the batch: the best of each map, after class-wise NMS."""
         parts = []
@@ -122,6 +123,7 @@ class RetinaNet(Detector):
         keep = batched_nms(boxes, scores, labels, self.iou_threshold, max_output=self.max_output)
         return {"boxes": boxes[keep], "scores": scores[keep], "labels": labels[keep]}
 
+    @eager
     def losses(self, logits: Tensor, offsets: Tensor, anchors: Tensor, targets: Any) -> dict[str, Tensor]:
         """The focal loss of every anchor but those between the thresholds, and L1 of the positive ones' offsets."""
         focal, distance = [], []

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastdet.boxes.overlap import box_iou
-from fastdet.models._images import Batch
-from fastdet.models._layers import binary_cross_entropy
+from fastdet.models._images import Batch, Size
+from fastdet.models._layers import binary_cross_entropy, eager
 from fastdet.proposals import (
     encode_boxes,
     fpn_anchors,
@@ -115,21 +115,29 @@ class RPN(nn.Module):
         """The proposals (P, 4) of each image, in pixels of the batch, and in training the losses."""
         logits, offsets = self.head(maps)
         anchors = self.anchors(maps, batch.images.shape[-2:])
+        proposals = self.proposals(logits, offsets, anchors, batch.sizes)
+        if not self.training:
+            return proposals, {}
+        return proposals, self.losses(torch.cat(logits, 1), torch.cat(offsets, 1), torch.cat(anchors), batch.targets)
+
+    @eager
+    def proposals(
+        self, logits: list[Tensor], offsets: list[Tensor], anchors: list[Tensor], sizes: list[Size]
+    ) -> list[Tensor]:
+        """The best boxes of each image after NMS."""
         found = generate_proposals(
             [x.detach() for x in logits],
             [x.detach() for x in offsets],
             anchors,
-            batch.sizes,
+            sizes,
             pre_nms_top_n=self.candidates[not self.training],
             post_nms_top_n=self.kept[not self.training],
             iou_threshold=self.iou_threshold,
             score_threshold=self.score_threshold,
         )
-        proposals = [x[: int(n)] for x, n in zip(found.boxes, found.counts, strict=True)]
-        if not self.training:
-            return proposals, {}
-        return proposals, self.losses(torch.cat(logits, 1), torch.cat(offsets, 1), torch.cat(anchors), batch.targets)
+        return [x[: int(n)] for x, n in zip(found.boxes, found.counts, strict=True)]
 
+    @eager
     def losses(self, logits: Tensor, offsets: Tensor, anchors: Tensor, targets: Any) -> dict[str, Tensor]:
         """Cross-entropy of sampled anchors, and smooth L1 of the offsets of the positive ones."""
         scores, labels, got, wanted = [], [], [], []

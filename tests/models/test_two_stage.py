@@ -227,9 +227,9 @@ def test_the_trunk_is_exported_for_any_size(torch: Any, models: Any, name: str) 
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", ["mask_rcnn", "retinanet"])
-def test_compile(torch: Any, models: Any, name: str) -> None:
-    network, images = made(torch, models, name)
+def test_compile(torch: Any, models: Any) -> None:
+    """What depends on values stays eager; the short form is the export of the trunk."""
+    network, images = made(torch, models, "mask_rcnn")
     compiled = torch.compile(network.eval(), backend="aot_eager")
     with torch.no_grad():
         for got, want in zip(compiled(images), network(images), strict=True):
