@@ -8,13 +8,14 @@ from pathlib import Path
 
 from fastdet._files.data_set import DataSet, ImageNames
 from fastdet._files.detections import form as form_of_file
+from fastdet._files.dota import are_objects
 from fastdet._files.errors import FormatError
 from fastdet._files.folders import lines
 from fastdet._files.voc import class_of
 from fastdet._files.yolo import MAX_OUTSIDE, class_number, numbers_of
 
-FORMATS = ("auto", "coco", "voc", "yolo", "txt", "npz")
-FOLDERS = ("voc", "yolo", "txt")
+FORMATS = ("auto", "coco", "voc", "yolo", "txt", "dota", "npz")
+FOLDERS = ("voc", "yolo", "txt", "dota")
 _MAX_LINES = 2000  # lines that decide between YOLO and plain txt
 
 
@@ -38,6 +39,8 @@ def form_of_detections(path: Path, wanted: str, truth: str, data: DataSet) -> st
         return form_of_file(path)
     if not _has(path, ".txt"):
         raise FormatError(f"{path}: expected a folder of .txt files, got none{_inside(path)}")
+    if truth == "dota":
+        return "dota"
     if _by_class(path, data, likely=wanted == "voc" or truth == "voc"):
         return "voc"
     if wanted in ("yolo", "txt"):
@@ -70,6 +73,8 @@ def _form_of_folder(path: Path) -> str:
         return "voc"
     if not _has(path, ".txt"):
         raise FormatError(f"{path}: expected a folder of .xml or .txt files, got none{_inside(path)}")
+    if are_objects(path):
+        return "dota"
     yolo = _are_fractions(path)
     if yolo is None:
         if (path / "classes.txt").is_file():

@@ -46,12 +46,13 @@ class Options:
         bool, typer.Option("--ci", help=f"95 % intervals: {RESAMPLES:,} bootstrap resamples of the images.")
     ] = False
     format: Annotated[
-        str, typer.Option(metavar="auto|coco|voc|yolo|txt|npz", help="The data set's format, if auto fails.")
+        str, typer.Option(metavar="auto|coco|voc|yolo|txt|dota|npz", help="The data set's format, if auto fails.")
     ] = "auto"
     kind: Annotated[
         str | None,
         typer.Option(
-            metavar="boxes|masks|boundary|keypoints", help="What is scored; default: what the detections hold, each."
+            metavar="boxes|masks|boundary|keypoints|rotated",
+            help="What is scored; default: what the detections hold, each.",
         ),
     ] = None
     sigmas: Annotated[
@@ -144,7 +145,8 @@ class Settings:
 
     def metrics(self, *, inclusive: bool) -> DetectionMetrics:
         """Metrics without images yet. ValueError, TypeError."""
-        return DetectionMetrics(box_format="xywh", inclusive=inclusive, on_duplicate="raise", **vars(self))
+        form = "xyxyxyxy" if self.iou_type == "rotated" else "xywh"
+        return DetectionMetrics(box_format=form, inclusive=inclusive, on_duplicate="raise", **vars(self))
 
 
 def settings_of(o: Options, kind: str | None = None, data: DataSet | None = None) -> Settings:
@@ -167,9 +169,9 @@ def settings_of(o: Options, kind: str | None = None, data: DataSet | None = None
     settings = Settings(
         o.method,
         rule,
-        _thresholds(o.iou or ("0.5" if voc else "0.5:0.95:0.05")),
-        _limits(o.max_dets or limits),
-        _areas(o.areas or ",".join(sizes)),
+        _thresholds(o.iou if o.iou is not None else "0.5" if voc else "0.5:0.95:0.05"),
+        _limits(o.max_dets if o.max_dets is not None else limits),
+        _areas(o.areas if o.areas is not None else ",".join(sizes)),
         _confusion(o.confusion_at, o.plots is not None),
         KINDS[kind],
         sigmas,

@@ -12,7 +12,8 @@ _FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 _POINTS = {"coco101": "101 points", "voc2007": "11 points", "area": "area"}
 
 
-_TRUE = {"boxes": ("true box to find", "true boxes to find"), "keypoints": ("true pose to find", "true poses to find")}
+_TRUE = {"keypoints": ("true pose to find", "true poses to find")}
+_TRUE |= dict.fromkeys(("boxes", "rotated"), ("true box to find", "true boxes to find"))
 _TRUE |= dict.fromkeys(("masks", "boundary"), ("true mask to find", "true masks to find"))
 
 

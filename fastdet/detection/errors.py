@@ -28,6 +28,7 @@ from fastdet.detection.records import (  # fmt: skip
     unpack,
 )
 from fastdet.detection.results import ABSENT
+from fastdet.detection.rotated import format_of
 from fastdet.detection.state import Parameters
 
 OP = "error_analysis"
@@ -54,8 +55,8 @@ def error_analysis(
     Parameters
     ----------
     predictions, targets : for each image a dictionary, as in `DetectionMetrics.update`
-    iou_type : "bbox", "segm", "boundary" or "keypoints": what overlaps are of
-    box_format : "xyxy", "xywh" or "cxcywh"
+    iou_type : "bbox", "segm", "boundary", "keypoints" or "rotated": what overlaps are of
+    box_format : "xyxy", "xywh" or "cxcywh"; of rotated boxes as in `DetectionMetrics`
     foreground : IoU from which a detection can match, in (0, 1]
     background : IoU below which a detection is on nothing, in (0, foreground)
     max_detections : maximum number of detections of an image and class, best by score; None: all
@@ -111,7 +112,10 @@ def error_analysis(
     }  # fmt: skip
     parameters = inputs.parameters(given, OP)
     inputs.check_lists(OP, predictions, targets)
-    check.choice(OP, "box_format", box_format, check.FORMATS)
+    if iou_type == "rotated":
+        box_format = format_of(OP, box_format)
+    else:
+        check.choice(OP, "box_format", box_format, check.FORMATS)
     images = [
         inputs.read_image(OP, i, prediction, target, box_format, parameters)
         for i, (prediction, target) in enumerate(zip(predictions, targets, strict=True))

@@ -15,6 +15,7 @@ from fastdet._core.arrays import plain, stated_format, to_numpy
 from fastdet._core.check import Array
 from fastdet.detection.federated import Federated
 from fastdet.detection.records import CROWD, IGNORE, SHAPES, Columns, Floats, Ints
+from fastdet.detection.rotated import areas_of, around, rotated_boxes
 from fastdet.detection.state import UNLIMITED, Parameters, limit_word
 from fastdet.keypoints.similarity import COCO_SIGMAS, check_sigmas, extent
 from fastdet.masks import RLE, area, encode, to_boxes
@@ -41,6 +42,8 @@ class Image(NamedTuple):
     true_masks: RLE | None = None
     keypoints: Floats | None = None
     true_keypoints: Floats | None = None
+    rotated: Floats | None = None
+    true_rotated: Floats | None = None
     negative: Ints | None = None  # categories, see `Federated`
     not_exhaustive: Ints | None = None
 
@@ -63,11 +66,11 @@ def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str, p
         hint = "targets have them; update takes (predictions, targets): is their order right?"
         raise ValueError(f"{op}: predictions[{i}] must have 'scores', got {_keys(prediction)}; {hint}")
     what = f"predictions[{i}]"
-    boxes, masks, keypoints = _shapes(op, what, prediction, box_format, p)
+    boxes, masks, keypoints, turned = _shapes(op, what, prediction, box_format, p)
     scores = _column(op, what, prediction, "scores", len(boxes))
     labels = _labels(op, what, prediction, len(boxes))
     what = f"targets[{i}]"
-    true_boxes, true_masks, true_keypoints = _shapes(op, what, target, box_format, p)
+    true_boxes, true_masks, true_keypoints, true_turned = _shapes(op, what, target, box_format, p)
     count = len(true_boxes)
     true_labels = _labels(op, what, target, count)
     flags, areas = np.zeros(count, np.uint8), np.zeros(count)
@@ -89,7 +92,8 @@ def read_image(op: str, i: int, prediction: Any, target: Any, box_format: str, p
     if true_keypoints is not None:
         flags |= ~(true_keypoints[..., 2] > 0).any(1) * np.uint8(IGNORE)
     image = image._replace(
-        masks=masks, true_masks=true_masks, keypoints=keypoints, true_keypoints=true_keypoints
+        masks=masks, true_masks=true_masks, keypoints=keypoints, true_keypoints=true_keypoints, rotated=turned,
+        true_rotated=true_turned,
     )  # fmt: skip
     if p.rule != "lvis":
         return image
@@ -111,8 +115,15 @@ def _categories(op: str, what: str, target: Mapping[str, Any], key: str) -> Ints
 
 def _shapes(
     op: str, what: str, x: Mapping[str, Any], box_format: str, p: Parameters
-) -> tuple[Floats, RLE | None, Floats | None]:
-    """The boxes, and masks and keypoints where they are needed. Boxes that are absent are those of masks or points."""
+) -> tuple[Floats, RLE | None, Floats | None, Floats | None]:
+    """The boxes, and masks, keypoints and rotated boxes where they are needed.
+
+    Boxes that are absent are those of masks or points.
+    """
+    if p.iou_types == ("rotated",):
+        _require(op, what, x, "boxes")
+        turned = rotated_boxes(op, f"{what}['boxes']", x["boxes"], box_format)
+        return around(turned), None, None, turned
     masks = keypoints = None
     if "segm" in p.iou_types or "boundary" in p.iou_types:
         masks = _masks(op, what, x)
@@ -129,7 +140,7 @@ def _shapes(
     for name, shapes in (("masks", masks), ("keypoints", keypoints)):
         if shapes is not None and len(shapes) != len(boxes):
             raise ValueError(f"{op}: {what}[{name!r}] must be as many as boxes ({len(boxes)}), got {len(shapes)}")
-    return boxes, masks, keypoints
+    return boxes, masks, keypoints, None
 
 
 def _masks(op: str, what: str, x: Mapping[str, Any]) -> RLE:
@@ -170,22 +181,24 @@ def columns(images: Sequence[Image], p: Parameters) -> list[tuple[Columns, Colum
     offset, none = float(p.inclusive), labels[:0]
     of_detection = np.repeat(np.arange(len(images)), [len(image.scores) for image in images])
     of_truth = np.repeat(np.arange(len(images)), [len(image.flags) for image in images])
-    masks, true_masks, keypoints, true_keypoints = (
+    masks, true_masks, keypoints, true_keypoints, turned, true_turned = (
         _joined([getattr(image, name) for image in images])
-        for name in ("masks", "true_masks", "keypoints", "true_keypoints")
+        for name in ("masks", "true_masks", "keypoints", "true_keypoints", "rotated", "true_rotated")
     )
     every = []
     for kind in p.iou_types:
         if kind in ("segm", "boundary"):
             detected, true = area(masks).astype(np.float64), area(true_masks).astype(np.float64)
+        elif kind == "rotated":
+            detected, true = (areas_of(x) for x in (turned, true_turned))
         else:
             with np.errstate(over="ignore"):
                 detected, true = ((x[:, 2] + offset) * (x[:, 3] + offset) for x in (boxes, true_boxes))
         every.append((
             Columns(of_detection, labels, boxes, detected, scores.astype(np.float64), flags[:0], none,
-                    masks, keypoints),
+                    masks, keypoints, turned),
             Columns(of_truth, true_labels, true_boxes, np.where(areas > 0, areas, true), np.zeros(0), flags, none,
-                    true_masks, true_keypoints),
+                    true_masks, true_keypoints, true_turned),
         ))  # fmt: skip
     return every
 
@@ -329,11 +342,11 @@ def iou_types(x: Any, op: str = NAME) -> tuple[str, ...]:
         check.choice(op, "iou_type", kind, IOU_TYPES)
     if len(set(listed)) < len(listed):
         raise ValueError(f"{op}: iou_type must name each kind once, got {check.describe(x)}")
-    if "keypoints" in listed and len(listed) > 1:
-        raise ValueError(
-            f"{op}: iou_type must be 'keypoints' alone, got {check.describe(x)}: "
-            "keypoints have other limits and areas; make another object for them"
-        )
+    for alone, why in (("keypoints", "keypoints have other limits and areas"), ("rotated", "its boxes are others")):
+        if alone in listed and len(listed) > 1:
+            raise ValueError(
+                f"{op}: iou_type must be {alone!r} alone, got {check.describe(x)}: {why}; make another object for them"
+            )
     return listed
 
 

@@ -18,8 +18,10 @@ from fastdet.detection.figures import Figures
 from fastdet.detection.inputs import NAME
 from fastdet.detection.records import Columns, Floats, Ints, Records
 from fastdet.detection.results import ABSENT
+from fastdet.detection.rotated import format_of
 from fastdet.detection.state import Chunk, Counted, Parameters
 from fastdet.masks import RLE
+from fastdet.rotated.transforms import numbers_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,10 +40,12 @@ class DetectionMetrics(Figures):
     Parameters
     ----------
     iou_type : what overlaps are of: "bbox", boxes; "segm", masks; "boundary", the lesser of the overlaps of masks and
-        of their boundaries; "keypoints", the similarity of poses. Several, such as ("bbox", "segm"): each key of the
-        results has its kind before it, as "segm_map"; "keypoints" goes alone
+        of their boundaries; "keypoints", the similarity of poses; "rotated", rotated boxes. Several, such as ("bbox",
+        "segm"): each key of the results has its kind before it, as "segm_map"; "keypoints" and "rotated" go alone
     box_format : "xyxy" (corners), "xywh" (COCO's) or "cxcywh" (YOLO's) of the boxes in `update`. Boxes that state their
-        own, as tv_tensors.BoundingBoxes do, are read by it; they raise if box_format is neither "xyxy" nor theirs
+        own, as tv_tensors.BoundingBoxes do, are read by it; they raise if box_format is neither "xyxy" nor theirs. Of
+        rotated boxes: "cxcywhr" (the default), "xywhr", both in degrees, see `fastdet.rotated`, or "xyxyxyxy", the
+        corners of quadrilaterals of any shape, whose overlap is the DOTA development kit's
     iou_thresholds : IoU from which a detection can match, each in (0, 1]; None for COCO's 0.5, 0.55, ..., 0.95
     rec_thresholds : rising recall levels at which precision is read; None for those of ``method``
     max_detections : rising limits on the detections of an image and class, best by score; an entry None: all.
@@ -113,7 +117,10 @@ class DetectionMetrics(Figures):
         world: int = 1,
         backend: str | None = None,
     ) -> None:
-        self._box_format = check.choice(NAME, "box_format", box_format, check.FORMATS)
+        turned = iou_type == "rotated" or (isinstance(iou_type, (tuple, list)) and "rotated" in iou_type)
+        self._box_format = (
+            format_of(NAME, box_format) if turned else check.choice(NAME, "box_format", box_format, check.FORMATS)
+        )
         self._class_metrics = bool(class_metrics)
         self._on_duplicate = check.choice(NAME, "on_duplicate", on_duplicate, ("raise", "first"))
         self._rank, self._world = check.count(NAME, "rank", rank), check.count(NAME, "world", world)
@@ -315,6 +322,9 @@ class DetectionMetrics(Figures):
     def _check_shapes(self, op: str, name: str, c: Columns) -> None:
         """ValueError where columns lack the masks or keypoints of the kind of overlap."""
         kinds, sigmas = self._parameters.iou_types, self._parameters.sigmas
+        if "rotated" in kinds and (c.rotated is None or c.rotated.shape[1] != numbers_of(self._box_format)):
+            got = "None" if c.rotated is None else f"shape {c.rotated.shape}"
+            raise ValueError(f"{op}: {name}.rotated must be (N, {numbers_of(self._box_format)}) boxes, got {got}")
         if c.masks is None and not {"segm", "boundary"}.isdisjoint(kinds):
             raise ValueError(f"{op}: {name}.masks must be an RLE for iou_type {kinds}, got None")
         if sigmas is None:

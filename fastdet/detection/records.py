@@ -18,11 +18,12 @@ from fastdet._core.check import Array
 from fastdet.keypoints.similarity import oks_of_groups
 from fastdet.masks import RLE, boundary
 from fastdet.masks.groups import mask_iou_of_groups
+from fastdet.rotated.groups import rotated_iou_of_groups
 
 FALSE, TRUE, IGNORED = 0, 1, 2  # outcomes of a detection: false positive, true positive, ignored
 CROWD, IGNORE = 1, 2  # flags of a true box
-# What each kind of overlap reads of an object: its box, its mask or its keypoints.
-SHAPES = {"bbox": "bbox", "segm": "segm", "boundary": "segm", "keypoints": "keypoints"}
+# What each kind of overlap reads of an object: its box, its mask, its keypoints or its rotated box.
+SHAPES = {"bbox": "bbox", "segm": "segm", "boundary": "segm", "keypoints": "keypoints", "rotated": "rotated"}
 PACKED = 5  # outcomes in a byte, as digits to base 3: 3^5 = 243
 
 Floats = NDArray[np.float64]
@@ -39,7 +40,7 @@ class Rule:
     max_detections: int = 100  # the maximum for each image and class, best by score; -1: no limit
     offset: float = 0.0  # added to sides: 1 where coordinates name pixels and the last one is inside
     voc: bool = False
-    iou_type: str = "bbox"  # what overlaps are of: "bbox", "segm", "boundary" or "keypoints"
+    iou_type: str = "bbox"  # what overlaps are of: "bbox", "segm", "boundary", "keypoints" or "rotated"
     sigmas: Floats | None = None  # (K,) of keypoints
     use_area: bool = True  # keypoints are scaled by the true area; False: by 0.53 times that of the true box
 
@@ -56,6 +57,7 @@ class Columns(NamedTuple):
     ids: Ints  # (N,) annotation ids, or empty
     masks: RLE | None = None  # of N masks, if they are read
     keypoints: Floats | None = None  # (N, K, 3) x y visibility, if they are read
+    rotated: Floats | None = None  # (N, 5) cx cy w h degrees, or (N, 8) the corners of quadrilaterals, if they are read
 
     def rows(self, chosen: Array) -> Columns:
         """Some of the rows, by a mask or by indices. Empty columns stay empty."""
@@ -63,12 +65,13 @@ class Columns(NamedTuple):
 
     @classmethod
     def concatenate(cls, parts: Sequence[Columns]) -> Columns:
-        """The rows of several, one after the other. All or none of them have masks, and keypoints."""
-        *arrays, masks, keypoints = zip(*parts, strict=True)
+        """The rows of several, one after the other. All or none of them have masks, keypoints, and rotated boxes."""
+        *arrays, masks, keypoints, rotated = zip(*parts, strict=True)
         joined: list[Any] = [np.concatenate(column) for column in arrays]
         joined.append(None if masks[0] is None else RLE.concatenate(masks))
         known = [part for part in keypoints if part is not None and len(part)]  # without rows K is not known
         joined.append(np.concatenate(known) if known else keypoints[0])
+        joined.append(None if rotated[0] is None else np.concatenate(rotated))
         return cls._make(joined)
 
 
@@ -82,11 +85,12 @@ class Rows(NamedTuple):
     flags: Bytes  # (N,) CROWD, IGNORE; empty for detections
     masks: RLE | None = None  # of N masks, where overlaps are of masks
     keypoints: Floats | None = None  # (N, K, 3), where overlaps are of keypoints
+    rotated: Floats | None = None  # (N, 5) or (N, 8), where overlaps are of rotated boxes
 
     @classmethod
     def of(cls, group: Ints, c: Columns, chosen: Array | None = None) -> Rows:
         """All rows of columns, or the ``chosen`` ones; ``group`` has one entry for each row of the columns."""
-        whole = cls(group, c.boxes, c.areas, c.scores, c.flags, c.masks, c.keypoints)
+        whole = cls(group, c.boxes, c.areas, c.scores, c.flags, c.masks, c.keypoints, c.rotated)
         return whole if chosen is None else cls._make(x if x is None or not len(x) else x[chosen] for x in whole)
 
 
@@ -158,6 +162,10 @@ def overlaps_of_groups(
         return oks_of_groups(
             detections.keypoints, truth.keypoints, area, truth.boxes, rule.sigmas, grouped, backend=backend
         )
+    if rule.iou_type == "rotated":
+        assert detections.rotated is not None
+        assert truth.rotated is not None
+        return rotated_iou_of_groups(detections.rotated, truth.rotated, crowd, grouped, backend=backend)
     assert detections.masks is not None
     assert truth.masks is not None
     overlaps = mask_iou_of_groups(detections.masks, truth.masks, crowd, grouped, backend=backend)

@@ -86,6 +86,8 @@ def part_of(ids: Ints, parts: int) -> Ints:
 def shape_of(options: dict[str, Any]) -> str:
     """What the options of `DetectionMetrics` need of a record: "bbox", "segm" or "keypoints"."""
     kinds = DetectionMetrics(**options)._parameters.iou_types
+    if "rotated" in kinds:
+        raise ValueError("evaluate: iou_type must be one that COCO's files hold, got 'rotated': use DetectionMetrics")
     return next((shape for kind in kinds if (shape := SHAPES[kind]) != "bbox"), "bbox")
 
 

@@ -16,7 +16,7 @@ from evaluate_forms import RESULT, Capture, add, coco, fails, name, txt, voc
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ("--format xml", "evaluate: --format must be one of auto, coco, voc, yolo, txt, npz, got xml"),
+        ("--format xml", "evaluate: --format must be one of auto, coco, voc, yolo, txt, dota, npz, got xml"),
         ("--iou 1.5", "evaluate: --iou must be in (0, 1], got 1.5"),
         ("--iou 0.5:0.9", "evaluate: --iou must be numbers, or FIRST:LAST:STEP, got 0.5:0.9"),
         ("--iou 0.5:0.95:0.1", "evaluate: --iou must be numbers, or FIRST:LAST:STEP, got 0.5:0.95:0.1"),

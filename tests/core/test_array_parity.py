@@ -18,7 +18,7 @@ from op_tables import ARRAY_OPS as OPS
 from reach import exhaustive, quick
 
 import fastdet
-from fastdet import inference, losses, masks, pool, segmentation, upsample
+from fastdet import inference, losses, masks, pool, rotated, segmentation, upsample
 from fastdet.boxes import _numba
 
 ROWS = [(name, dtype) for name, op in OPS.items() for dtype in op.dtypes]
@@ -41,7 +41,14 @@ def wanted(name: str, dtype: str, case: str) -> Any:
 
 def test_the_table_is_whole() -> None:
     """Every public op with kernels has a row, and every row both fast backends."""
-    public = {*losses.__all__, *masks.__all__, *pool.__all__, *segmentation.__all__, *upsample.__all__}
+    public = {
+        *losses.__all__,
+        *masks.__all__,
+        *pool.__all__,
+        *rotated.__all__,
+        *segmentation.__all__,
+        *upsample.__all__,
+    }
     public |= {name for name in inference.__all__ if name in dir(_numba)}
     figures = {"class_accuracy", "dice", "frequency_weighted_iou", "iou", "pixel_accuracy"}
     figures |= {"mean_class_accuracy", "mean_dice", "mean_iou"}  # read off a matrix

@@ -137,7 +137,7 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
      "error_analysis: background must be in (0, foreground), got 0.6 of 0.5"),
     (lambda: error_analysis([{}], []), ValueError, "error_analysis: targets must be as many as predictions (1), got 0"),
     (lambda: error_analysis([], [], iou_type="mask"), ValueError,
-     "error_analysis: iou_type must be one of 'bbox', 'segm', 'boundary', 'keypoints', got 'mask'"),
+     "error_analysis: iou_type must be one of 'bbox', 'segm', 'boundary', 'keypoints', 'rotated', got 'mask'"),
     (lambda: error_analysis([{"boxes": [BOX]}], [{}]), ValueError,
      "error_analysis: predictions[0] must have 'scores', got ['boxes']"),
 ]  # fmt: skip

@@ -232,7 +232,7 @@ def test_lvis_columns_are_dictionaries() -> None:
 MASK = np.ones((1, 4, 5), bool)
 ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: DetectionMetrics(iou_type="mask"), ValueError,
-     "DetectionMetrics: iou_type must be one of 'bbox', 'segm', 'boundary', 'keypoints', got 'mask'"),
+     "DetectionMetrics: iou_type must be one of 'bbox', 'segm', 'boundary', 'keypoints', 'rotated', got 'mask'"),
     (lambda: DetectionMetrics(iou_type=("segm", "segm")), ValueError,
      "DetectionMetrics: iou_type must name each kind once, got ('segm', 'segm')"),
     (lambda: DetectionMetrics(iou_type=("segm", "keypoints")), ValueError,

@@ -12,8 +12,9 @@ import pytest
 from optional import need
 from samples import Array
 
-from fastdet import inference, nms
+from fastdet import nms
 from fastdet.inference import Detector, detect, yolo_decode
+from fastdet.masks import encode
 
 RED = np.array([255, 0, 0], np.uint8)
 
@@ -37,7 +38,8 @@ def red_box(batch: Any) -> list[dict[str, Any]]:
         points = np.array([[[0, 0, 0]] * 2, [[*box[:2], 1], [*box[2:], 0.5]]], np.float32)
         masks = np.stack([red * 0, red]).astype(np.float32)[:, None]
         scores, labels = np.array([0.2, 0.9], np.float32), np.array([3, 1])
-        found.append({"boxes": boxes, "scores": scores, "labels": labels, "masks": masks, "keypoints": points})
+        found.append({"boxes": boxes, "scores": scores, "labels": labels, "masks": masks, "keypoints": points,
+                      "keypoints_scores": points[..., 2]})  # fmt: skip
     return found
 
 
@@ -69,7 +71,7 @@ def test_pictures_of_several_sizes(fit: str, batch_size: int) -> None:
         assert one.scores.tolist() == [np.float32(0.9)]
         np.testing.assert_allclose(one.boxes, [box], atol=1)
         np.testing.assert_allclose(one.keypoints[0, :, :2].ravel(), box, atol=1)
-        assert one.keypoints[0, :, 2].tolist() == [1, 0.5]
+        assert one.keypoints[0, :, 2].tolist() == one.keypoint_scores[0].tolist() == [1, 0.5]
         red = image[..., 0] > 0
         assert one.masks.shape == (1, *red.shape)
         assert one.masks.dtype == bool
@@ -179,6 +181,8 @@ def test_final_detections() -> None:
     assert found.masks[0].sum() == 16 * 8
     assert found.masks[0, 4:12, 4:20].all()
     assert Detector(network, max_output=1)(x).labels.tolist() == [2]
+    runs = lambda batch: [{**network(batch)[0], "masks": encode(found.masks[[0, 0, 0]])}]  # noqa: E731
+    assert np.array_equal(Detector(runs)(x).masks, found.masks[[0, 0, 0]])
     assert Detector(network)(x).labels.tolist() == [2, 3, 1]
     arrays = lambda batch: (boxes[None], scores[None], labels[None])  # noqa: E731
     assert Detector(arrays)(x).labels.tolist() == [2, 3, 1]
@@ -244,7 +248,7 @@ def test_onnx_files(tmp_path: Path) -> None:
 
 X = PICTURES[0]
 EMPTY: Any = lambda batch: [(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)) for _ in batch]  # noqa: E731
-ONE = {"boxes": np.zeros((1, 4)), "scores": np.zeros(1), "labels": np.zeros(1, int)}
+ONE = {"boxes": np.array([[0.0, 0, 4, 4]]), "scores": np.zeros(1), "labels": np.zeros(1, int)}
 
 
 def gives(**changes: Any) -> Callable[[], Any]:
@@ -293,13 +297,13 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no labels": (
         lambda: Detector(lambda batch: [{"boxes": [], "scores": []}])(X),
         ValueError,
-        "model must give boxes, scores and labels of a picture, got no labels",
+        "model must give boxes, scores and labels of an image, got no labels",
     ),
     "count": (lambda: Detector(lambda batch: [])(X), ValueError, "model must give"),
     "NaN": (gives(scores=np.array([np.nan])), ValueError, "scores must not hold NaN, got NaN at index 0"),
-    "scores": (gives(scores=np.zeros(2)), ValueError, "scores must have shape"),
+    "scores": (gives(scores=np.zeros(2)), ValueError, "model must give scores of each of 1 boxes, got 2"),
     "boxes": (gives(boxes=np.zeros((1, 5))), ValueError, "boxes must have shape"),
-    "masks": (gives(masks=np.zeros((2, 8, 8))), ValueError, r"model must give masks of 1 boxes, got shape \(2, 8, 8\)"),
+    "masks": (gives(masks=np.zeros((2, 8, 8))), ValueError, "model must give masks of each of 1 boxes, got 2"),
     "points": (gives(keypoints=np.zeros((1, 3))), ValueError, r"model must give keypoints of 1 boxes, got shape"),
 }
 
@@ -318,4 +322,4 @@ def test_pictures_of_other_depths() -> None:
 
 
 def test_names() -> None:
-    assert Detector.__module__ == inference.Detected.__module__ == "fastdet.inference"
+    assert Detector.__module__ == "fastdet.inference"
