@@ -410,6 +410,8 @@ def _in_picture(found: dict[str, Any], place: Placement, picture: Any, max_outpu
 def _masks_in_picture(masks: Array, boxes: Array, place: Placement) -> Array:
     """(K, h, w) masks of the network's input, or of each box, as (K, H, W) bool."""
     masks = masks[:, 0] if masks.ndim == 4 else masks
+    if masks.dtype == np.uint8 and masks.shape[1:] == (place.outer[0], -(-place.outer[1] // 8)):  # bits
+        masks = np.unpackbits(masks, axis=2, count=place.outer[1], bitorder="little")
     small = masks.astype(np.float32)
     if masks.shape[1:] != place.outer:
         pasted: Array = paste_masks(small, boxes, place.image)

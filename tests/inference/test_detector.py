@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from networks import DETECTORS, NARROW
 from optional import need
 from samples import Array
 
@@ -188,6 +189,37 @@ def test_final_detections() -> None:
     assert Detector(arrays)(x).labels.tolist() == [2, 3, 1]
     padded = nms.Detections(boxes[None], scores[None], labels[None], np.array([2]))
     assert Detector(lambda batch: padded)(x).labels.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(("name", "form"), [("mask_rcnn", "soft"), ("mask_rcnn", "bits"), ("keypoint_rcnn", None)])
+def test_two_stage_networks(name: str, form: str | None) -> None:
+    """What the network gives for a picture is what the detector gives, with masks as booleans in every form."""
+    torch, models = need("torch"), need("fastdet.models")
+    torch.manual_seed(0)
+    options = {**DETECTORS[name], **NARROW, "score_threshold": 0.01, "max_output": 9}
+    network = models.MODELS[name](**options, **({} if form is None else {"masks": form})).eval()
+    if name == "mask_rcnn":
+        torch.nn.init.normal_(network.roi_heads.mask_predictor.mask_fcn_logits.weight)
+    pictures = [torch.rand(3, 48, 64), torch.rand(3, 64, 40), torch.rand(3, 48, 64)]
+    for found, picture in zip(Detector(network)(pictures), pictures, strict=True):
+        with torch.no_grad():
+            (want,) = network([picture])
+        torch.testing.assert_close(found.boxes, want["boxes"], rtol=0, atol=1e-4)
+        torch.testing.assert_close(found.scores, want["scores"], rtol=0, atol=1e-6)
+        assert torch.equal(found.labels, want["labels"])
+        if form is None:
+            torch.testing.assert_close(found.keypoints, want["keypoints"], rtol=0, atol=1e-3)
+            torch.testing.assert_close(found.keypoint_scores, want["keypoints_scores"], rtol=0, atol=1e-4)
+            continue
+        assert found.masks.dtype == torch.bool
+        assert found.masks.shape == (len(found.boxes), *picture.shape[1:])
+        assert found.masks.any()
+        masks = want["masks"]
+        if form == "soft":
+            masks = masks[:, 0] >= 0.5
+        else:
+            masks = np.unpackbits(masks.numpy(), axis=2, count=picture.shape[2], bitorder="little")
+        assert (found.masks.numpy() != np.asarray(masks).astype(bool)).mean() < 1e-3  # a batch rounds otherwise
 
 
 # ---- ONNX Runtime
