@@ -6,7 +6,7 @@ module, an ONNX Runtime session or any function. NumPy is the only requirement.
 
 from fastdet.inference.decode import Decoded, ssd_decode, yolo_decode
 from fastdet.inference.detect import detect
-from fastdet.inference.detector import Detected, Detector
+from fastdet.inference.detector import Detector
 from fastdet.inference.instances import Instances
 from fastdet.inference.overfeat import offset_pool, overfeat_dense, overfeat_multiscale
 from fastdet.inference.regions import fast_rcnn, rcnn
@@ -18,7 +18,6 @@ from fastdet.yolo.postprocess import yolo_postprocess
 __all__ = [
     "Candidates",
     "Decoded",
-    "Detected",
     "Detector",
     "Found",
     "Instances",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,22 +17,15 @@ from fastdet.inference._fit import FITS, Placement, clipped, fitted, placement, 
 from fastdet.inference._images import Size, refuse_picture
 from fastdet.inference._models import function_of, to_kind_of, to_tensor
 from fastdet.inference.detect import detect
+from fastdet.inference.instances import Instances, instances
 from fastdet.inference.windows import of_each_window
+from fastdet.masks.dense import decode as decode_masks
 from fastdet.masks.paste import paste_masks
+from fastdet.masks.rle import RLE
 from fastdet.upsample.bilinear import upsample_bilinear
 
 OP = "Detector"
-WORDS = ("boxes", "scores", "labels", "masks", "keypoints")
-
-
-class Detected(NamedTuple):
-    """The detections of a picture, by falling score, in its own pixels; tensors where the picture is one."""
-
-    boxes: Any  # (K, 4) x1 y1 x2 y2, clipped to the picture
-    scores: Any  # (K,)
-    labels: Any  # (K,) int64
-    masks: Any = None  # (K, H, W) bool; None where the network gives none
-    keypoints: Any = None  # (K, P, 3) x, y and the network's third number; None where the network gives none
+WORDS = Instances._fields
 
 
 class Detector:
@@ -165,7 +158,8 @@ class Detector:
 
         Returns
         -------
-        Detected(boxes, scores, labels, masks, keypoints) for a picture; a list of them for a list or a batch
+        Instances(boxes, scores, labels, masks, keypoints, keypoint_scores) for a picture: NumPy arrays, or tensors
+        where the picture is one; masks are (K, H, W) bool. A list of them for a list or a batch
 
         Raises
         ------
@@ -302,11 +296,15 @@ class Detector:
             columns = [to_kind_of(OP, x, None) for x in found]
             rows = [int(n) for n in columns[3][:count]]
             return [{key: x[i, :n] for key, x in zip(WORDS[:3], columns[:3], strict=True)} for i, n in enumerate(rows)]
-        return [self._final(x) for x in _of_each(self._function(batch), len(batch))[:count]]
+        return [self._final(x) for x in _of_each(self._function(batch), batch)[:count]]
 
     def _final(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """Final detections of a picture, checked, by falling score."""
-        columns = {key: to_kind_of(OP, found[key], None, key) for key in WORDS if found.get(key) is not None}
+        given = {key: x for key, x in found.items() if x is not None}
+        masks = given.get("masks")
+        if isinstance(masks, RLE):
+            given["masks"] = decode_masks(masks)
+        columns = {key: to_kind_of(OP, x, None, key) for key, x in given.items()}
         boxes = check.boxes(OP, "boxes", columns["boxes"])
         scores = check.scores(OP, columns["scores"], len(boxes))
         labels = check.keys(OP, "labels", columns["labels"], len(boxes))
@@ -314,7 +312,7 @@ class Detector:
         if nan is not None:
             check.raise_nan_code(OP, nan)
         columns |= {"boxes": boxes, "scores": scores, "labels": labels}
-        for key, axes in (("masks", (3, 4)), ("keypoints", (3,))):
+        for key, axes in (("masks", (3, 4)), ("keypoints", (3,)), ("keypoint_scores", (2,))):
             if key in columns and (columns[key].ndim not in axes or len(columns[key]) != len(boxes)):
                 raise ValueError(f"{OP}: model must give {key} of {len(boxes)} boxes, got shape {columns[key].shape}")
         order = np.argsort(-scores, kind="stable")
@@ -384,38 +382,36 @@ def _cast(batch: Any, dtype: str) -> Any:
     return tensor.to(getattr(sys.modules["torch"], dtype))
 
 
-def _of_each(output: Any, count: int) -> list[Mapping[str, Any]]:
-    """Final detections of each picture of a batch."""
-    several = isinstance(output, (list, tuple)) and len(output) == count
-    if several and all(isinstance(x, Mapping) for x in output):
-        for one in output:
-            missing = [key for key in WORDS[:3] if key not in one]
-            if missing:
-                raise ValueError(f"{OP}: model must give boxes, scores and labels of a picture, got no {missing[0]}")
-        return list(output)
-    return [dict(zip(WORDS, of_one, strict=False)) for of_one in of_each_window(OP, output, count)]
+def _of_each(output: Any, batch: Any) -> list[Mapping[str, Any]]:
+    """Final detections of each picture of a batch: by `instances` where the network gives dictionaries."""
+    if isinstance(output, (list, tuple)) and output and all(isinstance(x, Mapping) for x in output):
+        return [found._asdict() for found in instances(OP, lambda x: output, batch, None)]
+    return [dict(zip(WORDS, of_one, strict=False)) for of_one in of_each_window(OP, output, len(batch))]
 
 
-def _in_picture(found: dict[str, Any], place: Placement, picture: Any, max_output: int) -> Detected:
+def _in_picture(found: dict[str, Any], place: Placement, picture: Any, max_output: int) -> Instances:
     """Detections in the picture's own pixels; boxes outside of it are left out."""
     boxes = to_image(found["boxes"], place)
     inside = clipped(boxes, place)
     rows = np.flatnonzero((inside[:, :2] < inside[:, 2:]).all(1))[:max_output]
-    masks, points = found.get("masks"), found.get("keypoints")
+    masks, points, sure = (found.get(key) for key in WORDS[3:])
     if masks is not None:
         masks = _masks_in_picture(masks[rows], boxes[rows], place)
     if points is not None:
         points = points[rows]
         moved = to_image(points[..., :2], place)
         points = np.concatenate([moved, points[..., 2:]], -1).astype(points.dtype)
-    columns = inside[rows], found["scores"][rows], found["labels"][rows], masks, points
+    sure = None if sure is None else sure[rows]
+    columns = inside[rows], found["scores"][rows], found["labels"][rows], masks, points, sure
     like = None if isinstance(picture, np.ndarray) else picture
-    return Detected(*(None if x is None else to_kind_of(OP, x, like) for x in columns))
+    return Instances(*(None if x is None else to_kind_of(OP, x, like) for x in columns))
 
 
 def _masks_in_picture(masks: Array, boxes: Array, place: Placement) -> Array:
     """(K, h, w) masks of the network's input, or of each box, as (K, H, W) bool."""
     masks = masks[:, 0] if masks.ndim == 4 else masks
+    if masks.dtype == np.uint8 and masks.shape[1:] == (place.outer[0], -(-place.outer[1] // 8)):  # bits
+        masks = np.unpackbits(masks, axis=2, count=place.outer[1], bitorder="little")
     small = masks.astype(np.float32)
     if masks.shape[1:] != place.outer:
         pasted: Array = paste_masks(small, boxes, place.image)
@@ -426,4 +422,4 @@ def _masks_in_picture(masks: Array, boxes: Array, place: Placement) -> Array:
     return np.asarray(whole >= 0.5).reshape(len(masks), *place.image)
 
 
-Detected.__module__ = Detector.__module__ = "fastdet.inference"
+Detector.__module__ = "fastdet.inference"

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from networks import DETECTORS, NARROW
 from optional import need
 from samples import Array
 
-from fastdet import inference, nms
+from fastdet import nms
 from fastdet.inference import Detector, detect, yolo_decode
+from fastdet.masks import encode
 
 RED = np.array([255, 0, 0], np.uint8)
 
@@ -37,7 +39,8 @@ def red_box(batch: Any) -> list[dict[str, Any]]:
         points = np.array([[[0, 0, 0]] * 2, [[*box[:2], 1], [*box[2:], 0.5]]], np.float32)
         masks = np.stack([red * 0, red]).astype(np.float32)[:, None]
         scores, labels = np.array([0.2, 0.9], np.float32), np.array([3, 1])
-        found.append({"boxes": boxes, "scores": scores, "labels": labels, "masks": masks, "keypoints": points})
+        found.append({"boxes": boxes, "scores": scores, "labels": labels, "masks": masks, "keypoints": points,
+                      "keypoints_scores": points[..., 2]})  # fmt: skip
     return found
 
 
@@ -69,7 +72,7 @@ def test_pictures_of_several_sizes(fit: str, batch_size: int) -> None:
         assert one.scores.tolist() == [np.float32(0.9)]
         np.testing.assert_allclose(one.boxes, [box], atol=1)
         np.testing.assert_allclose(one.keypoints[0, :, :2].ravel(), box, atol=1)
-        assert one.keypoints[0, :, 2].tolist() == [1, 0.5]
+        assert one.keypoints[0, :, 2].tolist() == one.keypoint_scores[0].tolist() == [1, 0.5]
         red = image[..., 0] > 0
         assert one.masks.shape == (1, *red.shape)
         assert one.masks.dtype == bool
@@ -179,11 +182,44 @@ def test_final_detections() -> None:
     assert found.masks[0].sum() == 16 * 8
     assert found.masks[0, 4:12, 4:20].all()
     assert Detector(network, max_output=1)(x).labels.tolist() == [2]
+    runs = lambda batch: [{**network(batch)[0], "masks": encode(found.masks[[0, 0, 0]])}]  # noqa: E731
+    assert np.array_equal(Detector(runs)(x).masks, found.masks[[0, 0, 0]])
     assert Detector(network)(x).labels.tolist() == [2, 3, 1]
     arrays = lambda batch: (boxes[None], scores[None], labels[None])  # noqa: E731
     assert Detector(arrays)(x).labels.tolist() == [2, 3, 1]
     padded = nms.Detections(boxes[None], scores[None], labels[None], np.array([2]))
     assert Detector(lambda batch: padded)(x).labels.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(("name", "form"), [("mask_rcnn", "soft"), ("mask_rcnn", "bits"), ("keypoint_rcnn", None)])
+def test_two_stage_networks(name: str, form: str | None) -> None:
+    """What the network gives for a picture is what the detector gives, with masks as booleans in every form."""
+    torch, models = need("torch"), need("fastdet.models")
+    torch.manual_seed(0)
+    options = {**DETECTORS[name], **NARROW, "score_threshold": 0.01, "max_output": 9}
+    network = models.MODELS[name](**options, **({} if form is None else {"masks": form})).eval()
+    if name == "mask_rcnn":
+        torch.nn.init.normal_(network.roi_heads.mask_predictor.mask_fcn_logits.weight)
+    pictures = [torch.rand(3, 48, 64), torch.rand(3, 64, 40), torch.rand(3, 48, 64)]
+    for found, picture in zip(Detector(network)(pictures), pictures, strict=True):
+        with torch.no_grad():
+            (want,) = network([picture])
+        torch.testing.assert_close(found.boxes, want["boxes"], rtol=0, atol=1e-4)
+        torch.testing.assert_close(found.scores, want["scores"], rtol=0, atol=1e-6)
+        assert torch.equal(found.labels, want["labels"])
+        if form is None:
+            torch.testing.assert_close(found.keypoints, want["keypoints"], rtol=0, atol=1e-3)
+            torch.testing.assert_close(found.keypoint_scores, want["keypoints_scores"], rtol=0, atol=1e-4)
+            continue
+        assert found.masks.dtype == torch.bool
+        assert found.masks.shape == (len(found.boxes), *picture.shape[1:])
+        assert found.masks.any()
+        masks = want["masks"]
+        if form == "soft":
+            masks = masks[:, 0] >= 0.5
+        else:
+            masks = np.unpackbits(masks.numpy(), axis=2, count=picture.shape[2], bitorder="little")
+        assert (found.masks.numpy() != np.asarray(masks).astype(bool)).mean() < 1e-3  # a batch rounds otherwise
 
 
 # ---- ONNX Runtime
@@ -244,7 +280,7 @@ def test_onnx_files(tmp_path: Path) -> None:
 
 X = PICTURES[0]
 EMPTY: Any = lambda batch: [(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)) for _ in batch]  # noqa: E731
-ONE = {"boxes": np.zeros((1, 4)), "scores": np.zeros(1), "labels": np.zeros(1, int)}
+ONE = {"boxes": np.array([[0.0, 0, 4, 4]]), "scores": np.zeros(1), "labels": np.zeros(1, int)}
 
 
 def gives(**changes: Any) -> Callable[[], Any]:
@@ -293,13 +329,13 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no labels": (
         lambda: Detector(lambda batch: [{"boxes": [], "scores": []}])(X),
         ValueError,
-        "model must give boxes, scores and labels of a picture, got no labels",
+        "model must give boxes, scores and labels of an image, got no labels",
     ),
     "count": (lambda: Detector(lambda batch: [])(X), ValueError, "model must give"),
     "NaN": (gives(scores=np.array([np.nan])), ValueError, "scores must not hold NaN, got NaN at index 0"),
-    "scores": (gives(scores=np.zeros(2)), ValueError, "scores must have shape"),
+    "scores": (gives(scores=np.zeros(2)), ValueError, "model must give scores of each of 1 boxes, got 2"),
     "boxes": (gives(boxes=np.zeros((1, 5))), ValueError, "boxes must have shape"),
-    "masks": (gives(masks=np.zeros((2, 8, 8))), ValueError, r"model must give masks of 1 boxes, got shape \(2, 8, 8\)"),
+    "masks": (gives(masks=np.zeros((2, 8, 8))), ValueError, "model must give masks of each of 1 boxes, got 2"),
     "points": (gives(keypoints=np.zeros((1, 3))), ValueError, r"model must give keypoints of 1 boxes, got shape"),
 }
 
@@ -318,4 +354,4 @@ def test_pictures_of_other_depths() -> None:
 
 
 def test_names() -> None:
-    assert Detector.__module__ == inference.Detected.__module__ == "fastdet.inference"
+    assert Detector.__module__ == "fastdet.inference"
