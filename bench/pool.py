@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from gpu_cases import COPY, GpuCase, random
-from peers import Peer, functional, in_order
+from peers import Peer, functional, in_order, onnx_op
 from picture_cases import Arrays, Call, Picture, PictureOp, bytes_of
 
 from fastdet import pool
@@ -103,6 +103,30 @@ def torch_unpool_backward(case: Picture) -> Call:
     return lambda: torch.autograd.grad(y, leaf, wide, retain_graph=True)[0]
 
 
+def make_values(shape: tuple[int, ...], kernel: int, stride: int, padding: int, dtype: str) -> Arrays:
+    """An image as a quantised network has it, or the same numbers as float32."""
+    x = np.random.default_rng(2).integers(0, 128, shape).astype(dtype)
+    values = import_module("fastdet.pool").max_pool2d(x, kernel, stride, padding, return_indices=False)
+    return {"x": x, "values": values, "window": (kernel, stride, padding)}
+
+
+def our_values(a: Arrays, backend: str | None) -> Call:
+    op, out = import_module("fastdet.pool").max_pool2d, np.ones_like(a["values"])
+    return lambda: op(a["x"], *a["window"], return_indices=False, out=out, backend=backend)
+
+
+def torch_values(case: Picture) -> Call:
+    pool, x, window = functional().max_pool2d, case.tensor("x"), case.arrays["window"]
+    return lambda: pool(x, *window)
+
+
+def onnx_values(case: Picture) -> Call:
+    onnx, x, (kernel, stride, padding) = import_module("onnx"), case.arrays["x"], case.arrays["window"]
+    options = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [padding] * 4}
+    run = onnx_op(onnx.helper.make_node("MaxPool", ["x"], ["y"], **options), x)
+    return lambda: run({"x": x})
+
+
 POOLS: dict[str, tuple[Any, ...]] = {
     "1x64x112x112 2x2": ((1, 64, 112, 112), 2, 2, 0),
     "2x64x224x224 2x2": ((2, 64, 224, 224), 2, 2, 0),
@@ -110,6 +134,11 @@ POOLS: dict[str, tuple[Any, ...]] = {
     "8x64x112x112 3x3/2": ((8, 64, 112, 112), 3, 2, 1),
 }
 TWO = {name: size for name, size in POOLS.items() if name.endswith("2x2")}
+QUANTISED = {
+    f"{name} {dtype}": (*POOLS[name], dtype)
+    for name in ("8x64x112x112 3x3/2", "2x64x224x224 2x2")
+    for dtype in ("float32", "int8", "uint8")
+}
 POOL = {"torch": Peer(torch_pool(False), in_order), "torch channels_last": Peer(torch_pool(True), in_order)}
 UNPOOL = {"torch": Peer(torch_unpool(False), in_order), "torch channels_last": Peer(torch_unpool(True), in_order)}
 REUSED = Peer(torch_pool_out, in_order, note="out= reused")
@@ -122,6 +151,7 @@ PEERS: dict[str, dict[str, Peer]] = {
         "torch": Peer(torch_pool_backward(False), in_order),
         "torch channels_last": Peer(torch_pool_backward(True), in_order),
     },
+    "max_pool2d_values": {"torch": Peer(torch_values, in_order), "onnxruntime": Peer(onnx_values)},
     "max_unpool2d": UNPOOL,
     "max_unpool2d_out": UNPOOL,
     "max_unpool2d_backward": {"torch": Peer(torch_unpool_backward, in_order)},
@@ -135,6 +165,7 @@ OPS: dict[str, PictureOp] = {
     "max_pool2d_compact_out": PictureOp(
         POOLS, make_pool, our_pool(True, True), bytes_of("x", "values", "compact"), bytes_of("values", "compact")
     ),
+    "max_pool2d_values": PictureOp(QUANTISED, make_values, our_values, bytes_of("x", "values"), bytes_of("values")),
     "max_pool2d_backward": PictureOp(POOLS, make_pool, our_pool_backward, **UNPOOLED),
     "max_unpool2d": PictureOp(TWO, make_pool, our_unpool(False), **UNPOOLED),
     "max_unpool2d_out": PictureOp(TWO, make_pool, our_unpool(True), **UNPOOLED),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gpu_cases import GpuCase, random
 from inputs import Array
-from peers import Peer, functional, in_order, opencv
+from peers import Peer, functional, in_order, onnx_op, opencv
 from picture_cases import Arrays, Call, Picture, PictureOp, bytes_of
 
 from fastdet import upsample
@@ -18,7 +18,8 @@ from fastdet import upsample
 def make_image(out: tuple[int, ...], low: tuple[int, int], dtype: str = "float32") -> Arrays:
     rng = np.random.default_rng(0)
     shape = (*out[:2], *low)
-    x = rng.integers(0, 256, shape, np.uint8) if dtype == "uint8" else rng.normal(0, 1, shape).astype(dtype)
+    byte = dtype in ("int8", "uint8")
+    x = rng.integers(0, 256, shape, np.uint8).view(dtype) if byte else rng.normal(0, 1, shape).astype(dtype)
     return {"x": x, "size": out[2:], "shape": out}
 
 
@@ -62,6 +63,15 @@ def cv2_upsample(case: Picture) -> Call:
     return lambda: [cv2.resize(x, (width, height), interpolation=cv2.INTER_LINEAR) for x in images]
 
 
+def onnx_upsample(case: Picture) -> Call:
+    onnx, x, size = import_module("onnx"), case.arrays["x"], case.arrays["size"]
+    sizes = onnx.numpy_helper.from_array(np.array([*x.shape[:2], *size], np.int64))
+    options = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    resize = onnx.helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], **options)
+    run = onnx_op(resize, x, {"sizes": sizes})
+    return lambda: run({"x": x})
+
+
 def of_images(result: Any) -> Array:
     return np.stack([np.moveaxis(x, -1, 0) for x in result])
 
@@ -86,11 +96,14 @@ IMAGES: dict[str, tuple[Any, ...]] = {
     "8x3x224x224 to 448x448": ((8, 3, 448, 448), (224, 224)),
     "1x19x128x256 to 1024x2048": ((1, 19, 1024, 2048), (128, 256)),
 }
-BYTES = {"8x3x224x224 to 448x448 uint8": ((8, 3, 448, 448), (224, 224), "uint8")}
+BYTES: dict[str, tuple[Any, ...]] = {
+    f"8x3x224x224 to 448x448 {dtype}": ((8, 3, 448, 448), (224, 224), dtype) for dtype in ("uint8", "int8")
+}
 UPSAMPLE = {
     "torch": Peer(torch_upsample(False), in_order),
     "torch channels_last": Peer(torch_upsample(True), in_order),
     "cv2 HWC": Peer(cv2_upsample, of_images),
+    "onnxruntime": Peer(onnx_upsample, note="uint8 and int8: cuts off"),
 }
 PEERS: dict[str, dict[str, Peer]] = {
     "upsample_bilinear": UPSAMPLE,

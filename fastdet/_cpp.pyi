@@ -117,6 +117,43 @@ def upsample_bilinear(
 def upsample_bilinear_backward(
     grad: Array, channels_last: bool, align_corners: bool, factor_y: float, factor_x: float, out: Array, /
 ) -> None: ...
+def roi_align(
+    x: Array,
+    channels_last: bool,
+    boxes: Array,
+    levels: Array | None,
+    level: int,
+    scale: float,
+    ratio: int,
+    aligned: bool,
+    out: Array,
+    /,
+) -> int | None: ...
+def roi_align_backward(
+    grad: Array,
+    channels_last: bool,
+    boxes: Array,
+    levels: Array | None,
+    level: int,
+    scale: float,
+    ratio: int,
+    aligned: bool,
+    out: Array,
+    /,
+) -> int | None: ...
+def roi_pool(
+    x: Array, channels_last: bool, boxes: Array, scale: float, out: Array, places: Array | None, /
+) -> int | None: ...
+def roi_pool_backward(grad: Array, channels_last: bool, places: Array, boxes: Array, out: Array, /) -> int | None: ...
+def ps_roi_align(
+    x: Array, channels_last: bool, boxes: Array, scale: float, ratio: int, out: Array, /
+) -> int | None: ...
+def ps_roi_align_backward(
+    grad: Array, channels_last: bool, boxes: Array, scale: float, ratio: int, out: Array, /
+) -> int | None: ...
+def ps_roi_pool(x: Array, channels_last: bool, boxes: Array, scale: float, out: Array, /) -> int | None: ...
+def ps_roi_pool_backward(grad: Array, channels_last: bool, boxes: Array, scale: float, out: Array, /) -> int | None: ...
+def roi_levels(boxes: Array, bounds: list[float], out: Array, /) -> None: ...
 def confusion_matrix(
     target: Array, prediction: Array, num_classes: int, ignore_index: int | None, /
 ) -> NDArray[np.int64] | int: ...
@@ -126,6 +163,22 @@ def confusion_matrix_from_logits(
 def yolo_candidates(
     output: Array, planes: bool, classes: int, objectness: bool, multi_label: bool, score_threshold: float, /
 ) -> tuple[Array, Array, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | int: ...
+def encode_boxes(boxes: Array, anchors: Array, weights: tuple[float, ...], /) -> Array | int: ...
+def decode_boxes(deltas: Array, anchors: Array, weights: tuple[float, ...], max_log_ratio: float, /) -> Array | int: ...
+def match_boxes(iou: Array, high: float, low: float, allow_low_quality: bool, /) -> Ints | int: ...
+def sample_balanced(labels: Ints, count: int, max_positive: int, seed: int, /) -> tuple[Ints, Ints]: ...
+def generate_proposals(
+    scores: list[Array],
+    deltas: list[Array],
+    anchors: list[Array],
+    image_sizes: Array,
+    pre_nms_top_n: int,
+    post_nms_top_n: int,
+    iou_threshold: float,
+    min_size: float,
+    score_threshold: float,
+    /,
+) -> tuple[Array, Array, Ints] | int: ...
 def sigmoid_focal_loss(
     inputs: Array, targets: Array, alpha: float, gamma: float, reduction: str, grad: bool, /
 ) -> tuple[Array, Array | None]: ...
@@ -143,7 +196,14 @@ def max_pool2d_backward(
     grad: Array, indices: Array, last: bool, window: tuple[int, ...], size: tuple[int, int], /
 ) -> Array | None: ...
 def max_unpool2d(
-    x: Array, indices: Array, last: bool, window: tuple[int, ...], size: tuple[int, int], out: Array | None, /
+    x: Array,
+    indices: Array,
+    last: bool,
+    window: tuple[int, ...],
+    size: tuple[int, int],
+    zero_point: int,
+    out: Array | None,
+    /,
 ) -> Array | None: ...
 def max_unpool2d_backward(grad: Array, indices: Array, last: bool, window: tuple[int, ...], /) -> Array | None: ...
 def cross_entropy(

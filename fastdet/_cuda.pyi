@@ -224,6 +224,70 @@ def confusion_matrix_from_logits(
     stream: int,
     /,
 ) -> None: ...
+def encode_boxes(
+    dtype: str,
+    boxes: int,
+    anchors: int,
+    n: int,
+    weights: list[float],
+    out: int,
+    wrong: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def decode_boxes(
+    dtype: str,
+    deltas: int,
+    anchors: int,
+    n: int,
+    per_anchor: int,
+    weights: list[float],
+    max_log_ratio: float,
+    out: int,
+    wrong: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def match_boxes(
+    dtype: str,
+    iou: int,
+    rows: int,
+    columns: int,
+    high: float,
+    low: float,
+    allow_low_quality: bool,
+    in_row: int,
+    best: int,
+    matches: int,
+    wrong: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def propose_workspace(dtype: str, places: int, device: int, /) -> int: ...
+def propose(
+    dtype: str,
+    scores: list[int],
+    deltas: list[int],
+    anchors: list[int],
+    counts: list[int],
+    images: int,
+    sizes: int,
+    pre_nms_top_n: int,
+    min_size: float,
+    score_threshold: float,
+    max_log_ratio: float,
+    workspace: int,
+    boxes: int,
+    values: int,
+    keys: int,
+    wrong: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
 def yolo_workspace(entries: int, /) -> int: ...
 def yolo_look(
     dtype: str,
@@ -345,6 +409,7 @@ def max_unpool2d(
     pooled: tuple[int, int],
     window: tuple[int, int, int, int, int, int],
     compact: bool,
+    zero_point: int,
     workspace: int,
     out: int,
     device: int,
@@ -711,3 +776,19 @@ def soft_nms_rotated(
     stream: int,
     /,
 ) -> None: ...
+
+_RoiArrays = tuple[str, int, int, bool, int, int, int, float, int, bool, int]
+
+def roi_align(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...
+def roi_align_backward(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...
+def roi_levels(
+    dtype: str, boxes: int, count: int, bounds: list[float], out: int, device: int, stream: int, /
+) -> None: ...
+def roi_pool(arrays: _RoiArrays, sizes: list[int], places: int, device: int, stream: int, /) -> None: ...
+def roi_pool_backward(
+    arrays: _RoiArrays, sizes: list[int], places: int, sums: int, device: int, stream: int, /
+) -> None: ...
+def ps_roi_align(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...
+def ps_roi_align_backward(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...
+def ps_roi_pool(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...
+def ps_roi_pool_backward(arrays: _RoiArrays, sizes: list[int], device: int, stream: int, /) -> None: ...

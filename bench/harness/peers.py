@@ -8,7 +8,7 @@ imported is reported as absent, with the reason; see `ready`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -72,6 +72,21 @@ def in_order(result: Any) -> Any:
     if isinstance(result, tuple):
         return tuple(map(in_order, result))
     return np.asarray(result.detach().numpy())
+
+
+def onnx_op(node: Any, x: Any, constants: Mapping[str, Any] | None = None) -> Callable[[dict[str, Any]], Any]:
+    """A node of ONNX from "x", of the dtype of ``x``, to "y", in ONNX Runtime with as many threads as the others."""
+    onnx, onnxruntime, constants = import_module("onnx"), import_module("onnxruntime"), dict(constants or {})
+    kind = onnx.helper.np_dtype_to_tensor_dtype(x.dtype)
+    infos = [onnx.helper.make_tensor_value_info(name, kind, None) for name in "xy"]
+    for name, tensor in constants.items():
+        tensor.name = name
+    graph = onnx.helper.make_graph([node], "op", infos[:1], infos[1:], list(constants.values()))
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(["y"], inputs)[0]
 
 
 def opencv() -> Any:

@@ -18,6 +18,7 @@ PoolType scalar_of(const py::array& x) {
     if (kind == 'f' && size == 2) return PoolType::f16;
     if (kind == 'V' && size == 2) return PoolType::bf16;
     if (kind == 'u' && size == 1) return PoolType::u8;
+    if (kind == 'i' && size == 1) return PoolType::i8;
     if (kind == 'i' && size == 4) return PoolType::i32;
     if (kind == 'i' && size == 8) return PoolType::i64;
     throw py::type_error("fastdet._cpp: invalid array");
@@ -105,7 +106,7 @@ void set_indices(PlaceJob& job, const py::array& indices, const Shape& pooled, c
 }
 
 py::object scatter(const py::array& x, const py::array& indices, bool last, const py::tuple& window,
-                   const py::tuple& size, const py::object& caller_out, bool add) {
+                   const py::tuple& size, int64_t fill, const py::object& caller_out, bool add) {
     expect_image(x);
     const Shape shape(x, last);
     PlaceJob job = {};
@@ -116,6 +117,7 @@ py::object scatter(const py::array& x, const py::array& indices, bool last, cons
     job.type = add ? scalar_of(x) : bits_of(x);
     if (add && job.type > PoolType::bf16) throw py::type_error("fastdet._cpp: invalid array");
     job.add = add;
+    job.fill = fill;
     job.x = x.data();
     if (size.size() != 2) throw py::value_error("fastdet._cpp: invalid size");
     job.height = entry(size, 0, 1), job.width = entry(size, 1, 1);
@@ -134,13 +136,13 @@ py::object scatter(const py::array& x, const py::array& indices, bool last, cons
 }
 
 py::object unpool(const py::array& x, const py::array& indices, bool last, const py::tuple& window,
-                  const py::tuple& size, const py::object& out) {
-    return scatter(x, indices, last, window, size, out, false);
+                  const py::tuple& size, int64_t zero_point, const py::object& out) {
+    return scatter(x, indices, last, window, size, zero_point, out, false);
 }
 
 py::object pool_backward(const py::array& grad, const py::array& indices, bool last, const py::tuple& window,
                          const py::tuple& size) {
-    return scatter(grad, indices, last, window, size, py::none(), true);
+    return scatter(grad, indices, last, window, size, 0, py::none(), true);
 }
 
 py::object unpool_backward(const py::array& grad, const py::array& indices, bool last, const py::tuple& window) {

@@ -19,6 +19,8 @@ PoolType scalar_of(char dtype) {
             return PoolType::bf16;
         case 'B':
             return PoolType::u8;
+        case 'b':
+            return PoolType::i8;
         case 'i':
             return PoolType::i32;
         case 'l':
@@ -82,9 +84,11 @@ void move(const char* op, const Fault& fault, PlaceJob job, Pointer x, Pointer i
 }
 
 void unpool(int64_t itemsize, Pointer x, Pointer indices, const py::tuple& image, const py::tuple& pooled,
-            const py::tuple& window, bool compact, Pointer workspace, Pointer out, int device, Pointer stream) {
-    move("max_unpool2d", unpool_fault, places_of(bits_of(itemsize), false, image, pooled, window, compact), x, indices,
-         workspace, out, max_unpool2d_cuda, device, stream);
+            const py::tuple& window, bool compact, int64_t zero_point, Pointer workspace, Pointer out, int device,
+            Pointer stream) {
+    PlaceJob job = places_of(bits_of(itemsize), false, image, pooled, window, compact);
+    job.fill = zero_point;
+    move("max_unpool2d", unpool_fault, job, x, indices, workspace, out, max_unpool2d_cuda, device, stream);
 }
 
 void pool_backward(char dtype, Pointer grad, Pointer indices, const py::tuple& image, const py::tuple& pooled,

@@ -171,6 +171,8 @@ void max_pool2d_cuda(const PoolJob& job, cudaStream_t stream) {
             return launch<BFloat16>(job, stream);
         case PoolType::u8:
             return launch<uint8_t>(job, stream);
+        case PoolType::i8:
+            return launch<int8_t>(job, stream);
         case PoolType::i32:
             return launch<int32_t>(job, stream);
         default:

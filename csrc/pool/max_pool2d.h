@@ -9,7 +9,7 @@
 
 namespace fastdet {
 
-enum class PoolType { f32, f64, f16, bf16, u8, i32, i64, u16, u32 };  // the last two only to be moved
+enum class PoolType { f32, f64, f16, bf16, u8, i8, i32, i64, u16, u32 };  // the last two only to be moved
 
 struct PoolWindow {
     int64_t kh, kw, sh, sw, ph, pw;  // kernel, stride, padding; padding is at most half the kernel

@@ -4,196 +4,31 @@
 // the stride, so that every tap is a contiguous load), and the rows of a window are then pooled down. Channels last,
 // the lanes are channels. Both are plain loops that the compiler turns into vectors. 2 x 2 windows, the usual ones, are
 // done at once. Large outputs are streamed in whole lines. Floor: the image read and the results written once.
+//
+// Bytes are compared as bytes, and their places are codes in the window, bytes too, where the kernel has at most 256:
+// 64 abreast. Codes become flat indices as they are written.
 #include "pool/max_pool2d.h"
 
-#include <type_traits>
-
-#include "core/floats.h"
-#include "pool/writer.h"
+#include "pool/max_pool2d_taps.h"
 
 namespace fastdet {
 namespace FASTDET_ISA {
 namespace {
 
-// What values are compared in, exactly, and a place of the same width.
-template <class S>
-struct Compute {
-    using T = float;
-    using K = int32_t;
-};
-template <>
-struct Compute<double> {
-    using T = double;
-    using K = int64_t;
-};
-template <>
-struct Compute<int32_t> : Compute<double> {};
-template <>
-struct Compute<int64_t> {
-    using T = int64_t;
-    using K = int64_t;
-};
-
-template <class T>
-static inline T lowest() {
-    return -T(__builtin_inf());
-}
-template <>
-inline int64_t lowest<int64_t>() {
-    return INT64_MIN;
-}
-
-// n values of S as T: themselves, or converted into `room`.
-template <class S, class T>
-static inline const T* as_compute(const S* from, int64_t n, T* room) {
-    if constexpr (std::is_same_v<S, T>) {
-        return from;
-    } else {
-        load_row(from, n, room);
-        return room;
-    }
-}
-
-// Loops over plain arrays, apart from each other: one copy serves every stored type that is compared in T, and each
-// becomes vector instructions. Places count from the window's first tap.
-#define FASTDET_LOOP __attribute__((noinline)) static
-
-// 2 x 2 windows side by side, of the rows `top` and `low`. The lower row's places begin at `down`.
-template <bool kPlaces, class T, class K>
-FASTDET_LOOP void pool_twos(const T* __restrict top, const T* __restrict low, int64_t n, K down, T* __restrict v,
-                            K* __restrict p) {
-    for (int64_t i = 0; i < n; ++i) {
-        T b = top[2 * i];
-        K k = 0;
-        const T second = top[2 * i + 1], third = low[2 * i], fourth = low[2 * i + 1];
-        k = takes(second, b) ? K(1) : k;
-        b = takes(second, b) ? second : b;
-        k = takes(third, b) ? down : k;
-        b = takes(third, b) ? third : b;
-        k = takes(fourth, b) ? K(down + 1) : k;
-        b = takes(fourth, b) ? fourth : b;
-        v[i] = b;
-        if (kPlaces) p[i] = k;
-    }
-}
-
-// The windows of one row, across, from N taps; `start`: the first tap of each that is within the image.
-template <int N, class T, class K>
-FASTDET_LOOP void pool_taps(const T* const* taps, const K* __restrict start, int64_t n, T* __restrict v,
-                            K* __restrict p) {
-    const T* tap[N];
-    for (int k = 0; k < N; ++k) tap[k] = taps[k];
-    for (int64_t i = 0; i < n; ++i) {
-        T b = lowest<T>();
-        K at = start[i];
-        for (int k = 0; k < N; ++k) {
-            const T value = tap[k][i];
-            at = takes(value, b) ? K(k) : at;
-            b = takes(value, b) ? value : b;
-        }
-        v[i] = b;
-        p[i] = at;
-    }
-}
-
-// Another tap at place `here` for each of n windows. Inlined, as the next: n is small where channels are few.
-template <class T, class K>
-FASTDET_MEMBER void pool_tap(const T* __restrict tap, K here, int64_t n, T* __restrict v, K* __restrict p) {
-    for (int64_t i = 0; i < n; ++i) {
-        const bool take = takes(tap[i], v[i]);
-        p[i] = take ? here : p[i];
-        v[i] = take ? tap[i] : v[i];
-    }
-}
-template <class T, class K>
-FASTDET_MEMBER void first_tap(const T* __restrict tap, K here, int64_t n, T* __restrict v, K* __restrict p) {
-    for (int64_t i = 0; i < n; ++i) {
-        v[i] = tap[i];
-        p[i] = here;
-    }
-}
-// The four taps of 2 x 2 windows, the lanes being channels.
-template <class T, class K>
-FASTDET_LOOP void pool_four(const T* __restrict t0, const T* __restrict t1, const T* __restrict t2,
-                            const T* __restrict t3, K base, K down, int64_t n, T* __restrict v, K* __restrict p) {
-    for (int64_t i = 0; i < n; ++i) {
-        T b = t0[i];
-        K k = base;
-        k = takes(t1[i], b) ? K(base + 1) : k;
-        b = takes(t1[i], b) ? t1[i] : b;
-        k = takes(t2[i], b) ? K(base + down) : k;
-        b = takes(t2[i], b) ? t2[i] : b;
-        k = takes(t3[i], b) ? K(base + down + 1) : k;
-        b = takes(t3[i], b) ? t3[i] : b;
-        v[i] = b;
-        p[i] = k;
-    }
-}
-
-// The row that stands `down` below the window's first: v and p, of the rows so far, take over v1 and p1 where they are
-// above. v0 is the first row where v has not been written yet, else v.
-template <class T, class K>
-FASTDET_LOOP void pool_down(const T* v0, const T* __restrict v1, const K* __restrict p1, K down, int64_t n, T* v,
-                            K* __restrict p) {
-    if (v0 == v) {
-        T* __restrict both = v;
-        for (int64_t i = 0; i < n; ++i) {
-            const bool take = takes(v1[i], both[i]);
-            p[i] = take ? K(p1[i] + down) : p[i];
-            both[i] = take ? v1[i] : both[i];
-        }
-        return;
-    }
-    const T* __restrict first = v0;
-    T* __restrict to = v;
-    for (int64_t i = 0; i < n; ++i) {
-        const bool take = takes(v1[i], first[i]);
-        p[i] = take ? K(p1[i] + down) : p[i];
-        to[i] = take ? v1[i] : first[i];
-    }
-}
-template <class K>
-FASTDET_LOOP void move_places(const K* __restrict from, K by, int64_t n, K* __restrict to) {
-    for (int64_t i = 0; i < n; ++i) to[i] = from[i] + by;
-}
-
-// Every `step`-th of the values.
-template <class T>
-FASTDET_LOOP void take_every(const T* __restrict from, int64_t step, int64_t n, T* __restrict to) {
-    if (step == 1) {
-        for (int64_t i = 0; i < n; ++i) to[i] = from[i];
-    } else if (step == 2) {
-        for (int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
-    } else {
-        for (int64_t i = 0; i < n; ++i) to[i] = from[i * step];
-    }
-}
-
-// Places of windows as indices of the image: the first window's places count from `origin`, the next one's from `by`
-// further on.
-template <class K>
-FASTDET_LOOP void flat_indices(const K* __restrict p, int64_t n, int64_t origin, int64_t by, int64_t* __restrict to) {
-    if (by) {
-        for (int64_t i = 0; i < n; ++i) to[i] = int64_t(p[i]) + (origin + i * by);
-    } else {
-        for (int64_t i = 0; i < n; ++i) to[i] = int64_t(p[i]) + origin;
-    }
-}
-template <class K>
-FASTDET_LOOP void compact_indices(const K* __restrict p, int64_t n, uint8_t* __restrict to) {
-    for (int64_t i = 0; i < n; ++i) to[i] = uint8_t(p[i]);
-}
-
 constexpr int64_t kAhead = 6;  // input rows
 
-// Everything that one call needs: the writers, and scratch for one way or the other.
-template <class S>
+// Everything that one call needs: the writers, and scratch for one way or the other. K: a place, a code in the window
+// if it is a byte. kPlaces: whether places are wanted.
+template <class S, class K, bool kPlaces>
 struct Pooling {
     using T = typename Compute<S>::T;
-    using K = typename Compute<S>::K;
+    static constexpr bool kCodes = sizeof(K) == 1;
+    static constexpr int64_t kSlack = sizeof(T) == 1 ? kBytes : 0;  // past the end of a row of a phase
+    static constexpr int64_t kWhole =
+        sizeof(T) == 1 ? kBytes : 1;  // bytes are done in whole vectors, past the end of a row
     const PoolJob& job;
     const PoolWindow& w;
-    int64_t H, W, C, columns, kh, kw, phases, length, step;
+    int64_t H, W, C, columns, run_columns, kh, kw, phases, length, step;
     bool two;  // 2 x 2 windows side by side, all within the image
     Writer<S> values;
     Writer<int64_t> flat;
@@ -208,23 +43,24 @@ struct Pooling {
           W(job.width),
           C(job.inner),
           columns(job.columns),
+          run_columns((columns + kWhole - 1) / kWhole * kWhole),
           kh(lesser<int64_t>(w.kh, H + w.ph)),  // taps beyond the image never count
           kw(lesser<int64_t>(w.kw, W + w.pw)),
           phases(lesser<int64_t>(w.sw, kw)),
-          length(columns + (kw - 1) / w.sw),
-          step(job.compact ? w.kw : W),
+          length((columns + (kw - 1) / w.sw + kWhole - 1) / kWhole * kWhole + kSlack),
+          step(job.compact || kCodes ? w.kw : W),
           two(has_twos(w) && 2 * job.rows <= H && 2 * columns <= W),
           values(arena, job.stream, C > 1 ? C : columns),
           flat(arena, job.stream && job.indices && !job.compact, C > 1 ? C : columns),
           compact(arena, job.stream && job.indices && job.compact, C > 1 ? C : columns) {
-        const int64_t n = C > 1 ? C : columns;
+        const int64_t n = C > 1 ? C : run_columns;
         const bool separate = C == 1 && !two;
         best = arena.take<T>(n);
         place = arena.take<K>(n);
-        wide = arena.take<T>(std::is_same_v<S, T> ? 0 : C > 1 ? 4 * C : W);
+        wide = arena.take<T>(sizeof(S) == 1 ? W + 4 * kBytes : std::is_same_v<S, T> ? 0 : C > 1 ? 4 * C : W);
         more = arena.take<T>(std::is_same_v<S, T> || C > 1 ? 0 : W);
         first = arena.take<K>(separate ? n : 0);
-        split = arena.take<T>(separate ? phases * length : 0);
+        split = arena.take<T>(separate ? phases * length + kSlack : 0);
         ring = arena.take<T>(separate ? kh * n : 0);
         ring_place = arena.take<K>(separate ? kh * n : 0);
     }
@@ -238,7 +74,7 @@ struct Pooling {
         if (C > 1) {
             pixels(x, from, to);
         } else if (two) {
-            job.indices ? twos<true>(x, from, to) : twos<false>(x, from, to);
+            twos(x, from, to);
         } else {
             rows(x, from, to);
         }
@@ -254,17 +90,21 @@ struct Pooling {
         emit_places(p, n, origin, by);
     }
     void emit_places(const K* __restrict p, int64_t n, int64_t origin, int64_t by) {
-        if (!job.indices) return;
+        if (!kPlaces) return;
         if (job.compact) {
             compact_indices(p, n, compact.next(n));
             compact.done(n);
-        } else {
-            flat_indices(p, n, origin, by, flat.next(n));
-            flat.done(n);
+            return;
         }
+        int64_t* const to = flat.next(n);
+        if constexpr (kCodes) {
+            flat_indices(p, code_inverse(w.kw), int32_t(W), int32_t(w.kw), n, origin, by, to);
+        } else {
+            flat_indices(p, n, origin, by, to);
+        }
+        flat.done(n);
     }
 
-    template <bool kPlaces>
     void twos(const S* x, int64_t from, int64_t to) {
         const K down = K(step);
         for (int64_t r = from; r < to; ++r) {
@@ -287,10 +127,18 @@ struct Pooling {
     // was filled once.
     void split_row(const S* row) {
         const T* in = as_compute(row, W, wide);
+        if (sizeof(T) == 1 && w.sw == 2) {  // with what is read past the end
+            std::memcpy(wide, row, size_t(W));
+            in = wide;
+        }
         for (int64_t r = 0; r < phases; ++r) {
             const int64_t q = (w.pw - r + w.sw - 1 > 0) ? (w.pw - r + w.sw - 1) / w.sw : 0, x = q * w.sw + r - w.pw;
-            const int64_t n = lesser<int64_t>(length - q, x < W ? (W - x + w.sw - 1) / w.sw : 0);
-            take_every(in + x, w.sw, n, split + r * length + q);
+            const int64_t n = lesser<int64_t>(length - kSlack - q, x < W ? (W - x + w.sw - 1) / w.sw : 0);
+            if (sizeof(T) == 1 && w.sw == 2) {
+                take_every_second(in + x, n, split + r * length + q);
+            } else {
+                take_every(in + x, w.sw, n, split + r * length + q);
+            }
         }
     }
 
@@ -298,40 +146,43 @@ struct Pooling {
     void across(T* v, K* p) {
         const T* taps[N];
         for (int64_t k = 0; k < N; ++k) taps[k] = split + k % w.sw * length + k / w.sw;
-        pool_taps<N>(taps, first, columns, v, p);
+        pool_taps<N, kPlaces>(taps, first, run_columns, v, p);
     }
     void across(T* v, K* p) {
-        for (int64_t i = 0; i < columns; ++i) {
+        for (int64_t i = 0; i < run_columns; ++i) {
             v[i] = lowest<T>();
-            p[i] = first[i];
+            if (kPlaces) p[i] = first[i];
         }
         for (int64_t k = 0; k < kw; ++k) {
-            pool_tap(split + k % w.sw * length + k / w.sw, K(k), columns, v, p);
+            pool_tap<kPlaces>(split + k % w.sw * length + k / w.sw, K(k), run_columns, v, p);
         }
     }
 
     void rows(const S* x, int64_t from, int64_t to) {
         for (int64_t i = 0; i < phases * length; ++i) split[i] = lowest<T>();
-        for (int64_t i = 0; i < columns; ++i) first[i] = K(greater<int64_t>(0, w.pw - i * w.sw));
+        if (sizeof(T) == 1) {
+            for (int64_t i = W; i < W + 4 * kBytes; ++i) wide[i] = lowest<T>();
+        }
+        for (int64_t i = 0; i < run_columns; ++i) first[i] = K(greater<int64_t>(0, w.pw - i * w.sw));
         int64_t next = 0;
         for (int64_t r = from; r < to; ++r) {
             const int64_t top = r * w.sh - w.ph, begin = greater<int64_t>(top, 0), end = lesser<int64_t>(top + kh, H);
             for (next = greater<int64_t>(next, begin); next < end; ++next) {
                 split_row(x + next * W);
-                T* v = ring + next % kh * columns;
-                K* p = ring_place + next % kh * columns;
+                T* v = ring + next % kh * run_columns;
+                K* p = ring_place + next % kh * run_columns;
                 kw == 2 ? across<2>(v, p) : kw == 3 ? across<3>(v, p) : across(v, p);
             }
-            const T* const v0 = ring + begin % kh * columns;
+            const T* const v0 = ring + begin % kh * run_columns;
             for (int64_t y = begin; y < end; ++y) {
-                const T* const v1 = ring + y % kh * columns;
-                const K* const p1 = ring_place + y % kh * columns;
+                const T* const v1 = ring + y % kh * run_columns;
+                const K* const p1 = ring_place + y % kh * run_columns;
                 const K down = K((y - top) * step);
                 if (y == begin) {
-                    move_places(p1, down, columns, place);
+                    if (kPlaces) move_places(p1, down, run_columns, place);
                     if (end == begin + 1) std::memcpy(best, v0, size_t(columns) * sizeof(T));
                 } else {
-                    pool_down(y == begin + 1 ? v0 : best, v1, p1, down, columns, best, place);
+                    pool_down<kPlaces>(y == begin + 1 ? v0 : best, v1, p1, down, run_columns, best, place);
                 }
             }
             emit(best, place, columns, top * W - w.pw, w.sw);
@@ -347,18 +198,18 @@ struct Pooling {
                 if (y1 - y0 == 2 && x1 - x0 == 2) {
                     const S* at = x + (y0 * W + x0) * C;
                     const K base = K((y0 - top) * step + x0 - left), down = K(step);
-                    pool_four(as_compute(at, C, wide), as_compute(at + C, C, wide + C),
-                              as_compute(at + W * C, C, wide + 2 * C), as_compute(at + W * C + C, C, wide + 3 * C),
-                              base, down, C, best, place);
+                    pool_four<kPlaces>(as_compute(at, C, wide), as_compute(at + C, C, wide + C),
+                                       as_compute(at + W * C, C, wide + 2 * C),
+                                       as_compute(at + W * C + C, C, wide + 3 * C), base, down, C, best, place);
                 } else {
                     for (int64_t y = y0; y < y1; ++y) {
                         for (int64_t xx = x0; xx < x1; ++xx) {
                             const T* tap = as_compute(x + (y * W + xx) * C, C, wide);
                             const K here = K((y - top) * step + xx - left);
                             if (y == y0 && xx == x0) {
-                                first_tap(tap, here, C, best, place);
+                                first_tap<kPlaces>(tap, here, C, best, place);
                             } else {
-                                pool_tap(tap, here, C, best, place);
+                                pool_tap<kPlaces>(tap, here, C, best, place);
                             }
                         }
                     }
@@ -369,39 +220,48 @@ struct Pooling {
     }
 };
 
+// f(a Pooling, made with that scratch memory) of the job's type, places and whether they are wanted.
 template <class F>
-auto by_type(PoolType type, F&& f) {
-    switch (type) {
+auto with(const PoolJob& job, void* scratch, F&& f) {
+    const auto of = [&](auto s, auto k) {
+        Arena arena(scratch);
+        using S = decltype(s);
+        using K = decltype(k);
+        if (job.indices) {
+            Pooling<S, K, true> pooling(job, arena);
+            return f(pooling, arena);
+        }
+        Pooling<S, K, false> pooling(job, arena);
+        return f(pooling, arena);
+    };
+    const auto by_type = [&](auto s) { return of(s, typename Compute<decltype(s)>::K()); };
+    const bool codes = job.window.kh * job.window.kw <= 256;
+    switch (job.type) {
         case PoolType::f32:
-            return f(float());
+            return by_type(float());
         case PoolType::f64:
-            return f(double());
+            return by_type(double());
         case PoolType::f16:
-            return f(Half());
+            return by_type(Half());
         case PoolType::bf16:
-            return f(BFloat16());
+            return by_type(BFloat16());
         case PoolType::u8:
-            return f(uint8_t());
+            return codes ? of(uint8_t(), uint8_t()) : by_type(uint8_t());
+        case PoolType::i8:
+            return codes ? of(int8_t(), uint8_t()) : by_type(int8_t());
         case PoolType::i32:
-            return f(int32_t());
+            return by_type(int32_t());
         default:
-            return f(int64_t());
+            return by_type(int64_t());
     }
 }
 
 int64_t scratch_bytes(const PoolJob& job) {
-    return by_type(job.type, [&](auto s) {
-        Arena arena(nullptr);
-        Pooling<decltype(s)> pooling(job, arena);
-        return arena.used;
-    });
+    return with(job, nullptr, [](auto&, const Arena& arena) { return int64_t(arena.used); });
 }
 
 void max_pool2d(const PoolJob& job, int64_t plane, int64_t first, int64_t last, void* scratch) {
-    by_type(job.type, [&](auto s) {
-        Arena arena(scratch);
-        Pooling<decltype(s)>(job, arena).run(plane, first, last);
-    });
+    with(job, scratch, [&](auto& pooling, const Arena&) { pooling.run(plane, first, last); });
 }
 
 }  // namespace

@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (; row < end; ++row) {
         A sum[N];
 #pragma unroll
-        for (int j = 0; j < N; ++j) sum[j] = A{};
+        for (int j = 0; j < N; ++j) sum[j] = A(job.fill);
         const int at_y = y + int(w.ph), r0 = first_at(at_y, by_sh, w.kh), r1 = last_at(at_y, by_sh, job.rows);
         int top = r0 * sh - int(w.ph);
         for (int r = r0; r <= r1; ++r, top += sh) {
@@ -153,6 +153,7 @@ __global__ void __launch_bounds__(kThreads) two_places_kernel(const PlaceJob job
     if (!my_rows(rows, &row, &end, &chunk)) return;
     const int64_t W = job.width;
     const uint64_t down = sizeof(I) > 1 ? uint64_t(W) : 2;
+    const S blank = kept<S>(A(job.fill));
     int64_t plane = row / job.rows;
     int r = int(row - plane * job.rows);
     for (; row < end; ++row) {
@@ -166,11 +167,11 @@ __global__ void __launch_bounds__(kThreads) two_places_kernel(const PlaceJob job
             const uint64_t from = uint64_t(indices.v[j]) - uint64_t(origin);  // 0, 1, down or down + 1
             A value = A{};
             put<kAdd>(value, values.v[j]);
-            const S there = kept<S>(value), zero = S{};
-            upper.v[2 * j] = from == 0 ? there : zero;
-            upper.v[2 * j + 1] = from == 1 ? there : zero;
-            lower.v[2 * j] = from == down ? there : zero;
-            lower.v[2 * j + 1] = from == down + 1 ? there : zero;
+            const S there = kept<S>(value);
+            upper.v[2 * j] = from == 0 ? there : blank;
+            upper.v[2 * j + 1] = from == 1 ? there : blank;
+            lower.v[2 * j] = from == down ? there : blank;
+            lower.v[2 * j + 1] = from == down + 1 ? there : blank;
             if (from > 1 && from - down > 1) misplaced(job, found, plane, at + j, indices.v[j]);
         }
         S* to = static_cast<S*>(job.out) + (plane * job.height + 2 * r) * W + chunk * V;
@@ -178,10 +179,10 @@ __global__ void __launch_bounds__(kThreads) two_places_kernel(const PlaceJob job
         store_pack(to + W, lower);
         if (++r == int(job.rows)) {
             to += 2 * W;
-            Pack<S, V> zeros;
+            Pack<S, V> blanks;
 #pragma unroll
-            for (int j = 0; j < V; ++j) zeros.v[j] = S{};
-            for (int y = 2 * r; y < int(job.height); ++y, to += W) store_pack(to, zeros);
+            for (int j = 0; j < V; ++j) blanks.v[j] = blank;
+            for (int y = 2 * r; y < int(job.height); ++y, to += W) store_pack(to, blanks);
             r = 0, ++plane;
         }
     }
@@ -202,7 +203,7 @@ __global__ void __launch_bounds__(kThreads, 2) again_kernel(const PlaceJob job, 
         } else {
             sum = sums + int64_t(blockIdx.x) * size;
         }
-        for (int64_t i = threadIdx.x; i < size; i += kThreads) sum[i] = A{};
+        for (int64_t i = threadIdx.x; i < size; i += kThreads) sum[i] = A(job.fill);
         __syncthreads();
         const int lane = int(threadIdx.x);
         for (int64_t base = 0; lane < kWarp && base < count; base += kWarp) {

@@ -11,7 +11,8 @@ struct PlaceJob {
     const void* x;        // scatter: (planes, rows, columns, inner); gather: (planes, height, width, inner)
     const void* indices;  // (planes, rows, columns, inner), int64_t or uint8_t as above
     bool compact;
-    bool add;  // scatter: sums what falls together, instead of keeping the last
+    bool add;      // scatter: sums what falls together, instead of keeping the last
+    int64_t fill;  // scatter, where add is not set: the value of places that none falls on, in its low bytes
     int64_t planes, rows, columns, inner;
     PoolWindow window;
     int64_t height, width;

@@ -73,34 +73,34 @@ FASTDET_MEMBER uint32_t window_offsets(const I* __restrict index, int64_t n, int
 }
 
 template <bool kAdd, class S>
-FASTDET_MEMBER S one(S v, bool here) {
-    return here ? (kAdd ? plus_zero(v) : v) : S{};
+FASTDET_MEMBER S one(S v, bool here, S blank) {
+    return here ? (kAdd ? plus_zero(v) : v) : blank;
 }
 
-// Each value to the one of its four places that it came from, zeros to the others.
+// Each value to the one of its four places that it came from, blanks to the others.
 template <bool kAdd, class S>
-FASTDET_MEMBER void spread(const S* __restrict v, const uint32_t* __restrict d, int64_t n, uint32_t down,
+FASTDET_MEMBER void spread(const S* __restrict v, const uint32_t* __restrict d, int64_t n, uint32_t down, S blank,
                            S* __restrict a, S* __restrict b, S* __restrict c, S* __restrict e) {
     for (int64_t i = 0; i < n; ++i) {
-        a[i] = one<kAdd>(v[i], d[i] == 0);
-        b[i] = one<kAdd>(v[i], d[i] == 1);
-        c[i] = one<kAdd>(v[i], d[i] == down);
-        e[i] = one<kAdd>(v[i], d[i] == down + 1);
+        a[i] = one<kAdd>(v[i], d[i] == 0, blank);
+        b[i] = one<kAdd>(v[i], d[i] == 1, blank);
+        c[i] = one<kAdd>(v[i], d[i] == down, blank);
+        e[i] = one<kAdd>(v[i], d[i] == down + 1, blank);
     }
 }
 
 // The same where places lie side by side: n values to the rows `top` and `low`, which are `width` long.
 template <bool kAdd, class S>
 FASTDET_MEMBER void spread_pairs(const S* __restrict v, const uint32_t* __restrict d, int64_t n, uint32_t down,
-                                 int64_t width, S* __restrict top, S* __restrict low) {
+                                 int64_t width, S blank, S* __restrict top, S* __restrict low) {
     for (int64_t i = 0; i < n; ++i) {
-        top[2 * i] = one<kAdd>(v[i], d[i] == 0);
-        top[2 * i + 1] = one<kAdd>(v[i], d[i] == 1);
+        top[2 * i] = one<kAdd>(v[i], d[i] == 0, blank);
+        top[2 * i + 1] = one<kAdd>(v[i], d[i] == 1, blank);
     }
-    for (int64_t i = 2 * n; i < width; ++i) top[i] = low[i] = S{};
+    for (int64_t i = 2 * n; i < width; ++i) top[i] = low[i] = blank;
     for (int64_t i = 0; i < n; ++i) {
-        low[2 * i] = one<kAdd>(v[i], d[i] == down);
-        low[2 * i + 1] = one<kAdd>(v[i], d[i] == down + 1);
+        low[2 * i] = one<kAdd>(v[i], d[i] == down, blank);
+        low[2 * i + 1] = one<kAdd>(v[i], d[i] == down + 1, blank);
     }
 }
 
@@ -112,6 +112,7 @@ struct Scatter {
     const int64_t H, W, C, h, columns, band_rows, row;  // row: elements of a row of the image
     const bool two;
     const Places<I> places;
+    const A blank;
     Writer<S> out, below;
     A* band;
     uint32_t* near;
@@ -130,10 +131,16 @@ struct Scatter {
           row(W * C),
           two(has_twos(w) && 2 * h <= H && 2 * columns <= W && W < int64_t(1) << 30),
           places(job),
-          out(arena, job.stream, two ? 2 * (C > 1 ? C : W) : 0),
-          below(arena, job.stream && C > 1, C > 1 && two ? 2 * C : 0),
+          blank(A(job.fill)),
+          out(arena, job.stream, two ? 2 * (C > 1 ? C : W) : 0, stored(blank)),
+          below(arena, job.stream && C > 1, C > 1 && two ? 2 * C : 0, stored(blank)),
           band(arena.take<A>(two ? 0 : band_rows * row)),
           near(arena.take<uint32_t>(two ? (C > 1 ? C : columns) : 0)) {}
+
+    static S stored(A value) {
+        if constexpr (std::is_same_v<S, A>) return value;
+        return S{};  // of sums: 0
+    }
 
     bool run(int64_t plane, int64_t from, int64_t to) {
         x = static_cast<const S*>(job.x) + plane * h * columns * C;
@@ -152,7 +159,7 @@ struct Scatter {
         for (int64_t r = from; r < to; ++r) {
             if (offsets(indices + r * columns, columns, 2 * r * W, 2)) return false;
             S* const top = out.next(2 * W);
-            spread_pairs<kAdd>(x + r * columns, near, columns, down, W, top, top + W);
+            spread_pairs<kAdd>(x + r * columns, near, columns, down, W, out.blank, top, top + W);
             out.done(2 * W);
         }
         if (to == h) out.put(nullptr, (H - 2 * h) * W);
@@ -169,7 +176,7 @@ struct Scatter {
                 const int64_t at = (r * columns + c) * C;
                 if (offsets(indices + at, C, 2 * r * W + 2 * c, 0)) return false;
                 S *top = out.next(2 * C), *low = below.next(2 * C);
-                spread<kAdd>(x + at, near, C, down, top, top + C, low, low + C);
+                spread<kAdd>(x + at, near, C, down, out.blank, top, top + C, low, low + C);
                 out.done(2 * C);
                 below.done(2 * C);
             }
@@ -216,7 +223,7 @@ struct Scatter {
         int64_t y = from ? greater<int64_t>(from * w.sh - w.ph, 0) : 0;  // the next row to write out
         const int64_t stop = to == h ? H : lesser<int64_t>(greater<int64_t>(to * w.sh - w.ph, 0), H);
         if (y < H) out.start(image + y * row);
-        for (int64_t i = 0; i < band_rows * row; ++i) band[i] = A{};
+        for (int64_t i = 0; i < band_rows * row; ++i) band[i] = blank;
         for (int64_t r = greater<int64_t>(0, from - (band_rows - 1) / w.sh); r < to; ++r) {
             const int64_t top = r * w.sh - w.ph, low = greater<int64_t>(top, 0) * W,
                           high = lesser<int64_t>(top + band_rows, H) * W;
@@ -234,7 +241,7 @@ struct Scatter {
             }
             const int64_t kept = w.sh < band_rows ? band_rows - w.sh : 0;
             if (kept) std::memmove(band, band + w.sh * row, size_t(kept * row) * sizeof(A));
-            for (int64_t i = kept * row; i < band_rows * row; ++i) band[i] = A{};
+            for (int64_t i = kept * row; i < band_rows * row; ++i) band[i] = blank;
         }
         if (y < stop) return false;
         out.finish();
@@ -246,7 +253,7 @@ struct Scatter {
         run_from(plane);
         S* image = static_cast<S*>(job.out) + plane * H * row;
         if constexpr (std::is_same_v<S, A>) sum = image;
-        for (int64_t i = 0; i < H * row; ++i) sum[i] = A{};
+        for (int64_t i = 0; i < H * row; ++i) sum[i] = blank;
         for (int64_t r = 0; r < h; ++r) {
             for (int64_t c = 0; c < columns; ++c) {
                 const int64_t at = (r * columns + c) * C;

@@ -21,6 +21,7 @@ int64_t size_of(PoolType type) {
         case PoolType::i32:
             return 4;
         case PoolType::u8:
+        case PoolType::i8:
             return 1;
         default:
             return 2;

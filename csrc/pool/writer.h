@@ -21,19 +21,21 @@ struct Writer {
     char *to, *stage;
     int64_t fill, begin, capacity;
     bool stream;
+    S blank;  // what is put where there is nothing
 
     // `max_count`: elements that are asked for at a time.
     static int64_t room(int64_t max_count) {
         const int64_t bytes = max_count * int64_t(sizeof(S));
         return kStage + (bytes > kStage ? bytes : kStage) + 64;
     }
-    Writer(Arena& arena, bool stream, int64_t max_count)
+    Writer(Arena& arena, bool stream, int64_t max_count, S blank = S{})
         : to(nullptr),
           stage(arena.take<char>(room(max_count))),
           fill(0),
           begin(0),
           capacity(room(max_count)),
-          stream(stream) {}
+          stream(stream),
+          blank(blank) {}
     void start(S* at) {
         to = reinterpret_cast<char*>(at);
         begin = fill = int64_t(reinterpret_cast<uintptr_t>(at) % 64);
@@ -51,7 +53,7 @@ struct Writer {
             to += n * int64_t(sizeof(S));
         }
     }
-    // n elements of `from`, or zeros
+    // n elements of `from`, or blanks
     void put(const S* from, int64_t n) {
         constexpr int64_t kPiece = kStage / int64_t(sizeof(S));
         for (int64_t at = 0; at < n; at += kPiece) {
@@ -59,7 +61,8 @@ struct Writer {
             if (from) {
                 std::memcpy(next(m), from + at, size_t(m) * sizeof(S));
             } else {
-                std::memset(static_cast<void*>(next(m)), 0, size_t(m) * sizeof(S));
+                S* const to = next(m);
+                for (int64_t i = 0; i < m; ++i) to[i] = blank;
             }
             done(m);
         }

@@ -21,6 +21,8 @@ Pixel pixel_of(const py::array& x) {
                 return Pixel::f16;
             case 'B':
                 return Pixel::u8;
+            case 'b':
+                return Pixel::i8;
             case 'V':
                 if (x.itemsize() == 2) return Pixel::bf16;
         }
@@ -69,7 +71,8 @@ void backward(const py::array& grad, bool channels_last, bool align_corners, dou
               py::array& out) {
     UpsampleJob job = job_of(out, grad, channels_last, align_corners, factor_y, factor_x);
     const Pixel pixel = pixel_of(grad);
-    if (pixel_of(out) != pixel || pixel == Pixel::u8) throw py::type_error("fastdet._cpp: invalid array");
+    if (pixel_of(out) != pixel || pixel == Pixel::u8 || pixel == Pixel::i8)
+        throw py::type_error("fastdet._cpp: invalid array");
     job.from = grad.data(), job.to = out.mutable_data();
     const WithoutGil release;
     upsample_bilinear_backward(job, pixel);

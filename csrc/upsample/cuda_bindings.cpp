@@ -33,6 +33,7 @@ void forward(char dtype, Pointer x, int64_t planes, int64_t channels, int64_t in
     job.from = at<const void>(x), job.to = at<void>(out);
     queue("upsample_bilinear", {planes, in_h, in_w, channels}, device, stream, [&](cudaStream_t s) {
         if (dtype == 'B') return upsample_bilinear_cuda<uint8_t>(job, s);
+        if (dtype == 'b') return upsample_bilinear_cuda<Signed8>(job, s);
         by_float(dtype, [&](auto t) { upsample_bilinear_cuda<decltype(t)>(job, s); });
     });
 }

@@ -40,7 +40,9 @@ void run(const UpsampleJob& job, int64_t values, int64_t scratch_bytes, Loop loo
     });
 }
 
-int64_t bytes_of(Pixel pixel) { return pixel == Pixel::f64 ? 8 : pixel == Pixel::f32 ? 4 : pixel == Pixel::u8 ? 1 : 2; }
+int64_t bytes_of(Pixel pixel) {
+    return pixel == Pixel::f64 ? 8 : pixel == Pixel::f32 ? 4 : pixel == Pixel::u8 || pixel == Pixel::i8 ? 1 : 2;
+}
 
 }  // namespace
 

@@ -3,11 +3,20 @@
 
 #include <cstdint>
 
+#include "core/half.h"
 #include "core/isa.h"
 
 namespace fastdet {
 
-enum class Pixel : int { f32 = 0, f64 = 1, f16 = 2, bf16 = 3, u8 = 4 };  // how values are stored
+enum class Pixel : int { f32 = 0, f64 = 1, f16 = 2, bf16 = 3, u8 = 4, i8 = 5 };  // how values are stored
+
+// int8: computed as the value 128 above it is as uint8, so the results of the two are equal but for the 128.
+struct Signed8 {
+    uint8_t bits;
+};
+constexpr uint8_t kSignBit = 0x80;  // to and from the value 128 above
+FASTDET_HD float widen(Signed8 x) { return float(uint8_t(x.bits ^ kSignBit)); }
+FASTDET_HD Signed8 narrow_to(Signed8, float x) { return {uint8_t(narrow_to(uint8_t{}, x) ^ kSignBit)}; }
 
 // Both memory orders are one to the loops: `planes` images of rows of pixels of `channels` neighbouring values. NCHW
 // has N * C planes of 1 channel, channels last N planes of C.
@@ -29,10 +38,10 @@ struct UpsampleJob {
 // The loops, compiled once per instruction set; see core/isa.h. By Pixel: units [first, last), in scratch memory of
 // that many bytes, 64-byte aligned.
 struct UpsampleBilinearKernels {
-    void (*run[5])(const UpsampleJob&, int64_t first, int64_t last, void* scratch);
-    int64_t (*scratch[5])(const UpsampleJob&);
+    void (*run[6])(const UpsampleJob&, int64_t first, int64_t last, void* scratch);
+    int64_t (*scratch[6])(const UpsampleJob&);
 };
-struct UpsampleBilinearBackwardKernels {  // no u8
+struct UpsampleBilinearBackwardKernels {  // no u8, no i8
     void (*run[4])(const UpsampleJob&, int64_t first, int64_t last, void* scratch);
     int64_t (*scratch[4])(const UpsampleJob&);
 };

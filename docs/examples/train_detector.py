@@ -1,7 +1,8 @@
-"""Train YOLOv1 (tiny) or SSD300 on blood cells (BCCD), score it with hard and with Soft-NMS, draw curves and boxes.
+"""Train YOLOv1 (tiny), SSD300 or Faster R-CNN on blood cells (BCCD), score it with hard and Soft-NMS, draw the result.
 
     python docs/examples/train_detector.py ../shared/data/bccd runs/yolo --model yolov1_tiny --width 0.5 --option grid=9
     python docs/examples/train_detector.py ../shared/data/bccd runs/ssd --model ssd300 --width 0.25 --option norm=true
+    python docs/examples/train_detector.py ../shared/data/bccd runs/faster --model faster_rcnn --width 0.125
 
 Your own data, in VOC's folders: Annotations/NAME.xml, JPEGImages/NAME.jpg (or .png, .bmp, .tif, .webp), and
 ImageSets/Main with trainval.txt and test.txt, a NAME in each line. Its classes are those of the XML files.
@@ -36,9 +37,22 @@ from fastdet.models import MODELS, ssd_encode, ssd_loss, yolo_encode, yolo_loss
 from fastdet.models.yolo import STRIDE
 from fastdet.nms import batched_nms, batched_soft_nms
 
-MODEL_NAMES = ("ssd300", "yolov1", "yolov1_tiny")
+MODEL_NAMES = ("faster_rcnn", "ssd300", "yolov1", "yolov1_tiny")
 MIN_SCORE = 0.01  # candidates of this score or a lower one are dropped
 MAX_DETECTIONS = 100  # of an image
+# Faster R-CNN without pretrained weights, on small images: fewer proposals, smaller anchors, batch normalisation. It
+# leaves NMS to this script.
+SMALL_FASTER: dict[str, Any] = {
+    "norm": "batch",
+    "min_size": 256,
+    "max_size": 256,
+    "anchor_sizes": (16, 32, 64, 128, 256),
+    "samples": 128,
+    "rpn": {"candidates": (500, 300), "kept": (300, 200), "samples": 128},
+    "score_threshold": MIN_SCORE,
+    "iou_threshold": 1.0,
+    "max_output": 2000,
+}
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp")
 COLOUR_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 30  # images may carry long texts
@@ -135,10 +149,11 @@ def check_samples(train: list[Sample], test: list[Sample], classes: list[str]) -
 
 
 class Detector:
-    """A network with what differs between YOLO and SSD: the side of the image, targets, loss, decoding."""
+    """A network with what differs between YOLO, SSD and Faster R-CNN: the image's side, targets, loss, decoding."""
 
     def __init__(self, name: str, classes: int, width: float, settings: list[str]) -> None:
-        options: dict[str, Any] = {"width": width}
+        self.kind = {"faster_rcnn": "faster", "ssd300": "ssd"}.get(name, "yolo")
+        options: dict[str, Any] = {"width": width} | (SMALL_FASTER if self.kind == "faster" else {})
         for item in settings:
             key, _, value = item.partition("=")
             try:
@@ -148,32 +163,50 @@ class Detector:
         unknown = options.keys() - inspect.signature(MODELS[name]).parameters.keys()
         if unknown:
             raise SystemExit(f"{name} has no option {', '.join(sorted(unknown))}")
-        self.ssd, self.classes = name == "ssd300", classes
+        self.classes = classes
         try:
             self.network: Any = MODELS[name](classes, **options)
+            self.side = self.side_of(options)
         except (TypeError, ValueError) as error:
             raise SystemExit(f"--option: {error}") from None
-        self.side = 300 if self.ssd else STRIDE * self.network.grid
+
+    def side_of(self, options: dict[str, Any]) -> int:
+        """Height and width of the network's images."""
+        if self.kind == "faster":
+            return int(options["min_size"])
+        return 300 if self.kind == "ssd" else STRIDE * int(self.network.grid)
 
     def target(self, boxes: Any, labels: Any) -> tuple[Any, ...]:
         size = (self.side, self.side)
-        if self.ssd:
+        if self.kind == "faster":
+            return torch.from_numpy(boxes), torch.from_numpy(labels) + 1
+        if self.kind == "ssd":
             return ssd_encode(boxes, labels, self.network.priors.cpu(), size, classes=self.classes)
         grid, predictors = self.network.grid, self.network.predictors
         return (yolo_encode(boxes, labels, size, grid=grid, predictors=predictors, classes=self.classes),)
 
-    def loss(self, output: Any, target: Any) -> Any:
-        if self.ssd:
-            return ssd_loss(*output, *target)
-        return yolo_loss(output, *target, predictors=self.network.predictors)
+    def loss(self, samples: list[Sample], device: str) -> Any:
+        """The loss of a batch."""
+        targets = [self.target(sample.boxes, sample.labels) for sample in samples]
+        images = inputs([sample.image for sample in samples], device)
+        if self.kind == "faster":
+            moved = [{"boxes": boxes.to(device), "labels": labels.to(device)} for boxes, labels in targets]
+            return sum(self.network(in_unit(images), moved).values())
+        target = [torch.stack(x).to(device) for x in zip(*targets, strict=True)]
+        if self.kind == "ssd":
+            return ssd_loss(*self.network(images), *target)
+        return yolo_loss(self.network(images), *target, predictors=self.network.predictors)
 
-    def candidates(self, output: Any) -> tuple[Any, Any, Any]:
+    def candidates(self, image: Any, device: str) -> tuple[Any, Any, Any]:
         """Boxes, scores and labels of one image, one row for each box and class with a score above `MIN_SCORE`."""
-        size = (self.side, self.side)
-        if self.ssd:
-            decoded = inference.ssd_decode(*output, self.network.priors, size=size)
+        size, images = (self.side, self.side), inputs([image], device)
+        if self.kind == "faster":
+            found = {key: x.cpu().numpy() for key, x in self.network(in_unit(images))[0].items()}
+            return found["boxes"], found["scores"], found["labels"] - 1
+        if self.kind == "ssd":
+            decoded = inference.ssd_decode(*self.network(images), self.network.priors, size=size)
         else:
-            decoded = inference.yolo_decode(output, self.network.predictors, size=size)
+            decoded = inference.yolo_decode(self.network(images), self.network.predictors, size=size)
         boxes, scores = (x[0].cpu().numpy() for x in decoded)
         row, label = np.nonzero(scores > MIN_SCORE)
         return boxes[row].clip(0, self.side), scores[row, label], label
@@ -206,6 +239,11 @@ def inputs(images: Any, device: str) -> Any:
     return x.permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()
 
 
+def in_unit(x: Any) -> Any:
+    """Values of [-1, 1] in [0, 1], which Faster R-CNN normalises itself."""
+    return (x + 1) / 2
+
+
 def evaluate(detector: Detector, samples: list[Sample], device: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Metrics with hard NMS and with Soft-NMS, and the detections of each."""
     detector.network.eval()
@@ -213,7 +251,7 @@ def evaluate(detector: Detector, samples: list[Sample], device: str) -> tuple[di
     kept: dict[str, list[Any]] = {name: [] for name in metrics}
     for sample in samples:
         with torch.no_grad():
-            boxes, scores, labels = detector.candidates(detector.network(inputs([sample.image], device)))
+            boxes, scores, labels = detector.candidates(sample.image, device)
         hard = batched_nms(boxes, scores, labels, 0.5)[:MAX_DETECTIONS]
         soft, rescored = (x[:MAX_DETECTIONS] for x in batched_soft_nms(boxes, scores, labels, method="gaussian"))
         target = {"boxes": sample.boxes, "labels": sample.labels}
@@ -292,9 +330,7 @@ def train_epoch(
     network, losses = detector.network.train(), []
     for at in range(0, len(order) - args.batch + 1, args.batch):
         batch = [varied(samples[i], rng) for i in order[at : at + args.batch]]
-        targets = [detector.target(sample.boxes, sample.labels) for sample in batch]
-        target = [torch.stack(x).to(args.device) for x in zip(*targets, strict=True)]
-        loss = detector.loss(network(inputs([sample.image for sample in batch], args.device)), target)
+        loss = detector.loss(batch, args.device)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 10)
@@ -393,13 +429,12 @@ def try_step(detector: Detector, samples: list[Sample], args: argparse.Namespace
     trial = copy.copy(detector)
     trial.network = copy.deepcopy(detector.network)
     batch = samples[: args.batch]
-    targets = [trial.target(sample.boxes, sample.labels) for sample in batch]
+    trial.network.train()
     try:
-        target = [torch.stack(x).to(args.device) for x in zip(*targets, strict=True)]
-        output = trial.network.train()(inputs([sample.image for sample in batch], args.device))
-        trial.loss(output, target).backward()
+        trial.loss(batch, args.device).backward()
+        trial.network.eval()
         with torch.no_grad():
-            trial.candidates(trial.network.eval()(inputs([batch[0].image], args.device)))
+            trial.candidates(batch[0].image, args.device)
     except (RuntimeError, ValueError) as error:
         more = ": try --batch 2 or more" if args.batch == 1 else ""
         said = str(error).splitlines()[0]

@@ -188,6 +188,11 @@ def _plain_tensor(op: str, name: str, x: Any, torch: Any, differentiable: bool) 
         raise TypeError(f"{op}: {name} must be a plain torch.Tensor, got {type(x).__name__}")
     if x.layout is not torch.strided:
         raise TypeError(f"{op}: {name} must be a dense tensor, got {x.layout}")
+    if x.is_quantized:
+        raise TypeError(
+            f"{op}: {name} must be a plain tensor, got {x.dtype}; pass {name}.int_repr() and keep its scale and zero "
+            "point"
+        )
     if x.requires_grad:
         if differentiable and torch.is_grad_enabled():
             raise TypeError(no_graph(op, name))

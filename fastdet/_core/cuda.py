@@ -42,6 +42,9 @@ def _raise(op: str, code: int) -> NoReturn:
     if op.startswith("confusion_matrix"):
         second = "prediction" if op == "confusion_matrix" else "logits"
         where = f"{second if code & 1 else 'target'} at flat index {code >> 1}"
+    elif "roi_" in op:
+        in_places, code = (code & 1, code >> 1) if op == "roi_pool_backward" else (0, code)
+        where = f"indices at flat index {code}" if in_places else f"boxes at row {code}"
     else:
         where = f"{'indices' if 'pool' in op else 'target'} at flat index {code}"
     raise ValueError(

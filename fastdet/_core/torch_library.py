@@ -132,6 +132,8 @@ def one_by_one(op: Any) -> Callable[..., Any]:
 
     def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
         def item(x: Any, dim: Any, i: int) -> Any:
+            if isinstance(x, list) and isinstance(dim, (list, tuple)):
+                return [item(one, its, i) for one, its in zip(x, dim, strict=True)]
             return x if dim is None or not isinstance(x, torch.Tensor) else x.select(dim, i)
 
         results = [op(*(item(x, dim, i) for x, dim in zip(args, in_dims, strict=True))) for i in range(info.batch_size)]

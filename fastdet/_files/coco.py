@@ -134,13 +134,16 @@ def coco_content(
         return parse(str(path), file, size, kind, string_ids=string_ids, faults=faults, iou_type=iou_type, sizes=sizes)
 
 
-def first_held(path: str | os.PathLike[str]) -> Held:
-    """Which fields the first record of results has; none if it cannot be read, which the whole reading says."""
+def first_held(path: str | os.PathLike[str], *, skip: bool = False) -> Held:
+    """Which fields the first record of results has; none if it cannot be read, which the whole reading says.
+
+    ``skip``: invalid records are left out, so the first that has one of the fields counts.
+    """
     try:
         with opened(path) as (file, size):
-            if backends.native is None:
+            if backends.native is None or skip:
                 return coco_text.first_held(str(path), file)
-            content: Any = _native(file, size, "results", "first")
+            content: Any = _native(file, size, "results", "first", string_ids=True)
     except FormatError:
         return Held()
     return Held() if isinstance(content, str) else Held(*content["held"])

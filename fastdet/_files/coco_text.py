@@ -68,7 +68,7 @@ def parse(
         if not lists:
             raise FormatError(f"{where}: expected a list of detections, got an object without annotations")
         records = lists["annotations"]
-    decided = decided_by(where, section, records, iou_type)
+    decided = decided_by(where, section, _leading(records) if lenient else records, iou_type)
 
     def results(some: list[Any]) -> Content:
         return results_of(where, section, some, string_ids=string_ids, iou_type=iou_type, sizes=sizes, decided=decided)
@@ -82,11 +82,16 @@ def parse(
 
 
 def first_held(where: str, file: IO[bytes]) -> Held:
-    """Which fields the first record of results has."""
+    """Which fields the first record of results has, of those that have one."""
     raw = file.read()
     walk = Walk(where, decoded(where, raw.removeprefix(codecs.BOM_UTF8)), lenient=True)
     lists = {"": walk.records("results")} if walk.peek() == "[" else _object(walk, ("annotations",))
-    return held_of([record for records in lists.values() for record in records[:1] if isinstance(record, dict)])
+    return held_of([record for records in lists.values() for record in _leading(records)])
+
+
+def _leading(records: list[Any]) -> list[Any]:
+    """The first record that has a box, a mask or keypoints: it decides for all where invalid records are left out."""
+    return next(([record] for record in records if isinstance(record, dict) and any(held_of([record]))), [])
 
 
 def _annotations_of(where: str, tree: dict[str, Any], iou_type: str) -> Callable[[list[Any]], object]:

@@ -143,7 +143,7 @@ class ImageNames:
                 break
         else:
             return None
-        first, *others = ids[key]
+        first, *others = self._nearest(name, ids[key])
         if others:
             both = f"{quoted(self._names[first])} (id {first}) and {quoted(self._names[others[0]])} (id {others[0]})"
             raise FormatError(f"{where}: expected the name of one image of the data set, got {quoted(name)} for {both}")
@@ -152,6 +152,15 @@ class ImageNames:
             raise FormatError(f"{where}: expected one name for each image of the data set, got {both} for {quoted(of)}")
         self._id_of[name], self._name_of[first] = first, name
         return first
+
+    def _nearest(self, name: str, fits: list[int]) -> list[int]:
+        """Those of several images that share the last folders with a name: ``a/b/1`` is ``b/1``, not ``c/1``."""
+        if len(fits) == 1:
+            return fits
+        path = "/" + _shortened(name)[1]
+        bare = {i: "/" + _shortened(self._names[i])[1] for i in fits}
+        near = [i for i in fits if ("/" in bare[i][1:] and path.endswith(bare[i])) or bare[i].endswith(path)]
+        return near if len(near) == 1 else fits
 
 
 def by_name(where: object, ids: Iterable[int], names: Sequence[str]) -> dict[str, int]:

@@ -14,6 +14,8 @@ from fastdet._files.data_set import DataSet, ImageNames, area
 from fastdet._files.errors import Faults, FormatError, missing
 from fastdet.detection.records import Columns
 
+FRACTIONS = "a box within one pixel: the numbers look like fractions of the image"  # a note
+
 
 def texts(folder: str | os.PathLike[str], suffix: str) -> list[Path]:
     """The files of a folder with a suffix, sorted by name, without ``classes.txt``."""

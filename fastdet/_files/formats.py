@@ -9,7 +9,7 @@ from pathlib import Path
 from fastdet._files.data_set import DataSet, ImageNames
 from fastdet._files.detections import form as form_of_file
 from fastdet._files.dota import are_objects
-from fastdet._files.errors import FormatError
+from fastdet._files.errors import FormatError, few
 from fastdet._files.folders import lines
 from fastdet._files.voc import class_of
 from fastdet._files.yolo import MAX_OUTSIDE, class_number, numbers_of
@@ -53,6 +53,13 @@ def form_of_detections(path: Path, wanted: str, truth: str, data: DataSet) -> st
 
 def _has(path: Path, suffix: str) -> bool:
     return any(child.suffix.lower() == suffix for child in path.iterdir())
+
+
+def unread(path: Path) -> list[str]:
+    """A note about folders inside a folder of text files: they are not read."""
+    inside = sorted(child for child in path.iterdir() if child.is_dir()) if path.is_dir() else []
+    names = [child.name for child in inside if _has(child, ".txt") or _has(child, ".xml")]
+    return [f"{path}: its folders are not read: {few(names, 3)}"] if names else []
 
 
 def _inside(path: Path) -> str:

@@ -126,6 +126,7 @@ class Walk:
         self._of_records = (*_OF_BOXES, *shapes)
         # What may decide for all results: it is read of the first record, and of the others once it has decided.
         self._decide = {"keypoints": ("segmentation",), "any": _COUNTED}.get(iou_type, ()) if results else ()
+        self._is_open = bool(self._decide)  # no record has decided yet
         self._place = ""  # the record being read, for errors
         self.spans: dict[str, list[tuple[int, int]]] = {}  # start and end of each value, by list
         self.bounds: dict[str, tuple[int, int]] = {}
@@ -242,9 +243,10 @@ class Walk:
                 return "an object with a key twice"  # no record: it is left out later
             self._place = ""
             self.wrong(f"{section}[{index}].{min(twice)}: expected once, got the key twice")
-        if boxes and self._decide and index == 0:
+        if boxes and self._is_open:
             deciding = [key for key in ("bbox", *_COUNTED) if given(value.get(key))][:1]
-            self._decide = tuple(key for key in self._decide if key in deciding)
+            if deciding or not self.lenient:  # a record without any is left out later
+                self._decide, self._is_open = tuple(key for key in self._decide if key in deciding), False
         return _kept(value, keys)
 
     def end(self) -> None:

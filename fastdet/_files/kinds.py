@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fastdet import masks
 from fastdet._files import coco
 from fastdet._files.coco_shapes import FIELDS, Held
-from fastdet._files.coco_values import ABSENT, FIELD_OF, fail
+from fastdet._files.coco_values import FIELD_OF
 from fastdet._files.data_set import DataSet, positions
 from fastdet._files.errors import ChoiceError, Faults, FormatError
 from fastdet.detection.records import SHAPES, Columns
@@ -24,11 +25,11 @@ def _field(kind: str) -> str:
 
 
 def kinds_of(
-    truth: Path, detections: Path, formats: tuple[str, str], data: DataSet, wanted: str | None
+    truth: Path, detections: Path, formats: tuple[str, str], data: DataSet, wanted: str | None, *, skip: bool
 ) -> tuple[tuple[str, ...], list[str]]:
     """What to score: the kind that is wanted, or those of the first of the detections that the data set has too.
 
-    Also returns notes about kinds that are left out.
+    ``skip``: invalid records are left out. Also returns notes about kinds that are left out.
     """
     if "dota" in formats or wanted == "rotated":
         got = f"a data set that is {formats[0]} and detections that are {formats[1]}"
@@ -44,7 +45,7 @@ def kinds_of(
         return ("boxes",), []
     if wanted is not None:
         return (wanted,), []
-    first, count = coco.first_held(detections), len(data.truth.image)
+    first, count = coco.first_held(detections, skip=skip), len(data.truth.image)
     kinds = [kind for kind in ("boxes", "masks", "keypoints") if _held(first, kind)] or ["boxes"]
     notes, left = [], []
     for kind in kinds:
@@ -61,12 +62,12 @@ def _held(held: Held, kind: str) -> int:
     return held[FIELDS.index(_field(kind))]
 
 
-def iou_type_of(kinds: Sequence[str], detections: Path) -> str:
+def iou_type_of(kinds: Sequence[str], detections: Path, *, skip: bool) -> str:
     """How the detections are read for some kinds."""
     shapes = {SHAPES[KINDS[kind]] for kind in kinds}
     if len(shapes) > 1:
         return "auto"
-    if shapes == {"bbox"} and not coco.first_held(detections).bbox:
+    if shapes == {"bbox"} and not coco.first_held(detections, skip=skip).bbox:
         return "any"  # boxes of masks or keypoints
     return shapes.pop()
 
@@ -87,8 +88,7 @@ def of_kind(path: Path, data: DataSet, kind: str, faults: Faults) -> DataSet:
     if shape == "bbox":
         missing = np.isnan(data.truth.boxes[:, 0])
         for row in np.flatnonzero(missing).tolist():
-            with faults.record():
-                fail(str(path), "annotations", row, "bbox", "four numbers", ABSENT)
+            faults.add(FormatError(f"{path}: annotations[{row}].bbox: expected four numbers, got none"))
         return data._replace(truth=data.truth.rows(~missing)) if missing.any() else data
     own = Faults(skip=faults.skip)
     read = coco.read_coco(path, own, iou_type=shape)
@@ -96,17 +96,57 @@ def of_kind(path: Path, data: DataSet, kind: str, faults: Faults) -> DataSet:
     return data._replace(truth=read.truth)
 
 
-def check_sizes(path: Path, section: str, columns: Columns, data: DataSet) -> None:
-    """FormatError for a mask that has another size than its image. Row i is record i."""
-    if columns.masks is None or not len(columns.image):
+_MAX_MASKS = 10_000  # of a file that are compared with their boxes
+
+
+def notes_on_shapes(path: Path, columns: Columns, *, is_truth: bool) -> list[str]:
+    """Notes where most masks do not lie in their boxes, and where the areas of true keypoints are those of boxes."""
+    notes = []
+    if columns.masks is not None and len(columns.image):
+        count = min(len(columns.image), _MAX_MASKS)
+        ends = masks.to_boxes(columns.masks[:count])
+        stated = columns.boxes[:count].clip(-1e100, 1e100)
+        stated = np.concatenate([stated[:, :2], stated[:, :2] + stated[:, 2:]], axis=1)
+        sides = (np.minimum(ends, stated)[:, 2:] - np.maximum(ends, stated)[:, :2]).clip(0)
+        shared, own, other = (x.prod(axis=1) for x in (sides, ends[:, 2:] - ends[:, :2], stated[:, 2:] - stated[:, :2]))
+        wrong = int((2 * shared < own + other - shared).sum())  # an IoU below a half
+        if 2 * wrong > count:
+            hint = "are rows and columns swapped, or polygons in other units?"
+            notes.append(f"{path}: {wrong:,} of {count:,} masks do not lie in the bbox of their record: {hint}")
+    if columns.keypoints is not None and is_truth and len(columns.image):
+        sides = columns.boxes[:, 2:]
+        if (columns.areas == sides[:, 0] * sides[:, 1]).all() and (columns.areas > 0).any():
+            hint = "COCO's areas are those of masks, which are smaller and give lower scores"
+            notes.append(f"{path}: the area of every object is the width * height of its bbox: {hint}")
+    return notes
+
+
+def check_keypoints(path: Path, truth: Path, columns: Columns, true: Columns | None) -> None:
+    """FormatError where detections have another number of keypoints than true objects."""
+    if (
+        true is None
+        or true.keypoints is None
+        or columns.keypoints is None
+        or not (len(true.ids) and len(columns.image))
+    ):
         return
+    want, got = true.keypoints.shape[1], columns.keypoints.shape[1]
+    if got != want:
+        raise FormatError(f"{path}: expected {want} keypoints each, as {truth} has, got {got}")
+
+
+def of_right_size(path: Path, section: str, columns: Columns, data: DataSet, faults: Faults) -> Columns:
+    """The masks that have their image's size. Others are faults; if those stop the reading, row i is record i."""
+    if columns.masks is None or not len(columns.image):
+        return columns
     order = np.argsort(data.images, kind="stable")
     at = positions(data.images[order], columns.image)
     sizes = np.zeros((len(at), 2), np.int64)
     sizes[at >= 0] = data.sizes[order][at[at >= 0]]
     wrong = (sizes > 0).all(axis=1) & (columns.masks.sizes[:, ::-1] != sizes).any(axis=1)
-    if wrong.any():
-        i = int(np.argmax(wrong))
+    for i in np.flatnonzero(wrong).tolist():
         (width, height), (h, w) = sizes[i].tolist(), columns.masks.sizes[i].tolist()
         text = f"expected the image's height and width, {height} x {width}, got {h} x {w}"
-        raise FormatError(f"{path}: {section}[{i}].segmentation.size: {text}")
+        record = f"a mask of image {columns.image[i]}" if faults.skip else f"{section}[{i}].segmentation.size"
+        faults.add(FormatError(f"{path}: {record}: {text}"))
+    return columns.rows(~wrong) if wrong.any() else columns

@@ -13,7 +13,8 @@ from fastdet._core.check import describe
 from fastdet._files.errors import FormatError, one_line, quoted
 from fastdet._files.text import lines_of, read_text
 
-_NUMBERED = re.compile(r"(\d+)\s*[:,;=\t ]\s*\S")
+_NUMBERED = re.compile(r"(\d+)(?:\s*[:,;=\t ]|[.)]\s)\s*\S")
+_NUMBER_LAST = re.compile(r"(.*\S)\s*[:,;=\t ]\s*(\d+)")
 _POSITION = re.compile(r"[0-9]{1,9}", re.ASCII)
 _HEADERS = (
     "name",
@@ -27,7 +28,7 @@ _HEADERS = (
     "category",
     "categories",
 )
-_MARKS = re.compile(r"(#|//|- |item\s*\{|[\"'].*[\"']$|[{}\[\]]$)|\w+\s*=|.*\s#\s")
+_MARKS = re.compile(r"(#|//|;|[-*\u2022] |item\s*\{|[\"'].*[\"']$|[{}\[\]]$)|\w+\s*=|.*\s#\s")
 
 
 def read_names(op: str, path: Path, expected: str = "a file of names") -> list[str]:
@@ -73,7 +74,7 @@ def _check_plain(path: Path, names: list[str]) -> None:
             fail(number, repr(name[:40]))
         if re.match(r"(nc|names|path|train|val|test)\s*:", name):
             fail(number, f"YAML, {name[:40]!r}: name the file .yaml")
-    if len(names) > 1 and names[0].lower() in _HEADERS:
+    if len(names) > 1 and names[0].lower().removesuffix(":").rstrip() in _HEADERS:
         fail(1, f"the title of a column, {quoted(names[0])}")
     if _is_json("\n".join(names)):
         fail(1, "JSON")
@@ -86,6 +87,9 @@ def _check_plain(path: Path, names: list[str]) -> None:
     numbers = [int(match[1]) for name in filled if (match := _NUMBERED.match(name))]
     if len(filled) > 1 and any(numbers == list(range(first, first + len(filled))) for first in (0, 1)):
         fail(1, f"a number before the name, {names[0][:40]!r}")
+    last = {match[1]: int(match[2]) for name in filled if (match := _NUMBER_LAST.fullmatch(name))}
+    if len(filled) > 1 and any([*last.values()] == list(range(first, first + len(filled))) for first in (0, 1)):
+        fail(1, f"a number after the name, {names[0][:40]!r}")
 
 
 def _is_json(text: str) -> bool:
@@ -125,7 +129,7 @@ def _from_yaml(path: Path, text: str) -> list[str]:
             raise FormatError(f"{path}: names: class {number}: expected a name, got {describe(name)}{hint}")
     names = _checked(path, [str(name).strip() for name in listed], "class", 0)
     count = tree.get("nc", len(names)) if isinstance(tree, Mapping) else len(names)
-    if count != len(names):
+    if count != len(names) or isinstance(count, bool):
         raise FormatError(f"{path}: nc: expected {len(names)}, the number of names, got {describe(count)}")
     return names
 

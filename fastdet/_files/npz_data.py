@@ -5,13 +5,15 @@ A data set may also have
     area [area, areas]   (N,) square pixels, optional
     image_names          (I,) strings, optional: names of images 0, 1, ...; all are scored, also without boxes
     classes [classes, names, class_names]  (K,) strings, optional: names of labels 0, 1, ...
+
+In detections the last two mean the same: images and classes are then matched by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from fastdet._files import npz
 from fastdet._files.archive import Archive
 from fastdet._files.data_set import DataSet, area
 from fastdet._files.errors import Faults, FormatError, plain, quoted
+from fastdet._files.table import Table
 from fastdet.detection.records import CROWD, IGNORE, Columns, Ints
 
 _OF_BOXES, _OF_NAMES = ("difficult", "iscrowd", "area", "areas"), ("image_names", "classes", "names", "class_names")
@@ -45,6 +48,7 @@ def read_npz(path: Path, offset: float, faults: Faults | None = None) -> DataSet
     if not (areas >= 0).all():
         row = int(np.argmin(areas >= 0))
         raise FormatError(f"{path}: row {row}, area: expected a number >= 0, got {plain(areas[row])}")
+    _check_places(path, table, extra.get("image_names"))
     ids, names, place = _npz_image_ids(path, table.images, extra.get("image_names"))
     label = table.labels.astype(np.int64) if table.labels is not None else np.zeros(count, np.int64)
     called = _first(extra, ("classes", "names", "class_names"), None)
@@ -84,6 +88,14 @@ def _first(extra: dict[str, Array], names: Sequence[str], default: Any) -> Any:
     return next((extra[name] for name in names if name in extra), default)
 
 
+def _check_places(path: Path, table: Table, called: Array | None) -> None:
+    """FormatError for boxes of several images by name, if nothing says which box is in which image."""
+    if called is None or len(called) == 1 or not len(table.boxes) or {"images", "offsets"} & set(table.layout or {}):
+        return
+    got = f"none, and image_names has {len(called)}"
+    raise FormatError(f"{path}: expected an array image or offsets, which says which image a box is in, got {got}")
+
+
 def _npz_image_ids(path: Path, images: Sequence[int | str], called: Array | None) -> tuple[Ints, list[str], Ints]:
     """Ids and names of all images, and the id of each image of the table."""
     strings = bool(len(images)) and isinstance(images[0], str)
@@ -99,16 +111,27 @@ def _npz_image_ids(path: Path, images: Sequence[int | str], called: Array | None
     return np.arange(len(names)), names, np.array([of[i] for i in images], np.int64)  # type: ignore[index]
 
 
-def read_npz_results(path: Path, data: DataSet, faults: Faults) -> tuple[Columns, Ints, Sequence[int | str]]:
-    """Read detections. Also returns the ids of images, and for each row the place of its image among them.
+class NpzResults(NamedTuple):
+    """Detections as they stand in a file."""
 
-    FormatError, OSError.
-    """
+    columns: Columns  # images are places in ``ids``
+    ids: Sequence[int | str]  # of images; strings are names
+    classes: list[str] | None  # the names of labels 0, 1, ..., where the file has them
+
+
+def read_npz_results(path: Path, data: DataSet, faults: Faults) -> NpzResults:
+    """Read detections. FormatError, OSError."""
     table = npz.read_npz(path, faults=faults)
     count = len(table.boxes)
     rows = table.rows if table.rows is not None else np.arange(count)
     ids: Sequence[int | str] = table.images
-    if count and "images" not in (table.layout or {}):  # images are counted from 0
+    extra = _npz_extra(path, [name for name in table.ignored if name in _OF_NAMES], count)
+    called = extra.get("image_names")
+    if called is not None and not (len(ids) and isinstance(ids[0], str)):
+        _check_places(path, table, called)
+        _, names, at = _npz_image_ids(path, ids, called)
+        ids = [names[i] for i in at.tolist()]
+    elif count and "images" not in (table.layout or {}):  # images are counted from 0
         ids = _counted_images(path, len(ids), data)
     place = np.empty(count, np.int64)
     place[rows] = np.repeat(np.arange(len(ids)), np.diff(table.offsets))
@@ -116,7 +139,11 @@ def read_npz_results(path: Path, data: DataSet, faults: Faults) -> tuple[Columns
     boxes[:, 2:] -= boxes[:, :2]
     label = _labels(path, table.labels, count, data)
     scores, none = table.scores.astype(np.float64), np.zeros(0, np.int64)
-    return Columns(place, label, boxes, area(boxes, 0), scores, np.zeros(0, np.uint8), none), place, ids
+    columns = Columns(place, label, boxes, area(boxes, 0), scores, np.zeros(0, np.uint8), none)
+    classes = _first(extra, ("classes", "class_names"), None)
+    if classes is None and "names" in extra and set(extra["names"].tolist()) & set(data.category_names):
+        classes = extra["names"]  # else they are of something else, such as of images
+    return NpzResults(columns, ids, None if classes is None else classes.tolist())
 
 
 def _labels(path: Path, labels: Array | None, count: int, data: DataSet) -> Ints:

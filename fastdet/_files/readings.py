@@ -6,19 +6,21 @@ the true boxes, and where another one fits and the reading does not, the user ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from fastdet._core.check import Array
 from fastdet._files.data_set import DataSet, new_ids, positions
-from fastdet._files.errors import ChoiceError, quoted
+from fastdet._files.errors import ChoiceError, few, quoted
+from fastdet._files.moved import moved
 from fastdet.boxes import box_iou
 from fastdet.detection.records import Columns, Floats, Ints
 
+BOXES = ("x1 y1 x2 y2", "x y width height", "cx cy width height")
 LABELS = ("id", "position", "position-from-1")
 _MAX_IMAGES, _MAX_BOXES = 300, 1000  # images that are compared, and detections of each
-_MIN_IOU = 0.5
+_MIN_IOU, _CLOSE = 0.5, 0.75
 
 
 def position_ids(data: DataSet, columns: Columns, first: int = 0) -> tuple[Ints, dict[int, str], list[str]]:
@@ -105,64 +107,122 @@ def check_positions(data: DataSet, columns: Columns, numbers: Ints, where: str) 
         raise ChoiceError("labels", f"must say what labels are: {rival} in {where}; {ask}")
 
 
-def check_images(data: DataSet, columns: Columns, by_name: Ints, where: str) -> list[str]:
-    """ChoiceError if images found by name fit the true boxes better than image ids read as ids; a note if as well."""
-    of_ids, of_names = len(overlaps(data, columns)), len(overlaps(data, columns._replace(image=by_name)))
-    if of_names > of_ids:
+def check_images(data: DataSet, columns: Columns, other: Ints, where: str, *, taken: str = "id") -> list[str]:
+    """ChoiceError if the other images of the detections fit the true boxes better than those taken; a note if as well.
+
+    ``taken``: "id" where image ids were read as ids, and ``other`` are the images with these names; "name" where they
+    were read as names, and ``other`` are the images with these ids.
+    """
+    counts = len(overlaps(data, columns)), len(overlaps(data, columns._replace(image=other)))
+    of_ids, of_names = counts if taken == "id" else counts[::-1]
+    if counts[1] > counts[0]:
         raise ChoiceError(
             "image-ids",
             f"must say what image ids are: names of images are numbers too, and detections in {where} overlap "
             f"{of_ids:,} true boxes if image_id is an id, {of_names:,} if it is a name; use --image-ids id or "
             "--image-ids name",
         )
-    if of_names < 0.9 * of_ids or not of_ids:
+    if counts[1] < 0.9 * counts[0] or not counts[0]:
         return []
+    if taken == "name":
+        return [f"{where}: image_id is taken as a name; it is an id too: --image-ids id reads them as ids"]
     return [
         f"{where}: image_id is taken as an id; names of images are numbers too: --image-ids name reads them as names"
     ]
 
 
 def note_on_classes(data: DataSet, columns: Columns, pairs: Array, where: str) -> list[str]:
-    """A note if most detections that overlap a true box are of another class. ``pairs``: as from `overlaps`."""
-    agree = int((columns.label[pairs[:, 1]] == data.truth.label[pairs[:, 0]]).sum())
-    if 2 * agree >= len(pairs):
-        return []
+    """A note if most detections that overlap a true box are of another class, or two classes are found as others.
+
+    ``pairs``: as from `overlaps`.
+    """
+    labels = np.stack([data.truth.label[pairs[:, 0]], columns.label[pairs[:, 1]]])
+    agree = int((labels[0] == labels[1]).sum())
     hint = "is the list of classes in another order? See --labels and --classes"
+    if 2 * agree >= len(pairs):
+        (true, found), count = np.unique(labels, axis=1, return_counts=True)
+        names = dict(zip(data.categories.tolist(), data.category_names, strict=True))
+        swaps = [" as ".join(quoted(names.get(k) or str(k)) for k in pair) for pair in moved(true, found, count, 3)]
+        text = f"{where}: most true boxes of some classes are found as others, {few(swaps, 3)}: {hint}"
+        return [text] if swaps else []
     return [f"{where}: of {len(pairs):,} detections that overlap a true box, {agree:,} have its class: {hint}"]
 
 
-def note_on_boxes(data: DataSet, columns: Columns, pairs: Array, where: str) -> list[str]:
-    """A note if hardly any detection overlaps a true box. It names another form of the boxes that fits better.
+def note_on_keypoints(data: DataSet, columns: Columns, where: str) -> list[str]:
+    """A note if most keypoints of two numbers or more lie where those of one other number each should be."""
+    true, found = data.truth.keypoints, columns.keypoints
+    if true is None or found is None:
+        return []
+    pairs = overlaps(data, columns)[: min(_MAX_BOXES, 2_000_000 // max(1, true.shape[1]) ** 2)]
+    true, found = (x[rows].clip(-1e100, 1e100) for x, rows in ((true, pairs[:, 0]), (found, pairs[:, 1])))
+    apart = np.square(true[:, :, None, :2] - found[:, None, :, :2]).sum(axis=3)  # (P, K, K)
+    nearest, marked = apart.argmin(axis=2), true[:, :, 2] > 0
+    at = np.broadcast_to(np.arange(true.shape[1]), marked.shape)
+    (own, other), count = np.unique(np.stack([at[marked], nearest[marked]]), axis=1, return_counts=True)
+    swaps = few([f"{i} at {j}" for i, j in moved(own, other, count, 3)], 3)
+    text = "most keypoints of some numbers, from 0, lie at those of others"
+    return [f"{where}: {text}, {swaps}: are they in another order?"] if swaps else []
 
-    ``pairs``: as from `overlaps`.
+
+def note_on_boxes(data: DataSet, columns: Columns, pairs: Array, where: str, forms: tuple[str, str]) -> list[str]:
+    """A note if hardly any detection overlaps a true box, or far more do in another form, which it names.
+
+    ``pairs``: as from `overlaps`. ``forms``: what the numbers of the true boxes and of the detections were taken as,
+    one of `BOXES`.
     """
     shared = np.intersect1d(data.truth.image, columns.image)[:_MAX_IMAGES]
     total = int(np.isin(data.truth.image, shared).sum())
     count = len(pairs)
     if count >= 0.2 * total:
-        return []
+        return _closer(data, columns, total, where, forms) if total >= 3 else []
     note = f"{where}: detections overlap only {count:,} of {total:,} true boxes by half: is one of the files in other "
     note += "units, of other images, or in another form of boxes?"
-    for form, boxes in _other_forms(data, columns).items():
-        better = len(overlaps(data, columns._replace(boxes=boxes)))
+    for reading, other, found in _other_readings(data, columns, forms):
+        better = len(overlaps(other, found))
         if better >= 0.6 * total:
-            return [f"{note} Taken as {form}, they overlap {better:,}"]
+            return [f"{note} {reading}, they overlap {better:,}"]
     return [note] if total >= 3 else []
 
 
-def _other_forms(data: DataSet, columns: Columns) -> dict[str, Floats]:
+def _closer(data: DataSet, columns: Columns, total: int, where: str, forms: tuple[str, str]) -> list[str]:
+    """A note if few boxes lie close to true ones, and most do in another form: a wrong form often overlaps by half."""
+    close = len(overlaps(data, columns, _CLOSE))
+    for reading, other, found in _other_readings(data, columns, forms) if close < 0.3 * total else ():
+        better = len(overlaps(other, found, _CLOSE))
+        if better >= 0.6 * total:
+            note = f"{where}: detections overlap only {close:,} of {total:,} true boxes by three quarters: is one of "
+            return [f"{note}the files in another form of boxes? {reading}, they overlap {better:,}"]
+    return []
+
+
+def _other_readings(data: DataSet, columns: Columns, forms: tuple[str, str]) -> Iterator[tuple[str, DataSet, Columns]]:
+    """The data set and the detections if the numbers of one of the files were meant in another form."""
+    for form, boxes in _other_forms(data, columns, forms[1]).items():
+        yield f"Taken as {form}", data, columns._replace(boxes=boxes)
+    for form, boxes in _other_forms(data, data.truth, forms[0]).items():
+        yield f"With true boxes taken as {form}", data._replace(truth=data.truth._replace(boxes=boxes)), columns
+
+
+def _other_forms(data: DataSet, columns: Columns, taken: str) -> dict[str, Floats]:
     """The boxes (x y w h) if the numbers of the file were meant in other forms, by the names of these."""
     b = columns.boxes
+    if taken == BOXES[0]:
+        b = np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], axis=1)
+    elif taken == BOXES[2]:
+        b = np.concatenate([b[:, :2] + b[:, 2:] / 2, b[:, 2:]], axis=1)
     ends = np.concatenate([b[:, :2], (b[:, 2:] - b[:, :2]).clip(0)], axis=1)
-    sides = np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], axis=1)
     centres = np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, 2:]], axis=1)
-    forms = {"x1 y1 x2 y2": ends, "x y width height": sides, "cx cy width height": centres}
+    forms = dict(zip(BOXES, (ends, b, centres), strict=True))
+    if taken == BOXES[2]:  # its fractions are those of the image already
+        del forms[taken]
+        return forms
     order = np.argsort(data.images)
     at = order[positions(data.images[order], columns.image)] if len(order) else np.zeros(0, np.int64)
     scale = np.tile(data.sizes[at], 2) if len(at) else np.ones((len(b), 4))
     if len(b) and scale.all() and np.abs(b).max() <= 2:
         forms |= {f"{form} as fractions of the image": boxes * scale for form, boxes in forms.items()}
-        forms["fractions of the image"] = b * scale
+        forms["fractions of the image"] = forms.pop(f"{taken} as fractions of the image")
+    del forms[taken]
     return forms
 
 
@@ -180,7 +240,7 @@ def _better(data: DataSet, columns: Columns, labels: Ints, others: Mapping[str, 
     return f"the classes of {agree:,} of {len(rows):,} overlapping boxes agree, and of {best:,} with --labels {word},"
 
 
-def overlaps(data: DataSet, columns: Columns) -> Array:
+def overlaps(data: DataSet, columns: Columns, least: float = _MIN_IOU) -> Array:
     """(P, 2) pairs of a true box and the first detection, by score, that overlaps it, in some of the images."""
     images = np.intersect1d(data.truth.image, columns.image)[:_MAX_IMAGES]
     truth, found = (np.flatnonzero(positions(images, ids) >= 0) for ids in (data.truth.image, columns.image))
@@ -193,7 +253,7 @@ def overlaps(data: DataSet, columns: Columns) -> Array:
     pairs = [np.zeros((0, 2), np.int64)]
     for a, b, c, d in zip(*ends[0], *ends[1], strict=True):
         mine, rows = truth[a:b], found[c : min(d, c + _MAX_BOXES)]
-        overlap = box_iou(_corners(data.truth.boxes[mine]), _corners(columns.boxes[rows])) >= _MIN_IOU
+        overlap = box_iou(_corners(data.truth.boxes[mine]), _corners(columns.boxes[rows])) >= least
         has = overlap.any(axis=1)
         pairs.append(np.stack([mine[has], rows[overlap.argmax(axis=1)[has]]], axis=1))
     return np.concatenate(pairs)

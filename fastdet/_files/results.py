@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from fastdet._files.coco_shapes import UNKNOWN_SIZE, Held
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids, positions
 from fastdet._files.errors import ChoiceError, Faults, FormatError, quoted
 from fastdet._files.folders import Labels
-from fastdet._files.kinds import check_sizes
+from fastdet._files.kinds import of_right_size
 from fastdet._files.names import read_names
 from fastdet._files.readings import check_ids, check_images, check_positions, position_ids
 from fastdet._files.text import to_int
@@ -59,7 +60,7 @@ def read_results(path: Path, format: str, data: DataSet, o: Options) -> Results:
     if format == "yolo":
         columns, notes = yolo.read_yolo_results(path, data, score=o.score, points=o.points, faults=o.faults)
         listed = path / "classes.txt"
-        if o.classes is None and o.labels is None and listed.is_file() and not _are_numbers(data.category_names):
+        if o.classes is None and o.labels is None and listed.is_file() and _are_words(data.category_names):
             o = replace(o, classes=read_names("evaluate", listed))
             notes = [*notes, f"{listed}: names the classes of the detections"]
         return _with_notes(_numbered(path, columns, data, o, by_position=True), notes)
@@ -80,11 +81,15 @@ def _words_or_numbers(path: Path, columns: Columns, others: Mapping[int, str], d
 
 
 def _npz(path: Path, data: DataSet, o: Options) -> Results:
-    columns, place, ids = npz_data.read_npz_results(path, data, o.faults)
+    columns, ids, classes = npz_data.read_npz_results(path, data, o.faults)
+    if classes is not None and o.classes is None and o.labels is None and _are_words(data.category_names):
+        o = replace(o, classes=classes)
     images = _Images(data, o.image_ids)
     notes = images.settle(path, ids)
+    place = columns.image
     columns = _place(columns, place, ids, lambda row: f"{path}: row {row}, images", images, o.faults)
-    if not notes:
+    notes += _check_texts(path, columns, place, ids, images, data, o)
+    if not notes and not any(isinstance(i, str) for i in ids):
         notes = _check_reading_of_images(path, columns, data, o)
     return _with_notes(_numbered(path, columns, data, o), notes)
 
@@ -102,7 +107,7 @@ class _Images:
         self._known = set(data.images.tolist())
         self._numbers = self.names.by_number()
         self._by_name = image_ids == "name" or not data.own_images
-        self._is_free = image_ids is None
+        self._is_free, self._by_id = image_ids is None, image_ids == "id"
         if image_ids == "id" and not data.own_images:
             raise ChoiceError("image-ids", "must be name: the data set has names of images and no ids")
 
@@ -121,12 +126,17 @@ class _Images:
         text = f"{path}: image ids are read as names of images: all of them are, and not all are ids of the data set"
         return [text] if self._by_name else []
 
+    def id_of(self, text: str) -> int | None:
+        """The image whose id was written as a text."""
+        number = to_int(text) if text.isdigit() else None
+        return number if number in self._known else None
+
     def of(self, where: str, i: int | str) -> int:
         """The image's id. FormatError."""
         if isinstance(i, str):
-            number = to_int(i) if i.isdigit() else None
-            if number is not None and not self._by_name and number in self._known and not self.names.has(i):
-                return number  # an id that was written as a string
+            number = self.id_of(i)
+            if number is not None and not self._by_name and (self._by_id or not self.names.has(i)):
+                return number
             return self.names.known(where, i)
         if not self._by_name:
             if i in self._known:
@@ -168,6 +178,18 @@ def _place(
     return columns._replace(image=new[place]).rows(~left)
 
 
+def _check_texts(
+    path: Path, columns: Columns, place: Ints, ids: Sequence[int | str], images: _Images, data: DataSet, o: Options
+) -> list[str]:
+    """Compare texts, taken as names, with images whose ids are these numbers. Returns a note where both may be."""
+    if o.image_ids is not None or not data.own_images or not ids or len(columns.image) != len(place):
+        return []
+    of = [images.id_of(i) if isinstance(i, str) else None for i in ids]
+    if None in of or (other := np.array(of, np.int64)[place]).tolist() == columns.image.tolist():
+        return []
+    return check_images(data, columns, other, str(path), taken="name")
+
+
 def _check_reading_of_images(path: Path, columns: Columns, data: DataSet, o: Options) -> list[str]:
     """Compare image ids, taken as ids, with images whose names are these numbers. Returns a note where both may be."""
     if o.image_ids is not None or not data.own_images or not len(columns.image):
@@ -206,7 +228,7 @@ def _content(path: Path, data: DataSet, o: Options) -> Content:
     before = len(o.faults.texts)
     try:  # ids may be those of the file's own images: their sizes are compared later
         content = coco.coco_content(path, "results", **options)
-        if len(o.faults.texts) == before:
+        if not any(UNKNOWN_SIZE in text for text in o.faults.texts[before:]):
             return content
     except FormatError as error:
         if UNKNOWN_SIZE not in str(error):
@@ -218,17 +240,15 @@ def _content(path: Path, data: DataSet, o: Options) -> Content:
 def _found(path: Path, content: Content, data: DataSet, o: Options) -> Results:
     images, (categories, category_names) = _listed(path, content.section)
     columns, notes = _coco_images(path, content, images, data, o)
-    if len(columns.image) == len(content.boxes.image):
-        check_sizes(path, content.section, columns, data)
+    columns = of_right_size(path, content.section, columns, data, o.faults)
     by_names = o.labels in (None, "id") and bool(category_names) and all(category_names) and all(data.category_names)
     if not by_names:
         return _with_notes(_numbered(path, columns, data, o), notes)
     labels = Labels(by_name(path, data.categories.tolist(), data.category_names), new_ids(data))
     of = {i: labels.id_of(name) for name, i in by_name(path, categories.tolist(), category_names).items()}
-    others = {new: str(i) for i, new in of.items() if new in labels.others}
     expected = "one of the file's categories"
     columns = _renumbered(path, content.section, "category_id", columns, "label", of, expected, o.faults)
-    return Results(columns, others, notes)
+    return Results(columns, labels.others, notes)
 
 
 def _listed(path: Path, section: str) -> tuple[tuple[Ints, list[str]], tuple[Ints, list[str]]]:
@@ -257,9 +277,12 @@ def _coco_images(
         return placed, _other_ids(path, content, placed.image, data)
     ids, names = listed
     if not len(content.named) and names and all(names) and all(data.image_names):
+        if len(set(names)) < len(names):
+            again = Counter(names).most_common(1)[0][0]
+            raise FormatError(f"{path}: images: expected a file_name for each image, got {quoted(again)} twice")
         of = {i: images.names.find(f"{path}: images", name) for i, name in zip(ids.tolist(), names, strict=True)}
         known = {i: image for i, image in of.items() if image is not None}
-        expected = "an image of the data set"
+        expected = "an image whose file_name, in the file's images, is one of the data set"
         return _renumbered(path, section, "image_id", columns, "image", known, expected, o.faults), []
     named = content.named if len(content.named) else np.zeros(len(columns.image), bool)
     kinds, of_number = np.unique(columns.image[~named], return_inverse=True)
@@ -270,7 +293,7 @@ def _coco_images(
     placed = _place(columns, place, every, where("image_id"), images, o.faults)
     if not len(content.named) and not notes:
         notes = _check_reading_of_images(path, placed, data, o)
-    return placed, notes
+    return placed, [*notes, *_check_texts(path, placed, place, every, images, data, o)]
 
 
 def _other_ids(path: Path, content: Content, image: Ints, data: DataSet) -> list[str]:
@@ -309,6 +332,8 @@ def _renumbered(
 def _numbered(path: Path, columns: Columns, data: DataSet, o: Options, *, by_position: bool = False) -> Results:
     """Find the categories of labels that are numbers. ``by_position``: they are class numbers, as YOLO's are."""
     raw, others, notes = columns.label, dict[int, str](), list[str]()
+    if not len(raw):
+        return Results(columns, others)
     if o.classes is not None and o.labels is None:
         label, others = _by_class_names(path, raw, data, o.classes)
     elif o.labels in ("position", "position-from-1"):
@@ -333,7 +358,7 @@ def _by_class_names(path: Path, raw: Ints, data: DataSet, classes: Sequence[str]
     kinds, inverse = np.unique(raw, return_inverse=True)
     for kind in kinds.tolist():
         if not 0 <= kind < len(classes):
-            got = f"{kind}, and --classes has {len(classes)} names"
+            got = f"{kind}, and there are {len(classes)} names of classes"
             raise FormatError(f"{path}: expected labels from 0 to {len(classes) - 1}, got {got}")
     labels = Labels(by_name(path, data.categories.tolist(), data.category_names), new_ids(data))
     if not set(classes) & set(data.category_names):
@@ -354,6 +379,10 @@ def _by_numeric_names(path: Path, raw: Ints, data: DataSet, o: Options) -> tuple
     labels = Labels(known, new_ids(data))
     ids = np.array([labels.id_of(str(kind)) for kind in kinds.tolist()], np.int64)
     return ids[inverse.reshape(-1)] if len(raw) else raw, labels.others
+
+
+def _are_words(names: Sequence[str]) -> bool:
+    return all(names) and not _are_numbers(names)
 
 
 def _are_numbers(names: Sequence[str]) -> bool:

@@ -11,14 +11,15 @@ import numpy as np
 from fastdet._files import coco, dota, npz_data, text, txt, voc, yolo
 from fastdet._files.data_set import DataSet, ImageNames, area, positions, stem
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain
-from fastdet._files.formats import form_of_detections, form_of_truth
-from fastdet._files.kinds import check_alike, iou_type_of, kinds_of, of_kind
-from fastdet._files.readings import note_on_boxes, note_on_classes, overlaps
+from fastdet._files.formats import form_of_detections, form_of_truth, unread
+from fastdet._files.kinds import check_alike, check_keypoints, iou_type_of, kinds_of, notes_on_shapes, of_kind
+from fastdet._files.readings import BOXES, note_on_boxes, note_on_classes, note_on_keypoints, overlaps
 from fastdet._files.results import Options, Results, read_results
 from fastdet._files.sizes import sizes_of
 from fastdet.detection.records import Columns
 
 _MAX_NOTES = 10
+_FORMS = {"coco": 1, "voc": 0, "txt": 0, "npz": 0, "yolo": 2}  # place in `BOXES` of a format's form of boxes
 _FEW = 0.75  # share of the images with true boxes: with fewer that have detections, a note says so
 
 
@@ -67,15 +68,17 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
         data = data._replace(offset=options.offset)
     notes = _limited([*data.notes, *_without_area(truth, data, format)], f"{truth}: {{}} more notes of this kind")
     form = form_of_detections(detections, options.format, format, data)
+    notes += [*unread(truth), *unread(detections)]
     _suitable(format, form, options)
-    kinds, left = kinds_of(truth, detections, (format, form), data, options.kind)
+    skip = options.skip_invalid
+    kinds, left = kinds_of(truth, detections, (format, form), data, options.kind, skip=skip)
     if options.inclusive is not None and kinds[0] == "rotated":
         raise ChoiceError("inclusive", "goes with upright boxes, got rotated ones")
     if options.offset and kinds[0] != "boxes":
         raise ChoiceError("inclusive", f"goes with boxes, got {kinds[0]}")
     every = {kind: of_kind(truth, data, kind, faults) for kind in kinds}
     data = every[kinds[0]]
-    iou_type = iou_type_of(kinds, detections) if form == "coco" else "bbox"
+    iou_type = iou_type_of(kinds, detections, skip=skip) if form == "coco" else "bbox"
     result_options = Options(
         options.classes, options.boxes, options.labels, options.image_ids, options.score, options.points, faults,
         iou_type,
@@ -93,12 +96,21 @@ def read(truth: Path, detections: Path, options: Reading) -> Inputs:
         data, columns, wanted = _subset(data, columns, options.image_set)
         truths = {kind: rows.rows(np.isin(rows.image, wanted)) for kind, rows in truths.items()}
     data = data._replace(truth=truths[kinds[0]])
+    check_keypoints(detections, truth, columns, truths.get("keypoints"))
+    for of in truths.values():
+        notes += notes_on_shapes(truth, of, is_truth=not len(data.crowding))  # CrowdPose does not use areas
+    notes += notes_on_shapes(detections, columns, is_truth=False)
     notes += _unscored(truth, detections, data, columns, results)
     notes += _coverage(detections, form, data, columns)
     pairs = overlaps(data, columns)
-    doubts = note_on_boxes(data, columns, pairs, str(detections))
+    doubts = []
+    if form != "dota":  # four corners can be read in one way only
+        boxes = tuple(BOXES[1 if options.boxes == "xywh" and of == "txt" else _FORMS[of]] for of in (format, form))
+        doubts = note_on_boxes(data, columns, pairs, str(detections), (boxes[0], boxes[1]))
     if options.score is None and form in ("yolo", "txt") and (doubts or not len(pairs)):
         _check_score(detections, form, data, len(pairs), result_options)
+    if "keypoints" in truths:
+        notes += note_on_keypoints(data._replace(truth=truths["keypoints"]), columns, str(detections))
     notes += doubts or note_on_classes(data, columns, pairs, str(detections))
     return Inputs(data, columns, (format, form), notes, faults.texts, truths)
 

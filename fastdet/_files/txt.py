@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastdet._files.data_set import DataSet, by_name, new_ids
 from fastdet._files.errors import ChoiceError, Faults, FormatError, plain, quoted
-from fastdet._files.folders import Labels, Parse, Rows, data_set, lines, number, result_files, texts
+from fastdet._files.folders import FRACTIONS, Labels, Parse, Rows, data_set, lines, number, result_files, texts
 from fastdet._files.text import to_float
 from fastdet.detection.records import IGNORE, Columns
 
@@ -41,7 +41,7 @@ def read_txt(
                 where = f"{path}: line {line}"
                 table.note_if_empty(where, w, h, offset)
                 if max(x, y, w, h) <= 1 and w and h:
-                    table.notes.append(f"{where}: a box within one pixel: the numbers look like fractions of the image")
+                    table.notes.append(f"{where}: {FRACTIONS}")
                 table.rows.append((image, table.label(name), x, y, w, h, 0, flag))
     named = [path.stem for path in files]
     return data_set(named, [(0, 0)] * len(files), table, offset, own_categories=classes is not None)
@@ -99,6 +99,8 @@ def _plain(form: str, scored: bool, last: bool = False) -> Parse:
                 hint = " (boxes that are x y w h: --boxes xywh)" if form == "xyxy" else ""
                 if scored and not last and 0 <= numbers[sides[-1]] <= 1:
                     hint = " (a score that is last: --score last)"
+                if all(0 <= numbers[side] <= 1 for side in sides):
+                    hint = " (YOLO's fractions, which these may be, go with classes that are numbers)"
                 raise FormatError(f"{path}: line {line}: expected a {field} >= 0, got {plain(side)}{hint}")
         return name, (x, y, w, h, float(IGNORE * difficult)), numbers.get("score", 0.0)
 

@@ -6,6 +6,7 @@ Results are a folder with one file a class, ``..._<class>.txt``, of lines ``imag
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ from xml.etree import ElementTree
 from fastdet._core.check import describe
 from fastdet._files.data_set import DataSet, ImageNames, by_name, new_ids
 from fastdet._files.errors import Faults, FormatError, one_line, plain, quoted
-from fastdet._files.folders import Labels, Rows, data_set, lines, number, texts
+from fastdet._files.folders import FRACTIONS, Labels, Rows, data_set, lines, number, texts
 from fastdet._files.text import read_bytes, to_float, to_int
 from fastdet.detection.records import IGNORE, Columns
 
@@ -24,8 +25,15 @@ _DIFFICULT = {
     **dict.fromkeys(("", "0", "0.0", "false", "no", "unspecified"), False),
     **dict.fromkeys(("1", "1.0", "true", "yes"), True),
 }
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+# Elements that hold boxes, in lower case: outside of an <object> none of them may be passed over.
+_OF_BOXES = re.compile(
+    r"(objects?|obj|boxe?s?|bndbox|bbox|robndbox|polygons?|points?|rect|rectangles?|regions?|items?|shapes?|"
+    r"[xy]_?(min|max)|[xy][12]|xtl|ytl|xbr|ybr)(_?[0-9]+)?"
+)
 _ENCODING = re.compile(rb"""^<\?xml[^>]*?\bencoding\s*=\s*["']([^"']*)["'][^>]*\?>""")
 _PARSED = ("", "utf-8", "iso-8859-1", "us-ascii")  # read by the XML parser; others by Python
+_BOM = codecs.BOM_UTF8
 _CHINESE = {"gb2312": "gb18030", "gbk": "gb18030"}  # files that say the first often have characters of the last
 
 
@@ -53,6 +61,8 @@ def read_voc(
                 unsaid += word.lower() == "unspecified"
                 x1, y1, x2, y2 = corners
                 table.note_if_empty(f"{path}: object[{i}].bndbox", x2 - x1, y2 - y1, offset)
+                if max(corners) <= 1 and x1 < x2 and y1 < y2:
+                    table.notes.append(f"{path}: object[{i}].bndbox: {FRACTIONS}")
                 flag = IGNORE * _DIFFICULT[word.lower()]
                 table.rows.append((image, table.label(name), x1, y1, x2 - x1, y2 - y1, 0, flag))
     if unsaid:
@@ -63,8 +73,10 @@ def read_voc(
 def _root(path: Path) -> ElementTree.Element:
     """The <annotation> of a file. Name spaces are dropped. FormatError for other XML."""
     raw = read_bytes(path, "xml")  # the XML parser before expat 2.6 takes quadratic time for a long attribute
-    said = _ENCODING.match(raw)
-    word = said[1].decode("ascii", "replace") if said else ""
+    said = _ENCODING.match(raw.removeprefix(_BOM))
+    word = said[1].decode("ascii", "replace") if said and not raw.startswith(_BOM) else ""
+    if raw.startswith(_BOM) and said:  # the mark says more than the words
+        raw = raw[len(_BOM) + said.end() :]
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         word = "utf-16"
     try:
@@ -109,21 +121,33 @@ def _check_voc(path: Path, root: ElementTree.Element) -> None:
         tag = item.tag.lower() if isinstance(item.tag, str) else ""
         if tag == "difficult" and item.tag != "difficult":
             raise FormatError(f"{path}: expected <difficult>, got <{item.tag}>")
-        if id(item) not in inside and tag in ("object", "objects", "obj", "bndbox", "box", "bbox", "polygon", "points"):
-            if tag == "objects" and len(item) == 0:
-                continue
+        if id(item) not in inside and _OF_BOXES.fullmatch(tag):
+            if len(item) == 0 and not item.attrib and tag in ("objects", "region", "regions", "shape", "item", "items"):
+                continue  # a text, or an empty list
             if tag == "objects" and all(child.tag == "object" for child in item):
                 continue
             raise FormatError(f"{path}: expected each box as <object><bndbox>, got <{item.tag}> elsewhere")
 
 
+def _check_fields(where: str, part: ElementTree.Element, fields: Iterable[str]) -> None:
+    """FormatError for a field that comes twice, or as an attribute."""
+    for field in fields:
+        if sum(child.tag == field for child in part) > 1:
+            raise FormatError(f"{where}.{field}: expected one, got several")
+        if field in part.attrib:
+            raise FormatError(f"{where}.{field}: expected an element, got an attribute")
+
+
 def _object(path: Path, i: int, item: ElementTree.Element) -> tuple[str, list[float]]:
     """The name and the corners of an <object>. FormatError."""
+    _check_fields(f"{path}: object[{i}]", item, ("name", "difficult", "bndbox"))
+    if (box := item.find("bndbox")) is not None:
+        _check_fields(f"{path}: object[{i}].bndbox", box, _CORNERS)
     name = (item.findtext("name") or "").strip()
     if not name:
         raise FormatError(f"{path}: object[{i}].name: expected a name, got 'none'")
     corners = []
-    for field in ("xmin", "ymin", "xmax", "ymax"):
+    for field in _CORNERS:
         word = (item.findtext(f"bndbox/{field}") or "").strip(" \t\r\n")
         value = to_float(word)
         if value is None:

@@ -12,6 +12,8 @@ from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet.boxes.overlap import area_of
 
+ROTATED = ("cxcywhr", "xywhr", "xyxyxyxy")  # formats of fastdet.rotated
+
 
 def box_area(boxes: Any, *, backend: str | None = None) -> Any:
     """Area of each box.
@@ -75,6 +77,11 @@ def box_convert(boxes: Any, in_fmt: str, out_fmt: str, *, backend: str | None = 
         return ops.box_convert(boxes, in_fmt, out_fmt, backend)
     op = "box_convert"
     array = check.boxes(op, "boxes", to_array(op, "boxes", boxes, differentiable=True))
+    for name, format in (("in_fmt", in_fmt), ("out_fmt", out_fmt)):
+        if isinstance(format, str) and format in ROTATED:
+            raise ValueError(
+                f"{op}: {name} must be a format without an angle, got {format!r}; take box_convert_rotated"
+            )
     source = check.choice(op, "in_fmt", in_fmt, check.FORMATS)
     target = check.choice(op, "out_fmt", out_fmt, check.FORMATS)
     return like(boxes)(backends.choose(op, backend, box_convert_reference, array)(array, source, target))

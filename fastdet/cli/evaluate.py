@@ -13,7 +13,8 @@ import numpy as np
 
 from fastdet._core import backends
 from fastdet._core.metric import RESAMPLES, known_mean
-from fastdet._files import sources
+from fastdet._files import coco, sources
+from fastdet._files.coco_shapes import Held
 from fastdet._files.data_set import DataSet
 from fastdet._files.errors import ChoiceError, FormatError
 from fastdet.cli import report
@@ -24,6 +25,7 @@ from fastdet.cli.summary import show
 from fastdet.cli.terminal import (
     MAX_SKIPPED,
     Failure,
+    about_intervals,
     command,
     interruptible,
     note,
@@ -131,7 +133,7 @@ def _from_files(options: Options, settings: Settings, reading: sources.Reading) 
         "detections": str(options.detections),
         "formats": dict(zip(("truth", "detections"), inputs.formats, strict=True)),
         **parts[first],
-        "notes": [*inputs.notes, *_of_settings(options, inputs, parts[first]["settings"]["rule"])],
+        "notes": _notes(options, inputs, parts[first]["settings"]["rule"]),
         "skipped": {"count": len(inputs.skipped), "records": inputs.skipped[:MAX_SKIPPED]},
     }
     if others:
@@ -162,10 +164,16 @@ def _scored(
     if plots is not None:
         with stage("drawing"):
             named = {key: str(getattr(options, key)) for key in ("truth", "detections")}
-            report_of = {**named, **summary, "notes": inputs.notes}
+            report_of = {**named, **summary, "notes": _notes(options, inputs, settings.rule)}
             report_of["skipped"] = {"count": len(inputs.skipped), "records": inputs.skipped[:MAX_SKIPPED]}
             summary["plots"] = [str(path) for path in interruptible(report.save, metrics, report_of, plots)]
     return summary
+
+
+def _notes(options: Options, inputs: sources.Inputs, rule: str) -> list[str]:
+    """What stands before the figures."""
+    of_intervals = about_intervals(options.ci, len(inputs.data.images))
+    return [*inputs.notes, *_of_settings(options, inputs, rule), *_of_scores(options, inputs), *of_intervals]
 
 
 def _of_settings(options: Options, inputs: sources.Inputs, rule: str) -> list[str]:
@@ -175,12 +183,22 @@ def _of_settings(options: Options, inputs: sources.Inputs, rule: str) -> list[st
             f"{options.truth}: a LVIS data set, scored by {rule.upper()}'s rules: LVIS counts false positives only in "
             "images that were searched for the class, so its figures are higher"
         ]
-    if options.method == "coco101" or options.inclusive is not None or inputs.formats[0] in ("voc", "dota"):
+    of_boxes = "boxes" in inputs.truths and inputs.formats[0] != "voc"
+    if options.method == "coco101" or options.inclusive is not None or not of_boxes:
         return []
     return [
         f"boxes of {inputs.formats[0]} end at x2 and y2; figures of VOC take x2 and y2 as the last pixel inside: "
         "use --inclusive for these, or --exclusive"
     ]
+
+
+def _of_scores(options: Options, inputs: sources.Inputs) -> list[str]:
+    """A note where a share is given as a score, and scores are no shares."""
+    scores = inputs.detections.scores
+    if options.at is None or not 0 < options.at <= 1 or not len(scores) or (scores.min() >= 0 and scores.max() <= 1):
+        return []
+    ends = f"{scores.min():g} to {scores.max():g}"
+    return [f"{options.detections}: scores are from {ends}, not in [0, 1], and --at {options.at:g} is one of these"]
 
 
 def score(data: DataSet, detections: Columns, settings: Settings) -> DetectionMetrics:
@@ -213,6 +231,25 @@ def _on_cluster(o: Options) -> bool:
     return True
 
 
+def _of_shards(o: Options) -> list[str]:
+    """Notes of the first shards. Failure where an LVIS data set would be scored by another rule than its own.
+
+    FileNotFoundError, ValueError.
+    """
+    from fastdet.distributed import shards
+
+    true, found = (
+        [path for path in shards.shards("evaluate", name, str(paths)) if not path.endswith(".parquet")]
+        for name, paths in (("ground_truth", o.truth), ("detections", o.detections))
+    )
+    if true and o.rule is None and o.method == "coco101" and coco.coco_content(true[0], "names").federated is not None:
+        text = "is a LVIS data set, whose rule --engine ray does not have"
+        raise Failure(f"evaluate: --rule must be coco or voc: {true[0]} {text}")
+    held = coco.first_held(found[0]) if found and o.kind is None else Held()
+    kinds = [kind for kind, count in (("masks", held.segmentation), ("keypoints", held.keypoints)) if count]
+    return [f"{found[0]}: {' and '.join(kinds)} are not scored: --engine ray scores boxes, or --kind"] if kinds else []
+
+
 _OF_CLUSTER = ("method", "rule", "iou_thresholds", "max_detections", "areas", "iou_type", "sigmas", "use_area")
 
 
@@ -225,6 +262,7 @@ def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
     options |= {"address": o.address, "inclusive": inclusive}
     with stage("scoring on the cluster"):
         try:
+            notes = _of_shards(o)
             results = distributed.evaluate(str(o.truth), str(o.detections), **options)
         except (ImportError, OSError, ValueError) as error:  # FormatError is one
             raise Failure(str(error)) from None
@@ -239,7 +277,7 @@ def _from_cluster(o: Options, settings: Settings) -> dict[str, Any]:
         "classes": int((results["map_per_class"] > -1).sum()),
         "per_class": [{"id": k, "name": str(k), "ap": ap, "ar": ar} for k, ap, ar in of_class],
         "plots": [],
-        "notes": [],
+        "notes": notes,
         "skipped": {"count": 0, "records": []},
     }
 

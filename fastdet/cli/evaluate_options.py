@@ -169,9 +169,9 @@ def settings_of(o: Options, kind: str | None = None, data: DataSet | None = None
     settings = Settings(
         o.method,
         rule,
-        _thresholds(o.iou or ("0.5" if voc else "0.5:0.95:0.05")),
-        _limits(o.max_dets or limits),
-        _areas(o.areas or ",".join(sizes)),
+        _thresholds(o.iou if o.iou is not None else "0.5" if voc else "0.5:0.95:0.05"),
+        _limits(o.max_dets if o.max_dets is not None else limits),
+        _areas(o.areas if o.areas is not None else ",".join(sizes)),
         _confusion(o.confusion_at, o.plots is not None),
         KINDS[kind],
         sigmas,

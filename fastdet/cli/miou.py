@@ -23,7 +23,7 @@ from fastdet.cli.miou_count import count, pair
 from fastdet.cli.miou_doubts import check_doubts, notes_of
 from fastdet.cli.miou_report import FIGURES as FIGURES
 from fastdet.cli.miou_report import draw, show, summary
-from fastdet.cli.terminal import Failure, command, note, progress, say, say_json, wrong_option
+from fastdet.cli.terminal import Failure, about_intervals, command, note, progress, say, say_json, wrong_option
 from fastdet.plots.axes import new_axes
 from fastdet.segmentation.matrix import VOID
 from fastdet.segmentation.metrics import SegmentationMetrics
@@ -129,7 +129,7 @@ def run(options: Options) -> None:
         pairs = pair(true, guessed, bar)
         count(true, guessed, pairs, metrics, bar("counting", len(pairs)), ray)
     check_doubts(true, guessed, metrics, same_map=options.map is not None)
-    notes = notes_of(true, guessed, metrics)
+    notes = [*notes_of(true, guessed, metrics), *about_intervals(options.ci, len(pairs))]
     for text in notes:
         note(text)
     result = metrics.compute(ci=0.95 if options.ci else None)

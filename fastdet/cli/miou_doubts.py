@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastdet._files import label_rules
-from fastdet._files.errors import FormatError
+from fastdet._files.errors import FormatError, few
 from fastdet._files.label_maps import Maps, shown
+from fastdet._files.moved import moved
 from fastdet.cli.terminal import Failure
 from fastdet.segmentation.metrics import SegmentationMetrics
 
@@ -77,6 +80,13 @@ def notes_of(true: Maps, guessed: Maps, metrics: SegmentationMetrics) -> list[st
         notes.append(
             f"--ignore {void} leaves out class {palette.classes[void]} as well as void; another number only void"
         )
+    c = metrics.num_classes
+    matrix = metrics._matrix[:c, :c]
+    i, j = np.nonzero(matrix)
+    if pairs := moved(i, j, matrix[i, j], 100):
+        found = few([f"{true_class} as {other}" for true_class, other in pairs], 3)
+        hint = "do the two sides number, or colour, the classes differently? See --gt-map and --pred-map"
+        notes.append(f"most pixels of some classes are predicted as others, {found}: {hint}")
     both = true.side.colours.keys() & guessed.side.colours.keys()
     other = [x for x in sorted(both) if true.side.colours[x] != guessed.side.colours[x]]
     if other:

@@ -13,13 +13,15 @@ import numpy as np
 import typer
 
 from fastdet._core import backends
+from fastdet._core.check import describe
 from fastdet._core.metric import plural
 from fastdet._core.plain_text import printable
 from fastdet._files import panoptic
 from fastdet._files.errors import ChoiceError, FormatError
 from fastdet.cli.engine import check_engine, engine
 from fastdet.cli.panoptic_count import count, pair
-from fastdet.cli.terminal import Failure, command, progress, say, say_json, stage
+from fastdet.cli.panoptic_doubts import notes_of
+from fastdet.cli.terminal import Failure, about_intervals, command, note, progress, say, say_json, stage
 from fastdet.segmentation.panoptic import PanopticMetrics
 from fastdet.segmentation.panoptic_figures import EACH, FIGURES, GROUPS
 from fastdet.segmentation.panoptic_match import COUNTS
@@ -76,23 +78,29 @@ def run(options: Options) -> None:
     except ChoiceError as error:
         raise Failure(f"panoptic: --{error}") from None
     metrics = _metrics(truth)
+    _check_categories(truth, guess)
     pairs = pair(truth, guess)
     with engine("panoptic", options.engine, options.address) as ray, progress() as bar:
         count(truth, guess, pairs, metrics, bar("counting", len(pairs)), ray)
     if not pairs:
         raise FormatError(f"{truth.path}: annotations: expected at least one image, got none")
     result = metrics.compute(ci=0.95 if options.ci else None)
+    notes = [] if options.engine == "ray" else notes_of(truth, guess, pairs, metrics)
+    notes += about_intervals(options.ci, len(pairs))
     report = {
         "target": str(options.target),
         "prediction": str(options.prediction),
         "folders": [str(truth.folder), str(guess.folder)],
         **summary(result, metrics),
+        "notes": notes,
         "backend": backends.default(),
         "seconds": round(time.perf_counter() - began, 6),
     }
     if options.as_json:
         say_json(report)
     else:
+        for text in notes:
+            note(text)
         show(report, options.per_class)
 
 
@@ -107,6 +115,19 @@ def _metrics(truth: panoptic.Panoptic) -> PanopticMetrics:
         return PanopticMetrics(truth.categories)
     except (TypeError, ValueError) as error:
         raise FormatError(f"{truth.path}: {str(error).removeprefix('PanopticMetrics: ')}") from None
+
+
+def _check_categories(truth: panoptic.Panoptic, guess: panoptic.Panoptic) -> None:
+    """FormatError where the predictions list a category that has another name in the true file."""
+    names = {category["id"]: category.get("name") for category in truth.categories or ()}
+    for i, category in enumerate(guess.categories or ()):
+        if not isinstance(category, dict):
+            raise FormatError(f"{guess.path}: categories[{i}]: expected an object, got {describe(category)}")
+        own, name = category.get("id"), category.get("name")
+        if not isinstance(own, int) or not isinstance(name, str) or names.get(own) in (None, name):
+            continue
+        want = f"{names[own]!r}, the name of category {own} in {truth.path}"
+        raise FormatError(f"{guess.path}: categories[{i}].name: expected {want}, got {describe(name)}")
 
 
 def summary(result: dict[str, Any], metrics: PanopticMetrics) -> dict[str, Any]:

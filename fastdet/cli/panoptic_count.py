@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fastdet
+from fastdet._core.check import describe
 from fastdet._files.detections import Advance
 from fastdet._files.errors import FormatError, few
 from fastdet._files.panoptic import Panoptic, Record
@@ -27,7 +28,7 @@ def pair(truth: Panoptic, guess: Panoptic) -> list[Pair]:
     """The records of each image, in the order of the true file. FormatError names images without a partner."""
     texts = []
     for one, other in ((truth, guess), (guess, truth)):
-        alone = [str(image) for image in one.records if image not in other.records]
+        alone = [describe(image) for image in one.records if image not in other.records]
         if alone:
             texts.append(f"{len(alone):,} of {one.path} not in {other.path}: {few(alone, MAX_WRONG)}")
     if texts:

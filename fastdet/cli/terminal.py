@@ -254,6 +254,11 @@ def say_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=True))
 
 
+def about_intervals(ci: bool, images: int) -> list[str]:
+    """A note where intervals are asked for of one image."""
+    return ["--ci of one image: the intervals have no width, as they come from choosing images"] * (ci and images == 1)
+
+
 def note(text: str) -> None:
     """Print one line on stderr, with the command's name before it."""
     print(f"fastdet: {in_a_line(text)}", file=sys.stderr)

@@ -11,21 +11,20 @@ import numpy as np
 from fastdet._core import check
 from fastdet._core.arrays import to_numpy
 from fastdet.boxes.overlap import METRICS
+from fastdet.inference._fit import FITS, clipped, fitted, placement, to_image
 from fastdet.inference._images import range_of, refuse_picture
 from fastdet.inference._models import function_of, to_kind_of
 from fastdet.inference.decode import Decoded
+from fastdet.inference.instances import instances
 from fastdet.inference.windows import Found
 from fastdet.nms.multiclass import Detections, multiclass_nms
-from fastdet.upsample.bilinear import upsample_bilinear
 from fastdet.yolo.postprocess import ExtendedDetections
-
-FITS = ("stretch", "letterbox")
 
 
 def detect(
     model: Any,
     image: Any,
-    decode: Callable[..., Decoded | Detections | ExtendedDetections | tuple[Any, Any]],
+    decode: Callable[..., Decoded | Detections | ExtendedDetections | tuple[Any, Any]] | None = None,
     *,
     size: Any = None,
     fit: str = "stretch",
@@ -47,7 +46,10 @@ def detect(
     decode : function of the model's output; an output of several arrays is passed as several arguments. It gives boxes
         (N, P, 4) x1 y1 x2 y2 in pixels of the network's input, and scores (N, P, C), as a `functools.partial` of
         `yolo_decode` or `ssd_decode` does. Or it gives final `fastdet.nms.Detections`, as one of `yolo_postprocess`
-        does (extras are left out); then the thresholds of this call are not used
+        does (extras are left out); then the thresholds of this call are not used. None: the model resizes images,
+        decodes and suppresses by itself, and gives a list of a dictionary of each image, of boxes, scores, labels and
+        perhaps masks, keypoints and keypoints_scores, as `fastdet.models.MaskRCNN` and torchvision's networks do;
+        neither ``size`` nor the thresholds of this call are used then
     size : (height, width) of the network's input; None: the image's own
     fit : how an image is resized to ``size``: "stretch", or "letterbox", which keeps its proportions, centres it and
         fills the rest
@@ -58,7 +60,8 @@ def detect(
     -------
     Found(boxes (K, 4), scores (K,), labels (K,) int64) for one image, by falling score; for a batch
     `fastdet.nms.Detections`, padded. Boxes are in pixels of the image and clipped to it; boxes outside it are left
-    out. Tensors where the image is one, else NumPy arrays
+    out. Tensors where the image is one, else NumPy arrays. With ``decode`` None: `Instances` for one image, a list of
+    them for a batch
 
     Raises
     ------
@@ -86,7 +89,7 @@ def detect(
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(image, torch.Tensor):
         image = to_numpy(op, "image", image)
-    if not callable(decode):
+    if decode is not None and not callable(decode):
         raise TypeError(f"{op}: decode must be a function, got {check.describe(decode)}")
     check.choice(op, "fit", fit, FITS)
     score_threshold = check.number(op, "score_threshold", score_threshold)
@@ -98,17 +101,13 @@ def detect(
     function = function_of(op, model)
     height, width = shape[-2:]
     batch = image if len(shape) == 4 else image[None]
-    inner, top, left = (height, width), 0, 0
-    if size is not None:
-        outer = check.pair_of_sizes(op, "size", size)
-        inner = outer
-        if fit == "letterbox":
-            factor = min(outer[0] / height, outer[1] / width)
-            inner = max(round(height * factor), 1), max(round(width * factor), 1)
-        batch = batch if inner == (height, width) else upsample_bilinear(batch, inner)
-        top, left = (outer[0] - inner[0]) // 2, (outer[1] - inner[1]) // 2
-        if inner != outer:
-            batch = _on_canvas(batch, outer, top, left, fill)
+    if decode is None:
+        if size is not None:
+            raise ValueError(f"{op}: size must be None where decode is: the model resizes images, got {size!r}")
+        found = instances(op, function, batch, image)
+        return found if len(shape) == 4 else found[0]
+    place = placement((height, width), None if size is None else check.pair_of_sizes(op, "size", size), fit)
+    batch = fitted(batch, place, fill)
     output = function(batch)
     decoded = decode(*output) if isinstance(output, (tuple, list)) else decode(output)
     if isinstance(decoded, ExtendedDetections):
@@ -129,11 +128,7 @@ def detect(
             backend=backend,
         )
     detections = Detections(*(to_kind_of(op, x, None) for x in decoded))
-    dtype = detections.boxes.dtype.type
-    shift = np.array([left, top, left, top], dtype)
-    scale = np.array([width / inner[1], height / inner[0]] * 2, dtype)
-    clipped = np.clip((detections.boxes - shift) * scale, 0, np.array([width, height] * 2, dtype))
-    detections = _without_empty_boxes(detections._replace(boxes=clipped))
+    detections = _without_empty_boxes(detections._replace(boxes=clipped(to_image(detections.boxes, place), place)))
     if len(shape) == 4:
         return Detections(*(to_kind_of(op, x, image) for x in detections))
     count = int(detections.count[0])
@@ -158,14 +153,3 @@ def _fill(op: str, fill: Any, dtype: Any) -> float:
     if limits is not None and not (limits.low <= value <= limits.high and (limits.rank == 2 or value.is_integer())):
         raise ValueError(f"{op}: fill must be a value of {dtype}, got {value}")
     return value
-
-
-def _on_canvas(batch: Any, size: tuple[int, int], top: int, left: int, fill: float) -> Any:
-    """Images on a larger canvas of the value ``fill``."""
-    lead, (height, width) = tuple(batch.shape[:2]), batch.shape[2:]
-    if isinstance(batch, np.ndarray):
-        canvas = np.full((*lead, *size), fill, batch.dtype)
-    else:
-        canvas = sys.modules["torch"].full((*lead, *size), fill, dtype=batch.dtype, device=batch.device)
-    canvas[:, :, top : top + height, left : left + width] = batch
-    return canvas

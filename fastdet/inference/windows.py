@@ -329,7 +329,7 @@ def sliding_window_boxes(
     _, _, places = grid(source.size, size, step_size, inside=True)
     with reporting(op, progress, len(places)) as advance:
         for group, batch in source.batches(places, size, mode, batch_size, prefetch):
-            outputs = _of_each_window(op, function(batch), len(group))
+            outputs = of_each_window(op, function(batch), len(group))
             parts.extend(
                 _in_image(op, *output, place, source.size, score_threshold)
                 for place, output in zip(group, outputs, strict=True)
@@ -378,7 +378,7 @@ def merge_by_class(
     return boxes[order], scores[order], labels[order]
 
 
-def _of_each_window(op: str, output: Any, count: int) -> Sequence[tuple[Any, Any, Any]]:
+def of_each_window(op: str, output: Any, count: int) -> Sequence[tuple[Any, Any, Any]]:
     """A detector's output for a batch as boxes, scores and labels of each window."""
     if isinstance(output, (Detections, ExtendedDetections)):
         counts = [int(n) for n in output.count]

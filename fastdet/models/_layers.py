@@ -215,3 +215,21 @@ def convert_linear(linear: nn.Linear, kernel: int = 1, padding: int = 0) -> nn.C
         if conv.bias is not None:
             conv.bias.copy_(linear.bias)
     return conv.to(linear.weight)
+
+
+def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean binary cross-entropy of logits."""
+    if without_kernels(logits):
+        return F.binary_cross_entropy_with_logits(logits, target)
+    loss: Tensor = losses.sigmoid_focal_loss(logits, target, -1.0, 0.0, "mean")
+    return loss
+
+
+def sigmoid_focal_sum(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Sum of RetinaNet's focal loss."""
+    if without_kernels(logits):
+        right = torch.where(target > 0, logits, -logits)
+        weight = torch.where(target > 0, alpha, 1 - alpha) * torch.sigmoid(-right) ** gamma
+        return -(weight * F.logsigmoid(right)).sum()
+    loss: Tensor = losses.sigmoid_focal_loss(logits, target, alpha, gamma, "sum")
+    return loss

@@ -1,9 +1,11 @@
-"""ResNet-50 and ResNet-101 as trunks for segmentation: the last stages are dilated instead of strided.
+"""ResNet-50 and ResNet-101 as trunks: for segmentation the last stages are dilated instead of strided.
 
 The layers have torchvision's names, so its weights (resnet50, resnet101) load; there is no classifier.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from fastdet.models._layers import MaxPool2d, scaled
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 EXPANSION = 4
+Norm = Callable[[int], nn.Module]
 
 
 class Bottleneck(nn.Module):
@@ -19,20 +22,22 @@ class Bottleneck(nn.Module):
     Where the shapes differ, the input is projected first.
     """
 
-    def __init__(self, inputs: int, channels: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, inputs: int, channels: int, stride: int = 1, dilation: int = 1, norm: Norm = nn.BatchNorm2d
+    ) -> None:
         super().__init__()
         outputs = EXPANSION * channels
         self.conv1 = nn.Conv2d(inputs, channels, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = norm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride, dilation, dilation, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn2 = norm(channels)
         self.conv3 = nn.Conv2d(channels, outputs, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs)
+        self.bn3 = norm(outputs)
         self.relu = nn.ReLU(inplace=True)
         self.downsample: nn.Module | None = None
         if stride != 1 or inputs != outputs:
             project = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.downsample = nn.Sequential(project, nn.BatchNorm2d(outputs))
+            self.downsample = nn.Sequential(project, norm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -51,13 +56,22 @@ class ResNet(nn.Module):
     output_stride : 8, 16 or 32; a stage that would stride beyond it is dilated instead
     in_channels : of the image
     width : factor on all channels
+    norm : makes the normalisation of a number of channels
 
     Notes
     -----
     ``forward`` gives the maps of the four stages, ``channels`` the number of channels of each.
     """
 
-    def __init__(self, layers: int = 50, output_stride: int = 32, *, in_channels: int = 3, width: float = 1.0) -> None:
+    def __init__(
+        self,
+        layers: int = 50,
+        output_stride: int = 32,
+        *,
+        in_channels: int = 3,
+        width: float = 1.0,
+        norm: Norm = nn.BatchNorm2d,
+    ) -> None:
         super().__init__()
         if layers not in BLOCKS or output_stride not in (8, 16, 32):
             got = f"{layers} layers, output_stride {output_stride}"
@@ -65,7 +79,7 @@ class ResNet(nn.Module):
         widths = [scaled(64 << stage, width) for stage in range(4)]
         self.channels = [EXPANSION * channels for channels in widths]
         self.conv1 = nn.Conv2d(in_channels, widths[0], 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.bn1 = norm(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = MaxPool2d(3, 2, 1)
         stages = []
@@ -77,7 +91,7 @@ class ResNet(nn.Module):
             stride *= step
             blocks = []
             for i in range(count):  # the first block keeps the previous stage's dilation, as torchvision's does
-                blocks.append(Bottleneck(inputs, channels, step if i == 0 else 1, dilation if i else before))
+                blocks.append(Bottleneck(inputs, channels, step if i == 0 else 1, dilation if i else before, norm))
                 inputs = EXPANSION * channels
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages

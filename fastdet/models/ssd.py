@@ -6,7 +6,6 @@ logarithms of the ratios to its sides, each divided by its variance, 0.1, 0.1, 0
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any, cast
 
@@ -21,6 +20,7 @@ from fastdet.boxes.transforms import box_convert
 from fastdet.models._layers import MaxPool2d, checks_sizes, cross_entropy, initialise, scaled
 from fastdet.models._targets import true_boxes
 from fastdet.models.vgg import vgg_channels, vgg_features
+from fastdet.proposals.anchors import ssd_default_boxes
 
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 SIDE = 300  # pixels of an image
@@ -41,16 +41,9 @@ def ssd_priors() -> Tensor:
     >>> ssd_priors().shape
     torch.Size([8732, 4])
     """
-    priors = []
-    for side, step, size, larger, ratios in zip(MAPS, STEPS, SIZES, SIZES[1:], RATIOS, strict=False):
-        between = math.sqrt(size * larger)
-        shapes = [(size, size), (between, between)]
-        for ratio in ratios:
-            long, short = size * math.sqrt(ratio), size / math.sqrt(ratio)
-            shapes += [(long, short), (short, long)]
-        for row, column in itertools.product(range(side), repeat=2):
-            priors += [((column + 0.5) * step, (row + 0.5) * step, *shape) for shape in shapes]
-    return torch.tensor(priors) / SIDE
+    boxes = torch.from_numpy(ssd_default_boxes(MAPS, RATIOS, SIDE, scales=SIZES, steps=STEPS, clip=False))
+    boxes[:, 2:] /= SIDE  # sizes are in pixels
+    return boxes
 
 
 class SSD300(nn.Module):

@@ -26,7 +26,7 @@ def max_pool2d(x: Any, window: Any, ceil_mode: bool, compact: bool, return_indic
     return values, indices
 
 
-def max_unpool2d(x: Any, indices: Any, window: Any, output_size: Any) -> Any:
+def max_unpool2d(x: Any, indices: Any, window: Any, output_size: Any, zero_point: int) -> Any:
     kernel, stride, padding = window
     if output_size is None:
         sides = zip(x.shape[-2:], kernel, stride, padding, strict=True)
@@ -37,7 +37,7 @@ def max_unpool2d(x: Any, indices: Any, window: Any, output_size: Any) -> Any:
         top, left = _corners(indices, stride, padding)
         indices = (place // kernel[1] + top) * width + place % kernel[1] + left
     lead = list(x.shape[:-2])
-    flat = x.new_zeros([*lead, height * width]).scatter(-1, indices.flatten(-2), x.flatten(-2))
+    flat = x.new_full([*lead, height * width], zero_point).scatter(-1, indices.flatten(-2), x.flatten(-2))
     return flat.reshape([*lead, height, width])
 
 

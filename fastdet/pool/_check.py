@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -84,6 +85,32 @@ def indices(op: str, x: Array) -> Array:
     if x.dtype != np.uint8:
         raise TypeError(f"{op}: indices must be int64 (flat) or uint8 (compact), got {x.dtype}")
     return x
+
+
+def integer(op: str, name: str, x: Any) -> int:
+    """An integer that int64 holds."""
+    try:
+        if isinstance(x, (bool, np.bool_)):
+            raise TypeError
+        value = operator.index(x)
+    except TypeError:
+        raise TypeError(f"{op}: {name} must be an integer, got {check.describe(x)}") from None
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{op}: {name} must be a value of int64, got {check.describe(value)}")
+    return value
+
+
+def zero_point(op: str, x: Any, dtype: np.dtype[Any]) -> int:
+    """The integer that means 0: one that ``dtype`` holds, and 0 for floats."""
+    value = integer(op, "zero_point", x)
+    if dtype.kind not in "iu":
+        if value:
+            raise ValueError(f"{op}: zero_point must be 0 where x is float, got {value}")
+        return 0
+    limits = np.iinfo(dtype)
+    if not limits.min <= value <= limits.max:
+        raise ValueError(f"{op}: zero_point must be a value of {dtype}, got {value}")
+    return value
 
 
 def raise_outside(op: str, indices: Array, flat: int) -> NoReturn:

@@ -47,11 +47,17 @@ def max_pool2d_backward(
 
 
 def max_unpool2d(
-    x: DeviceArray, indices: DeviceArray, last: bool, window: Window, size: Size, out: DeviceArray | None
+    x: DeviceArray,
+    indices: DeviceArray,
+    last: bool,
+    window: Window,
+    size: Size,
+    zero_point: int,
+    out: DeviceArray | None,
 ) -> DeviceArray | int:
     if out is None:
         out = x.empty(_shape(x, last, size), x.dtype)
-    return _move("max_unpool2d", x.itemsize, x, indices, last, window, out, out, indices, False)
+    return _move("max_unpool2d", x.itemsize, x, indices, last, window, out, out, indices, False, zero_point)
 
 
 def max_unpool2d_backward(x: DeviceArray, indices: DeviceArray, last: bool, window: Window) -> DeviceArray | int:
@@ -70,11 +76,14 @@ def _move(
     image: DeviceArray,
     pooled: DeviceArray,
     add: bool,
+    *zero_point: int,
 ) -> DeviceArray | int:
     """Call the native function that moves ``x`` to ``out``. ``dtype`` is its letter, or the bytes of a value."""
     sizes = _image(op, image, last, window), _image(op, pooled, last, window)[1:3], window, indices.dtype == np.uint8
     workspace = x.empty_bytes(native.pool_places_workspace(x.dtype.char, add, *sizes))
-    getattr(native, op)(dtype, x.pointer, indices.pointer, *sizes, workspace.pointer, out.pointer, *x.where)
+    getattr(native, op)(
+        dtype, x.pointer, indices.pointer, *sizes, *zero_point, workspace.pointer, out.pointer, *x.where
+    )
     code = cuda.fault_code(op)
     return out if code is None else code
 

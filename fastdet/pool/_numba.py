@@ -119,11 +119,13 @@ def _pool(
                         indices[to] = (y_best - top) * kw + x_best - left if compact else y_best * width + x_best
 
 
-def max_unpool2d(x: Array, indices: Array, last: bool, window: Window, size: Size, out: Array | None) -> Array | None:
+def max_unpool2d(
+    x: Array, indices: Array, last: bool, window: Window, size: Size, zero_point: int, out: Array | None
+) -> Array | None:
     n, c, height, width = _sizes(x, last)
     image = np.empty(_shape(n, c, size, last), x.dtype) if out is None else out
     to = _bits(image)
-    to[...] = 0
+    to[...] = zero_point & (2 ** (8 * to.itemsize) - 1)
     strides = _strides(n, c, height, width, last), _strides(n, c, *size, last)
     compact = indices.itemsize == 1
     if not _scatter(_bits(x), _places(indices), (n, c, height, width), *strides, window, size, compact, False, to):

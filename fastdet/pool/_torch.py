@@ -33,7 +33,7 @@ def _pooled(x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any,
     return image_like(x, size), image_like(x, size, dtype=torch.uint8 if compact else torch.int64)
 
 
-def _unpooled(x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any, backend: Any) -> Any:
+def _unpooled(x: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any, *rest: Any) -> Any:
     if output_size is None:
         window = zip(x.shape[-2:], kernel_size, stride, padding, strict=True)
         output_size = [(n - 1) * step - 2 * pad + kernel for n, kernel, step, pad in window]
@@ -68,7 +68,7 @@ _max_pool2d_backward = define(
     vmap=folded(2),
 )
 _max_unpool2d = define(
-    f"max_unpool2d(Tensor x, Tensor indices, {_WINDOW}, SymInt[]? output_size, str? backend) -> Tensor",
+    f"max_unpool2d(Tensor x, Tensor indices, {_WINDOW}, SymInt[]? output_size, int zero_point, str? backend) -> Tensor",
     pool.max_unpool2d,
     _unpooled,
     half=True,
@@ -82,7 +82,7 @@ def _unpool_to(x: Any, indices: Any, output_size: Any, **options: Any) -> Any:
 
 _unpool_to.__name__ = "max_unpool2d"  # in errors
 _max_unpool2d_to = define(  # in traces, whose sizes are tensors
-    f"max_unpool2d_to(Tensor x, Tensor indices, Tensor output_size, {_WINDOW}, str? backend) -> Tensor",
+    f"max_unpool2d_to(Tensor x, Tensor indices, Tensor output_size, {_WINDOW}, int zero_point, str? backend) -> Tensor",
     _unpool_to,
     lambda x, *rest: image_like(x, [unknown_size(), unknown_size()]),
     half=True,
@@ -117,12 +117,12 @@ def _values_backward(ctx: Any, grad: Any) -> Any:
 
 
 def _keep_unpool(ctx: Any, inputs: Any, output: Any) -> None:
-    x, indices, *window, _, backend = inputs
+    x, indices, *window, _, _, backend = inputs
     _keep(ctx, x, indices, window, backend, inputs)
 
 
 def _keep_unpool_to(ctx: Any, inputs: Any, output: Any) -> None:
-    x, indices, _, *window, backend = inputs
+    x, indices, _, *window, _, backend = inputs
     _keep(ctx, x, indices, window, backend)
 
 
@@ -167,12 +167,12 @@ _max_pool2d_values = gradient(_max_pool2d_values, _keep_values, _values_backward
 _max_unpool2d = gradient(
     _max_unpool2d,
     _keep_unpool,
-    lambda ctx, grad: (_gather(ctx, grad), *(None,) * 6),
+    lambda ctx, grad: (_gather(ctx, grad), *(None,) * 7),
     folded(2),
     lambda ctx, tangent, *_: _max_unpool2d(tangent, *ctx.saved_tensors, *ctx.same),
 )
 _max_unpool2d_to = gradient(
-    _max_unpool2d_to, _keep_unpool_to, lambda ctx, grad: (_gather(ctx, grad), *(None,) * 6), folded(2)
+    _max_unpool2d_to, _keep_unpool_to, lambda ctx, grad: (_gather(ctx, grad), *(None,) * 7), folded(2)
 )
 _max_pool2d_backward = gradient(
     _max_pool2d_backward,
@@ -255,24 +255,29 @@ def max_unpool2d(
     stride: Any = None,
     padding: Any = 0,
     output_size: Any = None,
+    zero_point: Any = 0,
     out: Any = None,
     backend: Any = None,
 ) -> Any:
     op = "max_unpool2d"
     x = differentiable(op, "x", x, out, forward=True)
+    zero = _check.integer(op, "zero_point", zero_point)
     if out is None and in_onnx_export():
         places = tensor(op, "indices", indices)
-        return _aten.max_unpool2d(x, places, _window(op, kernel_size, stride, padding), output_size)
+        return _aten.max_unpool2d(x, places, _window(op, kernel_size, stride, padding), output_size, zero)
     size = None if output_size is None else traced_size(output_size)
     if size is not None:
         window = _window(op, kernel_size, stride, padding)
-        result = _max_unpool2d_to(x, tensor(op, "indices", indices), size[-2:], *window, backend_name(op, backend))
+        result = _max_unpool2d_to(
+            x, tensor(op, "indices", indices), size[-2:], *window, zero, backend_name(op, backend)
+        )
         return into(op, out, result)
     result = _max_unpool2d(
         x,
         tensor(op, "indices", indices),
         *_window(op, kernel_size, stride, padding),
         None if output_size is None else _sizes(op, "output_size", output_size, x.shape),
+        zero,
         backend_name(op, backend),
     )
     return into(op, out, result)

@@ -15,7 +15,7 @@ from fastdet._core.layout import from_nchw, to_nchw
 from fastdet.pool import _check
 from fastdet.pool.places import Size, Window, as_planes, flat_places, in_layout, positions, scatter
 
-WIDER = {**dict.fromkeys("bhH", np.int32), **dict.fromkeys("IL", np.int64)}  # dtypes that are pooled as a wider one
+WIDER = {**dict.fromkeys("hH", np.int32), **dict.fromkeys("IL", np.int64)}  # dtypes that are pooled as a wider one
 
 
 def max_pool2d(
@@ -58,6 +58,9 @@ def max_pool2d(
     -----
     The first of equal maxima wins (0.0 equals -0.0). NaN propagates, and the index is that of the last NaN in the
     window. A window of -inf only has the index of its first place in the image. Equal on every backend, and to torch.
+    Quantised images are pooled exactly, as the int8 or uint8 that they are: the maximum of the numbers is the number of
+    the maximum, so values have the scale and zero point of x. Padding is never a maximum: it needs no zero point. int8
+    and uint8 are the quickest, 64 values at a time.
     Source: Badrinarayanan et al., "SegNet", 2016; torch.nn.functional.max_pool2d.
 
     Examples

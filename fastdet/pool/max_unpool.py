@@ -34,10 +34,11 @@ def max_unpool2d(
     padding: Any = 0,
     output_size: Any = None,
     *,
+    zero_point: int = 0,
     out: Any = None,
     backend: str | None = None,
 ) -> Any:
-    """Put each value back at the place that it was pooled from; zeros elsewhere.
+    """Put each value back at the place that it was pooled from; zeros, or the zero point, elsewhere.
 
     Parameters
     ----------
@@ -47,6 +48,8 @@ def max_unpool2d(
     kernel_size, stride, padding : int or (height, width), pixels; stride None is kernel_size
     output_size : (H, W) or the whole shape of the result; it may differ from (h - 1) stride - 2 padding + kernel, which
         None stands for, by less than one stride
+    zero_point : the number that means 0 in a quantised x, and so the value of all other places: an integer of x's
+        dtype; 0 where x is float
     out : array of the result's shape, dtype and layout, for the result; faster for large results
 
     Returns
@@ -56,12 +59,13 @@ def max_unpool2d(
     Raises
     ------
     TypeError   dtype, device, out's dtype
-    ValueError  shape, window, output_size, an invalid out (nothing is written), an index outside the image (what is
-        written to ``out`` is then undefined)
+    ValueError  shape, window, output_size, zero_point, an invalid out (nothing is written), an index outside the image
+        (what is written to ``out`` is then undefined)
 
     Notes
     -----
     Where two values have one place (overlapping windows), the last one, row by row, stays. Equal on every backend.
+    Quantised images are moved exactly: the result has the scale and zero point of x.
     Source: Badrinarayanan et al., "SegNet", 2016; torch.nn.functional.max_unpool2d.
 
     Examples
@@ -69,27 +73,33 @@ def max_unpool2d(
     >>> max_unpool2d(np.array([[9, 8]]), np.array([[1, 6]]), 2)
     array([[0, 9, 0, 0],
            [0, 0, 8, 0]])
+    >>> max_unpool2d(np.array([[9, 8]], np.int8), np.array([[1, 6]]), 2, zero_point=-3)  # quantised: -3 means 0
+    array([[-3,  9, -3, -3],
+           [-3, -3,  8, -3]], dtype=int8)
     """
     op = "max_unpool2d"
     if (ops := registered(__name__, x, indices, out)) is not None:
-        return ops.max_unpool2d(x, indices, kernel_size, stride, padding, output_size, out, backend)
+        return ops.max_unpool2d(x, indices, kernel_size, stride, padding, output_size, zero_point, out, backend)
     array = to_array(op, "x", x, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.kind in "fiu" and array.dtype.itemsize <= 8)):
         raise TypeError(f"{op}: x must be float or integer, got {array.dtype}")
     array = _check.planes(op, "x", array)
     window = _check.window(op, kernel_size, stride, padding)
     size = _check.unpooled_size(op, "output_size", output_size, array.shape, window)
-    return scatter(op, x, array, "x", indices, window, size, out, backend, max_unpool2d_reference)
+    zero = _check.zero_point(op, zero_point, array.dtype)
+    return scatter(op, x, array, "x", indices, window, size, out, backend, max_unpool2d_reference, zero)
 
 
 def max_unpool2d_reference(
-    x: Array, indices: Array, last: bool, window: Window, size: Size, out: Array | None
+    x: Array, indices: Array, last: bool, window: Window, size: Size, zero_point: int, out: Array | None
 ) -> Array | None:
     values = as_planes(x, last)
     places, outside = positions(as_planes(indices, last), window, size)
     if outside.any():
         return None
     image = np.zeros(values.shape[:2] + size, x.dtype)
+    if zero_point:
+        image[...] = zero_point
     image.reshape(-1)[flat_places(places, size)] = values.reshape(-1)  # of equal places NumPy keeps the last
     return in_layout(image, last, out)
 

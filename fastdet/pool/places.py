@@ -39,6 +39,7 @@ def scatter(
     out: Any,
     backend: str | None,
     reference: Any,
+    zero_point: int = 0,
 ) -> Any:
     """The common part of `max_unpool2d` and `max_pool2d_backward`, after the checks of their own arguments."""
     where = _check.indices(op, to_array(op, "indices", indices))
@@ -52,7 +53,7 @@ def scatter(
         buffer = _check.out_image(op, writable(op, "out", out), shape, image.dtype, last, [array, where])
     function = backends.choose(op, backend, reference, array, where, buffer)
     args = [image, as_laid_out(where, last), last, window, size]
-    result = function(*args, buffer) if op == "max_unpool2d" else function(*args)
+    result = function(*args, zero_point, buffer) if op == "max_unpool2d" else function(*args)
     result = checked_result(op, result, where, window, size)
     return out if out is not None else like(x)(from_nchw(result, last, array.ndim))
 

@@ -7,14 +7,14 @@ import numpy as np
 from fastdet._core.check import Array
 from fastdet._core.half import widen
 from fastdet._core.numba_jit import jit, plain
-from fastdet.upsample.bilinear import geometry, rounded
+from fastdet.upsample.bilinear import geometry, rounded, widened
 
 
 def upsample_bilinear(
     x: Array, channels_last: bool, align_corners: bool, factor_y: float, factor_x: float, out: Array
 ) -> None:
     rows, result, y, columns = geometry(x, out, channels_last, align_corners, factor_y, factor_x)
-    rows = rows.astype(np.float32) if rows.dtype == np.uint8 else plain(widen(rows))
+    rows = plain(widened(rows))
     exact = result if result.dtype == rows.dtype else np.empty(result.shape[1:], rows.dtype)
     for p in range(len(rows)):
         _expand(rows[p], *y, *columns, result[p] if exact is result else exact)

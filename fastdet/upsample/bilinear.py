@@ -16,7 +16,9 @@ from fastdet._core.layout import from_nchw, from_nhwc, to_nchw, to_nhwc
 from fastdet.upsample import _check
 
 FLOATS = (np.dtype(np.float16), BFLOAT16, np.dtype(np.float32), np.dtype(np.float64))
-DTYPES = (*FLOATS, np.dtype(np.uint8))
+BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
+DTYPES = (*FLOATS, *BYTES)
+SIGN_BIT = np.uint8(128)  # int8 is computed as the value 128 above it
 AXES = {False: "(H, W), (C, H, W) or (N, C, H, W)", True: "(H, W, C) or (N, H, W, C)"}
 
 
@@ -34,8 +36,8 @@ def upsample_bilinear(
 
     Parameters
     ----------
-    x : (H, W), (C, H, W) or (N, C, H, W) float16, bfloat16, float32, float64 or uint8; H and W of 1 or more.
-        Integers in a list are taken as float64
+    x : (H, W), (C, H, W) or (N, C, H, W) float16, bfloat16, float32, float64, int8 or uint8; H and W of 1 or
+        more. Integers in a list are taken as float64
     size : (height, width) of the result, pixels, or one integer for both
     scale_factor : instead of ``size``, (vertical, horizontal) or one number for both: the result has
         floor(H * vertical) x floor(W * horizontal) pixels, and one pixel of the result is 1 / factor pixels of x
@@ -57,8 +59,14 @@ def upsample_bilinear(
     Notes
     -----
     No antialiasing: smaller results take only the two nearest pixels of each axis, as torch does by default.
-    NaN and infinities pass through the arithmetic: a weight of 0 does not stop them. uint8 is computed in float32 and
-    rounded once, halves up. torch rounds rows first, then columns, in fixed point: results differ by at most 1.
+    NaN and infinities pass through the arithmetic: a weight of 0 does not stop them.
+
+    uint8 is computed in float32 and rounded once, halves up. int8 is computed as the uint8 128 above it: both have the
+    same results but for the 128. So a quantised image keeps its scale and zero point, and no zero point has to be
+    named: the weights add up to 1. For the float32 weights that are taken, the result is the exact real one, rounded
+    halves up, but where that is within 2^-13 of a half. It lies between values of x, so nothing is clamped. torch
+    rounds rows of uint8 first, then columns, in fixed point, and its quantised tensors halves to even; ONNX Runtime
+    cuts off. Their results differ by at most 1.
 
     Examples
     --------
@@ -239,7 +247,7 @@ def upsample_bilinear_reference(
     rows, result, y, columns = geometry(x, out, channels_last, align_corners, factor_y, factor_x)
     r0, r1, h0, h1 = y
     c0, c1, w0, w1 = columns
-    rows = widen(rows) if rows.dtype != np.uint8 else rows.astype(np.float32)
+    rows = widened(rows)
     h0, h1 = h0[:, None], h1[:, None]
     with np.errstate(all="ignore"):
         for source, target in zip(rows, result, strict=True):
@@ -274,10 +282,18 @@ def _gather(values: Array, axis: tuple[Array, Array, Array, Array], size: int) -
     return sums
 
 
+def widened(x: Array) -> Array:
+    """The values that are computed with; of int8 those 128 above."""
+    if x.dtype not in BYTES:
+        return widen(x)
+    return (x if x.dtype == np.uint8 else x.view(np.uint8) ^ SIGN_BIT).astype(np.float32)
+
+
 def rounded(values: Array, dtype: np.dtype[Any]) -> Array:
-    """The computed values in the result's dtype; uint8 to the nearest integer, halves up."""
-    if dtype == np.uint8:
-        return (values + np.float32(0.5)).astype(np.uint8)
+    """The computed values in the result's dtype; uint8, and int8 from 128 above, to the nearest integer, halves up."""
+    if dtype in BYTES:
+        whole = (values + np.float32(0.5)).astype(np.uint8)
+        return whole if dtype == np.uint8 else (whole ^ SIGN_BIT).view(np.int8)
     return narrow(values, dtype)
 
 

@@ -104,3 +104,9 @@ def test_area_convert_clip_small(backend: str) -> None:
     np.testing.assert_array_equal(clipped, array([0, 0, 40, 30], [5, 6, 7, 8], [40, 30, 40, 30]))
     sides = array([0, 0, 3, 3], [0, 0, 3, 2.5], [0, 0, 2.5, 3], [0, 0, 9, 9], [3, 3, 0, 0], [0, 0, np.nan, 9])
     np.testing.assert_array_equal(boxes.remove_small_boxes(sides, 3, backend=backend), [0, 3])
+
+
+@pytest.mark.parametrize("format", ["cxcywhr", "xywhr", "xyxyxyxy"])
+def test_convert_names_the_function_for_rotated_boxes(format: str) -> None:
+    with pytest.raises(ValueError, match=f"^box_convert: out_fmt must be .*'{format}'; take box_convert_rotated$"):
+        boxes.box_convert(np.zeros((1, 4)), "xyxy", format)

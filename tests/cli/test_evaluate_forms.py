@@ -190,7 +190,8 @@ def test_classes_of_their_own_by_position_and_by_name(tmp_path: Path, capsys: Ca
     for options in ((), ("--labels", "position")):
         result = scored(capsys, gt, dt, *options)
         assert result["stats"] == want
-        assert result["notes"] == [f"{dt}: not scored: 1 detections of classes that {gt} lacks: 15"]
+        lacks = "15" if options else "fox"
+        assert result["notes"] == [f"{dt}: not scored: 1 detections of classes that {gt} lacks: {lacks}"]
     dt.write_text(json.dumps({"annotations": rows, "categories": [*kinds, {"id": 16, "name": "fox"}]}))
     assert fails(capsys, gt, dt).endswith("a name each, by which they are matched, got 'fox' for 15 and 16")
     images = [{"id": i + 6, "file_name": f"{name(i)}.jpg"} for i in range(12)]  # by name, though classes have numbers

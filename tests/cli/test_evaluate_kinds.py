@@ -19,7 +19,9 @@ WHOLE: dict[str, Any] = {"bbox": [0, 0, 3, 3], "segmentation": POLYGON, "keypoin
 
 def write(folder: Path, results: list[dict[str, Any]], truth: dict[str, Any] | None = None) -> tuple[Path, Path]:
     """A data set of two images with an object each, and results of both images in turn."""
-    objects = [{"id": i, "image_id": i, "category_id": 1, **(WHOLE if truth is None else truth)} for i in (1, 2)]
+    objects = [
+        {"id": i, "image_id": i, "category_id": 1, "area": 5, **(WHOLE if truth is None else truth)} for i in (1, 2)
+    ]
     images = [{"id": i, "file_name": f"{i}.jpg", "width": 5, "height": 4} for i in (1, 2)]
     data = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "a"}]}
     (folder / "gt.json").write_text(json.dumps(data))
@@ -93,6 +95,9 @@ def test_wrong_use(tmp_path: Path, capsys: Capture) -> None:
         (("--kind", "keypoints", "--sigmas", "wide"),
          "evaluate: --sigmas must be coco, crowdpose, or numbers above 0, got wide"),
         (("--kind", "masks", "--sigmas", "coco"), "evaluate: --sigmas goes with keypoints, got --kind masks"),
+        (("--iou", ""), "evaluate: --iou must be numbers, or FIRST:LAST:STEP, got"),
+        (("--max-dets", ""), "evaluate: --max-dets must be integers, or all, got"),
+        (("--areas", ""), "evaluate: --areas must be of all, small, medium, large, or NAME=MIN:MAX, got"),
         (("--kind", "masks", "--inclusive"), "evaluate: --inclusive goes with boxes, got masks"),
         (("--errors", "--engine", "ray"), "evaluate: --errors does not go with --engine ray"),
         (("--kind", "boxes", "--rule", "lvis"),
@@ -108,6 +113,15 @@ def test_wrong_use(tmp_path: Path, capsys: Capture) -> None:
     assert fails(capsys, *write(tmp_path, wrong)) == (
         f"{files[1]}: results[0].segmentation.size: expected the image's height and width, 4 x 5, got 5 x 4"
     )
+
+
+def test_a_share_where_scores_are_none(tmp_path: Path, capsys: Capture) -> None:
+    """`--at 0.5` of scores in percent takes every detection."""
+    for score, at, noted in ((50, "0.5", True), (50, "40", False), (0.9, "0.5", False), (-3, "0.5", True)):
+        files = write(tmp_path, [{**part("bbox"), "score": score}] * 2)
+        notes = scored(capsys, *files, "--at", at)["notes"]
+        text = f"{files[1]}: scores are from {score} to {score}, not in [0, 1], and --at 0.5 is one of these"
+        assert notes == [text] * noted
 
 
 def test_invalid_records_and_a_set_of_images(tmp_path: Path, capsys: Capture) -> None:
@@ -229,3 +243,61 @@ def test_panoptic_files(capsys: Capture) -> None:
     assert scored(capsys, truth, guess)["pq"] == pytest.approx(expected["All"]["pq"], rel=1e-12)
     assert "things" in shown(capsys, truth, guess)[0]
     assert fails(capsys, truth, guess, "--iou", "0.5") == "evaluate: --iou does not go with panoptic files"
+
+
+@pytest.mark.parametrize("fields", [("bbox", "segmentation"), ("bbox", "keypoints"), ("segmentation",)])
+def test_image_ids_that_are_names(fields: tuple[str, ...], tmp_path: Path, capsys: Capture) -> None:
+    """The kinds are those of the records also where `image_id` is a text."""
+    record = {**part(*fields), "segmentation": MASK} if "segmentation" in fields else part(*fields)
+    files = write(tmp_path, [{**record, "image_id": "1"}, {**record, "image_id": "2.jpg"}], {**WHOLE, **record})
+    result = scored(capsys, *files, *SIGMAS) if "keypoints" in fields else scored(capsys, *files)
+    every = {result["kind"]: result, **result.get("also", {})}
+    names = {"bbox": "boxes", "segmentation": "masks", "keypoints": "keypoints"}
+    assert {kind: of["map"] for kind, of in every.items()} == {names[field]: pytest.approx(1) for field in fields}
+
+
+@pytest.mark.parametrize("first", [{"score": None}, 3, {}, {"segmentation": {**MASK, "counts": "~~"}}])
+def test_an_invalid_first_record_does_not_decide(first: Any, tmp_path: Path, capsys: Capture) -> None:
+    good = {**part("bbox"), "segmentation": MASK}
+    files = write(tmp_path, [good] * 3, {**WHOLE, "segmentation": MASK})
+    records = json.loads(files[1].read_text())
+    files[1].write_text(
+        json.dumps([{**records[0], **first} if isinstance(first, dict) and first else first, *records[1:]])
+    )
+    result = scored(capsys, *files, "--skip-invalid")
+    assert result["skipped"]["count"] == 1
+    assert (result["scored_detections"], result["also"]["masks"]["scored_detections"]) == (2, 2)
+    assert [of["map"] for of in (result, result["also"]["masks"])] == [pytest.approx(1)] * 2
+
+
+def test_masks_of_other_sizes_are_skipped(tmp_path: Path, capsys: Capture) -> None:
+    good = {**part("bbox"), "segmentation": MASK}
+    files = write(tmp_path, [good, {**good, "segmentation": {"size": [5, 4], "counts": [20]}}, good])
+    result = scored(capsys, *files, "--skip-invalid")
+    text = "a mask of image 2: expected the image's height and width, 4 x 5, got 5 x 4"
+    assert result["skipped"]["records"] == [f"{files[1]}: {text}"]
+    assert result["also"]["masks"]["scored_detections"] == 2
+
+
+def test_masks_outside_of_their_boxes(tmp_path: Path, capsys: Capture) -> None:
+    """Fractions of the image as polygons, and run lengths of the rows: 0 in masks needs a word."""
+    text = "dt.json: 2 of 2 masks do not lie in the bbox of their record: are rows and columns swapped, or polygons in"
+    wide = {"bbox": [0, 1, 5, 2], "segmentation": [[0, 1, 5, 1, 5, 3, 0, 3]]}
+    for wrong in ([[0, 0.25, 1, 0.25, 1, 0.75, 0, 0.75]], {"size": [4, 5], "counts": [5, 10, 5]}):
+        files = write(tmp_path, [{**wide, "segmentation": wrong}] * 2, wide)
+        result = scored(capsys, *files)
+        assert result["map"] == pytest.approx(1)
+        assert result["also"]["masks"]["map"] < 0.5
+        assert text in result["notes"][0]
+    assert scored(capsys, *write(tmp_path, [wide] * 2, wide))["notes"] == []
+    files = write(tmp_path, [wide] * 2, {**wide, "bbox": [0, 1, 5, 0.5]})
+    assert "gt.json: 2 of 2 masks do not lie" in scored(capsys, *files)["notes"][0]
+
+
+def test_areas_of_poses_that_are_those_of_boxes(tmp_path: Path, capsys: Capture) -> None:
+    """Scores of keypoints rise with the area, and a box is larger than its object."""
+    said = "gt.json: the area of every object is the width * height of its bbox: COCO's areas are those of masks"
+    for area, count in ((9, 1), (5, 0)):
+        files = write(tmp_path, [part("keypoints")] * 2, {**part("bbox", "keypoints"), "area": area})
+        notes = scored(capsys, *files, *SIGMAS)["notes"]
+        assert [said in text for text in notes] == [True] * count

@@ -230,8 +230,8 @@ def test_other_words_for_difficult_are_errors(tmp_path: Path, capsys: Capture) -
         ('<annotations><image name="a"><box label="x" xtl="1"/></image></annotations>', "got <annotations>"),
         ("<html><body>404</body></html>", "got <html>"),
         ("<annotation><Object><name>cat</name></Object></annotation>", "got <Object> elsewhere"),
-        ("<annotation><item><bndbox/></item></annotation>", "got <bndbox> elsewhere"),
-        ('<annotation><object name="cat"/></annotation>', "object[0].name: expected a name"),
+        ("<annotation><item><bndbox/></item></annotation>", "got <item> elsewhere"),
+        ('<annotation><object name="cat"/></annotation>', "object[0].name: expected an element, got an attribute"),
         ("<Annotation/>", "got <Annotation>"),
     ],
 )

@@ -201,6 +201,15 @@ def test_a_class_number_beyond_the_classes(tmp_path: Path, capsys: Capture) -> N
         ("a.yaml", "names: {'0': cat, '1': dog, '2': fox}\nnc: '3'", "nc: expected 3, the number of names, got '3'"),
         ("a.txt", "2 wheels\n4 wheels\n6 wheels", ["2 wheels", "4 wheels", "6 wheels"]),
         ("a.txt", "0 cat\n1 dog\n2 fox", "got a number before the name, '0 cat'"),
+        ("a.txt", "1. cat\n2. dog\n3. fox", "got a number before the name, '1. cat'"),
+        ("a.txt", "cat 0\ndog 1\nfox 2", "got a number after the name, 'cat 0'"),
+        ("a.txt", "cat: 1\ndog: 2\nfox: 3", "got a number after the name, 'cat: 1'"),
+        ("a.txt", "kind 1\nkind 2\nkind 3", ["kind 1", "kind 2", "kind 3"]),
+        ("a.txt", "1.5 mm\n2.5 mm\n3.5 mm", ["1.5 mm", "2.5 mm", "3.5 mm"]),
+        ("a.txt", "Classes:\ncat\ndog\nfox", "got the title of a column, 'Classes:'"),
+        ("a.txt", "; classes\ncat\ndog\nfox", "line 1: expected one name a line"),
+        ("a.txt", "* cat\n* dog\n* fox", "line 1: expected one name a line"),
+        ("a.yaml", "names: [cat]\nnc: true", "nc: expected 1, the number of names, got True"),
         ("a.txt", '["cat", "dog", "fox"]', "got JSON"),
         ("a.txt", "cat\ndog\nfox\n", WORDS),
     ],
@@ -355,3 +364,61 @@ def test_names_that_are_numbers_of_several_images(tmp_path: Path, capsys: Captur
     dt = write(tmp_path / "dt.json", [{**r, "image_id": called[r["image_id"]]} for r in right])
     notes = scored(capsys, tmp_path / "gt.json", dt)["notes"]
     assert "image_id is taken as an id; names of images are numbers too" in notes[0]
+
+
+def test_texts_that_are_ids_and_names(tmp_path: Path, capsys: Capture) -> None:
+    """`"1"` is the id of one image and the name of another: the true boxes decide, or the command stops."""
+    gt, dt = tmp_path / "gt.json", tmp_path / "dt.json"
+    right = coco(gt, ["2.jpg", "3.jpg", "4.jpg", "1.jpg"])
+    corners = np.array([[x, y, x + w, y + h] for x, y, w, h in (d["bbox"] for d in right)])
+    arrays = {"labels": np.array([d["category_id"] for d in right]), "scores": np.full(len(right), 0.9)}
+    for as_text in (str, lambda i: str(i % 4 + 1)):  # ids, names
+        texts = [as_text(d["image_id"]) for d in right]
+        write(dt, [{**d, "image_id": text} for d, text in zip(right, texts, strict=True)])
+        np.savez(tmp_path / "dt.npz", boxes=corners, image=np.array(texts), **arrays)
+        for path in (dt, tmp_path / "dt.npz"):
+            if as_text is str:
+                text = f"detections in {path} overlap 12 true boxes if image_id is an id, 0 if it is a name"
+                assert text in fails(capsys, gt, path)
+                assert scored(capsys, gt, path, "--image-ids", "id")["map"] == ONE
+            else:
+                assert scored(capsys, gt, path)["map"] == ONE
+            assert scored(capsys, gt, path, "--image-ids", "name")["map"] == (0 if as_text is str else ONE)
+
+
+def test_names_in_npz_detections(tmp_path: Path, capsys: Capture) -> None:
+    """A file of detections says by name what its numbers mean, as a data set does."""
+    gt, dt = tmp_path / "gt.npz", tmp_path / "dt.npz"
+    boxes, labels = np.array([[10, 10, 40, 40], [50, 20, 80, 60.0], [5, 5, 30, 60]]), np.array([0, 1, 1])
+    names = {"image_names": np.array(["a", "b", "c"]), "classes": np.array(["cat", "dog"])}
+    np.savez(gt, boxes=boxes, labels=labels, image=np.arange(3), **names)
+
+    def save(**arrays: Any) -> None:
+        base = {"boxes": boxes, "labels": labels, "image": np.arange(3), "scores": np.array([0.9, 0.8, 0.7])}
+        np.savez(dt, **{k: v for k, v in {**base, **arrays}.items() if v is not None})
+
+    turned = {"image": np.array([2, 1, 0]), "image_names": np.array(["c.jpg", "x/b.png", "a"])}
+    other = {"labels": 1 - labels, "classes": np.array(["dog", "cat"])}
+    for arrays in ({}, names, turned, other, {**turned, **other}, {**turned, "image": None, "offsets": np.arange(4)}):
+        save(**arrays)
+        if "offsets" in arrays:  # boxes 0, 1, 2 are those of c, b, a
+            save(**arrays, boxes=boxes[::-1], labels=labels[::-1])
+        assert scored(capsys, gt, dt)["map"] == ONE
+    for arrays, text in (
+        ({"image_names": np.array(["a", "b", "z"])}, "row 2, images: expected the name of an image"),
+        ({"image_names": np.array(["a", "b"])}, "images: expected a position from 0 to 1 in image_names, got 2"),
+        ({"classes": np.array(["cat"])}, "expected labels from 0 to 0, got 1, and there are 1 names of classes"),
+        ({"image": None, **names}, "expected an array image or offsets, which says which image a box is in, got none"),
+    ):
+        save(**arrays)
+        assert text in fails(capsys, gt, dt)
+    np.savez(gt, boxes=boxes, labels=labels, image_names=names["image_names"])
+    assert "gt.npz: expected an array image or offsets" in fails(capsys, gt, dt)
+
+
+def test_no_detections_for_classes_that_have_names_only(tmp_path: Path, capsys: Capture) -> None:
+    """Without a label there is nothing to choose."""
+    gt = voc_folder(tmp_path / "gt", list("abc"))
+    np.savez(tmp_path / "dt.npz", boxes=np.zeros((0, 4)), scores=np.zeros(0))
+    for dt in (write(tmp_path / "dt.json", []), tmp_path / "dt.npz"):
+        assert "no detection: every true box is missed" in scored(capsys, gt, dt)["notes"][0]

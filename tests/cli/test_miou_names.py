@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 from command_line import fails
 from miou_files import png
+from PIL import Image
+
+from fastdet.cli.app import main
 
 
 def write(root: Path, names: dict[str, int]) -> Path:
@@ -90,3 +94,38 @@ def test_ends_of_names_in_npz(
     assert score(tmp_path / "gt.npz", pred, "--classes", 2, "--gt-suffix", "_gt")["mean_iou"] == 1
     text = fails(capsys, "miou", tmp_path / "gt.npz", pred, "--classes", 2, "--gt-suffix", "_x")
     assert text == f"{tmp_path / 'gt.npz'}: names: expected names that end in _x, got a_gt.png"
+
+
+@pytest.mark.parametrize("kind", ["from 1", "Cityscapes", "turned mask", "BGR"])
+def test_sides_that_number_their_classes_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """Most pixels of two classes or more are predicted as one other class each: a note says as which."""
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 4, (20, 30)).astype(np.uint8)
+    guess = truth.copy()
+    guess[:, :4] = 0
+    options: tuple[object, ...] = ("--classes", 20)
+    if kind == "from 1":
+        truth, said = truth + 1, "1 as 0"
+    elif kind == "Cityscapes":
+        truth, said = np.array([7, 8, 11, 12], np.uint8)[truth], "7 as 0"
+    elif kind == "turned mask":
+        truth, guess, options, said = truth // 2, 1 - guess // 2, ("--classes", 2), "0 as 1"
+    else:
+        colours = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]], np.uint8)
+        truth, guess, options, said = colours[truth], colours[guess][..., ::-1], ("--palette", "voc"), "1 as 4"
+    for name, labels in (("gt", truth), ("pred", guess)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.ascontiguousarray(labels)).save(tmp_path / name / "a.png")
+    notes = []
+    for guess_folder in ("pred", "gt"):
+        assert main(["miou", *map(str, (tmp_path / "gt", tmp_path / guess_folder, *options, "--json"))]) == 0
+        out, err = capsys.readouterr()
+        notes.append(json.loads(out)["notes"])
+        assert err.count("\n") == len(notes[-1])
+    assert notes[1] == []
+    (note,) = notes[0]
+    assert note.startswith("most pixels of some classes are predicted as others, ")
+    assert said in note
+    assert "See --gt-map and --pred-map" in note

@@ -272,3 +272,65 @@ def test_an_unknown_filter() -> None:
     chunk = struct.pack(">I", len(packed)) + b"IDAT" + packed + struct.pack(">I", zlib.crc32(b"IDAT" + packed))
     with pytest.raises(FormatError, match="damaged: row 1 has an unknown filter"):
         reader.read_rgb(data[:start] + chunk + data[end:])
+
+
+def test_categories_of_the_predictions(tmp_path: Path, capsys: Capture) -> None:
+    """They are not needed. An id must not have another name there than in the true file."""
+    truth, guess, _ = data_set(tmp_path)
+    content, want = json.loads(guess.read_text()), output(capsys, truth, guess)
+    for categories in (CATEGORIES, [], [{"id": 999, "name": "new"}], [{"id": CATEGORIES[0]["id"]}]):
+        guess.write_text(json.dumps({**content, "categories": categories}))
+        assert output(capsys, truth, guess) == want
+    own, other = ({**CATEGORIES[i], "name": f"name {i}"} for i in (0, 1))
+    true = json.loads(truth.read_text())
+    truth.write_text(json.dumps({**true, "categories": [own, *CATEGORIES[1:]]}))
+    guess.write_text(json.dumps({**content, "categories": [{**own, "name": other["name"]}]}))
+    text = f"categories[0].name: expected 'name 0', the name of category {own['id']} in {truth}, got 'name 1'"
+    assert fails(capsys, "panoptic", truth, guess) == f"{guess}: {text}"
+    guess.write_text(json.dumps({**content, "categories": [3]}))
+    assert fails(capsys, "panoptic", truth, guess) == f"{guess}: categories[0]: expected an object, got 3"
+
+
+def test_ids_that_are_texts_are_shown_as_such(tmp_path: Path, capsys: Capture) -> None:
+    truth, guess, _ = data_set(tmp_path, 2)
+    content = json.loads(guess.read_text())
+    for record in content["annotations"]:
+        record["image_id"] = str(record["image_id"])
+    guess.write_text(json.dumps(content))
+    text = f"2 of {truth} not in {guess}: 7, 8; 2 of {guess} not in {truth}: '7', '8'"
+    assert text in fails(capsys, "panoptic", truth, guess)
+
+
+def test_categories_that_are_numbered_otherwise(tmp_path: Path, capsys: Capture) -> None:
+    """Ids of another list of categories, as those of a network's channels: a note before the figure."""
+    truth, guess, _ = data_set(tmp_path)
+    ids = [category["id"] for category in CATEGORIES]
+    content = json.loads(truth.read_text())
+    shutil.copytree(truth.with_suffix(""), tmp_path / "turned")
+    for record in content["annotations"]:
+        for segment in record["segments_info"]:
+            segment["category_id"] = ids[(ids.index(segment["category_id"]) + 1) % len(ids)]
+    turned = tmp_path / "turned.json"
+    turned.write_text(json.dumps({"annotations": content["annotations"]}))
+    for arguments in ((truth, turned), (truth, turned, "--json")):
+        assert main(["panoptic", *map(str, arguments)]) == 0
+        out, err = capsys.readouterr()
+        note = json.loads(out)["notes"][0] if "--json" in arguments else err
+        assert "segments that overlap a true one by half, 0 have its category; others are " in note
+        assert "'sky' as 'grass'" in note
+    assert json.loads(output(capsys, truth, truth, "--json"))["notes"] == []
+    for record in content["annotations"]:
+        for segment in record["segments_info"]:
+            segment["iscrowd"] = 1
+    crowd = tmp_path / "crowd.json"
+    crowd.write_text(json.dumps({**content, "categories": CATEGORIES}))
+    assert main(["panoptic", str(crowd), str(guess), "--truth-folder", str(truth.with_suffix("")), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == [
+        f"{crowd}: no true segment, but for crowd: no segment can be found"
+    ]
+
+
+def test_intervals_of_one_image_are_noted(tmp_path: Path, capsys: Capture) -> None:
+    truth, guess, _ = data_set(tmp_path, 1)
+    assert main(["panoptic", str(truth), str(guess), "--ci", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"][-1].startswith("--ci of one image: the intervals have no width")

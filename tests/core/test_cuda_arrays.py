@@ -11,13 +11,15 @@ from emulated import on_cpu, on_gpu
 from op_rows import comparable, equal, mapped
 from op_tables import ARRAY_OPS as OPS
 
+from fastdet import proposals
 from fastdet._core.half import BFLOAT16
 from fastdet.segmentation import ConfusionMatrix
 
 pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("emulator")]
 
 # torch widens bfloat16 tensors of these to float32 before the kernel; the emulator cannot
-WIDENED = {(name, "bfloat16") for name in ("yolo_candidates", "paste_masks", "process_mask")}
+WIDENED_OPS = ("yolo_candidates", "paste_masks", "process_mask", *proposals.__all__)
+WIDENED = {(name, "bfloat16") for name in WIDENED_OPS}
 ROWS = [(name, dtype) for name, op in OPS.items() if "cuda" in op.backends for dtype in op.dtypes]
 ROWS = [row for row in ROWS if row not in WIDENED]
 CASES = [(name, dtype, case) for name, dtype in ROWS for case in OPS[name].cases]

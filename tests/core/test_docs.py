@@ -27,6 +27,11 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "overlap_tile": lambda x: np.array_equal(x["tiled"], x["whole"]) and x["seams"].max() > 0.5,
     "panoptic": lambda x: len(x["components"].areas) == 3 and x["figures"]["true_positives"].tolist() == [1, 1, 1],
     "precision_and_recall": lambda x: 0.2 < x["ap"] < 0.8 and x["outcome"][:, 1].sum() < x["outcome"][:, 0].sum(),
+    "two_stage": lambda x: (
+        (x["quality"]["R-CNN"] > 0.5).sum() >= 2
+        and x["quality"]["Faster R-CNN"].min() > 0.5
+        and x["mask_quality"].min() > 0.5
+    ),
     "unet": lambda x: np.abs(x["logits"] - x["whole"]).max() < 1e-5 and (x["predicted"] == x["truth"]).mean() > 0.95,
     "unpooling": lambda x: x["image"][x["unpooled"] > 0].all() and x["image"][x["repeated"] > 0].mean() < 0.5,
     "yolo_decoding": lambda x: x["count"] <= x["cells"] < len(x["scene"].labels),

@@ -20,7 +20,20 @@ from op_tables import ARRAY_OPS, BOX_OPS
 from samples import sample
 
 import fastdet
-from fastdet import boxes, detection, inference, label_maps, losses, masks, plots, rotated, segmentation, upsample, yolo
+from fastdet import (
+    boxes,
+    detection,
+    inference,
+    label_maps,
+    losses,
+    masks,
+    plots,
+    proposals,
+    rotated,
+    segmentation,
+    upsample,
+    yolo,
+)
 from fastdet._core import check
 from fastdet._files.errors import FormatError
 
@@ -87,6 +100,19 @@ OTHERS: dict[str, Call] = {
         inference.sliding_window_boxes,
         {"model": lambda x: [(BOX, np.array([0.5, 0.6]), np.array([0, 1]))] * len(x), "image": IMAGE, "window": 4},
     ),
+    "grid_anchors": (
+        proposals.grid_anchors,
+        {"sizes": [8, 16], "aspect_ratios": [0.5, 1.0], "map_size": (2, 3), "stride": (4, 8)},
+    ),
+    "fpn_anchors": (
+        proposals.fpn_anchors,
+        {"sizes": [8, 16], "aspect_ratios": [0.5, 1.0], "map_sizes": [(4, 6), (2, 3)], "image_size": (16, 24)},
+    ),
+    "ssd_default_boxes": (
+        proposals.ssd_default_boxes,
+        {"map_sizes": [2, 1], "aspect_ratios": [[2], [2, 3]], "image_size": 8, "scales": [0.2, 0.5, 1.0],
+         "steps": [4, 8], "min_ratio": 0.15, "max_ratio": 0.9, "clip": True},
+    ),
     "draw_confusion": (plots.draw_confusion, {"matrix": MATRIX}),
     "match_detections": (detection.match_detections, TRUE),
     "count_naive": (detection.count_naive, {"boxes": BOX, "true_boxes": BOX}),
@@ -132,6 +158,10 @@ OTHERS: dict[str, Call] = {
         inference.detect,
         {"model": lambda x: np.full((len(x), 1, 1, 6), 0.5), "image": IMAGE,
          "decode": functools.partial(inference.yolo_decode, predictors=1, size=(6, 6))},
+    ),
+    "Detector": (inference.Detector, {"model": lambda x: x}),
+    "Detector.warm_up": (
+        lambda **o: inference.Detector(lambda x: (BOX[:0], [], [])).warm_up(**o), {"size": 4, "count": 1},
     ),
     "yolo_decode": (inference.yolo_decode, {"output": np.zeros((2, 2, 6)), "predictors": 1}),
     "ssd_decode": (inference.ssd_decode, {"loc": BOX, "conf": np.zeros((2, 3)), "priors": BOX}),

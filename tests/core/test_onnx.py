@@ -65,6 +65,37 @@ def test_ops(tmp_path: Path, name: str, way: str) -> None:
             np.testing.assert_array_equal(g, w.numpy())
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("way", ["torchscript", "dynamo"])
+def test_quantised_images(tmp_path: Path, way: str, dtype: str) -> None:
+    """Maxima, unpooling with a zero point, and bilinear with fastdet's rounding, equal but where it is near a half."""
+    torch, runtime = need("torch"), need("onnxruntime")
+    if way != "torchscript":
+        need("onnxscript")
+
+    def call(x: Any) -> Any:
+        values, indices = pool.max_pool2d(x, 2)
+        return values, pool.max_unpool2d(values, indices, 2, zero_point=-3 if dtype == "int8" else 130)
+
+    class Module(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return *call(x), upsample.upsample_bilinear(x, scale_factor=2)
+
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 8, 10), dtype=np.uint8).view(dtype))
+    path = tmp_path / "op.onnx"
+    with warnings.catch_warnings():  # torch's own
+        warnings.simplefilter("ignore")
+        torch.onnx.export(Module(), (x,), str(path), dynamo=way != "torchscript")
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    *got, resampled = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    for g, w in zip(got, call(x), strict=True):
+        assert g.dtype == dtype
+        np.testing.assert_array_equal(g, w.numpy())
+    want = upsample.upsample_bilinear(x, scale_factor=2).numpy()  # weights of quarters: exact
+    assert resampled.dtype == dtype
+    np.testing.assert_array_equal(resampled, want)
+
+
 def test_a_program_made_before_is_refused(tmp_path: Path) -> None:
     """It has fastdet's ops; torch says which one it cannot write."""
     torch, _ = need("torch"), need("onnxscript")

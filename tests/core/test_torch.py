@@ -15,7 +15,7 @@ from optional import need
 from samples import sample
 
 import fastdet
-from fastdet import boxes, losses, nms, pool, segmentation, sigmoid_focal, upsample, yolo
+from fastdet import boxes, losses, nms, pool, proposals, segmentation, sigmoid_focal, upsample, yolo
 from fastdet._core import dispatch
 from fastdet.box_losses import ciou_loss, diou_loss, giou_loss
 from fastdet.losses import cross_entropy, dice_loss, focal_loss
@@ -83,6 +83,7 @@ COUNTS: dict[str, Call] = {  # results whose size depends on values
         lambda b, s, k: nms.weighted_boxes_fusion([b, b], [s, s], [k, k], weights=[1, 2]),
         detections,
     ),
+    "sample_balanced": (lambda b, s, k: proposals.sample_balanced(k, 9, 0.5, seed=1), detections),
     "remove_small_boxes": (lambda b, s, k: boxes.remove_small_boxes(b, 20), detections),
     "yolo_candidates": (lambda x: yolo.yolo_candidates(x, 0.5), lambda torch: (head(torch),)),
     "yolo_candidates with_extras": (
@@ -104,6 +105,23 @@ FIXED: dict[str, Call] = {
     "yolo_postprocess end_to_end": (
         lambda x: yolo.yolo_postprocess(x[:, :6], layout="end_to_end", candidates_last=True),
         lambda torch: (head(torch, whole=True),),
+    ),
+    "encode_boxes": (lambda b, s, k: proposals.encode_boxes(b, b.flip(0), (10, 10, 5, 5)), detections),
+    "decode_boxes": (lambda b, s, k: proposals.decode_boxes(b / 99, b), detections),
+    "match_boxes": (
+        lambda b, s, k: proposals.match_boxes(boxes.box_iou(b, b) - 0.5, 0.2, 0.1, allow_low_quality=True),
+        detections,
+    ),
+    "generate_proposals": (
+        lambda b, s, k: proposals.generate_proposals(
+            [s[None], s[None, :9]],
+            [b[None] / 99, b[None, :9] / 99],
+            [b, b[:9]],
+            [(400, 500)],
+            pre_nms_top_n=20,
+            post_nms_top_n=15,
+        ),
+        detections,
     ),
     "box_area": (lambda b, s, k: boxes.box_area(b), detections),
     "box_convert": (lambda b, s, k: boxes.box_convert(b, "xyxy", "xywh"), detections),

@@ -147,6 +147,27 @@ def test_nms_that_is_wrong(tmp_path: Path, capsys: Capture, cluster: Any) -> Non
         assert text in fails(capsys, "nms", *arguments, *ray)
 
 
+def test_evaluate_says_what_the_cluster_does_not_score(tmp_path: Path, capsys: Capture, cluster: Any) -> None:
+    """Masks are scored by --kind alone, and LVIS's rule is not there: no other one takes its place without a word."""
+    mask = {"bbox": [0, 0, 3, 3], "segmentation": [[0, 0, 3, 0, 3, 3, 0, 3]]}
+    record = {"id": 1, "image_id": 1, "category_id": 1, **mask}
+    image = {"id": 1, "file_name": "a.jpg", "width": 5, "height": 5}
+    data = {"images": [image], "annotations": [record], "categories": [{"id": 1, "name": "a"}]}
+    gt, dt = tmp_path / "gt.json", tmp_path / "dt.json"
+    gt.write_text(json.dumps(data))
+    dt.write_text(json.dumps([{**record, "segmentation": {"size": [5, 5], "counts": [25]}, "score": 0.5}]))
+    for options, want in (((), ["boxes", 1.0, 1]), (("--kind", "masks"), ["masks", 0.0, 0])):
+        assert main(["evaluate", str(gt), str(dt), "--engine", "ray", "--json", *options]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert [found["kind"], round(found["map"], 6), len(found["notes"])] == want
+    gt.write_text(
+        json.dumps({**data, "images": [{**image, "neg_category_ids": [], "not_exhaustive_category_ids": []}]})
+    )
+    text = f"evaluate: --rule must be coco or voc: {gt} is a LVIS data set, whose rule --engine ray does not have"
+    assert fails(capsys, "evaluate", gt, dt, "--engine", "ray") == text
+    assert main(["evaluate", str(gt), str(dt), "--engine", "ray", "--rule", "coco"]) == 0
+
+
 @pytest.mark.parametrize("command", ["miou", "panoptic", "nms"])
 def test_wrong_engines(capsys: Capture, command: str) -> None:
     arguments = ["a.json", "-o", "b"] if command == "nms" else ["a", "b"]

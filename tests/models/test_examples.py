@@ -38,6 +38,25 @@ def run(script: Any, monkeypatch: pytest.MonkeyPatch, *args: Any) -> dict[str, A
     return result
 
 
+def quantised(monkeypatch: pytest.MonkeyPatch, trained: Path, data: Path) -> dict[str, Any]:
+    """The result of quantize.py in its short form; its file of int8 has QDQ nodes."""
+    onnx = need("onnx")
+    for package in ("onnxruntime", "onnxruntime.quantization"):
+        need(package)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    script = example("quantize")
+    options = [trained, data, trained / "int8", "--calibration", 4, "--images", 2, "--repeats", 2]
+    monkeypatch.setattr("sys.argv", ["script", *map(str, options)])
+    script.main()
+    ops = [node.op_type for node in onnx.load(trained / "int8" / "int8.onnx").graph.node]
+    assert ops.count("QuantizeLinear") > 5
+    assert ops.count("DequantizeLinear") > 5
+    result: dict[str, Any] = json.loads((trained / "int8" / "result.json").read_text())
+    assert result["float32"]["milliseconds"] > 0
+    assert result["int8"]["megabytes"] < result["float32"]["megabytes"]
+    return result
+
+
 @pytest.fixture
 def street(tmp_path: Path) -> Path:
     """Images in CamVid's folders: the upper half is sky, the lower half is road, a strip on the left is void."""
@@ -68,6 +87,12 @@ def test_train_segmentation(street: Path, monkeypatch: pytest.MonkeyPatch, model
     assert figures["all"]["pixel_accuracy"] > 0.9 > figures["largest class everywhere"]["pixel_accuracy"]
     assert figures["all"]["pixel_accuracy"] >= figures["boundary"]["pixel_accuracy"]
     assert (out / "predictions.png").stat().st_size > 1000
+    if model == "segnet_basic":
+        scores = quantised(monkeypatch, out, street)
+        assert scores["float32"]["pixel accuracy"] > 0.9
+        assert abs(scores["int8"]["pixel accuracy"] - scores["float32"]["pixel accuracy"]) < 0.05
+        with pytest.raises(SystemExit, match=r"^no such file: .*nowhere.checkpoint\.pt"):
+            quantised(monkeypatch, street / "nowhere", street)
     with pytest.raises(SystemExit, match="was made with another epochs"):
         run(script, monkeypatch, street, out, *options, "--epochs", 3)
     with pytest.raises(SystemExit, match="--turns needs squares, got 36 x 48 pixels"):
@@ -211,7 +236,10 @@ CELL = (
 )
 
 
-@pytest.mark.parametrize(("model", "options"), [("yolov1_tiny", ["grid=2"]), ("ssd300", ["norm=true"])])
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [("yolov1_tiny", ["grid=2"]), ("ssd300", ["norm=true"]), ("faster_rcnn", ["min_size=128"])],
+)
 def test_train_detector(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -253,6 +281,9 @@ def test_train_detector(
     assert result["loss"][-1] < result["loss"][0]
     assert result["test"].keys() == {"nms", "soft_nms"}
     assert all((tmp_path / "run" / f"{name}.png").exists() for name in ("curves", "detections"))
+    if model == "ssd300":
+        scores = quantised(monkeypatch, tmp_path / "run", tmp_path)
+        assert abs(scores["int8"]["AP50"] - scores["float32"]["AP50"]) < 0.2
 
     detector = script.Detector(model, 3, 1 / 32, options)
     _, test, classes = script.read(tmp_path, detector.side, None)
@@ -260,7 +291,9 @@ def test_train_detector(
     targets = iter([detector.target(sample.boxes, sample.labels) for sample in test])
 
     def truth(images: Any) -> Any:
-        encoded = next(targets)
+        encoded: Any = next(targets)
+        if model == "faster_rcnn":
+            return [{"boxes": encoded[0], "labels": encoded[1], "scores": torch.ones(len(encoded[0]))}]
         if model == "ssd300":
             return encoded[0][None], 20.0 * torch.nn.functional.one_hot(encoded[1], 4)[None]
         return encoded[0][None]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from networks import SMALL, tensors
+from networks import DETECTORS, SMALL, tensors
 from optional import real_facts
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised while torch is imported
@@ -37,6 +37,10 @@ COUNTS: dict[str, tuple[str, dict[str, Any], int]] = {
     "yolov1_tiny": ("yolov1_tiny", {}, 27_099_950),
     "ssd300": ("ssd300", {}, 26_285_486),
     "ssd300 coco": ("ssd300", {"classes": 90}, 35_641_826),  # torchvision's ssd300_vgg16
+    "faster_rcnn": ("faster_rcnn", {}, 41_755_286),  # torchvision's published weights, as the next ones
+    "mask_rcnn": ("mask_rcnn", {}, 44_401_393),
+    "keypoint_rcnn": ("keypoint_rcnn", {}, 59_137_258),
+    "retinanet": ("retinanet", {}, 34_014_999),
 }
 
 
@@ -65,7 +69,7 @@ def shapes(torch: Any, network: Any, *image: int) -> list[tuple[str, tuple[int, 
 
 
 def test_models(models: Any) -> None:
-    assert models.MODELS.keys() == SMALL.keys()
+    assert models.MODELS.keys() == SMALL.keys() | DETECTORS.keys()
     for cls in models.MODELS.values():
         assert getattr(models, cls.__name__) is cls
         assert cls.__name__ in models.__all__

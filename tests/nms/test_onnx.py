@@ -82,6 +82,29 @@ def test_the_same_boxes(tmp_path: Path, name: str, dynamo: bool) -> None:
             np.testing.assert_array_equal(g, w.numpy())
 
 
+@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
+@pytest.mark.parametrize("name", ["nms", "batched_nms"])
+def test_ties_and_empty_boxes(tmp_path: Path, name: str, dynamo: bool) -> None:
+    """IoUs that equal the threshold, boxes without area, equal scores, one box, none."""
+    torch, rng = need("torch"), np.random.default_rng(0)
+    threshold = 1 / 3  # which some IoUs are
+    calls: dict[str, Callable[..., Any]] = {
+        "nms": lambda b, s, k: nms.nms(b, s, threshold),
+        "batched_nms": lambda b, s, k: nms.batched_nms(b, s, k, threshold),
+    }
+
+    def inputs(count: int) -> tuple[Any, ...]:
+        corners, sides = rng.integers(0, 6, (count, 2)), rng.integers(0, 5, (count, 2))
+        boxes = np.concatenate([corners, corners + sides], 1).astype(np.float32)
+        scores, groups = rng.integers(0, 6, count) / 6, rng.integers(0, 3, count)
+        return torch.from_numpy(boxes), torch.from_numpy(scores.astype(np.float32)), torch.from_numpy(groups)
+
+    session = exported(calls[name], inputs(30), tmp_path / "nms.onnx", dynamo)
+    for count in (30, 25, 40, 7, 2, 1, 0):
+        args = inputs(count)
+        np.testing.assert_array_equal(run(session, args)[0], calls[name](*args).numpy())
+
+
 def test_what_onnx_does_not_have(tmp_path: Path) -> None:
     torch = need("torch")
     boxes, scores = torch.rand(3, 4), torch.rand(3)

@@ -11,10 +11,17 @@ from pool_images import WINDOWS, channels_last, image
 from fastdet import pool
 
 
+def integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Any:
+    return rng.integers(-126, -123, shape) if dtype == "int8" else rng.integers(0, 4, shape)
+
+
+WIDE = (17, 3, 8, False)  # a window of more places than a byte counts
+
+
 def pooling(name: str, shape: tuple[int, ...], *, last: bool = False, **options: Any) -> Case:
     def case(dtype: str, rng: np.random.Generator) -> Arguments:
-        kernel, stride, padding, ceil_mode = WINDOWS[name]
-        x = cast(image(rng, shape) if dtype in ALL_FLOATS else rng.integers(0, 4, shape), dtype)
+        kernel, stride, padding, ceil_mode = WINDOWS.get(name, WIDE)
+        x = cast(image(rng, shape) if dtype in ALL_FLOATS else integers(rng, shape, dtype), dtype)
         return (channels_last(x) if last else x, kernel, stride, padding), {"ceil_mode": ceil_mode, **options}
 
     return case
@@ -25,7 +32,7 @@ def unpooling(name: str, shape: tuple[int, ...], backward: str = "", *, last: bo
 
     def case(dtype: str, rng: np.random.Generator) -> Arguments:
         kernel, stride, padding, ceil_mode = WINDOWS[name]
-        x = image(rng, shape) if dtype in ALL_FLOATS else rng.integers(0, 4, shape)
+        x = image(rng, shape) if dtype in ALL_FLOATS else integers(rng, shape, dtype)
         values, indices = pool.max_pool2d(
             x, kernel, stride, padding, ceil_mode=ceil_mode, backend="reference", **options
         )
@@ -38,7 +45,8 @@ def unpooling(name: str, shape: tuple[int, ...], backward: str = "", *, last: bo
         moved = channels_last(moved) if last else moved
         if backward:
             return (moved, indices, kernel, stride, padding), {}
-        return (moved, indices, kernel, stride, padding, shape[-2:]), {}
+        zero = {"int8": {"zero_point": -7}, "uint8": {"zero_point": 128}}.get(dtype, {})
+        return (moved, indices, kernel, stride, padding, shape[-2:]), zero
 
     return case
 
@@ -63,12 +71,18 @@ BACK = ("2x2", "3x3/2", "oblong")
 OPS: dict[str, ArrayOp] = {
     "max_pool2d": ArrayOp(
         pool.max_pool2d,
-        {**cases(pooling), "values": pooling("3x3/2", (2, 3, 9, 37), return_indices=False)},
-        (*ALL_FLOATS, "uint8"),
+        {
+            **cases(pooling),
+            **{f"{name} values": pooling(name, (2, 3, 9, 37), return_indices=False) for name in ("2x2", "3x3/2")},
+            "values channels last": pooling("3x3/2", (2, 19, 7, 8), return_indices=False, last=True),
+            "17x17": pooling("17x17", (1, 3, 20, 40)),
+            "17x17 channels last": pooling("17x17", (1, 19, 9, 12), last=True),
+        },
+        (*ALL_FLOATS, "uint8", "int8"),
         threaded=("large",),
     ),
     "max_unpool2d": ArrayOp(
-        pool.max_unpool2d, cases(unpooling), ("float32", "float64", "bfloat16", "uint8"), threaded=("large",)
+        pool.max_unpool2d, cases(unpooling), ("float32", "float64", "bfloat16", "uint8", "int8"), threaded=("large",)
     ),
     "max_pool2d_backward": ArrayOp(
         pool.max_pool2d_backward, cases(unpooling, "pool", names=BACK), ALL_FLOATS, threaded=("large",)

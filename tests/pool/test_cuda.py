@@ -53,7 +53,10 @@ def check(x: Array, *window: Any, ceil_mode: bool = False, compact: bool = False
     pooled, indices = want
     size = x.shape[-2:]
     calls: list[Callable[..., Any]] = [lambda to, **o: pool.max_unpool2d_backward(to(x), to(indices), *window, **o)]
-    calls += [lambda to, **o: pool.max_unpool2d(to(pooled), to(indices), *window, output_size=size, **o)]
+    zero = 0 if x.dtype.kind == "f" else int(np.iinfo(x.dtype).min) + 3
+    calls += [
+        lambda to, **o: pool.max_unpool2d(to(pooled), to(indices), *window, output_size=size, zero_point=zero, **o)
+    ]
     if x.dtype.kind == "f":
         grad = np.random.default_rng(0).standard_normal(pooled.shape).astype(x.dtype)
         grad = channels_last(grad) if not pooled.flags.c_contiguous else grad

@@ -28,6 +28,12 @@ SMALL = {
     "yolov1_tiny": Small({"width": 1 / 16, "grid": 3}, (2, 3, 192, 192)),
 }
 
+DETECTORS = {  # that take a list of images and targets
+    **{name: {"classes": 3} for name in ("faster_rcnn", "mask_rcnn", "retinanet")},
+    "keypoint_rcnn": {"keypoints": 4},
+}
+NARROW = {"width": 1 / 16, "min_size": 64, "max_size": 96}
+
 
 def tensors(x: Any) -> list[Any]:
     return list(x) if isinstance(x, (tuple, list)) else [x]

@@ -11,11 +11,12 @@ import pytest
 
 
 def need(name: str) -> Any:
-    """The module ``name``; skips the test where it cannot be imported, for whatever reason."""
+    """The module ``name``; skips the test, or the file of tests, where it cannot be imported, for whatever reason."""
     try:
         return importlib.import_module(name)
     except Exception as error:  # a broken install raises anything: OSError, RuntimeError, ...
-        pytest.skip(f"missing package: {name} ({type(error).__name__}: {str(error).splitlines()[0]})")
+        reason = f"missing package: {name} ({type(error).__name__}: {str(error).splitlines()[0]})"
+        pytest.skip(reason, allow_module_level=True)
 
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -31,8 +31,8 @@ SHAPES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
 
 
 def _values(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Any:
-    if dtype == "uint8":
-        return rng.integers(0, 256, shape, dtype=np.uint8)
+    if dtype in ("uint8", "int8"):
+        return rng.integers(0, 256, shape, dtype=np.uint8).view(dtype)
     values = rng.standard_normal(shape) * 10
     if values.size > 40:
         values.flat[[7, 19, 37]] = np.nan, np.inf, -np.inf
@@ -61,7 +61,7 @@ OPS: dict[str, ArrayOp] = {
     "upsample_bilinear": ArrayOp(
         upsample.upsample_bilinear,
         {name: _forward(*row) for name, row in SHAPES.items()},
-        (*ALL_FLOATS, "uint8"),
+        (*ALL_FLOATS, "uint8", "int8"),
         threaded=("bands",),
     ),
     "upsample_bilinear_backward": ArrayOp(

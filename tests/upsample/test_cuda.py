@@ -18,13 +18,13 @@ from fastdet import upsample
 pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("emulator")]
 
 WIDTHS = (1, 31, 32, 33, 127, 128, 129, 1023, 1024, 1025)
-DTYPES = ("float32", "float64", "float16", "uint8")
+DTYPES = ("float32", "float64", "float16", "uint8", "int8")
 
 
 def values(shape: tuple[int, ...], dtype: str) -> Array:
     rng = np.random.default_rng(list(shape))
-    if dtype == "uint8":
-        return rng.integers(0, 256, shape, dtype=np.uint8)
+    if dtype in ("uint8", "int8"):
+        return rng.integers(0, 256, shape, dtype=np.uint8).view(dtype)
     return (rng.standard_normal(shape) * 10).astype(dtype)
 
 
@@ -33,7 +33,7 @@ def check(shape: tuple[int, ...], size: tuple[int, int], dtype: str, **options: 
     x = values(shape, dtype)
     want = upsample.upsample_bilinear(x, size, **options, backend="cpp")
     equal(on_cpu(upsample.upsample_bilinear(on_gpu(x), size, **options)), want)
-    if dtype != "uint8":
+    if dtype not in ("uint8", "int8"):
         grad = values(want.shape, dtype)
         old = shape[-3:-1] if options.get("channels_last") else shape[-2:]
         want = upsample.upsample_bilinear_backward(grad, old, **options, backend="cpp")
