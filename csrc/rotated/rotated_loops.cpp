@@ -198,7 +198,12 @@ void by_tree(RotatedNmsJob& job) {
         tested += walk(tree, maybe, inside, [&](int64_t leaf, uint32_t found) {
             for (; found; found &= found - 1) {
                 const int lane = __builtin_ctz(found);
-                near[count] = tree.rank[leaf * B + lane], place[count++] = int32_t(leaf * B + lane);
+                const int32_t other = tree.rank[leaf * B + lane];
+                if (other == i) {  // itself: decided
+                    take_out(tree, leaf, lane);
+                } else {
+                    near[count] = other, place[count++] = int32_t(leaf * B + lane);
+                }
             }
             if (count >= kBatch) settle();
         });

@@ -61,7 +61,7 @@ def soft_nms_rotated(
     Examples
     --------
     >>> soft_nms_rotated(np.array([[5, 5, 8, 2, 90], [5, 7, 4, 2, 90]]), np.array([0.9, 0.8]))
-    (array([0, 1]), array([0.9 , 0.48]))
+    (array([0, 1]), array([0.9, 0.4]))
     """
     boxes = plain("soft_nms_rotated", "boxes", boxes, format if format in FORMATS else None)
     options = format, degrees, clockwise, method, iou_threshold, sigma, min_score, max_output, backend

@@ -213,6 +213,13 @@ def _grouped_masks(n: int, m: int) -> Arguments:
     return (*runs, rng.random(m) < 0.3, rows, start, true_rows, true_start), {}
 
 
+def _grouped_boxes(n: int, m: int) -> list[Arguments]:
+    """Of `rotated_iou_of_groups`: rotated boxes, and quadrilaterals."""
+    rng = np.random.default_rng(5)
+    groups = np.arange(n), np.array([0, n // 3, n]), np.arange(m), np.array([0, m // 2, m])
+    return [((rng.random((n, k)) * 50, rng.random((m, k)) * 50, rng.random(m) < 0.3, *groups), {}) for k in (5, 8)]
+
+
 def _maps(dtype: Any) -> tuple[Array, Array]:
     """Two label maps with regions."""
     rng = np.random.default_rng(3)
@@ -319,6 +326,7 @@ def _other_calls() -> dict[str, Callable[[str], list[tuple[str, Call]]]]:
         "native png_pixels": native_row("png_pixels", ((zlib.compress(bytes(40 * 121)), 40, 40), {})),
         "native oks_of_groups": native_row("oks_of_groups", _poses(60, 40)),
         "native mask_iou_of_groups": native_row("mask_iou_of_groups", _grouped_masks(60, 40)),
+        "native rotated_iou_of_groups": native_row("rotated_iou_of_groups", *_grouped_boxes(60, 40)),
         "native group_rows": native_row("group_rows", (keys, {}), ((keys[0] << 40, keys[1] << 40), {})),
         "native accumulate": native_row("accumulate", _accumulated(900)),
         **{f"native {name}": native_row(name, *all_args) for name, all_args in _masks(20).items()},
