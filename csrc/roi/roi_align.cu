@@ -55,7 +55,7 @@ __device__ T bin_sum(const RoiArgs<S>& job, const RoiAxes<T>& axes, int64_t p, i
 }
 
 template <class S>
-__global__ void __launch_bounds__(kRoiThreads) align_kernel(const RoiArgs<S> job, int64_t chunks, int64_t chunk) {
+__global__ void __launch_bounds__(kRoiThreads, 2) align_kernel(const RoiArgs<S> job, int64_t chunks, int64_t chunk) {
     using T = Compute<S>;
     FASTDET_SHARED(int32_t, place, [2][kTaps]);
     FASTDET_SHARED(T, weight, [2][kTaps]);

@@ -64,7 +64,7 @@ struct Met {
 };
 
 template <class S, bool kPooled>
-__global__ void __launch_bounds__(kRoiThreads, 2)
+__global__ void __launch_bounds__(kRoiThreads, sizeof(S) == 8 ? 1 : 2)
     spread_kernel(const RoiArgs<S> job, int64_t tiles_y, int64_t tiles_x, int64_t chunks) {
     using T = Compute<S>;
     FASTDET_SHARED(T, weight, [kLines][kTableBins]);

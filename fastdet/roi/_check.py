@@ -14,30 +14,69 @@ from fastdet._core.half import BFLOAT16, widen
 from fastdet._core.layout import to_nchw
 
 FLOATS = (np.dtype(np.float16), BFLOAT16, np.dtype(np.float32), np.dtype(np.float64))
+BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 MAX_SAMPLING = 4096  # samples of a bin along one axis that a caller may ask for
 
 
-def image(op: str, name: str, x: Any, axes: str = "(N, C, H, W)") -> tuple[Array, bool]:
+def image(
+    op: str, name: str, x: Any, axes: str = "(N, C, H, W)", dtypes: tuple[np.dtype[Any], ...] = FLOATS
+) -> tuple[Array, bool]:
     """Feature maps or pooled features as a 4-d array in memory order, and whether channels are last."""
     array = to_array(op, name, x, differentiable=True, half=True)
     if isinstance(x, (list, tuple)) and array.dtype.kind in "iu":
         array = array.astype(np.float64)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    if array.dtype not in FLOATS:
-        names = "float16, bfloat16, float32 or float64"
+    if array.dtype not in dtypes:
+        names = "float16, bfloat16, float32 or float64" + ", int8 or uint8" * (dtypes is not FLOATS)
         raise TypeError(f"{op}: {name} must be {names}, got {check.dtype_name(array.dtype)}")
     if array.ndim != 4:
         raise ValueError(f"{op}: {name} must have shape {axes}, got {array.shape}")
     return to_nchw(array)
 
 
-def maps(op: str, name: str, x: Any) -> tuple[Array, bool]:
+def maps(op: str, name: str, x: Any, dtypes: tuple[np.dtype[Any], ...] = FLOATS) -> tuple[Array, bool]:
     """`image`, with H and W of 1 or more."""
-    array, last = image(op, name, x)
+    array, last = image(op, name, x, dtypes=dtypes)
     if 0 in (array.shape[1:3] if last else array.shape[2:]):
         raise ValueError(f"{op}: {name} must have H and W of 1 or more, got {array.shape}")
     return array, last
+
+
+def zero_point(op: str, x: Any, dtype: np.dtype[Any]) -> int:
+    """The number that means 0 in a quantised map: a value of its dtype; 0 of floats."""
+    if isinstance(x, (bool, np.bool_)):
+        raise TypeError(f"{op}: zero_point must be an integer, got {x}")
+    try:
+        value = operator.index(x)
+    except TypeError:
+        raise TypeError(f"{op}: zero_point must be an integer, got {check.describe(x)}") from None
+    if dtype not in BYTES:
+        if value:
+            raise ValueError(f"{op}: zero_point must be 0 where input is float, got {check.describe(value)}")
+    elif not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+        raise ValueError(f"{op}: zero_point must be a value of {dtype}, got {check.describe(value)}")
+    return value
+
+
+def from_bytes(x: Any, zero: int) -> Array:
+    """Quantised values as float32 in steps from the number that means 0."""
+    wide = x.astype(np.float32)
+    if isinstance(wide, np.ndarray):
+        return wide - np.float32(zero)
+    with wide.on_device():
+        steps: Array = type(wide)(wide.owner - float(zero))
+    return steps
+
+
+def to_bytes(steps: Any, zero: int, dtype: np.dtype[Any]) -> Array:
+    """The way back of `from_bytes`: to the nearest integer, halves up."""
+    if isinstance(steps, np.ndarray):
+        return np.floor(steps + np.float32(zero + 0.5)).astype(dtype)
+    with steps.on_device():
+        whole = type(steps)((steps.owner + (zero + 0.5)) // 1)
+    made: Array = whole.astype(dtype)
+    return made
 
 
 def output_size(op: str, x: Any) -> tuple[int, int]:

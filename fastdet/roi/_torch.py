@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastdet import roi
@@ -40,6 +41,13 @@ __all__ = [
     "roi_pool_backward",
 ]
 
+FLOAT = np.dtype(np.float32)
+
+
+def of_bytes(x: Any) -> bool:
+    return x.dtype is torch.int8 or x.dtype is torch.uint8
+
+
 _OPTIONS = "float spatial_scale, int sampling_ratio, bool aligned, str? backend"
 
 
@@ -48,6 +56,12 @@ _roi_align = define(
     roi.roi_align,
     lambda input, boxes, output_size, *rest: new_features(input, boxes.shape[0], input.shape[1], output_size),
     half=True,
+)
+_roi_align_bytes = define(
+    "roi_align_bytes(Tensor input, Tensor boxes, SymInt[] output_size, float spatial_scale, int sampling_ratio,"
+    " bool aligned, int zero_point, str? backend) -> Tensor",
+    roi.roi_align,
+    lambda input, boxes, output_size, *rest: new_features(input, boxes.shape[0], input.shape[1], output_size),
 )
 _roi_align_backward = define(
     f"roi_align_backward(Tensor grad, Tensor boxes, SymInt[] input_size, {_OPTIONS}) -> Tensor",
@@ -94,10 +108,19 @@ def roi_align(
     sampling_ratio: Any = -1,
     aligned: Any = False,
     backend: Any = None,
+    zero_point: Any = 0,
 ) -> Any:
     op = "roi_align"
     input = differentiable(op, "input", input, forward=True)
     size, options = pair(op, output_size), options_of(op, spatial_scale, sampling_ratio, aligned, backend)
+    zero = _check.zero_point(
+        op, zero_point, np.dtype(str(input.dtype).removeprefix("torch.")) if of_bytes(input) else FLOAT
+    )
+    if of_bytes(input):
+        if in_onnx_export():
+            raise NotImplementedError(f"{op}: input must be float in an export to ONNX, got {input.dtype}")
+        *rest, backend = options
+        return _roi_align_bytes(input, rows(op, input, boxes), size, *rest, zero, backend)
     call = _aten.roi_align if in_onnx_export() else _roi_align
     return call(input, rows(op, input, boxes), size, *options)
 

@@ -24,14 +24,15 @@ def roi_align(
     sampling_ratio: int = -1,
     aligned: bool = False,
     *,
+    zero_point: int = 0,
     backend: str | None = None,
 ) -> Any:
     """Resample the features of each box to one size: the mean of bilinear samples in each bin, without rounding.
 
     Parameters
     ----------
-    input : (N, C, H, W) float16, bfloat16, float32 or float64 feature maps; H and W of 1 or more. Integers in a list
-        are taken as float64
+    input : (N, C, H, W) float16, bfloat16, float32, float64, int8 or uint8 feature maps; H and W of 1 or more.
+        Integers in a list are taken as float64
     boxes : (K, 5) image, x1, y1, x2, y2, or a list of (Ki, 4) boxes x1, y1, x2, y2, one entry per image; pixels of the
         image, which ``spatial_scale`` brings to the map
     output_size : (height, width) of the result, bins, or one integer for both
@@ -39,6 +40,7 @@ def roi_align(
     sampling_ratio : samples of a bin along each axis, at most 4096. 0 or less: ceil(size of a bin), at most 65536
     aligned : True: coordinates are moved by half a pixel, so that the centre of the first pixel is at 0.5. False: they
         are not, and a RoI is at least 1 x 1 pixels of the map
+    zero_point : the number that means 0 in a quantised (int8 or uint8) input, of its dtype; 0 of floats
 
     Returns
     -------
@@ -59,6 +61,8 @@ def roi_align(
     The weights of the samples of a bin are added by row and by column first: a bin is ``sum(wy * sum(wx * x)) / count``
     over the rows and columns that its samples look at, in ascending order. torchvision adds sample by sample: results
     differ in the last bits only. NaN and infinities pass through the arithmetic: a weight of 0 does not stop them.
+    int8 and uint8: the result has the scale and zero point of ``input``. Steps from the zero point are averaged in
+    float32, the zero point is added, and the sum is rounded once, halves up; a sample outside is the zero point.
     There is no gradient for ``boxes``.
     Source: He et al., "Mask R-CNN", 2017; the signature and the rules of the border are torchvision's.
 
@@ -70,9 +74,12 @@ def roi_align(
            [11., 12.]])
     """
     if (ops := registered(__name__, input, *_check.listed(boxes))) is not None:
-        return ops.roi_align(input, boxes, output_size, spatial_scale, sampling_ratio, aligned, backend)
+        return ops.roi_align(input, boxes, output_size, spatial_scale, sampling_ratio, aligned, backend, zero_point)
     op = "roi_align"
-    planes, last = _check.maps(op, "input", input)
+    planes, last = _check.maps(op, "input", input, (*_check.FLOATS, *_check.BYTES))
+    dtype, zero = planes.dtype, _check.zero_point(op, zero_point, planes.dtype)
+    if dtype in _check.BYTES:
+        planes = _check.from_bytes(planes, zero)
     bins = _check.output_size(op, output_size)
     scale, ratio = check.positive(op, "spatial_scale", spatial_scale), _check.sampling_ratio(op, sampling_ratio)
     rois = _check.boxes(op, boxes, len(planes), planes)
@@ -82,6 +89,8 @@ def roi_align(
     bad = kernel(planes, last, rois, None, 0, scale, ratio, bool(aligned), result)
     if bad is not None:
         _check.raise_bad_box(op, rois, bad, len(planes))
+    if dtype in _check.BYTES:
+        result = _check.to_bytes(result, zero, dtype)
     return like(input)(from_nchw(result, last, 4))
 
 

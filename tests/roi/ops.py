@@ -59,6 +59,18 @@ def features(
     return case
 
 
+def of_bytes(shape: tuple[int, ...], size: Any, *rest: Any, last: bool = False, count: int = 12) -> Case:
+    """Quantised maps."""
+
+    def case(dtype: str, rng: np.random.Generator) -> Arguments:
+        info = np.iinfo(dtype)
+        x = rng.integers(info.min, info.max + 1, shape).astype(dtype)
+        boxes = some_boxes(rng, count, shape[0], 60)
+        return (channels_last(x) if last else x, boxes, size, *rest), {"zero_point": 7}
+
+    return case
+
+
 def align_cases(grad: bool) -> dict[str, Case]:
     def each(*args: Any, **options: Any) -> Case:
         return features(*args, **options, grad=grad)
@@ -174,6 +186,15 @@ def own_cases(grad: bool, *ratio: int) -> dict[str, Case]:
 OPS: dict[str, ArrayOp] = {
     "roi_align": ArrayOp(roi.roi_align, align_cases(False), ALL_FLOATS, threaded=("large",)),
     "roi_align_backward": ArrayOp(roi.roi_align_backward, align_cases(True), ALL_FLOATS, threaded=("large",)),
+    "roi_align of bytes": ArrayOp(
+        roi.roi_align,
+        {
+            "planes": of_bytes((2, 5, 13, 17), (3, 4), 0.25, 2, True),
+            "channels last": of_bytes((2, 37, 13, 17), 5, 0.25, last=True),
+            "no box": of_bytes((2, 3, 4, 5), 2, count=0),
+        },
+        ("uint8", "int8"),
+    ),
     "multiscale_roi_align": ArrayOp(roi.multiscale_roi_align, pyramid_cases(False), ALL_FLOATS),
     "multiscale_roi_align_backward": ArrayOp(roi.multiscale_roi_align_backward, pyramid_cases(True), ALL_FLOATS),
     "roi_pool": ArrayOp(roi.roi_pool, pool_cases(), ALL_FLOATS, threaded=("large",)),
