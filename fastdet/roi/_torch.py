@@ -44,7 +44,7 @@ __all__ = [
 FLOAT = np.dtype(np.float32)
 
 
-def of_bytes(x: Any) -> bool:
+def _of_bytes(x: Any) -> bool:
     return x.dtype is torch.int8 or x.dtype is torch.uint8
 
 
@@ -114,9 +114,9 @@ def roi_align(
     input = differentiable(op, "input", input, forward=True)
     size, options = pair(op, output_size), options_of(op, spatial_scale, sampling_ratio, aligned, backend)
     zero = _check.zero_point(
-        op, zero_point, np.dtype(str(input.dtype).removeprefix("torch.")) if of_bytes(input) else FLOAT
+        op, zero_point, np.dtype(str(input.dtype).removeprefix("torch.")) if _of_bytes(input) else FLOAT
     )
-    if of_bytes(input):
+    if _of_bytes(input):
         if in_onnx_export():
             raise NotImplementedError(f"{op}: input must be float in an export to ONNX, got {input.dtype}")
         *rest, backend = options
