@@ -61,7 +61,7 @@ suite "${small[@]}" "$tests"/core/test_{parity,array_parity}.py \
 half=$!
 other=0
 suite "${small[@]}" "$tests"/core/test_{arrays,changing_arrays,native_arrays,threads,errors,isas,scalars,cuda,cuda_arrays}.py \
-    "$tests"/{boxes,nms,fusion,upsample,pool,losses,segmentation,detection,yolo,masks,keypoints,files,coco,fuzz} \
+    "$tests"/{boxes,nms,fusion,upsample,pool,losses,segmentation,detection,yolo,masks,keypoints,roi,proposals,rotated,files,coco,fuzz} \
     --deselect "$tests/nms/test_adversarial.py::test_many" --deselect "$tests/detection/test_growth.py" || other=$?
 wait "$half" || other=$?
 cat "$work/half"
