@@ -11,17 +11,17 @@ namespace fastdet {
 namespace FASTDET_ISA {
 namespace {
 
-constexpr int kChunk = 256;
-static_assert(kSumBlock % kChunk == 0, "chunks make up blocks");
+constexpr int kPixelChunk = 256;
+static_assert(kSumBlock % kPixelChunk == 0, "chunks make up blocks");
 
 template <class T>
-inline void to_columns(const Box<T>* from, int n, T (*to)[kChunk]) {
+inline void to_columns(const Box<T>* from, int n, T (*to)[kPixelChunk]) {
     for (int i = 0; i < n; ++i) {
         to[0][i] = from[i].x1, to[1][i] = from[i].y1, to[2][i] = from[i].x2, to[3][i] = from[i].y2;
     }
 }
 template <class T>
-inline void to_rows(const T (*from)[kChunk], int n, Box<T>* to) {
+inline void to_rows(const T (*from)[kPixelChunk], int n, Box<T>* to) {
     for (int i = 0; i < n; ++i) to[i] = {from[0][i], from[1][i], from[2][i], from[3][i]};
 }
 
@@ -30,11 +30,11 @@ void run(const BoxLossJob<T>& job, int64_t first, int64_t last) {
     using V = Vec<T>;
     constexpr int L = V::lanes;
     const V eps = V::set(job.eps), alpha_eps = V::set(job.alpha_eps), scale = V::set(job.scale);
-    T a[4][kChunk] = {}, b[4][kChunk] = {}, grad_a[4][kChunk], grad_b[4][kChunk], loss[kSumBlock];
+    T a[4][kPixelChunk] = {}, b[4][kPixelChunk] = {}, grad_a[4][kPixelChunk], grad_b[4][kPixelChunk], loss[kSumBlock];
     for (int64_t block = first; block < last; block += kSumBlock) {
         const int in_block = int(last - block < kSumBlock ? last - block : kSumBlock);
-        for (int done = 0; done < in_block; done += kChunk) {
-            const int n = in_block - done < kChunk ? in_block - done : kChunk;
+        for (int done = 0; done < in_block; done += kPixelChunk) {
+            const int n = in_block - done < kPixelChunk ? in_block - done : kPixelChunk;
             const int64_t at = block + done;
             to_columns(job.a + at, n, a);
             to_columns(job.b + at, n, b);

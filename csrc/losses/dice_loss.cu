@@ -20,13 +20,13 @@ struct DiceCall {
 };
 
 template <class S, int V>
-__global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) sums_kernel(const DiceCall<S> call) {
+__global__ void __launch_bounds__(kPixelChunk / V, 640 * V / kPixelChunk) sums_kernel(const DiceCall<S> call) {
     using T = Compute<S>;
     constexpr int kThreads = SoftmaxTile<S, V>::kThreads;
     FASTDET_SHARED_REST(T, rows);
-    FASTDET_SHARED(T, factor, [kChunk]);
-    FASTDET_SHARED(double, own, [kChunk]);
-    FASTDET_SHARED(int32_t, label, [kChunk]);
+    FASTDET_SHARED(T, factor, [kPixelChunk]);
+    FASTDET_SHARED(double, own, [kPixelChunk]);
+    FASTDET_SHARED(int32_t, label, [kPixelChunk]);
     const int64_t classes = call.x.classes, chunks = gridDim.x;
     SoftmaxTile<S, V> tile(call.x, rows);
     const auto highest = tile.maximum();
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) sums_kernel(cons
              task += kThreads) {
             const int c = task / int(kDiceLanes), l = task % int(kDiceLanes);
             T sum = 0;
-            for (int p = l; c < count && p < kChunk; p += kDiceLanes) sum = sum + tile.at(c, p) * factor[p];
+            for (int p = l; c < count && p < kPixelChunk; p += kDiceLanes) sum = sum + tile.at(c, p) * factor[p];
             double all = 0;
             for (int other = 0; other < kDiceLanes; ++other)
                 all += double(__shfl_sync(kAllLanes, sum, int(threadIdx.x) % kWarp / kDiceLanes * kDiceLanes + other));
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) sums_kernel(cons
 }
 
 template <class S, int V>
-__global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) gradient_kernel(const DiceCall<S> call) {
+__global__ void __launch_bounds__(kPixelChunk / V, 640 * V / kPixelChunk) gradient_kernel(const DiceCall<S> call) {
     using T = Compute<S>;
     FASTDET_SHARED_REST(T, rows);
     const int64_t classes = call.x.classes;
@@ -183,7 +183,7 @@ struct Workspace {
 template <class S>
 int64_t dice_loss_workspace(int64_t images, int64_t classes, int64_t pixels) {
     Parts parts;
-    Workspace<Compute<S>>(parts, images * blocks_for(pixels, kChunk), classes);
+    Workspace<Compute<S>>(parts, images * blocks_for(pixels, kPixelChunk), classes);
     return parts.bytes();
 }
 
@@ -203,10 +203,11 @@ void overlap_loss_cuda(const CudaLogits<S>& x, const OverlapTerms& terms, void* 
             constexpr int V = decltype(width)::value;
             const int64_t bytes = SoftmaxTile<S, V>::bytes(x);
             if constexpr (decltype(gradient)::value) {
-                FASTDET_LAUNCH_SHARED((gradient_kernel<S, V>), unsigned(chunks), unsigned(kChunk / V), bytes, stream,
-                                      call);
+                FASTDET_LAUNCH_SHARED((gradient_kernel<S, V>), unsigned(chunks), unsigned(kPixelChunk / V), bytes,
+                                      stream, call);
             } else {
-                FASTDET_LAUNCH_SHARED((sums_kernel<S, V>), unsigned(chunks), unsigned(kChunk / V), bytes, stream, call);
+                FASTDET_LAUNCH_SHARED((sums_kernel<S, V>), unsigned(chunks), unsigned(kPixelChunk / V), bytes, stream,
+                                      call);
             }
         });
     };

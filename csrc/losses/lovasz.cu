@@ -62,7 +62,7 @@ __device__ inline Probabilities<Compute<S>, V> probabilities_of(SoftmaxTile<S, V
 }
 
 template <class S, int V>
-__global__ void __launch_bounds__(kChunk / V) errors_kernel(const LovaszCall<S> call) {
+__global__ void __launch_bounds__(kPixelChunk / V) errors_kernel(const LovaszCall<S> call) {
     using T = Compute<S>;
     FASTDET_SHARED_REST(T, rows);
     const int64_t classes = call.x.classes;
@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kChunk / V) errors_kernel(const LovaszCall<S> 
 }
 
 template <class S, int V>
-__global__ void __launch_bounds__(kChunk / V) gradient_kernel(const LovaszCall<S> call) {
+__global__ void __launch_bounds__(kPixelChunk / V) gradient_kernel(const LovaszCall<S> call) {
     using T = Compute<S>;
     FASTDET_SHARED_REST(T, rows);
     const int64_t classes = call.x.classes;
@@ -381,10 +381,10 @@ void lovasz_softmax_loss_cuda(const CudaLogits<S>& x, const LovaszOptions& optio
             constexpr int V = decltype(width)::value;
             const int64_t bytes = SoftmaxTile<S, V>::bytes(x);
             if constexpr (decltype(gradient)::value) {
-                FASTDET_LAUNCH_SHARED((gradient_kernel<S, V>), unsigned(chunks), unsigned(kChunk / V), bytes, stream,
-                                      call);
+                FASTDET_LAUNCH_SHARED((gradient_kernel<S, V>), unsigned(chunks), unsigned(kPixelChunk / V), bytes,
+                                      stream, call);
             } else {
-                FASTDET_LAUNCH_SHARED((errors_kernel<S, V>), unsigned(chunks), unsigned(kChunk / V), bytes, stream,
+                FASTDET_LAUNCH_SHARED((errors_kernel<S, V>), unsigned(chunks), unsigned(kPixelChunk / V), bytes, stream,
                                       call);
             }
         });

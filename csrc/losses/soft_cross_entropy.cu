@@ -20,10 +20,10 @@ struct SoftCall {
 };
 
 template <class S, int V>
-__global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) soft_kernel(const SoftCall<S> call) {
+__global__ void __launch_bounds__(kPixelChunk / V, 640 * V / kPixelChunk) soft_kernel(const SoftCall<S> call) {
     using T = Compute<S>;
     FASTDET_SHARED_REST(T, rows);
-    FASTDET_SHARED(T, losses, [kChunk]);
+    FASTDET_SHARED(T, losses, [kPixelChunk]);
     const CudaLogits<S>& x = call.x;
     SoftmaxTile<S, V> tile(x, rows);
     const bool here = tile.mine < tile.n;
@@ -117,7 +117,7 @@ void soft_cross_entropy_cuda(const CudaLogits<S>& x, const Compute<S>* target, c
     if (chunks) {
         by_width(x, [&](auto width) {
             constexpr int V = decltype(width)::value;
-            FASTDET_LAUNCH_SHARED((soft_kernel<S, V>), unsigned(chunks), unsigned(kChunk / V),
+            FASTDET_LAUNCH_SHARED((soft_kernel<S, V>), unsigned(chunks), unsigned(kPixelChunk / V),
                                   (SoftmaxTile<S, V>::bytes(x)), stream, call);
         });
     }

@@ -17,7 +17,7 @@ void soft(const SoftmaxJob<T>& job, int64_t first, int64_t last, T* scratch) {
     const bool smoothed = job.terms.smooth > 0;
     Tile<T> tile(job, scratch);
     T* targets = scratch + job.scratch_of_logits();
-    T share[kChunk], ties[kChunk];
+    T share[kPixelChunk], ties[kPixelChunk];
     for (int64_t chunk = first; chunk < last; ++chunk) {
         double sum[kSumLanes] = {};
         tile.each_tile(chunk, [&] {

@@ -49,7 +49,7 @@ int64_t count_all_labels(const Labels& labels, int64_t n, int64_t* counts) {
 
 template <class T>
 void prepare_job(SoftmaxJob<T>& job) {
-    job.tile = kChunk;
+    job.tile = kPixelChunk;
     while (job.tile > 16 && job.classes * job.tile * int64_t(sizeof(T)) > kScratch) job.tile /= 2;
     const int64_t bytes = job.storage == Storage::twice ? 8 : job.storage == Storage::single ? 4 : 2;
     job.stream =
@@ -60,7 +60,7 @@ template <class T>
 void run_loop(const SoftmaxJob<T>& job, typename SoftmaxLoops<T>::Loop loop) {
     const int64_t chunks = job.chunks();
     if (!chunks) return;
-    const int64_t logits = (job.pixels < kChunk ? job.pixels : kChunk) * job.classes;
+    const int64_t logits = (job.pixels < kPixelChunk ? job.pixels : kPixelChunk) * job.classes;
     const int64_t per_task = kTaskLogits / logits + 1;
     parallel_for((chunks + per_task - 1) / per_task, [&](int64_t task) {
         Buffer<T> scratch(job.scratch());

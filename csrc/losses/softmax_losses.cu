@@ -38,11 +38,11 @@ __device__ inline void add_weighted(const SoftmaxTile<S, V>& tile, const CudaLog
 }
 
 template <class S, SoftmaxKind K, int V>
-__global__ void __launch_bounds__(kChunk / V, 640 * V / kChunk) softmax_kernel(const SoftmaxCall<S> call) {
+__global__ void __launch_bounds__(kPixelChunk / V, 640 * V / kPixelChunk) softmax_kernel(const SoftmaxCall<S> call) {
     using T = Compute<S>;
     constexpr bool kSmoothed = K == SoftmaxKind::smoothed;
     FASTDET_SHARED_REST(T, rows);
-    FASTDET_SHARED(T, losses, [kChunk]);
+    FASTDET_SHARED(T, losses, [kPixelChunk]);
     const CudaLogits<S>& x = call.x;
     const int32_t classes = int32_t(x.classes);
     SoftmaxTile<S, V> tile(x, rows);
@@ -138,7 +138,7 @@ template <class S, SoftmaxKind K>
 void run(const SoftmaxCall<S>& call, cudaStream_t stream) {
     by_width(call.x, [&](auto width) {
         constexpr int V = decltype(width)::value;
-        FASTDET_LAUNCH_SHARED((softmax_kernel<S, K, V>), unsigned(chunks_of(call.x)), unsigned(kChunk / V),
+        FASTDET_LAUNCH_SHARED((softmax_kernel<S, K, V>), unsigned(chunks_of(call.x)), unsigned(kPixelChunk / V),
                               (SoftmaxTile<S, V>::bytes(call.x)), stream, call);
     });
 }
@@ -147,7 +147,7 @@ void run(const SoftmaxCall<S>& call, cudaStream_t stream) {
 
 int64_t softmax_loss_workspace(int64_t images, int64_t classes, int64_t pixels) {
     Parts parts;
-    SoftmaxWorkspace(parts, images * blocks_for(pixels, kChunk), classes);
+    SoftmaxWorkspace(parts, images * blocks_for(pixels, kPixelChunk), classes);
     return parts.bytes();
 }
 

@@ -54,7 +54,7 @@ struct LossTerms {
 
 // Pixels are taken in chunks that do not depend on threads or instruction sets: sums are made per chunk, in 8
 // interleaved lanes (16 for the probabilities of Dice), and the chunks' sums are added up as core/sums.h says.
-constexpr int64_t kChunk = 256;
+constexpr int64_t kPixelChunk = 256;
 constexpr int64_t kSumLanes = 8, kDiceLanes = 16;
 
 enum class Storage : int { single = 0, twice = 1, half = 2, bfloat16 = 3 };
@@ -68,7 +68,7 @@ struct SoftmaxJob {
     int64_t images, classes, pixels;
     bool channels_last;
     bool stream;   // stores of the gradient bypass the caches
-    int64_t tile;  // pixels that are worked on at once, a multiple of 16 that divides kChunk
+    int64_t tile;  // pixels that are worked on at once, a multiple of 16 that divides kPixelChunk
     Labels labels;
     const T* weight;  // (classes + 1,) the last, 0, is for ignored pixels
     LossTerms<T> terms;
@@ -88,7 +88,7 @@ struct SoftmaxJob {
         return errors_by_image ? (image * classes + c) * pixels : (c * images + image) * pixels;
     }
 
-    FASTDET_MEMBER int64_t chunks_of_image() const { return (pixels + kChunk - 1) / kChunk; }
+    FASTDET_MEMBER int64_t chunks_of_image() const { return (pixels + kPixelChunk - 1) / kPixelChunk; }
     FASTDET_MEMBER int64_t chunks() const { return images * chunks_of_image(); }
     // Of rows in the scratch memory: no power of two.
     FASTDET_MEMBER int64_t stride() const { return tile + 16; }

@@ -20,9 +20,9 @@ namespace {
 
 int64_t count_labels(const Labels& labels, int64_t first, int64_t last, int64_t* counts) {
     const int64_t classes = labels.classes, size = classes + 2;
-    int32_t label[kChunk];
-    for (int64_t at = first; at < last; at += kChunk) {
-        const int64_t n = at + kChunk < last ? kChunk : last - at;
+    int32_t label[kPixelChunk];
+    for (int64_t at = first; at < last; at += kPixelChunk) {
+        const int64_t n = at + kPixelChunk < last ? kPixelChunk : last - at;
         read_labels(labels, at, n, int32_t(classes + 1), label);
         int64_t i = 0;
         for (; i + 4 <= n;
@@ -47,7 +47,7 @@ void softmax(const SoftmaxJob<T>& job, int64_t first, int64_t last, T* scratch) 
     const V zero = V::set(0);
     const LossTerms<T> terms = job.terms;
     Tile<T> tile(job, scratch);
-    T counted[kChunk];
+    T counted[kPixelChunk];
     for (int64_t chunk = first; chunk < last; ++chunk) {
         double sum[kSumLanes] = {};
         tile.each_tile(chunk, [&] {
@@ -145,7 +145,7 @@ void dice_gradient(const SoftmaxJob<T>& job, int64_t first, int64_t last, T* scr
     using V = Vec<T>;
     constexpr int L = V::lanes;
     Tile<T> tile(job, scratch);
-    T bonus[kChunk];
+    T bonus[kPixelChunk];
     for (int64_t chunk = first; chunk < last; ++chunk) {
         tile.each_tile(chunk, [&] {
             tile.load();

@@ -56,8 +56,9 @@ struct Tile {
     int64_t at;      // first pixel
     int64_t image;
     int64_t n, padded;  // pixels; a multiple of 16
-    int32_t label[kChunk];
-    T weight[kChunk], highest[kChunk], rest[kChunk], target[kChunk], loss[kChunk], factor[kChunk], extra[kChunk];
+    int32_t label[kPixelChunk];
+    T weight[kPixelChunk], highest[kPixelChunk], rest[kPixelChunk], target[kPixelChunk], loss[kPixelChunk],
+        factor[kPixelChunk], extra[kPixelChunk];
 
     Tile(const SoftmaxJob<T>& j, T* scratch)
         : job(j), rows(scratch), line(scratch + (j.classes + 1) * j.stride()), stride(j.stride()) {
@@ -69,8 +70,8 @@ struct Tile {
     template <class F>
     void each_tile(int64_t chunk, F&& f) {
         image = chunk / job.chunks_of_image();
-        const int64_t from = chunk % job.chunks_of_image() * kChunk;
-        const int64_t to = from + kChunk < job.pixels ? from + kChunk : job.pixels;
+        const int64_t from = chunk % job.chunks_of_image() * kPixelChunk;
+        const int64_t to = from + kPixelChunk < job.pixels ? from + kPixelChunk : job.pixels;
         for (at = from; at < to; at += job.tile) {
             n = job.tile < to - at ? job.tile : to - at;
             padded = (n + 15) / 16 * 16;

@@ -24,7 +24,7 @@ class SoftmaxTile {
   public:
     using T = Compute<S>;
     using Values = Pack<T, V>;
-    static constexpr int kThreads = int(kChunk) / V;
+    static constexpr int kThreads = int(kPixelChunk) / V;
 
     int n;             // pixels of the chunk
     int mine;          // the first one of this thread, which may be past n
@@ -34,13 +34,13 @@ class SoftmaxTile {
 
     __device__ SoftmaxTile(const CudaLogits<S>& logits, T* rows)
         : resident(logits.classes <= kResident<T>), x_(logits), rows_(rows) {
-        const int64_t per_image = (x_.pixels + kChunk - 1) / kChunk, image = blockIdx.x / per_image;
-        const int64_t at = blockIdx.x % per_image * kChunk;
-        n = int(x_.pixels - at < kChunk ? x_.pixels - at : kChunk);
+        const int64_t per_image = (x_.pixels + kPixelChunk - 1) / kPixelChunk, image = blockIdx.x / per_image;
+        const int64_t at = blockIdx.x % per_image * kPixelChunk;
+        n = int(x_.pixels - at < kPixelChunk ? x_.pixels - at : kPixelChunk);
         mine = int(threadIdx.x) * V;
         pixel = image * x_.pixels + at;
         max_classes_ = resident ? x_.classes : kStep<T>;
-        step_ = x_.channels_last ? 1 : kChunk;
+        step_ = x_.channels_last ? 1 : kPixelChunk;
         pitch_ = x_.channels_last ? int(max_classes_ | 1) : 1;  // an odd pitch: a warp's pixels lie in different banks
         first_ = x_.channels_last ? pixel * x_.classes : image * x_.classes * x_.pixels + at;
         const int32_t classes = int32_t(x_.classes);
@@ -59,7 +59,7 @@ class SoftmaxTile {
     // Bytes of shared memory for the rows.
     static int64_t bytes(const CudaLogits<S>& x) {
         const int64_t max_classes = x.classes <= kResident<T> ? x.classes : kStep<T>;
-        return kChunk * (x.channels_last ? max_classes | 1 : max_classes) * int64_t(sizeof(T));
+        return kPixelChunk * (x.channels_last ? max_classes | 1 : max_classes) * int64_t(sizeof(T));
     }
 
     // f(first class, count) for the classes that are in the rows at once, in order.
@@ -83,7 +83,7 @@ class SoftmaxTile {
         }
         __syncthreads();  // the rows have been read
         const S* from = x_.logits + first_ + first;
-        each_in_memory(count, int(kChunk),
+        each_in_memory(count, int(kPixelChunk),
                        [&](int p, int c) { rows_[p * pitch_ + c] = p < n ? widen(from[p * x_.classes + c]) : T(0); });
         __syncthreads();
     }
@@ -201,7 +201,7 @@ void by_width(const CudaLogits<S>& x, F&& run) {
 
 template <class S>
 int64_t chunks_of(const CudaLogits<S>& x) {
-    return x.images * blocks_for(x.pixels, kChunk);
+    return x.images * blocks_for(x.pixels, kPixelChunk);
 }
 
 template <class S>
@@ -215,7 +215,7 @@ __device__ inline void sum_chunk(const T* losses, double* partial) {
     __syncthreads();
     if (threadIdx.x >= kWarp) return;
     double sum = 0, all = 0;
-    for (int i = int(threadIdx.x); threadIdx.x < kSumLanes && i < kChunk; i += kSumLanes) sum += double(losses[i]);
+    for (int i = int(threadIdx.x); threadIdx.x < kSumLanes && i < kPixelChunk; i += kSumLanes) sum += double(losses[i]);
     for (int l = 0; l < kSumLanes; ++l) all += __shfl_sync(kAllLanes, sum, l);
     if (threadIdx.x == 0) partial[blockIdx.x] = all;
 }
