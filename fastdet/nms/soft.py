@@ -183,7 +183,25 @@ def soft_nms_reference(
     nan = check.find_nan(boxes, scores)
     if nan is not None:
         return nan
-    left, current = np.arange(len(boxes)), scores.copy()
+
+    def overlaps(best: int, others: Array) -> Array:
+        return box_iou_reference(boxes[best : best + 1], boxes[others], "iou", False, None, 0.0, None)[0]
+
+    return select_softly(scores, idxs, overlaps, method, iou_threshold, sigma, min_score, max_output)
+
+
+def select_softly(
+    scores: Array,
+    idxs: Array | None,
+    overlaps: Callable[[int, Array], Array],
+    method: str | Callable[[float], float],
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    max_output: int,
+) -> tuple[NDArray[np.int64], Array]:
+    """The loop of Soft-NMS. ``overlaps(best, others)`` gives those of one box with others, in the scores' dtype."""
+    left, current = np.arange(len(scores)), scores.copy()
     keep: list[int] = []
     new_scores: list[Any] = []
     lowest = check.cast(scores.dtype, min_score)
@@ -193,14 +211,14 @@ def soft_nms_reference(
         if not left.size:
             break
         at = int(np.argmax(current))  # the first of equal scores has the lowest index
-        best = left[at]
+        best = int(left[at])
         keep.append(best)
         new_scores.append(current[at])
         left, current = np.delete(left, at), np.delete(current, at)
         meets = np.ones(len(left), bool) if idxs is None else idxs[left] == idxs[best]
-        overlap = box_iou_reference(boxes[best : best + 1], boxes[left[meets]], "iou", False, None, 0.0, None)[0]
+        iou = overlaps(best, left[meets])
         with np.errstate(invalid="ignore"):  # an infinite score times 0 is NaN, and dropped
-            current[meets] *= _weight(overlap, method, iou_threshold, sigma)
+            current[meets] *= _weight(iou, method, iou_threshold, sigma)
     return np.array(keep, np.int64), np.array(new_scores, scores.dtype)
 
 

@@ -11,7 +11,7 @@ from fastdet._core import backends, check
 from fastdet._core.arrays import like, plain, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
-from fastdet._core.elementary import exp_negative
+from fastdet.nms.soft import select_softly
 from fastdet.rotated._check import centred, rotated_boxes, same_dtype
 from fastdet.rotated.geometry import measure, rects_of
 from fastdet.rotated.transforms import FORMATS
@@ -156,27 +156,9 @@ def soft_nms_rotated_reference(
     nan = check.find_nan(boxes, scores)
     if nan is not None:
         return nan
-    rects, one = rects_of(boxes, degrees, clockwise), scores.dtype.type
-    left, current = np.arange(len(boxes)), scores.copy()
-    keep: list[int] = []
-    new_scores: list[Any] = []
-    lowest = check.cast(scores.dtype, min_score)
-    while len(keep) != max_output:
-        alive = current >= lowest
-        left, current = left[alive], current[alive]
-        if not left.size:
-            break
-        at = int(np.argmax(current))  # the first of equal scores has the lowest index
-        best = left[at]
-        keep.append(best)
-        new_scores.append(current[at])
-        left, current = np.delete(left, at), np.delete(current, at)
-        meets = np.ones(len(left), bool) if idxs is None else idxs[left] == idxs[best]
-        iou = measure(rects.pick(slice(best, best + 1)), rects.pick(left[meets]), "iou").astype(scores.dtype)
-        with np.errstate(all="ignore"):  # an infinite score times 0 is NaN, and dropped
-            if method == "linear":
-                weight = np.where(iou >= one(iou_threshold), one(1) - iou, one(1))
-            else:
-                weight = exp_negative(-(iou * iou) / check.cast(iou.dtype, sigma))
-            current[meets] *= weight
-    return np.array(keep, np.int64), np.array(new_scores, scores.dtype)
+    rects = rects_of(boxes, degrees, clockwise)
+
+    def overlaps(best: int, others: Array) -> Array:
+        return measure(rects.pick(slice(best, best + 1)), rects.pick(others), "iou").astype(scores.dtype)
+
+    return select_softly(scores, idxs, overlaps, method, iou_threshold, sigma, min_score, max_output)
