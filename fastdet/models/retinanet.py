@@ -59,6 +59,13 @@ class RetinaNet(Detector):
     -----
     Images, targets and results as in `FasterRCNN`. The losses are classification, the focal loss, and bbox_regression,
     each divided by an image's number of positive anchors.
+
+    Examples
+    --------
+    >>> network = RetinaNet(3, width=1 / 16, min_size=64, max_size=96).eval()
+    >>> found = network([torch.rand(3, 48, 64)])[0]
+    >>> sorted(found), found["boxes"].shape[1]
+    (['boxes', 'labels', 'scores'], 4)
     """
 
     def __init__(
