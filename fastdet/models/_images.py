@@ -61,17 +61,22 @@ class Resize(nn.Module):
         std: Sequence[float] | None,
     ) -> None:
         super().__init__()
-        self.op, self.labels, self.channels = op, labels, channels
+        self.op, self.labels = op, labels
+        self.channels = check.at_least_one(op, "in_channels", channels)
         self.max_size = check.at_least_one(op, "max_size", max_size)
         self.needs: dict[str, int] = {}  # what else targets must have: "masks", "keypoints" and their number
         sides = tuple(min_size) if isinstance(min_size, (tuple, list)) else (min_size,)
         self.min_size = tuple(check.at_least_one(op, "min_size", side) for side in sides)
+        if not sides:
+            raise ValueError(f"{op}: min_size must be one or more numbers, got none")
         colour = channels == len(MEAN)
         self.mean = tuple(mean) if mean is not None else MEAN if colour else (0.0,) * channels
         self.std = tuple(std) if std is not None else STD if colour else (1.0,) * channels
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != channels:
                 raise ValueError(f"{op}: {name} must have {channels} values as images have channels, got {len(values)}")
+        if 0 in self.std:
+            raise ValueError(f"{op}: std must not be 0, got {self.std}")
 
     @eager
     def forward(self, images: Any, targets: Any = None, weights: Tensor | None = None) -> Batch:

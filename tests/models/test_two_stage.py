@@ -256,6 +256,13 @@ ERRORS: list[tuple[Callable[[Any, Any], Any], type[Exception], str]] = [
     (lambda m, t: m.FasterRCNN(samples=0), ValueError, "FasterRCNN: samples must be 1 or more, got 0"),
     (lambda m, t: m.RetinaNet(candidates=0), ValueError, "RetinaNet: candidates must be 1 or more, got 0"),
     (lambda m, t: m.RetinaNet(iou_threshold=2), ValueError, "RetinaNet: iou_threshold must be in [0, 1], got 2.0"),
+    (lambda m, t: m.FasterRCNN(in_channels=0), ValueError, "FasterRCNN: in_channels must be 1 or more, got 0"),
+    (lambda m, t: m.FasterRCNN(min_size=()), ValueError, "FasterRCNN: min_size must be one or more numbers, got none"),
+    (lambda m, t: m.FasterRCNN(std=(1, 0, 1)), ValueError, "FasterRCNN: std must not be 0, got (1, 0, 1)"),
+    (lambda m, t: m.FasterRCNN(anchor_ratios=()), ValueError, "Anchors: ratios must be one or more, got none"),
+    (lambda m, t: m.FasterRCNN(rpn={"kept": 5}), ValueError, "RPN: kept must be (in training, in inference), got 5"),
+    (lambda m, t: m.FasterRCNN(rpn={"candidates": (9, 0)}), ValueError, "RPN: candidates must be 1 or more, got 0"),
+    (lambda m, t: m.KeypointRCNN(keypoints=0), ValueError, "KeypointRCNN: keypoints must be 1 or more, got 0"),
     (lambda m, t: m.FasterRCNN(score_threshold="x"), TypeError,
      "FasterRCNN: score_threshold must be a number, got 'x'"),
 ]  # fmt: skip
