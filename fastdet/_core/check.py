@@ -172,6 +172,8 @@ def count(op: str, name: str, x: Any) -> int:
 
 def at_least_one(op: str, name: str, x: Any) -> int:
     """An integer of 1 or more, cut to `MAX_COUNT`."""
+    if not isinstance(x, bool) and isinstance(x, int) and x < 0:
+        raise ValueError(f"{op}: {name} must be 1 or more, got {describe(x)}")
     value = count(op, name, x)
     if not value:
         raise ValueError(f"{op}: {name} must be 1 or more, got 0")

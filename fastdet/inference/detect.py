@@ -82,7 +82,9 @@ def detect(
     array([[ 50.,  25., 150.,  75.]])
     """
     op = "detect"
-    shape = tuple(getattr(image, "shape", ()))
+    if not hasattr(image, "shape"):
+        raise TypeError(f"{op}: image must be an array or a tensor, got {type(image).__name__}")
+    shape = tuple(image.shape)
     if len(shape) not in (3, 4) or 0 in shape:
         raise ValueError(f"{op}: image must have shape (C, H, W) or (N, C, H, W), none of them 0, got {shape}")
     refuse_picture(op, shape, "image must be channels first, not a picture", axes=len(shape))

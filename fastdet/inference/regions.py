@@ -176,7 +176,9 @@ def fast_rcnn(
 
 def _arguments(op: str, image: Any, boxes: Any) -> tuple[Any, Array]:
     """The image, a tensor or a NumPy array, and the proposals, float64."""
-    shape = tuple(getattr(image, "shape", ()))
+    if not hasattr(image, "shape"):
+        raise TypeError(f"{op}: image must be an array or a tensor, got {type(image).__name__}")
+    shape = tuple(image.shape)
     if len(shape) != 3 or 0 in shape:
         raise ValueError(f"{op}: image must have shape (C, H, W), none of them 0, got {shape}")
     refuse_picture(op, shape, "image must be channels first, not a picture", axes=3)

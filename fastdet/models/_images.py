@@ -5,18 +5,28 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastdet._core import check
 from fastdet.models._layers import eager, upsample_bilinear
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images
 Size = tuple[int, int]
 Target = dict[str, Tensor]
 DIVISIBLE = 32  # height and width of a batch are multiples of it
+
+
+def thresholds(op: str, score: Any, iou: Any, max_output: Any) -> tuple[float, float, int]:
+    """The rules by which detections are kept, checked."""
+    return (
+        check.number(op, "score_threshold", score),
+        check.unit(op, "iou_threshold", iou),
+        check.count(op, "max_output", max_output),
+    )
 
 
 class Batch(NamedTuple):
@@ -51,21 +61,26 @@ class Resize(nn.Module):
         std: Sequence[float] | None,
     ) -> None:
         super().__init__()
-        self.op, self.labels, self.channels, self.max_size = op, labels, channels, max_size
+        self.op, self.labels = op, labels
+        self.channels = check.at_least_one(op, "in_channels", channels)
+        self.max_size = check.at_least_one(op, "max_size", max_size)
         self.needs: dict[str, int] = {}  # what else targets must have: "masks", "keypoints" and their number
-        self.min_size = (min_size,) if isinstance(min_size, int) else tuple(min_size)
+        sides = tuple(min_size) if isinstance(min_size, (tuple, list)) else (min_size,)
+        self.min_size = tuple(check.at_least_one(op, "min_size", side) for side in sides)
+        if not sides:
+            raise ValueError(f"{op}: min_size must be one or more numbers, got none")
         colour = channels == len(MEAN)
         self.mean = tuple(mean) if mean is not None else MEAN if colour else (0.0,) * channels
         self.std = tuple(std) if std is not None else STD if colour else (1.0,) * channels
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != channels:
                 raise ValueError(f"{op}: {name} must have {channels} values as images have channels, got {len(values)}")
+        if 0 in self.std:
+            raise ValueError(f"{op}: std must not be 0, got {self.std}")
 
     @eager
-    def forward(self, images: Any, targets: Any = None) -> Batch:
-        if len(images) == 0:
-            raise ValueError(f"{self.op}: images must be one or more, got none")
-        self._check(images)
+    def forward(self, images: Any, targets: Any = None, weights: Tensor | None = None) -> Batch:
+        self._check(images, weights)
         if targets is not None:
             self._check_targets(images, targets)
         resized, resized_targets = [], []
@@ -90,7 +105,12 @@ class Resize(nn.Module):
         factor = min(wanted / min(height, width), self.max_size / max(height, width))
         return max(math.floor(height * factor), 1), max(math.floor(width * factor), 1)
 
-    def _check(self, images: Any) -> None:
+    def _check(self, images: Any, weights: Tensor | None) -> None:
+        if not isinstance(images, (list, tuple, Tensor)):
+            got = type(images).__name__
+            raise TypeError(f"{self.op}: images must be a list of tensors or one tensor (N, C, H, W), got {got}")
+        if len(images) == 0:
+            raise ValueError(f"{self.op}: images must be one or more, got none")
         for i, x in enumerate(images):
             if not isinstance(x, Tensor):
                 raise TypeError(f"{self.op}: images must be tensors, got {type(x).__name__} at index {i}")
@@ -99,15 +119,26 @@ class Resize(nn.Module):
             if x.ndim != 3 or x.shape[0] != self.channels or 0 in x.shape:
                 expected = f"({self.channels}, H, W)"
                 raise ValueError(f"{self.op}: images must have shape {expected}, got {tuple(x.shape)} at index {i}")
+            if weights is not None and weights.device.type != "meta" and _elsewhere(x, weights):
+                expected, got = (f"{y.dtype} on {y.device}" for y in (weights, x))
+                raise TypeError(f"{self.op}: images must be {expected} as the weights, got {got} at index {i}")
 
     def _check_targets(self, images: Any, targets: Any) -> None:
         op = self.op
+        if not isinstance(targets, (list, tuple)):
+            raise TypeError(f"{op}: targets must be a list of dictionaries, got {type(targets).__name__}")
         if len(targets) != len(images):
             raise ValueError(f"{op}: targets must be of each of {len(images)} images, got {len(targets)}")
         for i, target in enumerate(targets):
+            if not isinstance(target, dict):
+                got = type(target).__name__
+                raise TypeError(f"{op}: targets must be a list of dictionaries, got {got} at index {i}")
             for key in ("boxes", "labels", *self.needs):
                 if key not in target:
                     raise ValueError(f"{op}: targets must have {key}, got {sorted(target)} at index {i}")
+                if not isinstance(target[key], Tensor):
+                    got = type(target[key]).__name__
+                    raise TypeError(f"{op}: {key} of targets must be a tensor, got {got} at index {i}")
             boxes, labels = target["boxes"], target["labels"]
             if boxes.ndim != 2 or boxes.shape[1] != 4 or not boxes.is_floating_point():
                 got = f"{boxes.dtype} {tuple(boxes.shape)}"
@@ -128,6 +159,12 @@ class Resize(nn.Module):
             for (rule, wrong), values in zip(rules.items(), (boxes, labels), strict=True):
                 if wrong.any():
                     raise ValueError(f"{op}: {rule}, got {values[wrong][0].tolist()} at index {i}")
+
+
+def _elsewhere(image: Tensor, weights: Tensor) -> bool:
+    """Whether the image has another device or dtype than the weights. In autocast, layers convert dtypes."""
+    same_dtype = image.dtype == weights.dtype or torch.is_autocast_enabled(weights.device.type)
+    return image.device != weights.device or not same_dtype
 
 
 def resize_target(target: Target, old: Size, new: Size) -> Target:
@@ -163,6 +200,13 @@ OLD_NAMES = (  # of torchvision's published files: a pattern, and the name since
 
 class Detector(nn.Module):
     """A network of which weights load under the names of torchvision's published files, too."""
+
+    def to_batch(self, images: Any, targets: Any) -> Any:
+        """A `Batch`: the images as the network takes them, checked against its weights and mode."""
+        transform = cast(Resize, self.transform)
+        if self.training and targets is None:
+            raise ValueError(f"{transform.op}: targets must be given in training; or call eval() first")
+        return transform(images, targets, next(self.parameters(), None))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name in [key for key in state_dict if key.startswith(prefix)]:

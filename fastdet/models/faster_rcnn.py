@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastdet._core import check
 from fastdet.boxes.overlap import box_iou
-from fastdet.models._images import Detector, Resize, Size, Target, resize_points
+from fastdet.models._images import Detector, Resize, Size, Target, resize_points, thresholds
 from fastdet.models._layers import cross_entropy, eager, scaled
 from fastdet.models.fpn import ResNetFPN
 from fastdet.models.rpn import BETA, RATIOS, RPN, sampled
@@ -204,20 +205,19 @@ class FasterRCNN(Detector):
         rpn: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.classes = classes
+        op = type(self).__name__
+        self.classes = classes = check.at_least_one(op, "classes", classes)
+        rule = thresholds(op, score_threshold, iou_threshold, max_output)
+        samples = check.at_least_one(op, "samples", samples)
         labels = range(1, classes + 1)
-        self.transform = Resize(type(self).__name__, labels, in_channels, min_size, max_size, mean, std)
+        self.transform = Resize(op, labels, in_channels, min_size, max_size, mean, std)
         self.backbone = ResNetFPN(in_channels=in_channels, width=width, norm=norm, eps=eps, trainable=trainable)
         channels = self.backbone.channels
         self.rpn = RPN(channels, anchor_sizes, anchor_ratios, **rpn or {})
-        self.roi_heads = RoIHeads(
-            channels, classes + 1, scaled(HIDDEN, width), samples, score_threshold, iou_threshold, max_output
-        )
+        self.roi_heads = RoIHeads(channels, classes + 1, scaled(HIDDEN, width), samples, *rule)
 
     def forward(self, images: Any, targets: Any = None) -> Any:
-        if self.training and targets is None:
-            raise ValueError(f"{type(self).__name__}: targets must be given in training; or call eval() first")
-        batch = self.transform(images, targets)
+        batch = self.to_batch(images, targets)
         maps = self.backbone(batch.images)
         proposals, losses = self.rpn(maps, batch)
         if self.training:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastdet._core import check
 from fastdet.models._images import Size, Target, resize_points
 from fastdet.models._layers import cross_entropy, eager, scaled, upsample_bilinear
 from fastdet.models.faster_rcnn import FasterRCNN, Samples, pool_rois
@@ -62,7 +63,7 @@ class KeypointRCNN(FasterRCNN):
         **options: Any,
     ) -> None:
         super().__init__(classes, width=width, min_size=min_size, **options)
-        self.transform.needs["keypoints"] = keypoints
+        self.transform.needs["keypoints"] = check.at_least_one("KeypointRCNN", "keypoints", keypoints)
         layers: list[nn.Module] = []
         inputs, channels = self.backbone.channels, scaled(CHANNELS, width)
         for _ in range(LAYERS):

@@ -9,8 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from fastdet._core import check
 from fastdet.boxes.overlap import box_iou
-from fastdet.models._images import Detector, Resize, Size, Target, resize_points
+from fastdet.models._images import Detector, Resize, Size, Target, resize_points, thresholds
 from fastdet.models._layers import eager, sigmoid_focal_sum
 from fastdet.models.faster_rcnn import clip_boxes
 from fastdet.models.fpn import ResNetFPN
@@ -58,6 +59,13 @@ class RetinaNet(Detector):
     -----
     Images, targets and results as in `FasterRCNN`. The losses are classification, the focal loss, and bbox_regression,
     each divided by an image's number of positive anchors.
+
+    Examples
+    --------
+    >>> network = RetinaNet(3, width=1 / 16, min_size=64, max_size=96).eval()
+    >>> found = network([torch.rand(3, 48, 64)])[0]
+    >>> sorted(found), found["boxes"].shape[1]
+    (['boxes', 'labels', 'scores'], 4)
     """
 
     def __init__(
@@ -81,8 +89,10 @@ class RetinaNet(Detector):
         candidates: int = 1000,
     ) -> None:
         super().__init__()
-        self.classes, self.candidates, self.max_output = classes, candidates, max_output
-        self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
+        self.classes = classes = check.at_least_one("RetinaNet", "classes", classes)
+        self.candidates = check.at_least_one("RetinaNet", "candidates", candidates)
+        rule = thresholds("RetinaNet", score_threshold, iou_threshold, max_output)
+        self.score_threshold, self.iou_threshold, self.max_output = rule
         self.transform = Resize("RetinaNet", range(classes), in_channels, min_size, max_size, mean, std)
         self.backbone = ResNetFPN(
             retina=True, in_channels=in_channels, width=width, norm=norm, eps=eps, trainable=trainable
@@ -95,9 +105,7 @@ class RetinaNet(Detector):
         self.head = nn.ModuleDict({"classification_head": scores, "regression_head": offsets})
 
     def forward(self, images: Any, targets: Any = None) -> Any:
-        if self.training and targets is None:
-            raise ValueError("RetinaNet: targets must be given in training; or call eval() first")
-        batch = self.transform(images, targets)
+        batch = self.to_batch(images, targets)
         maps = self.backbone(batch.images)
         logits, offsets = (self.head[name](maps) for name in ("classification_head", "regression_head"))
         anchors = self.anchors(maps, batch.images.shape[-2:])
@@ -113,8 +121,10 @@ class RetinaNet(Detector):
     def detections(self, logits: list[Tensor], offsets: list[Tensor], anchors: list[Tensor], size: Size) -> Target:
         """An image's detections, in pixels of the batch: the best of each map, after class-wise NMS."""
         parts = []
-        for of_level, deltas, places in zip(logits, offsets, anchors, strict=True):
+        for level, (of_level, deltas, places) in enumerate(zip(logits, offsets, anchors, strict=True)):
             scores = of_level.detach().sigmoid().flatten()
+            if scores.sum().isnan():
+                raise ValueError(f"RetinaNet: scores must not hold NaN, got NaN on level {level}")
             index = (scores > self.score_threshold).nonzero()[:, 0]
             scores, best = scores[index].topk(min(self.candidates, len(index)))
             row, label = index[best].div(self.classes, rounding_mode="floor"), index[best] % self.classes

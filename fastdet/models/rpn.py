@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastdet._core import check
 from fastdet.boxes.overlap import box_iou
 from fastdet.models._images import Batch, Size
 from fastdet.models._layers import binary_cross_entropy, eager
@@ -45,6 +46,8 @@ class Anchors(nn.Module):
         super().__init__()
         self.sizes = tuple((size,) if isinstance(size, int) else tuple(size) for size in sizes)
         self.ratios = tuple(ratios)
+        if not self.ratios:
+            raise ValueError("Anchors: ratios must be one or more, got none")
         counts = {len(size) * len(self.ratios) for size in self.sizes}
         if len(counts) != 1:
             raise ValueError(f"Anchors: sizes must have as many sides for each map, got {self.sizes}")
@@ -108,7 +111,13 @@ class RPN(nn.Module):
         super().__init__()
         self.anchors = Anchors(sizes, ratios)
         self.head = RPNHead(channels, self.anchors.per_cell)
-        self.candidates, self.kept, self.samples = candidates, kept, samples
+        for name, pair in (("candidates", candidates), ("kept", kept)):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise ValueError(f"RPN: {name} must be (in training, in inference), got {check.describe(pair)}")
+            for number in pair:
+                check.at_least_one("RPN", name, number)
+        self.candidates, self.kept = candidates, kept
+        self.samples = check.at_least_one("RPN", "samples", samples)
         self.iou_threshold, self.score_threshold = iou_threshold, score_threshold
 
     def forward(self, maps: list[Tensor], batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:

@@ -146,7 +146,7 @@ def ssd_default_boxes(
     ----------
     map_sizes : (H, W) of each feature map, or one integer for both
     aspect_ratios : a list of numbers for each map; each is used as width : height and as height : width
-    image_size : (height, width), pixels; only with ``steps``
+    image_size : (height, width), pixels; used only with ``steps``
     scales : sides of the boxes of ratio 1, fractions of the image: one for each map and one more, since a map's second
         box has the geometric mean of its scale and the next one. None: evenly from min_ratio to max_ratio, then 1
     steps : pixels of the image between neighbours of a map, one number for each map; None: the image divided by the map
@@ -181,13 +181,14 @@ def ssd_default_boxes(
     if sum(h * w * (2 + 2 * len(r)) for (h, w), r in zip(maps, ratios, strict=True)) > check.MAX_COUNT:
         raise ValueError(f"{op}: map_sizes must give at most {check.MAX_COUNT} boxes")
     cells: list[tuple[float, float]] = [(float(h), float(w)) for h, w in maps]
+    size = None if image_size is None else check.pair(op, "image_size", image_size, 1)
     if steps is not None:
         pixels = _check.positives(op, "steps", steps)
         if len(pixels) != len(maps):
             raise ValueError(f"{op}: steps must have one entry for each of the {len(maps)} maps, got {len(pixels)}")
-        if image_size is None:
+        if size is None:
             raise ValueError(f"{op}: image_size must be given with steps, got None")
-        height, width = check.pair(op, "image_size", image_size, 1)
+        height, width = size
         cells = [(height / step, width / step) for step in pixels]
     return np.concatenate(
         [_default_boxes(op, *level, clip) for level in zip(maps, cells, ratios, itertools.pairwise(sides), strict=True)]

@@ -24,12 +24,13 @@ def new_features(x: Any, count: Any, channels: Any, size: Any) -> Any:
 def rows(op: str, x: Any, boxes: Any, images: Any = None) -> Any:
     """(K, 5) boxes as a tensor: a list of the boxes of each image is put together."""
     if not _check.is_list(boxes):
-        return detached(op, "boxes", boxes)
+        return _of_a_device(op, "boxes", detached(op, "boxes", boxes), x)
     images = x.shape[0] if images is None else images
     if len(boxes) != images:
         raise ValueError(f"{op}: boxes must have one entry per image, {images}, got {len(boxes)}")
     parts = [detached(op, f"boxes[{i}]", part) for i, part in enumerate(boxes)]
     for i, part in enumerate(parts):
+        _of_a_device(op, f"boxes[{i}]", part, x)
         if part.ndim != 2 or part.shape[1] != 4:
             raise ValueError(f"{op}: boxes[{i}] must have shape (K, 4), got {tuple(part.shape)}")
     if not parts:
@@ -38,6 +39,13 @@ def rows(op: str, x: Any, boxes: Any, images: Any = None) -> Any:
     parts = [part.to(dtype) for part in parts]
     index = [part.new_full((part.shape[0], 1), i) for i, part in enumerate(parts)]
     return torch.cat([torch.cat(index), torch.cat(parts)], 1)
+
+
+def _of_a_device(op: str, name: str, boxes: Any, x: Any) -> Any:
+    """``boxes``. Boxes without values beside features with values: torch would take the op that computes no values."""
+    if boxes.device.type == "meta" and x.device.type != "meta":
+        raise TypeError(f"{op}: {name} must be on {x.device} as input, got a tensor on meta")
+    return boxes
 
 
 def pair(op: str, size: Any) -> list[Any]:

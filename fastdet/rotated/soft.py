@@ -85,9 +85,12 @@ def batched_soft_nms_rotated(
     max_output: int | None = None,
     backend: str | None = None,
 ) -> tuple[Any, Any]:
-    """Soft-NMS of rotated boxes within each group; parameters, results and errors as in `soft_nms_rotated`.
+    """Soft-NMS of rotated boxes within each group.
 
-    idxs : (N,) integer, the group of each box. Boxes are selected over all groups
+    Parameters, results, errors and rules as in `soft_nms_rotated`, and
+
+    idxs : (N,) integer, the group of each box, any values; boxes of different groups do not lower each other's scores.
+        Boxes are selected over all groups together, by falling score
 
     Examples
     --------

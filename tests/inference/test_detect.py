@@ -289,6 +289,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
      "overfeat_multiscale: image must hold a window of 221 at some scale, got (53, 71) at [2.0]"),
     (lambda: detect(np.abs, IMAGE[0], yolo_decode), ValueError,
      "detect: image must have shape (C, H, W) or (N, C, H, W), none of them 0, got (53, 71)"),
+    (lambda: detect(np.abs, IMAGE.tolist()), TypeError, "detect: image must be an array or a tensor, got list"),
     (lambda: detect(np.abs, IMAGE, lambda x: x), TypeError, "detect: decode must give (boxes, scores), got ndarray"),
     (lambda: detect(np.abs, Sliced(), yolo_decode), TypeError, "detect: image must be an array, got Sliced"),
     (lambda: detect(np.abs, IMAGE.astype(np.uint8), yolo_decode, fill=300), ValueError,

@@ -169,6 +169,12 @@ ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
+def test_an_image_of_another_kind() -> None:
+    for call in (lambda: rcnn(colours, picture().tolist(), BOXES), lambda: fast_rcnn(identity, colours, None, BOXES)):
+        with pytest.raises(TypeError, match=r"rcnn: image must be an array or a tensor, got (list|NoneType)$"):
+            call()
+
+
 @pytest.mark.parametrize("name", ERRORS)
 def test_errors(name: str) -> None:
     call, text = ERRORS[name]

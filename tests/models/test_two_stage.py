@@ -248,6 +248,23 @@ ERRORS: list[tuple[Callable[[Any, Any], Any], type[Exception], str]] = [
      "Anchors: sizes must have as many sides for each map, got ((8, 16), (32,))"),
     (lambda m, t: m.MaskRCNN(masks="polygons"), ValueError,
      "MaskRCNN: masks must be one of ('soft', 'dense', 'rle', 'bits'), got 'polygons'"),
+    (lambda m, t: m.FasterRCNN(0), ValueError, "FasterRCNN: classes must be 1 or more, got 0"),
+    (lambda m, t: m.RetinaNet(-1), ValueError, "RetinaNet: classes must be 1 or more, got -1"),
+    (lambda m, t: m.FasterRCNN(1.5), TypeError, "FasterRCNN: classes must be an integer, got 1.5"),
+    (lambda m, t: m.KeypointRCNN(min_size=(64, 0)), ValueError, "KeypointRCNN: min_size must be 1 or more, got 0"),
+    (lambda m, t: m.FasterRCNN(max_size=0), ValueError, "FasterRCNN: max_size must be 1 or more, got 0"),
+    (lambda m, t: m.FasterRCNN(samples=0), ValueError, "FasterRCNN: samples must be 1 or more, got 0"),
+    (lambda m, t: m.RetinaNet(candidates=0), ValueError, "RetinaNet: candidates must be 1 or more, got 0"),
+    (lambda m, t: m.RetinaNet(iou_threshold=2), ValueError, "RetinaNet: iou_threshold must be in [0, 1], got 2.0"),
+    (lambda m, t: m.FasterRCNN(in_channels=0), ValueError, "FasterRCNN: in_channels must be 1 or more, got 0"),
+    (lambda m, t: m.FasterRCNN(min_size=()), ValueError, "FasterRCNN: min_size must be one or more numbers, got none"),
+    (lambda m, t: m.FasterRCNN(std=(1, 0, 1)), ValueError, "FasterRCNN: std must not be 0, got (1, 0, 1)"),
+    (lambda m, t: m.FasterRCNN(anchor_ratios=()), ValueError, "Anchors: ratios must be one or more, got none"),
+    (lambda m, t: m.FasterRCNN(rpn={"kept": 5}), ValueError, "RPN: kept must be (in training, in inference), got 5"),
+    (lambda m, t: m.FasterRCNN(rpn={"candidates": (9, 0)}), ValueError, "RPN: candidates must be 1 or more, got 0"),
+    (lambda m, t: m.KeypointRCNN(keypoints=0), ValueError, "KeypointRCNN: keypoints must be 1 or more, got 0"),
+    (lambda m, t: m.FasterRCNN(score_threshold="x"), TypeError,
+     "FasterRCNN: score_threshold must be a number, got 'x'"),
 ]  # fmt: skip
 
 
@@ -266,6 +283,15 @@ def test_errors_of_images_and_targets(torch: Any, models: Any, name: str) -> Non
     good = {"boxes": boxes, "labels": labels}
     cases: list[tuple[Any, Any, type[Exception], str]] = [
         ([], None, ValueError, "images must be one or more, got none"),
+        (None, [good], TypeError, "images must be a list of tensors or one tensor (N, C, H, W), got NoneType"),
+        ([images[0].double()], [good], TypeError,
+         "images must be torch.float32 on cpu as the weights, got torch.float64 on cpu at index 0"),
+        ([images[0].to("meta")], [good], TypeError,
+         "images must be torch.float32 on cpu as the weights, got torch.float32 on meta at index 0"),
+        (images[:1], good, TypeError, "targets must be a list of dictionaries, got dict"),
+        (images[:1], [boxes], TypeError, "targets must be a list of dictionaries, got Tensor at index 0"),
+        (images[:1], [{**good, "boxes": boxes.numpy()}], TypeError,
+         "boxes of targets must be a tensor, got ndarray at index 0"),
         ([np.zeros((3, 8, 8))], [good], TypeError, "images must be tensors, got ndarray at index 0"),
         ([images[0].byte()], [good], TypeError,
          "images must be of a float dtype, of values in [0, 1], got torch.uint8"),
@@ -296,5 +322,10 @@ def test_errors_of_images_and_targets(torch: Any, models: Any, name: str) -> Non
             network(images, [good] * 2)
         with pytest.raises(ValueError, match=re.escape(f"{key} of targets must have shape {text} at index 0")):
             network(images, [{**good, key: x}] * 2)
+    network.eval()
+    with torch.autocast("cpu", torch.bfloat16):  # where layers convert dtypes by themselves
+        assert len(network([images[0].bfloat16()])) == 1
+    with pytest.raises(ValueError, match="scores must not hold NaN, got NaN on level 0"):
+        network([images[0] * torch.nan])
     with pytest.raises(ValueError, match=re.escape("Anchors: sizes must be of each of 5 maps, got 2")):
         made(torch, models, name, anchor_sizes=(16, 32))[0].eval()(images)

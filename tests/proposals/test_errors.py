@@ -204,6 +204,7 @@ def test_boxes_that_become_nan_are_dropped(backend: str) -> None:
         (lambda: proposals.fpn_anchors([8], [1], [10], 9), "fpn_anchors: map_sizes must be at most the image's 9 x 9"),
         (lambda: proposals.ssd_default_boxes([1], [[2]], scales=[1]), "ssd_default_boxes: scales must be 2 numbers"),
         (lambda: proposals.ssd_default_boxes([1], [[2]], steps=[4]), "image_size must be given with steps, got None"),
+        (lambda: proposals.ssd_default_boxes([1], [[2]], (0, 9)), "image_size must be in"),
     ],
 )  # fmt: skip
 def test_errors_of_anchors(call: Callable[[], Any], text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from op_rows import equal
+from optional import need
 
 from fastdet import roi
 
@@ -88,3 +89,15 @@ def test_cpp() -> None:
 def test_all_backends() -> None:
     for seed in range(60, 360):
         check(seed, BACKENDS)
+
+
+def test_boxes_without_values() -> None:
+    """torch takes the op that computes no values if one tensor has none: the result would be memory of any content."""
+    torch = need("torch")
+    x, boxes = torch.ones(1, 4, 5, 5), torch.zeros(2, 5, device="meta")
+    for op in (roi.roi_align, roi.roi_pool, roi.ps_roi_align, roi.ps_roi_pool):
+        with pytest.raises(TypeError, match=f"^{op.__name__}: boxes must be on cpu as input, got a tensor on meta$"):
+            op(x, boxes, 2)
+    with pytest.raises(TypeError, match=r"boxes\[0\] must be on cpu as input, got a tensor on meta$"):
+        roi.multiscale_roi_align([x], [boxes[:, 1:]], 2, [1.0])
+    assert roi.roi_align(x.to("meta"), boxes, 2).shape == (2, 4, 2, 2)
