@@ -249,8 +249,8 @@ def columns_of(
     else:
         areas = _numbers(where, section, records, "area", 0, "a number >= 0")
         crowd = _numbers(where, section, records, "iscrowd")
-        for i in np.flatnonzero((crowd != 0) & (crowd != 1) & ~np.isnan(crowd)):
-            fail(where, section, int(i), "iscrowd", "0 or 1", records[i]["iscrowd"])
+        for i in np.flatnonzero((crowd != 0) & (crowd != 1) & ~np.isnan(crowd)).tolist():
+            fail(where, section, i, "iscrowd", "0 or 1", records[i]["iscrowd"])
         ids = _column(where, section, records, "id")
         scores = _numbers(where, section, records, "score")
         flags = (crowd == 1).astype(np.uint8) * np.uint8(CROWD)
@@ -343,8 +343,8 @@ def _numbers(
             return out
         if not needed:
             wrong &= np.array([key in r for r in records], bool)
-        for i in np.flatnonzero(wrong):
-            fail(where, section, int(i), key, expected, values[i])
+        for i in np.flatnonzero(wrong).tolist():
+            fail(where, section, i, key, expected, values[i])
         return out
     for i, value in enumerate(values):
         try:
@@ -382,8 +382,8 @@ def _boxes(where: str, section: str, records: Sequence[Mapping[str, Any]], start
         wrong = ~np.isfinite(out[:, column])
         if column > 1:
             wrong |= out[:, column] < 0
-        for i in np.flatnonzero(wrong):
-            fail(where, section, start + int(i), "bbox", expected, float(out[i, column]))
+        for i in np.flatnonzero(wrong).tolist():
+            fail(where, section, start + i, "bbox", expected, float(out[i, column]))
     return out
 
 
