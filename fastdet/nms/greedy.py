@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -153,15 +154,30 @@ def nms_reference(
     if nan is not None:
         return nan
     threshold = boxes.dtype.type(iou_threshold)
+
+    def overlaps(best: int, others: Array) -> Array:
+        return box_iou_reference(boxes[best : best + 1], boxes[others], metric, False, None, 0.0, None)[0]
+
+    return select_greedily(scores, idxs, overlaps, threshold, score_threshold, max_output)
+
+
+def select_greedily(
+    scores: Array,
+    idxs: Array | None,
+    overlaps: Callable[[int, Array], Array],
+    threshold: Any,
+    score_threshold: float | None,
+    max_output: int,
+) -> NDArray[np.int64]:
+    """The loop of NMS. ``overlaps(best, others)`` gives those of one box with others, in the dtype of ``threshold``."""
     left = np.argsort(-scores, kind="stable")
     if score_threshold is not None:
         left = left[scores[left] > check.cast(scores.dtype, score_threshold)]
     keep: list[int] = []
     while left.size and len(keep) != max_output:
-        best, left = left[0], left[1:]
+        best, left = int(left[0]), left[1:]
         keep.append(best)
-        overlap = box_iou_reference(boxes[best : best + 1], boxes[left], metric, False, None, 0.0, None)[0]
-        stays = ~(overlap > threshold)
+        stays = ~(overlaps(best, left) > threshold)
         if idxs is not None:
             stays |= idxs[left] != idxs[best]
         left = left[stays]

@@ -11,6 +11,7 @@ from fastdet._core import backends, check
 from fastdet._core.arrays import like, plain, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
+from fastdet.nms.greedy import select_greedily
 from fastdet.rotated._check import centred, rotated_boxes
 from fastdet.rotated.geometry import measure, rects_of
 from fastdet.rotated.transforms import FORMATS
@@ -150,16 +151,8 @@ def nms_rotated_reference(
     if nan is not None:
         return nan
     rects, threshold = rects_of(boxes, degrees, clockwise), boxes.dtype.type(iou_threshold)
-    left = np.argsort(-scores, kind="stable")
-    if score_threshold is not None:
-        left = left[scores[left] > check.cast(scores.dtype, score_threshold)]
-    keep: list[int] = []
-    while left.size and len(keep) != max_output:
-        best, left = left[0], left[1:]
-        keep.append(best)
-        overlap = measure(rects.pick(slice(best, best + 1)), rects.pick(left), metric).astype(boxes.dtype)
-        stays = ~(overlap > threshold)
-        if idxs is not None:
-            stays |= idxs[left] != idxs[best]
-        left = left[stays]
-    return np.array(keep, np.int64)
+
+    def overlaps(best: int, others: Array) -> Array:
+        return measure(rects.pick(slice(best, best + 1)), rects.pick(others), metric).astype(boxes.dtype)
+
+    return select_greedily(scores, idxs, overlaps, threshold, score_threshold, max_output)
