@@ -20,8 +20,7 @@ def nms(
     metric: str,
 ) -> DeviceArray | int:
     keep, status = nms_padded(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric)
-    nan_box, nan_score, count = native.read(status.pointer, STATUS, *boxes.where)
-    code = nan_code(nan_box, nan_score)
+    count, code = read_status(status)
     return keep[:count] if code is None else code
 
 
@@ -94,8 +93,7 @@ def soft_nms(
         status.pointer,
         *where,
     )
-    nan_box, nan_score, count = native.read(status.pointer, STATUS, *where)
-    code = nan_code(nan_box, nan_score)
+    count, code = read_status(status)
     return (keep[:count], new_scores[:count]) if code is None else code
 
 
@@ -125,8 +123,7 @@ def multiclass_nms(
         status.pointer,
         *where,
     )
-    nan_box, nan_score, count = native.read(status.pointer, STATUS, *where)
-    code = nan_code(nan_box, nan_score)
+    count, code = read_status(status)
     if code is not None:
         return code
     candidates, values = boxes.empty((count, 4), boxes.dtype), boxes.empty((count,), scores.dtype)
@@ -180,6 +177,12 @@ def placed(
         *candidates.where,
     )
     return boxes, scores, labels, counts
+
+
+def read_status(status: DeviceArray) -> tuple[int, int | None]:
+    """The number of results, and the code of the first NaN."""
+    nan_box, nan_score, count = native.read(status.pointer, STATUS, *status.where)
+    return count, nan_code(nan_box, nan_score)
 
 
 def nan_code(nan_box: int, nan_score: int) -> int | None:

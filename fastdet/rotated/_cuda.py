@@ -6,8 +6,7 @@ import numpy as np
 
 from fastdet._core.cuda import native
 from fastdet._core.device_arrays import DeviceArray
-
-STATUS = 3  # entries of the kernels' `Status`: first NaN of the boxes, of the scores (-1: none); count
+from fastdet.nms._cuda import STATUS, read_status
 
 
 def box_iou_rotated(
@@ -104,7 +103,7 @@ def nms_rotated(
         status.pointer,
         *where,
     )
-    count, code = _read(status)
+    count, code = read_status(status)
     return keep[:count] if code is None else code
 
 
@@ -143,13 +142,5 @@ def soft_nms_rotated(
         status.pointer,
         *where,
     )
-    count, code = _read(status)
+    count, code = read_status(status)
     return (keep[:count], new_scores[:count]) if code is None else code
-
-
-def _read(status: DeviceArray) -> tuple[int, int | None]:
-    """The number of results, and the code of the first NaN."""
-    nan_box, nan_score, count = native.read(status.pointer, STATUS, *status.where)
-    if nan_box >= 0:
-        return count, 2 * nan_box
-    return count, 2 * nan_score + 1 if nan_score >= 0 else None
