@@ -8,6 +8,8 @@ from typing import Any
 from fastdet._core import backends, check
 from fastdet._version import __version__
 
+integrations: dict[str, str] = {}  # framework -> what fastdet replaced in it; fastdet.integrations keeps it
+
 
 def set_num_threads(n: int) -> None:
     """Set the maximum number of threads of compiled kernels in this process. Results do not depend on it.
@@ -46,7 +48,7 @@ def get_num_threads() -> int:
 
 
 def config() -> dict[str, Any]:
-    """What this build has and uses: version, backends (or why one is missing), instruction sets, threads.
+    """What this build has and uses: version, backends (or why one is missing), instruction sets, threads, integrations.
 
     Examples
     --------
@@ -63,6 +65,7 @@ def config() -> dict[str, Any]:
         "isa": None if native is None else native.isa(),
         "isa_available": [] if native is None else list(native.isa_available()),
         "threads": get_num_threads(),
+        "integrations": dict(integrations),
     }
 
 
@@ -77,3 +80,5 @@ def show_config() -> None:
         f"  instruction set    {values['isa'] or 'none'}" + (f" (of {usable}; FASTDET_ISA chooses)" if usable else "")
     )
     print(f"  threads            {values['threads']} (FASTDET_NUM_THREADS or fastdet.set_num_threads)")
+    for text in values["integrations"].values():
+        print(f"  inside             {text}")

@@ -1,0 +1,47 @@
+"""Tests inside other frameworks: each file of checks has its own process, since an integration changes all of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastdet.integrations._replace import version_of
+
+FOLDER = Path(__file__).parents[1] / "integrations"
+
+
+def need_installed(*distributions: str) -> None:
+    """Skip the test where one of these is not installed. Nothing is imported."""
+    for name in distributions:
+        if version_of(name) is None:
+            pytest.skip(f"missing package: {name}")
+
+
+def run_checks(name: str, *options: str, seconds: int = 900, **environment: str) -> str:
+    """Run the tests of ``inside_<name>.py`` in a process of their own. Fails with their report; returns it."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=default"]
+    done = subprocess.run(
+        [*command, *options, str(FOLDER / f"inside_{name}.py")],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env=os.environ | environment,
+    )
+    report = done.stdout + done.stderr
+    assert done.returncode == 0, report[-8000:]
+    return report
+
+
+def run_script(code: str, *arguments: str, seconds: int = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env=os.environ | environment,
+    )
