@@ -233,7 +233,7 @@ class _Job:
         whole = made.numpy()
         whole[:, :4], whole[:, 4], whole[:, 5] = boxes, scores, labels
         if extras:
-            made[:, 6:] = self.output[i, 4 + classes :, torch.from_numpy(rows)].T
+            made[:, 6:] = self.output[i, 4 + classes :].index_select(1, torch.from_numpy(rows)).T
         return made
 
 
