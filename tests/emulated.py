@@ -158,6 +158,16 @@ class Emulator:
         """The next launch fails with that error."""
         self._library.fastdet_emulator_fail_next(code)
 
+    def set_host(self, device: int = 0, contexts: int = 1) -> None:
+        """The current device, and the devices that have a context, as bits."""
+        self._library.fastdet_emulator_set_host(device, ctypes.c_uint(contexts))
+
+    def host(self) -> tuple[int, ...]:
+        """The device, the devices with a context, the mode of stream captures now and in the last launch."""
+        values = (ctypes.c_int * 4)()
+        self._library.fastdet_emulator_host(values)
+        return tuple(values)
+
 
 AREAS = [f"fastdet.{path.parent.name}.{path.stem}" for path in sorted((ROOT / "fastdet").glob("*/_cuda*.py"))]
 NAMES = ("fastdet._cuda", "fastdet._core.cuda", *AREAS, "cupy")

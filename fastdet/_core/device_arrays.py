@@ -17,6 +17,7 @@ import numpy as np
 from fastdet._core.half import BFLOAT16
 
 DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
+KEPT_BYTES = 1 << 16  # that a short result may keep alive beside its own: a copy costs a launch
 ALIGNMENT = 16  # bytes: kernels load that many at once
 
 
@@ -66,6 +67,11 @@ class DeviceArray:
 
     def __getitem__(self, index: Any) -> DeviceArray:
         return type(self)(self.owner[index])
+
+    def first(self, count: int) -> DeviceArray:
+        """The first ``count`` rows. A copy where a view would keep much more memory alive than it shows."""
+        view = self[:count]
+        return view.copy() if self.nbytes - view.nbytes > max(view.nbytes, KEPT_BYTES) else view
 
     def on_device(self) -> AbstractContextManager[Any]:
         """A context in which the library's own kernels run on the array's device, which need not be the current one."""

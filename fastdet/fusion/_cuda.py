@@ -67,7 +67,7 @@ def merge_boxes(boxes: DeviceArray, scores: DeviceArray, iou_threshold: float, m
     *faults, count = native.read(status.pointer, STATUS, *where)
     if max(faults) >= 0:
         return Faults(*faults)
-    return merged[:count], total[:count], groups
+    return merged.first(count), total.first(count), groups
 
 
 def weighted_boxes_fusion(
@@ -110,4 +110,4 @@ def weighted_boxes_fusion(
     *faults, count = native.read(status.pointer, STATUS, *where)
     if max(faults) >= 0:
         return Faults(*faults)
-    return fused[:count], value[:count], label[:count]
+    return fused.first(count), value.first(count), label.first(count)
