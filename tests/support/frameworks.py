@@ -15,9 +15,11 @@ FOLDER = Path(__file__).parents[1] / "integrations"
 
 
 def need_installed(*distributions: str) -> None:
-    """Skip the test where one of these is not installed. Nothing is imported."""
+    """Skip the test where one of these is not installed, or fail if FASTDET_REQUIRED_PACKAGES lists it; import nothing."""
     for name in distributions:
         if version_of(name) is None:
+            if name in os.environ.get("FASTDET_REQUIRED_PACKAGES", "").split(","):
+                pytest.fail(f"FASTDET_REQUIRED_PACKAGES lists {name}, which is not installed")
             pytest.skip(f"missing package: {name}")
 
 
