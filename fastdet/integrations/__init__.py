@@ -1,8 +1,10 @@
 """fastdet inside other frameworks: their own code runs, fastdet answers its calls.
 
 One function per framework. No framework is imported before its function is called, and none is required.
+``python -m fastdet.integrations`` runs code that one cannot edit.
 """
 
+from fastdet.integrations._known import frameworks
 from fastdet.integrations._pycocotools import pycocotools
 from fastdet.integrations._replace import Integration, IntegrationError, IntegrationWarning, active
 
@@ -11,5 +13,6 @@ __all__ = [
     "IntegrationError",
     "IntegrationWarning",
     "active",
+    "frameworks",
     "pycocotools",
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+import fastdet
 from fastdet.integrations._replace import version_of
 
 FOLDER = Path(__file__).parents[1] / "integrations"
@@ -26,13 +28,7 @@ def need_installed(*distributions: str) -> None:
 def run_checks(name: str, *options: str, seconds: int = 900, **environment: str) -> str:
     """Run the tests of ``inside_<name>.py`` in a process of their own. Fails with their report; returns it."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=default"]
-    done = subprocess.run(
-        [*command, *options, str(FOLDER / f"inside_{name}.py")],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        env=os.environ | environment,
-    )
+    done = run_command([*command, *options, str(FOLDER / f"inside_{name}.py")], seconds, **environment)
     report = done.stdout + done.stderr
     assert done.returncode == 0, report[-8000:]
     return report
@@ -40,10 +36,21 @@ def run_checks(name: str, *options: str, seconds: int = 900, **environment: str)
 
 def run_script(code: str, *arguments: str, seconds: int = 300, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        env=os.environ | environment,
-    )
+    return run_command([sys.executable, "-c", code, *arguments], seconds, **environment)
+
+
+def run_command(
+    command: list[str], seconds: int = 300, text: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in an empty folder, with the fastdet under test. ``text`` is its standard input."""
+    path = os.pathsep.join(filter(None, (str(Path(fastdet.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            env=os.environ | {"PYTHONPATH": path} | environment,
+        )
