@@ -42,7 +42,9 @@ def nmm(
     rank[ranked] = np.arange(n)
     group, keep, order = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
     united = boxes[ranked]
-    kept = _place(united.copy(), parent, rank if transitive else np.arange(n), threshold, ios, group, keep, order, united)
+    kept = _place(
+        united.copy(), parent, rank if transitive else np.arange(n), threshold, ios, group, keep, order, united
+    )
     best = ranked[keep[:kept]]
     parents, groups = np.empty(n, np.int64), np.empty(n, np.int64)
     parents[ranked], groups[ranked] = ranked[parent], group
@@ -74,9 +76,7 @@ def _claims(
         if end - begin <= FEW:
             _claims_of_few(mine, more, twin[begin:end], begin, threshold, ios, transitive, which)
         else:
-            _claims_of_many(
-                mine, wide[begin:end], more, twin[begin:end], begin, threshold, ios, transitive, which
-            )
+            _claims_of_many(mine, wide[begin:end], more, twin[begin:end], begin, threshold, ios, transitive, which)
         begin = end
 
 

@@ -51,9 +51,7 @@ def predictions(seed: int, n: int, dtype: str, raster: int = 30) -> Any:
 
 
 def answers(rows: Any, threshold: Any) -> list[Any]:
-    return [
-        getattr(combine, name)(rows.copy(), metric, threshold) for name in FUNCTIONS for metric in ("IOU", "IOS")
-    ]
+    return [getattr(combine, name)(rows.copy(), metric, threshold) for name in FUNCTIONS for metric in ("IOU", "IOS")]
 
 
 def same(want: Any, got: Any) -> None:
@@ -132,7 +130,7 @@ def test_it_says_once_that_sahi_answers(inside: Any) -> None:
 def objects(seed: int, n: int, kind: str) -> list[Any]:
     rng = np.random.default_rng(seed)
     rows = predictions(seed, n, "float64")
-    rows[:, :4] = np.abs(rows[:, :4]) + [0, 0, 2, 2]
+    rows[:, :4] = np.abs(rows[:, :4]) + np.array([0, 0, 2, 2])
     made = []
     for i, (x1, y1, x2, y2, score, category) in enumerate(rows.tolist()):
         box: list[Any] = [x1, y1, max(x1, x2) + 1, max(y1, y2) + 1]
@@ -149,9 +147,14 @@ def objects(seed: int, n: int, kind: str) -> list[Any]:
             segmentation = [[x1, y1, x2 + 1, y1, x2 + 1, y2 + 1, x1, y2 + 1]]
         made.append(
             ObjectPrediction(
-                bbox=box, score=score, category_id=int(category), category_name=f"c{i % 4}", segmentation=segmentation,
-                shift_amount=[i % 3, 0], full_shape=[300, 300] if segmentation else None,
-            )  # fmt: skip
+                bbox=box,
+                score=score,
+                category_id=int(category),
+                category_name=f"c{i % 4}",
+                segmentation=segmentation,
+                shift_amount=[i % 3, 0],
+                full_shape=[300, 300] if segmentation else None,
+            )
         )
     return made
 

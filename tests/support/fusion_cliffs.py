@@ -213,9 +213,7 @@ FUSION_CLIFFS: dict[str, Cliff] = {
         for t in (0.0, 0.98, 1.0)
     },
     **{
-        f"{op} {place}, ios": partial(_grouped, place, metric="ios")
-        for op in ("nmm", "greedy_nmm")
-        for place in PLACES
+        f"{op} {place}, ios": partial(_grouped, place, metric="ios") for op in ("nmm", "greedy_nmm") for place in PLACES
     },
     **{
         f"{op} {place}, ties": partial(_tied, place)
