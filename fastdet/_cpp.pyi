@@ -97,6 +97,15 @@ def rotated_iou_of_groups(
 def merge_boxes(
     boxes: Array, scores: Array, iou_threshold: float, metric: str, /
 ) -> tuple[Array, Array, NDArray[np.int64]]: ...
+def nmm(
+    boxes: Array,
+    scores: Array,
+    idxs: NDArray[np.int64] | None,
+    iou_threshold: float,
+    metric: str,
+    transitive: bool,
+    /,
+) -> tuple[Array, Array, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]: ...
 def weighted_boxes_fusion(
     boxes: list[Array],
     scores: list[Array],

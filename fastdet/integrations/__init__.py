@@ -7,6 +7,7 @@ One function per framework. No framework is imported before its function is call
 from fastdet.integrations._known import frameworks
 from fastdet.integrations._pycocotools import pycocotools
 from fastdet.integrations._replace import Integration, IntegrationError, IntegrationWarning, active
+from fastdet.integrations._sahi import sahi
 
 __all__ = [
     "Integration",
@@ -15,4 +16,5 @@ __all__ = [
     "active",
     "frameworks",
     "pycocotools",
+    "sahi",
 ]

@@ -18,7 +18,7 @@ from op_tables import BOX_OPS as OPS
 from samples import FAMILIES, Array, Sample, sample
 
 import fastdet
-from fastdet import boxes, detection, nms
+from fastdet import boxes, detection, fusion, nms
 
 pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("emulator")]
 
@@ -156,6 +156,10 @@ def test_same_text_as_on_the_cpu() -> None:
         lambda to: nms.merge_boxes(to(B), to(S * np.nan), 0.5),
         lambda to: nms.merge_boxes(to(B), to(S - np.array([0, np.inf, 0], np.float32)), 0.5),
         lambda to: nms.merge_boxes(to(np.where(np.isnan(bad), -np.inf, bad)), to(S), 0.5),
+        lambda to: fusion.nmm(to(bad), to(S), 0.5),
+        lambda to: fusion.greedy_nmm(to(B), to(S * np.nan), 0.5, idxs=to(K)),
+        lambda to: fusion.nmm(to(B), to(S - np.array([0, np.inf, 0], np.float32)), 0.5),
+        lambda to: fusion.greedy_nmm(to(np.where(np.isnan(bad), -np.inf, bad)), to(S), 0.5),
         lambda to: nms.weighted_boxes_fusion([to(B), to(bad)], [to(S * np.inf), to(S)], [to(K), to(K)]),
         lambda to: nms.weighted_boxes_fusion([to(B), to(B)], [to(S), to(S - 1)], [to(K), to(K)]),
         lambda to: nms.weighted_boxes_fusion([to(B), to(B)], [to(S - 1), to(S * np.nan)], [to(K), to(K)]),

@@ -45,6 +45,23 @@ def test_pairs(cliff: str) -> None:
     assert large <= max(MOST * LARGE, GROWTH * small), f"{small / SMALL} to {large / LARGE} pairs a box"
 
 
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("place", PLACES)
+def test_first_pairs_on_numba(place: str, ties: bool) -> None:
+    """Those that non-maximum merging looks at, which the pairs counted in C++ do not hold."""
+    from fastdet.fusion import _numba_tree
+
+    counts = []
+    for n in (SMALL, LARGE):
+        boxes, names = PLACES[place](n), np.arange(n)
+        if ties:  # half of the boxes are not in yet
+            names[n // 2 :] = -1
+        *tree, _ = _numba_tree.make_tree(boxes, names)
+        counts.append(sum(_numba_tree.first_above(*tree, boxes, boxes, i, 0.5, False)[1] for i in range(0, n, 5)) * 5)
+    small, large = counts
+    assert 0 < large <= max(MOST * LARGE, GROWTH * small), f"{small / SMALL} to {large / LARGE} pairs a box"
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_pairs_on_numba(place: str) -> None:
     """Those of its tree, which the pairs counted in C++ do not hold."""
