@@ -5,6 +5,7 @@ One function per framework. No framework is imported before its function is call
 
 from fastdet.integrations._pycocotools import pycocotools
 from fastdet.integrations._replace import Integration, IntegrationError, IntegrationWarning, active
+from fastdet.integrations._torchvision import torchvision
 
 __all__ = [
     "Integration",
@@ -12,4 +13,5 @@ __all__ = [
     "IntegrationWarning",
     "active",
     "pycocotools",
+    "torchvision",
 ]
