@@ -8,6 +8,7 @@ from fastdet.integrations._known import frameworks
 from fastdet.integrations._pycocotools import pycocotools
 from fastdet.integrations._replace import Integration, IntegrationError, IntegrationWarning, active
 from fastdet.integrations._sahi import sahi
+from fastdet.integrations._torchvision import torchvision
 
 __all__ = [
     "Integration",
@@ -17,4 +18,5 @@ __all__ = [
     "frameworks",
     "pycocotools",
     "sahi",
+    "torchvision",
 ]
