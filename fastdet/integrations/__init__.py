@@ -3,6 +3,7 @@
 One function per framework. No framework is imported before its function is called, and none is required.
 """
 
+from fastdet.integrations._mmcv import mmcv
 from fastdet.integrations._pycocotools import pycocotools
 from fastdet.integrations._replace import Integration, IntegrationError, IntegrationWarning, active
 
@@ -11,5 +12,6 @@ __all__ = [
     "IntegrationError",
     "IntegrationWarning",
     "active",
+    "mmcv",
     "pycocotools",
 ]
