@@ -5,6 +5,7 @@ One function per framework. No framework is imported before its function is call
 """
 
 from fastdet.integrations._known import frameworks
+from fastdet.integrations._mmcv import mmcv
 from fastdet.integrations._pycocotools import pycocotools
 from fastdet.integrations._replace import Integration, IntegrationError, IntegrationWarning, active
 from fastdet.integrations._sahi import sahi
@@ -16,6 +17,7 @@ __all__ = [
     "IntegrationWarning",
     "active",
     "frameworks",
+    "mmcv",
     "pycocotools",
     "sahi",
     "torchvision",
