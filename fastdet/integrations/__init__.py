@@ -10,6 +10,7 @@ from fastdet.integrations._pycocotools import pycocotools
 from fastdet.integrations._replace import Integration, IntegrationError, IntegrationWarning, active
 from fastdet.integrations._sahi import sahi
 from fastdet.integrations._torchvision import torchvision
+from fastdet.integrations._ultralytics import ultralytics
 
 __all__ = [
     "Integration",
@@ -21,4 +22,5 @@ __all__ = [
     "pycocotools",
     "sahi",
     "torchvision",
+    "ultralytics",
 ]
