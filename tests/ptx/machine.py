@@ -1,0 +1,81 @@
+"""What a test asks of a library with translated PTX: reports, counts of runtime calls, sectors, switches."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+KINDS = {3: "atomic", 4: "fence", 5: "block fence", 6: "barrier", 7: "warp barrier"}  # Kind in runtime/ptx.h
+ROOM = 4 << 20
+
+
+class Traffic(NamedTuple):
+    kernel: str
+    way: str  # "read", "write", "atomic"
+    place: str
+    bytes: int
+    sectors: int
+
+    @property
+    def ratio(self) -> float:
+        """Sectors of 32 bytes touched for each that is asked for."""
+        return self.sectors * 32 / self.bytes
+
+
+class Machine:
+    def __init__(self, path: Path) -> None:
+        self.library = ctypes.CDLL(str(path))
+
+    def _text(self, function: str) -> list[str]:
+        room = ctypes.create_string_buffer(ROOM)
+        self.library[function](room, ctypes.c_uint64(ROOM))
+        assert len(room.value) < ROOM - 1, function
+        return room.value.decode().splitlines()
+
+    def _counts(self, function: str) -> Counter[str]:
+        pairs = (line.split(" ", 1) for line in self._text(function))
+        return Counter({text: int(number) for number, text in pairs})
+
+    def reports(self) -> Counter[str]:
+        """Since the last call: what the checks have found, each with how often."""
+        return self._counts("fastdet_ptx_reports")
+
+    def calls(self) -> Counter[str]:
+        """Since the last call: of each call of the runtime, and of each kernel launched, how many."""
+        return self._counts("fastdet_ptx_counts")
+
+    def places(self) -> list[tuple[str, str]]:
+        """(kind, line of the sources) of all that can be switched off."""
+        found = (line.split(" ", 1) for line in self._counts("fastdet_ptx_places"))
+        return [(KINDS[int(kind)], place) for kind, place in found]
+
+    def switch(self, kind: str, place: str, off: bool) -> int:
+        number = next(number for number, name in KINDS.items() if name == kind)
+        return int(self.library.fastdet_ptx_switch(place.encode(), number, int(off)))
+
+    def measure_sectors(self, on: bool) -> None:
+        self.library.fastdet_ptx_sectors_on(int(on))
+
+    def sectors(self) -> list[Traffic]:
+        """Since the last call, while measured: global memory by kernel and line."""
+        lines = (line.split(" ", 4) for line in self._text("fastdet_ptx_sectors"))
+        return [Traffic(kernel, way, place, int(n), int(s)) for n, s, kernel, way, place in lines]
+
+    def guard(self, start: int, end: int) -> None:
+        """From ``start`` to ``end`` lies nothing that a kernel may touch."""
+        self.library.fastdet_ptx_guard(ctypes.c_uint64(start), ctypes.c_uint64(end))
+
+    def unguard(self, start: int) -> None:
+        self.library.fastdet_ptx_unguard(ctypes.c_uint64(start))
+
+    def seed(self, seed: int) -> None:
+        """Another order of blocks, warps and lanes."""
+        self.library.fastdet_emulator_seed(ctypes.c_uint64(seed))
+
+    def launch(self, name: str, grid: int, block: int, *arguments: int, shared: int = 0) -> int:
+        """A kernel whose parameters are 64-bit integers; the error code."""
+        packed = struct.pack(f"{len(arguments)}Q", *arguments)
+        return int(self.library.fastdet_ptx_launch(name.encode(), grid, block, shared, packed))
