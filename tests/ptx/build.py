@@ -164,7 +164,7 @@ def from_text(ptx: str, name: str) -> Path:
     return linked([*translated(path, name), *runtime()], name, "-Wl,-Bsymbolic")
 
 
-@lru_cache(maxsize=1)
+@lru_cache
 def library(arch: str = "90") -> Path:
     """fastdet._cuda, whose kernels are nvcc's PTX for that architecture."""
     setup = setup_module()
@@ -184,6 +184,4 @@ def library(arch: str = "90") -> Path:
     objects += jobs(lambda source: compiled(source, flags), sorted(module))
     objects += runtime()
     objects.append(compiled(HERE / "runtime" / "cudart.cpp", [*OWN, f"-I{include}", f"-I{HERE / 'runtime'}"]))
-    return linked(
-        objects, f"_cuda-{arch}", "-Wl,-Bsymbolic", "-Wl,--no-undefined", f"-L{sysconfig.get_config_var('LIBDIR')}"
-    )
+    return linked(objects, f"_cuda-{arch}", "-Wl,-Bsymbolic")

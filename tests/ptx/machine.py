@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import struct
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,19 @@ from typing import NamedTuple
 
 KINDS = {3: "atomic", 4: "fence", 5: "block fence", 6: "barrier", 7: "warp barrier"}  # Kind in runtime/ptx.h
 ROOM = 4 << 20
+
+
+def short(text: str) -> str:
+    """A text whose mangled kernel names are the kernels' own: the last name of each."""
+
+    def last(mangled: re.Match[str]) -> str:
+        rest, name = mangled[1], mangled[0]
+        while length := re.match(r"\d+", rest):
+            end = length.end() + int(length[0])
+            name, rest = rest[length.end() : end], rest[end:]
+        return name
+
+    return re.sub(r"_ZN(\d\w+)", last, text)
 
 
 class Traffic(NamedTuple):
@@ -36,8 +50,11 @@ class Machine:
         return room.value.decode().splitlines()
 
     def _counts(self, function: str) -> Counter[str]:
-        pairs = (line.split(" ", 1) for line in self._text(function))
-        return Counter({text: int(number) for number, text in pairs})
+        total: Counter[str] = Counter()
+        for line in self._text(function):
+            number, text = line.split(" ", 1)
+            total[short(text)] += int(number)
+        return total
 
     def reports(self) -> Counter[str]:
         """Since the last call: what the checks have found, each with how often."""
@@ -62,7 +79,7 @@ class Machine:
     def sectors(self) -> list[Traffic]:
         """Since the last call, while measured: global memory by kernel and line."""
         lines = (line.split(" ", 4) for line in self._text("fastdet_ptx_sectors"))
-        return [Traffic(kernel, way, place, int(n), int(s)) for n, s, kernel, way, place in lines]
+        return [Traffic(short(kernel), way, place, int(n), int(s)) for n, s, kernel, way, place in lines]
 
     def guard(self, start: int, end: int) -> None:
         """From ``start`` to ``end`` lies nothing that a kernel may touch."""
