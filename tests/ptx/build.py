@@ -183,5 +183,7 @@ def library(arch: str = "90") -> Path:
     module = [*csrc.glob("*/*cuda_bindings.cpp"), *csrc.glob("cuda/*.cpp"), csrc / "python" / "cuda_module.cpp"]
     objects += jobs(lambda source: compiled(source, flags), sorted(module))
     objects += runtime()
-    objects.append(compiled(HERE / "runtime" / "cudart.cpp", [*OWN, f"-I{include}", f"-I{HERE / 'runtime'}"]))
+    objects.append(
+        compiled(HERE / "runtime" / "cudart.cpp", [*OWN, f"-DPTX_ARCH={arch}", f"-I{include}", f"-I{HERE / 'runtime'}"])
+    )
     return linked(objects, f"_cuda-{arch}", "-Wl,-Bsymbolic")

@@ -69,6 +69,11 @@ class Machine:
         found = (line.split(" ", 1) for line in self._counts("fastdet_ptx_places"))
         return [(KINDS[int(kind)], place) for kind, place in found]
 
+    def executed(self) -> list[tuple[str, str]]:
+        """Those of `places` that ran since the last call, of which the first one begins to note them."""
+        found = (line.split(" ", 1) for line in self._counts("fastdet_ptx_executed"))
+        return [(KINDS[int(kind)], place) for kind, place in found]
+
     def switch(self, kind: str, place: str, off: bool) -> int:
         number = next(number for number, name in KINDS.items() if name == kind)
         return int(self.library.fastdet_ptx_switch(place.encode(), number, int(off)))

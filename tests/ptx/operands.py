@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from .parse import BYTES, Kernel, Module, UnknownPtx, Variable
 
@@ -32,6 +33,7 @@ def unsigned(type: str) -> str:
     return "u" + type[1:]
 
 
+@lru_cache(maxsize=1 << 16)
 def identifier(name: str) -> str:
     return re.sub(r"\W", "_", name)
 

@@ -67,6 +67,7 @@ FILE = re.compile(r'^\s*\.file\s+(\d+) "([^"]*)".*$', re.M)
 LABEL = re.compile(r"([\w$]+):(?!:)")
 GUARD = re.compile(r"@(!?)\s*([%\w$]+)\s+")
 OPCODE = re.compile(r"[a-z][\w.:]*")
+VECTOR_SPLIT = re.compile(r",(?![^{]*\})")
 SPACE = re.compile(r"\s*")
 HEADER = re.compile(r"\s*\.(version|target|address_size)\s[^\n]*")
 
@@ -188,7 +189,8 @@ class _Body:
         if not opcode:
             raise UnknownPtx(f"statement: {text}")
         operands = rest[opcode.end() :].strip()
-        parts = tuple(self.renamed(part.strip()) for part in re.split(r",(?![^{]*\})", operands)) if operands else ()
+        split = VECTOR_SPLIT.split(operands) if "{" in operands else operands.split(",")
+        parts = tuple(self.renamed(part.strip()) for part in split) if operands else ()
         guard_text = guard[1] + self.renamed(guard[2]) if guard else ""
         self.kernel.body.append(Instruction(rest, opcode[0], parts, guard_text, place))
 

@@ -79,7 +79,11 @@ def counted(machine: Any, call: Callable[[], Any]) -> dict[str, int]:
 
 def test_launches(machine: Any) -> None:
     found = {name: counted(machine, call_of(name)) for name in [*BOX_NAMES, *ARRAY_NAMES]}
-    found |= {f"{name}, {n} boxes": counted(machine, call_of_boxes(name, n)) for name in ("nms", "batched_nms") for n in (1024, 5000)}
+    found |= {
+        f"{name}, {n} boxes": counted(machine, call_of_boxes(name, n))
+        for name in ("nms", "batched_nms")
+        for n in (1024, 5000)
+    }
     compare(CALLS, found)
 
 
@@ -88,7 +92,9 @@ def compare(path: Path, found: dict[str, Any]) -> None:
     want = json.loads(path.read_text()) if path.exists() else {}
     if found != want:
         Path(path.name).write_text(json.dumps(found, indent=1) + "\n")
-        changed = {name: (want.get(name), found.get(name)) for name in {*want, *found} if want.get(name) != found.get(name)}
+        changed = {
+            name: (want.get(name), found.get(name)) for name in {*want, *found} if want.get(name) != found.get(name)
+        }
         raise AssertionError(f"{path.name} has other numbers than {Path(path.name).absolute()}: {changed}")
 
 
@@ -99,10 +105,14 @@ IMAGE = rng.normal(size=(2, 8, 64, 128))
 LABELS = rng.integers(0, 8, (2, 64, 128))
 GRADIENT = rng.normal(size=(2, 8, 64, 128))
 TRAFFIC: dict[str, Callable[[str], Any]] = {
-    "box_iou": lambda t: boxes.box_iou(on_gpu(sample("uniform", 256, t).boxes), on_gpu(sample("uniform", 512, t).boxes2)),
+    "box_iou": lambda t: boxes.box_iou(
+        on_gpu(sample("uniform", 256, t).boxes), on_gpu(sample("uniform", 512, t).boxes2)
+    ),
     "nms": lambda t: nms.nms(on_gpu(sample("uniform", 1024, t).boxes), on_gpu(sample("uniform", 1024, t).scores), 0.5),
     "confusion_matrix": lambda t: segmentation.confusion_matrix(on_gpu(LABELS), on_gpu(LABELS[::-1]), 8),
-    "confusion_matrix_from_logits": lambda t: segmentation.confusion_matrix_from_logits(on_gpu(IMAGE.astype(t)), on_gpu(LABELS)),
+    "confusion_matrix_from_logits": lambda t: segmentation.confusion_matrix_from_logits(
+        on_gpu(IMAGE.astype(t)), on_gpu(LABELS)
+    ),
     "upsample_bilinear": lambda t: upsample.upsample_bilinear(on_gpu(IMAGE.astype(t)), scale_factor=2),
     "upsample_bilinear_backward": lambda t: upsample.upsample_bilinear_backward(on_gpu(GRADIENT.astype(t)), (32, 64)),
     "max_pool2d": lambda t: pool.max_pool2d(on_gpu(IMAGE.astype(t)), 2, return_indices=True),

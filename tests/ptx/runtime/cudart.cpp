@@ -161,7 +161,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* host) {
     COUNTED;
     std::memset(attributes, 0, sizeof *attributes);
-    attributes->ptxVersion = attributes->binaryVersion = 90;
+    attributes->ptxVersion = PTX_ARCH, attributes->binaryVersion = 90;
     attributes->maxThreadsPerBlock = int(kernel_of(host)->max_threads);
     attributes->sharedSizeBytes = kernel_of(host)->shared_bytes;
     return cudaSuccess;

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <map>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "cuda_runtime.h"  // the emulator's
@@ -23,6 +24,8 @@ std::vector<std::pair<Site*, size_t>>& sites() {
     return all;
 }
 std::map<std::string, uint64_t> reports, counts;
+std::unordered_set<const Site*> executed;  // of what can be switched off, while it is noted
+bool noting;
 std::map<uint64_t, uint64_t> guards;  // zones around arrays that no kernel may touch: start -> end
 
 alignas(256) unsigned char shared_memory[kSharedMost];
@@ -73,6 +76,10 @@ void give_up(const char* what, const Site* site, uint64_t address) {
     std::abort();
 }
 
+void note_executed(const Site* site) {
+    if (noting) executed.insert(site);
+}
+
 void count(const char* call) { ++counts[call]; }
 
 uint32_t tid() { return emulator::thread.x; }
@@ -92,9 +99,10 @@ uint64_t touch_global(uint64_t address, unsigned bytes, Site* site) {
     if (address < 4096) give_up("access near address 0", site, address);
     if (address % bytes) report("misaligned access", site);
     if (!guards.empty() && overlaps_guard(address, bytes)) report("access outside an array", site);
-    if (site->kind == Kind::atomic)
+    if (site->kind == Kind::atomic) {
+        note_executed(site);
         emulator::give_way();
-    else if (site->strong || site->kind == Kind::write)
+    } else if (site->strong || site->kind == Kind::write)
         give_way();
     races_global(address, bytes, site);
     if (sectors_on) sectors_note(address, bytes, site);
@@ -108,9 +116,10 @@ uint64_t touch_shared(uint64_t address, unsigned bytes, Site* site) {
         return uint64_t(elsewhere);
     }
     if (address % bytes) report("misaligned access", site);
-    if (site->kind == Kind::atomic)
+    if (site->kind == Kind::atomic) {
+        note_executed(site);
         emulator::give_way();
-    else
+    } else
         give_way();
     races_shared(uint32_t(offset), bytes, site);
     return uint64_t(shared_memory) + offset;
@@ -132,6 +141,7 @@ uint64_t shared_to_generic(uint64_t address) { return uint64_t(shared_memory) + 
 uint64_t generic_to_shared(uint64_t address) { return address - uint64_t(shared_memory) + kSharedStart; }
 
 void barrier(Site* site) {
+    note_executed(site);
     if (site->off) return;
     races_barrier_before();
     emulator::sync_block();
@@ -149,6 +159,7 @@ int barrier_popc(bool value, Site* site) {
 }
 
 void fence(Site* site) {
+    note_executed(site);
     if (site->off) return;
     races_fence(site->kind == Kind::fence);
     give_way();
@@ -213,6 +224,14 @@ PTX_API void fastdet_ptx_places(char* to, uint64_t size) {
         }
     }
     ptx::copy_text(places, to, size);
+}
+// The same for those that ran since the last call, of which the first one begins to note them.
+PTX_API void fastdet_ptx_executed(char* to, uint64_t size) {
+    std::map<std::string, uint64_t> places;
+    for (const ptx::Site* site : ptx::executed) ++places[std::to_string(int(site->kind)) + " " + site->place];
+    ptx::copy_text(places, to, size);
+    ptx::executed.clear();
+    ptx::noting = true;
 }
 PTX_API int fastdet_ptx_launch(const char* name, unsigned grid, unsigned block, unsigned shared_bytes,
                                const unsigned char* parameters) {

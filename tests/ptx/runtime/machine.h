@@ -25,6 +25,7 @@ void report(const char* what, const Site* site, const Site* other = nullptr);
 int launch(const Kernel* kernel, Index grid, Index block, unsigned shared_bytes, unsigned shared_allowed,
            const unsigned char* parameters);
 const Kernel* kernel_of(const char* name);
+void note_executed(const Site* site);
 void count(const char* call);  // a call of the runtime, a launch
 
 // Happens-before: races.cpp. Of threads of one block, a block's barrier orders all, a warp's those of its mask; of

@@ -104,6 +104,7 @@ uint32_t match_all(uint64_t x, uint32_t mask, Site* site) {
 uint32_t active_mask() { return 0xffffffffu; }
 
 void warp_barrier(uint32_t mask, Site* site) {
+    note_executed(site);
     if (site->off) return;
     races_warp_take(exchange(races_warp_give(), mask, site));
 }
