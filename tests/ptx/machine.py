@@ -86,6 +86,10 @@ class Machine:
         lines = (line.split(" ", 4) for line in self._text("fastdet_ptx_sectors"))
         return [Traffic(short(kernel), way, place, int(n), int(s)) for n, s, kernel, way, place in lines]
 
+    def hold_stores(self, on: bool) -> None:
+        """Other blocks see a block's plain stores as late as they may: after a fence, or when the kernel has ended."""
+        self.library.fastdet_ptx_hold_stores(int(on))
+
     def guard(self, start: int, end: int) -> None:
         """From ``start`` to ``end`` lies nothing that a kernel may touch."""
         self.library.fastdet_ptx_guard(ctypes.c_uint64(start), ctypes.c_uint64(end))

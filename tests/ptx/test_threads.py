@@ -301,6 +301,18 @@ def test_blocks_are_ordered_by_fences(fences: str) -> None:
             assert any(line.startswith("unordered global read after write") for line in reports)
 
 
+@pytest.mark.parametrize("fences", FENCES)
+def test_stores_held_back(fences: str) -> None:
+    """Without a fence of its writer a block's store is not seen by the others; the end of the kernel shows it."""
+    machine = kernels.machine()
+    machine.hold_stores(True)
+    count, parts, total = np.zeros(1, np.uint32), np.zeros(8, np.uint32), np.zeros(1, np.uint32)
+    launch(FENCES[fences], count, parts, total, grid=8)
+    machine.hold_stores(False)
+    assert parts.tolist() == [*range(1, 9)]
+    assert (total[0] == 36) == (fences in ("both", "new", "first"))
+
+
 def test_blocks_that_write_one_place() -> None:
     x = np.zeros(1, np.uint32)
     assert launch(SAME, x, grid=4) == {}  # the same value

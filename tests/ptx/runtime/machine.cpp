@@ -44,6 +44,7 @@ void begin_block(uint32_t threads) {
     votes[0] = votes[1] = 0;
     std::memset(turn_of, 0, sizeof turn_of);
     races_new_block(threads);
+    stores_new_block();
 }
 
 void copy_text(const std::map<std::string, uint64_t>& lines, char* to, uint64_t size) {
@@ -106,7 +107,7 @@ uint64_t touch_global(uint64_t address, unsigned bytes, Site* site) {
         give_way();
     races_global(address, bytes, site);
     if (sectors_on) sectors_note(address, bytes, site);
-    return address;
+    return stores_held ? stores_place(address, bytes, site, tid(), races_epoch(tid())) : address;
 }
 
 uint64_t touch_shared(uint64_t address, unsigned bytes, Site* site) {
@@ -143,7 +144,6 @@ uint64_t generic_to_shared(uint64_t address) { return address - uint64_t(shared_
 void barrier(Site* site) {
     note_executed(site);
     if (site->off) return;
-    races_barrier_before();
     emulator::sync_block();
     races_barrier_after();
 }
@@ -162,6 +162,7 @@ void fence(Site* site) {
     note_executed(site);
     if (site->off) return;
     races_fence(site->kind == Kind::fence);
+    if (site->kind == Kind::fence) stores_fence(tid(), races_epoch(tid()));
     give_way();
 }
 
@@ -186,6 +187,7 @@ int launch(const Kernel* kernel, Index grid, Index block, unsigned shared_bytes,
     };
     emulator::launch(dim3(grid.x, grid.y, grid.z), dim3(block.x, block.y, block.z), run, 0);
     races_settle();
+    stores_end_launch();
     if (sectors_on) sectors_end_launch();
     return emulator::last_error();
 }

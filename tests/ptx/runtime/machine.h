@@ -36,10 +36,17 @@ void races_shared(uint32_t offset, unsigned bytes, Site* site);
 void races_global(uint64_t address, unsigned bytes, Site* site);
 void races_settle();  // writes of two blocks that may have been of one value
 void races_fence(bool device);
-void races_barrier_before();
 void races_barrier_after();
 uint64_t races_warp_give();  // what a lane hands to the others of its mask, and what it takes of them
 void races_warp_take(const Lanes& all);
+
+// Weak memory: stores.cpp. A thread's epoch is the number of the block's barriers that it has passed.
+extern bool stores_held;
+uint32_t races_epoch(uint32_t thread);
+void stores_new_block();
+void stores_end_launch();
+void stores_fence(uint32_t thread, uint32_t epoch);
+uint64_t stores_place(uint64_t address, unsigned bytes, const Site* site, uint32_t thread, uint32_t epoch);
 
 // Memory traffic: sectors.cpp.
 extern bool sectors_on;

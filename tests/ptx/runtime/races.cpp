@@ -209,7 +209,7 @@ void races_global(uint64_t address, unsigned bytes, Site* site) {
         else
             c.read = mine, c.readers = one;
     }
-    if (overwritten) {
+    if (overwritten && !stores_held) {
         pending.push_back({address, bytes, {}, site, overwritten});
         std::memcpy(pending.back().before, reinterpret_cast<const void*>(address), bytes);
     }
@@ -241,7 +241,7 @@ void races_fence(bool device) {
     if (mine != learned.end()) learn(mine->second.sure, mine->second.pending), mine->second.pending.clear();
 }
 
-void races_barrier_before() {}
+uint32_t races_epoch(uint32_t thread) { return threads[thread].epoch; }
 
 void races_barrier_after() {
     const uint32_t me = tid();
