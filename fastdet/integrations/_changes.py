@@ -99,10 +99,11 @@ class Changes:
                 self.held.append(full_name(module, key))
         self.replaced.append(full_name(owner, name))
 
-    def everywhere(self, old: Any, new: Any) -> None:
-        """Replace a function, class or module by another one in all loaded modules, whoever holds it."""
+    def everywhere(self, old: Any, new: Any, but: str = "") -> None:
+        """Replace a function, class or module by another one in all loaded modules but those of the package ``but``."""
         for module, key in holders(old):
-            self.attribute(module, key, new)
+            if module.__name__.partition(".")[0] != but:
+                self.attribute(module, key, new)
 
     def on_undo(self, back: Callable[[], object]) -> None:
         """Call ``back`` when the changes are taken back. It must be harmless to call it twice."""
