@@ -80,8 +80,8 @@ def nmm(
 ) -> tuple[DeviceArray, ...] | Faults:
     """The results of `nmm_reference`, or the faults that the GPU has found."""
     n, where, dtypes = len(boxes), boxes.where, (boxes.dtype.char, scores.dtype.char)
-    options = iou_threshold, metric, transitive
-    workspace = boxes.empty_bytes(native.nmm_workspace(*dtypes, n, idxs is not None, *options, where[0]))
+    size = native.nmm_workspace(*dtypes, n, idxs is not None, iou_threshold, metric, transitive, where[0])
+    workspace = boxes.empty_bytes(size)
     united, best = boxes.empty((n, 4), boxes.dtype), boxes.empty((n,), scores.dtype)
     keep, groups, order, parents = (boxes.empty((n,), np.int64) for _ in range(4))
     status = boxes.empty((STATUS,), np.int64)
@@ -91,7 +91,9 @@ def nmm(
         scores.pointer,
         0 if idxs is None else idxs.pointer,
         n,
-        *options,
+        iou_threshold,
+        metric,
+        transitive,
         workspace.pointer,
         united.pointer,
         best.pointer,

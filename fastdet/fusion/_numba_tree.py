@@ -256,7 +256,7 @@ def find(
 
 @jit
 def loose_bound(nodes: Array, k: int, query: Array, own: float, ios: bool, narrow: bool) -> float:
-    """`bound` for overlaps that are rounded in float32, if ``narrow``: no bound for areas that overflow or underflow."""
+    """`bound` for overlaps that float32 rounds, if ``narrow``: none where its areas would overflow or underflow."""
     if not narrow:
         return bound(nodes, k, query, own, ios)
     if not (min(nodes[k, LEAST], own) > 2.0**-100 and max(nodes[k, MOST], own) < 2.0**120):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from fastdet._core.check import Array
 from fastdet.integrations._replace import Changes, check_parameters
 
 _EXACT = 2**26  # integers below it have areas that a float holds
@@ -23,16 +22,16 @@ def replace(changes: Changes, combine: Any, utils: Any) -> None:
 
 
 def _to_array(old: Callable[..., Any], utils: Any) -> Callable[..., Any]:
-    def object_prediction_list_to_numpy(object_prediction_list: Any) -> Array:
+    def object_prediction_list_to_numpy(object_prediction_list: Any) -> Any:
         if type(object_prediction_list) is not utils.ObjectPredictionList:
-            return old(object_prediction_list)  # type: ignore[no-any-return]
+            return old(object_prediction_list)
         rows = [
             (*p.bbox.to_xyxy(), p.score.value, p.category.id)
             for p in object_prediction_list.list
             if isinstance(p, utils.ObjectPrediction)
         ]
         if len(rows) != len(object_prediction_list.list):
-            return old(object_prediction_list)  # type: ignore[no-any-return]
+            return old(object_prediction_list)
         return np.array(rows, np.float32).reshape(-1, 6)
 
     return object_prediction_list_to_numpy
@@ -60,9 +59,7 @@ def _merge(old: Callable[..., Any], combine: Any, utils: Any) -> Callable[..., A
     ) -> list[Any]:
         plain = type(object_prediction_list) is utils.ObjectPredictionList and match_metric in ("IOU", "IOS")
         if not plain or type(match_threshold) not in (float, int):
-            return old(  # type: ignore[no-any-return]
-                object_prediction_list, keep_to_merge_list, match_metric, match_threshold
-            )
+            return old(object_prediction_list, keep_to_merge_list, match_metric, match_threshold)
         objects, selected = object_prediction_list.list, []
         for keep, others in keep_to_merge_list.items():
             merged = _of_group(objects, keep, others, match_metric == "IOU", match_threshold)
