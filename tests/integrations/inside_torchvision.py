@@ -58,7 +58,8 @@ def test_the_mode_says_what_was_done() -> None:
     assert integrations.active() == [MADE]
     assert MADE.version == torchvision.__version__.partition("+")[0] or MADE.version == torchvision.__version__
     assert MADE.mode.startswith(("operators defined (", "kernels replaced (CPU)"))
-    assert "torchvision::nms" in MADE.replaced and ("torchvision::deform_conv2d" in MADE.replaced) == DEFINED
+    assert "torchvision::nms" in MADE.replaced
+    assert ("torchvision::deform_conv2d" in MADE.replaced) == DEFINED
     assert torchvision.extension._has_ops()
 
 
@@ -75,7 +76,11 @@ def test_nms_is_the_rule_of_torchvision(dtype: torch.dtype, kind: str) -> None:
             boxes[torch.from_numpy(RNG.random(boxes.shape) < 0.1)] = math.inf
             boxes[torch.from_numpy(RNG.random(boxes.shape) < 0.1)] = -math.inf
         if kind in ("huge", "large"):  # areas, or sums of two areas, that overflow
-            boxes *= {"huge": 1e20, "large": 2.6e17}[kind] if dtype is torch.float32 else {"huge": 1e160, "large": 2e152}[kind]
+            boxes *= (
+                {"huge": 1e20, "large": 2.6e17}[kind]
+                if dtype is torch.float32
+                else {"huge": 1e160, "large": 2e152}[kind]
+            )
         if kind == "inverted":
             boxes = boxes[:, torch.from_numpy(RNG.permutation(4))]
         if kind == "nan scores":
@@ -85,7 +90,8 @@ def test_nms_is_the_rule_of_torchvision(dtype: torch.dtype, kind: str) -> None:
             boxes, scores = boxes.T.contiguous().T, scores.repeat_interleave(2)[::2]
         for threshold in (0.0, 0.3, 1 / 3, float(np.float32(0.3)), 0.5, 1.0, 2.0, -0.5, math.nan, math.inf):
             got = ops.nms(boxes, scores, threshold)
-            assert got.dtype is torch.int64 and got.tolist() == nms_of_the_rule(boxes, scores, threshold), threshold
+            assert got.dtype is torch.int64
+            assert got.tolist() == nms_of_the_rule(boxes, scores, threshold), threshold
 
 
 def test_nms_compares_with_a_double() -> None:
@@ -122,7 +128,8 @@ def test_nms_of_nothing_and_of_tensors_that_require_grad() -> None:
     boxes, scores = boxes_of(20)
     want = ops.nms(boxes, scores, 0.5)
     got = ops.nms(boxes.clone().requires_grad_(), torch.nn.Parameter(scores), 0.5)
-    assert got.tolist() == want.tolist() and not got.requires_grad
+    assert got.tolist() == want.tolist()
+    assert not got.requires_grad
 
 
 def test_batched_nms_is_nms_of_each_class() -> None:
@@ -201,15 +208,18 @@ def test_roi_align_and_ps_roi_align(layout: str) -> None:
 def test_a_roi_without_samples_is_not_a_number_in_ps_roi_align() -> None:
     rois = torch.tensor([[0, 1, 1, 1, 3], [0, 0, 0, 3, 3.0]])
     got, channels = native.ps_roi_align(torch.ones(1, 4, 5, 5), rois, 1.0, 2, 2, 0)
-    assert got[0].isnan().all() and (got[1] == 1).all()
-    assert channels.dtype is torch.int32 and channels.flatten(1).tolist() == [[0, 1, 2, 3]] * 2
+    assert got[0].isnan().all()
+    assert (got[1] == 1).all()
+    assert channels.dtype is torch.int32
+    assert channels.flatten(1).tolist() == [[0, 1, 2, 3]] * 2
 
 
 def test_roi_pool_passes_over_nan_and_begins_with_the_lowest_float32() -> None:
     x = torch.tensor([[[[math.nan, -math.inf], [math.nan, -5.0]]]])
     values, places = native.roi_pool(x, torch.tensor([[0, 0, 0, 1, 1.0]]), 1.0, 2, 2)
     lowest = float(np.finfo(np.float32).min)
-    assert values.flatten().tolist() == [lowest, lowest, lowest, -5.0] and places.dtype is torch.int32
+    assert values.flatten().tolist() == [lowest, lowest, lowest, -5.0]
+    assert places.dtype is torch.int32
     assert places.flatten().tolist() == [-1, -1, -1, 3]
 
 
@@ -293,11 +303,13 @@ def test_compiled_and_exported() -> None:
 
 def test_meta_tensors_have_shapes() -> None:
     x, rois = torch.empty(2, 8, 5, 5, device="meta"), torch.empty(3, 5, device="meta")
-    assert ops.roi_align(x, rois, (2, 3)).shape == (3, 8, 2, 3) and ops.ps_roi_pool(x, rois, 2).shape == (3, 2, 2, 2)
+    assert ops.roi_align(x, rois, (2, 3)).shape == (3, 8, 2, 3)
+    assert ops.ps_roi_pool(x, rois, 2).shape == (3, 2, 2, 2)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_scripted() -> None:
-    scripted = torch.jit.script(lambda: None) if False else torch.jit.script(ops.nms)
+    scripted = torch.jit.script(ops.nms)
     boxes, scores = boxes_of(20)
     assert torch.equal(scripted(boxes, scores, 0.4), ops.nms(boxes, scores, 0.4))
 
@@ -376,7 +388,7 @@ def test_deform_conv2d_refuses_wrong_shapes() -> None:
 def test_quantised_operators_say_their_name() -> None:
     boxes, scores = boxes_of(3)
     quantised = (torch.quantize_per_tensor(x, 0.5, 0, torch.quint8) for x in (boxes, scores))
-    with pytest.raises(NotImplementedError, match="torchvision::q?nms: fastdet has no kernel"):
+    with pytest.raises(NotImplementedError, match=r"torchvision::q?nms: fastdet has no kernel"):
         ops.nms(*quantised, 0.5)
     with pytest.raises(NotImplementedError, match="torchvision::qnms: fastdet has no kernel"):
         native.qnms(boxes.byte(), scores.byte(), 0.5)
@@ -399,7 +411,8 @@ def test_ssd_detects() -> None:
     ).eval()
     with torch.no_grad():
         (found,) = network([torch.rand(3, 320, 320)])
-    assert found["boxes"].shape[1] == 4 and len(found["boxes"]) == len(found["scores"]) > 0
+    assert found["boxes"].shape[1] == 4
+    assert len(found["boxes"]) == len(found["scores"]) > 0
 
 
 @pytest.mark.parametrize("name", ["FasterRCNN", "MaskRCNN"])
