@@ -138,7 +138,8 @@ py::object multiclass(const py::array& boxes, const py::array& scores, double th
 
 const Bindings registered([](py::module_& m) {
     m.def("nms", nms_any);
-    m.def("nms_quick", nms_quick, py::arg("boxes"), py::arg("scores"), py::arg("threshold"), py::arg("ordinary") = false);
+    m.def("nms_quick", nms_quick, py::arg("boxes"), py::arg("scores"), py::arg("threshold"),
+          py::arg("ordinary") = false);
     m.def("soft_nms", soft_nms_any);
     m.def("multiclass_nms", multiclass);
 });

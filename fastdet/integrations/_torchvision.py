@@ -30,9 +30,9 @@ def torchvision(*, cuda: bool = False) -> Integration:
 
     Notes
     -----
-    Answers are torchvision's. Those of `nms`, `roi_pool`, `ps_roi_pool` and the gradient of `roi_pool` are equal bit for
-    bit in float32 and float64; the sums of `roi_align`, `ps_roi_align` and the other gradients have another order, so
-    their last bits differ. float16 is computed in float32 and rounded once. A RoI of an image that is not there, or
+    Answers are torchvision's. Those of `nms`, `roi_pool`, `ps_roi_pool` and the gradient of `roi_pool` are equal bit
+    for bit in float32 and float64; the sums of `roi_align`, `ps_roi_align` and the other gradients have another order,
+    so their last bits differ. float16 is computed in float32 and rounded once. A RoI of an image that is not there, or
     with a NaN or infinite coordinate, raises ValueError, where torchvision reads wild memory.
 
     Examples
@@ -49,9 +49,12 @@ def _make(changes: Changes, cuda: bool) -> tuple[str | None, str]:
     _, version = installed("torchvision")
     loaded = sys.modules.get("torchvision")
     if loaded is not None and getattr(loaded.__spec__, "_initializing", False):
-        raise IntegrationError("torchvision: its import is under way: call fastdet.integrations.torchvision() before it")
+        raise IntegrationError(
+            "torchvision: its import is under way: call fastdet.integrations.torchvision() before it"
+        )
 
     from fastdet.integrations import _torchvision_define as definitions
+    from fastdet.integrations._torchvision_ops import KERNELS
 
     check_version("torchvision", version, *TRIED)
     why = None if definitions.exists() else "torchvision was imported without them"
@@ -59,9 +62,9 @@ def _make(changes: Changes, cuda: bool) -> tuple[str | None, str]:
         why = definitions.load_binary()
     if why is None:
         keys = ("CPU", "CUDA") if cuda else ("CPU",)
-        library = definitions.override(definitions.ops.KERNELS, keys)
+        library = definitions.override(KERNELS, keys)
         changes.on_undo(library._destroy)
-        changes.replaced += [f"torchvision::{name}" for name in definitions.ops.KERNELS]
+        changes.replaced += [f"torchvision::{name}" for name in KERNELS]
         return version, f"kernels replaced ({', '.join(keys)})"
     if loaded is not None:
         raise IntegrationError(

@@ -61,8 +61,8 @@ KERNELS: dict[str, Callable[..., Any]] = {
 def _lacking(name: str) -> Callable[..., Any]:
     def kernel(*arguments: Any) -> Any:
         raise NotImplementedError(
-            f"torchvision::{name}: fastdet has no kernel for quantised tensors: pass floats (x.dequantize()), or install "
-            "the torch that this torchvision was built for"
+            f"torchvision::{name}: fastdet has no kernel for quantised tensors: pass floats (x.dequantize()), or "
+            "install the torch that this torchvision was built for"
         )
 
     return kernel
@@ -77,7 +77,12 @@ def define(kernels: dict[str, Callable[..., Any]]) -> Any:
         for name, kernel in kernels.items():
             for key in ("CPU", "CUDA"):
                 library.impl(name, kernel, key)
-        for name, key in (("qnms", "CPU"), ("qroi_align", "CPU"), ("nms", "QuantizedCPU"), ("roi_align", "QuantizedCPU")):
+        for name, key in (
+            ("qnms", "CPU"),
+            ("qroi_align", "CPU"),
+            ("nms", "QuantizedCPU"),
+            ("roi_align", "QuantizedCPU"),
+        ):
             library.impl(name, _lacking(name), key)
         library.impl("_cuda_version", lambda: -1, "CompositeExplicitAutograd")
     except BaseException:
@@ -142,6 +147,10 @@ def import_with_operators(changes: Changes) -> None:
         sys.meta_path.remove(finder)
 
 
+def _has_ops() -> bool:  # TorchScript compiles it
+    return True
+
+
 class _ExtensionFinder(MetaPathFinder):
     """Finds `torchvision.extension` as the other finders do; its loader sets `_has_ops` afterwards."""
 
@@ -170,7 +179,7 @@ class _WithOperators(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        module._has_ops = lambda: True  # type: ignore[attr-defined]
+        module._has_ops = _has_ops  # type: ignore[attr-defined]
 
 
 def _files(*patterns: str) -> list[Path]:
@@ -191,7 +200,8 @@ def load_binary() -> str | None:
     if not found:
         return "the package has no compiled operators"
     try:
-        torch.ops.load_library(str(found[0]))
+        load: Any = torch.ops.load_library
+        load(str(found[0]))
     except OSError as error:
         return str(error.__cause__ or error).splitlines()[0]
     return None if exists() else "its binary defines no operators"

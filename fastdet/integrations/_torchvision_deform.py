@@ -1,7 +1,7 @@
 """torchvision's deformable convolution and its gradients, composed of torch's operations, one image at a time.
 
-A point is interpolated between four pixels, of which those outside of the map are 0; a point at or beyond -1, the height
-or the width is 0. A point that is NaN is 0, where torchvision reads wild memory.
+A point is interpolated between four pixels, of which those outside of the map are 0; a point at or beyond -1, the
+height or the width is 0. A point that is NaN is 0, where torchvision reads wild memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Tensor = torch.Tensor
 
 
 class _Points:
-    """Where one image is looked at: (G, K, P) for G groups of channels, K taps of the kernel, P places of the result."""
+    """Where one image is looked at: (G, K, P) for G groups of channels, K taps of the kernel, P places."""
 
     def __init__(self, image: Tensor, offset: Tensor, taps: Tensor) -> None:
         groups, (self.height, self.width) = len(offset), image.shape[1:]
@@ -139,9 +139,7 @@ class _Convolution:
         return columns.reshape(self.groups, -1, columns.shape[-1])
 
 
-def deform_conv2d(
-    input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor, *options: Any
-) -> Tensor:
+def deform_conv2d(input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor, *options: Any) -> Tensor:
     *steps, use_mask = options
     made = _Convolution(input, weight, offset, mask, tuple(steps), use_mask)
     out = input.new_zeros((input.size(0), weight.size(0), made.out_h, made.out_w))

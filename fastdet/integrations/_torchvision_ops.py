@@ -89,8 +89,7 @@ def nms(dets: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     _need(scores.dim() == 1, f"scores should be a 1d tensor, got {scores.dim()}D")
     _need(
         dets.size(0) == scores.size(0),
-        "boxes and scores should have same number of elements in dimension 0, "
-        f"got {dets.size(0)} and {scores.size(0)}",
+        f"boxes and scores should have same number of elements in dimension 0, got {dets.size(0)} and {scores.size(0)}",
     )
     if dets.is_cuda:
         return _nms_on_gpu(dets, scores, iou_threshold)
@@ -202,7 +201,7 @@ def _scaled(rois: Tensor, scale: float) -> tuple[Tensor, float]:
 def _pooled(
     op: str, reference: Any, input: Tensor, rois: Tensor, bins: tuple[int, int], channels: int, call: Any, places: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Features of the shape (K, channels, *bins), and their places. ``call(kernel, planes, last, rois, out, places)``."""
+    """Features (K, channels, *bins), and their places: ``call(kernel, planes, last, rois, out, places)``."""
 
     def make(rois: Tensor) -> tuple[Tensor, Tensor | None]:
         planes, last = _check.maps(op, "input", _array(op, "input", input))
