@@ -1,4 +1,4 @@
-"""RoIAlign and RoIPool of `mmcv._ext`. The mean is fastdet's kernel; the maximum and mmcv's RoIPool are torch operations."""
+"""RoIAlign and RoIPool of `mmcv._ext`. The mean is fastdet's kernel, the maximum and RoIPool are torch operations."""
 
 from __future__ import annotations
 

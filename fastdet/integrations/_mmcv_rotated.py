@@ -62,9 +62,7 @@ def roi_align_rotated_backward(
     grad_input += planes.reshape(count, height, width, channels).permute(0, 3, 1, 2).to(grad_input.dtype)
 
 
-def _bins(
-    boxes: Tensor, pooled: tuple[int, int], spatial_scale: float, sampling_ratio: int, aligned: bool
-) -> Bins:
+def _bins(boxes: Tensor, pooled: tuple[int, int], spatial_scale: float, sampling_ratio: int, aligned: bool) -> Bins:
     sides = boxes[:, 3:5].flip(1) * float(np.float32(spatial_scale))
     sides = checked_sides("roi_align_rotated", sides, aligned)
     return bins_of(-sides / 2, sides, pooled, sampling_ratio)
