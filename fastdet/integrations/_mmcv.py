@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import sys
+from functools import partial
 from types import ModuleType
-from typing import Any
 
 from fastdet.integrations._replace import (
     Changes,
@@ -74,14 +74,15 @@ def _make(changes: Changes, replace: bool) -> tuple[str, str]:
     module = stand_in(own)
     changes.item(sys.modules, _NAME, module)
 
-    def use(old: Any, new: Any) -> None:
+    def use(old: ModuleType, new: ModuleType) -> None:
         """Modules of mmcv.ops hold the compiled module by a name of their own."""
         for key, user in list(sys.modules.items()):
-            if key.partition(".")[0] == "mmcv" and old is not None and vars(user).get("ext_module") is old:
+            if key.partition(".")[0] == "mmcv" and vars(user).get("ext_module") is old:
                 user.ext_module = new  # type: ignore[attr-defined]
 
-    changes.on_undo(lambda: own is not None and use(module, own))
-    use(own, module)
+    if own is not None:
+        changes.on_undo(partial(use, module, own))
+        use(own, module)
     changes.replaced += [f"{_NAME}.{name}" for name in sorted(OPS)]
     return version, f"{_NAME} is fastdet's"
 

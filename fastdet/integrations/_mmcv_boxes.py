@@ -13,8 +13,8 @@ LARGE = 1e9  # areas of boxes below it are finite in float32
 
 
 def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int) -> None:
-    """Write IoU (mode 0) or intersection over the area of bboxes1 (mode 1) into ``ious``; sides longer by ``offset``."""
-    a, b = bboxes1.detach(), bboxes2.detach()
+    """Write IoU (mode 0) or intersection over the area of bboxes1 (mode 1); sides are longer by ``offset``."""
+    a, b = computed(bboxes1), computed(bboxes2)
     if not offset and not aligned and a.dtype == b.dtype and _proper(a) and _proper(b):
         crowd = torch.ones(len(b), dtype=torch.bool, device=b.device) if mode else None
         ious.copy_(fastdet.boxes.box_iou(a, b, iscrowd=crowd))
@@ -34,7 +34,7 @@ def _proper(boxes: Tensor) -> bool:
     if boxes.numel() == 0 or boxes.dtype not in (torch.float32, torch.float64):
         return False
     low, high = boxes.aminmax()
-    if not (-LARGE < float(low) and float(high) < LARGE):
+    if not (float(low) > -LARGE and float(high) < LARGE):
         return False
     return bool((boxes[:, 2:] - boxes[:, :2] > 1e-6).all())
 

@@ -19,7 +19,7 @@ def _columns(
     dilation: tuple[int, int],
     groups: int,
 ) -> Tensor:
-    """(N, C, kernel pixels, outputs): the input at the moved places. Beyond the border it is 0, as is a part of a tap."""
+    """(N, C, kernel pixels, outputs): the input at the moved places. It is 0 beyond the border."""
     n, channels, height, width = x.shape
     out_h, out_w = offset.shape[2:]
     taps, count = kernel[0] * kernel[1], out_h * out_w
@@ -217,7 +217,14 @@ def modulated_deform_conv_backward(
 
 
 def masked_im2col_forward(
-    im: Tensor, mask_h_idx: Tensor, mask_w_idx: Tensor, col: Tensor, kernel_h: int, kernel_w: int, pad_h: int, pad_w: int
+    im: Tensor,
+    mask_h_idx: Tensor,
+    mask_w_idx: Tensor,
+    col: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    pad_h: int,
+    pad_w: int,
 ) -> None:
     """Columns of the named outputs only; stride and dilation are 1, and there is one image."""
     width = im.shape[3] + 2 * pad_w - kernel_w + 1

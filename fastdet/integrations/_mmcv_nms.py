@@ -71,31 +71,28 @@ def nms_rotated(
     iou_threshold: float,
     multi_label: bool | int,
 ) -> Tensor:
-    """Kept indices by falling score; a box goes where its IoU is the threshold or more. Column 5 is the class."""
+    """Kept indices by falling score; a box goes where its IoU is the threshold or more.
+
+    mmcv takes labels and has no use for them, on the CPU and in CUDA: boxes of all classes suppress each other.
+    """
     dets, scores = computed(dets), computed(scores)
     if dets.numel() == 0:
         return torch.empty(0, dtype=torch.int64, device=dets.device)
     boxes = upright_sides(dets[:, :5])
     order = scores.sort(dim=0, descending=True, stable=True)[1]
     rank = torch.arange(len(order), 0, -1, dtype=boxes.dtype, device=order.device)  # scores may be NaN, or equal
-    keys = dets[order, 5].long() if multi_label else torch.zeros_like(order)
     threshold = np.float32(iou_threshold)
-    if threshold <= 0:  # 0 >= 0: the best of each class removes all others
-        seen: dict[int, int] = {}
-        for place, key in enumerate(keys.tolist()):
-            seen.setdefault(key, place)
-        return order[torch.tensor(list(seen.values()), device=order.device)]
+    if threshold <= 0:  # 0 >= 0: the best removes all others
+        return order[:1]
     if threshold > 1:
         return order
     below = np.nextafter(threshold.astype(np.float64 if boxes.dtype == torch.float64 else np.float32), -1)
-    keep = fastdet.rotated.batched_nms_rotated(
-        boxes[order], rank, keys, float(below), degrees=False, clockwise=True
-    )
+    keep = fastdet.rotated.nms_rotated(boxes[order], rank, float(below), degrees=False, clockwise=True)
     return order[_tensor(keep)]
 
 
 def upright_sides(boxes: Tensor) -> Tensor:
-    """Boxes ``cx cy w h r`` with mmcv's sizes: an area below 1e-14 or NaN is no box, two negative sides turn it round."""
+    """Boxes ``cx cy w h r`` as mmcv sees them: with an area below 1e-14 no box, with two negative sides one turned."""
     sides = boxes[:, 2:4]
     good = (sides.prod(1) >= 1e-14) & boxes.isfinite().all(1)
     sides = torch.where(good[:, None], sides.abs(), torch.zeros_like(sides))
@@ -158,7 +155,7 @@ def _quick_softnms(
         return None
     if not min_score > 0 or not float(scores.max()) >= min_score or float(scores.min()) < 0:
         return None
-    if len(scores.unique()) != len(scores) or bool((boxes[:, 2:] <= boxes[:, :2]).any()):
+    if bool((scores.sort()[0].diff() == 0).any()) or bool((boxes[:, 2:] <= boxes[:, :2]).any()):
         return None
     found: tuple[Any, Any] = fastdet.nms.soft_nms(
         boxes,

@@ -12,7 +12,7 @@ SMALLEST = 1e-14  # area of a quadrilateral that is one
 
 
 def box_iou_quadri(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode_flag: int, aligned: bool) -> None:
-    """Write IoU (mode 0) or intersection over the area of bboxes1 (mode 1) into ``ious``; corners ``x1 y1 .. x4 y4``."""
+    """Write IoU (mode 0) or intersection over the area of bboxes1 (mode 1), of corners ``x1 y1 .. x4 y4``."""
     a, b = (computed(x).double().reshape(-1, 4, 2) for x in (bboxes1, bboxes2))
     if aligned:
         ious.copy_(_iou(a, b, mode_flag))
@@ -28,7 +28,7 @@ def box_iou_quadri(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode_flag: in
 def nms_quadri(
     dets: Tensor, scores: Tensor, order: Tensor, dets_sorted: Tensor, iou_threshold: float, multi_label: bool | int
 ) -> Tensor:
-    """Kept indices by falling score; a box goes where its IoU is the threshold or more. Column 8 is the class."""
+    """Kept indices by falling score; a box goes where its IoU is the threshold or more. Labels: see `nms_rotated`."""
     dets, scores = computed(dets), computed(scores)
     if dets.numel() == 0:
         return torch.empty(0, dtype=torch.int64, device=dets.device)
@@ -39,10 +39,7 @@ def nms_quadri(
         best, left = left[0], left[1:]
         keep.append(best)
         iou = _iou(corners[best].expand(len(left), 4, 2), corners[left], 0).to(dets.dtype)
-        gone = iou >= threshold
-        if multi_label:
-            gone &= dets[left, 8] == dets[best, 8]
-        left = left[~gone]
+        left = left[~(iou >= threshold)]
     return torch.stack(keep)
 
 

@@ -1,4 +1,4 @@
-"""RoIAlign and RoIPool of `mmcv._ext`. The mean is fastdet's kernel; the maximum and mmcv's RoIPool are torch operations."""
+"""RoIAlign and RoIPool of `mmcv._ext`. The mean is fastdet's kernel, the maximum and RoIPool are torch operations."""
 
 from __future__ import annotations
 
@@ -200,23 +200,30 @@ def roi_pool_forward(
         low, high = step * length + start[:, k, None], (step + 1) * length + start[:, k, None]
         edges.append([v.nan_to_num(0).clamp(0, size).long() for v in (low.floor(), high.ceil())])
     (y0, y1), (x0, x1) = edges
-    good = ((end - start) > 0).all(1)
-    tall = torch.where(good[:, None], y1 - y0, 0)
-    planes = by_pixel(x)
-    shape = (len(boxes), *pooled, x.shape[1])
-    empty = ((tall <= 0)[:, :, None] | ((x1 - x0) <= 0)[:, None])[..., None]
-    best = torch.where(empty, 0.0, x.new_full(shape, -float(np.finfo(np.float32).max)))
-    place = torch.full(shape, -1, dtype=argmax.dtype, device=x.device)
-    for dy in range(int(tall.max()) if tall.numel() else 0):
-        for dx in range(int((x1 - x0).max())):
-            r, i, j = ((tall > dy)[:, :, None] & (x1 - x0 > dx)[:, None]).nonzero(as_tuple=True)
-            at = (y0[r, i] + dy) * width + x0[r, j] + dx
-            value = planes[images[r] * height * width + at]
-            above = value > best[r, i, j]
-            best[r, i, j] = torch.where(above, value, best[r, i, j])
-            place[r, i, j] = torch.where(above, at[:, None].to(place.dtype), place[r, i, j])
-    output.copy_(best.permute(0, 3, 1, 2))
-    argmax.copy_(place.permute(0, 3, 1, 2))
+    good = ((end - start) > 0).all(1).tolist()
+    best, place = x.new_zeros(output.shape), torch.full(output.shape, -1, dtype=torch.int64, device=x.device)
+    lowest = float(np.finfo(np.float32).min)  # a pixel that is not above it, or NaN, is no maximum
+    numbers = torch.where(x.isnan(), -torch.inf, x)
+    rows = [(low.tolist(), high.tolist()) for low, high in ((y0, y1), (x0, x1))]
+    for n, image in enumerate(images.tolist()):
+        down, across = (
+            [(k, a, b) for k, (a, b) in enumerate(zip(low[n], high[n], strict=True)) if b > a] for low, high in rows
+        )
+        if not (good[n] and down and across):
+            continue
+        first = down[0][1]
+        crop = numbers[image, :, first : down[-1][2]]
+        by_row = [crop[:, :, a:b].max(2) for _, a, b in across]  # the first of equal ones
+        tall = torch.stack([value for value, _ in by_row], 2)
+        columns = torch.stack([at + a for (_, at), (_, a, _) in zip(by_row, across, strict=True)], 2)
+        steps = [j for j, _, _ in across]
+        for i, a, b in down:
+            value, at = tall[:, a - first : b - first].max(1)
+            column = columns[:, a - first : b - first].gather(1, at[:, None])[:, 0]
+            best[n, :, i, steps] = value.clamp(min=lowest)
+            place[n, :, i, steps] = torch.where(value > lowest, (at + a) * width + column, -1)
+    output.copy_(best)
+    argmax.copy_(place)
 
 
 def roi_pool_backward(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import mmcv_rules as rules
 import numpy as np
 import pytest
 import torch
@@ -17,8 +18,7 @@ if True:  # before mmdet is imported
     integrations.pycocotools()
     integrations.mmcv()
 
-import mmcv.ops.nms
-import mmcv.ops.roi_align
+import mmcv.ops  # noqa: F401
 import mmdet
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -57,7 +57,7 @@ def build(name: str) -> Any:
         model.test_cfg.rcnn.score_thr = 0.012  # random weights find 81 classes about equally probable
     else:
         model.test_cfg.score_thr = 0.0
-        model.test_cfg.nms_pre = 300
+        model.test_cfg.nms_pre = 100
     detector = MODELS.build(model)
     if name == "ssd":
         detector.bbox_head.loss_cls = None  # mmdet 3.3.0 reads it in prediction and never sets it
@@ -70,7 +70,7 @@ def images(detector: Any, name: str, training: bool) -> Any:
     pixels = [torch.rand(3, size, size, generator=generator) * 255 for _ in range(2)]
     found = []
     for _ in pixels:
-        shape = {key: (size, size) for key in ("img_shape", "ori_shape", "pad_shape", "batch_input_shape")}
+        shape = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), (size, size))
         one = DetDataSample(metainfo={**shape, "scale_factor": (1.0, 1.0)})
         boxes = torch.tensor([[5.0, 5, 40, 50], [20, 10, 60, 30]])
         one.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([1, 7]))
@@ -83,9 +83,7 @@ def images(detector: Any, name: str, training: bool) -> Any:
     return detector.data_preprocessor({"inputs": pixels, "data_samples": found}, training)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.exhaustive) if n in SLOW else n for n in DETECTORS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.exhaustive) if n in SLOW else n for n in DETECTORS])
 def test_detector(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     started, detector = time.perf_counter(), build(name)
     optimizer = torch.optim.SGD(detector.parameters(), 1e-5)
@@ -93,7 +91,8 @@ def test_detector(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = detector(**images(detector, name, True), mode="loss")
     loss, _ = detector.parse_losses(losses)
     loss.backward()
-    assert torch.isfinite(loss) and loss > 0
+    assert torch.isfinite(loss)
+    assert loss > 0
     gradients = {key: p.grad for key, p in detector.named_parameters() if p.grad is not None}
     assert all(bool(torch.isfinite(g).all()) for g in gradients.values())
     head = HEADS.get(name, "roi_head.bbox_head")
@@ -102,6 +101,8 @@ def test_detector(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer.step()
 
     detector.eval()
+    modules = [sys.modules[f"mmcv.ops.{key}"] for key in ("nms", "roi_align")]
+    ext: Any = sys.modules["mmcv._ext"]
     data = images(detector, name, False)
     calls = []
 
@@ -112,19 +113,21 @@ def test_detector(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         return call
 
-    monkeypatch.setattr(mmcv.ops.nms, "ext_module", Spy(mmcv.ops.nms.ext_module, counted))
-    monkeypatch.setattr(mmcv.ops.roi_align, "ext_module", Spy(mmcv.ops.roi_align.ext_module, counted))
+    monkeypatch.setattr(modules[0], "ext_module", Spy(ext, counted))
+    monkeypatch.setattr(modules[1], "ext_module", Spy(ext, counted))
     with torch.no_grad():
         results = detector(**data, mode="predict")
-    assert "nms" in calls and ("roi_align_forward" in calls) == (name not in HEADS)
+    assert "nms" in calls
+    assert ("roi_align_forward" in calls) == (name not in HEADS)
     for one in results:
         found = one.pred_instances
-        assert 0 < len(found) <= 200 and found.bboxes.shape == (len(found), 4)
+        assert 0 < len(found) <= 200
+        assert found.bboxes.shape == (len(found), 4)
         assert bool((found.scores[:-1] >= found.scores[1:]).all())
         assert name != "mask" or found.masks.shape == (len(found), 64, 64)
 
-    monkeypatch.setattr(mmcv.ops.nms, "ext_module", Plain(mmcv.ops.nms.ext_module))
-    monkeypatch.setattr(mmcv.ops.roi_align, "ext_module", Plain(mmcv.ops.roi_align.ext_module))
+    monkeypatch.setattr(modules[0], "ext_module", Plain(ext))
+    monkeypatch.setattr(modules[1], "ext_module", Plain(ext))
     with torch.no_grad():
         wanted = detector(**data, mode="predict")
     for one, other in zip(results, wanted, strict=True):
@@ -144,25 +147,38 @@ class Spy:
 
 
 class Plain:
-    """NMS by plain loops, RoIAlign of torch operations in float64: other code for the same rules."""
+    """Other code for the same rules: NMS row by row, RoIAlign as a product of matrices in float64."""
 
     def __init__(self, own: Any) -> None:
         self._own = own
 
     def nms(self, boxes: Any, scores: Any, iou_threshold: float, offset: int) -> Any:
-        return torch.tensor(fast_loops(boxes.numpy(), scores.numpy(), iou_threshold, offset), dtype=torch.int64)
+        left, keep = np.argsort(-scores.numpy(), kind="stable"), []
+        while len(left):
+            best, left = left[0], left[1:]
+            keep.append(int(best))
+            iou = torch.zeros(1, len(left))
+            self._own.bbox_overlaps(boxes[best : best + 1], boxes[left], iou, 0, False, offset)
+            left = left[~(iou[0] > np.float32(iou_threshold)).numpy()]
+        return torch.tensor(keep, dtype=torch.int64)
 
     def roi_align_forward(self, x: Any, rois: Any, out: Any, *unused: Any, **options: Any) -> None:
-        pooled = options["aligned_height"], options["aligned_width"]
-        scale, ratio = options["spatial_scale"], options["sampling_ratio"]
-        want, _ = rules.roi_align(x.numpy(), rois.numpy(), pooled, scale, ratio, options["aligned"], None, True)
-        out.copy_(torch.from_numpy(want))
+        shift = 0.5 if options["aligned"] else 0.0
+        for n, roi in enumerate(rois.double().numpy()):
+            x1, y1, x2, y2 = roi[1:] * options["spatial_scale"] - shift
+            down = resampler(y1, y2 - y1, options["aligned_height"], x.shape[2], options["sampling_ratio"])
+            across = resampler(x1, x2 - x1, options["aligned_width"], x.shape[3], options["sampling_ratio"])
+            out[n] = torch.from_numpy(down) @ x[int(roi[0])].double() @ torch.from_numpy(across).T
 
 
-def fast_loops(boxes: Any, scores: Any, threshold: float, offset: int) -> list[int]:
-    """A box stays unless a kept one before it overlaps it."""
-    keep: list[int] = []
-    for i in np.argsort(-scores, kind="stable"):
-        if not any(rules.overlap(boxes[k], boxes[i], offset) > np.float32(threshold) for k in keep):
-            keep.append(int(i))
-    return keep
+def resampler(start: float, side: float, bins: int, size: int, ratio: int) -> Any:
+    """(bins, size): the mean of the linear samples in each bin."""
+    matrix, count = np.zeros((bins, size)), ratio if ratio > 0 else math.ceil(side / bins)
+    for i, k in np.ndindex(bins, count):
+        at = start + (i + (k + 0.5) / count) * side / bins
+        if -1 <= at <= size:
+            at = min(max(at, 0.0), size - 1.0)
+            low = int(at)
+            matrix[i, low] += (1 - at + low) / count
+            matrix[i, min(low + 1, size - 1)] += (at - low) / count
+    return matrix

@@ -120,7 +120,14 @@ def samples(
 
 
 def roi_align(
-    x: Any, rois: Any, pooled: tuple[int, int], scale: float, ratio: int, aligned: bool, clockwise: bool | None, mean: bool
+    x: Any,
+    rois: Any,
+    pooled: tuple[int, int],
+    scale: float,
+    ratio: int,
+    aligned: bool,
+    clockwise: bool | None,
+    mean: bool,
 ) -> tuple[Any, Any]:
     """The result, and y and x of the maxima."""
     out = np.zeros((len(rois), x.shape[1], *pooled))
@@ -175,7 +182,10 @@ def corners(box: Any) -> Points:
     """Of cx cy w h radians, clockwise on the screen."""
     cx, cy, w, h, r = (float(v) for v in box)
     c, s = math.cos(r), math.sin(r)
-    return [(cx + c * x - s * y, cy + s * x + c * y) for x, y in ((-w / 2, -h / 2), (w / 2, -h / 2), (w / 2, h / 2), (-w / 2, h / 2))]
+    return [
+        (cx + c * x - s * y, cy + s * x + c * y)
+        for x, y in ((-w / 2, -h / 2), (w / 2, -h / 2), (w / 2, h / 2), (-w / 2, h / 2))
+    ]
 
 
 def area(points: Points) -> float:
@@ -206,7 +216,9 @@ def polygon_iou(a: Points, b: Points, foreground: bool = False) -> float:
     return both / (one if foreground else one + two - both)
 
 
-def deform_conv(x: Any, w: Any, offset: Any, mask: Any, stride: int, pad: int, dilation: int, group: int, groups: int) -> Any:
+def deform_conv(
+    x: Any, w: Any, offset: Any, mask: Any, stride: int, pad: int, dilation: int, group: int, groups: int
+) -> Any:
     """One output at a time. Beyond the border the input is 0, and so is a sample a pixel or more beyond it."""
     (n, channels, height, width), (outputs, _, kernel, _) = x.shape, w.shape
     out = np.zeros((n, outputs, *offset.shape[2:]))
