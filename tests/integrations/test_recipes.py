@@ -1,4 +1,4 @@
-"""The recipes of the page "Use it inside ..." run as they stand there, each in a process of its own."""
+"""The recipes of the page "Use it inside ..." and of the README run as they stand, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 from frameworks import need_installed, run_script
 
-PAGE = Path(__file__).parents[2] / "docs" / "pages" / "integrations.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "pages" / "integrations.md"
 RECIPE = re.compile(r'^```python title="with ([^"]*)"\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
 
 def recipes() -> list[tuple[str, str, str]]:
     """(heading, packages, code) of each."""
     found, heading = [], ""
-    for part in re.split(r"^(?=#+ )", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE):
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in (PAGE, ROOT / "README.md"))
+    for part in re.split(r"^(?=#+ )", pages, flags=re.MULTILINE):
         heading = part.partition("\n")[0].lstrip("# ")
         found += [(heading, packages, code) for packages, code in RECIPE.findall(part)]
     return found
@@ -35,7 +37,8 @@ def test_recipe(packages: str, code: str) -> None:
 def test_every_python_fence_is_a_recipe() -> None:
     """One without a title would run where the site is built, and change that process."""
     text = PAGE.read_text(encoding="utf-8")
-    assert len(RECIPES) == text.count("```python") >= 3
+    assert len(RECIPE.findall(text)) == text.count("```python") >= 3
+    assert any(heading == "Four recipes" for heading, _, _ in RECIPES)
 
 
 def test_a_wrong_recipe_fails() -> None:

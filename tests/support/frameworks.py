@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[1] / "integrations"
 
 
 def need_installed(*distributions: str) -> None:
-    """Skip the test where one of these is absent, or fail if FASTDET_REQUIRED_PACKAGES lists it. Nothing is imported."""
+    """Skip the test where one of these is absent, or fail if FASTDET_REQUIRED_PACKAGES lists it; import none."""
     for name in distributions:
         if version_of(name) is None:
             if name in os.environ.get("FASTDET_REQUIRED_PACKAGES", "").split(","):
