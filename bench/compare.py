@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare fastdet with its peers: the README's table, from one run.
+"""Compare fastdet with its peers: the tables of docs/pages/speed.md, from one run.
 
     python bench/compare.py                                 # all sections, one thread
     python bench/compare.py --sections nms,box_iou --threads 1,2 --json result.json

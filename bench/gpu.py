@@ -41,7 +41,10 @@ def copy_speed(torch: Any) -> float:
 
 def machine(torch: Any) -> dict[str, Any]:
     smi = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"]
-    installed = {package.metadata["Name"].lower(): package.version for package in metadata.distributions()}
+    named = [
+        package for package in metadata.distributions() if package.metadata and package.metadata["Name"]
+    ]  # or broken
+    installed = {package.metadata["Name"].lower(): package.version for package in named}
     return {
         "gpu": torch.cuda.get_device_name(),
         "nvidia_smi": subprocess.run(smi, capture_output=True, text=True, check=True).stdout.strip(),

@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" FASTDET_REQUIRE_CUDA=1
-tests=(-q -p no:cacheprovider -m "" tests/core/test_cuda_gpu.py)
+tests=(-q -p no:cacheprovider -o filterwarnings=default -m "" tests/core/test_cuda_gpu.py)  # its torch may warn of anything
 
 build() {
     local archs

@@ -33,7 +33,7 @@ TERMINAL = {"COLUMNS": "86", "NO_COLOR": "1"}  # environment of the commands
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the gallery's pages, and the pages that come from README.md and CHANGELOG.md."""
+    """Add the gallery's pages, and the page that comes from CHANGELOG.md."""
     from mkdocs.structure.files import File
 
     cards = []
@@ -48,9 +48,6 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
         cards.append(f"- [![]({picture})]({page})\n\n    **[{title}]({page})**\n\n    {about}")
     index = (DOCS / "gallery" / "index.md").read_text(encoding="utf-8")
     files.append(File.generated(config, "gallery/index.md", content=index.replace("CARDS", "\n\n".join(cards))))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    speed = readme.partition("\n## Speed\n")[2].partition("\n## Contributing\n")[0].replace("](docs/pages/", "](")
-    files.append(File.generated(config, "speed.md", content=f"# Speed\n{speed}"))
     files.append(File.generated(config, "changelog.md", content=(ROOT / "CHANGELOG.md").read_text(encoding="utf-8")))
     return files
 

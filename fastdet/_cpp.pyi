@@ -30,7 +30,7 @@ def nms(
     metric: str,
     /,
 ) -> NDArray[np.int64] | int: ...
-def nms_quick(boxes: Array, scores: Array, iou_threshold: float, /) -> NDArray[np.int64] | None: ...
+def nms_quick(boxes: Array, scores: Array, threshold: float, ordinary: bool = ...) -> NDArray[np.int64] | None: ...
 def soft_nms(
     boxes: Array,
     scores: Array,
@@ -97,6 +97,15 @@ def rotated_iou_of_groups(
 def merge_boxes(
     boxes: Array, scores: Array, iou_threshold: float, metric: str, /
 ) -> tuple[Array, Array, NDArray[np.int64]]: ...
+def nmm(
+    boxes: Array,
+    scores: Array,
+    idxs: NDArray[np.int64] | None,
+    iou_threshold: float,
+    metric: str,
+    transitive: bool,
+    /,
+) -> tuple[Array, Array, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]: ...
 def weighted_boxes_fusion(
     boxes: list[Array],
     scores: list[Array],

@@ -172,6 +172,39 @@ def merge_boxes(
     stream: int,
     /,
 ) -> None: ...
+def nmm_workspace(
+    dtype: str,
+    score_dtype: str,
+    n: int,
+    keys: bool,
+    iou_threshold: float,
+    metric: str,
+    transitive: bool,
+    device: int,
+    /,
+) -> int: ...
+def nmm(
+    dtype: str,
+    score_dtype: str,
+    boxes: int,
+    scores: int,
+    keys: int,
+    n: int,
+    iou_threshold: float,
+    metric: str,
+    transitive: bool,
+    workspace: int,
+    out_boxes: int,
+    out_scores: int,
+    keep: int,
+    groups: int,
+    order: int,
+    parents: int,
+    status: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
 def weighted_boxes_fusion_workspace(n: int, models: int, device: int, /) -> int: ...
 def weighted_boxes_fusion(
     dtype: str,

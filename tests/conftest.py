@@ -98,6 +98,8 @@ def emulator() -> Iterator[Any]:
 
     with emulated.backend() as emulator:
         yield emulator
+        found = emulator.reports()
+    assert not found, "\n".join(f"{count} times {text}" for text, count in found.most_common())
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """The CUDA backend without a GPU: its kernels and its module, compiled as C++ against tests/cuda_emulator.
 
 `backend()` builds that and puts it in the place of `fastdet._cuda`; a stand-in for CuPy hands out arrays whose "device"
-memory is the host's. All Python code in between is the very code that a GPU sees.
+memory is the host's. All Python code in between is the very code that a GPU sees. With FASTDET_PTX=90 (or 75) the
+kernels are nvcc's own PTX for that architecture, under the checks of tests/ptx.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import subprocess
 import sys
 import sysconfig
 import types
+import weakref
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -34,6 +37,8 @@ ROOT = Path(__file__).parents[1]
 HERE = ROOT / "tests" / "cuda_emulator"
 FLAGS = ["-std=c++17", "-O1", "-g1", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"]
 FLAGS += ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+PTX = os.environ.get("FASTDET_PTX", "")
+ZONE = 64  # bytes around an array that no kernel may touch, where that is checked
 LEFT_OUT = ("sort.cu",)  # CUB's radix sort: tests/cuda_emulator/sort.cpp stands in
 
 
@@ -77,6 +82,15 @@ def library() -> Path:
     return target
 
 
+def ptx_library(arch: str) -> Path:
+    """The extension with nvcc's PTX for that architecture in it; skips without nvcc."""
+    from ptx import build
+
+    if build.setup_module().find_nvcc() is None:
+        pytest.skip("missing tool: nvcc")
+    return build.library(arch)
+
+
 class Array(np.ndarray[Any, Any]):
     """Looks like `cupy.ndarray` to fastdet. Anything that CuPy would copy to the host is an error."""
 
@@ -107,11 +121,25 @@ def on_gpu(x: Any, alignment: int = 16) -> Any:
     x = np.asarray(x)
     axes = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i])) if x.size else range(x.ndim)
     laid = x.transpose(*axes)
-    raw = np.empty(x.nbytes + alignment, np.uint8)
-    start = -raw.ctypes.data % alignment
+    zone = ZONE if _guarding else 0
+    raw = np.empty(x.nbytes + alignment + 2 * zone, np.uint8)
+    start = zone + -(raw.ctypes.data + zone) % alignment
     copy = raw[start : start + x.nbytes].view(x.dtype).reshape(laid.shape)
+    if _guarding:
+        _guard(_guarding[-1], raw, start, x.nbytes)
     copy[...] = laid
     return copy.transpose(*np.argsort(axes)).view(Array)
+
+
+_guarding: list[Any] = []  # the machine that is told of arrays
+
+
+def _guard(machine: Any, raw: Any, start: int, count: int) -> None:
+    """Everything of ``raw`` but ``count`` bytes from ``start`` on is not to be touched while it lives."""
+    first, end = raw.ctypes.data, raw.ctypes.data + raw.nbytes
+    for zone in ((first, first + start), (first + start + count, end)):
+        machine.guard(*zone)
+        weakref.finalize(raw, machine.unguard, zone[0])
 
 
 def on_cpu(x: Any) -> Any:
@@ -147,8 +175,17 @@ def _cupy() -> types.ModuleType:
 class Emulator:
     """What a test can ask of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ptx: str) -> None:
         self._library = ctypes.CDLL(str(path))
+        self.machine: Any = None
+        if ptx:
+            from ptx.machine import Machine
+
+            self.machine = Machine(path)
+
+    def reports(self) -> Counter[str]:
+        """What the checks of tests/ptx have found since the last call; nothing where they do not run."""
+        return self.machine.reports() if self.machine else Counter()
 
     def seed(self, seed: int) -> None:
         """Another order of blocks, warps and lanes."""
@@ -157,6 +194,16 @@ class Emulator:
     def fail_next(self, code: int) -> None:
         """The next launch fails with that error."""
         self._library.fastdet_emulator_fail_next(code)
+
+    def set_host(self, device: int = 0, contexts: int = 1) -> None:
+        """The current device, and the devices that have a context, as bits."""
+        self._library.fastdet_emulator_set_host(device, ctypes.c_uint(contexts))
+
+    def host(self) -> tuple[int, ...]:
+        """The device, the devices with a context, the mode of stream captures now and in the last launch."""
+        values = (ctypes.c_int * 4)()
+        self._library.fastdet_emulator_host(values)
+        return tuple(values)
 
 
 AREAS = [f"fastdet.{path.parent.name}.{path.stem}" for path in sorted((ROOT / "fastdet").glob("*/_cuda*.py"))]
@@ -198,9 +245,9 @@ def _replaced(modules: dict[str, Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def backend() -> Iterator[Emulator]:
-    """The emulated backend in the place of the real one."""
-    path = library()
+def backend(ptx: str = PTX) -> Iterator[Emulator]:
+    """The emulated backend in the place of the real one; with nvcc's PTX for that architecture, where one is named."""
+    path = ptx_library(ptx) if ptx else library()
     # a name that pybind11 has not seen: it keeps modules by name
     spec = importlib.util.spec_from_file_location("emulated._cuda", path)
     assert spec is not None
@@ -208,7 +255,13 @@ def backend() -> Iterator[Emulator]:
     native = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(native)
     with _replaced({"fastdet._cuda": native, "cupy": _cupy()}):
-        yield Emulator(path)
+        emulator = Emulator(path, ptx)
+        if emulator.machine:
+            _guarding.append(emulator.machine)
+        try:
+            yield emulator
+        finally:
+            _guarding.clear()
 
 
 @contextlib.contextmanager

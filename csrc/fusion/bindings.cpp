@@ -9,6 +9,7 @@
 #include "boxes/arguments.h"
 #include "boxes/arrays.h"
 #include "fusion/fusion.h"
+#include "fusion/nmm.h"
 
 namespace fastdet {
 namespace fusion_bindings {
@@ -96,8 +97,39 @@ py::tuple fuse(const std::vector<py::array>& boxes, const std::vector<py::array>
                           copy(fused.labels.data(), count));
 }
 
+py::object merge_groups(const py::array& boxes, const py::array& scores, const py::object& idxs, double threshold,
+                        const std::string& metric, bool transitive) {
+    const MergingRule rule{threshold, measure_of(metric), transitive};
+    const int64_t n = rows_of(boxes);
+    const py::array keys = idxs.is_none() ? py::array() : as_array(idxs);
+    const int64_t* key = idxs.is_none() ? nullptr : data<int64_t>(keys);
+    if (scores.size() != n || n > kMaxBoxes || (key && keys.size() != n))
+        throw py::value_error("fastdet._cpp: invalid scores or idxs");
+    return by_dtype(boxes, [&](auto t) {
+        return by_dtype(scores, [&](auto s) -> py::object {
+            using T = decltype(t);
+            using S = decltype(s);
+            const Box<T>* b = boxes_of<T>(boxes);
+            const S* v = data<S>(scores);
+            py::array_t<int64_t> groups(n), order(n), parents(n);
+            MergedGroups<T> out{{}, {}, groups.mutable_data(), order.mutable_data(), parents.mutable_data()};
+            {
+                const WithoutGil release;
+                nmm(b, v, key, n, rule, out);
+            }
+            const int64_t kept = int64_t(out.keep.size());
+            py::array_t<T> united({kept, int64_t(4)});
+            py::array_t<S> best(kept);
+            std::copy(out.boxes.begin(), out.boxes.end(), reinterpret_cast<Box<T>*>(united.mutable_data()));
+            for (int64_t k = 0; k < kept; ++k) best.mutable_data()[k] = v[out.keep[size_t(k)]];
+            return py::make_tuple(united, best, copy(out.keep.data(), kept), groups, order, parents);
+        });
+    });
+}
+
 const Bindings registered([](py::module_& m) {
     m.def("merge_boxes", merge);
+    m.def("nmm", merge_groups);
     m.def("weighted_boxes_fusion", fuse);
 });
 

@@ -3,6 +3,7 @@
 
 #include "cuda/call.h"
 #include "fusion/fusion.h"
+#include "fusion/nmm.h"
 
 namespace fastdet {
 
@@ -47,5 +48,18 @@ template <class T, class S>
 void weighted_boxes_fusion_cuda(const DeviceFusionInput& input, int64_t n, const FusionOptions& options,
                                 void* workspace, Box<T>* out_boxes, S* out_scores, int64_t* out_labels,
                                 FusionStatus* status, cudaStream_t stream);
+
+// Non-maximum merging. out_boxes, out_scores and keep: (n,), of which status->count are written; groups, order and
+// parents: (n,). The status' negative_score stays -1.
+struct DeviceGroups {
+    int64_t *keep, *groups, *order, *parents;
+};
+
+template <class T, class S>
+int64_t nmm_workspace(int64_t n, bool keys, const MergingRule& rule);
+template <class T, class S>
+void nmm_cuda(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n, const MergingRule& rule,
+              void* workspace, Box<T>* out_boxes, S* out_scores, const DeviceGroups& out, FusionStatus* status,
+              cudaStream_t stream);
 
 }  // namespace fastdet

@@ -8,16 +8,12 @@
 #include "cuda/compact.h"
 #include "cuda/launch.h"
 #include "fusion/cuda.h"
+#include "fusion/faults.h"
 
 namespace fastdet {
 namespace {
 
 constexpr int kThreads = 256, kMergeThreads = 512;
-
-template <class T>
-__device__ inline bool is_infinite(T x) {
-    return x == x && !is_finite(x);
-}
 
 template <class T, class S>
 __global__ void __launch_bounds__(kThreads)
@@ -28,11 +24,7 @@ __global__ void __launch_bounds__(kThreads)
     const Box<T> b = load_box(boxes + i);
     const S s = scores[i];
     const int64_t row = first + i;
-    if (is_nan(b)) note_first(&status->nan_box, row);
-    if (s != s) note_first(&status->nan_score, row);
-    if (is_infinite(b.x1) || is_infinite(b.y1) || is_infinite(b.x2) || is_infinite(b.y2))
-        note_first(&status->infinite_box, row);
-    if (is_infinite(s)) note_first(&status->infinite_score, row);
+    note_faults(b, s, row, status);
     if (s < 0) note_first(&status->negative_score, row);
     store_box(to.boxes + row, {double(b.x1), double(b.y1), double(b.x2), double(b.y2)});
     to.scores[row] = double(s);

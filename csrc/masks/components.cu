@@ -98,7 +98,8 @@ __global__ void __launch_bounds__(kThreads) root_kernel(int64_t pixels, int64_t 
     const int32_t at = int32_t(i - start);
     const bool inside = parent[i] != kBackground;
     const int32_t root = inside ? root_of(parent + start, at) : kBackground;
-    if (inside) parent[i] = root;
+    // Other threads pass through here meanwhile: old or new, it leads them to the same root.
+    if (inside) static_cast<volatile int32_t*>(parent)[i] = root;
     flags[i] = inside && root == at;
 }
 

@@ -3,6 +3,7 @@
 
 #include "boxes/arguments.h"
 #include "boxes/arrays.h"
+#include "nms/groups.h"
 #include "nms/multiclass_nms.h"
 #include "nms/nms.h"
 #include "nms/soft_nms.h"
@@ -48,7 +49,8 @@ py::object nms_any(const py::array& boxes, const py::array& scores, const py::ob
 
 // nms for the usual arguments, which are checked here, since the checks in Python take longer than 10 boxes. Returns
 // None for any other argument; the Python side then checks again, and raises if an argument is invalid.
-py::object nms_quick(const py::array& boxes, const py::array& scores, double threshold) {
+// ordinary: None also for boxes whose areas may overflow, where other libraries' arithmetic has other answers.
+py::object nms_quick(const py::array& boxes, const py::array& scores, double threshold, bool ordinary) {
     const auto usual = [](const py::array& x) {
         const auto* dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(x.ptr())->descr);
         return is_plain(x) && (dtype->type == 'f' || dtype->type == 'd');
@@ -64,6 +66,7 @@ py::object nms_quick(const py::array& boxes, const py::array& scores, double thr
             using S = decltype(s);
             const Box<T>* b = reinterpret_cast<const Box<T>*>(boxes.data());
             const S* v = static_cast<const S*>(scores.data());
+            if (ordinary && look(&b->x1, 4 * n) != Input::ordinary) return py::none();
             Buffer<int64_t> keep(n);
             int64_t kept;
             {
@@ -135,7 +138,8 @@ py::object multiclass(const py::array& boxes, const py::array& scores, double th
 
 const Bindings registered([](py::module_& m) {
     m.def("nms", nms_any);
-    m.def("nms_quick", nms_quick);
+    m.def("nms_quick", nms_quick, py::arg("boxes"), py::arg("scores"), py::arg("threshold"),
+          py::arg("ordinary") = false);
     m.def("soft_nms", soft_nms_any);
     m.def("multiclass_nms", multiclass);
 });

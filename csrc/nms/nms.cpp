@@ -40,41 +40,6 @@ void nms_careful(NmsJob<T>& job) {
     }
 }
 
-// The rest of a group, from box `first` on, by trees of its undecided boxes.
-template <class T>
-void nms_by_tree(NmsJob<T>& job, int64_t first, bool fresh) {
-    Buffer<int32_t> rank(job.n - first);
-    int64_t near = 0, far = 0;  // far ones from the back
-    for (int64_t i = first; i < job.n; ++i) {
-        const Box<T>& b = job.boxes[i];
-        if (job.dead[i] || !can_overlap(b, job.kind)) continue;
-        rank[job.large && (is_large(b) || !is_bounded(b)) ? job.n - first - ++far : near++] = int32_t(i);
-    }
-    Buffer<Box<T>> near_box(near);
-    Buffer<T> near_share(near);
-    for (int64_t k = 0; k < near; ++k) {
-        near_box[k] = job.boxes[rank[k]];
-        near_share[k] = job.bound.share(area(near_box[k])) + (job.kind == Measure::ios ? job.bound.floor : T(0));
-    }
-    // areas of floats below 2^-149 are rounded up or down as a whole; a tiny threshold bounds nothing
-    const bool bounds = double(job.bound.threshold) >= 1e-6;
-    job.far_scale = kFarScale<T>;
-    job.far_bound = {double(job.bound.threshold), bounds ? double(job.bound.factor) : 0,
-                     sizeof(T) == sizeof(double) ? 0x1p-1072 : 0x1p-148};
-    const int32_t* far_rank = rank.get() + (job.n - first - far);
-    Buffer<Box<double>> far_boxes(far);
-    Buffer<double> far_shares(far);
-    for (int64_t k = 0; k < far; ++k) {
-        far_boxes[k] = far_box(job.boxes[far_rank[k]], job.far_scale);
-        far_shares[k] = far_share(far_boxes[k], job.far_bound);
-    }
-    std::optional<TreeStore<T>> near_tree;
-    std::optional<TreeStore<double>> far_tree;
-    if (near) job.tree = near_tree.emplace(near_box.get(), near_share.get(), rank.get(), near).tree();
-    if (far) job.far = far_tree.emplace(far_boxes.get(), far_shares.get(), far_rank, far).tree();
-    nms_kernels().of<T>().tree(job, first, fresh);
-}
-
 // One group: boxes (n,) by falling score, keep (n,) zeros on entry; `large`: some coordinate is. The boxes are a copy:
 // what is found out about them stays true while another thread writes to the caller's array.
 template <class T>
@@ -130,11 +95,55 @@ void nms_group(const Box<T>* boxes, int64_t n, const Bound<T>& bound, Measure ki
         job.grid = &store.grid();
         done = loops.grid(job, done, fresh);
     }
-    if (done < n) nms_by_tree(job, done, fresh);
+    if (done < n) nms_by_tree(job, done, fresh, nullptr);
     count_pairs(job.pairs);
 }
 
 }  // namespace
+
+template <class T>
+void nms_by_tree(NmsJob<T>& job, int64_t first, bool fresh, const uint8_t* tied) {
+    Buffer<int32_t> rank(job.n - first);
+    int64_t near = 0, far = 0;  // far ones from the back
+    for (int64_t i = first; i < job.n; ++i) {
+        const Box<T>& b = job.boxes[i];
+        if (job.dead[i] || !can_overlap(b, job.kind)) continue;
+        rank[job.large && (is_large(b) || !is_bounded(b)) ? job.n - first - ++far : near++] = int32_t(i);
+    }
+    Buffer<Box<T>> near_box(near);
+    Buffer<T> near_share(near);
+    for (int64_t k = 0; k < near; ++k) {
+        near_box[k] = job.boxes[rank[k]];
+        near_share[k] = job.bound.share(area(near_box[k])) + (job.kind == Measure::ios ? job.bound.floor : T(0));
+    }
+    // areas of floats below 2^-149 are rounded up or down as a whole; a tiny threshold bounds nothing
+    const bool bounds = double(job.bound.threshold) >= 1e-6;
+    job.far_scale = kFarScale<T>;
+    job.far_bound = {double(job.bound.threshold), bounds ? double(job.bound.factor) : 0,
+                     sizeof(T) == sizeof(double) ? 0x1p-1072 : 0x1p-148};
+    const int32_t* far_rank = rank.get() + (job.n - first - far);
+    Buffer<Box<double>> far_boxes(far);
+    Buffer<double> far_shares(far);
+    for (int64_t k = 0; k < far; ++k) {
+        far_boxes[k] = far_box(job.boxes[far_rank[k]], job.far_scale);
+        far_shares[k] = far_share(far_boxes[k], job.far_bound);
+    }
+    std::optional<TreeStore<T>> near_tree;
+    std::optional<TreeStore<double>> far_tree;
+    if (near) job.tree = near_tree.emplace(near_box.get(), near_share.get(), rank.get(), near).tree();
+    if (far) job.far = far_tree.emplace(far_boxes.get(), far_shares.get(), far_rank, far).tree();
+    Buffer<int32_t> slot(tied ? job.n : 0);
+    const Ties ties{tied, slot.get()};
+    if (tied) {
+        for (int64_t i = 0; i < job.n; ++i) slot[i] = -1;
+        for (int64_t k = 0; k < near; ++k) slot[job.tree->rank[k]] = int32_t(k);
+        for (int64_t k = 0; k < far; ++k) slot[job.far->rank[k]] = int32_t(-2 - k);
+        job.ties = &ties;
+    }
+    nms_kernels().of<T>().tree(job, first, fresh);
+}
+template void nms_by_tree(NmsJob<float>&, int64_t, bool, const uint8_t*);
+template void nms_by_tree(NmsJob<double>&, int64_t, bool, const uint8_t*);
 
 template <class T, class S>
 int64_t nms(const Box<T>* boxes, const S* scores, const int64_t* keys, int64_t n, const NmsOptions& options,

@@ -95,6 +95,12 @@ struct Tree {
     int levels;
 };
 
+// What non-maximum merging needs to know of boxes (n,): those of equal scores do not suppress each other.
+struct Ties {
+    const uint8_t* tied;  // whether a box has the score of the one before it
+    const int32_t* slot;  // of each box in the tree's leaves, or -1; in `far`: -2 less its slot there
+};
+
 template <class T>
 struct NmsJob {
     const Box<T>* boxes;  // (n,) by falling score
@@ -114,10 +120,12 @@ struct NmsJob {
     Tree<double>* far;  // tree only: boxes whose areas may overflow, times `far_scale`; null: none
     double far_scale;
     Bound<double> far_bound;
-    bool large;     // there may be such boxes, in `far` or already decided
-    bool crowded;   // out: the grid compares too many; a tree of the rest is faster
-    int64_t kept;   // in and out
-    int64_t pairs;  // in and out: boxes or hulls that were compared with a box
+    bool large;        // there may be such boxes, in `far` or already decided
+    int32_t* claimer;  // tree only: (n,) <- the box that suppressed each; null: not asked for
+    const Ties* ties;  // tree only: boxes that are suppressed suppress others too; null: only kept ones do
+    bool crowded;      // out: the grid compares too many; a tree of the rest is faster
+    int64_t kept;      // in and out
+    int64_t pairs;     // in and out: boxes or hulls that were compared with a box
 };
 
 // All return how many boxes are decided so far. fresh: the boxes kept so far were not applied to the others.
@@ -129,5 +137,10 @@ struct NmsLoops {
 };
 using NmsKernels = ByFloat<NmsLoops>;
 const NmsKernels& nms_kernels();
+
+// The rest of a group, from box `first` on, by trees of its undecided boxes (`dead` says which those are). `tied`: see
+// Ties; null: plain suppression.
+template <class T>
+void nms_by_tree(NmsJob<T>& job, int64_t first, bool fresh, const uint8_t* tied);
 
 }  // namespace fastdet

@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kChunk)
 template <class Item, class Decides>
 __global__ void __launch_bounds__(kApplyThreads)
     apply_kernel(const Item* boxes, const int32_t* start, int64_t n, int64_t step, Decides rule, const uint32_t* kept,
-                 uint8_t* dead) {
+                 volatile uint8_t* dead) {  // written meanwhile by the other parts: old or new, the answer is the same
     const int64_t position = (step + 1) * kChunk + thread_index();
     if (position >= n || dead[position]) return;
     const int64_t first = start[position], source = first / kChunk + step;

@@ -281,6 +281,12 @@ template <class T, bool Smaller>
 struct TreePush {
     NmsJob<T>& job;
     int64_t tested = 0;
+    int64_t at = 0;  // the box that strikes
+
+    inline void mark(int32_t other) const {
+        job.dead[other] = 1;
+        if (job.claimer && other > at) job.claimer[other] = int32_t(at);  // it strikes itself out, too
+    }
 
     // Pair by pair, by the rule for any boxes.
     template <class U>
@@ -289,7 +295,7 @@ struct TreePush {
             const int lane = __builtin_ctz(found);
             const int32_t other = tree.rank[leaf * Block<U>::lanes + lane];
             if (!suppresses(box, job.boxes[other], job.bound.threshold, job.kind)) continue;
-            job.dead[other] = 1;
+            mark(other);
             take_out(tree, leaf, lane);
         }
     }
@@ -331,7 +337,7 @@ struct TreePush {
                 hits |= test.hit(V::load(b.x1 + at), V::load(b.y1 + at), V::load(b.x2 + at), V::load(b.y2 + at)) << at;
             for (hits &= found; hits; hits &= hits - 1) {
                 const int lane = __builtin_ctz(hits);
-                job.dead[tree.rank[leaf * Block<T>::lanes + lane]] = 1;
+                mark(tree.rank[leaf * Block<T>::lanes + lane]);
                 take_out(tree, leaf, lane);
             }
         });
@@ -355,7 +361,9 @@ struct TreePush {
                        [&](int64_t leaf, uint32_t found) { strike_careful(*job.far, box, leaf, found); });
     }
 
-    inline void strike(const Box<T>& box) {
+    inline void strike(int64_t i) {
+        const Box<T>& box = job.boxes[i];
+        at = i;
         const T its_area = area(box);
         if (!can_overlap(box, Smaller ? Measure::ios : Measure::iou)) return;
         if (job.tree) strike_near(box, its_area);
@@ -363,17 +371,32 @@ struct TreePush {
     }
 };
 
+// Every box strikes, those that are struck out too. Boxes of one score first go, so that they do not meet.
+template <class T, bool Smaller>
+void merge_of(NmsJob<T>& job, TreePush<T, Smaller>& push) {
+    for (int64_t i = 0, end = 0; i < job.n; i = end) {
+        for (end = i; end == i || (end < job.n && job.ties->tied[end]); ++end) {
+            const int64_t slot = job.ties->slot[end], far = -2 - slot;
+            if (job.dead[end]) continue;
+            if (slot >= 0) take_out(*job.tree, slot / Block<T>::lanes, int(slot % Block<T>::lanes));
+            if (far >= 0) take_out(*job.far, far / Block<double>::lanes, int(far % Block<double>::lanes));
+        }
+        for (int64_t k = i; k < end; ++k) push.strike(k);
+    }
+}
+
 template <class T, bool Smaller>
 int64_t tree_of(NmsJob<T>& job, int64_t first, bool fresh) {
     TreePush<T, Smaller> push{job};
+    if (job.ties) merge_of(job, push);
     for (int64_t i = 0; fresh && i < first; ++i) {
-        if (job.keep[i]) push.strike(job.boxes[i]);
+        if (job.keep[i]) push.strike(i);
     }
-    for (int64_t i = first; i < job.n && job.kept != job.limit; ++i) {
+    for (int64_t i = first; !job.ties && i < job.n && job.kept != job.limit; ++i) {
         if (job.dead[i]) continue;
         job.keep[i] = 1;
         ++job.kept;
-        push.strike(job.boxes[i]);
+        push.strike(i);
     }
     job.pairs += push.tested * Block<T>::lanes;
     return job.n;

@@ -98,8 +98,9 @@ __global__ void __launch_bounds__(kGatherThreads)
     gather_kernel(const int32_t* order, const T* scores, int64_t n, int64_t max_output, int64_t* keep, T* new_scores,
                   int64_t* count) {
     const int64_t r = thread_index();
-    const int64_t found = max_output >= 0 && *count > max_output ? max_output : *count;
-    if (r == 0) *count = found;
+    volatile int64_t* const total = count;  // one thread lowers it meanwhile: old or new, `found` is the same
+    const int64_t all = *total, found = max_output >= 0 && all > max_output ? max_output : all;
+    if (r == 0) *total = found;
     if (r >= found || r >= n) return;
     keep[r] = order[r];
     new_scores[r] = scores[order[r]];

@@ -48,7 +48,10 @@ auto by_dtypes(char boxes, char scores, F&& f) {
     return by_dtype(boxes, [&](auto t) { return by_dtype(scores, [&](auto s) { return f(t, s); }); });
 }
 
-// Makes a device current for a while.
+bool has_context(int device);  // whether anything has used the device in this process
+
+// Makes a device current for a while. A device without a context is not made current again: that would create one, some
+// hundred MB on a GPU that nobody uses. torch remembers its own choice and does the same.
 class OnDevice {
   public:
     explicit OnDevice(int device) : device_(device) {
@@ -56,13 +59,28 @@ class OnDevice {
         if (device != before_) check_cuda(cudaSetDevice(device));
     }
     ~OnDevice() {
-        if (device_ != before_ && cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
+        if (device_ != before_ && has_context(before_) && cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
     }
     OnDevice(const OnDevice&) = delete;
     OnDevice& operator=(const OnDevice&) = delete;
 
   private:
     int device_, before_ = 0;
+};
+
+// A stream's capture, in any thread, does not forbid what this thread does meanwhile: the first launch of a kernel
+// loads it, which a capture in the global mode refuses.
+class CaptureRelaxed {
+  public:
+    CaptureRelaxed() { check_cuda(cudaThreadExchangeStreamCaptureMode(&mode_)); }
+    ~CaptureRelaxed() {
+        if (cudaThreadExchangeStreamCaptureMode(&mode_) != cudaSuccess) cudaGetLastError();
+    }
+    CaptureRelaxed(const CaptureRelaxed&) = delete;
+    CaptureRelaxed& operator=(const CaptureRelaxed&) = delete;
+
+  private:
+    cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
 bool sync_after_each();  // FASTDET_SYNC=1: an error is reported by the call that caused it
@@ -74,6 +92,7 @@ void queue(const char* op, std::initializer_list<int64_t> shape, int device, Poi
     try {
         const WithoutGil release;  // a full queue makes a launch wait
         const OnDevice guard(device);
+        const CaptureRelaxed relaxed;
         f(reinterpret_cast<cudaStream_t>(stream));
         if (sync_after_each()) check_cuda(cudaStreamSynchronize(reinterpret_cast<cudaStream_t>(stream)));
     } catch (const CudaError& error) {

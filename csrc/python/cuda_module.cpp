@@ -17,6 +17,26 @@ bool sync_after_each() {
     return wanted;
 }
 
+// By the driver's own function, which the runtime finds: nothing is linked with the driver. In doubt the answer is yes.
+bool has_context(int device) {
+#if CUDART_VERSION >= 12050
+    using State = int (*)(int device, unsigned* flags, int* active);
+    static const State state = [] {
+        void* found = nullptr;
+        cudaDriverEntryPointQueryResult result;
+        const cudaError_t code =
+            cudaGetDriverEntryPointByVersion("cuDevicePrimaryCtxGetState", &found, 12000, cudaEnableDefault, &result);
+        if (code != cudaSuccess) cudaGetLastError();
+        return code == cudaSuccess && result == cudaDriverEntryPointSuccess ? reinterpret_cast<State>(found) : nullptr;
+    }();
+    unsigned flags;
+    int active = 1;
+    return !state || state(device, &flags, &active) || active;
+#else
+    return device >= 0;
+#endif
+}
+
 namespace python_bindings {
 namespace {
 

@@ -183,7 +183,8 @@ def stated_format(x: Any) -> str | None:
 
 def _plain_tensor(op: str, name: str, x: Any, torch: Any, differentiable: bool) -> Any:
     """A dense tensor without a graph, or a TypeError that says what ``x`` is instead."""
-    x = plain(op, name, x)
+    if type(x) is not torch.Tensor:
+        x = plain(op, name, x)
     if type(x) is not torch.Tensor and not isinstance(x, torch.nn.Parameter):
         raise TypeError(f"{op}: {name} must be a plain torch.Tensor, got {type(x).__name__}")
     if x.layout is not torch.strided:

@@ -7,9 +7,10 @@ device and current stream. So results come from the caller's own allocator and c
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from fastdet._core.half import BFLOAT16
 
 DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
+KEPT_BYTES = 1 << 16  # that a short result may keep alive beside its own: a copy costs a launch
 ALIGNMENT = 16  # bytes: kernels load that many at once
 
 
@@ -27,14 +29,17 @@ class DeviceArray:
 
     def __init__(self, owner: Any) -> None:
         self.owner = owner
-        self.shape: tuple[int, ...] = tuple(owner.shape)
-        self.dtype: np.dtype[Any] = self._dtype()
-        self.pointer: int = self._pointer()
 
-    def _dtype(self) -> np.dtype[Any]:
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.owner.shape)
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
         raise NotImplementedError
 
-    def _pointer(self) -> int:
+    @cached_property
+    def pointer(self) -> int:
         raise NotImplementedError
 
     @property
@@ -66,6 +71,11 @@ class DeviceArray:
 
     def __getitem__(self, index: Any) -> DeviceArray:
         return type(self)(self.owner[index])
+
+    def first(self, count: int) -> DeviceArray:
+        """The first ``count`` rows. A copy where a view would keep much more memory alive than it shows."""
+        view = self[:count]
+        return view.copy() if self.nbytes - view.nbytes > max(view.nbytes, KEPT_BYTES) else view
 
     def on_device(self) -> AbstractContextManager[Any]:
         """A context in which the library's own kernels run on the array's device, which need not be the current one."""
@@ -118,7 +128,7 @@ class DeviceArray:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def itemsize(self) -> int:
@@ -169,13 +179,15 @@ class TorchArray(DeviceArray):
             return getattr(x.view(torch.int64) ^ -offset, method)().item() + offset
         return getattr(x.long() if self.dtype.kind == "u" else x, method)().item()
 
-    def _dtype(self) -> np.dtype[Any]:
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
         dtype = _torch_dtypes().get(self.owner.dtype)
         if dtype is None:
             return np.dtype(np.void)  # no check takes it, and the error names it
         return dtype
 
-    def _pointer(self) -> int:
+    @cached_property
+    def pointer(self) -> int:
         return self.owner.data_ptr()
 
     @property
@@ -185,7 +197,7 @@ class TorchArray(DeviceArray):
     @property
     def where(self) -> tuple[int, int]:
         device = self.device
-        return device, sys.modules["torch"].cuda.current_stream(device).cuda_stream
+        return device, _torch_stream(device)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         torch = sys.modules["torch"]
@@ -193,7 +205,7 @@ class TorchArray(DeviceArray):
         try:
             return TorchArray(torch.empty(shape, dtype=_from_numpy()[dtype], device=self.owner.device))
         except torch.OutOfMemoryError as error:
-            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            size = math.prod(shape) * dtype.itemsize
             raise MemoryError(f"{size} bytes on {self.owner.device}: {error}") from error
 
     def from_host(self, x: np.ndarray[Any, Any]) -> DeviceArray:
@@ -238,10 +250,12 @@ class CuPyArray(DeviceArray):
         device: AbstractContextManager[Any] = self.owner.device
         return device
 
-    def _dtype(self) -> np.dtype[Any]:
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
         return np.dtype(self.owner.dtype)
 
-    def _pointer(self) -> int:
+    @cached_property
+    def pointer(self) -> int:
         return self.owner.data.ptr
 
     @property
@@ -312,12 +326,19 @@ def _from_numpy() -> dict[np.dtype[Any], Any]:
     return {dtype: torch_dtype for torch_dtype, dtype in _torch_dtypes().items()}
 
 
+def _torch_stream(device: int) -> int:
+    """torch's current stream of a device, without the object that torch makes of it where this torch can."""
+    torch = sys.modules["torch"]
+    raw = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+    return torch.cuda.current_stream(device).cuda_stream if raw is None else raw(device)
+
+
 def from_torch(x: Any, half: bool) -> DeviceArray:
     """A plain CUDA tensor without gradient; bfloat16 becomes float32 unless ``half``."""
     torch = sys.modules["torch"]
     if x.dtype is torch.bfloat16 and not half:
         x = x.float()
-    return TorchArray(x.resolve_conj().resolve_neg())
+    return TorchArray(x.resolve_conj().resolve_neg() if x.is_conj() or x.is_neg() else x)
 
 
 def from_dlpack(op: str, name: str, x: Any) -> DeviceArray:
@@ -343,10 +364,12 @@ def from_dlpack(op: str, name: str, x: Any) -> DeviceArray:
 
 def one_place(op: str, arrays: tuple[Any, ...]) -> None:
     """Raise TypeError unless all arrays are on one device and of one library; None stands for no array."""
+    given = [x for x in arrays if x is not None]
+    first = given[0]
+    if all(type(x) is type(first) for x in given) and all(x.device == first.device for x in given[1:]):
+        return
     places = {
-        f"{x.library} arrays on cuda:{x.device}" if isinstance(x, DeviceArray) else "arrays on the CPU"
-        for x in arrays
-        if x is not None
+        f"{x.library} arrays on cuda:{x.device}" if isinstance(x, DeviceArray) else "arrays on the CPU" for x in given
     }
     if len(places) > 1:
         raise TypeError(

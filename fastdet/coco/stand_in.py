@@ -16,6 +16,7 @@ from fastdet.coco.dataset import COCO
 from fastdet.coco.evaluation import COCOeval, Params
 
 NAME = "pycocotools"
+NAMES = (NAME, f"{NAME}.mask", f"{NAME}.coco", f"{NAME}.cocoeval")
 
 
 def init_as_pycocotools() -> None:
@@ -24,23 +25,34 @@ def init_as_pycocotools() -> None:
     Call it before other libraries import them. pycocotools need not be installed. ``importlib.util.find_spec`` finds
     the modules, and ``importlib.reload`` leaves these classes and functions in them.
     """
-    if _in_place():
+    if in_place():
         return
+    finder, modules = stand_ins()
+    sys.modules.update(modules)
+    put_first(finder)
+
+
+def stand_ins() -> tuple[_Finder, dict[str, types.ModuleType]]:
+    """The modules that can stand for pycocotools', by name, and what finds them once they are in `sys.modules`."""
     try:
         found = importlib.util.find_spec(NAME)
     except (ImportError, ValueError):  # hidden, or a module without a spec
         found = None
     finder = _Finder(list(found.submodule_search_locations or ()) if found is not None else [])
+    modules = {name: importlib.util.module_from_spec(finder.spec(name)) for name in NAMES}
+    for name, module in modules.items():
+        finder.fill(module, modules[f"{NAME}.mask"])
+        if name != NAME:
+            setattr(modules[NAME], name.rpartition(".")[2], module)
+    return finder, modules
+
+
+def put_first(finder: _Finder) -> None:
+    """Put it before all that could find the installed package, and take out older ones."""
     sys.meta_path[:] = [finder, *(x for x in sys.meta_path if not isinstance(x, _Finder))]
-    for name in ("", ".mask", ".coco", ".cocoeval"):
-        spec = finder.spec(NAME + name)
-        module = sys.modules[NAME + name] = importlib.util.module_from_spec(spec)
-        finder.exec_module(module)
-        if name:
-            setattr(sys.modules[NAME], name[1:], module)
 
 
-def _in_place() -> bool:
+def in_place() -> bool:
     """Whether this package stands for pycocotools."""
     spec = getattr(sys.modules.get(NAME), "__spec__", None)
     return isinstance(getattr(spec, "loader", None), _Finder)
@@ -61,14 +73,16 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        names = {NAME, f"{NAME}.coco", f"{NAME}.cocoeval", f"{NAME}.mask"}
-        return self.spec(fullname) if fullname in names and _in_place() else None
+        return self.spec(fullname) if fullname in NAMES and in_place() else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
         return None
 
-    def exec_module(self, module: Any) -> None:
-        stand_in = sys.modules.get(f"{NAME}.mask")
+    def exec_module(self, module: types.ModuleType) -> None:
+        self.fill(module, sys.modules.get(f"{NAME}.mask"))
+
+    def fill(self, module: Any, stand_in: types.ModuleType | None) -> None:
+        """Put this package's classes and functions in. ``stand_in``: the module that is pycocotools.mask."""
         if module.__name__ == f"{NAME}.mask":
             module.__doc__ = mask.__doc__
             vars(module).update({name: vars(mask)[name] for name in mask.__all__})

@@ -67,7 +67,47 @@ def merge_boxes(boxes: DeviceArray, scores: DeviceArray, iou_threshold: float, m
     *faults, count = native.read(status.pointer, STATUS, *where)
     if max(faults) >= 0:
         return Faults(*faults)
-    return merged[:count], total[:count], groups
+    return merged.first(count), total.first(count), groups
+
+
+def nmm(
+    boxes: DeviceArray,
+    scores: DeviceArray,
+    idxs: DeviceArray | None,
+    iou_threshold: float,
+    metric: str,
+    transitive: bool,
+) -> tuple[DeviceArray, ...] | Faults:
+    """The results of `nmm_reference`, or the faults that the GPU has found."""
+    n, where, dtypes = len(boxes), boxes.where, (boxes.dtype.char, scores.dtype.char)
+    size = native.nmm_workspace(*dtypes, n, idxs is not None, iou_threshold, metric, transitive, where[0])
+    workspace = boxes.empty_bytes(size)
+    united, best = boxes.empty((n, 4), boxes.dtype), boxes.empty((n,), scores.dtype)
+    keep, groups, order, parents = (boxes.empty((n,), np.int64) for _ in range(4))
+    status = boxes.empty((STATUS,), np.int64)
+    native.nmm(
+        *dtypes,
+        boxes.pointer,
+        scores.pointer,
+        0 if idxs is None else idxs.pointer,
+        n,
+        iou_threshold,
+        metric,
+        transitive,
+        workspace.pointer,
+        united.pointer,
+        best.pointer,
+        keep.pointer,
+        groups.pointer,
+        order.pointer,
+        parents.pointer,
+        status.pointer,
+        *where,
+    )
+    *faults, count = native.read(status.pointer, STATUS, *where)
+    if max(faults) >= 0:
+        return Faults(*faults)
+    return united[:count], best[:count], keep[:count], groups, order, parents
 
 
 def weighted_boxes_fusion(
@@ -110,4 +150,4 @@ def weighted_boxes_fusion(
     *faults, count = native.read(status.pointer, STATUS, *where)
     if max(faults) >= 0:
         return Faults(*faults)
-    return fused[:count], value[:count], label[:count]
+    return fused.first(count), value.first(count), label.first(count)

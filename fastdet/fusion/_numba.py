@@ -10,9 +10,12 @@ import numpy as np
 from fastdet._core.check import Array
 from fastdet._core.numba_jit import Indices, jit, plain
 from fastdet.boxes._numba import has_nan, overlap
+from fastdet.fusion._numba_nmm import nmm
 from fastdet.fusion._numba_tree import BUILD, FAIR, find, make_tree, put
 from fastdet.fusion.merge import by_score
 from fastdet.fusion.weighted import fuse
+
+__all__ = ["merge_boxes", "nmm", "weighted_boxes_fusion"]
 
 
 def merge_boxes(boxes: Array, scores: Array, iou_threshold: float, metric: str) -> tuple[Array, Array, Indices]:

@@ -252,3 +252,57 @@ def find(
             bounds[at], rows[at], heights[at] = value, c, level - 1
             todo += 1
     return best, found, compared
+
+
+@jit
+def loose_bound(nodes: Array, k: int, query: Array, own: float, ios: bool, narrow: bool) -> float:
+    """`bound` for overlaps that float32 rounds, if ``narrow``: none where its areas would overflow or underflow."""
+    if not narrow:
+        return bound(nodes, k, query, own, ios)
+    if not (min(nodes[k, LEAST], own) > 2.0**-100 and max(nodes[k, MOST], own) < 2.0**120):
+        return 2.0
+    return bound(nodes, k, query, own, ios) * (1 + 2.0**-18) + 2.0**-40
+
+
+@jit
+def first_above(
+    nodes: Array, names: Indices, first: Indices, wide: Array, boxes: Array, i: int, threshold: Any, ios: bool
+) -> Any:
+    """The lowest name of a box that overlaps box i by more than the threshold, or -1, and the pairs compared.
+
+    Names are rows of ``boxes``, which decide; ``wide`` holds them in float64, as the tree does.
+    """
+    found, compared, narrow, least = NOTHING, 0, boxes.itemsize == 4, float(threshold)
+    own = (wide[i, 2] - wide[i, 0]) * (wide[i, 3] - wide[i, 1])
+    if not (wide[i, 2] > wide[i, 0] and wide[i, 3] > wide[i, 1] and own > 0):
+        return -1, compared
+    query = np.empty((2, 4))
+    for axis in range(4):
+        query[0, axis] = wide[i, axis]
+    rows, heights = np.empty(144, np.int64), np.empty(144, np.int64)
+    rows[0], heights[0] = len(nodes) - 1, len(first) - 2
+    todo = 1
+    while todo:
+        todo -= 1
+        k, level = rows[todo], heights[todo]
+        if names[k] >= found:
+            continue
+        begin = first[level - 1] + (k - first[level]) * FAN
+        end, floor = min(begin + FAN, first[level]), todo
+        compared += end - begin
+        for c in range(begin, end):
+            if names[c] >= found or not meets(nodes, c, query):
+                continue
+            if level == 1:
+                if overlap(boxes, i, boxes, names[c], ios) > threshold:
+                    found = names[c]
+                continue
+            if not loose_bound(nodes, c, query, own, ios, narrow) > least:
+                continue
+            at = todo
+            while at > floor and names[rows[at - 1]] < names[c]:  # the lowest name comes last: it is the next
+                rows[at], heights[at] = rows[at - 1], level - 1
+                at -= 1
+            rows[at], heights[at] = c, level - 1
+            todo += 1
+    return found if found < NOTHING else -1, compared

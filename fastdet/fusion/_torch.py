@@ -18,7 +18,7 @@ from fastdet._core.torch_library import (
     unknown_size,
 )
 from fastdet.boxes.overlap import METRICS
-from fastdet.fusion import merge, weighted
+from fastdet.fusion import merge, non_maximum, weighted
 from fastdet.fusion.weighted import CONF_TYPES
 
 
@@ -41,12 +41,30 @@ def _fused(boxes_list: Any, scores_list: Any, *rest: Any) -> Any:
     )
 
 
+def _united(boxes: Any, scores: Any, *rest: Any) -> Any:
+    size, n = unknown_size(), boxes.shape[:1]
+    return (
+        boxes.new_empty((size, 4), dtype=computed(boxes)),
+        boxes.new_empty((size,), dtype=computed(scores)),
+        boxes.new_empty((size,), dtype=torch.int64),
+        *(boxes.new_empty(n, dtype=torch.int64) for _ in range(3)),
+    )
+
+
 _merge_boxes = define(
     "merge_boxes(Tensor boxes, Tensor scores, float iou_threshold, str metric, str? backend)"
     " -> (Tensor, Tensor, Tensor)",
     merge.merge_boxes,
     _merged,
     vmap=no_batch("merge_boxes", "call it on each item"),
+)
+_GROUPED = (
+    "(Tensor boxes, Tensor scores, float iou_threshold, Tensor? idxs, str metric, str? backend)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+_nmm = define(f"nmm{_GROUPED}", non_maximum.nmm, _united, vmap=no_batch("nmm", "call it on each item"))
+_greedy_nmm = define(
+    f"greedy_nmm{_GROUPED}", non_maximum.greedy_nmm, _united, vmap=no_batch("greedy_nmm", "call it on each item")
 )
 _weighted_boxes_fusion = define(
     "weighted_boxes_fusion(Tensor[] boxes_list, Tensor[] scores_list, Tensor[] labels_list, float[]? weights,"
@@ -68,6 +86,28 @@ def merge_boxes(x: Any, scores: Any, iou_threshold: Any, metric: Any, backend: A
         backend_name(op, backend),
     )
     return merge.Merged(*result)
+
+
+def _grouped(
+    op: str, kernel: Any, x: Any, scores: Any, iou_threshold: Any, idxs: Any, metric: Any, backend: Any
+) -> non_maximum.MergedGroups:
+    result = kernel(
+        detached(op, "boxes", x),
+        detached(op, "scores", scores),
+        number(op, "iou_threshold", iou_threshold),
+        None if idxs is None else tensor(op, "idxs", idxs),
+        check.choice(op, "metric", metric, METRICS),
+        backend_name(op, backend),
+    )
+    return non_maximum.MergedGroups(*result)
+
+
+def nmm(*arguments: Any) -> non_maximum.MergedGroups:
+    return _grouped("nmm", _nmm, *arguments)
+
+
+def greedy_nmm(*arguments: Any) -> non_maximum.MergedGroups:
+    return _grouped("greedy_nmm", _greedy_nmm, *arguments)
 
 
 def weighted_boxes_fusion(

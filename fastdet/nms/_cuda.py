@@ -21,7 +21,7 @@ def nms(
 ) -> DeviceArray | int:
     keep, status = nms_padded(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric)
     count, code = read_status(status)
-    return keep[:count] if code is None else code
+    return keep.first(count) if code is None else code
 
 
 def nms_padded(
@@ -94,7 +94,7 @@ def soft_nms(
         *where,
     )
     count, code = read_status(status)
-    return (keep[:count], new_scores[:count]) if code is None else code
+    return (keep.first(count), new_scores.first(count)) if code is None else code
 
 
 def multiclass_nms(

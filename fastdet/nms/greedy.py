@@ -73,7 +73,7 @@ def nms(
                 return keep
         else:
             arrays = to_array("nms", "boxes", boxes), to_array("nms", "scores", scores)
-            if all(type(x) is np.ndarray for x in arrays):
+            if type(arrays[0]) is np.ndarray and type(arrays[1]) is np.ndarray:
                 keep = backends.native.nms_quick(*arrays, iou_threshold)
                 if keep is not None:
                     return like(boxes)(keep)

@@ -104,7 +104,7 @@ def nms_rotated(
         *where,
     )
     count, code = read_status(status)
-    return keep[:count] if code is None else code
+    return keep.first(count) if code is None else code
 
 
 def soft_nms_rotated(
@@ -143,4 +143,4 @@ def soft_nms_rotated(
         *where,
     )
     count, code = read_status(status)
-    return (keep[:count], new_scores[:count]) if code is None else code
+    return (keep.first(count), new_scores.first(count)) if code is None else code

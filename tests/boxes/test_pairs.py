@@ -26,7 +26,16 @@ def test_shapes_of_pairs(variant: str, name: str, shape: tuple[int, int]) -> Non
 def test_mixed_dtypes(variant: str, one: str, other: str) -> None:
     a, b = sample("grid", 40, one), sample("grid", 40, other)
     mixed = Sample("mixed", a.boxes, b.boxes2, b.scores, a.idxs, a.crowd)
-    for name in ("box_iou", "box_iou aligned", "nms", "soft_nms", "soft_nms gaussian", "multiclass_nms", "merge_boxes"):
+    for name in (
+        "box_iou",
+        "box_iou aligned",
+        "nms",
+        "soft_nms",
+        "soft_nms gaussian",
+        "multiclass_nms",
+        "merge_boxes",
+        "nmm",
+    ):
         equal(OPS[name].call(mixed, variant), OPS[name].reference(mixed))
 
 

@@ -12,7 +12,7 @@ from op_tables import BOX_OPS as OPS
 from optional import need
 from samples import Array, sample
 
-from fastdet import boxes, nms
+from fastdet import boxes, fusion, nms
 
 each_op = pytest.mark.parametrize("name", OPS)
 SINGLE = "box_iou out", "box_iou aligned out"  # rows that make a NumPy buffer themselves
@@ -173,6 +173,8 @@ NO_GRAD: dict[str, Callable[[Any, Any], Any]] = {
     "soft_nms": lambda b, s: nms.soft_nms(b, s),
     "multiclass_nms": lambda b, s: nms.multiclass_nms(b[None], s[None, :, None], 0.5),
     "merge_boxes": lambda b, s: nms.merge_boxes(b, s, 0.5),
+    "nmm": lambda b, s: fusion.nmm(b, s, 0.5),
+    "greedy_nmm": lambda b, s: fusion.greedy_nmm(b, s, 0.5, idxs=[0] * len(b)),
     "weighted_boxes_fusion": lambda b, s: nms.weighted_boxes_fusion([b], [s], [[0] * len(b)]),
 }
 

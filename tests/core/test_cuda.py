@@ -18,7 +18,7 @@ from op_tables import BOX_OPS as OPS
 from samples import FAMILIES, Array, Sample, sample
 
 import fastdet
-from fastdet import boxes, detection, nms
+from fastdet import boxes, detection, fusion, nms
 
 pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("emulator")]
 
@@ -156,6 +156,10 @@ def test_same_text_as_on_the_cpu() -> None:
         lambda to: nms.merge_boxes(to(B), to(S * np.nan), 0.5),
         lambda to: nms.merge_boxes(to(B), to(S - np.array([0, np.inf, 0], np.float32)), 0.5),
         lambda to: nms.merge_boxes(to(np.where(np.isnan(bad), -np.inf, bad)), to(S), 0.5),
+        lambda to: fusion.nmm(to(bad), to(S), 0.5),
+        lambda to: fusion.greedy_nmm(to(B), to(S * np.nan), 0.5, idxs=to(K)),
+        lambda to: fusion.nmm(to(B), to(S - np.array([0, np.inf, 0], np.float32)), 0.5),
+        lambda to: fusion.greedy_nmm(to(np.where(np.isnan(bad), -np.inf, bad)), to(S), 0.5),
         lambda to: nms.weighted_boxes_fusion([to(B), to(bad)], [to(S * np.inf), to(S)], [to(K), to(K)]),
         lambda to: nms.weighted_boxes_fusion([to(B), to(B)], [to(S), to(S - 1)], [to(K), to(K)]),
         lambda to: nms.weighted_boxes_fusion([to(B), to(B)], [to(S - 1), to(S * np.nan)], [to(K), to(K)]),
@@ -221,6 +225,41 @@ def test_kernels_refuse_what_is_not_aligned() -> None:
     with pytest.raises(TypeError, match="no kernel for dtype i"):
         _cuda.box_area("i", 16, 1, 16, 0, 0)
     assert nms.nms(on_gpu(np.concatenate([[0], B.ravel()]).astype(np.float32))[1:].reshape(3, 4), on_gpu(S), 0.5).size
+
+
+def test_a_device_that_nobody_uses_gets_no_context(emulator: emulated.Emulator) -> None:
+    """A call on GPU 1 makes GPU 0 current again only where something has used GPU 0 before."""
+    from fastdet import _cuda
+
+    x, areas = on_gpu(B), on_gpu(np.zeros(len(B), np.float32))
+    call = ("f", x.data.ptr, len(B), areas.data.ptr, 1, 0)
+    try:
+        emulator.set_host(device=0, contexts=0)
+        _cuda.box_area(*call)
+        assert emulator.host()[:2] == (1, 0b10)
+        emulator.set_host(device=0, contexts=0b01)
+        _cuda.box_area(*call)
+        assert emulator.host()[:2] == (0, 0b11)
+    finally:
+        emulator.set_host()
+    equal(on_cpu(areas), boxes.box_area(B))
+
+
+def test_the_first_launch_may_be_inside_a_capture(emulator: emulated.Emulator) -> None:
+    """Loading a kernel is forbidden in the global mode of captures, so each call relaxes the mode, for itself alone."""
+    boxes.box_area(on_gpu(B))
+    relaxed, globally = 2, 0
+    assert emulator.host()[2:] == (globally, relaxed)
+
+
+@pytest.mark.parametrize(("n", "copied"), [(3, False), (20_000, True)])
+def test_a_short_result_keeps_no_long_memory_alive(n: int, copied: bool) -> None:
+    same = on_gpu(np.repeat(B[:1], n, 0)), on_gpu(np.ones(n, np.float32))
+    root = nms.nms(*same, 0.5)
+    assert on_cpu(root).tolist() == [0]
+    while root.base is not None:
+        root = root.base
+    assert (root.nbytes == 8) is copied
 
 
 # torch: its side of the plumbing, on CPU tensors whose memory the emulator can read.

@@ -11,7 +11,7 @@ import pytest
 from optional import need
 
 import fastdet
-from fastdet import boxes, detection, nms
+from fastdet import boxes, detection, fusion, nms
 
 BACKENDS = ("reference", "numba", "cpp", None)
 B = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6]], np.float32)
@@ -125,6 +125,10 @@ NUMBERS: list[Case] = [
        f"nms: iou_threshold must be a number, got {t!r}") for t in ("0.5", None, True, [0.5], 1j, np.array([0.5]))),
     ("merge threshold", lambda b: nms.merge_boxes(B, S, -1, backend=b), ValueError,
      "merge_boxes: iou_threshold must be in [0, 1], got -1.0"),
+    ("nmm threshold", lambda b: fusion.nmm(B, S, 2, backend=b), ValueError,
+     "nmm: iou_threshold must be in [0, 1], got 2.0"),
+    ("greedy_nmm threshold", lambda b: fusion.greedy_nmm(B, S, np.nan, backend=b), ValueError,
+     "greedy_nmm: iou_threshold must be a finite number, got nan"),
     ("multiclass threshold", lambda b: nms.multiclass_nms(B1, S1, 9, backend=b), ValueError,
      "multiclass_nms: iou_threshold must be in [0, 1], got 9.0"),
     ("fusion threshold", lambda b: nms.weighted_boxes_fusion([B], [S], [K], iou_thr=1.1, backend=b), ValueError,
@@ -201,6 +205,10 @@ NANS: list[Case] = [
      ValueError, "multiclass_nms: scores must not hold NaN, got NaN at index (0, 2, 1)"),
     ("merge", lambda b: nms.merge_boxes(NAN_BOX, S, 0.5, backend=b), ValueError,
      "merge_boxes: boxes must not hold NaN, got NaN at index 1"),
+    ("nmm", lambda b: fusion.nmm(NAN_BOX, S, 0.5, idxs=K, backend=b), ValueError,
+     "nmm: boxes must not hold NaN, got NaN at index 1"),
+    ("greedy_nmm", lambda b: fusion.greedy_nmm(B, NAN_SCORE, 0.5, backend=b), ValueError,
+     "greedy_nmm: scores must not hold NaN, got NaN at index 2"),
     ("fusion", lambda b: nms.weighted_boxes_fusion([B, B], [S, NAN_SCORE], [K, K], backend=b), ValueError,
      "weighted_boxes_fusion: scores must not hold NaN, got NaN at index 2"),
 ]  # fmt: skip

@@ -95,7 +95,9 @@ def test_an_area_has_its_word_in_every_root(area: str) -> None:
         assert (folder / area).is_dir() or list(folder.glob(f"{area}.*")), f"{root} has no {area}"
 
 
-@pytest.mark.parametrize("area", [*AREAS, "coco", "plots", "distributed", "inference", "_core", "_files"])
+@pytest.mark.parametrize(
+    "area", [*AREAS, "coco", "plots", "distributed", "inference", "integrations", "_core", "_files"]
+)
 def test_init_only_exports(area: str) -> None:
     """Imports, `__all__`, and the line that registers the area's ops with torch."""
     for node in ast.parse((PACKAGE / area / "__init__.py").read_text()).body:

@@ -199,6 +199,8 @@ def test_ops_on_corners_refuse_other_formats(torch: Any) -> None:
         "batched_soft_nms": lambda b: nms.batched_soft_nms(b, score, label),
         "multiclass_nms": lambda b: nms.multiclass_nms(b, score[:, None], 0.5),
         "merge_boxes": lambda b: fusion.merge_boxes(b, score, 0.5),
+        "nmm": lambda b: fusion.nmm(b, score, 0.5),
+        "greedy_nmm": lambda b: fusion.greedy_nmm(b, score, 0.5, idxs=label),
         "weighted_boxes_fusion": lambda b: fusion.weighted_boxes_fusion([b], [score], [label]),
         "box_area": boxes.box_area,
         "clip_boxes_to_image": lambda b: boxes.clip_boxes_to_image(b, (90, 90)),

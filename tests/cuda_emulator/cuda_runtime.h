@@ -8,6 +8,8 @@
 // pointers; shared memory is allocated for each block, to its exact size, full of garbage.
 #pragma once
 
+#define CUDART_VERSION 13000
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -57,6 +59,14 @@ constexpr int kShared = 227 << 10;  // bytes of a block, as Hopper's
 
 extern uint3 thread, block;
 extern dim3 block_size, grid_size;
+
+// What a thread of the host has chosen, and which devices have a context.
+struct Host {
+    int device, capture_mode, mode_of_last_launch;
+    unsigned contexts;
+};
+extern Host host;
+int primary_context_state(int device, unsigned* flags, int* active);
 
 void launch(dim3 grid, dim3 block, const std::function<void()>& kernel, size_t shared_bytes = 0);
 cudaError_t last_error();
@@ -215,8 +225,19 @@ T atomicCAS(T* p, std::common_type_t<T> expected, std::common_type_t<T> x) {
 inline cudaError_t cudaGetLastError() { return emulator::last_error(); }
 inline const char* cudaGetErrorName(cudaError_t code) { return code ? "cudaErrorEmulated" : "cudaSuccess"; }
 inline const char* cudaGetErrorString(cudaError_t) { return "an error that a test asked for"; }
-inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
-inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaGetDevice(int* device) { return *device = emulator::host.device, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int device) {
+    emulator::host.device = device;
+    emulator::host.contexts |= 1u << device;
+    return cudaSuccess;
+}
+constexpr uint64_t cudaEnableDefault = 0;
+enum cudaDriverEntryPointQueryResult { cudaDriverEntryPointSuccess = 0 };
+inline cudaError_t cudaGetDriverEntryPointByVersion(const char*, void** found, unsigned, uint64_t,
+                                                    cudaDriverEntryPointQueryResult* result) {
+    *found = reinterpret_cast<void*>(&emulator::primary_context_state);
+    return *result = cudaDriverEntryPointSuccess, cudaSuccess;
+}
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
     *value = which == cudaDevAttrMultiProcessorCount ? 2 : emulator::kShared;
     return cudaSuccess;
@@ -241,6 +262,10 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cud
     return std::memcpy(to, from, bytes), cudaSuccess;
 }
 enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal = 0, cudaStreamCaptureModeRelaxed = 2 };
-inline cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
+inline cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+    const int before = emulator::host.capture_mode;
+    emulator::host.capture_mode = *mode;
+    return *mode = cudaStreamCaptureMode(before), cudaSuccess;
+}
 constexpr unsigned cudaHostAllocPortable = 1;
 inline cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) { return *p = std::malloc(bytes), cudaSuccess; }

@@ -306,7 +306,10 @@ void* shared(const void* site, size_t bytes) {
 
 void* shared_rest() { return shared(&rest_bytes, rest_bytes); }
 
+Host host;
+
 void launch(dim3 grid, dim3 size, const std::function<void()>& kernel, size_t shared_bytes) {
+    host.mode_of_last_launch = host.capture_mode;
     if (next_error) {
         pending_error = next_error, next_error = cudaSuccess;
         return;
@@ -344,8 +347,25 @@ cudaError_t last_error() {
     return code;
 }
 
+int primary_context_state(int device, unsigned* flags, int* active) {
+    *flags = 0;
+    *active = host.contexts >> device & 1;
+    return 0;
+}
+
 }  // namespace emulator
 
+// Sets the device of this thread and the devices with a context, as bits.
+extern "C" __attribute__((visibility("default"))) void fastdet_emulator_set_host(int device, unsigned contexts) {
+    emulator::host = {device, cudaStreamCaptureModeGlobal, cudaStreamCaptureModeGlobal, contexts};
+}
+// The device, the devices with a context, the mode of captures now and in the last launch.
+extern "C" __attribute__((visibility("default"))) void fastdet_emulator_host(int* values) {
+    values[0] = emulator::host.device;
+    values[1] = int(emulator::host.contexts);
+    values[2] = emulator::host.capture_mode;
+    values[3] = emulator::host.mode_of_last_launch;
+}
 extern "C" __attribute__((visibility("default"))) void fastdet_emulator_seed(uint64_t seed) {
     emulator::random_state = seed * 2 + 1;
 }

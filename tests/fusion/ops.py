@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from op_rows import Arguments, Op
 from samples import Sample
 
-from fastdet import nms
+from fastdet import fusion, nms
 
 
 def _scored(**options: Any) -> Callable[[Sample], Arguments]:
     return lambda s: ((s.boxes, s.scores, s.t), options)
+
+
+def _keyed(**options: Any) -> Callable[[Sample], Arguments]:
+    return lambda s: ((s.boxes, s.scores, s.t), {"idxs": s.idxs, **options})
+
+
+def _few_scores(**options: Any) -> Callable[[Sample], Arguments]:
+    """Most scores are equal to others."""
+    return lambda s: ((s.boxes, np.trunc(s.scores * 4).astype(s.scores.dtype), s.t), options)
 
 
 def _models(**options: Any) -> Callable[[Sample], Arguments]:
@@ -22,6 +32,12 @@ def _models(**options: Any) -> Callable[[Sample], Arguments]:
 
 
 OPS: dict[str, Op] = {
+    "nmm": Op(fusion.nmm, _scored(), largest=257, finite=True),
+    "nmm ios": Op(fusion.nmm, _keyed(metric="ios"), largest=257, finite=True),
+    "nmm ties": Op(fusion.nmm, _few_scores(), largest=257, finite=True),
+    "greedy_nmm": Op(fusion.greedy_nmm, _scored(), largest=257, finite=True),
+    "greedy_nmm ios": Op(fusion.greedy_nmm, _keyed(metric="ios"), largest=257, finite=True),
+    "greedy_nmm ties": Op(fusion.greedy_nmm, _few_scores(), largest=257, finite=True),
     "merge_boxes": Op(nms.merge_boxes, _scored(), largest=129, finite=True),
     "merge_boxes ios": Op(nms.merge_boxes, _scored(metric="ios"), largest=129, finite=True),
     "weighted_boxes_fusion": Op(nms.weighted_boxes_fusion, _models(), largest=257, finite=True),

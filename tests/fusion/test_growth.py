@@ -19,6 +19,15 @@ GROWTH = 9  # of four times as many boxes: n log n, where all overlap alike n^1.
 
 each_cliff = pytest.mark.parametrize("cliff", FUSION_CLIFFS)
 
+# The tree of NMS, which merging uses in C++, splits boxes of two shapes by place until few are left: its hulls are then
+# as large as both. The work grows as N^1.8 up to some thousand boxes.
+STEEP = [
+    "nmm crossing strips", "greedy_nmm crossing strips", "nmm crossing strips, threshold 0.98",
+    "greedy_nmm crossing strips, threshold 0", "greedy_nmm crossing strips, threshold 0.98",
+    "nmm crossing strips, ios", "greedy_nmm crossing strips, ios", "greedy_nmm giants, ios",
+    "nmm crossing strips, ties", "greedy_nmm crossing strips, ties",
+]  # fmt: skip
+
 
 @pytest.fixture(params=["cpp", "numba"])
 def backend(request: pytest.FixtureRequest) -> str:
@@ -38,11 +47,37 @@ def pairs(cliff: str, n: int) -> int:
     return _cpp.pairs_counted() - before
 
 
-@each_cliff
+@pytest.mark.parametrize(
+    "cliff",
+    [
+        pytest.param(x, marks=[pytest.mark.xfail(strict=True, reason="steep")] if x in STEEP else [])
+        for x in FUSION_CLIFFS
+    ],
+)
 def test_pairs(cliff: str) -> None:
     small, large = pairs(cliff, SMALL), pairs(cliff, LARGE)
+    if "nmm" in cliff and FUSION_CLIFFS[cliff](SMALL)["iou_threshold"] == 1:
+        assert large == 0  # no overlap is above 1
+        return
     assert large > 0
     assert large <= max(MOST * LARGE, GROWTH * small), f"{small / SMALL} to {large / LARGE} pairs a box"
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("place", PLACES)
+def test_first_pairs_on_numba(place: str, ties: bool) -> None:
+    """Those that non-maximum merging looks at, which the pairs counted in C++ do not hold."""
+    from fastdet.fusion import _numba_tree
+
+    counts = []
+    for n in (SMALL, LARGE):
+        boxes, names = PLACES[place](n), np.arange(n)
+        if ties:  # half of the boxes are not in yet
+            names[n // 2 :] = -1
+        *tree, _ = _numba_tree.make_tree(boxes, names)
+        counts.append(sum(_numba_tree.first_above(*tree, boxes, boxes, i, 0.5, False)[1] for i in range(0, n, 5)) * 5)
+    small, large = counts
+    assert 0 < large <= max(MOST * LARGE, GROWTH * small), f"{small / SMALL} to {large / LARGE} pairs a box"
 
 
 @pytest.mark.parametrize("place", PLACES)

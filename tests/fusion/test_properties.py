@@ -9,7 +9,7 @@ from box_strategies import each_backend, scored
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdet import boxes, nms
+from fastdet import boxes, fusion, nms
 
 
 @given(case=scored(proper=True))
@@ -47,3 +47,31 @@ def test_fusion_of_a_weighted_model(backend: str, case: Any, weight: float) -> N
         assert (got[0] <= rows.max(0) + 1e-3).all()
         assert got[1].max() <= score.max() * (1 + 1e-6)
         assert (np.diff(got[1]) <= 0).all()
+
+
+@given(case=scored(proper=True), transitive=st.booleans(), metric=st.sampled_from(["iou", "ios"]))
+@each_backend
+def test_groups_are_whole(backend: str, case: Any, transitive: bool, metric: str) -> None:
+    """Every box is in one group, which its best box leads; greedily NMS keeps the best boxes. Unions hold no more."""
+    rows, score, t = case
+    merge = fusion.nmm if transitive else fusion.greedy_nmm
+    got = merge(rows, score, t, metric=metric, backend=backend)
+    kept = nms.nms(rows, score, t, metric=metric, backend=backend)
+    if not transitive:
+        np.testing.assert_array_equal(got.keep, kept)
+    assert sorted(got.order.tolist()) == list(range(len(rows)))
+    np.testing.assert_array_equal(got.groups[got.keep], np.arange(len(got.keep)))
+    np.testing.assert_array_equal(got.groups[got.parents], got.groups)
+    np.testing.assert_array_equal(got.parents[got.keep], got.keep)
+    np.testing.assert_array_equal(got.scores, score[got.keep])
+    parts = np.split(got.order, np.cumsum(np.bincount(got.groups))[:-1]) if len(rows) else []
+    for best, members, united in zip(got.keep, parts, got.boxes, strict=True):
+        assert members[0] == best
+        assert (score[members] <= score[best]).all()
+        for row in members[1:]:
+            claimer = got.parents[row]
+            assert boxes.box_iou(rows[[claimer]], rows[[row]], metric=metric, backend=backend)[0, 0] > t
+            assert (transitive and score[claimer] >= score[row]) or claimer == best
+        assert (united[:2] >= rows[members, :2].min(0)).all()
+        assert (united[2:] <= rows[members, 2:].max(0)).all()
+        assert (united[:2] <= rows[best, :2]).all()

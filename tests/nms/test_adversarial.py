@@ -81,7 +81,8 @@ def wanted(name: str, family: str, n: int, t: float) -> Any:
 
 @pytest.mark.parametrize("family", quick(FAMILIES, "clustered", "grid", "degenerate", "infinite"))
 @pytest.mark.parametrize("name", ["soft_nms", "soft_nms gaussian", "batched_soft_nms", "multiclass_nms", "merge_boxes",
-                                  "weighted_boxes_fusion", "nms limited", "batched_nms limited"])  # fmt: skip
+                                  "nmm", "greedy_nmm", "weighted_boxes_fusion", "nms limited",
+                                  "batched_nms limited"])  # fmt: skip
 def test_the_others(variant: str, name: str, family: str) -> None:
     op = OPS[name]
     for n, t in ((2, 0.0), (90, 0.0), (90, 0.3), (90, 1.0)):

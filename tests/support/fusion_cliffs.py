@@ -132,6 +132,20 @@ def _merged(place: str, n: int, iou_threshold: float = 0.5, **options: Any) -> A
     return {"boxes": PLACES[place](n), "scores": _scores(n), "iou_threshold": iou_threshold, **options}
 
 
+def _grouped(place: str, n: int, iou_threshold: float = 0.5, **options: Any) -> Arguments:
+    """For non-maximum merging. The tree takes boxes of few equal scores out together."""
+    return {"boxes": PLACES[place](n), "scores": _scores(n), "iou_threshold": iou_threshold, **options}
+
+
+def _tied(place: str, n: int) -> Arguments:
+    return {**_grouped(place, n), "scores": np.floor(_scores(n) * 3)}
+
+
+def _keyed(n: int) -> Arguments:
+    """Keys of one box and of many."""
+    return {**_grouped("clusters", n), "idxs": np.where(np.arange(n) % 4 == 0, np.arange(n), np.arange(n) % 3)}
+
+
 def _models(n: int, conf_type: str) -> Arguments:
     """Each model has one box."""
     return {
@@ -191,5 +205,22 @@ FUSION_CLIFFS: dict[str, Cliff] = {
         for place in ("identical", "jittered", "crossing strips", "clusters", "one over all", "jittered, far")
         for t in (0.0, 0.98, 1.0)
     },
+    **{f"{op} {place}": partial(_grouped, place) for op in ("nmm", "greedy_nmm") for place in PLACES},
+    **{
+        f"{op} {place}, threshold {t:g}": partial(_grouped, place, iou_threshold=t)
+        for op in ("nmm", "greedy_nmm")
+        for place in ("identical", "jittered", "crossing strips", "clusters", "one over all", "jittered, far")
+        for t in (0.0, 0.98, 1.0)
+    },
+    **{
+        f"{op} {place}, ios": partial(_grouped, place, metric="ios") for op in ("nmm", "greedy_nmm") for place in PLACES
+    },
+    **{
+        f"{op} {place}, ties": partial(_tied, place)
+        for op in ("nmm", "greedy_nmm")
+        for place in ("identical", "doubles", "row", "jittered", "clusters", "crossing strips")
+    },
+    "nmm keys": _keyed,
+    "greedy_nmm keys": _keyed,
     **{f"merge_boxes {place}, ios": partial(_merged, place, metric="ios") for place in PLACES},
 }

@@ -1,0 +1,1 @@
+"""What the launcher puts on PYTHONPATH: `sitecustomize`, which Python runs when it starts."""
