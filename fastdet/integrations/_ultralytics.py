@@ -5,7 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from fastdet.integrations._replace import Changes, Integration, check_parameters, check_version, installed, integrate
+from fastdet.integrations._replace import (
+    Changes,
+    Integration,
+    IntegrationError,
+    check_parameters,
+    check_version,
+    installed,
+    integrate,
+)
 
 _FIRST, _LAST = "8.4", "8.4"
 _NMS = (
@@ -46,7 +54,14 @@ def ultralytics() -> Integration:
 def _make(changes: Changes) -> tuple[str | None, str]:
     _, version = installed("ultralytics")
     check_version("ultralytics", version, _FIRST, _LAST)
-    nms: Any = importlib.import_module("ultralytics.utils.nms")
+    try:
+        nms: Any = importlib.import_module("ultralytics.utils.nms")
+    except ModuleNotFoundError as error:
+        if error.name != "ultralytics.utils.nms":
+            raise
+        raise IntegrationError(
+            f"ultralytics: version {version} has no ultralytics.utils.nms: install {_FIRST} or later"
+        ) from None
     ops: Any = importlib.import_module("ultralytics.utils.ops")
     replaced = (
         (nms, "non_max_suppression", _NMS),

@@ -18,7 +18,27 @@ import fastdet.integrations as inside
 SHAPE = (640, 640)
 
 
-def both(call: Callable[[], Any], quiet: bool = True) -> tuple[Any, Any]:
+PLACES = [(nms, "non_max_suppression"), (nms.TorchNMS, "nms"), (nms.TorchNMS, "fast_nms")]
+PLACES += [(ops, name) for name in ("process_mask", "process_mask_native", "scale_masks")]
+
+
+def functions() -> list[Any]:
+    return [vars(owner)[name] for owner, name in PLACES]
+
+
+OWN = functions()
+_made = inside.ultralytics()
+NEW = functions()
+_made.undo()
+
+
+def put(new: list[Any]) -> None:
+    """What `ultralytics()` and `undo` do, without a look through all modules: that would be most of the time here."""
+    for (owner, name), function in zip(PLACES, new, strict=True):
+        setattr(owner, name, function)
+
+
+def both(call: Callable[[], Any]) -> tuple[Any, Any]:
     """The result of Ultralytics itself, and of Ultralytics with fastdet inside: an error's type and text is one too."""
 
     def result() -> Any:
@@ -28,13 +48,13 @@ def both(call: Callable[[], Any], quiet: bool = True) -> tuple[Any, Any]:
             return type(error), str(error)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore" if quiet else "error")
+        warnings.simplefilter("ignore")
         own = result()
-        made = inside.ultralytics()
+        put(NEW)
         try:
             return own, result()
         finally:
-            made.undo()
+            put(OWN)
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -47,8 +67,8 @@ def equal(a: Any, b: Any) -> bool:
     return bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
-def check(call: Callable[[], Any], quiet: bool = True) -> Any:
-    own, got = both(call, quiet)
+def check(call: Callable[[], Any]) -> Any:
+    own, got = both(call)
     assert equal(own, got), (own, got)
     return own
 
@@ -110,7 +130,7 @@ def test_heads_with_every_option(kind: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_oriented_boxes_with_every_option(options: dict[str, Any]) -> None:
-    x = heads(2, 4, 1, 600, 400)
+    x = heads(2, 4, 1, 200, 150)
     check(lambda: suppress(x, **{"nc": 4, "rotated": True, **options}))
 
 
@@ -131,7 +151,7 @@ def test_dtypes_and_layouts(dtype: torch.dtype, rotated: bool) -> None:
             check(lambda x=layout, c=conf: suppress(x, c, nc=5, rotated=rotated))
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(20))
 def test_random_heads(seed: int) -> None:
     made = torch.Generator().manual_seed(seed)
     classes, extras = (int(torch.randint(low, 9, (1,), generator=made)) for low in (1, 0))
@@ -185,7 +205,7 @@ def test_empty_and_odd_shapes() -> None:
 
 
 def test_more_boxes_than_max_nms() -> None:
-    x = heads(1, 3, 0, 60_000, 40_000)
+    x = heads(1, 3, 0, 40_000, 30_000)
     x[:, 2:4] *= 0.05
     x[:, 4:] = (x[:, 4:] * 100).round() / 100
     check(lambda: suppress(x, 0.05))
@@ -244,10 +264,10 @@ def test_nms_of_torch() -> None:
             check(lambda b=b, s=s, i=iou: nms.TorchNMS.nms(b, s, i))
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(12))
 def test_fast_nms_of_oriented_boxes(seed: int) -> None:
     torch.manual_seed(seed)
-    count = int(torch.randint(40, 900, (1,)))
+    count = int(torch.randint(40, 500, (1,)))
     boxes = torch.cat([torch.rand(count, 2) * 400, torch.rand(count, 2).pow(3) * 200 + 0.1, torch.rand(count, 1)], 1)
     boxes[:, 4] *= 7
     boxes[:, :2] += torch.randint(3, (count, 1)) * 7680
@@ -379,6 +399,18 @@ def pictures() -> list[Any]:
     made = torch.Generator().manual_seed(5)
     shapes = ((240, 320), (333, 200))
     return [torch.randint(256, (*shape, 3), generator=made, dtype=torch.uint8).numpy() for shape in shapes]
+
+
+def test_the_integration_is_taken_back() -> None:
+    assert functions() == OWN
+    assert all(a is not b for a, b in zip(OWN, NEW, strict=True))
+    made = inside.ultralytics()
+    assert inside.ultralytics() is made
+    assert len(made.replaced) == len(PLACES)
+    assert all(a is not b for a, b in zip(OWN, functions(), strict=True))
+    made.undo()
+    made.undo()
+    assert functions() == OWN
 
 
 def network(name: str) -> Any:
