@@ -20,7 +20,13 @@ def cases() -> Iterator[tuple[str, Any, Any]]:
     torch.manual_seed(0)
     yield "detect", suppress(heads(1, 80, 0)), equal
     yield "detect, batch of 8", suppress(heads(8, 80, 0)), equal
-    yield "detect, validation, multi_label", suppress(heads(1, 80, 0, 0.001), conf_thres=0.001, multi_label=True), equal
+    yield "detect, 2,400 candidates", suppress(heads(1, 80, 0, objects=200)), equal
+    many = heads(1, 80, 0, 0.001, objects=500)
+    yield (
+        "detect, validation, 6,000 candidates",
+        suppress(many, conf_thres=0.001, iou_thres=0.7, multi_label=True),
+        equal,
+    )
     yield "segment", suppress(heads(1, 80, 32), nc=80), equal
     yield "pose", suppress(heads(1, 1, 51), nc=1), equal
     oriented = heads(1, 15, 1, count=21_504, objects=100)

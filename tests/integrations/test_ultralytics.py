@@ -40,6 +40,7 @@ def test_other_parameters_are_refused(tmp_path: Path) -> None:
 
 def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastdet.integrations._replace.version_of", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(integrations.IntegrationError, match="ultralytics: the package is not installed: pip install"):
         integrations.ultralytics()
     assert integrations.active() == []
