@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 from fastdet.integrations._replace import Changes, Integration, IntegrationError, check_version, installed, integrate
@@ -45,8 +46,9 @@ def torchvision(*, cuda: bool = False) -> Integration:
 
 
 def _make(changes: Changes, cuda: bool) -> tuple[str | None, str]:
-    installed("torchvision", "torch")
     _, version = installed("torchvision")
+    if importlib.util.find_spec("torch") is None:
+        raise IntegrationError("torchvision: torch is not installed: pip install torch")
     loaded = sys.modules.get("torchvision")
     if loaded is not None and getattr(loaded.__spec__, "_initializing", False):
         raise IntegrationError(
