@@ -17,6 +17,7 @@ import pytest
 from emulated import on_gpu
 from op_rows import mapped
 from op_tables import ARRAY_OPS, BOX_OPS
+from ptx import build
 from samples import sample
 
 from fastdet import boxes, losses, nms, pool, segmentation, upsample
@@ -88,14 +89,15 @@ def test_launches(machine: Any) -> None:
 
 
 def compare(path: Path, found: dict[str, Any]) -> None:
-    """The table of a file. What was found lies beside it in the working folder, to look at and to copy."""
+    """The table of a file. One with other numbers is left in build/ptx, to look at and to copy."""
     want = json.loads(path.read_text()) if path.exists() else {}
     if found != want:
-        Path(path.name).write_text(json.dumps(found, indent=1) + "\n")
-        changed = {
-            name: (want.get(name), found.get(name)) for name in {*want, *found} if want.get(name) != found.get(name)
-        }
-        raise AssertionError(f"{path.name} has other numbers than {Path(path.name).absolute()}: {changed}")
+        lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in found.items())
+        other = build.FOLDER / path.name
+        other.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        changed = [name for name in {*want, *found} if want.get(name) != found.get(name)]
+        changes = ", ".join(f"{name}: {want.get(name)} -> {found.get(name)}" for name in sorted(changed))
+        raise AssertionError(f"{path.name} has other numbers than {other}: {changes}")
 
 
 # Sectors of 32 bytes of global memory that a warp's access touches, for each sector that it asks for: sectors.json.
