@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "support")]
+sys.path[:1] = [str(TESTS), str(TESTS / "support")]
 
 import emulated  # noqa: E402
 from emulated import on_cpu, on_gpu  # noqa: E402
