@@ -9,6 +9,7 @@ from fastdet.integrations._mmcv import mmcv
 from fastdet.integrations._pycocotools import pycocotools
 from fastdet.integrations._replace import Integration, IntegrationError, IntegrationWarning, active
 from fastdet.integrations._sahi import sahi
+from fastdet.integrations._supervision import supervision
 from fastdet.integrations._torchvision import torchvision
 from fastdet.integrations._ultralytics import ultralytics
 
@@ -21,6 +22,7 @@ __all__ = [
     "mmcv",
     "pycocotools",
     "sahi",
+    "supervision",
     "torchvision",
     "ultralytics",
 ]
