@@ -51,7 +51,8 @@ def sahi() -> Integration:
 
     Examples
     --------
-    >>> made = sahi()  # doctest: +SKIP
+    >>> from fastdet import integrations
+    >>> made = integrations.sahi()  # doctest: +SKIP
     >>> result = get_sliced_prediction(image, model, slice_height=512, slice_width=512)  # doctest: +SKIP
     """
     return integrate("sahi", _make)
