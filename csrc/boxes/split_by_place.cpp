@@ -21,6 +21,23 @@ double middle(double low, double high) {
     return std::isfinite(high) ? 0.5 * low + 0.5 * high : low;
 }
 
+// Boxes that are more than so many octaves larger than their centres are apart gain nothing by a split by place. Where
+// they are many, and others are too, they make the hulls of all parts as large as they are: sizes are split first.
+constexpr float kOctaves = 2;
+constexpr int64_t kMany = 32;
+
+template <float Place::* Size>
+int64_t count_below(const Place* p, int64_t n, float size) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; ++i) count += p[i].*Size < size;
+    return count;
+}
+
+// Of n, a number near `count` of whole units that leaves some.
+int64_t whole_units(int64_t count, int64_t n, int64_t unit) {
+    return std::min(std::max(count / unit, int64_t(1)), (n - 1) / unit) * unit;
+}
+
 }  // namespace
 
 Place place_of(const Box<double>& b, double scale, int32_t at) {
@@ -31,7 +48,11 @@ Place place_of(const Box<double>& b, double scale, int32_t at) {
 void split_by_place(Place* p, int64_t n, int64_t lanes) {
     while (n > lanes) {
         double x = 0, y = 0, width = 0, height = 0;
-        for (int64_t i = 0; i < n; ++i) x += p[i].x, y += p[i].y, width += p[i].width, height += p[i].height;
+        float widest = p->width, tallest = p->height;
+        for (int64_t i = 0; i < n; ++i) {
+            x += p[i].x, y += p[i].y, width += p[i].width, height += p[i].height;
+            widest = std::max(widest, p[i].width), tallest = std::max(tallest, p[i].height);
+        }
         const double one = 1 / double(n);
         x *= one, y *= one, width *= one, height *= one;
         double off[4] = {};
@@ -39,12 +60,23 @@ void split_by_place(Place* p, int64_t n, int64_t lanes) {
             off[0] += std::fabs(p[i].x - x), off[1] += std::fabs(p[i].y - y);
             off[2] += std::fabs(p[i].width - width), off[3] += std::fabs(p[i].height - height);
         }
-        const double spread[4] = {rough_log2(off[0] * one) - width, rough_log2(off[1] * one) - height,
-                                  rough_log2(off[2] * one), rough_log2(off[3] * one)};
+        const double apart[2] = {rough_log2(off[0] * one), rough_log2(off[1] * one)};
+        const double spread[4] = {apart[0] - width, apart[1] - height, rough_log2(off[2] * one),
+                                  rough_log2(off[3] * one)};
+        auto axis = std::max_element(spread, spread + 4) - spread;
         int64_t unit = lanes;  // whole subtrees of a tree with `lanes` children a node
         while (unit * lanes < n) unit *= lanes;
-        Place* const middle = p + (n + unit) / (2 * unit) * unit;
-        switch (std::max_element(spread, spread + 4) - spread) {
+        int64_t half = (n + unit) / (2 * unit) * unit;
+        if (spread[0] > spread[2] && widest > apart[0] + kOctaves) {
+            const int64_t small = count_below<&Place::width>(p, n, float(apart[0] + kOctaves));
+            if (std::min(small, n - small) > kMany) axis = 2, half = whole_units(small, n, unit);
+        }
+        if (spread[1] > spread[3] && tallest > apart[1] + kOctaves) {
+            const int64_t small = count_below<&Place::height>(p, n, float(apart[1] + kOctaves));
+            if (std::min(small, n - small) > kMany) axis = 3, half = whole_units(small, n, unit);
+        }
+        Place* const middle = p + half;
+        switch (axis) {
             case 0:
                 std::nth_element(p, middle, p + n, [](const Place& a, const Place& b) { return a.x < b.x; });
                 break;
@@ -57,8 +89,8 @@ void split_by_place(Place* p, int64_t n, int64_t lanes) {
             default:
                 std::nth_element(p, middle, p + n, [](const Place& a, const Place& b) { return a.height < b.height; });
         }
-        split_by_place(p, middle - p, lanes);
-        n -= middle - p;
+        split_by_place(p, half, lanes);
+        n -= half;
         p = middle;
     }
 }

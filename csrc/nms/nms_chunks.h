@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kChunk)
             keep = good >> lane & 1;
             if (lane == 0) {
                 kept_here[w] = good;
-                if (good) atomicOr(kept + base / 32 + w, good);  // another step has other bits of it
+                if (good) atomicOr(kept + base / 32 + w, good);  // earlier launches set other bits; no race
             }
         }
         __syncthreads();

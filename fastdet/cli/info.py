@@ -8,7 +8,7 @@ import typer
 
 import fastdet
 from fastdet import integrations
-from fastdet.cli.terminal import say_json
+from fastdet.cli.terminal import say, say_json
 
 
 def info_command(as_json: Annotated[bool, typer.Option("--json", help="Print one object on stdout.")] = False) -> None:
@@ -20,4 +20,4 @@ def info_command(as_json: Annotated[bool, typer.Option("--json", help="Print one
     fastdet.show_config()
     for name, found in frameworks.items():
         version = f"{found['version']} installed" if found["version"] else "not installed"
-        print(f"  framework {name:<13}{version}, fastdet.integrations.{name}() {found['state']}")
+        say(f"  framework {name:<13}{version}, fastdet.integrations.{name}() {found['state']}")

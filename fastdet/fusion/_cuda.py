@@ -64,9 +64,10 @@ def merge_boxes(boxes: DeviceArray, scores: DeviceArray, iou_threshold: float, m
         status.pointer,
         *where,
     )
-    *faults, count = native.read(status.pointer, STATUS, *where)
+    *found, count = native.read(status.pointer, STATUS, *where)
+    faults = Faults(*found)._replace(negative_score=-1)  # sums may be of any sign; only averages need weights
     if max(faults) >= 0:
-        return Faults(*faults)
+        return faults
     return merged.first(count), total.first(count), groups
 
 

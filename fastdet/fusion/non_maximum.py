@@ -68,7 +68,8 @@ def greedy_nmm(
     -----
     sahi's GREEDYNMM. It counts a pair at the threshold as a match, and takes boxes of equal scores by their
     coordinates: `fastdet.integrations.sahi` gives its very answers. O(N) memory. With C++ and Numba O(N log N) time in
-    practice; a GPU compares each box with the kept ones before it.
+    practice; a GPU compares each box with the kept ones before it. In C++ it is more, up to O(N^2), for many thousand
+    thin strips that cross each other at a threshold of 0.
     Source: sahi 0.12, postprocess/combine.py, "greedy_nmm".
 
     Examples

@@ -51,7 +51,8 @@ def sahi() -> Integration:
 
     Examples
     --------
-    >>> made = sahi()  # doctest: +SKIP
+    >>> from fastdet import integrations
+    >>> made = integrations.sahi()  # doctest: +SKIP
     >>> result = get_sliced_prediction(image, model, slice_height=512, slice_width=512)  # doctest: +SKIP
     """
     return integrate("sahi", _make)
@@ -181,6 +182,14 @@ def _below(threshold: Any, dtype: np.dtype[Any]) -> float | None:
     return float(_before(least)) if least > 0 else None
 
 
+def _by_coordinates(predictions: Array, ranked: Array, same: Array) -> Array:
+    """Predictions by falling score, of equal scores by their coordinates, then by index; ``same``: as the next one."""
+    tied = np.flatnonzero(np.concatenate([same, [False]]) | np.concatenate([[False], same]))
+    rows = ranked[tied]
+    ranked[tied] = rows[np.lexsort((rows, *predictions[rows, 3::-1].T, -predictions[rows, 4]))]
+    return ranked
+
+
 def _answer(
     kind: str, predictions: Array, boxes: Array, keys: Array | None, above: float, metric: str, by_index: bool
 ) -> Any:
@@ -189,10 +198,11 @@ def _answer(
     from fastdet.nms import nms as plain_nms
 
     scores, order = predictions[:, 4], None
-    ranked = np.argsort(-scores, kind="stable")
-    ties = bool((scores[ranked[1:]] == scores[ranked[:-1]]).any())
+    ranked = np.argsort(-scores)
+    same = scores[ranked[1:]] == scores[ranked[:-1]]
+    ties = bool(same.any())
     if ties and not by_index:
-        order = np.lexsort((*predictions[:, 3::-1].T, -scores))
+        order = _by_coordinates(predictions, ranked, same)
         boxes, scores, keys = boxes[order], scores[order], None if keys is None else keys[order]
     above = min(above, 1.0)  # no overlap is above 1
     if kind == "nms":
@@ -208,9 +218,11 @@ def _answer(
     members, groups = found.order, found.groups
     if order is not None:
         if kind == "nmm":  # those that one box claims, by index
-            rank = np.arange(len(scores))  # the boxes lie by rank
-            first = found.keep[groups] != rank
-            members = np.lexsort((order, found.parents, first, groups))
+            parents = found.parents[members]
+            best = parents == members
+            siblings = (parents[1:] == parents[:-1]) & ~best[1:] & ~best[:-1]
+            run = np.concatenate([[0], np.cumsum(~siblings)])
+            members = members[np.argsort(run * len(scores) + order[members])]
         members = order[members]
     ends = np.cumsum(np.bincount(groups, minlength=len(found.keep))).tolist()
     rows = list(zip([0, *ends[:-1]], ends, strict=True))

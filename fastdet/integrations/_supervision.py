@@ -46,7 +46,8 @@ def supervision() -> Integration:
 
     Examples
     --------
-    >>> made = supervision()                          # doctest: +SKIP
+    >>> from fastdet import integrations
+    >>> made = integrations.supervision()  # doctest: +SKIP
     >>> detections.with_nms(0.5)                      # doctest: +SKIP
     """
     return integrate("supervision", _make)

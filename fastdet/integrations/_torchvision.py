@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 from fastdet.integrations._replace import Changes, Integration, IntegrationError, check_version, installed, integrate
@@ -32,8 +33,10 @@ def torchvision(*, cuda: bool = False) -> Integration:
     -----
     Answers are torchvision's. Those of `nms`, `roi_pool`, `ps_roi_pool` and the gradient of `roi_pool` are equal bit
     for bit in float32 and float64; the sums of `roi_align`, `ps_roi_align` and the other gradients have another order,
-    so their last bits differ. float16 is computed in float32 and rounded once. A RoI of an image that is not there, or
-    with a NaN or infinite coordinate, raises ValueError, where torchvision reads wild memory.
+    so their last bits differ. float16 is computed in float32 and rounded once, where torchvision rounds each step. A
+    feature that is infinite or NaN and has the weight 0 in a sample of `roi_align` or `ps_roi_align` is left out, where
+    torchvision makes it NaN. A RoI of an image that is not there, or with a NaN or infinite coordinate, raises
+    ValueError, where torchvision reads wild memory.
 
     Examples
     --------
@@ -45,8 +48,9 @@ def torchvision(*, cuda: bool = False) -> Integration:
 
 
 def _make(changes: Changes, cuda: bool) -> tuple[str | None, str]:
-    installed("torchvision", "torch")
     _, version = installed("torchvision")
+    if importlib.util.find_spec("torch") is None:
+        raise IntegrationError("torchvision: torch is not installed: pip install torch")
     loaded = sys.modules.get("torchvision")
     if loaded is not None and getattr(loaded.__spec__, "_initializing", False):
         raise IntegrationError(

@@ -462,8 +462,14 @@ def ps_roi_pool_backward(
 
 
 def box_iou_rotated(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """IoU in float32, which torchvision returns for float64, too."""
     op = "box_iou_rotated"
-    return _tensor(overlap.box_iou_rotated(_array(op, "boxes1", boxes1), _array(op, "boxes2", boxes2)))
+    for name, x in (("boxes1", boxes1), ("boxes2", boxes2)):
+        _need(x.dim() == 2, f"{name} should be a 2d tensor, got {x.dim()}D")
+        _need(x.size(1) == 5, f"{name} should have 5 elements in dimension 1, got {x.size(1)}")
+    _need(boxes1.dtype == boxes2.dtype, "boxes1 and boxes2 must have the same dtype")
+    _need_dtype(op if boxes1.is_cuda else f"{op}_cpu", boxes1, _FLOATS)
+    return _tensor(overlap.box_iou_rotated(_array(op, "boxes1", boxes1), _array(op, "boxes2", boxes2))).float()
 
 
 KERNELS: dict[str, Callable[..., Any]] = {  # what a working binary is replaced by

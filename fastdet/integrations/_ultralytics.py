@@ -44,7 +44,8 @@ def ultralytics() -> Integration:
 
     Examples
     --------
-    >>> made = ultralytics()                          # doctest: +SKIP
+    >>> from fastdet import integrations
+    >>> made = integrations.ultralytics()  # doctest: +SKIP
     >>> from ultralytics import YOLO                  # doctest: +SKIP
     >>> YOLO("yolo11n.pt").predict("street.jpg")      # doctest: +SKIP
     """

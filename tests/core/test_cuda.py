@@ -172,6 +172,14 @@ def test_same_text_as_on_the_cpu() -> None:
         assert str(got.value) == str(want.value)
 
 
+def test_merged_scores_may_be_negative() -> None:
+    """Only averages need scores of 0 or more."""
+    for scores in (S - 1, -S, S * [1, -1, 1]):
+        for merge in (nms.merge_boxes, fusion.nmm, fusion.greedy_nmm):
+            for got, want in zip(merge(on_gpu(B), on_gpu(scores), 0.5), merge(B, scores, 0.5), strict=True):
+                equal(np.array(got), want)
+
+
 def test_devices_do_not_mix() -> None:
     text = r"^{}: all arrays must be on one device and of one library, got arrays on the CPU and cupy arrays on cuda:0$"
     with pytest.raises(TypeError, match=text.format("nms")):

@@ -275,6 +275,7 @@ def test_the_tables_are_whole() -> None:
         "distributed.",
         "label_maps.",
         "inference.",
+        "integrations.",
         "segmentation.",
         "detection.precision_recall",
     )

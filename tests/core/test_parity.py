@@ -29,7 +29,7 @@ OTHERS = [(name, dtype) for name, op in OPS.items() for dtype in op.dtypes if dt
 
 def test_the_table_is_whole() -> None:
     """Every public op has a row, and every row every fast backend."""
-    public = {*fastdet.boxes.__all__, *fastdet.nms.__all__} - {"Detections"}
+    public = {*fastdet.boxes.__all__, *fastdet.nms.__all__, "nmm", "greedy_nmm"} - {"Detections"}
     assert {name.split()[0] for name in OPS} == public
     assert all(op.backends == ("numba", "cpp", "cuda") for op in OPS.values())
 

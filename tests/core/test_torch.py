@@ -14,10 +14,10 @@ import pytest
 import torch_calls
 from optional import need
 from samples import sample
-from torch_calls import head
+from torch_calls import MERGED, head
 
 import fastdet
-from fastdet import boxes, fusion, losses, nms, pool, segmentation, sigmoid_focal, upsample, yolo
+from fastdet import boxes, losses, nms, pool, segmentation, sigmoid_focal, upsample, yolo
 from fastdet._core import dispatch
 from fastdet.box_losses import ciou_loss, diou_loss, giou_loss
 from fastdet.losses import cross_entropy, dice_loss, focal_loss
@@ -72,12 +72,7 @@ COUNTS: dict[str, Call] = {  # results whose size depends on values
     "soft_nms": (lambda b, s, k: nms.soft_nms(b, s, method="gaussian"), detections),
     "batched_soft_nms": (lambda b, s, k: nms.batched_soft_nms(b, s.double(), k), detections),
     "merge_boxes": (lambda b, s, k: nms.merge_boxes(b, s, 0.5), detections),
-    "nmm": (lambda b, s, k: fusion.nmm(b, s, 0.3), detections),
-    "greedy_nmm": (lambda b, s, k: fusion.greedy_nmm(b, s, 0.3, idxs=k, metric="ios"), detections),
-    "weighted_boxes_fusion": (
-        lambda b, s, k: nms.weighted_boxes_fusion([b, b], [s, s], [k, k], weights=[1, 2]),
-        detections,
-    ),
+    **{name: (call, detections) for name, call in MERGED.items()},
     "remove_small_boxes": (lambda b, s, k: boxes.remove_small_boxes(b, 20), detections),
     "yolo_candidates": (lambda x: yolo.yolo_candidates(x, 0.5), lambda torch: (head(torch),)),
     "yolo_candidates with_extras": (

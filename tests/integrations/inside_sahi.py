@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import warnings
 from collections.abc import Iterator
@@ -62,11 +61,12 @@ def same(want: Any, got: Any) -> None:
     assert all(type(x) is int for x in flat)
 
 
-def compared(rows: Any, threshold: Any) -> None:
-    want = answers(rows, threshold)
+def compared(*cases: tuple[Any, Any]) -> None:
+    """Of each case, (rows, threshold)."""
+    want = [answer for case in cases for answer in answers(*case)]
     made = integrations.sahi()
     try:
-        got = answers(rows, threshold)
+        got = [answer for case in cases for answer in answers(*case)]
     finally:
         made.undo()
     for w, g in zip(want, got, strict=True):
@@ -75,9 +75,15 @@ def compared(rows: Any, threshold: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_functions(backend: str, dtype: str) -> None:
-    for seed in range(40):
-        rows = predictions(seed, (0, 1, 2, 5, 17, 60, 150)[seed % 7], dtype, (8, 30, 200)[seed // 7 % 3])
-        compared(rows, THRESHOLDS[seed % len(THRESHOLDS)])
+    compared(
+        *(
+            (
+                predictions(seed, (0, 1, 2, 5, 17, 60, 150)[seed % 7], dtype, (8, 30, 200)[seed // 7 % 3]),
+                THRESHOLDS[seed % len(THRESHOLDS)],
+            )
+            for seed in range(40)
+        )
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -85,7 +91,7 @@ def test_many(backend: str, dtype: str) -> None:
     """From 2000 on sahi looks for pairs in a tree, and rounds differently; categories are on both sides of that."""
     rows = predictions(4, 2600, dtype, 600)
     rows[:, 5] = np.arange(2600) % 9 == 0
-    compared(rows, 0.5)
+    compared((rows, 0.5))
 
 
 def test_what_sahi_answers_itself(backend: str) -> None:
@@ -170,18 +176,25 @@ def told(x: Any) -> Any:
 def test_objects(cls: Any, kind: str) -> None:
     """Boxes with the types of their numbers, scores, categories, masks; and what becomes of the caller's list."""
     set_postprocess_backend("numpy")
+    want = processed(cls, kind)
+    made = integrations.sahi()
+    try:
+        got = processed(cls, kind)
+    finally:
+        made.undo()
+    assert got == want
+
+
+def processed(cls: Any, kind: str) -> list[Any]:
+    """Results, and the list that was given, of many calls."""
+    found = []
     for seed in range(12):
-        given = objects(seed, (0, 1, 2, 12, 40)[seed % 5], kind)
         for metric, agnostic, threshold in (("IOU", True, 0.3), ("IOS", False, 0.5), ("IOS", True, 0.0)):
-            process = cls(threshold, metric, agnostic)
+            given = objects(seed, (0, 1, 2, 12, 40)[seed % 5], kind)
             with np.errstate(all="ignore"):
-                mine, theirs = copy.deepcopy(given), copy.deepcopy(given)
-                want = process(theirs)
-                made = integrations.sahi()
-                got = process(mine)
-                made.undo()
-            assert [told(x) for x in got] == [told(x) for x in want]
-            assert [told(x) for x in mine] == [told(x) for x in theirs]
+                result = cls(threshold, metric, agnostic)(given)
+            found.append(([told(x) for x in result], [told(x) for x in given]))
+    return found
 
 
 def test_array_of_objects(inside: Any) -> None:

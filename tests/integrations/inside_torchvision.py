@@ -237,7 +237,7 @@ def test_gradients(name: str) -> None:
     op = getattr(ops, name)
     x = random(2, 8, 7, 6).requires_grad_()
     rois = torch.tensor([[0, 0, 0, 3, 4], [1, 0.7, 0.3, 4.4, 4.6], [0, 1, 1, 3.5, 3.2]], dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: op(x, rois, 2), x)
+    assert torch.autograd.gradcheck(lambda x: op(x, rois, 2), x, fast_mode=True)
     y = op(x, rois, 2)
     (grad,) = torch.autograd.grad((y * y).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match=f"double backwards on {name} not supported"):
@@ -368,7 +368,7 @@ def test_deform_conv2d_is_the_naive_loop_and_differentiable(groups: int, offset_
     offset = random(2, offset_groups * 12, oh, ow) * 0.3 + 0.4  # no point on a pixel: there is no slope
     inputs = [t.clone().requires_grad_() for t in (x, offset, weight, bias, *([mask] if use_mask else []))]
     assert torch.autograd.gradcheck(
-        lambda x, o, w, b, m=None: ops.deform_conv2d(x, o, w, b, stride, pad, dilation, m), inputs
+        lambda x, o, w, b, m=None: ops.deform_conv2d(x, o, w, b, stride, pad, dilation, m), inputs, fast_mode=True
     )
 
 
@@ -478,3 +478,23 @@ def test_undo_and_again() -> None:
 
     assert again.nms(boxes, scores, 0.4).tolist() == want
     assert os.environ.get("FASTDET_TORCHVISION_MODE", MADE.mode.partition(" (")[0]) == MADE.mode.partition(" (")[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_overlaps_of_rotated_boxes_are_float32(dtype: torch.dtype) -> None:
+    square = torch.tensor([[5, 5, 2, 2, 0], [5, 5, 2, 2, 45]], dtype=dtype)
+    share = math.sqrt(0.5)  # an octagon over the area of both
+    found, wanted = native.box_iou_rotated(square, square), torch.tensor([[1, share], [share, 1]])
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)  # dtype, too
+    assert native.box_iou_rotated(square[:0], square).shape == (0, 2)
+
+
+def test_rotated_boxes_that_torchvision_refuses() -> None:
+    one = torch.ones(1, 5)
+    for first, second, text in (
+        (one, one[:, :4], "boxes2 should have 5 elements in dimension 1, got 4"),
+        (one, one.double(), "boxes1 and boxes2 must have the same dtype"),
+        (one.half(), one.half(), "\"box_iou_rotated_cpu\" not implemented for 'Half'"),
+    ):
+        with pytest.raises(RuntimeError, match=text):
+            native.box_iou_rotated(first, second)

@@ -14,7 +14,8 @@ def test_each_op_follows_mmcvs_rules() -> None:
 def test_mmcv_that_is_not_installed_is_named() -> None:
     need_installed("torch")
     code = (
-        "import fastdet.integrations._replace as r\n"
+        "import sys, fastdet.integrations._replace as r\n"
+        "sys.modules['mmcv'] = None\n"
         "real = r.version_of\n"
         "r.version_of = lambda name: None if name.startswith('mmcv') else real(name)\n"
         "from fastdet import integrations\n"

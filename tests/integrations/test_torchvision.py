@@ -111,9 +111,11 @@ def last_line(before: str) -> str:
 
 
 def test_without_torch_or_torchvision_one_line_says_so() -> None:
-    hide = "_replace.version_of = lambda name: None if name == {!r} else '0.29.1'"
-    assert last_line(hide.format("torch")) == "torchvision: the package is not installed: pip install torch"
-    assert last_line(hide.format("torchvision")) == "torchvision: the package is not installed: pip install torchvision"
+    hide = "sys.modules[{!r}] = None\n_replace.version_of = lambda name: {!r}"
+    assert last_line(hide.format("torchvision", None)) == (
+        "torchvision: the package is not installed: pip install torchvision"
+    )
+    assert last_line(hide.format("torch", "0.29.1")) == "torchvision: torch is not installed: pip install torch"
 
 
 def test_too_late_one_line_says_so_and_nothing_is_changed() -> None:

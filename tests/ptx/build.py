@@ -148,6 +148,16 @@ def runtime() -> list[str]:
     return jobs(lambda source: compiled(source, flags), (s for s in sources if s.name != "cudart.cpp"))
 
 
+def module_sources() -> list[Path]:
+    """The bindings in two files, since pybind11 takes seconds a file, and the rest of the module."""
+    csrc = ROOT / "csrc"
+    bindings = sorted([*csrc.glob("*/*cuda_bindings.cpp"), csrc / "python" / "cuda_module.cpp"])
+    files = [FOLDER / f"bindings_{half}.cpp" for half in (0, 1)]
+    for half, path in enumerate(files):
+        write(path, "".join(f'#include "{source.relative_to(csrc)}"\n' for source in bindings[half::2]))
+    return [*files, *sorted(csrc.glob("cuda/*.cpp"))]
+
+
 def linked(objects: list[str], name: str, *flags: str) -> Path:
     target = FOLDER / f"{name}-{digest(objects, flags)}.so"
     if not target.exists():
@@ -180,8 +190,7 @@ def library(arch: str = "90") -> Path:
     sources = sorted(csrc.rglob("*.cu"), key=lambda path: -path.stat().st_size)
     objects = [part for parts in jobs(kernels, sources) for part in parts]
     flags = ["-w", *(f"-I{path}" for path in (csrc, include, pybind11.get_include(), sysconfig.get_path("include")))]
-    module = [*csrc.glob("*/*cuda_bindings.cpp"), *csrc.glob("cuda/*.cpp"), csrc / "python" / "cuda_module.cpp"]
-    objects += jobs(lambda source: compiled(source, flags), sorted(module))
+    objects += jobs(lambda source: compiled(source, flags), module_sources())
     objects += runtime()
     objects.append(
         compiled(HERE / "runtime" / "cudart.cpp", [*OWN, f"-DPTX_ARCH={arch}", f"-I{include}", f"-I{HERE / 'runtime'}"])

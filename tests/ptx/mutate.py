@@ -1,6 +1,6 @@
 """Switch off each barrier, fence and atomic of the kernels in turn, and see whether a check or an answer shows it.
 
-    python tests/ptx/mutate.py [--only csrc/nms] [--seeds 3]
+    python tests/ptx/mutate.py [--only csrc/nms] [--rows nms] [--seeds 3]
 
 A place is a line of the sources: all its instances, in every kernel, are off together. Each place runs in a process of
 its own, on those rows of the tables of ops that come to it. Prints a line for each: what caught it, or "SURVIVED".
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "support")]
+sys.path[:1] = [str(TESTS), str(TESTS / "support")]
 
 import emulated  # noqa: E402
 from emulated import on_cpu, on_gpu  # noqa: E402
@@ -82,6 +82,7 @@ def verdict(run: Callable[[], str]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="places whose text holds this")
+    parser.add_argument("--rows", default="", help="rows whose name holds this")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     with emulated.backend("90") as emulator:
@@ -89,6 +90,8 @@ def main() -> int:
         machine.executed()
         calls, wants, comes_to = rows(), {}, {}
         for name, call in calls.items():
+            if options.rows not in name:
+                continue
             try:
                 wants[name] = call()
             except NotImplementedError:

@@ -17,6 +17,7 @@ import pytest
 from emulated import on_gpu
 from op_rows import mapped
 from op_tables import ARRAY_OPS, BOX_OPS
+from ptx import build
 from samples import sample
 
 from fastdet import boxes, losses, nms, pool, segmentation, upsample
@@ -36,7 +37,7 @@ def machine() -> Iterator[Any]:
         yield emulator.machine
 
 
-def call_of_boxes(name: str, n: int = 300) -> Callable[[], Any]:
+def call_of_boxes(name: str, n: int = 64) -> Callable[[], Any]:
     op, data = BOX_OPS[name], sample("clustered", n)
     return lambda: op.call(data, None, on_gpu)
 
@@ -55,7 +56,8 @@ def call_of(name: str) -> Callable[[], Any]:
 
 @pytest.mark.parametrize("name", [*BOX_NAMES, *ARRAY_NAMES])
 def test_no_report_in_any_order(machine: Any, name: str) -> None:
-    call = call_of(name)
+    several_blocks = name in BOX_NAMES and "merge" not in name and "fusion" not in name
+    call = call_of_boxes(name, 200) if several_blocks else call_of(name)
     for seed in SEEDS:
         machine.seed(seed)
         call()
@@ -88,14 +90,15 @@ def test_launches(machine: Any) -> None:
 
 
 def compare(path: Path, found: dict[str, Any]) -> None:
-    """The table of a file. What was found lies beside it in the working folder, to look at and to copy."""
+    """The table of a file. One with other numbers is left in build/ptx, to look at and to copy."""
     want = json.loads(path.read_text()) if path.exists() else {}
     if found != want:
-        Path(path.name).write_text(json.dumps(found, indent=1) + "\n")
-        changed = {
-            name: (want.get(name), found.get(name)) for name in {*want, *found} if want.get(name) != found.get(name)
-        }
-        raise AssertionError(f"{path.name} has other numbers than {Path(path.name).absolute()}: {changed}")
+        lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in found.items())
+        other = build.FOLDER / path.name
+        other.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        changed = [name for name in {*want, *found} if want.get(name) != found.get(name)]
+        changes = ", ".join(f"{name}: {want.get(name)} -> {found.get(name)}" for name in sorted(changed))
+        raise AssertionError(f"{path.name} has other numbers than {other}: {changes}")
 
 
 # Sectors of 32 bytes of global memory that a warp's access touches, for each sector that it asks for: sectors.json.
@@ -103,44 +106,78 @@ def compare(path: Path, found: dict[str, Any]) -> None:
 rng = np.random.default_rng(0)
 IMAGE = rng.normal(size=(2, 8, 64, 128))
 LABELS = rng.integers(0, 8, (2, 64, 128))
-GRADIENT = rng.normal(size=(2, 8, 64, 128))
-TRAFFIC: dict[str, Callable[[str], Any]] = {
-    "box_iou": lambda t: boxes.box_iou(
-        on_gpu(sample("uniform", 256, t).boxes), on_gpu(sample("uniform", 512, t).boxes2)
-    ),
-    "nms": lambda t: nms.nms(on_gpu(sample("uniform", 1024, t).boxes), on_gpu(sample("uniform", 1024, t).scores), 0.5),
-    "confusion_matrix": lambda t: segmentation.confusion_matrix(on_gpu(LABELS), on_gpu(LABELS[::-1]), 8),
-    "confusion_matrix_from_logits": lambda t: segmentation.confusion_matrix_from_logits(
-        on_gpu(IMAGE.astype(t)), on_gpu(LABELS)
-    ),
-    "upsample_bilinear": lambda t: upsample.upsample_bilinear(on_gpu(IMAGE.astype(t)), scale_factor=2),
-    "upsample_bilinear_backward": lambda t: upsample.upsample_bilinear_backward(on_gpu(GRADIENT.astype(t)), (32, 64)),
-    "max_pool2d": lambda t: pool.max_pool2d(on_gpu(IMAGE.astype(t)), 2, return_indices=True),
-    "cross_entropy_with_grad": lambda t: losses.cross_entropy_with_grad(on_gpu(IMAGE.astype(t)), on_gpu(LABELS)),
-    "dice_loss_with_grad": lambda t: losses.dice_loss_with_grad(on_gpu(IMAGE.astype(t)), on_gpu(LABELS)),
+
+
+def aligned(x: Any) -> Any:
+    return on_gpu(x, 256)  # as a GPU's allocator: the addresses decide which sectors are touched
+
+
+def scored(dtype: str) -> tuple[Any, Any]:
+    data = sample("uniform", 1024, dtype)
+    return aligned(data.boxes), aligned(data.scores)
+
+
+TRAFFIC: dict[str, Callable[[Any, Any, str], Any]] = {  # of images, labels and the dtype
+    "box_iou": lambda x, y, t: boxes.box_iou(scored(t)[0][:256], scored(t)[0]),
+    "nms": lambda x, y, t: nms.nms(*scored(t), 0.5),
+    "confusion_matrix": lambda x, y, t: segmentation.confusion_matrix(y, aligned(LABELS[::-1]), 8),
+    "confusion_matrix_from_logits": lambda x, y, t: segmentation.confusion_matrix_from_logits(y, x),
+    "upsample_bilinear": lambda x, y, t: upsample.upsample_bilinear(x, scale_factor=2),
+    "upsample_bilinear_backward": lambda x, y, t: upsample.upsample_bilinear_backward(x, (32, 64)),
+    "max_pool2d": lambda x, y, t: pool.max_pool2d(x, 2),
+    "cross_entropy_with_grad": lambda x, y, t: losses.cross_entropy_with_grad(x, y),
+    "dice_loss_with_grad": lambda x, y, t: losses.dice_loss_with_grad(x, y),
 }
 TYPES = {"box_iou": ("float32", "float64"), "nms": ("float32",), "confusion_matrix": ("int64",)}
 LIMIT = 1.10
-# Above the limit, each with its reason: (op, dtype, kernel, way) -> the highest ratio.
-REASONS: dict[str, float] = {}
+# Why a kernel is above the limit: (op, dtype or "", kernel, "read" or "write").
+LABELS_READ = "TO MEND: four labels of 8 bytes a thread, one load each: the later three find them in the first cache"
+COUNTED = "a pack of labels a thread; where they differ each is read again, from the first cache"
+NARROW = "TO MEND: the compiler takes some of the 8-byte stores of halves apart (cuda/vector.h)"
+REASONS: dict[tuple[str, str, str, str], str] = {
+    (
+        "box_iou",
+        "",
+        "pairs_kernel",
+        "read",
+    ): "two neighbouring boxes a thread, one load each: the second hits the cache",
+    ("box_iou", "", "pairs_kernel", "write"): "TO MEND: the compiler takes the 16-byte stores apart (box_iou.cu)",
+    ("nms", "", "count_kernel", "write"): "each box goes to the place of its rank",
+    ("confusion_matrix_from_logits", "", "planes_kernel", "read"): LABELS_READ,
+    ("upsample_bilinear", "", "forward_kernel", "read"): "taps of neighbouring outputs overlap, one load each",
+    ("max_pool2d", "float16", "twos_kernel", "write"): "TO MEND: int64 indices of several windows a thread",
+    ("cross_entropy_with_grad", "", "count_kernel", "read"): COUNTED,
+    ("cross_entropy_with_grad", "", "softmax_kernel", "read"): LABELS_READ,
+    ("cross_entropy_with_grad", "float16", "softmax_kernel", "write"): NARROW,
+    ("dice_loss_with_grad", "", "count_kernel", "read"): COUNTED,
+    ("dice_loss_with_grad", "", "sums_kernel", "read"): LABELS_READ,
+    ("dice_loss_with_grad", "", "sums_kernel", "write"): "a few sums of each block, by class",
+    ("dice_loss_with_grad", "", "gradient_kernel", "read"): LABELS_READ,
+    ("dice_loss_with_grad", "float16", "gradient_kernel", "write"): NARROW,
+}
 
 
 def test_sectors(machine: Any) -> None:
     found: dict[str, float] = {}
+    unexplained = []
     machine.measure_sectors(True)
-    machine.sectors()
     for name, call in TRAFFIC.items():
         for dtype in TYPES.get(name, ("float32", "float16")):
-            call(dtype)
-            sums: Counter[tuple[str, str, str]] = Counter()
+            machine.seed(0)
+            machine.sectors()
+            call(aligned(IMAGE.astype(dtype)), aligned(LABELS), dtype)
+            asked, touched = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
             for traffic in machine.sectors():
-                sums[traffic.kernel, traffic.way, "bytes"] += traffic.bytes
-                sums[traffic.kernel, traffic.way, "sectors"] += traffic.sectors
-            for kernel, way, what in sums:
-                if what == "bytes" and sums[kernel, way, what] >= 4096:  # small ones cost nothing
-                    ratio = sums[kernel, way, "sectors"] * 32 / sums[kernel, way, what]
-                    found[f"{name} {dtype}: {kernel} {way}"] = round(ratio, 2)
+                asked[traffic.kernel, traffic.way] += traffic.bytes
+                touched[traffic.kernel, traffic.way] += traffic.sectors
+            for kernel, way in sorted(asked):
+                if asked[kernel, way] < 4096 or way == "atomic":  # small ones cost nothing; atomics go by the address
+                    continue
+                ratio = round(touched[kernel, way] * 32 / asked[kernel, way], 2)
+                found[f"{name} {dtype}: {kernel} {way}"] = ratio
+                known = (name, dtype, kernel, way) in REASONS or (name, "", kernel, way) in REASONS
+                if ratio > LIMIT and not known:
+                    unexplained.append(f"{name} {dtype}: {kernel} {way} {ratio}")
     machine.measure_sectors(False)
     compare(SECTORS, found)
-    above = {name: ratio for name, ratio in found.items() if ratio > LIMIT and "atomic" not in name}
-    assert above.keys() <= REASONS.keys(), above
+    assert not unexplained

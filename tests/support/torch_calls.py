@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdet import boxes, proposals, roi, rotated
+from fastdet import boxes, fusion, proposals, roi, rotated
 
 Call = Callable[[Any, Any, Any], Any]
 
@@ -42,6 +42,11 @@ FIXED: dict[str, Call] = {
     "box_iou_rotated": lambda b, s, k: rotated.box_iou_rotated(turned(b, s), turned(b, s)[:7], clockwise=True),
     "box_convert_rotated": lambda b, s, k: rotated.box_convert_rotated(turned(b, s), "cxcywhr", "xyxyxyxy"),
     "min_area_rect": lambda b, s, k: rotated.min_area_rect(b.reshape(-1, 2, 2), degrees=False),
+}
+MERGED: dict[str, Any] = {  # their results' size depends on values
+    "nmm": lambda b, s, k: fusion.nmm(b, s, 0.3),
+    "greedy_nmm": lambda b, s, k: fusion.greedy_nmm(b, s, 0.3, idxs=k, metric="ios"),
+    "weighted_boxes_fusion": lambda b, s, k: fusion.weighted_boxes_fusion([b, b], [s, s], [k, k], weights=[1, 2]),
 }
 ROIS = [[0, 0.2, 1.1, 3.5, 4.25], [1, 0.0, 0.0, 7.0, 6.0], [1, 2.3, 1.7, 4.1, 2.2], [0, 5.5, 4.5, 9.0, 9.0]]
 Map = Callable[[Any], Any]
