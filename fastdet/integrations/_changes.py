@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from typing import Any
 
 _MISSING = object()
@@ -70,38 +70,40 @@ class Changes:
         self._put(_Place(mapping, key, True), new)
 
     def function(self, owner: Any, name: str, new: Any) -> None:
-        """Replace the function or class ``owner.name``, also where a loaded module of that package holds it.
+        """`functions`, of one."""
+        self.functions([(owner, name, new)])
+
+    def functions(self, rows: Sequence[tuple[Any, str, Any]]) -> None:
+        """Replace each function or class ``owner.name`` by ``new``, also where a loaded module of its package holds it.
 
         ``from package.ops import nms`` made a second name of it, in any module of the package. Names in other packages
         are left, and listed in ``held``. Default arguments, closures, partials and tables hold what they were made
         with: replace them with `attribute` and `item`. A local function takes the old one's name, to be pickled by it.
         """
-        old = getattr(owner, name, _MISSING)
-        if old is _MISSING or not callable(old):
-            raise IntegrationError(
-                f"{full_name(owner, name)} is no function of this version: nothing was replaced; "
-                f"install a version that fastdet lists, or a newer fastdet"
-            )
-        stood = inspect.getattr_static(owner, name, old)
-        if inspect.isfunction(new) and "<locals>" in new.__qualname__ and not hasattr(new, "__wrapped__"):
-            for part in ("__module__", "__name__", "__qualname__", "__doc__"):
-                setattr(new, part, getattr(old, part, getattr(new, part)))
-        put = new
-        if isinstance(stood, (staticmethod, classmethod)) and not isinstance(new, (staticmethod, classmethod)):
-            put = type(stood)(new)
-        package = (owner.__module__ if inspect.isclass(owner) else owner.__name__).partition(".")[0]
-        self.on_undo(lambda: _replace_in_package(package, new, old))  # comes last: modules that were loaded meanwhile
-        self.attribute(owner, name, put)
-        for module, key in holders(old):
-            if module.__name__.partition(".")[0] == package:
-                self.attribute(module, key, new)
-            else:
-                self.held.append(full_name(module, key))
-        self.replaced.append(full_name(owner, name))
+        olds = [_function_of(owner, name) for owner, name, _ in rows]
+        packages = [_package(owner) for owner, _, _ in rows]
+        back = [(package, new, old) for package, (_, _, new), old in zip(packages, rows, olds, strict=True)]
+        self.on_undo(lambda: _replace_in_packages(back))  # comes last: modules that were loaded meanwhile
+        held = holders(olds)  # before the first change: one look through all modules
+        for (owner, name, new), old, package, names in zip(rows, olds, packages, held, strict=True):
+            _name_like(new, old)
+            stood = inspect.getattr_static(owner, name, old)
+            put = new
+            if isinstance(stood, (staticmethod, classmethod)) and not isinstance(new, (staticmethod, classmethod)):
+                put = type(stood)(new)
+            self.attribute(owner, name, put)
+            for module, key in names:
+                if module is owner and key == name:
+                    continue
+                if module.__name__.partition(".")[0] == package:
+                    self.attribute(module, key, new)
+                else:
+                    self.held.append(full_name(module, key))
+            self.replaced.append(full_name(owner, name))
 
     def everywhere(self, old: Any, new: Any, but: str = "") -> None:
         """Replace a function, class or module by another one in all loaded modules but those of the package ``but``."""
-        for module, key in holders(old):
+        for module, key in holders([old])[0]:
             if module.__name__.partition(".")[0] != but:
                 self.attribute(module, key, new)
 
@@ -178,22 +180,45 @@ def loaded_modules() -> Iterator[types.ModuleType]:
             yield module
 
 
-def holders(value: Any) -> list[tuple[types.ModuleType, str]]:
-    """Names of loaded modules that are ``value``."""
-    return [
-        (module, key)
-        for module in loaded_modules()
-        for key, found in list(namespace(module).items())
-        if found is value and isinstance(key, str)
-    ]
+def holders(values: Sequence[Any]) -> list[list[tuple[types.ModuleType, str]]]:
+    """For each value the names of loaded modules that are it."""
+    places: dict[int, list[tuple[types.ModuleType, str]]] = {id(value): [] for value in values}
+    for module in loaded_modules():
+        for key, found in list(namespace(module).items()):
+            if id(found) in places and isinstance(key, str):
+                places[id(found)].append((module, key))
+    return [places[id(value)] for value in values]
 
 
-def _replace_in_package(package: str, new: Any, old: Any) -> None:
-    """Put ``old`` where modules of the package took ``new`` over when they were loaded."""
-    for module, key in holders(new):
-        if module.__name__.partition(".")[0] == package and not _layers.get((id(module), key, False)):
-            setattr(module, key, old)
-    for stack in _layers.values():
-        for layer in stack:
-            if layer.old is new:
-                layer.old = old
+def _function_of(owner: Any, name: str) -> Any:
+    old = getattr(owner, name, _MISSING)
+    if old is _MISSING or not callable(old):
+        raise IntegrationError(
+            f"{full_name(owner, name)} is no function of this version: nothing was replaced; "
+            f"install a version that fastdet lists, or a newer fastdet"
+        )
+    return old
+
+
+def _package(owner: Any) -> str:
+    name: str = owner.__module__ if inspect.isclass(owner) else owner.__name__
+    return name.partition(".")[0]
+
+
+def _name_like(new: Any, old: Any) -> None:
+    """Give a local function the names of the one that it replaces."""
+    if inspect.isfunction(new) and "<locals>" in new.__qualname__ and not hasattr(new, "__wrapped__"):
+        for part in ("__module__", "__name__", "__qualname__", "__doc__"):
+            setattr(new, part, getattr(old, part, getattr(new, part)))
+
+
+def _replace_in_packages(rows: Sequence[tuple[str, Any, Any]]) -> None:
+    """For each (package, new, old): put ``old`` where modules of the package took ``new`` over since."""
+    for (package, new, old), names in zip(rows, holders([new for _, new, _ in rows]), strict=True):
+        for module, key in names:
+            if module.__name__.partition(".")[0] == package and not _layers.get((id(module), key, False)):
+                setattr(module, key, old)
+        for stack in _layers.values():
+            for layer in stack:
+                if layer.old is new:
+                    layer.old = old
