@@ -20,6 +20,7 @@ from fastdet.integrations._replace import (
     installed,
     integrate,
 )
+from fastdet.integrations._rounding import floor_float32, just_below
 
 _PARAMETERS = ("predictions", "match_metric", "match_threshold")
 _LARGE = {4: 2.0**60, 8: 2.0**500}  # coordinates up to it have areas that do not overflow, by bytes of their dtype
@@ -75,8 +76,7 @@ def _make(changes: Changes) -> tuple[str | None, str]:
             old = getattr(combine, public)
             check_parameters("sahi", public, old, _PARAMETERS)
             made[public] = _function(public, old, backends.resolve_backend)
-    for public, new in made.items():
-        changes.function(combine, public, new)
+    changes.functions([(combine, public, new) for public, new in made.items()])
     for cls, name in ((combine.NMMPostprocess, "nmm"), (combine.GreedyNMMPostprocess, "greedy_nmm")):
         changes.attribute(cls, "_agnostic_func", staticmethod(made[name]))
         changes.attribute(cls, "_batched_func", staticmethod(made[f"batched_{name}"]))
@@ -146,8 +146,7 @@ def _arithmetic(
     boxes = predictions[:, :4]
     sparse = size >= _SPARSE
     if kind == "nms" and metric == "iou" and backend == "torchvision":  # strictly above, compared in float64
-        cut = np.float32(threshold)
-        return boxes.astype(np.float32), float(cut if float(cut) <= threshold else _before(cut)), True
+        return boxes.astype(np.float32), float(floor_float32(threshold)), True
     if backend == "numba" and kind != "nmm":
         return boxes.astype(np.float64), _below(float(threshold), np.dtype(np.float64)), False
     wide = backend == "numba" and not sparse
@@ -159,8 +158,8 @@ def _arithmetic(
     cut32 = _ceil(threshold, np.dtype(np.float32))  # overlaps in float64, compared as float32
     if not cut32 > 0:
         return boxes, None, False
-    middle = 0.5 * float(_before(cut32)) + 0.5 * float(cut32)
-    return boxes, float(_before(np.float64(middle))) if np.float32(middle) == cut32 else middle, False
+    middle = 0.5 * float(just_below(cut32)) + 0.5 * float(cut32)
+    return boxes, float(just_below(np.float64(middle))) if np.float32(middle) == cut32 else middle, False
 
 
 def _ceil(threshold: Any, dtype: np.dtype[Any]) -> Any:
@@ -172,14 +171,10 @@ def _ceil(threshold: Any, dtype: np.dtype[Any]) -> Any:
     return near
 
 
-def _before(x: Any) -> Any:
-    return np.nextafter(x, type(x)(-np.inf))
-
-
 def _below(threshold: Any, dtype: np.dtype[Any]) -> float | None:
     """The number that overlaps at the threshold are above; None where that is not 0 or more."""
     least = _ceil(threshold, dtype)
-    return float(_before(least)) if least > 0 else None
+    return float(just_below(least)) if least > 0 else None
 
 
 def _by_coordinates(predictions: Array, ranked: Array, same: Array) -> Array:

@@ -17,8 +17,12 @@ def replace(changes: Changes, combine: Any, utils: Any) -> None:
     check_parameters("sahi", "object_prediction_list_to_numpy", to_array, ("object_prediction_list",))
     wanted = ("object_prediction_list", "keep_to_merge_list", "match_metric", "match_threshold")
     check_parameters("sahi", "_apply_merge", merge, wanted)
-    changes.function(utils, "object_prediction_list_to_numpy", _to_array(to_array, utils))
-    changes.function(combine, "_apply_merge", _merge(merge, combine, utils))
+    changes.functions(
+        [
+            (utils, "object_prediction_list_to_numpy", _to_array(to_array, utils)),
+            (combine, "_apply_merge", _merge(merge, combine, utils)),
+        ]
+    )
 
 
 def _to_array(old: Callable[..., Any], utils: Any) -> Callable[..., Any]:

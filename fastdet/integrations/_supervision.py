@@ -22,6 +22,7 @@ from fastdet.integrations._replace import (
     installed,
     integrate,
 )
+from fastdet.integrations._rounding import floor_float32, just_below
 
 _FIRST, _LAST = "0.31", "0.31"
 _SMALL = 16  # pairs up to which NumPy is as quick
@@ -65,8 +66,7 @@ def _make(changes: Changes) -> tuple[str | None, str]:
     for name, parameters in wanted.items():
         check_parameters("supervision", name, getattr(module, name), parameters)
     new = _functions(module)
-    for name in wanted:
-        changes.function(module, name, new[name])
+    changes.functions([(module, name, new[name]) for name in wanted])
     return version, "NumPy arrays"
 
 
@@ -152,10 +152,8 @@ def _keep(predictions: Any, iou_threshold: Any, metric: str) -> Array | None:
 
 def _before_rounding(threshold: float) -> float:
     """The largest float64 that, rounded to float32, is not above the threshold: at most 1."""
-    below = np.float32(threshold)
-    if float(below) > threshold:
-        below = np.nextafter(below, np.float32(-1))
+    below = floor_float32(threshold)
     above = np.nextafter(below, np.float32(2))
     middle = (float(below) + float(above)) / 2  # exact
-    level = middle if float(np.float32(middle)) <= threshold else float(np.nextafter(middle, -1.0))
+    level = middle if float(np.float32(middle)) <= threshold else float(just_below(middle))
     return min(max(level, 0.0), 1.0)

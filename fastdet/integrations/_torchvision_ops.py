@@ -15,6 +15,7 @@ import torch
 from fastdet._core import backends, check
 from fastdet._core.arrays import to_array, to_torch
 from fastdet._core.layout import from_nchw
+from fastdet.integrations._rounding import floor_float32
 from fastdet.nms import greedy
 from fastdet.roi import _check, align, pooling, position_sensitive
 from fastdet.rotated import overlap
@@ -75,12 +76,9 @@ def _threshold(value: float, dtype: torch.dtype, cuda: bool) -> float:
     """
     if not value < 1:
         return 1.0
-    single = np.float32(value)
     if cuda:
-        return float(single)
-    if dtype is torch.float64:
-        return value
-    return float(single if float(single) <= value else np.nextafter(single, np.float32(-1)))
+        return float(np.float32(value))
+    return value if dtype is torch.float64 else float(floor_float32(value))
 
 
 def nms(dets: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

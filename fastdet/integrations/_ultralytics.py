@@ -77,6 +77,5 @@ def _make(changes: Changes) -> tuple[str | None, str]:
     from fastdet.integrations import _ultralytics_masks, _ultralytics_nms
 
     new = _ultralytics_nms.functions(nms) | _ultralytics_masks.functions(ops)
-    for owner, name, _ in replaced:
-        changes.function(owner, name, new[name])
+    changes.functions([(owner, name, new[name]) for owner, name, _ in replaced])
     return version, "tensors on the CPU"

@@ -23,6 +23,7 @@ from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet.integrations import _ultralytics_probiou
 from fastdet.integrations._replace import fall_back
+from fastdet.integrations._rounding import floor_float32
 from fastdet.nms import nms as greedy_nms
 from fastdet.yolo.candidates import yolo_candidates_reference
 
@@ -262,8 +263,8 @@ def torchvision_rule(boxes: Array, scores: Array, iou_threshold: float, max_outp
     if not _are_ordinary(boxes):
         return None
     level = float(iou_threshold)
-    if boxes.dtype == np.float32 and float(single := np.float32(level)) > level:
-        level = max(float(np.nextafter(single, np.float32(-1))), 0.0)  # no float32 stands between the two
+    if boxes.dtype == np.float32:
+        level = max(float(floor_float32(level)), 0.0)
     limit = max_output if max_output is not None and max_output < len(boxes) else None
     return greedy_nms(boxes, scores, level, max_output=limit)
 
