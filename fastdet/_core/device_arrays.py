@@ -338,7 +338,7 @@ def from_torch(x: Any, half: bool) -> DeviceArray:
     torch = sys.modules["torch"]
     if x.dtype is torch.bfloat16 and not half:
         x = x.float()
-    return TorchArray(x.resolve_conj().resolve_neg() if x.is_conj() or x.is_neg() else x)
+    return TorchArray(x.resolve_conj().resolve_neg())
 
 
 def from_dlpack(op: str, name: str, x: Any) -> DeviceArray:
