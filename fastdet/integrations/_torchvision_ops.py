@@ -350,24 +350,33 @@ def _channel_of_bins(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return channels.view(shape[1:]).repeat(shape[0], 1, 1, 1)
 
 
+def _position_sensitive(
+    op: str, reference: Any, input: Tensor, rois: Tensor, scale: float, bins: tuple[int, int], options: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Features of bins that each see channels of their own, and these channels. ``options`` follow the scale."""
+    _check_rois(f"{op}_forward_kernel", input, rois, "input", "Tensor rois should")
+    channels = _own_channels(op, input.size(1), *bins)
+    shape = rois.size(0), channels, *bins
+    if 0 in shape:
+        return input.new_zeros(shape), input.new_zeros(shape, dtype=torch.int32)
+    rois, scale = _scaled(rois, scale)
+
+    def call(kernel: Any, planes: Any, last: bool, boxes: Any, out: Any, _: Any) -> Any:
+        return kernel(planes, last, boxes, scale, *options, out)
+
+    values, _ = _pooled(op, reference, input, rois, bins, channels, call, False)
+    return values, _channel_of_bins(input, shape)
+
+
 def ps_roi_align(
     input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int, sampling_ratio: int
 ) -> tuple[Tensor, Tensor]:
-    _check_rois("ps_roi_align_forward_kernel", input, rois, "input", "Tensor rois should")
-    channels = _own_channels("ps_roi_align", input.size(1), pooled_height, pooled_width)
-    shape = rois.size(0), channels, pooled_height, pooled_width
-    if 0 in shape:
-        return input.new_zeros(shape), input.new_zeros(shape, dtype=torch.int32)
-    rois, scale = _scaled(rois, spatial_scale)
-
-    def call(kernel: Any, planes: Any, last: bool, boxes: Any, out: Any, _: Any) -> Any:
-        return kernel(planes, last, boxes, scale, max(sampling_ratio, 0), out)
-
+    bins, options = (pooled_height, pooled_width), (max(sampling_ratio, 0),)
     reference = position_sensitive.ps_roi_align_reference
-    values, _ = _pooled("ps_roi_align", reference, input, rois, shape[2:], channels, call, False)
-    if sampling_ratio <= 0:
-        values = _divided_by_no_samples(values, rois, scale)
-    return values, _channel_of_bins(input, shape)
+    values, channels = _position_sensitive("ps_roi_align", reference, input, rois, spatial_scale, bins, options)
+    if sampling_ratio <= 0 and values.numel():
+        values = _divided_by_no_samples(values, *_scaled(rois, spatial_scale))
+    return values, channels
 
 
 def _divided_by_no_samples(values: Tensor, rois: Tensor, scale: float) -> Tensor:
@@ -412,19 +421,8 @@ def ps_roi_align_backward(
 def ps_roi_pool(
     input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int
 ) -> tuple[Tensor, Tensor]:
-    _check_rois("ps_roi_pool_forward_kernel", input, rois, "input", "Tensor rois should")
-    channels = _own_channels("ps_roi_pool", input.size(1), pooled_height, pooled_width)
-    shape = rois.size(0), channels, pooled_height, pooled_width
-    if 0 in shape:
-        return input.new_zeros(shape), input.new_zeros(shape, dtype=torch.int32)
-    rois, scale = _scaled(rois, spatial_scale)
-
-    def call(kernel: Any, planes: Any, last: bool, boxes: Any, out: Any, _: Any) -> Any:
-        return kernel(planes, last, boxes, scale, out)
-
     reference = position_sensitive.ps_roi_pool_reference
-    values, _ = _pooled("ps_roi_pool", reference, input, rois, shape[2:], channels, call, False)
-    return values, _channel_of_bins(input, shape)
+    return _position_sensitive("ps_roi_pool", reference, input, rois, spatial_scale, (pooled_height, pooled_width), ())
 
 
 def ps_roi_pool_backward(
