@@ -70,7 +70,7 @@ def _lacking(name: str) -> Callable[..., Any]:
 
 def define(kernels: dict[str, Callable[..., Any]]) -> Any:
     """Define every operator that the binary brings, with kernels for the CPU and CUDA. Returns the library."""
-    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library: Any = torch.library.Library("torchvision", "FRAGMENT")
     try:
         for schema in SCHEMAS:
             library.define(schema)
@@ -93,7 +93,7 @@ def define(kernels: dict[str, Callable[..., Any]]) -> Any:
 
 def override(names: dict[str, Callable[..., Any]], keys: tuple[str, ...]) -> Any:
     """Put kernels in the place of a binary's. Returns the library: `_destroy` gives the binary's back."""
-    library: Any = torch.library.Library("torchvision", "IMPL")  # type: ignore[no-untyped-call]
+    library: Any = torch.library.Library("torchvision", "IMPL")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "(?s).*Overriding a previously registered kernel")

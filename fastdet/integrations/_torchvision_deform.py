@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fastdet.integrations._torchvision_ops import _HALVES, _need, _need_dtype
-
-Tensor = torch.Tensor
 
 
 class _Points:

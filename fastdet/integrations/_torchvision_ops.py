@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fastdet._core import backends, check
 from fastdet._core.arrays import to_array, to_torch
@@ -20,7 +21,6 @@ from fastdet.nms import greedy
 from fastdet.roi import _check, align, pooling, position_sensitive
 from fastdet.rotated import overlap
 
-Tensor = torch.Tensor
 LARGE = {torch.float16: 2.0**60, torch.float32: 2.0**60, torch.float64: 2.0**500}  # of csrc/core/floats.h
 LOWEST = -3.4028234663852886e38  # what roi_pool begins with, in float64 too
 _DTYPES = {
