@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,6 +26,8 @@ def to_array(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
     """`to_numpy`, for an op that has a CUDA kernel: an array on a GPU becomes a `DeviceArray`."""
     if (type(x) is np.ndarray and not half) or _is_device_array(x):
         return x
+    if (array := _quick_array(x)) is not None:
+        return array
     if not on_cuda(x):
         return to_numpy(op, name, x, differentiable=differentiable, half=half)
     backends.require_cuda(op)
@@ -68,6 +71,8 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
     """
     if type(x) is np.ndarray:
         return x.view(BFLOAT16) if half and _is_ml_bfloat16(x.dtype) else x
+    if (array := _quick_array(x)) is not None:
+        return array
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         if torch._C._get_tracing_state() is not None:
@@ -75,12 +80,6 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
                 f"{op}: {name} is a tensor of a torch.jit.trace, which would keep its numbers as constants: {op} is no "
                 "op of torch, call it outside of the trace"
             )
-        if type(x) is torch.Tensor and x.dtype is not torch.bfloat16 and not x.requires_grad:
-            try:  # the shortest way, for most tensors: for small inputs a call costs as much as the work
-                plain: Array = x.numpy()
-                return plain
-            except (RuntimeError, TypeError):  # another device, a lazy sign, ...: `_from_torch` handles them
-                pass
         return _from_torch(op, name, x, torch, differentiable, half)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{op}: {name} must be a plain array, got a masked array")
@@ -102,6 +101,35 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
         except ValueError as error:
             raise ValueError(f"{op}: {name} must be an array, got a ragged {type(x).__name__}: {error}") from None
     raise TypeError(f"{op}: {name} must be an array, got {type(x).__name__}")
+
+
+@lru_cache(maxsize=1)
+def native_tensors(torch: Any) -> Any:
+    """The C++ backend's `Tensors`; None without that backend, or with a torch that lacks what it needs."""
+    try:
+        return None if backends.native is None else backends.native.Tensors(torch)
+    except AttributeError:
+        return None
+
+
+def _wait_for_torch(x: Any) -> Array | None:
+    """`_quick_array` until there is a tensor: then it is `Tensors.array`, where it can be."""
+    global _quick_array
+    torch = sys.modules.get("torch")
+    if torch is None or type(x) is not torch.Tensor:
+        return None
+    tensors = native_tensors(torch)
+    _quick_array = _no_array if tensors is None else tensors.array
+    return _quick_array(x)
+
+
+def _no_array(x: Any) -> None:
+    """`_quick_array` where `native_tensors` has none."""
+
+
+# The array over the memory of a plain tensor on the CPU, by the shortest way: for small inputs a call costs as much as
+# the work. None for all else, which the long way handles: another device or layout, a gradient, bfloat16, ...
+_quick_array: Callable[[Any], Array | None] = _wait_for_torch
 
 
 def _raise_device(op: str, name: str, what: str, cuda: bool) -> NoReturn:
@@ -217,9 +245,11 @@ def like(x: Any) -> Callable[[Array], Any]:
     """A function that turns a result into an array of ``x``'s type."""
     if type(x) is np.ndarray:
         return _as_ml_dtype(x.dtype) if _is_ml_bfloat16(x.dtype) else _same
+    torch = sys.modules.get("torch")
+    if torch is not None and type(x) is torch.Tensor and not x.is_cuda:
+        return to_torch
     if on_cuda(x):
         return _as_cuda(x)
-    torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         return to_torch
     if hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray):

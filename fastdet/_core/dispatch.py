@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from fastdet._core.arrays import only_adds
+from fastdet._core.arrays import native_tensors, only_adds
 
 _modules: dict[str, ModuleType] = {}  # area -> its `_torch`, which has registered its ops
 _waiting: list[str] = []  # areas that were imported before torch
@@ -30,36 +31,56 @@ def registered(module: str, *xs: Any, grad: bool = True) -> Any:
     laid out. Any other tensor takes the direct path through its memory, which costs less.
     """
     torch = sys.modules.get("torch")
-    if torch is None:
+    if torch is None or not hasattr(torch, "compiler"):  # another thread may be half-way through its import
         return None
-    tensor = torch.Tensor
-    tensors = [x for x in xs if isinstance(x, tensor)]
-    if not tensors:
+    if torch.compiler.is_compiling():  # what follows is not for Dynamo to trace
+        if not any(isinstance(x, torch.Tensor) for x in xs):
+            return None
+    elif _is_direct(xs, grad):
         return None
-    if not torch.compiler.is_compiling():  # first: what follows is not for Dynamo to trace
-        native = torch._C
-        if not (
-            native._len_torch_dispatch_stack()
-            or native._len_torch_function_stack()
-            or native._get_tracing_state() is not None
-            or torch.is_autocast_enabled("cpu")
-            or torch.is_autocast_enabled("cuda")
-            or torch.autograd.forward_ad._current_level >= 0
-        ):
-            wrapped = native._functorch.is_functorch_wrapped_tensor
-            parameter, recording = torch.nn.Parameter, torch.is_grad_enabled()
-            for x in tensors:
-                cls = type(x)
-                if wrapped(x):
-                    break
-                if cls is not tensor and cls is not parameter and (grad or not only_adds(cls, torch)):
-                    break
-                if grad and (x.is_meta or (recording and x.requires_grad)):
-                    break
-            else:
-                return None
     area = module.rpartition(".")[0]
     return _modules[area] if area in _modules else _register(area)
+
+
+def _choose_is_direct(xs: tuple[Any, ...], grad: bool) -> bool:
+    """`_is_direct` until there is a tensor: then it is `Tensors.direct` of the C++ backend, where it can be."""
+    global _is_direct
+    torch = sys.modules["torch"]
+    if not any(isinstance(x, torch.Tensor) for x in xs):
+        return True
+    tensors = native_tensors(torch)
+    _is_direct = _is_direct_in_python if tensors is None else tensors.direct
+    return _is_direct(xs, grad)
+
+
+def _is_direct_in_python(xs: tuple[Any, ...], grad: bool) -> bool:
+    torch = sys.modules["torch"]
+    tensor, parameter = torch.Tensor, torch.nn.Parameter
+    tensors = [x for x in xs if isinstance(x, tensor)]
+    if not tensors:
+        return True
+    native, recording = torch._C, torch.is_grad_enabled()
+    if (
+        native._len_torch_dispatch_stack()
+        or native._len_torch_function_stack()
+        or native._get_tracing_state() is not None
+        or torch.is_autocast_enabled("cpu")
+        or torch.is_autocast_enabled("cuda")
+        or torch.autograd.forward_ad._current_level >= 0
+        or any(map(native._functorch.is_functorch_wrapped_tensor, tensors))
+    ):
+        return False
+    for x in tensors:
+        cls = type(x)
+        if cls is not tensor and cls is not parameter and (grad or not only_adds(cls, torch)):
+            return False
+        if grad and (x.is_meta or (recording and x.requires_grad)):
+            return False
+    return True
+
+
+# Whether a call with these arguments may take the direct path: see `registered`.
+_is_direct: Callable[[tuple[Any, ...], bool], bool] = _choose_is_direct
 
 
 def register_with_torch(area: str) -> None:

@@ -44,19 +44,23 @@ def test_types_are_shipped() -> None:
 
 @pytest.mark.parametrize("name", ["_cpp", "_cuda"])
 def test_stub_of_the_native_module(name: str) -> None:
-    """The stub declares exactly the module's functions, each with the number of arguments of its signature."""
+    """The stub declares exactly the module's functions and classes, each function with the arguments that it takes."""
     if name == "_cuda" and importlib.util.find_spec("fastdet._cuda") is None:
         pytest.skip("missing extension: fastdet was built without CUDA")
-    module = importlib.import_module(f"fastdet.{name}")
-    stub = ast.parse((HERE / f"{name}.pyi").read_text())
-    declared = {node.name: node.args for node in stub.body if isinstance(node, ast.FunctionDef)}
-    native = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
-    assert declared.keys() == native.keys()
-    for name, arguments in declared.items():
-        signature = native[name].__doc__.split("\n")[0]
+    check_stub(ast.parse((HERE / f"{name}.pyi").read_text()).body, importlib.import_module(f"fastdet.{name}"))
+
+
+def check_stub(declared: list[ast.stmt], native: object) -> None:
+    stubs = {node.name: node for node in declared if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    assert {name for name in stubs if name != "__init__"} == {name for name in dir(native) if not name.startswith("_")}
+    for name, stub in stubs.items():
+        if isinstance(stub, ast.ClassDef):
+            check_stub(stub.body, getattr(native, name))
+            continue
+        signature = getattr(native, name).__doc__.split("\n")[0]
         assert signature.startswith(f"{name}(")
         shown = len(re.findall(r"\w+: ", signature))
-        assert len(arguments.posonlyargs) + len(arguments.args) == shown, signature
+        assert len(stub.args.posonlyargs) + len(stub.args.args) == shown, signature
 
 
 def test_metadata(installed: importlib.metadata.Distribution) -> None:

@@ -1,0 +1,160 @@
+// fastdet._cpp: torch's tensors as NumPy arrays, quicker than Python can do it. For small inputs a call is mostly this.
+#include "tensors/dlpack.h"
+
+#include "python/cpp.h"
+
+namespace fastdet {
+namespace tensor_bindings {
+namespace {
+
+constexpr int kMaxAxes = 32;  // NumPy before 2.0 has no more
+
+// NumPy's number of a dtype; -1 where it is none that the kernels take.
+int number_of(dlpack::DataType dtype) {
+    if (dtype.lanes != 1) return -1;
+    const int size = dtype.bits == 8 ? 0 : dtype.bits == 16 ? 1 : dtype.bits == 32 ? 2 : dtype.bits == 64 ? 3 : -1;
+    using Api = py::detail::npy_api;
+    constexpr int kInts[] = {Api::NPY_INT8_, Api::NPY_INT16_, Api::NPY_INT32_, Api::NPY_INT64_};
+    constexpr int kUInts[] = {Api::NPY_UINT8_, Api::NPY_UINT16_, Api::NPY_UINT32_, Api::NPY_UINT64_};
+    constexpr int kFloats[] = {-1, 23, Api::NPY_FLOAT_, Api::NPY_DOUBLE_};
+    if (size < 0) return -1;
+    switch (dtype.code) {
+        case dlpack::kInt:
+            return kInts[size];
+        case dlpack::kUInt:
+            return kUInts[size];
+        case dlpack::kFloat:
+            return kFloats[size];
+        case dlpack::kBool:
+            return size ? -1 : int(Api::NPY_BOOL_);
+        default:
+            return -1;
+    }
+}
+
+bool is_true(PyObject* x) {
+    const py::object owned = py::reinterpret_steal<py::object>(x);
+    if (!owned) throw py::error_already_set();
+    return owned.ptr() != Py_False;
+}
+
+PyObject* call(const py::object& function) { return PyObject_CallNoArgs(function.ptr()); }
+
+// What this needs of one torch. Raises AttributeError where that torch has another form: then Python does it.
+class Tensors {
+  public:
+    explicit Tensors(const py::module_& torch)
+        : tensor_(torch.attr("Tensor")),
+          parameter_(torch.attr("nn").attr("Parameter")),
+          own_dispatch_(tensor_.attr("__torch_dispatch__")),
+          forward_(torch.attr("autograd").attr("forward_ad").attr("__dict__")),
+          recording_(torch.attr("is_grad_enabled")) {
+        const py::object native = torch.attr("_C");
+        dispatch_modes_ = native.attr("_len_torch_dispatch_stack");
+        function_modes_ = native.attr("_len_torch_function_stack");
+        trace_ = native.attr("_get_tracing_state");
+        autocast_ = native.attr("_is_any_autocast_enabled");
+        transforms_ = native.attr("_are_functorch_transforms_active");
+        if (!forward_.contains(level_)) throw py::attribute_error("forward_ad has no _current_level");
+        const py::object capsule = tensor_.attr("__dlpack_c_exchange_api__");
+        api_ = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+        if (!api_) PyErr_Clear();  // a capsule of another name
+        if (!api_ || api_->version.major != dlpack::kMajor || api_->version.minor < dlpack::kMinor ||
+            !api_->tensor_of_object)
+            throw py::attribute_error("torch has another version of DLPack's exchange API");
+    }
+
+    // Whether a call with these arguments may read the tensors' memory: see `registered` in fastdet/_core/dispatch.py.
+    bool direct(const py::tuple& xs, bool grad) const {
+        bool any = false;
+        for (const py::handle x : xs) any |= is_tensor(x);
+        if (!any) return true;
+        if (count(dispatch_modes_) || count(function_modes_) || is_true(call(transforms_)) || is_tracing() ||
+            is_true(call(autocast_)) || PyLong_AsLong(PyDict_GetItem(forward_.ptr(), level_.ptr())) >= 0)
+            return false;
+        const bool recording = grad && is_true(call(recording_));
+        for (const py::handle x : xs) {
+            if (!is_tensor(x)) continue;
+            const PyTypeObject* type = Py_TYPE(x.ptr());
+            if (!is(type, tensor_) && !is(type, parameter_) && (grad || !only_adds(type))) return false;
+            if (grad && (is_true(PyObject_GetAttr(x.ptr(), is_meta_.ptr())) || (recording && requires_grad(x))))
+                return false;
+        }
+        return true;
+    }
+
+    // A plain tensor of the CPU as an array over its memory; None for any other, and for what NumPy has no dtype for.
+    py::object array(const py::object& x) const {
+        if (!is(Py_TYPE(x.ptr()), tensor_) || is_tracing() || requires_grad(x) ||
+            is_true(PyObject_CallMethodNoArgs(x.ptr(), is_neg_.ptr())))
+            return py::none();
+        dlpack::Tensor tensor;
+        if (api_->tensor_of_object(x.ptr(), &tensor)) {  // sparse, quantised, on another kind of device, ...
+            PyErr_Clear();
+            return py::none();
+        }
+        const int number = number_of(tensor.dtype);
+        if (tensor.device.type != dlpack::kCpu || tensor.ndim > kMaxAxes || number < 0) return py::none();
+        const auto& numpy = py::detail::npy_api::get();
+        PyObject* dtype = numpy.PyArray_DescrFromType_(number);
+        Py_intptr_t shape[kMaxAxes], strides[kMaxAxes];
+        for (int i = 0; i < tensor.ndim; ++i) {
+            shape[i] = tensor.shape[i];
+            strides[i] = tensor.strides[i] * (tensor.dtype.bits / 8);
+        }
+        char* data = static_cast<char*>(tensor.data) + tensor.byte_offset;
+        if (!data) return py::none();  // an empty tensor; for NumPy a null pointer asks for memory
+        py::object made = py::reinterpret_steal<py::object>(
+            numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, dtype, tensor.ndim, shape, strides, data,
+                                        py::detail::npy_api::NPY_ARRAY_WRITEABLE_, nullptr));
+        if (!made || numpy.PyArray_SetBaseObject_(made.ptr(), x.inc_ref().ptr())) throw py::error_already_set();
+        return made;
+    }
+
+  private:
+    static bool is(const PyTypeObject* type, const py::object& other) {
+        return reinterpret_cast<const PyObject*>(type) == other.ptr();
+    }
+    static long count(const py::object& function) {
+        const py::object n = py::reinterpret_steal<py::object>(call(function));
+        if (!n) throw py::error_already_set();
+        return PyLong_AsLong(n.ptr());
+    }
+    bool is_tensor(py::handle x) const {
+        if (is(Py_TYPE(x.ptr()), tensor_)) return true;
+        if (py::isinstance<py::array>(x) || x.is_none()) return false;
+        const int answer = PyObject_IsInstance(x.ptr(), tensor_.ptr());
+        if (answer < 0) throw py::error_already_set();
+        return answer;
+    }
+    bool is_tracing() const {
+        const py::object state = py::reinterpret_steal<py::object>(call(trace_));
+        if (!state) throw py::error_already_set();
+        return !state.is_none();
+    }
+    bool requires_grad(py::handle x) const { return is_true(PyObject_GetAttr(x.ptr(), requires_grad_.ptr())); }
+    bool only_adds(const PyTypeObject* type) const {
+        const py::object type_object =
+            py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(const_cast<PyTypeObject*>(type)));
+        const py::object dispatch = type_object.attr("__torch_dispatch__");
+        return dispatch.is(own_dispatch_);
+    }
+
+    py::object tensor_, parameter_, own_dispatch_;
+    py::dict forward_;
+    py::object recording_, dispatch_modes_, function_modes_, trace_, autocast_, transforms_;
+    py::str is_meta_{"is_meta"}, requires_grad_{"requires_grad"}, is_neg_{"is_neg"};
+    py::str level_{"_current_level"};
+    const dlpack::ExchangeApi* api_;
+};
+
+const Bindings registered([](py::module_& m) {
+    py::class_<Tensors>(m, "Tensors", py::module_local())
+        .def(py::init<py::module_>())
+        .def("direct", &Tensors::direct)
+        .def("array", &Tensors::array);
+});
+
+}  // namespace
+}  // namespace tensor_bindings
+}  // namespace fastdet
