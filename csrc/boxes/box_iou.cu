@@ -32,11 +32,21 @@ __device__ inline T ordinary_pair(const Box<T>& a, const Box<T>& b, bool crowd, 
     return measure_once(a, b, K, crowd, T(eps), &check);
 }
 
+// One store of 16 bytes. nvcc splits a plain one into single values, since the other branches of the kernel store
+// those.
+template <class Vector>
+__device__ inline void store_whole(Vector* out, Vector v) {
+#ifdef __CUDA_ARCH__
+    __stwb(out, v);
+#else
+    *out = v;
+#endif
+}
 __device__ inline void store_row(float* out, const float (&v)[4]) {
-    *reinterpret_cast<float4*>(out) = make_float4(v[0], v[1], v[2], v[3]);
+    store_whole(reinterpret_cast<float4*>(out), make_float4(v[0], v[1], v[2], v[3]));
 }
 __device__ inline void store_row(double* out, const double (&v)[2]) {
-    *reinterpret_cast<double2*>(out) = make_double2(v[0], v[1]);
+    store_whole(reinterpret_cast<double2*>(out), make_double2(v[0], v[1]));
 }
 
 template <class T, Measure K>

@@ -68,8 +68,9 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
     const py::object readinto = file.attr("readinto");
     // The file may keep the view that it is given: so it is of Python's memory, which lives as long as a view.
     py::bytearray buffer;
+    WithoutGil* released = nullptr;
     const auto more = [&](char* to, size_t room) {
-        return with_gil([&] {
+        return released->with_gil([&] {
             if (buffer.size() < room)
                 buffer =
                     py::reinterpret_steal<py::bytearray>(PyByteArray_FromStringAndSize(nullptr, py::ssize_t(room)));
@@ -84,7 +85,8 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
     };
     CocoContent content;
     try {
-        const WithoutGil release;
+        WithoutGil release;
+        released = &release;
         content = read_coco(more, size, options);
     } catch (const JsonError& error) {
         return bytes(error.what()).attr("decode")("utf-8", "replace");

@@ -41,40 +41,43 @@ struct Bindings {
 class WithoutGil {
   public:
     WithoutGil() : state_(PyEval_SaveThread()) {}
-    ~WithoutGil() noexcept(false) {
+    ~WithoutGil() noexcept(false) { take(); }
+    WithoutGil(const WithoutGil&) = delete;
+    WithoutGil& operator=(const WithoutGil&) = delete;
+
+    // f(), which runs Python, in the thread that made this object. By the thread's own state: pybind11's
+    // gil_scoped_acquire looks into memory that the end of the interpreter frees. The unwinding of a thread is no
+    // object: what is caught refers to nothing, on which the sanitizer would end the process.
+    template <class F>
+    __attribute__((no_sanitize("null"))) auto with_gil(F&& f) {
+        take();
+        const Released released{state_};
+#if defined(__GLIBCXX__)
+        try {
+            return f();
+        } catch (abi::__forced_unwind&) {  // ended within f: here, before `released` gives back what is not held
+            wait_for_the_end();
+        }
+#else
+        return f();
+#endif
+    }
+
+  private:
+    void take() {
         try {
             PyEval_RestoreThread(state_);
         } catch (...) {  // it throws nothing of its own
             wait_for_the_end();
         }
     }
-    WithoutGil(const WithoutGil&) = delete;
-    WithoutGil& operator=(const WithoutGil&) = delete;
+    struct Released {
+        PyThreadState*& state;
+        ~Released() { state = PyEval_SaveThread(); }
+    };
 
-  private:
     PyThreadState* state_;
 };
-
-// f(), which runs Python, in a thread that has released the GIL. The unwinding of a thread is no object: what is caught
-// refers to nothing, on which the sanitizer would end the process.
-template <class F>
-__attribute__((no_sanitize("null"))) auto with_gil(F&& f) {
-#if defined(__GLIBCXX__)
-    try {
-        py::gil_scoped_acquire acquire;
-        try {
-            return f();
-        } catch (abi::__forced_unwind&) {  // ended within f: here, before `acquire` gives back what is not held
-            wait_for_the_end();
-        }
-    } catch (abi::__forced_unwind&) {
-        wait_for_the_end();
-    }
-#else
-    py::gil_scoped_acquire acquire;
-    return f();
-#endif
-}
 
 inline void bind_all(py::module_& m) {
     for (const Bind bind : bindings()) bind(m);

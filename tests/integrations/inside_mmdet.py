@@ -59,6 +59,7 @@ def build(name: str) -> Any:
         model.test_cfg.score_thr = 0.0
         model.test_cfg.nms_pre = 100
     detector = MODELS.build(model)
+    detector.init_weights()  # SSD's norm is uninitialised memory before
     if name == "ssd":
         detector.bbox_head.loss_cls = None  # mmdet 3.3.0 reads it in prediction and never sets it
     return detector
