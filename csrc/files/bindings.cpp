@@ -77,7 +77,13 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
             if (!buffer) throw py::error_already_set();
             const py::object view = py::reinterpret_steal<py::object>(PyMemoryView_FromObject(buffer.ptr()));
             if (!view) throw py::error_already_set();
-            const auto got = readinto(view[py::slice(0, py::ssize_t(room), 1)]).cast<int64_t>();
+            const py::object part =
+                py::reinterpret_steal<py::object>(PySequence_GetSlice(view.ptr(), 0, py::ssize_t(room)));
+            if (!part) throw py::error_already_set();
+            const py::object count = py::reinterpret_steal<py::object>(
+                run_python([&] { return PyObject_CallOneArg(readinto.ptr(), part.ptr()); }));
+            if (!count) throw py::error_already_set();
+            const auto got = count.cast<int64_t>();
             if (got < 0 || size_t(got) > room) throw py::value_error("fastdet._cpp: invalid file");
             std::memcpy(to, PyByteArray_AS_STRING(buffer.ptr()), size_t(got));
             return size_t(got);

@@ -37,6 +37,22 @@ struct Bindings {
     for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
+// call(), which runs Python code, and owns nothing. A thread that is ended there waits there: unwound further, its
+// frames would give Python's objects back without the lock. The unwinding of a thread is no object: what is caught
+// refers to nothing, on which the sanitizer would end the process.
+template <class F>
+__attribute__((no_sanitize("null"))) PyObject* run_python(F&& call) {
+#if defined(__GLIBCXX__)
+    try {
+        return call();
+    } catch (abi::__forced_unwind&) {
+        wait_for_the_end();
+    }
+#else
+    return call();
+#endif
+}
+
 // Other threads run Python while it lives.
 class WithoutGil {
   public:
@@ -45,22 +61,12 @@ class WithoutGil {
     WithoutGil(const WithoutGil&) = delete;
     WithoutGil& operator=(const WithoutGil&) = delete;
 
-    // f(), which runs Python, in the thread that made this object. By the thread's own state: pybind11's
-    // gil_scoped_acquire looks into memory that the end of the interpreter frees. The unwinding of a thread is no
-    // object: what is caught refers to nothing, on which the sanitizer would end the process.
+    // f() with the lock, in the thread that made this object. What f runs of Python goes through `run_python`.
     template <class F>
-    __attribute__((no_sanitize("null"))) auto with_gil(F&& f) {
+    auto with_gil(F&& f) {
         take();
         const Released released{state_};
-#if defined(__GLIBCXX__)
-        try {
-            return f();
-        } catch (abi::__forced_unwind&) {  // ended within f: here, before `released` gives back what is not held
-            wait_for_the_end();
-        }
-#else
         return f();
-#endif
     }
 
   private:

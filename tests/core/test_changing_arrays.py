@@ -18,8 +18,17 @@ import fastdet
 
 PROGRAM = Path(__file__).parents[1] / "support" / "changing_arrays.py"
 SECONDS = float(os.environ.get("FASTDET_CHANGING_SECONDS", "0.2"))
-# Of the C++ module: settings, and what takes no array.
-NOT_CALLED = {"isa", "isa_available", "set_isa", "get_num_threads", "set_num_threads", "pairs_counted", "read_coco"}
+# Of the C++ module: settings, and what reads no array.
+NOT_CALLED = {
+    "Tensors",
+    "isa",
+    "isa_available",
+    "set_isa",
+    "get_num_threads",
+    "set_num_threads",
+    "pairs_counted",
+    "read_coco",
+}
 
 
 @dataclass
