@@ -32,21 +32,12 @@ __device__ inline T ordinary_pair(const Box<T>& a, const Box<T>& b, bool crowd, 
     return measure_once(a, b, K, crowd, T(eps), &check);
 }
 
-// One store of 16 bytes. nvcc splits a plain one into single values, since the other branches of the kernel store
-// those.
-template <class Vector>
-__device__ inline void store_whole(Vector* out, Vector v) {
-#ifdef __CUDA_ARCH__
-    __stwb(out, v);
-#else
-    *out = v;
-#endif
-}
+// One store of 16 bytes: nvcc takes an assignment apart, since another branch of the kernel stores single values.
 __device__ inline void store_row(float* out, const float (&v)[4]) {
-    store_whole(reinterpret_cast<float4*>(out), make_float4(v[0], v[1], v[2], v[3]));
+    __stwb(reinterpret_cast<float4*>(out), make_float4(v[0], v[1], v[2], v[3]));
 }
 __device__ inline void store_row(double* out, const double (&v)[2]) {
-    store_whole(reinterpret_cast<double2*>(out), make_double2(v[0], v[1]));
+    __stwb(reinterpret_cast<double2*>(out), make_double2(v[0], v[1]));
 }
 
 template <class T, Measure K>

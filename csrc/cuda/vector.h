@@ -45,8 +45,8 @@ __device__ inline uint32_t two_stored(S, float low, float high) {
 template <class S, int V>
 __device__ inline void store_narrowed(S* to, const Pack<Compute<S>, V>& from) {
     if constexpr (sizeof(S) == 2 && V == 4) {
-        *reinterpret_cast<uint2*>(to) =
-            make_uint2(two_stored(S{}, from.v[0], from.v[1]), two_stored(S{}, from.v[2], from.v[3]));
+        __stwb(reinterpret_cast<uint2*>(to),
+               make_uint2(two_stored(S{}, from.v[0], from.v[1]), two_stored(S{}, from.v[2], from.v[3])));
     } else {
         Pack<S, V> x;
 #pragma unroll

@@ -284,7 +284,7 @@ def test_compiled_and_exported() -> None:
 
     arguments = random(2, 4, 9, 9).float(), some_rois().float(), boxes, scores
     want = network(*arguments)
-    for backend in ("eager", "aot_eager"):
+    for backend in ("eager", "aot_eager", "inductor"):
         got = torch.compile(network, fullgraph=True, backend=backend)(*arguments)
         assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
 
