@@ -133,7 +133,6 @@ LIMIT = 1.10
 # Why a kernel is above the limit: (op, dtype or "", kernel, "read" or "write").
 LABELS_READ = "TO MEND: four labels of 8 bytes a thread, one load each: the later three find them in the first cache"
 COUNTED = "a pack of labels a thread; where they differ each is read again, from the first cache"
-NARROW = "TO MEND: the compiler takes some of the 8-byte stores of halves apart (cuda/vector.h)"
 REASONS: dict[tuple[str, str, str, str], str] = {
     (
         "box_iou",
@@ -141,19 +140,16 @@ REASONS: dict[tuple[str, str, str, str], str] = {
         "pairs_kernel",
         "read",
     ): "two neighbouring boxes a thread, one load each: the second hits the cache",
-    ("box_iou", "", "pairs_kernel", "write"): "TO MEND: the compiler takes the 16-byte stores apart (box_iou.cu)",
     ("nms", "", "count_kernel", "write"): "each box goes to the place of its rank",
     ("confusion_matrix_from_logits", "", "planes_kernel", "read"): LABELS_READ,
     ("upsample_bilinear", "", "forward_kernel", "read"): "taps of neighbouring outputs overlap, one load each",
     ("max_pool2d", "float16", "twos_kernel", "write"): "TO MEND: int64 indices of several windows a thread",
     ("cross_entropy_with_grad", "", "count_kernel", "read"): COUNTED,
     ("cross_entropy_with_grad", "", "softmax_kernel", "read"): LABELS_READ,
-    ("cross_entropy_with_grad", "float16", "softmax_kernel", "write"): NARROW,
     ("dice_loss_with_grad", "", "count_kernel", "read"): COUNTED,
     ("dice_loss_with_grad", "", "sums_kernel", "read"): LABELS_READ,
     ("dice_loss_with_grad", "", "sums_kernel", "write"): "a few sums of each block, by class",
     ("dice_loss_with_grad", "", "gradient_kernel", "read"): LABELS_READ,
-    ("dice_loss_with_grad", "float16", "gradient_kernel", "write"): NARROW,
 }
 
 
