@@ -275,6 +275,7 @@ def torch_on_gpu(patch: pytest.MonkeyPatch) -> Any:
     """torch, whose CPU tensors are taken for a GPU's, since the emulator can read their memory; skips without torch."""
     torch = need("torch")
     patch.setattr(fastdet._core.arrays, "on_cuda", lambda x: isinstance(x, torch.Tensor))
+    patch.setattr(fastdet._core.arrays, "_quick_array", lambda x: None)  # it knows that they are on the CPU
     patch.setattr(torch.cuda, "current_stream", lambda device: types.SimpleNamespace(cuda_stream=0))
     patch.setattr(torch.Tensor, "get_device", lambda self: 0)
     return torch

@@ -245,11 +245,9 @@ def like(x: Any) -> Callable[[Array], Any]:
     """A function that turns a result into an array of ``x``'s type."""
     if type(x) is np.ndarray:
         return _as_ml_dtype(x.dtype) if _is_ml_bfloat16(x.dtype) else _same
-    torch = sys.modules.get("torch")
-    if torch is not None and type(x) is torch.Tensor and not x.is_cuda:
-        return to_torch
     if on_cuda(x):
         return _as_cuda(x)
+    torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         return to_torch
     if hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray):
