@@ -95,7 +95,7 @@ def _functions(module: Any) -> dict[str, Callable[..., Any]]:
         both = masks_true, masks_detection
         fits = all(type(x) is np.ndarray and x.ndim == 3 and x.dtype == np.bool_ and x.size for x in both)
         same = fits and overlap_metric is iou and masks_true.shape[1:] == masks_detection.shape[1:]
-        if same and masks_true[0].size <= _MAX_PIXELS:
+        if same and type(memory_limit) in (int, float) and masks_true[0].size <= _MAX_PIXELS:
             a = mask_ops.encode(masks_true)
             b = a if masks_detection is masks_true else mask_ops.encode(masks_detection)
             return mask_ops.mask_iou(a, b).astype(np.float32).astype(np.float64)  # rounded as it does
@@ -103,7 +103,9 @@ def _functions(module: Any) -> dict[str, Callable[..., Any]]:
 
     @functools.wraps(own_nms)
     def box_non_max_suppression(predictions: Any, iou_threshold: float = 0.5, overlap_metric: Any = iou) -> Any:
-        keep = _keep(predictions, iou_threshold, "iou" if metric_of(overlap_metric) is iou else "ios")
+        keep = None
+        if _fits(predictions, iou_threshold):  # else its own function names what is wrong, in its own order
+            keep = _keep(predictions, iou_threshold, "iou" if metric_of(overlap_metric) is iou else "ios")
         return own_nms(predictions, iou_threshold, overlap_metric) if keep is None else keep
 
     return {
@@ -122,18 +124,21 @@ def _are_ordinary(boxes: Array) -> bool:
     return bool(np.abs(boxes).max(initial=0) < 1e150 and (boxes[:, 2:] >= boxes[:, :2]).all())
 
 
-def _keep(predictions: Any, iou_threshold: Any, metric: str) -> Array | None:
+def _fits(predictions: Any, iou_threshold: Any) -> bool:
+    """Whether fastdet answers for these predictions."""
+    if type(predictions) is not np.ndarray or predictions.ndim != 2 or predictions.shape[1] not in (5, 6):
+        return False
+    if predictions.dtype not in (np.float32, np.float64) or type(iou_threshold) not in (int, float):
+        return False
+    return bool(0 <= iou_threshold <= 1 and len(predictions) and np.isfinite(predictions).all())
+
+
+def _keep(predictions: Array, iou_threshold: float, metric: str) -> Array | None:
     """Which predictions stay; None where the framework's own function is to answer.
 
     It computes IoU in float64, rounds it to float32 and compares that with a float64; boxes are in the order of
     `numpy.argsort`, reversed, whatever that does with equal scores.
     """
-    if type(predictions) is not np.ndarray or predictions.ndim != 2 or predictions.shape[1] not in (5, 6):
-        return None
-    if predictions.dtype not in (np.float32, np.float64) or type(iou_threshold) not in (int, float):
-        return None
-    if not 0 <= iou_threshold <= 1 or not len(predictions) or not np.isfinite(predictions).all():
-        return None
     order = np.flip(predictions[:, 4].argsort())
     boxes = predictions[order, :4].astype(np.float64)
     if not _are_ordinary(boxes):

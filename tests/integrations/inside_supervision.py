@@ -140,6 +140,23 @@ def test_mask_iou_batch(metric: Any) -> None:
     same(call, with_fastdet(call))
 
 
+@pytest.mark.parametrize("threshold", [-1, 2, NAN, "x", None, 0.5])
+@pytest.mark.parametrize("rows", [0, 1, 30])
+@pytest.mark.parametrize("metric", ["bad", "ios", None])
+def test_nms_of_wrong_arguments(threshold: Any, rows: int, metric: Any) -> None:
+    """The error is the one that supervision finds first, where two arguments are wrong."""
+    given = np.tile(np.array([[0, 0, 4, 4, 0.5, 1]]), (rows, 1))
+    found = check("box_non_max_suppression", given, threshold, metric)
+    if threshold != 0.5 or metric != "ios":
+        assert rows == 0 or isinstance(found, tuple)
+
+
+@pytest.mark.parametrize("limit", [0, -3, 0.5, "x", None])
+def test_mask_iou_batch_of_any_memory_limit(limit: Any) -> None:
+    masks = np.random.default_rng(0).random((3, 9, 9)) < 0.5
+    check("mask_iou_batch", masks, masks.copy(), sv.OverlapMetric.IOU, limit)
+
+
 def test_detections_and_metrics() -> None:
     x = predictions(200, 6, np.float64)
     found = sv.Detections(xyxy=x[:, :4], confidence=x[:, 4], class_id=x[:, 5].astype(int))
