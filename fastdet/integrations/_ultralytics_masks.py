@@ -110,11 +110,12 @@ class _Letterboxes:
         def interpolate(x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest") -> Any:
             calls.append((x, scale_factor))
             height, width = size or (int(n * scale_factor) for n in x.shape[2:])
-            return torch.zeros(1, 1, height, width) if mode == "bilinear" else None
+            return torch.zeros((1, 1, height, width), dtype=torch.float32) if mode == "bilinear" else None
 
         seen = _Functional(interpolate)
         native = _with_globals(self.native, F=seen, scale_masks=_with_globals(self.scale, F=seen))
-        native(torch.zeros(1, *prototypes), torch.zeros(1, 1), torch.zeros(1, 4), size)
+        shapes = (1, *prototypes), (1, 1), (1, 4)
+        native(*(torch.zeros(shape, dtype=torch.float32) for shape in shapes), size)
         factor = int(calls[0][1] or 1) if calls else 1
         if len(calls) != 1 + (factor > 1):
             return None
@@ -194,7 +195,7 @@ def _resample(logits: Any, boxes: Any, size: Size, letterbox: Letterbox, largest
     """
     factor, top, left, height, width = letterbox
     count = len(logits)
-    planes = torch.empty(count + 1, height, width)  # and a plane of 1, for the margin
+    planes = torch.empty((count + 1, height, width), dtype=torch.float32)  # and a plane of 1, for the margin
     whole = upsample_bilinear(logits, scale_factor=factor) if factor > 1 else logits
     planes[:count], planes[count] = whole[:, top : top + height, left : left + width], 1
     exact = _is_power_of_two(size[0], height) and _is_power_of_two(size[1], width)
@@ -256,7 +257,7 @@ def _correct(
 @functools.lru_cache(64)
 def weights(values: int, pixels: int) -> tuple[Array, Array, Array]:
     """For each pixel of an axis: the first of its two values, and torch's weights of both."""
-    one_each = torch.eye(values).view(1, values, 1, values)
+    one_each = torch.eye(values, dtype=torch.float32).view(1, values, 1, values)
     table = F.interpolate(one_each, (1, pixels), mode="bilinear")[0, :, 0].double().numpy()
     first = np.minimum((table != 0).argmax(0), max(values - 2, 0))
     column = np.arange(pixels)

@@ -355,6 +355,22 @@ def test_masks_that_are_odd() -> None:
         check(lambda g=given: ops.process_mask_native(*g, (300, 400)))
 
 
+def test_masks_where_float64_is_torchs_default() -> None:
+    """The dtypes of the arguments count, and nothing is left behind for later calls."""
+    torch.manual_seed(5)
+    given = (*(x.round() for x in segments(30, 4, 41, 57, (417, 391))), (417, 391))
+
+    def masks(default: torch.dtype) -> Any:
+        torch.set_default_dtype(default)
+        try:
+            return [ops.process_mask(*given, upsample=True), ops.process_mask(*given), ops.process_mask_native(*given)]
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+    for default in (torch.float64, torch.float32):
+        assert isinstance(check(lambda d=default: masks(d)), list)
+
+
 def test_many_masks() -> None:
     torch.manual_seed(3)
     given = segments(150, 4, 40, 40, (300, 321))
