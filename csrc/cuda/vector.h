@@ -42,6 +42,7 @@ __device__ inline uint32_t two_stored(S, float low, float high) {
 }
 #endif
 
+// To global memory alone, in one store: an assignment is taken apart.
 template <class S, int V>
 __device__ inline void store_narrowed(S* to, const Pack<Compute<S>, V>& from) {
     if constexpr (sizeof(S) == 2 && V == 4) {
