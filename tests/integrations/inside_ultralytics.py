@@ -130,7 +130,7 @@ def test_heads_with_every_option(kind: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_oriented_boxes_with_every_option(options: dict[str, Any]) -> None:
-    x = heads(2, 4, 1, 200, 150)
+    x = heads(2, 4, 1, 600, 400)
     check(lambda: suppress(x, **{"nc": 4, "rotated": True, **options}))
 
 
@@ -151,7 +151,7 @@ def test_dtypes_and_layouts(dtype: torch.dtype, rotated: bool) -> None:
             check(lambda x=layout, c=conf: suppress(x, c, nc=5, rotated=rotated))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(60))
 def test_random_heads(seed: int) -> None:
     made = torch.Generator().manual_seed(seed)
     classes, extras = (int(torch.randint(low, 9, (1,), generator=made)) for low in (1, 0))
@@ -205,9 +205,10 @@ def test_empty_and_odd_shapes() -> None:
 
 
 def test_more_boxes_than_max_nms() -> None:
-    x = heads(1, 3, 0, 40_000, 30_000)
+    x = heads(1, 3, 0, 60_000, 40_000)
     x[:, 2:4] *= 0.05
     x[:, 4:] = (x[:, 4:] * 100).round() / 100
+    assert int((x[:, 4:].amax(1) > 0.05).sum()) > 30_000
     check(lambda: suppress(x, 0.05))
 
 
@@ -264,10 +265,10 @@ def test_nms_of_torch() -> None:
             check(lambda b=b, s=s, i=iou: nms.TorchNMS.nms(b, s, i))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(40))
 def test_fast_nms_of_oriented_boxes(seed: int) -> None:
     torch.manual_seed(seed)
-    count = int(torch.randint(40, 500, (1,)))
+    count = int(torch.randint(40, 900, (1,)))
     boxes = torch.cat([torch.rand(count, 2) * 400, torch.rand(count, 2).pow(3) * 200 + 0.1, torch.rand(count, 1)], 1)
     boxes[:, 4] *= 7
     boxes[:, :2] += torch.randint(3, (count, 1)) * 7680
