@@ -39,6 +39,21 @@ py::list listed(const std::vector<std::string>& from) {
     return out;
 }
 
+// Reads up to `room` bytes; how many. The file may keep the view that it is given: so it is of Python's memory, the
+// buffer's, which lives as long as a view.
+size_t read_some(const py::object& readinto, py::object& buffer, char* to, size_t room) {
+    const auto size = py::ssize_t(room);
+    if (!buffer || PyByteArray_GET_SIZE(buffer.ptr()) < size)
+        buffer = owned(PyByteArray_FromStringAndSize(nullptr, size));
+    const py::object view = owned(PyMemoryView_FromObject(buffer.ptr()));
+    const py::object part = owned(PySequence_GetSlice(view.ptr(), 0, size));
+    const py::object count = owned(run_python([&] { return PyObject_CallOneArg(readinto.ptr(), part.ptr()); }));
+    const auto got = count.cast<int64_t>();
+    if (got < 0 || size_t(got) > room) throw py::value_error("fastdet._cpp: invalid file");
+    std::memcpy(to, PyByteArray_AS_STRING(buffer.ptr()), size_t(got));
+    return size_t(got);
+}
+
 // Columns by name. file.readinto() is called for each buffer. An error in the text is returned as a string.
 // kind: "data set", "results" or "names", as CocoKind has them.
 // iou_type: "bbox", "segm", "keypoints", "auto", "any" or "first", as CocoRead has them. ids (images,), sizes (images,
@@ -66,33 +81,13 @@ py::object read(const py::object& file, int64_t size, const std::string& kind, b
     const int64_t *id = data<int64_t>(ids), *side = data<int64_t>(sizes);
     for (int64_t i = 0; i < ids.shape(0); ++i) options.sizes.push_back({id[i], side[2 * i], side[2 * i + 1]});
     const py::object readinto = file.attr("readinto");
-    // The file may keep the view that it is given: so it is of Python's memory, which lives as long as a view.
-    py::bytearray buffer;
-    WithoutGil* released = nullptr;
-    const auto more = [&](char* to, size_t room) {
-        return released->with_gil([&] {
-            if (buffer.size() < room)
-                buffer =
-                    py::reinterpret_steal<py::bytearray>(PyByteArray_FromStringAndSize(nullptr, py::ssize_t(room)));
-            if (!buffer) throw py::error_already_set();
-            const py::object view = py::reinterpret_steal<py::object>(PyMemoryView_FromObject(buffer.ptr()));
-            if (!view) throw py::error_already_set();
-            const py::object part =
-                py::reinterpret_steal<py::object>(PySequence_GetSlice(view.ptr(), 0, py::ssize_t(room)));
-            if (!part) throw py::error_already_set();
-            const py::object count = py::reinterpret_steal<py::object>(
-                run_python([&] { return PyObject_CallOneArg(readinto.ptr(), part.ptr()); }));
-            if (!count) throw py::error_already_set();
-            const auto got = count.cast<int64_t>();
-            if (got < 0 || size_t(got) > room) throw py::value_error("fastdet._cpp: invalid file");
-            std::memcpy(to, PyByteArray_AS_STRING(buffer.ptr()), size_t(got));
-            return size_t(got);
-        });
-    };
+    py::object buffer;
     CocoContent content;
     try {
         WithoutGil release;
-        released = &release;
+        const auto more = [&](char* to, size_t room) {
+            return release.with_gil([&] { return read_some(readinto, buffer, to, room); });
+        };
         content = read_coco(more, size, options);
     } catch (const JsonError& error) {
         return bytes(error.what()).attr("decode")("utf-8", "replace");

@@ -37,6 +37,12 @@ struct Bindings {
     for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
+// What a function of Python's C interface gave, or its exception.
+inline py::object owned(PyObject* x) {
+    if (!x) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(x);
+}
+
 // call(), which runs Python code, and owns nothing. A thread that is ended there waits there: unwound further, its
 // frames would give Python's objects back without the lock. The unwinding of a thread is no object: what is caught
 // refers to nothing, on which the sanitizer would end the process.

@@ -16,7 +16,8 @@ namespace fastdet {
 inline bool is_double(const py::array& x) { return x.dtype().num() == py::detail::npy_api::NPY_DOUBLE_; }
 
 // Halves, for which pybind11 has no names: NumPy's float16, and bfloat16 as the bits of two bytes.
-inline bool is_half(const py::array& x) { return x.dtype().num() == 23; }
+constexpr int kHalfNumber = 23;
+inline bool is_half(const py::array& x) { return x.dtype().num() == kHalfNumber; }
 inline bool is_bfloat16(const py::array& x) {
     return x.dtype().num() == py::detail::npy_api::NPY_VOID_ && x.itemsize() == 2;
 }

@@ -16,7 +16,7 @@ int number_of(dlpack::DataType dtype) {
     using Api = py::detail::npy_api;
     constexpr int kInts[] = {Api::NPY_INT8_, Api::NPY_INT16_, Api::NPY_INT32_, Api::NPY_INT64_};
     constexpr int kUInts[] = {Api::NPY_UINT8_, Api::NPY_UINT16_, Api::NPY_UINT32_, Api::NPY_UINT64_};
-    constexpr int kFloats[] = {-1, 23, Api::NPY_FLOAT_, Api::NPY_DOUBLE_};
+    constexpr int kFloats[] = {-1, kHalfNumber, Api::NPY_FLOAT_, Api::NPY_DOUBLE_};
     if (size < 0) return -1;
     switch (dtype.code) {
         case dlpack::kInt:
@@ -32,13 +32,9 @@ int number_of(dlpack::DataType dtype) {
     }
 }
 
-bool is_true(PyObject* x) {
-    const py::object owned = py::reinterpret_steal<py::object>(x);
-    if (!owned) throw py::error_already_set();
-    return owned.ptr() != Py_False;
-}
+py::object call(const py::object& function) { return owned(PyObject_CallNoArgs(function.ptr())); }
 
-PyObject* call(const py::object& function) { return PyObject_CallNoArgs(function.ptr()); }
+bool is_true(const py::object& x) { return x.ptr() != Py_False; }
 
 // What this needs of one torch. Raises AttributeError where that torch has another form: then Python does it.
 class Tensors {
@@ -75,18 +71,17 @@ class Tensors {
         const bool recording = grad && is_true(call(recording_));
         for (const py::handle x : xs) {
             if (!is_tensor(x)) continue;
-            const PyTypeObject* type = Py_TYPE(x.ptr());
-            if (!is(type, tensor_) && !is(type, parameter_) && (grad || !only_adds(type))) return false;
-            if (grad && (is_true(PyObject_GetAttr(x.ptr(), is_meta_.ptr())) || (recording && requires_grad(x))))
-                return false;
+            const py::handle type = py::type::handle_of(x);
+            if (!type.is(tensor_) && !type.is(parameter_) && (grad || !only_adds(type))) return false;
+            if (grad && (flag(x, is_meta_) || (recording && flag(x, requires_grad_)))) return false;
         }
         return true;
     }
 
     // A plain tensor of the CPU as an array over its memory; None for any other, and for what NumPy has no dtype for.
     py::object array(const py::object& x) const {
-        if (!is(Py_TYPE(x.ptr()), tensor_) || is_tracing() || requires_grad(x) ||
-            is_true(PyObject_CallMethodNoArgs(x.ptr(), is_neg_.ptr())))
+        if (!py::type::handle_of(x).is(tensor_) || is_tracing() || flag(x, requires_grad_) ||
+            is_true(owned(PyObject_CallMethodNoArgs(x.ptr(), is_neg_.ptr()))))
             return py::none();
         dlpack::Tensor tensor;
         if (api_->tensor_of_object(x.ptr(), &tensor)) {  // sparse, quantised, on another kind of device, ...
@@ -104,39 +99,25 @@ class Tensors {
         }
         char* data = static_cast<char*>(tensor.data) + tensor.byte_offset;
         if (!data) return py::none();  // an empty tensor; for NumPy a null pointer asks for memory
-        py::object made = py::reinterpret_steal<py::object>(
-            numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, dtype, tensor.ndim, shape, strides, data,
-                                        py::detail::npy_api::NPY_ARRAY_WRITEABLE_, nullptr));
-        if (!made || numpy.PyArray_SetBaseObject_(made.ptr(), x.inc_ref().ptr())) throw py::error_already_set();
+        py::object made = owned(numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, dtype, tensor.ndim, shape, strides,
+                                                            data, py::detail::npy_api::NPY_ARRAY_WRITEABLE_, nullptr));
+        if (numpy.PyArray_SetBaseObject_(made.ptr(), x.inc_ref().ptr())) throw py::error_already_set();
         return made;
     }
 
   private:
-    static bool is(const PyTypeObject* type, const py::object& other) {
-        return reinterpret_cast<const PyObject*>(type) == other.ptr();
+    static long count(const py::object& function) { return PyLong_AsLong(call(function).ptr()); }
+    static bool flag(py::handle x, const py::str& name) {
+        return is_true(owned(PyObject_GetAttr(x.ptr(), name.ptr())));
     }
-    static long count(const py::object& function) {
-        const py::object n = py::reinterpret_steal<py::object>(call(function));
-        if (!n) throw py::error_already_set();
-        return PyLong_AsLong(n.ptr());
-    }
+    bool is_tracing() const { return !call(trace_).is_none(); }
     bool is_tensor(py::handle x) const {
-        if (is(Py_TYPE(x.ptr()), tensor_)) return true;
+        if (py::type::handle_of(x).is(tensor_)) return true;
         if (py::isinstance<py::array>(x) || x.is_none()) return false;
-        const int answer = PyObject_IsInstance(x.ptr(), tensor_.ptr());
-        if (answer < 0) throw py::error_already_set();
-        return answer;
+        return py::isinstance(x, tensor_);
     }
-    bool is_tracing() const {
-        const py::object state = py::reinterpret_steal<py::object>(call(trace_));
-        if (!state) throw py::error_already_set();
-        return !state.is_none();
-    }
-    bool requires_grad(py::handle x) const { return is_true(PyObject_GetAttr(x.ptr(), requires_grad_.ptr())); }
-    bool only_adds(const PyTypeObject* type) const {
-        const py::object type_object =
-            py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(const_cast<PyTypeObject*>(type)));
-        const py::object dispatch = type_object.attr("__torch_dispatch__");
+    bool only_adds(py::handle type) const {
+        const py::object dispatch = type.attr("__torch_dispatch__");
         return dispatch.is(own_dispatch_);
     }
 

@@ -8,7 +8,7 @@ namespace fastdet {
 namespace dlpack {
 
 constexpr int32_t kCpu = 1;
-enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kComplex = 5, kBool = 6 };
+enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBool = 6 };
 constexpr uint32_t kMajor = 1, kMinor = 2;  // the version whose structures these are
 
 struct Version {
@@ -35,13 +35,7 @@ struct Tensor {
     uint64_t byte_offset;
 };
 
-struct Managed {
-    Version version;
-    void* manager;
-    void (*deleter)(Managed*);
-    uint64_t flags;
-    Tensor tensor;
-};
+struct Managed;  // a tensor with its owner: not used here
 
 // Each returns 0, or -1 with a Python exception.
 struct ExchangeApi {

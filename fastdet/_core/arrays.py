@@ -29,7 +29,7 @@ def to_array(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
     if (array := _quick_array(x)) is not None:
         return array
     if not on_cuda(x):
-        return to_numpy(op, name, x, differentiable=differentiable, half=half)
+        return _by_the_long_way(op, name, x, differentiable, half)
     backends.require_cuda(op)
     if (torch := sys.modules.get("torch")) is not None and isinstance(x, torch.Tensor):
         return device_arrays.from_torch(_plain_tensor(op, name, x, torch, differentiable), half)
@@ -69,10 +69,14 @@ def to_numpy(op: str, name: str, x: Any, *, differentiable: bool = False, half: 
     (nested) sequences of numbers. ``differentiable``: the op has a gradient, which this call would lose, so a tensor
     that requires grad raises TypeError. ``half``: bfloat16 stays an array of `BFLOAT16`; else it becomes float32.
     """
+    array = None if type(x) is np.ndarray else _quick_array(x)
+    return _by_the_long_way(op, name, x, differentiable, half) if array is None else array
+
+
+def _by_the_long_way(op: str, name: str, x: Any, differentiable: bool, half: bool) -> Array:
+    """`to_numpy` of what `_quick_array` has no array for."""
     if type(x) is np.ndarray:
         return x.view(BFLOAT16) if half and _is_ml_bfloat16(x.dtype) else x
-    if (array := _quick_array(x)) is not None:
-        return array
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         if torch._C._get_tracing_state() is not None:
