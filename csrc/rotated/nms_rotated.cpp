@@ -2,7 +2,6 @@
 #include "rotated/nms_rotated.h"
 
 #include <cstring>
-#include <optional>
 
 #include "core/work.h"
 #include "nms/groups.h"
@@ -82,8 +81,12 @@ void nms_group(const T* boxes, const int32_t* order, int64_t n, const RotatedNms
         if (!(job.boxes.reach_x[i] >= 0)) continue;
         upright[count] = upright_box(job.boxes, i), shares[count] = share[i], rank[count++] = int32_t(i);
     }
-    std::optional<TreeStore<double>> tree;
-    if (count) job.tree = tree.emplace(upright.get(), shares.get(), rank.get(), count).tree();
+    if (!count) {  // no box has an area: none meets another
+        std::memset(keep, 1, size_t(limit >= 0 && limit < n ? limit : n));
+        return;
+    }
+    TreeStore<double> tree(upright.get(), shares.get(), rank.get(), count);
+    job.tree = tree.tree();
     rotated_loops().tree(job);
     count_pairs(job.pairs);
 }

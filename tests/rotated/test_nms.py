@@ -79,6 +79,20 @@ def greedy(overlap: Array, scores: Array, threshold: float) -> list[int]:
     return keep
 
 
+@pytest.mark.parametrize("n", [511, 512, 2000])
+@pytest.mark.parametrize("size", [(0, 0), (3, 0), (-2, 4)])
+def test_none_has_an_area(n: int, size: tuple[int, int]) -> None:
+    """There is no neighbour to look for, and none goes; in groups either, some of them small."""
+    rng = np.random.default_rng(n)
+    b, scores, groups = some_boxes(rng, n), hostile_scores(rng, n), rng.choice(3, n, p=[0.98, 0.01, 0.01])
+    b[:, 2:4] = size
+    order = np.argsort(-scores, kind="stable")
+    for threshold in (0.0, 0.5):
+        np.testing.assert_array_equal(rotated.nms_rotated(b, scores, threshold), order)
+        np.testing.assert_array_equal(rotated.nms_rotated(b, scores, threshold, max_output=5), order[:5])
+        np.testing.assert_array_equal(rotated.batched_nms_rotated(b, scores, groups, threshold), order)
+
+
 def test_neighbours_only() -> None:
     """The pairs that are compared grow as the boxes do, not as their square."""
     counted = []
