@@ -12,18 +12,21 @@
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
+#if defined(__AVX512BW__) && defined(__AVX512DQ__)
+#include "simd/mask_bits.h"
+#endif
 
 namespace fastdet {
 namespace FASTDET_ISA {
 
 // changes(x): bit i is set where x[i] != x[i - 1], i in [0, 64); x[-1] must be there. Unsigned, of any width.
 
-#if defined(__AVX512BW__)
+#if defined(__AVX512BW__) && defined(__AVX512DQ__)
 
 static inline uint64_t changed(__m512i a, __m512i b, uint8_t) { return _mm512_cmpneq_epi8_mask(a, b); }
 static inline uint64_t changed(__m512i a, __m512i b, uint16_t) { return _mm512_cmpneq_epi16_mask(a, b); }
-static inline uint64_t changed(__m512i a, __m512i b, uint32_t) { return _mm512_cmpneq_epi32_mask(a, b); }
-static inline uint64_t changed(__m512i a, __m512i b, uint64_t) { return _mm512_cmpneq_epi64_mask(a, b); }
+static inline uint64_t changed(__m512i a, __m512i b, uint32_t) { return bits_of(_mm512_cmpneq_epi32_mask(a, b)); }
+static inline uint64_t changed(__m512i a, __m512i b, uint64_t) { return bits_of(_mm512_cmpneq_epi64_mask(a, b)); }
 
 template <class T>
 static inline uint64_t changes(const T* x) {

@@ -19,6 +19,9 @@
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#include "simd/mask_bits.h"
+#endif
 
 namespace fastdet {
 namespace FASTDET_ISA {
@@ -52,9 +55,9 @@ struct Vec<float> {
     friend Vec operator/(Vec a, Vec b) { return _mm512_div_ps(a.v, b.v); }
     friend Vec min(Vec a, Vec b) { return _mm512_min_ps(a.v, b.v); }
     friend Vec max(Vec a, Vec b) { return _mm512_max_ps(a.v, b.v); }
-    friend uint32_t gt(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ); }
-    friend uint32_t ge(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GE_OQ); }
-    friend uint32_t eq(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ); }
+    friend uint32_t gt(Vec a, Vec b) { return bits_of(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ)); }
+    friend uint32_t ge(Vec a, Vec b) { return bits_of(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GE_OQ)); }
+    friend uint32_t eq(Vec a, Vec b) { return bits_of(_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)); }
     // a where test > 0, else b
     friend Vec where_positive(Vec test, Vec a, Vec b) {
         return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(test.v, _mm512_setzero_ps(), _CMP_GT_OQ), b.v, a.v);
@@ -91,9 +94,9 @@ struct Vec<double> {
     friend Vec operator/(Vec a, Vec b) { return _mm512_div_pd(a.v, b.v); }
     friend Vec min(Vec a, Vec b) { return _mm512_min_pd(a.v, b.v); }
     friend Vec max(Vec a, Vec b) { return _mm512_max_pd(a.v, b.v); }
-    friend uint32_t gt(Vec a, Vec b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_GT_OQ); }
-    friend uint32_t ge(Vec a, Vec b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_GE_OQ); }
-    friend uint32_t eq(Vec a, Vec b) { return _mm512_cmp_pd_mask(a.v, b.v, _CMP_EQ_OQ); }
+    friend uint32_t gt(Vec a, Vec b) { return bits_of(_mm512_cmp_pd_mask(a.v, b.v, _CMP_GT_OQ)); }
+    friend uint32_t ge(Vec a, Vec b) { return bits_of(_mm512_cmp_pd_mask(a.v, b.v, _CMP_GE_OQ)); }
+    friend uint32_t eq(Vec a, Vec b) { return bits_of(_mm512_cmp_pd_mask(a.v, b.v, _CMP_EQ_OQ)); }
     friend Vec where_positive(Vec test, Vec a, Vec b) {
         return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(test.v, _mm512_setzero_pd(), _CMP_GT_OQ), b.v, a.v);
     }
