@@ -1,7 +1,7 @@
 // fastdet._cuda: the box operations.
 #include "boxes/arguments.h"
 #include "boxes/cuda.h"
-#include "python/cuda.h"
+#include "python/cuda_tensors.h"
 
 namespace fastdet {
 namespace boxes_bindings {
@@ -67,6 +67,18 @@ void iou(char dtype, Pointer a, int64_t n, Pointer b, int64_t m, const std::stri
     });
 }
 
+py::object quick_iou(const DeviceTensors& tensors, py::handle boxes1, py::handle boxes2, const std::string& metric,
+                     double eps) {
+    return tensors.quick([&] {
+        const DeviceTensor a = tensors.take(boxes1, "fd", 2), b = tensors.take(boxes2, "fd", 2, &a);
+        if (a.shape[1] != 4 || b.shape[1] != 4 || a.dtype != b.dtype) throw Declined();
+        const NewTensor out = tensors.empty(a, {a.shape[0], b.shape[0]}, a.dtype);
+        iou(a.dtype, a.data, a.shape[0], b.data, b.shape[0], metric, false, 0, eps, out.data, a.device,
+            tensors.stream(a));
+        return out.object;
+    });
+}
+
 const Bindings registered([](py::module_& m) {
     m.def("box_area", area_of);
     m.def("box_convert", convert);
@@ -75,6 +87,7 @@ const Bindings registered([](py::module_& m) {
     m.def("remove_small_workspace", remove_small_workspace);
     m.def("remove_small_boxes", remove_small);
     m.def("box_iou", iou);
+    add_quick(m, "box_iou", quick_iou);
 });
 
 }  // namespace

@@ -37,6 +37,14 @@ int64_t* Fault::slot() const {
     return slots + index_;
 }
 
+bool has_fault() {
+    const volatile int64_t* slots = all_slots.load();
+    for (int i = 0; slots && i < count; ++i) {
+        if (slots[i]) return true;
+    }
+    return false;
+}
+
 bool take_fault(const char** op, int64_t* code) {
     volatile int64_t* slots = all_slots.load();
     for (int i = 0; slots && i < count; ++i) {

@@ -19,6 +19,8 @@ class Fault {
     int index_;
 };
 
+bool has_fault();  // whether `take_fault` has one to give
+
 // Takes the first fault: its op and its code. False: there is none.
 bool take_fault(const char** op, int64_t* code);
 

@@ -2,7 +2,7 @@
 #include "cuda/fault.h"
 #include "losses/arguments.h"
 #include "losses/cuda.h"
-#include "python/cuda.h"
+#include "python/cuda_tensors.h"
 
 namespace fastdet {
 namespace losses_bindings {
@@ -56,6 +56,39 @@ void cross_entropy(char dtype, Pointer logits, bool channels_last, int64_t image
     softmax(cross_entropy_fault, {false, 0, label_smoothing, reduction_of(reduction)}, dtype, logits, channels_last,
             images, classes, pixels, labels_of(label_dtype, target, ignore, classes), weight, even, loss, grad,
             workspace, device, stream);
+}
+
+// Without weights. (loss, gradient); None for a gradient that is not wanted.
+py::object quick_cross_entropy(const DeviceTensors& tensors, py::handle logits, py::handle target,
+                               py::handle ignore_index, const std::string& reduction, py::handle label_smoothing,
+                               bool gradient) {
+    return tensors.quick([&]() -> py::object {
+        const DeviceTensor x = tensors.take(logits, "fdeV", -1);
+        if (x.ndim < 2 || x.size(0, x.ndim) == 0) throw Declined();
+        const DeviceTensor labels = tensors.take(target, "bhiqB", x.ndim - 1, &x);
+        bool fits = labels.shape[0] == x.shape[0];
+        for (int i = 1; i < labels.ndim; ++i) fits &= labels.shape[i] == x.shape[i + 1];
+        if (!fits) throw Declined();
+        // an ignored label that the dtype cannot hold ignores nothing
+        const int64_t ignored = integer_in(ignore_index, INT64_MIN, INT64_MAX);
+        const int bits = labels.dtype == 'q' ? 64 : labels.dtype == 'i' ? 32 : labels.dtype == 'h' ? 16 : 8;
+        const int64_t low = labels.dtype == 'B' ? 0 : INT64_MIN >> (64 - bits);
+        const int64_t high = labels.dtype == 'B' ? 255 : INT64_MAX >> (64 - bits);
+        const py::object ignore = ignored < low || ignored > high ? py::none() : py::object(py::int_(ignored));
+        const double smoothing = number_in(label_smoothing, 0, 1);
+        int64_t images = x.shape[0], classes = x.shape[1], pixels = x.size(2, x.ndim);
+        const bool one_image = pixels == 1, last = one_image && images > 1 && classes > 1;  // see losses/pixels.py
+        if (one_image) pixels = images, images = 1;
+        py::tuple shape(reduction == "none" ? size_t(labels.ndim) : 0), full(static_cast<size_t>(x.ndim));
+        for (size_t i = 0; i < shape.size(); ++i) shape[i] = labels.shape[i];
+        for (size_t i = 0; i < full.size(); ++i) full[i] = x.shape[i];
+        const NewTensor loss = tensors.empty(x, shape, x.dtype);
+        const NewTensor grad = gradient ? tensors.empty(x, full, x.dtype) : NewTensor{py::none(), 0};
+        const Workspace workspace = tensors.workspace(x, softmax_loss_workspace(images, classes, pixels));
+        cross_entropy(x.dtype, x.data, last, images, classes, pixels, labels.dtype, labels.data, 0, 1, ignore,
+                      reduction, smoothing, loss.data, grad.data, workspace, x.device, tensors.stream(x));
+        return py::make_tuple(loss.object, grad.object);
+    });
 }
 
 void focal(char dtype, Pointer logits, bool channels_last, int64_t images, int64_t classes, int64_t pixels,
@@ -223,6 +256,7 @@ void scale(char dtype, Pointer grad, int64_t n, Pointer factor, int device, Poin
 const Bindings registered([](py::module_& m) {
     m.def("softmax_loss_workspace", softmax_loss_workspace);
     m.def("cross_entropy", cross_entropy);
+    add_quick(m, "cross_entropy", quick_cross_entropy);
     m.def("focal_loss", focal);
     m.def("dice_loss_workspace", dice_workspace);
     m.def("dice_loss", dice);

@@ -1,7 +1,10 @@
 // fastdet._cuda: non-maximum suppression.
+#include <algorithm>
+#include <limits>
+
 #include "boxes/arguments.h"
 #include "nms/cuda.h"
-#include "python/cuda.h"
+#include "python/cuda_tensors.h"
 
 namespace fastdet {
 namespace nms_bindings {
@@ -110,11 +113,96 @@ void multiclass_place(char dtype, char score_dtype, Pointer candidates, Pointer 
     });
 }
 
+// The first `count` rows; a copy where a view would keep much more memory alive: see DeviceArray.first.
+py::object first_rows(const py::object& x, int64_t n, int64_t count, int64_t bytes) {
+    constexpr int64_t kept_bytes = 1 << 16;
+    if (count == n) return x;
+    const py::object view = x.attr("narrow")(0, 0, count);
+    return (n - count) * bytes > std::max(count * bytes, kept_bytes) ? py::object(view.attr("clone")()) : view;
+}
+
+// Waits, and reads the status. A NaN is declined: Python then says where it is.
+int64_t count_of(Pointer status, int device, Pointer stream) {
+    Status read;
+    queue("read", {1}, device, stream, [&](cudaStream_t s) {
+        check_cuda(cudaMemcpyAsync(&read, at<const Status>(status, 8), sizeof read, cudaMemcpyDeviceToHost, s));
+        check_cuda(cudaStreamSynchronize(s));
+    });
+    if (read.nan_box >= 0 || read.nan_score >= 0) throw Declined();
+    return read.count;
+}
+
+struct Group {
+    DeviceTensor boxes, scores;
+    Pointer keys;
+    int64_t n;
+};
+
+Group take_group(const DeviceTensors& tensors, py::handle boxes, py::handle scores, py::handle idxs) {
+    const DeviceTensor b = tensors.take(boxes, "fd", 2), s = tensors.take(scores, "fd", 1, &b);
+    const int64_t n = b.shape[0];
+    if (b.shape[1] != 4 || s.shape[0] != n || n > kMaxBoxes) throw Declined();
+    if (idxs.is_none()) return {b, s, 0, n};
+    const DeviceTensor k = tensors.take(idxs, "q", 1, &b);
+    if (k.shape[0] != n) throw Declined();
+    return {b, s, k.data, n};
+}
+
+int64_t limit_of(py::handle max_output) { return max_output.is_none() ? -1 : integer_in(max_output, 0, INT64_MAX); }
+
+py::object quick_nms(const DeviceTensors& tensors, py::handle boxes, py::handle scores, py::handle idxs,
+                     py::handle iou_threshold, py::handle score_threshold, py::handle max_output, py::handle metric) {
+    return tensors.quick([&] {
+        constexpr double large = std::numeric_limits<double>::max();
+        const Group g = take_group(tensors, boxes, scores, idxs);
+        const double threshold = number_in(iou_threshold, 0, 1);
+        const auto least = py::reinterpret_borrow<py::object>(score_threshold);
+        if (!least.is_none()) number_in(least, -large, large);
+        const int64_t limit = limit_of(max_output);
+        const std::string measure = word(metric);
+        if (measure != "iou" && measure != "ios") throw Declined();
+        const NewTensor keep = tensors.empty(g.boxes, {g.n}, 'q');
+        const int64_t bytes =
+            workspace_of(g.boxes.dtype, g.scores.dtype, g.n, g.keys, threshold, measure, g.boxes.device);
+        const Workspace workspace = tensors.workspace(g.boxes, bytes + int64_t(sizeof(Status)));
+        const Pointer status = workspace + Pointer(bytes), stream = tensors.stream(g.boxes);
+        nms_of(g.boxes.dtype, g.scores.dtype, g.boxes.data, g.scores.data, g.keys, g.n, threshold, least, measure,
+               limit, -1, workspace, keep.data, status, g.boxes.device, stream);
+        return first_rows(keep.object, g.n, count_of(status, g.boxes.device, stream), 8);
+    });
+}
+
+py::object quick_soft(const DeviceTensors& tensors, py::handle boxes, py::handle scores, py::handle idxs,
+                      py::handle method, py::handle iou_threshold, py::handle sigma, py::handle min_score,
+                      py::handle max_output) {
+    return tensors.quick([&] {
+        const Group g = take_group(tensors, boxes, scores, idxs);
+        const char dtype = g.boxes.dtype;
+        if (g.scores.dtype != dtype) throw Declined();
+        const std::string name = word(method);
+        if (name != "linear" && name != "gaussian") throw Declined();
+        const double threshold = number_in(iou_threshold, 0, 1), least = number_in(min_score, 0, 1e30);
+        const double width = number_in(sigma, 1e-30, 1e30);  // a float, too
+        const int64_t limit = limit_of(max_output);
+        const NewTensor keep = tensors.empty(g.boxes, {g.n}, 'q'), values = tensors.empty(g.boxes, {g.n}, dtype);
+        const int64_t bytes = soft_workspace_of(dtype, g.n, g.keys, g.boxes.device);
+        const Workspace workspace = tensors.workspace(g.boxes, bytes + int64_t(sizeof(Status)));
+        const Pointer status = workspace + Pointer(bytes), stream = tensors.stream(g.boxes);
+        soft(dtype, g.boxes.data, g.scores.data, g.keys, g.n, name == "gaussian", threshold, width, least, limit,
+             workspace, keep.data, values.data, status, g.boxes.device, stream);
+        const int64_t count = count_of(status, g.boxes.device, stream);
+        return py::make_tuple(first_rows(keep.object, g.n, count, 8),
+                              first_rows(values.object, g.n, count, dtype == 'd' ? 8 : 4));
+    });
+}
+
 const Bindings registered([](py::module_& m) {
     m.def("nms_workspace", workspace_of);
     m.def("nms", nms_of);
+    add_quick(m, "nms", quick_nms);
     m.def("soft_nms_workspace", soft_workspace_of);
     m.def("soft_nms", soft);
+    add_quick(m, "soft_nms", quick_soft);
     m.def("multiclass_workspace", multiclass_workspace);
     m.def("multiclass_select", multiclass_select);
     m.def("multiclass_gather", multiclass_gather);

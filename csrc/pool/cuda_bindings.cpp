@@ -1,7 +1,7 @@
 // fastdet._cuda: pooling.
 #include "pool/arguments.h"
 #include "pool/cuda.h"
-#include "python/cuda.h"
+#include "python/cuda_tensors.h"
 
 namespace fastdet {
 namespace pool_bindings {
@@ -105,8 +105,26 @@ void unpool_backward(int64_t itemsize, Pointer grad, Pointer indices, const py::
          max_unpool2d_backward_cuda, device, stream);
 }
 
+// (N, C, H, W): the values, and the places where they are wanted.
+py::object quick_pool(const DeviceTensors& tensors, py::handle image, const py::tuple& window, const py::tuple& size,
+                      bool compact, bool places) {
+    return tensors.quick([&]() -> py::object {
+        const DeviceTensor x = tensors.take(image, "fdeVBbiq", 4);
+        const int64_t limit = (int64_t(1) << 30) - 1;
+        for (const py::handle length : window) integer_in(length, 0, limit);
+        if (x.size(0, 4) == 0 || x.shape[2] > limit || x.shape[3] > limit) throw Declined();
+        const py::tuple shape = py::make_tuple(x.shape[0], x.shape[1], size[0], size[1]);
+        const NewTensor values = tensors.empty(x, shape, x.dtype);
+        const NewTensor indices = places ? tensors.empty(x, shape, compact ? 'B' : 'q') : NewTensor{py::none(), 0};
+        pool(x.dtype, x.data, py::make_tuple(x.size(0, 2), x.shape[2], x.shape[3], 1), size, window, compact,
+             values.data, indices.data, x.device, tensors.stream(x));
+        return places ? py::object(py::make_tuple(values.object, indices.object)) : values.object;
+    });
+}
+
 const Bindings registered([](py::module_& m) {
     m.def("max_pool2d", pool);
+    add_quick(m, "max_pool2d", quick_pool);
     m.def("pool_places_workspace", scatter_workspace);
     m.def("max_pool2d_backward", pool_backward);
     m.def("max_unpool2d", unpool);

@@ -6,6 +6,7 @@
 
 #include "cuda/fault.h"
 #include "python/cuda.h"
+#include "python/cuda_tensors.h"
 
 namespace fastdet {
 
@@ -89,5 +90,7 @@ const Bindings registered([](py::module_& m) {
 
 PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
     m.doc() = "fastdet's CUDA backend";
+    py::class_<fastdet::DeviceTensors>(m, "Tensors", py::module_local())  // first: the areas add their quick calls
+        .def(py::init<py::module_, int>(), py::arg("torch"), py::arg("place") = int(fastdet::dlpack::kCuda));
     fastdet::bind_all(m);
 }

@@ -1,6 +1,6 @@
 // fastdet._cuda: confusion matrices.
 #include "cuda/fault.h"
-#include "python/cuda.h"
+#include "python/cuda_tensors.h"
 #include "segmentation/arguments.h"
 #include "segmentation/cuda.h"
 
@@ -60,9 +60,29 @@ void count_logits(const Map& target, char dtype, Pointer logits, const std::arra
     });
 }
 
+py::object quick_count(const DeviceTensors& tensors, py::handle target, py::handle prediction, int64_t classes,
+                       const py::object& ignore) {
+    return tensors.quick([&] {
+        static const char integers[] = "bhiqBHIQ";
+        const DeviceTensor a = tensors.take(target, integers, -1), b = tensors.take(prediction, integers, a.ndim, &a);
+        if (!std::equal(a.shape, a.shape + a.ndim, b.shape)) throw Declined();
+        const int64_t side = classes + !ignore.is_none();
+        const NewTensor cells = tensors.empty(a, {side, side}, 'q');
+        const Workspace workspace = tensors.workspace(a, confusion_workspace());
+        const auto map = [](const DeviceTensor& x) {
+            const auto place = std::strchr(integers, x.dtype) - integers;
+            return Map{place < 4 ? 'i' : 'u', 1 << place % 4, x.data};
+        };
+        count(map(a), map(b), 1, a.size(0, a.ndim), a.ndim ? a.shape[a.ndim - 1] : 1, classes, ignore,
+              Result{cells.data, false, workspace, 0}, a.device, tensors.stream(a));
+        return cells.object;
+    });
+}
+
 const Bindings registered([](py::module_& m) {
     m.def("confusion_workspace", confusion_workspace);
     m.def("confusion_matrix", count);
+    add_quick(m, "confusion_matrix", quick_count);
     m.def("confusion_matrix_from_logits", count_logits);
 });
 

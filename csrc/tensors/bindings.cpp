@@ -1,7 +1,6 @@
 // fastdet._cpp: torch's tensors as NumPy arrays, quicker than Python can do it. For small inputs a call is mostly this.
-#include "tensors/dlpack.h"
-
 #include "python/cpp.h"
+#include "tensors/torch_tensors.h"
 
 namespace fastdet {
 namespace tensor_bindings {
@@ -32,15 +31,10 @@ int number_of(dlpack::DataType dtype) {
     }
 }
 
-py::object call(const py::object& function) { return owned(PyObject_CallNoArgs(function.ptr())); }
-
-bool is_true(const py::object& x) { return x.ptr() != Py_False; }
-
-// What this needs of one torch. Raises AttributeError where that torch has another form: then Python does it.
-class Tensors {
+class Tensors : public TorchTensors {
   public:
     explicit Tensors(const py::module_& torch)
-        : tensor_(torch.attr("Tensor")),
+        : TorchTensors(torch),
           parameter_(torch.attr("nn").attr("Parameter")),
           own_dispatch_(tensor_.attr("__torch_dispatch__")),
           forward_(torch.attr("autograd").attr("forward_ad").attr("__dict__")),
@@ -48,16 +42,9 @@ class Tensors {
         const py::object native = torch.attr("_C");
         dispatch_modes_ = native.attr("_len_torch_dispatch_stack");
         function_modes_ = native.attr("_len_torch_function_stack");
-        trace_ = native.attr("_get_tracing_state");
         autocast_ = native.attr("_is_any_autocast_enabled");
         transforms_ = native.attr("_are_functorch_transforms_active");
         if (!forward_.contains(level_)) throw py::attribute_error("forward_ad has no _current_level");
-        const py::object capsule = tensor_.attr("__dlpack_c_exchange_api__");
-        api_ = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
-        if (!api_) PyErr_Clear();  // a capsule of another name
-        if (!api_ || api_->version.major != dlpack::kMajor || api_->version.minor < dlpack::kMinor ||
-            !api_->tensor_of_object)
-            throw py::attribute_error("torch has another version of DLPack's exchange API");
     }
 
     // Whether a call with these arguments may read the tensors' memory: see `registered` in fastdet/_core/dispatch.py.
@@ -80,14 +67,8 @@ class Tensors {
 
     // A plain tensor of the CPU as an array over its memory; None for any other, and for what NumPy has no dtype for.
     py::object array(const py::object& x) const {
-        if (!py::type::handle_of(x).is(tensor_) || is_tracing() || flag(x, requires_grad_) ||
-            is_true(owned(PyObject_CallMethodNoArgs(x.ptr(), is_neg_.ptr()))))
-            return py::none();
         dlpack::Tensor tensor;
-        if (api_->tensor_of_object(x.ptr(), &tensor)) {  // sparse, quantised, on another kind of device, ...
-            PyErr_Clear();
-            return py::none();
-        }
+        if (!lend(x, &tensor)) return py::none();
         const int number = number_of(tensor.dtype);
         if (tensor.device.type != dlpack::kCpu || tensor.ndim > kMaxAxes || number < 0) return py::none();
         const auto& numpy = py::detail::npy_api::get();
@@ -107,10 +88,6 @@ class Tensors {
 
   private:
     static long count(const py::object& function) { return PyLong_AsLong(call(function).ptr()); }
-    static bool flag(py::handle x, const py::str& name) {
-        return is_true(owned(PyObject_GetAttr(x.ptr(), name.ptr())));
-    }
-    bool is_tracing() const { return !call(trace_).is_none(); }
     bool is_tensor(py::handle x) const {
         if (py::type::handle_of(x).is(tensor_)) return true;
         if (py::isinstance<py::array>(x) || x.is_none()) return false;
@@ -121,12 +98,10 @@ class Tensors {
         return dispatch.is(own_dispatch_);
     }
 
-    py::object tensor_, parameter_, own_dispatch_;
+    py::object parameter_, own_dispatch_;
     py::dict forward_;
-    py::object recording_, dispatch_modes_, function_modes_, trace_, autocast_, transforms_;
-    py::str is_meta_{"is_meta"}, requires_grad_{"requires_grad"}, is_neg_{"is_neg"};
-    py::str level_{"_current_level"};
-    const dlpack::ExchangeApi* api_;
+    py::object recording_, dispatch_modes_, function_modes_, autocast_, transforms_;
+    py::str is_meta_{"is_meta"}, level_{"_current_level"};
 };
 
 const Bindings registered([](py::module_& m) {

@@ -7,8 +7,8 @@
 namespace fastdet {
 namespace dlpack {
 
-constexpr int32_t kCpu = 1;
-enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBool = 6 };
+enum Place : int32_t { kCpu = 1, kCuda = 2 };
+enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kBool = 6 };
 constexpr uint32_t kMajor = 1, kMinor = 2;  // the version whose structures these are
 
 struct Version {
@@ -35,7 +35,14 @@ struct Tensor {
     uint64_t byte_offset;
 };
 
-struct Managed;  // a tensor with its owner: not used here
+// A tensor with its owner, which `deleter` ends.
+struct Managed {
+    Version version;
+    void* owner;
+    void (*deleter)(Managed*);
+    uint64_t flags;
+    Tensor tensor;
+};
 
 // Each returns 0, or -1 with a Python exception.
 struct ExchangeApi {

@@ -1,7 +1,7 @@
 // fastdet._cuda: resampling.
 #include <cmath>
 
-#include "python/cuda.h"
+#include "python/cuda_tensors.h"
 #include "upsample/cuda.h"
 
 namespace fastdet {
@@ -49,8 +49,24 @@ void backward(char dtype, Pointer grad, int64_t planes, int64_t channels, int64_
     });
 }
 
+// (N, C, H, W) to (N, C, height, width).
+py::object quick_forward(const DeviceTensors& tensors, py::handle image, int64_t height, int64_t width,
+                         bool align_corners, double factor_y, double factor_x) {
+    return tensors.quick([&] {
+        const DeviceTensor x = tensors.take(image, "fdeVBb", 4);
+        const int64_t limit = (int64_t(1) << 30) - 1;
+        if (x.size(0, 4) == 0 || x.shape[2] > limit || x.shape[3] > limit || height > limit || width > limit)
+            throw Declined();
+        const NewTensor out = tensors.empty(x, {x.shape[0], x.shape[1], height, width}, x.dtype);
+        forward(x.dtype, x.data, x.size(0, 2), 1, x.shape[2], x.shape[3], height, width, align_corners, factor_y,
+                factor_x, out.data, x.device, tensors.stream(x));
+        return out.object;
+    });
+}
+
 const Bindings registered([](py::module_& m) {
     m.def("upsample_bilinear", forward);
+    add_quick(m, "upsample_bilinear", quick_forward);
     m.def("upsample_bilinear_backward", backward);
 });
 

@@ -101,10 +101,11 @@ device_array: Any = None  # DeviceArray once there is one; None before, so that 
 def require_cuda(op: str) -> None:
     """Raise NotImplementedError with the reason where CUDA arrays cannot be computed on."""
     global device_array
+    if device_array is not None:
+        return
     if not _load("cuda"):
         raise NotImplementedError(f"{op}: backend 'cuda' is not available: {_missing['cuda']}")
-    if device_array is None:
-        device_array = DeviceArray
+    device_array = DeviceArray
 
 
 def _on_cuda(op: str, backend: str | None, reference: F, arrays: tuple[Any, ...]) -> F:

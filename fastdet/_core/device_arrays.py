@@ -10,7 +10,7 @@ import importlib
 import math
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,27 +23,20 @@ ALIGNMENT = 16  # bytes: kernels load that many at once
 
 
 class DeviceArray:
-    """An array on a GPU; the parts that torch and CuPy share. To `check` it looks like a `numpy.ndarray`."""
+    """An array on a GPU; the parts that torch and CuPy share. To `check` it looks like a `numpy.ndarray`.
+
+    What calls ask for again and again is looked up once, when the object is made: for small arrays that costs more
+    than the kernel.
+    """
 
     library = ""
+    owner: Any
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    pointer: int
+    device: int
 
     def __init__(self, owner: Any) -> None:
-        self.owner = owner
-
-    @cached_property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.owner.shape)
-
-    @cached_property
-    def dtype(self) -> np.dtype[Any]:
-        raise NotImplementedError
-
-    @cached_property
-    def pointer(self) -> int:
-        raise NotImplementedError
-
-    @property
-    def device(self) -> int:
         raise NotImplementedError
 
     @property
@@ -166,6 +159,13 @@ class DeviceArray:
 class TorchArray(DeviceArray):
     library = "torch"
 
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.shape = tuple(owner.shape)
+        self.dtype = (_torch_dtypes or _find_torch_dtypes()).get(owner.dtype, _UNKNOWN)
+        self.pointer = owner.data_ptr()
+        self.device = owner.get_device()
+
     def min(self) -> Any:
         return self._extreme("min")
 
@@ -179,21 +179,6 @@ class TorchArray(DeviceArray):
             return getattr(x.view(torch.int64) ^ -offset, method)().item() + offset
         return getattr(x.long() if self.dtype.kind == "u" else x, method)().item()
 
-    @cached_property
-    def dtype(self) -> np.dtype[Any]:
-        dtype = _torch_dtypes().get(self.owner.dtype)
-        if dtype is None:
-            return np.dtype(np.void)  # no check takes it, and the error names it
-        return dtype
-
-    @cached_property
-    def pointer(self) -> int:
-        return self.owner.data_ptr()
-
-    @property
-    def device(self) -> int:
-        return self.owner.get_device()
-
     @property
     def where(self) -> tuple[int, int]:
         device = self.device
@@ -203,7 +188,7 @@ class TorchArray(DeviceArray):
         torch = sys.modules["torch"]
         dtype = np.dtype(dtype)
         try:
-            return TorchArray(torch.empty(shape, dtype=_from_numpy()[dtype], device=self.owner.device))
+            return TorchArray(torch.empty(shape, dtype=_numpy_dtypes[dtype], device=self.owner.device))
         except torch.OutOfMemoryError as error:
             size = math.prod(shape) * dtype.itemsize
             raise MemoryError(f"{size} bytes on {self.owner.device}: {error}") from error
@@ -212,10 +197,10 @@ class TorchArray(DeviceArray):
         return TorchArray(sys.modules["torch"].from_numpy(x).to(self.owner.device))
 
     def astype(self, dtype: Any, copy: bool = True) -> DeviceArray:
-        return TorchArray(self.owner.to(_from_numpy()[np.dtype(dtype)], copy=copy))
+        return TorchArray(self.owner.to(_numpy_dtypes[np.dtype(dtype)], copy=copy))
 
     def require(self, dtype: Any) -> DeviceArray:
-        x = self.owner if dtype is None else self.owner.to(_from_numpy()[np.dtype(dtype)])
+        x = self.owner if dtype is None else self.owner.to(_numpy_dtypes[np.dtype(dtype)])
         x = x.contiguous()
         return TorchArray(x if x.data_ptr() % ALIGNMENT == 0 else x.clone())
 
@@ -223,7 +208,7 @@ class TorchArray(DeviceArray):
         return TorchArray(self.owner.permute(*axes))
 
     def view(self, dtype: Any) -> DeviceArray:
-        return TorchArray(self.owner.view(_from_numpy()[np.dtype(dtype)]))
+        return TorchArray(self.owner.view(_numpy_dtypes[np.dtype(dtype)]))
 
     def copy(self) -> DeviceArray:
         return TorchArray(self.owner.clone(memory_format=sys.modules["torch"].contiguous_format))
@@ -246,21 +231,16 @@ class CuPyArray(DeviceArray):
 
     library = "cupy"
 
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.shape = tuple(owner.shape)
+        self.dtype = np.dtype(owner.dtype)
+        self.pointer = owner.data.ptr
+        self.device = owner.device.id
+
     def on_device(self) -> AbstractContextManager[Any]:
         device: AbstractContextManager[Any] = self.owner.device
         return device
-
-    @cached_property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.owner.dtype)
-
-    @cached_property
-    def pointer(self) -> int:
-        return self.owner.data.ptr
-
-    @property
-    def device(self) -> int:
-        return self.owner.device.id
 
     @property
     def where(self) -> tuple[int, int]:
@@ -308,22 +288,24 @@ class CuPyArray(DeviceArray):
         return tuple(self.owner.strides)
 
 
-@lru_cache(maxsize=1)
-def _torch_dtypes() -> dict[Any, np.dtype[Any]]:
+_UNKNOWN = np.dtype(np.void)  # no check takes it, and the error names it
+_torch_dtypes: dict[Any, np.dtype[Any]] = {}  # torch's -> NumPy's; filled when there is a tensor
+_numpy_dtypes: dict[np.dtype[Any], Any] = {}  # the other way
+
+
+def _find_torch_dtypes() -> dict[Any, np.dtype[Any]]:
     torch = sys.modules["torch"]
     names = ("uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64", "float16", "float32", "float64")
-    return {
+    found = {
         **{getattr(torch, name): np.dtype(name) for name in names if hasattr(torch, name)},
         torch.bool: np.dtype(np.bool_),
         torch.bfloat16: BFLOAT16,
         torch.complex64: np.dtype(np.complex64),
         torch.complex128: np.dtype(np.complex128),
     }
-
-
-@lru_cache(maxsize=1)
-def _from_numpy() -> dict[np.dtype[Any], Any]:
-    return {dtype: torch_dtype for torch_dtype, dtype in _torch_dtypes().items()}
+    _numpy_dtypes.update((dtype, torch_dtype) for torch_dtype, dtype in found.items())
+    _torch_dtypes.update(found)
+    return _torch_dtypes
 
 
 def _torch_stream(device: int) -> int:
@@ -331,6 +313,15 @@ def _torch_stream(device: int) -> int:
     torch = sys.modules["torch"]
     raw = getattr(torch._C, "_cuda_getCurrentRawStream", None)
     return torch.cuda.current_stream(device).cuda_stream if raw is None else raw(device)
+
+
+@lru_cache(maxsize=1)
+def quick_calls() -> Any:
+    """See `arrays.quick_cuda`. None without the CUDA backend, or with a torch that lacks what they need."""
+    try:
+        return importlib.import_module("fastdet._core.cuda").native.Tensors(sys.modules["torch"])
+    except (ImportError, AttributeError):
+        return None
 
 
 def from_torch(x: Any, half: bool) -> DeviceArray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import like, to_array, writable
+from fastdet._core.arrays import like, quick_cuda, to_array, writable
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.elementary import arctan
@@ -135,6 +135,15 @@ def _overlap_op(
     backend: str | None,
 ) -> Any:
     """The five metrics, from checks to result."""
+    if (
+        (quick := quick_cuda(boxes1)) is not None
+        and backend is None
+        and aligned is False
+        and iscrowd is None
+        and out is None
+        and (result := quick.box_iou(boxes1, boxes2, metric, eps)) is not None
+    ):
+        return result
     a, b = (to_array(op, name, x, differentiable=True) for name, x in (("boxes1", boxes1), ("boxes2", boxes2)))
     one_pair = bool(aligned) and a.shape == b.shape == (4,)
     if one_pair:

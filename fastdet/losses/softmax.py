@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastdet._core import check
+from fastdet._core.arrays import quick_cuda
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.elementary import exp_or_zero, log_positive
@@ -187,6 +188,10 @@ def _cross_entropy(
     gradient: bool,
     backend: str | None,
 ) -> tuple[Any, Any]:
+    if (quick := quick_cuda(logits)) is not None and backend is None and weight is None and reduction in REDUCTIONS:
+        results = quick.cross_entropy(logits, target, ignore_index, reduction, label_smoothing, gradient)
+        if results is not None:
+            return results
     x = Pixels(op, logits, target, ignore_index, probabilities=True)
     weights, smoothing = x.weights("weight", weight), check.unit(op, "label_smoothing", label_smoothing)
     check.choice(op, "reduction", reduction, REDUCTIONS)

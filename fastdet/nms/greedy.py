@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import like, to_array
+from fastdet._core.arrays import like, quick_cuda, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet.boxes.overlap import METRICS, box_iou_reference
@@ -59,6 +59,13 @@ def nms(
     plain = type(boxes) is np.ndarray and type(scores) is np.ndarray
     if not plain and (ops := registered(__name__, boxes, scores, grad=False)) is not None:
         return ops.nms(boxes, scores, iou_threshold, score_threshold, max_output, metric, backend)
+    if (
+        not plain
+        and backend is None
+        and (quick := quick_cuda(boxes)) is not None
+        and (keep := quick.nms(boxes, scores, None, iou_threshold, score_threshold, max_output, metric)) is not None
+    ):
+        return keep
     if (
         backend is None
         and type(iou_threshold) is float
@@ -111,6 +118,12 @@ def batched_nms(
     """
     if (ops := registered(__name__, boxes, scores, idxs, grad=False)) is not None:
         return ops.batched_nms(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, backend)
+    if (
+        (quick := quick_cuda(boxes)) is not None
+        and backend is None
+        and (keep := quick.nms(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric)) is not None
+    ):
+        return keep
     return _nms("batched_nms", boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, backend)
 
 

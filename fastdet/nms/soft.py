@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import like, to_array
+from fastdet._core.arrays import like, quick_cuda, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.elementary import exp_negative
@@ -128,6 +128,10 @@ def _soft_nms(
     offset: float,
     backend: str | None,
 ) -> tuple[Any, Any]:
+    if (quick := quick_cuda(boxes)) is not None and backend is None and type(offset) is float and not offset:
+        kept = quick.soft_nms(boxes, scores, idxs, method, iou_threshold, sigma, min_score, max_output)
+        if kept is not None:
+            return kept
     b = check.boxes(op, "boxes", to_array(op, "boxes", boxes))
     s = check.scores(op, to_array(op, "scores", scores), len(b))
     if b.dtype != s.dtype:

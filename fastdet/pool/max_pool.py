@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastdet._core import backends
-from fastdet._core.arrays import like, to_array, writable
+from fastdet._core.arrays import like, quick_cuda, to_array, writable
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.half import BFLOAT16, narrow, widen
@@ -71,6 +71,12 @@ def max_pool2d(
     op = "max_pool2d"
     if (ops := registered(__name__, x, out)) is not None:
         return ops.max_pool2d(x, kernel_size, stride, padding, ceil_mode, return_indices, compact, out, backend)
+    if (quick := quick_cuda(x)) is not None and backend is None and out is None and x.ndim == 4:
+        window = _check.window(op, kernel_size, stride, padding)
+        size = _check.pooled_size(op, x.shape[2:], window, ceil_mode)
+        results = quick.max_pool2d(x, window, size, bool(compact), bool(return_indices))
+        if results is not None:
+            return results
     array = to_array(op, "x", x, differentiable=True, half=True)
     if not (array.dtype == BFLOAT16 or (array.dtype.char in "efdbBhHiIlqL" and array.dtype != np.uint64)):
         raise TypeError(f"{op}: x must be float16, bfloat16, float32, float64 or integer, got {array.dtype}")

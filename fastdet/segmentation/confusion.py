@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import like, to_array
+from fastdet._core.arrays import like, quick_cuda, to_array
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.half import widen
@@ -93,8 +93,12 @@ def confusion_matrix(
     classes = _check.class_count(op, num_classes)
     ignore = _check.ignored(op, ignore_index)
     check.choice(op, "void", void, VOID)
-    counts = count_labels(target, prediction, classes, ignore, backend)
-    result = like(target)(_without(counts, classes, void))
+    quick = quick_cuda(target) if backend is None and (ignore is None or void != "drop") else None
+    if quick is not None and (counts := quick.confusion_matrix(target, prediction, classes, ignore)) is not None:
+        result = counts[:classes] if void == "miss" and ignore is not None else counts
+    else:
+        counts = count_labels(target, prediction, classes, ignore, backend)
+        result = like(target)(_without(counts, classes, void))
     return with_convention(result, classes, None if ignore is None else void)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastdet._core import backends, check
-from fastdet._core.arrays import like, to_array, writable
+from fastdet._core.arrays import like, quick_cuda, to_array, writable
 from fastdet._core.check import Array
 from fastdet._core.dispatch import registered
 from fastdet._core.half import BFLOAT16, narrow, widen
@@ -78,6 +78,11 @@ def upsample_bilinear(
     if (ops := registered(__name__, x, out)) is not None:
         return ops.upsample_bilinear(x, size, scale_factor, align_corners, channels_last, out, backend)
     op = "upsample_bilinear"
+    if (quick := quick_cuda(x)) is not None and backend is None and out is None and not channels_last and x.ndim == 4:
+        new, factors = new_size(op, size, scale_factor, x.shape[2:])
+        result = quick.upsample_bilinear(x, *new, bool(align_corners), *factors)
+        if result is not None:
+            return result
     array, planes, last = _image(op, "x", x, DTYPES, bool(channels_last))
     height, width = planes.shape[1:3] if last else planes.shape[2:]
     new, factors = new_size(op, size, scale_factor, (height, width))
