@@ -191,6 +191,10 @@ class Emulator:
         """Another order of blocks, warps and lanes."""
         self._library.fastdet_emulator_seed(ctypes.c_uint64(seed))
 
+    def skip_launches(self, skip: bool) -> None:
+        """Launches do nothing, and a status that is read says: three results. For the time of the host's part."""
+        self._library.fastdet_emulator_skip(int(skip))
+
     def fail_next(self, code: int) -> None:
         """The next launch fails with that error."""
         self._library.fastdet_emulator_fail_next(code)

@@ -113,12 +113,12 @@ void multiclass_place(char dtype, char score_dtype, Pointer candidates, Pointer 
     });
 }
 
-// The first `count` rows; a copy where a view would keep much more memory alive: see DeviceArray.first.
+// The first `count` rows; a copy where it would keep much more memory alive: see DeviceArray.first.
 py::object first_rows(const py::object& x, int64_t n, int64_t count, int64_t bytes) {
     constexpr int64_t kept_bytes = 1 << 16;
     if (count == n) return x;
-    const py::object view = x.attr("narrow")(0, 0, count);
-    return (n - count) * bytes > std::max(count * bytes, kept_bytes) ? py::object(view.attr("clone")()) : view;
+    x.attr("resize_")(count);  // its memory stays
+    return (n - count) * bytes > std::max(count * bytes, kept_bytes) ? py::object(x.attr("clone")()) : x;
 }
 
 // Waits, and reads the status. A NaN is declined: Python then says where it is.

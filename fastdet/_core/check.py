@@ -291,6 +291,8 @@ def value_at(x: Any, index: tuple[int, ...]) -> Any:
 
 def pair(op: str, name: str, x: Any, min_value: int) -> tuple[int, int]:
     """(height, width), integers of ``min_value`` or more, or one integer for both."""
+    if type(x) is int and min_value <= x < 2**31:
+        return x, x
     if isinstance(x, np.ndarray) and x.ndim == 1:
         x = x.tolist()
     both = tuple(x) if isinstance(x, (tuple, list)) else (x, x)

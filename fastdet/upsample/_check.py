@@ -25,7 +25,11 @@ def image(op: str, name: str, x: Array, dtypes: Sequence[np.dtype[Any]], channel
 
 def pair_of_factors(op: str, name: str, x: Any) -> tuple[float, float]:
     """(vertical, horizontal) factors above 0, or one number for both."""
-    if (isinstance(x, Sequence) and not isinstance(x, str)) or (isinstance(x, np.ndarray) and x.ndim):
+    if (
+        type(x) is not float
+        and type(x) is not int
+        and ((isinstance(x, Sequence) and not isinstance(x, str)) or (isinstance(x, np.ndarray) and x.ndim))
+    ):
         if len(x) != 2:
             raise ValueError(f"{op}: {name} must be (vertical, horizontal) or one number, got {check.describe(x)}")
         return check.positive(op, name, x[0]), check.positive(op, name, x[1])

@@ -310,6 +310,7 @@ Host host;
 
 void launch(dim3 grid, dim3 size, const std::function<void()>& kernel, size_t shared_bytes) {
     host.mode_of_last_launch = host.capture_mode;
+    if (host.skips) return;
     if (next_error) {
         pending_error = next_error, next_error = cudaSuccess;
         return;
@@ -357,7 +358,10 @@ int primary_context_state(int device, unsigned* flags, int* active) {
 
 // Sets the device of this thread and the devices with a context, as bits.
 extern "C" __attribute__((visibility("default"))) void fastdet_emulator_set_host(int device, unsigned contexts) {
-    emulator::host = {device, cudaStreamCaptureModeGlobal, cudaStreamCaptureModeGlobal, contexts};
+    emulator::host = {device, cudaStreamCaptureModeGlobal, cudaStreamCaptureModeGlobal, contexts, emulator::host.skips};
+}
+extern "C" __attribute__((visibility("default"))) void fastdet_emulator_skip(int skips) {
+    emulator::host.skips = skips;
 }
 // The device, the devices with a context, the mode of captures now and in the last launch.
 extern "C" __attribute__((visibility("default"))) void fastdet_emulator_host(int* values) {
