@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 
 #include "core/elementary.h"
 #include "core/half.h"
+#include "core/read_once.h"
 #include "losses/softmax_losses.h"
 #include "simd/simd.h"
 
@@ -18,9 +20,12 @@ inline void read_labels(const Labels& labels, int64_t first, int64_t n, int32_t 
     by_type(labels, [&](const auto* from) {
         const int64_t classes = labels.classes, ignore = labels.ignore;
         const int32_t ignored = labels.ignores ? int32_t(classes) : bad;
-        from += first;
-        for (int64_t i = 0; i < n; ++i) {
-            to[i] = class_number(int64_t(from[i]), classes, ignore, ignored, bad);
+        std::remove_const_t<std::remove_reference_t<decltype(*from)>> own[kPixelChunk];
+        for (int64_t at = 0; at < n; at += kPixelChunk) {
+            const int64_t count = n - at < kPixelChunk ? n - at : kPixelChunk;
+            read_once(from + first + at, count, own);
+            for (int64_t i = 0; i < count; ++i)
+                to[at + i] = class_number(int64_t(own[i]), classes, ignore, ignored, bad);
         }
     });
 }

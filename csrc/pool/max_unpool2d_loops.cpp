@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "core/floats.h"
+#include "core/read_once.h"
 #include "pool/writer.h"
 
 namespace fastdet {
@@ -273,6 +274,8 @@ struct Scatter {
     }
 };
 
+constexpr int64_t kIndices = 256;  // at a time
+
 template <class S, class I>
 struct Gather {
     const PlaceJob& job;
@@ -293,11 +296,16 @@ struct Gather {
                 const uint64_t size = uint64_t(job.height * job.width);
                 bool bad = !size && n;
                 if (bad) return false;
-                for (int64_t i = 0; i < n; ++i) {  // each index is read once: another thread may change it
-                    const uint64_t place = uint64_t(index[i]);
-                    const bool fits = place < size;
-                    bad |= !fits;
-                    y[i] = x[fits ? place : 0];
+                I own[kIndices];
+                for (int64_t at = 0; at < n; at += kIndices) {
+                    const int64_t count = n - at < kIndices ? n - at : kIndices;
+                    read_once(index + at, count, own);
+                    for (int64_t i = 0; i < count; ++i) {
+                        const uint64_t place = uint64_t(own[i]);
+                        const bool fits = place < size;
+                        bad |= !fits;
+                        y[at + i] = x[fits ? place : 0];
+                    }
                 }
                 if (bad) return false;
             } else {

@@ -7,6 +7,9 @@
 // read once.
 #include "segmentation/confusion_matrix.h"
 
+#include <type_traits>
+
+#include "core/read_once.h"
 #include "segmentation/argmax.h"
 #include "simd/changes.h"
 
@@ -33,7 +36,7 @@ FASTDET_LOOP void mark_changes(const T* x, int n, uint64_t* words) {
     put(word, bits);
 }
 
-// The classes of n pixels; false where one is out of range. Wide holds the labels and void's class.
+// The classes of n pixels, no caller's; false where one is out of range. Wide holds the labels and void's class.
 template <class Wide, class T>
 FASTDET_LOOP bool codes_in(const T* x, int n, const LabelMap& map, uint16_t* codes) {
     const Wide max_label = Wide(map.max_label), ignore = Wide(map.ignore), void_code = Wide(map.void_code);
@@ -55,6 +58,7 @@ template <class T>
 FASTDET_LOOP bool codes_at(const T* x, const uint16_t* at, int n, const LabelMap& map, uint16_t* codes) {
     T labels[kChunk];
     for (int k = 0; k < n; ++k) labels[k] = x[at[k]];
+    keep_copy(labels);
     return codes_of(labels, n, map, codes);
 }
 
@@ -153,7 +157,11 @@ bool count_chunk(const LabelMap& target, const LabelMap& prediction, int64_t fir
     for (int s = 0; s < runs.spans; ++s) {
         const int at = runs.dense[s].first, length = runs.dense[s].last - at;
         const auto all = [&](const LabelMap& map, uint16_t* to) {
-            return by_width(map, first + at, [&](auto* x) { return codes_of(x, length, map, to); });
+            return by_width(map, first + at, [&](auto* x) {
+                std::remove_const_t<std::remove_pointer_t<decltype(x)>> labels[kChunk];
+                read_once(x, length, labels);
+                return codes_of(labels, length, map, to);
+            });
         };
         if (!all(target, truth) || !all(prediction, predicted)) return false;
         keys_of(truth, predicted, length, side, keys);
