@@ -8,10 +8,14 @@ A later build compiles what has changed: the compiler writes down which files ea
     FASTDET_SANITIZE=address,undefined   build with these sanitizers (see tests/sanitize.sh)
     FASTDET_CUDA=auto|0|1                build fastdet._cuda: where there is an nvcc (default), never, or else fail
     FASTDET_CUDA_ARCHS="75 90"           the GPUs to compile for; by default 90 ("auto") or CUDA_ARCHS (1)
+    FASTDET_OBJECTS=folder               keep objects that need no Python there, by the content of all sources, and take
+                                         them from there: a build elsewhere then compiles the bindings only
 """
 
+import functools
 import glob
 import gzip
+import hashlib
 import os
 import platform
 import shlex
@@ -126,6 +130,9 @@ class BuildExt(build_ext):
             source, name, macros, flags = job
             folder = self.folder(name, macros, flags)
             (target,) = self.compiler.object_filenames([source], output_dir=folder)
+            kept = None if "bindings" in name or name == "cuda" else kept_object(name, source, macros, flags)
+            if kept and os.path.exists(kept):
+                return kept
             if not self.is_current(target):
                 self.compiler.compile(
                     [source],
@@ -134,6 +141,7 @@ class BuildExt(build_ext):
                     include_dirs=ext.include_dirs,
                     extra_postargs=[*flags, "-MMD", "-MF", target + ".d"],
                 )
+            keep_object(target, kept)
             return target
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -187,10 +195,14 @@ class BuildExt(build_ext):
 
         def compile_kernels(source: str) -> str:
             target = os.path.join(folder, source + ".o")
+            kept = kept_object("cuda", source, archs)
+            if kept and os.path.exists(kept):
+                return kept
             if not self.is_current(target):
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 command = nvcc_command(nvcc, source, target, archs)
                 subprocess.run([*command, "-MMD", "-MF", target + ".d"], check=True)
+            keep_object(target, kept)
             return target
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -251,6 +263,29 @@ class Sdist(sdist):
         ):
             archive.add(base_dir, filter=plain)  # in the order of names
         return path
+
+
+@functools.lru_cache(maxsize=1)
+def sources_hash() -> bytes:
+    files = sorted([*Path("csrc").rglob("*.*"), Path(__file__)])
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).digest()
+
+
+def kept_object(name: str, source: str, *made_by: object) -> str | None:
+    """Where FASTDET_OBJECTS keeps an object of these very sources and flags; None where it is not set."""
+    folder = os.environ.get("FASTDET_OBJECTS")
+    if not folder:
+        return None
+    made = repr((name, source, made_by, [os.environ.get(variable) for variable in COMPILER])).encode()
+    key = hashlib.sha256(sources_hash() + made).hexdigest()[:16]
+    return os.path.join(folder, f"{name}-{Path(source).stem}-{key}.o")
+
+
+def keep_object(target: str, kept: str | None) -> None:
+    if kept:
+        os.makedirs(os.path.dirname(kept), exist_ok=True)
+        shutil.copyfile(target, f"{kept}.{os.getpid()}")
+        os.replace(f"{kept}.{os.getpid()}", kept)
 
 
 def nvcc_command(nvcc: str, source: str, target: str, archs: list[str]) -> list[str]:

@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can prove, in one command, on a machine with nvcc, torch (CuPy where it is) and these sources;
-# no network is needed: bench/gpu.sh, or one part of it: bench/gpu.sh build|parity|sanitize|bench
+# Everything that only a GPU can prove, on a machine with nvcc, torch (CuPy where it is) and these sources; no network is
+# needed. On a machine that is lent for minutes:
 #
-#   build     fastdet._cpp and fastdet._cuda, in place, for this machine's GPU
-#   parity    the tables of ops on the GPU, by torch and CuPy; graphs, streams, torch.compile, faults
-#   sanitize  compute-sanitizer's memcheck, racecheck and synccheck on small sizes of the table
-#   bench     medians of fastdet on the CPU and GPU, torchvision and torch, into bench/results/<gpu>.json; arguments go
-#             to bench/gpu.py: bench/gpu.sh bench --only nms
+#   prepare    before, where there is nvcc: objects and packages that the machine may lack, into build/objects
+#   lease OUT  on the machine: all parts with deadlines, and their results in the folder OUT: see bench/lease.py
 #
-# Each part can be run again by itself. PYTHON names the interpreter (python3). Under ten minutes in all.
+# With more time, each part by itself: bench/gpu.sh build|parity|sanitize|bench
+#
+#   build      fastdet._cpp and fastdet._cuda, in place, for this machine's GPU
+#   parity     the tables of ops on the GPU, by torch and CuPy; graphs, streams, torch.compile, faults
+#   sanitize   compute-sanitizer's memcheck, racecheck and synccheck on small sizes of the table
+#   bench      medians of fastdet on the CPU and GPU, torchvision and torch, into bench/results/<gpu>.json; arguments go
+#              to bench/gpu.py: bench/gpu.sh bench --only nms
+#
+# PYTHON names the interpreter (python3).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" FASTDET_REQUIRE_CUDA=1
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+[[ ${1:-} == prepare || ${1:-} == lease ]] || export FASTDET_REQUIRE_CUDA=1
 tests=(-q -p no:cacheprovider -o filterwarnings=default -m "" tests/core/test_cuda_gpu.py)  # its torch may warn of anything
 
 build() {
@@ -21,6 +27,15 @@ build() {
     FASTDET_CUDA=1 FASTDET_CUDA_ARCHS="$archs" "$python" setup.py build_ext --inplace >build/gpu-build.log 2>&1 ||
         { tail -n 40 build/gpu-build.log && return 1; }
     "$python" -c 'import fastdet; fastdet.show_config()'
+}
+
+# Objects of an earlier state of the sources go: what is carried is small.
+prepare() {
+    rm -rf build/objects
+    FASTDET_OBJECTS="$PWD/build/objects" FASTDET_CUDA=1 FASTDET_CUDA_ARCHS=90 "$python" setup.py --quiet build_ext \
+        --build-temp build/prepared --build-lib build/prepared
+    "$python" -m pip install --quiet --no-compile --target build/objects/packages pybind11 setuptools pytest pytest-xdist
+    du -sh build/objects
 }
 
 parity() { "$python" -m pytest "${tests[@]}"; }
@@ -51,16 +66,9 @@ measure() {
 }
 
 mkdir -p build
-case ${1:-all} in
-    build | parity | sanitize) "$1" ;;
+case ${1:-} in
+    build | parity | sanitize | prepare) "$1" ;;
     bench) measure "${@:2}" ;;
-    all)
-        build
-        parity
-        failed=0
-        sanitize || failed=$?
-        measure
-        exit "$failed"
-        ;;
-    *) echo "usage: bench/gpu.sh [build|parity|sanitize|bench]" >&2 && exit 2 ;;
+    lease) exec "$python" bench/lease.py "${@:2}" ;;
+    *) echo "usage: bench/gpu.sh prepare | lease OUT | build | parity | sanitize | bench [arguments]" >&2 && exit 2 ;;
 esac

@@ -38,6 +38,30 @@ def seconds(call: Call, wait: Call, min_seconds: float) -> float:
         count *= 2 if taken <= 0 else max(2, min(64, int(1.2 * min_seconds / taken) + 1))
 
 
+def device_seconds(torch: Any, call: Call, count: int = 20) -> float:
+    """Seconds of the GPU's own work in a call, the median: a CUDA graph of it is replayed between two events.
+
+    A call that waits for the GPU cannot be captured: then events around calls in a row, so with the gaps between them.
+    """
+    run, stream = call, torch.cuda.Stream()
+    try:
+        with torch.cuda.stream(stream):
+            call()  # memory for the capture's pool
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            call()
+        run = graph.replay
+    except Exception:  # whatever refuses a capture, in fastdet or a peer
+        torch.cuda.synchronize()
+    begin, end = ([torch.cuda.Event(enable_timing=True) for _ in range(count)] for _ in range(2))
+    for first, last in zip(begin, end, strict=True):
+        first.record()
+        run()
+        last.record()
+    torch.cuda.synchronize()
+    return statistics.median(a.elapsed_time(b) for a, b in zip(begin, end, strict=True)) / 1e3
+
+
 def race(torch: Any, case: GpuCase, rounds: int) -> list[dict[str, Any]]:
     """Times of all contenders on one case; SystemExit if the GPU's answer differs from the CPU's."""
     arrays = case.make()
@@ -57,6 +81,7 @@ def race(torch: Any, case: GpuCase, rounds: int) -> list[dict[str, Any]]:
                 continue
             wait = (lambda: None) if name == "fastdet cpp" else torch.cuda.synchronize
             times[name].append(seconds(call, wait, 0.02))
+    device = {name: device_seconds(torch, call) for name, call in calls.items() if name != "fastdet cpp"}
     medians = {name: statistics.median(values) for name, values in times.items()}
     return [
         {
@@ -65,6 +90,7 @@ def race(torch: Any, case: GpuCase, rounds: int) -> list[dict[str, Any]]:
             "n": len(arrays[0]) if arrays[0].ndim == 2 else max(int(np.prod(x.shape)) for x in arrays),
             "who": name,
             "median_us": medians[name] * 1e6,
+            "device_us": device[name] * 1e6 if name in device else None,
             "spread_us": [min(values) * 1e6, max(values) * 1e6],
             "rounds": len(values),
             "floor_us": case.floor_us or None,
