@@ -2,6 +2,7 @@
 tests/cuda_spills.py [architecture ...]
 
 Needs nvcc, setuptools and pybind11 (setup.py has the flags); no GPU. Without arguments those that wheels are built for.
+With FASTDET_OBJECTS the objects are kept for a build: see setup.py.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def main(archs: list[str]) -> int:
         done = subprocess.run([*command, "-Xptxas=-v"], capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{source}: {done.stderr}")
+        setup.keep_object(command[command.index("-o") + 1], setup.kept_object("cuda", source, archs))
         return done.stderr
 
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
