@@ -111,8 +111,9 @@ py::object quick_pool(const DeviceTensors& tensors, py::handle image, const py::
     return tensors.quick([&]() -> py::object {
         const DeviceTensor x = tensors.take(image, "fdeVBbiq", 4);
         const int64_t limit = (int64_t(1) << 30) - 1;
-        for (const py::handle length : window) integer_in(length, 0, limit);
+        for (const py::handle length : window) integer_in(length, 0, limit);  // kernel, stride, padding
         if (x.size(0, 4) == 0 || x.shape[2] > limit || x.shape[3] > limit) throw Declined();
+        if (compact && window[0].cast<int64_t>() > 256 / window[1].cast<int64_t>()) throw Declined();
         const py::tuple shape = py::make_tuple(x.shape[0], x.shape[1], size[0], size[1]);
         const NewTensor values = tensors.empty(x, shape, x.dtype);
         const NewTensor indices = places ? tensors.empty(x, shape, compact ? 'B' : 'q') : NewTensor{py::none(), 0};

@@ -201,6 +201,7 @@ def test_errors_are_those_of_the_long_way(gpu: Gpu) -> None:
         (lambda: segmentation.confusion_matrix(labels, labels[:1], 3), "confusion_matrix: prediction must have"),
         (lambda: upsample.upsample_bilinear(logits, (0, 4)), "upsample_bilinear: size must be"),
         (lambda: pool.max_pool2d(logits, 9), "max_pool2d: kernel_size must be at most"),
+        (lambda: pool.max_pool2d(torch.zeros(1, 1, 20, 20), 17, compact=True), "max_pool2d: kernel_size must have at"),
         (lambda: losses.cross_entropy(logits, labels[:1]), "cross_entropy: target must have shape"),
         (lambda: losses.cross_entropy(logits, labels, label_smoothing=2.0), "cross_entropy: label_smoothing must"),
         (lambda: losses.cross_entropy(logits, labels, reduction="max"), "cross_entropy: reduction must be"),
