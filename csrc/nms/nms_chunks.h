@@ -48,8 +48,13 @@ __global__ void __launch_bounds__(kChunk)
     bool keep = false;
     const uint32_t* my_masks = masks + chunk * kWords * kChunk + threadIdx.x;
     const int words = n - base < kChunk ? int(n - base + 31) / 32 : kWords;
-    for (int w = 0; w < words; ++w) {
-        const uint32_t suppressors = mine && warp >= w ? my_masks[w * kChunk] : 0;
+    uint32_t by_word[kWords];  // all at once, in registers: a load behind each barrier would wait for memory each time
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) by_word[w] = mine && warp >= w ? my_masks[w * kChunk] : 0;
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) {
+        if (w >= words) break;  // of the whole block
+        const uint32_t suppressors = by_word[w];
         if (warp == w) {
             uint32_t undecided = __ballot_sync(kAllLanes, !gone), good = 0;
             while (undecided) {  // at most 32 rounds: the first undecided one is always decided
@@ -60,7 +65,7 @@ __global__ void __launch_bounds__(kChunk)
             keep = good >> lane & 1;
             if (lane == 0) {
                 kept_here[w] = good;
-                if (good) atomicOr(kept + base / 32 + w, good);  // earlier launches set other bits; no race
+                kept[base / 32 + w] |= good;  // earlier launches set other bits; this word is this thread's
             }
         }
         __syncthreads();

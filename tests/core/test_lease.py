@@ -91,7 +91,7 @@ def test_a_report_of_an_interrupted_run_is_counted(lease: ModuleType, tmp_path: 
         os.devnull,
         f"--rootdir={tmp_path}",
     ]
-    part = lease.Part("parity", "parity.xml", 6, [[*command, f"--junitxml={report}", str(tests)]])
+    part = lease.Part("parity", "parity.xml", 15, [[*command, f"--junitxml={report}", str(tests)]])
     outcome = lease.carry_out(part, report.parent, dict(os.environ), 60)
     assert outcome.status == lease.LATE
     assert "1 failures" in outcome.note
