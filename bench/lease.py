@@ -66,7 +66,9 @@ def run(command: Sequence[str], log: Path, seconds: float, env: dict[str, str]) 
         out.write(f"\n== {' '.join(command)}\n".encode())
         out.flush()
         try:
-            child = subprocess.Popen(command, stdout=out, stderr=out, env=env, cwd=ROOT, start_new_session=True)
+            child = subprocess.Popen(
+                command, stdout=out, stderr=out, env=env, cwd=ROOT, start_new_session=True, preexec_fn=hear_interrupts
+            )
         except OSError as error:
             out.write(f"{error}\n".encode())
             return MISSING
@@ -82,6 +84,11 @@ def run(command: Sequence[str], log: Path, seconds: float, env: dict[str, str]) 
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # what it has left running
         return LATE if signal_ is signal.SIGKILL or status == -signal.SIGINT else status
+
+
+def hear_interrupts() -> None:
+    """A shell starts what runs in its background with interrupts ignored, and all below that inherits it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def carry_out(part: Part, out: Path, env: dict[str, str], left: float) -> Outcome:

@@ -4,6 +4,57 @@ Kernels are queued on a stream, and the function returns at once. The last two a
 ``dtype`` is `numpy.dtype.char`, such as "f" or "d".
 """
 
+from typing import Any
+
+class Tensors:
+    """The quick calls, on plain tensors of a GPU. Each gives None for what it has no short way for.
+
+    ``place``: of the tensors' memory, as DLPack has it. Raises AttributeError for a torch that lacks what it needs.
+    """
+
+    def __init__(self, torch: Any, place: int = ...) -> None: ...
+    def box_iou(self, boxes1: Any, boxes2: Any, metric: str, eps: float, /) -> Any: ...
+    def confusion_matrix(self, target: Any, prediction: Any, classes: int, ignore: int | None, /) -> Any: ...
+    def cross_entropy(
+        self,
+        logits: Any,
+        target: Any,
+        ignore_index: Any,
+        reduction: str,
+        label_smoothing: Any,
+        gradient: bool,
+        /,
+    ) -> Any: ...
+    def max_pool2d(
+        self, image: Any, window: tuple[int, ...], size: tuple[int, int], compact: bool, places: bool, /
+    ) -> Any: ...
+    def nms(
+        self,
+        boxes: Any,
+        scores: Any,
+        idxs: Any,
+        iou_threshold: Any,
+        score_threshold: Any,
+        max_output: Any,
+        metric: Any,
+        /,
+    ) -> Any: ...
+    def soft_nms(
+        self,
+        boxes: Any,
+        scores: Any,
+        idxs: Any,
+        method: Any,
+        iou_threshold: Any,
+        sigma: Any,
+        min_score: Any,
+        max_output: Any,
+        /,
+    ) -> Any: ...
+    def upsample_bilinear(
+        self, image: Any, height: int, width: int, align_corners: bool, factor_y: float, factor_x: float, /
+    ) -> Any: ...
+
 def unavailable() -> str: ...
 def take_fault() -> tuple[str, int] | None: ...
 def waits() -> bool: ...
