@@ -139,24 +139,24 @@ def parts(out: Path, python: str, stand_in: bool) -> list[Part]:
     build = [python, "setup.py", "build_ext", "--inplace"]
     show = [python, "-c", "import fastdet; fastdet.show_config()"]
     machine = [["nvidia-smi"], ["nvcc", "--version"], ["lscpu"], [python, "-m", "pip", "list"]]
-    captures = list(CAPTURES)
-    if stand_in:
-        machine, captures = machine[2:], ["test_the_first_launch_may_be_inside_a_capture"]
-        gpu_tests, some = "tests/core/test_quick_cuda.py", "nms or iou"
-    else:
-        gpu_tests, some = GPU_TESTS, " and ".join(f"not {name}" for name in CAPTURES)
+    parity, some = GPU_TESTS, " and ".join(f"not {name}" for name in CAPTURES)
+    captures = [[*pytest, GPU_TESTS, "-k", name] for name in CAPTURES]
+    bench = [[python, "bench/gpu.py", f"--json={out}/bench.json"]]
+    if stand_in:  # the emulator's tests in the place of the GPU's; nothing to time
+        machine, bench = machine[2:], []
+        parity, some = "tests/core/test_quick_cuda.py", "nms or iou"
+        captures = [[*pytest, "tests/core/test_cuda.py", "-k", "test_the_first_launch_may_be_inside_a_capture"]]
     parallel = ["-n", str(min(8, os.cpu_count() or 1))] if has_module(python, "xdist") else []
     report = [f"--junitxml={out}/parity.xml"]
     sanitizer = ["compute-sanitizer", "--error-exitcode", "9", "--kernel-name", "kernel_substring=fastdet", "--tool"]
     small = [*pytest, GPU_TESTS, "-k", "(test_small or test_images) and torch"]
-    capture_tests = GPU_TESTS if not stand_in else "tests/core/test_cuda.py"
     return [
         Part("environment", "env.txt", 20, machine),
         Part("build", "build.txt", 200, [build, show], stops=True),
         Part("smoke", "smoke.txt", 30, [smoke]),
-        Part("parity", "parity.xml", 120, [[*pytest, *parallel, *report, gpu_tests, "-k", some]]),
-        Part("bench", "bench.json", 180, [] if stand_in else [[python, "bench/gpu.py", f"--json={out}/bench.json"]]),
-        Part("captures", "captures.txt", 60, [[*pytest, capture_tests, "-k", name] for name in captures]),
+        Part("parity", "parity.xml", 120, [[*pytest, *parallel, *report, parity, "-k", some]]),
+        Part("bench", "bench.json", 180, bench),
+        Part("captures", "captures.txt", 60, captures),
         Part(
             "sanitizers",
             "sanitizers.txt",
@@ -194,7 +194,7 @@ def summary(outcomes: list[Outcome], out: Path) -> str:
 
 
 def keep_small(out: Path) -> None:
-    """Logs that are beside a report go into its place where that was not written; what is too large keeps its end."""
+    """The ends of logs that stand beside a report go to build.txt; of a file that is too large the end stays."""
     for log in out.glob("*.log"):
         with (out / "build.txt").open("ab") as to:
             to.write(f"\n==== {log.name}\n".encode() + log.read_bytes()[-LARGEST // 16 :])

@@ -4,7 +4,7 @@
 Microseconds of a call on inputs so small that the work hardly counts, the median of 21 rounds in which all ops take
 turns: on NumPy arrays, on torch's CPU tensors, and of CUDA's part on the host. No GPU is needed for the last: kernels
 are the emulator's, whose launches are switched off, and tensors of the CPU are taken for a GPU's. It holds all of a
-call but the launches and the wait for the GPU, with two results' allocation by torch (some 2 us each).
+call but the launches and the wait for the GPU; torch.empty is some 2 us of it for each result.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import json
 import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "support")]
+sys.path[:0] = [str(ROOT / path) for path in ("", "bench/harness", "tests", "tests/support")]
 
+import gpu_race  # noqa: E402
 import numpy as np  # noqa: E402
 
 from fastdet import boxes, losses, nms, pool, segmentation, upsample  # noqa: E402
@@ -51,21 +51,10 @@ def calls(convert: Callable[[Any], Any]) -> dict[str, Call]:
 
 def medians(measured: dict[str, Call], seconds: float) -> dict[str, float]:
     """Microseconds a call: medians of rounds in which all take turns."""
-    count = {}
-    for name, call in measured.items():
-        call()
-        began, n = time.perf_counter(), 0
-        while time.perf_counter() - began < seconds / ROUNDS / 4:
-            call()
-            n += 1
-        count[name] = 4 * n
     times: dict[str, list[float]] = {name: [] for name in measured}
     for _ in range(ROUNDS):
         for name, call in measured.items():
-            began = time.perf_counter()
-            for _ in range(count[name]):
-                call()
-            times[name].append((time.perf_counter() - began) / count[name] * 1e6)
+            times[name].append(gpu_race.seconds(call, lambda: None, seconds / ROUNDS) * 1e6)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -79,10 +68,7 @@ def on_cuda(torch: Any, seconds: float) -> dict[str, float]:
     patch = pytest.MonkeyPatch()
     with emulated.backend("") as emulator:
         emulated.torch_on_gpu(patch)
-        from fastdet._core.cuda import native
-
-        tensors = native.Tensors(torch, 1)
-        patch.setattr(torch.Tensor, "is_cuda", True, raising=False)
+        tensors = emulated.quick_calls_on_gpu(patch, torch)
         patch.setattr(device_arrays, "quick_calls", lambda: tensors)
         patch.setattr(torch._C, "_cuda_getCurrentRawStream", lambda device: 0, raising=False)
         emulator.skip_launches(True)

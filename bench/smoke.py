@@ -39,16 +39,8 @@ def rows(to: Convert, back: Convert) -> Iterator[tuple[str, Callable[[], Any], C
             yield (
                 name,
                 lambda op=array_op, given=given: back(op.public(*given[0], **given[1])),
-                lambda op=array_op, given=(args, options): plain(op.public(*given[0], **given[1])),
+                lambda op=array_op, given=(args, options): mapped(op.public(*given[0], **given[1]), np.asarray),
             )
-
-
-def plain(x: Any) -> Any:
-    """Results of the CPU as arrays of no subclass, as those that come back from the GPU are."""
-    if isinstance(x, tuple):
-        parts = [plain(part) for part in x]
-        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
-    return np.asarray(x) if isinstance(x, np.ndarray) else x
 
 
 def main() -> int:

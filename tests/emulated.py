@@ -275,6 +275,14 @@ def real() -> Iterator[str]:
         yield backends.cuda_available()
 
 
+def quick_calls_on_gpu(patch: pytest.MonkeyPatch, torch: Any) -> Any:
+    """The quick calls on the tensors of `torch_on_gpu`, for the caller to put in the place of `quick_calls`."""
+    from fastdet._core.cuda import native
+
+    patch.setattr(torch.Tensor, "is_cuda", True, raising=False)
+    return native.Tensors(torch, 1)
+
+
 def torch_on_gpu(patch: pytest.MonkeyPatch) -> Any:
     """torch, whose CPU tensors are taken for a GPU's, since the emulator can read their memory; skips without torch."""
     torch = need("torch")

@@ -79,11 +79,8 @@ py::object quick_cross_entropy(const DeviceTensors& tensors, py::handle logits, 
         int64_t images = x.shape[0], classes = x.shape[1], pixels = x.size(2, x.ndim);
         const bool one_image = pixels == 1, last = one_image && images > 1 && classes > 1;  // see losses/pixels.py
         if (one_image) pixels = images, images = 1;
-        py::tuple shape(reduction == "none" ? size_t(labels.ndim) : 0), full(static_cast<size_t>(x.ndim));
-        for (size_t i = 0; i < shape.size(); ++i) shape[i] = labels.shape[i];
-        for (size_t i = 0; i < full.size(); ++i) full[i] = x.shape[i];
-        const NewTensor loss = tensors.empty(x, shape, x.dtype);
-        const NewTensor grad = gradient ? tensors.empty(x, full, x.dtype) : NewTensor{py::none(), 0};
+        const NewTensor loss = tensors.empty(x, labels.shape, reduction == "none" ? labels.ndim : 0, x.dtype);
+        const NewTensor grad = gradient ? tensors.empty(x, x.shape, x.ndim, x.dtype) : NewTensor{py::none(), 0};
         const Workspace workspace = tensors.workspace(x, softmax_loss_workspace(images, classes, pixels));
         cross_entropy(x.dtype, x.data, last, images, classes, pixels, labels.dtype, labels.data, 0, 1, ignore,
                       reduction, smoothing, loss.data, grad.data, workspace, x.device, tensors.stream(x));

@@ -124,10 +124,7 @@ py::object first_rows(const py::object& x, int64_t n, int64_t count, int64_t byt
 // Waits, and reads the status. A NaN is declined: Python then says where it is.
 int64_t count_of(Pointer status, int device, Pointer stream) {
     Status read;
-    queue("read", {1}, device, stream, [&](cudaStream_t s) {
-        check_cuda(cudaMemcpyAsync(&read, at<const Status>(status, 8), sizeof read, cudaMemcpyDeviceToHost, s));
-        check_cuda(cudaStreamSynchronize(s));
-    });
+    read_numbers(status, sizeof read / sizeof(int64_t), reinterpret_cast<int64_t*>(&read), device, stream);
     if (read.nan_box >= 0 || read.nan_score >= 0) throw Declined();
     return read.count;
 }

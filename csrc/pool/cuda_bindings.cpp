@@ -114,9 +114,9 @@ py::object quick_pool(const DeviceTensors& tensors, py::handle image, const py::
         for (const py::handle length : window) integer_in(length, 0, limit);  // kernel, stride, padding
         if (x.size(0, 4) == 0 || x.shape[2] > limit || x.shape[3] > limit) throw Declined();
         if (compact && window[0].cast<int64_t>() > 256 / window[1].cast<int64_t>()) throw Declined();
-        const py::tuple shape = py::make_tuple(x.shape[0], x.shape[1], size[0], size[1]);
-        const NewTensor values = tensors.empty(x, shape, x.dtype);
-        const NewTensor indices = places ? tensors.empty(x, shape, compact ? 'B' : 'q') : NewTensor{py::none(), 0};
+        const int64_t shape[] = {x.shape[0], x.shape[1], size[0].cast<int64_t>(), size[1].cast<int64_t>()};
+        const NewTensor values = tensors.empty(x, shape, 4, x.dtype);
+        const NewTensor indices = places ? tensors.empty(x, shape, 4, compact ? 'B' : 'q') : NewTensor{py::none(), 0};
         pool(x.dtype, x.data, py::make_tuple(x.size(0, 2), x.shape[2], x.shape[3], 1), size, window, compact,
              values.data, indices.data, x.device, tensors.stream(x));
         return places ? py::object(py::make_tuple(values.object, indices.object)) : values.object;

@@ -104,4 +104,14 @@ void queue(const char* op, std::initializer_list<int64_t> shape, int device, Poi
     }
 }
 
+// Copies `count` numbers from device memory after the work queued on the stream, and waits. Nothing else copies to the
+// host.
+inline void read_numbers(Pointer from, int64_t count, int64_t* to, int device, Pointer stream) {
+    const int64_t* p = at<const int64_t>(from, 8);
+    queue("read", {count}, device, stream, [&](cudaStream_t s) {
+        check_cuda(cudaMemcpyAsync(to, p, size_t(count) * sizeof(int64_t), cudaMemcpyDeviceToHost, s));
+        check_cuda(cudaStreamSynchronize(s));
+    });
+}
+
 }  // namespace fastdet

@@ -65,21 +65,16 @@ std::string unavailable() {
     return std::string("no NVIDIA GPU can be used: ") + cudaGetErrorString(code);
 }
 
-// Copies `count` numbers from device memory after the work queued on the stream. Nothing else copies to the host.
-std::vector<int64_t> read_numbers(Pointer from, int64_t count, int device, Pointer stream) {
+std::vector<int64_t> read_some(Pointer from, int64_t count, int device, Pointer stream) {
     if (count < 0 || count > 64) throw py::value_error("fastdet._cuda: read is for a few numbers");
     std::vector<int64_t> to(static_cast<size_t>(count));
-    const int64_t* p = at<const int64_t>(from, 8);
-    queue("read", {count}, device, stream, [&](cudaStream_t s) {
-        check_cuda(cudaMemcpyAsync(to.data(), p, to.size() * sizeof(int64_t), cudaMemcpyDeviceToHost, s));
-        check_cuda(cudaStreamSynchronize(s));
-    });
+    read_numbers(from, count, to.data(), device, stream);
     return to;
 }
 
 const Bindings registered([](py::module_& m) {
     m.def("unavailable", unavailable);
-    m.def("read", read_numbers);
+    m.def("read", read_some);
     m.def("take_fault", take_noted);
     m.def("waits", sync_after_each);
 });

@@ -61,8 +61,8 @@ class DeviceTensors : public TorchTensors {
         const struct {
             char letter;
             const char* name;
-        } known[] = {{'f', "float32"}, {'d', "float64"}, {'e', "float16"}, {'V', "bfloat16"}, {'q', "int64"},
-                     {'i', "int32"},   {'h', "int16"},   {'b', "int8"},    {'B', "uint8"}};
+        } known[] = {{'f', "float32"}, {'d', "float64"}, {'e', "float16"}, {'V', "bfloat16"},
+                     {'q', "int64"},   {'i', "int32"},   {'b', "int8"},    {'B', "uint8"}};
         for (const auto& [letter, name] : known) dtypes_[py::int_(int(letter))] = torch.attr(name);
     }
 
@@ -87,9 +87,10 @@ class DeviceTensors : public TorchTensors {
         if (!taken.dtype || !std::strchr(dtypes, taken.dtype) || taken.data % 16 ||
             (other && other->device != taken.device))
             throw Declined();
+        const bool empty = taken.size(0, t.ndim) == 0;  // its strides are of no account
         int64_t step = 1;
-        for (int i = t.ndim - 1; i >= 0 && taken.size(0, t.ndim); --i) {
-            if (t.shape[i] != 1 && t.strides[i] != step) throw Declined();
+        for (int i = t.ndim - 1; i >= 0; --i) {
+            if (!empty && t.shape[i] != 1 && t.strides[i] != step) throw Declined();
             step *= t.shape[i];
         }
         return taken;
@@ -97,11 +98,11 @@ class DeviceTensors : public TorchTensors {
 
     // torch.empty on the device of `like`.
     NewTensor empty(const DeviceTensor& like, std::initializer_list<int64_t> shape, char dtype) const {
-        py::tuple sizes(shape.size());
-        for (size_t i = 0; i < shape.size(); ++i) sizes[i] = shape.begin()[i];
-        return empty(like, sizes, dtype);
+        return empty(like, shape.begin(), int(shape.size()), dtype);
     }
-    NewTensor empty(const DeviceTensor& like, const py::tuple& shape, char dtype) const {
+    NewTensor empty(const DeviceTensor& like, const int64_t* sizes, int ndim, char dtype) const {
+        py::tuple shape(static_cast<size_t>(ndim));
+        for (int i = 0; i < ndim; ++i) shape[size_t(i)] = sizes[i];
         const py::object device = owned(PyObject_GetAttr(like.owner.ptr(), device_.ptr()));
         PyObject* arguments[] = {shape.ptr(), PyDict_GetItem(dtypes_.ptr(), py::int_(int(dtype)).ptr()), device.ptr()};
         PyObject* made = PyObject_Vectorcall(empty_.ptr(), arguments, 1, names_.ptr());

@@ -36,10 +36,8 @@ void careful(const T* boxes, const int32_t* order, int64_t n, const RotatedNmsOp
 template <class T>
 void nms_group(const T* boxes, const int32_t* order, int64_t n, const RotatedNmsOptions& options, int64_t limit,
                uint8_t* keep) {
-    if (T(options.threshold) >= 1) {  // no overlap is above 1, rounded either
-        std::memset(keep, 1, size_t(limit >= 0 && limit < n ? limit : n));
-        return;
-    }
+    const auto keep_all = [&] { std::memset(keep, 1, size_t(limit >= 0 && limit < n ? limit : n)); };
+    if (T(options.threshold) >= 1) return keep_all();  // no overlap is above 1, rounded either
     const int64_t stride = n + kRotatedPad;
     Buffer<double> columns(kRotatedColumns * stride), share(stride);
     Buffer<int32_t> near(stride);
@@ -81,10 +79,7 @@ void nms_group(const T* boxes, const int32_t* order, int64_t n, const RotatedNms
         if (!(job.boxes.reach_x[i] >= 0)) continue;
         upright[count] = upright_box(job.boxes, i), shares[count] = share[i], rank[count++] = int32_t(i);
     }
-    if (!count) {  // no box has an area: none meets another
-        std::memset(keep, 1, size_t(limit >= 0 && limit < n ? limit : n));
-        return;
-    }
+    if (!count) return keep_all();  // no box has an area: none meets another
     TreeStore<double> tree(upright.get(), shares.get(), rank.get(), count);
     job.tree = tree.tree();
     rotated_loops().tree(job);

@@ -36,7 +36,7 @@ FASTDET_LOOP void mark_changes(const T* x, int n, uint64_t* words) {
     put(word, bits);
 }
 
-// The classes of n pixels, no caller's; false where one is out of range. Wide holds the labels and void's class.
+// The classes of n labels, a copy of the caller's; false where one is out of range. Wide holds labels and void's class.
 template <class Wide, class T>
 FASTDET_LOOP bool codes_in(const T* x, int n, const LabelMap& map, uint16_t* codes) {
     const Wide max_label = Wide(map.max_label), ignore = Wide(map.ignore), void_code = Wide(map.void_code);

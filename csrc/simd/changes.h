@@ -7,13 +7,12 @@
 
 #include <cstdint>
 
+#include "simd/mask_bits.h"
+
 #if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
-#endif
-#if defined(__AVX512BW__) && defined(__AVX512DQ__)
-#include "simd/mask_bits.h"
 #endif
 
 namespace fastdet {

@@ -5,6 +5,8 @@
 // `cmpl $0, -0xe210(%rbp)`).
 #pragma once
 
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+
 #include <immintrin.h>
 
 #include <cstdint>
@@ -25,3 +27,5 @@ inline uint32_t bits_of(__mmask8 mask) {
 
 }  // namespace FASTDET_ISA
 }  // namespace fastdet
+
+#endif

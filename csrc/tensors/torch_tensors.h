@@ -33,7 +33,7 @@ class TorchTensors {
 
   protected:
     static py::object call(const py::object& function) { return owned(PyObject_CallNoArgs(function.ptr())); }
-    static bool is_true(const py::object& x) { return x.ptr() == Py_True; }
+    static bool is_true(const py::object& x) { return x.ptr() != Py_False; }
     static bool flag(py::handle x, const py::str& name) {
         return is_true(owned(PyObject_GetAttr(x.ptr(), name.ptr())));
     }

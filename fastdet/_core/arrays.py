@@ -45,13 +45,15 @@ def to_host(op: str, name: str, x: Any) -> Array:
     return numbers
 
 
-def quick_cuda(x: Any) -> Any:
+def quick_cuda(x: Any, backend: str | None) -> Any:
     """The quick calls, methods of `fastdet._cuda.Tensors`, where ``x`` is a plain tensor on a GPU; else None.
+
+    None too where the caller names a backend.
 
     One native function checks, allocates and launches: for small inputs the steps in Python cost more than the kernel.
     It gives None for what it has no short way for; what follows in the op then takes the call from the start.
     """
-    if type(x) is np.ndarray:
+    if backend is not None or type(x) is np.ndarray:
         return None
     torch = sys.modules.get("torch")
     return device_arrays.quick_calls() if torch is not None and type(x) is torch.Tensor and x.is_cuda else None

@@ -136,8 +136,7 @@ def _overlap_op(
 ) -> Any:
     """The five metrics, from checks to result."""
     if (
-        (quick := quick_cuda(boxes1)) is not None
-        and backend is None
+        (quick := quick_cuda(boxes1, backend)) is not None
         and aligned is False
         and iscrowd is None
         and out is None

@@ -188,7 +188,7 @@ def _cross_entropy(
     gradient: bool,
     backend: str | None,
 ) -> tuple[Any, Any]:
-    if (quick := quick_cuda(logits)) is not None and backend is None and weight is None and reduction in REDUCTIONS:
+    if (quick := quick_cuda(logits, backend)) is not None and weight is None and reduction in REDUCTIONS:
         results = quick.cross_entropy(logits, target, ignore_index, reduction, label_smoothing, gradient)
         if results is not None:
             return results

@@ -61,8 +61,7 @@ def nms(
         return ops.nms(boxes, scores, iou_threshold, score_threshold, max_output, metric, backend)
     if (
         not plain
-        and backend is None
-        and (quick := quick_cuda(boxes)) is not None
+        and (quick := quick_cuda(boxes, backend)) is not None
         and (keep := quick.nms(boxes, scores, None, iou_threshold, score_threshold, max_output, metric)) is not None
     ):
         return keep
@@ -118,11 +117,9 @@ def batched_nms(
     """
     if (ops := registered(__name__, boxes, scores, idxs, grad=False)) is not None:
         return ops.batched_nms(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, backend)
-    if (
-        (quick := quick_cuda(boxes)) is not None
-        and backend is None
-        and (keep := quick.nms(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric)) is not None
-    ):
+    if (quick := quick_cuda(boxes, backend)) is not None and (
+        keep := quick.nms(boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric)
+    ) is not None:
         return keep
     return _nms("batched_nms", boxes, scores, idxs, iou_threshold, score_threshold, max_output, metric, backend)
 

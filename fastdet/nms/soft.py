@@ -128,7 +128,7 @@ def _soft_nms(
     offset: float,
     backend: str | None,
 ) -> tuple[Any, Any]:
-    if (quick := quick_cuda(boxes)) is not None and backend is None and type(offset) is float and not offset:
+    if (quick := quick_cuda(boxes, backend)) is not None and type(offset) is float and not offset:
         kept = quick.soft_nms(boxes, scores, idxs, method, iou_threshold, sigma, min_score, max_output)
         if kept is not None:
             return kept

@@ -71,7 +71,7 @@ def max_pool2d(
     op = "max_pool2d"
     if (ops := registered(__name__, x, out)) is not None:
         return ops.max_pool2d(x, kernel_size, stride, padding, ceil_mode, return_indices, compact, out, backend)
-    if (quick := quick_cuda(x)) is not None and backend is None and out is None and x.ndim == 4:
+    if (quick := quick_cuda(x, backend)) is not None and out is None and x.ndim == 4:
         window = _check.window(op, kernel_size, stride, padding)
         size = _check.pooled_size(op, x.shape[2:], window, ceil_mode)
         results = quick.max_pool2d(x, window, size, bool(compact), bool(return_indices))

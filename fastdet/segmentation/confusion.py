@@ -93,9 +93,9 @@ def confusion_matrix(
     classes = _check.class_count(op, num_classes)
     ignore = _check.ignored(op, ignore_index)
     check.choice(op, "void", void, VOID)
-    quick = quick_cuda(target) if backend is None and (ignore is None or void != "drop") else None
+    quick = quick_cuda(target, backend) if ignore is None or void != "drop" else None
     if quick is not None and (counts := quick.confusion_matrix(target, prediction, classes, ignore)) is not None:
-        result = counts[:classes] if void == "miss" and ignore is not None else counts
+        result = _without(counts, classes, void)
     else:
         counts = count_labels(target, prediction, classes, ignore, backend)
         result = like(target)(_without(counts, classes, void))

@@ -78,7 +78,7 @@ def upsample_bilinear(
     if (ops := registered(__name__, x, out)) is not None:
         return ops.upsample_bilinear(x, size, scale_factor, align_corners, channels_last, out, backend)
     op = "upsample_bilinear"
-    if (quick := quick_cuda(x)) is not None and backend is None and out is None and not channels_last and x.ndim == 4:
+    if (quick := quick_cuda(x, backend)) is not None and out is None and not channels_last and x.ndim == 4:
         new, factors = new_size(op, size, scale_factor, x.shape[2:])
         result = quick.upsample_bilinear(x, *new, bool(align_corners), *factors)
         if result is not None:

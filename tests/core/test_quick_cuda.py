@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulated import torch_on_gpu
+from emulated import quick_calls_on_gpu, torch_on_gpu
 
 from fastdet import boxes, losses, nms, pool, segmentation, upsample
 from fastdet._core import device_arrays
@@ -39,10 +39,7 @@ class Gpu:
 @pytest.fixture
 def gpu(emulator: Any, monkeypatch: pytest.MonkeyPatch) -> Gpu:
     torch = torch_on_gpu(monkeypatch)
-    from fastdet._core.cuda import native
-
-    gpu = Gpu(torch, native.Tensors(torch, 1))
-    monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
+    gpu = Gpu(torch, quick_calls_on_gpu(monkeypatch, torch))
     monkeypatch.setattr(device_arrays, "quick_calls", lambda: gpu)
     return gpu
 
