@@ -136,7 +136,7 @@ def parts(out: Path, python: str, stand_in: bool) -> list[Part]:
     """What is run, in this order. The sanitizers come last: they take what time is left."""
     pytest = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "filterwarnings=default", "-m", ""]
     smoke = [python, "bench/smoke.py", *(["--stand-in"] if stand_in else [])]
-    build = [python, "setup.py", "build_ext", "--inplace"]
+    build = [[python, "setup.py", "build_ext", "--inplace"]]
     show = [python, "-c", "import fastdet; fastdet.show_config()"]
     machine = [["nvidia-smi"], ["nvcc", "--version"], ["lscpu"], [python, "-m", "pip", "list"]]
     parity, some = GPU_TESTS, " and ".join(f"not {name}" for name in CAPTURES)
@@ -144,6 +144,8 @@ def parts(out: Path, python: str, stand_in: bool) -> list[Part]:
     bench = [[python, "bench/gpu.py", f"--json={out}/bench.json"]]
     if stand_in:  # the emulator's tests in the place of the GPU's; nothing to time
         machine, bench = machine[2:], []
+        emulator = "import sys; sys.path[:0] = ['tests', 'tests/support']; import emulated; emulated.library()"
+        build.append([python, "-c", emulator])
         parity, some = "tests/core/test_quick_cuda.py", "nms or iou"
         captures = [[*pytest, "tests/core/test_cuda.py", "-k", "test_the_first_launch_may_be_inside_a_capture"]]
     parallel = ["-n", str(min(8, os.cpu_count() or 1))] if has_module(python, "xdist") else []
@@ -152,7 +154,7 @@ def parts(out: Path, python: str, stand_in: bool) -> list[Part]:
     small = [*pytest, GPU_TESTS, "-k", "(test_small or test_images) and torch"]
     return [
         Part("environment", "env.txt", 20, machine),
-        Part("build", "build.txt", 200, [build, show], stops=True),
+        Part("build", "build.txt", 200, [*build, show], stops=True),
         Part("smoke", "smoke.txt", 30, [smoke]),
         Part("parity", "parity.xml", 120, [[*pytest, *parallel, *report, parity, "-k", some]]),
         Part("bench", "bench.json", 180, bench),

@@ -80,7 +80,8 @@ def mapped(x: Any, prepare: Callable[[Array], Any]) -> Any:
     if isinstance(x, dict):
         return {key: mapped(value, prepare) for key, value in x.items()}
     if isinstance(x, (tuple, list)):
-        return type(x)(mapped(value, prepare) for value in x)
+        parts = [mapped(value, prepare) for value in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
     return x
 
 
